@@ -1,0 +1,1 @@
+"""The TensorBoard plugin: a loader that imports nothing heavy, and read-only routes."""

@@ -1,0 +1,1 @@
+"""Records of logged steps on disk: format, writer, reader. Knows neither Keras nor TensorFlow."""

@@ -1,0 +1,1 @@
+"""What watches a fit: the callback, gradients, histograms, schedule and the writing thread."""
