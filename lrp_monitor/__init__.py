@@ -13,30 +13,30 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lrp_monitor.probes import ProbeSet as ProbeSet
-    from lrp_monitor.relevance import composites as composites
-    from lrp_monitor.relevance import rules as rules
-    from lrp_monitor.relevance.composites import Composite as Composite
-    from lrp_monitor.relevance.errors import UnsupportedModelError as UnsupportedModelError
-    from lrp_monitor.relevance.explainer import Explainer as Explainer
-    from lrp_monitor.relevance.explainer import Explanation as Explanation
-    from lrp_monitor.relevance.explainer import relevance as relevance
+    from lrp_monitor.engine import composites as composites
+    from lrp_monitor.engine import rules as rules
+    from lrp_monitor.engine.composites import Composite as Composite
+    from lrp_monitor.engine.errors import UnsupportedModelError as UnsupportedModelError
+    from lrp_monitor.engine.explainer import Explainer as Explainer
+    from lrp_monitor.engine.explainer import Explanation as Explanation
+    from lrp_monitor.engine.explainer import relevance as relevance
     from lrp_monitor.store.format import StoreError as StoreError
     from lrp_monitor.store.reader import open_run as open_run
     from lrp_monitor.training.monitor import LRPMonitor as LRPMonitor
 
 # name -> (module, attribute or None for the module itself)
 _PUBLIC: dict[str, tuple[str, str | None]] = {
-    "Composite": ("lrp_monitor.relevance.composites", "Composite"),
-    "Explainer": ("lrp_monitor.relevance.explainer", "Explainer"),
-    "Explanation": ("lrp_monitor.relevance.explainer", "Explanation"),
+    "Composite": ("lrp_monitor.engine.composites", "Composite"),
+    "Explainer": ("lrp_monitor.engine.explainer", "Explainer"),
+    "Explanation": ("lrp_monitor.engine.explainer", "Explanation"),
     "LRPMonitor": ("lrp_monitor.training.monitor", "LRPMonitor"),
     "ProbeSet": ("lrp_monitor.probes", "ProbeSet"),
     "StoreError": ("lrp_monitor.store.format", "StoreError"),
-    "UnsupportedModelError": ("lrp_monitor.relevance.errors", "UnsupportedModelError"),
-    "composites": ("lrp_monitor.relevance.composites", None),
+    "UnsupportedModelError": ("lrp_monitor.engine.errors", "UnsupportedModelError"),
+    "composites": ("lrp_monitor.engine.composites", None),
     "open_run": ("lrp_monitor.store.reader", "open_run"),
-    "relevance": ("lrp_monitor.relevance.explainer", "relevance"),
-    "rules": ("lrp_monitor.relevance.rules", None),
+    "relevance": ("lrp_monitor.engine.explainer", "relevance"),
+    "rules": ("lrp_monitor.engine.rules", None),
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604 - the names are strings
