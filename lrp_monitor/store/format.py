@@ -1,0 +1,124 @@
+"""What the store holds, as plain data: probes, steps, histograms, and the store's errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Encoding = Literal["sqrt8", "float16", "float32"]
+HistogramKind = Literal["weight", "gradient"]
+
+ENCODINGS: tuple[Encoding, ...] = ("sqrt8", "float16", "float32")
+HISTOGRAM_KINDS: tuple[HistogramKind, ...] = ("weight", "gradient")
+PLUGIN_NAME = "lrp_monitor"
+BUCKETS = 2048
+"""Number of values that the top 11 bits of a float32 can take."""
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the message names the path or the argument, and the way out."""
+
+
+class StoreOSError(StoreError, OSError):
+    """A store error that the operating system reported (no permission, disk full, not a directory ...)."""
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
+class ProbeInfo:
+    """The probes of a run as they are shown to a person.
+
+    ``images`` is uint8 (n, H, W, C) with C 1 or 3; ``masks`` maps a name to a boolean array (n, *map_shape);
+    ``statistics`` holds per-channel ``min``, ``max``, ``mean`` and ``std`` of the inputs, in input units.
+    ``hash`` (hexadecimal) says whether two runs look at the same probes.
+    """
+
+    names: list[str]
+    labels: npt.NDArray[np.int64] | None
+    class_names: list[str] | None
+    images: npt.NDArray[np.uint8]
+    masks: dict[str, npt.NDArray[np.bool_]]
+    map_shape: tuple[int, ...]
+    hash: str
+    input_shape: tuple[int, ...] = ()
+    statistics: dict[str, list[float]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass
+class Histogram:
+    """Counts of one tensor's values in buckets of the float32 format.
+
+    A finite normal value falls into bucket ``bits >> 21`` (sign, 8 bits of exponent, 2 of mantissa), see
+    ``bucket_edges``. ``buckets`` is uint16 (m,), ``counts`` int64 (m,), only buckets that hold something need
+    to be listed. Zeros, denormals, NaN and infinite values are counted apart. ``minimum``, ``maximum`` (None
+    where there is no finite value) and ``norm`` (Euclidean) are over the finite values. A tensor without
+    gradient has ``note`` "no gradient" and no counts.
+    """
+
+    kind: HistogramKind
+    name: str
+    size: int
+    zeros: int = 0
+    denormals: int = 0
+    nan: int = 0
+    inf: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    norm: float = 0.0
+    buckets: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, np.uint16))
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    note: str = ""
+
+
+@dataclass
+class StepRecord:
+    """One logged step.
+
+    ``heatmaps`` is float32 (n, *map_shape) or None where no maps are to be stored; ``probes`` maps the name
+    of a statistic to float64 (n,); ``scalars`` maps a tag to a number; ``wall_time`` is in seconds since the
+    epoch of the clock; ``gradient_batch`` is the number of samples behind the gradient histograms.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    wall_time: float
+    heatmaps: npt.NDArray[np.float32] | None = None
+    probes: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    scalars: dict[str, float] = field(default_factory=dict)
+    histograms: list[Histogram] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    gradient_batch: int | None = None
+
+
+def bucket_edges(bucket: int) -> tuple[float, float]:
+    """The range of values of a histogram bucket: (left, right), left < right, both exact.
+
+    Neighbouring buckets of one sign share an edge. The edge nearer to zero belongs to the bucket, the other
+    one does not; the outermost edge is 2**128, just beyond the largest float32. Raises ValueError for a
+    bucket outside 0..2047 and for the buckets of infinities and NaN.
+    """
+    if not 0 <= bucket < BUCKETS:
+        raise ValueError(f"bucket must be between 0 and {BUCKETS - 1}, got {bucket}")
+    negative, exponent, quarter = bucket >> 10, (bucket >> 2) & 0xFF, bucket & 3
+    if exponent == 0xFF:
+        raise ValueError(f"bucket {bucket} is that of infinities and NaN: it has no edges")
+    # Exponent 0 is the format's denormal range: no hidden one, same unit as exponent 1.
+    hidden = 0 if exponent == 0 else 4
+    unit = max(exponent, 1) - 127 - 2
+    near, far = math.ldexp(hidden + quarter, unit), math.ldexp(hidden + quarter + 1, unit)
+    return (-far, -near) if negative else (near, far)
