@@ -1,0 +1,134 @@
+"""The file of a run's probes: one record with names and shapes in its header, images and masks as chunks."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from lrp_monitor.store import codec, records
+from lrp_monitor.store.format import ProbeInfo, StoreError
+from lrp_monitor.store.index import PROBES_FILE
+from lrp_monitor.store.records import number_from_json, number_to_json
+from lrp_monitor.store.storage import Storage
+
+_HASH = re.compile(r"[0-9a-f]{8,128}")
+
+
+def pack_probes(probes: ProbeInfo) -> bytes:
+    """The record of the probes as a whole frame. Raises ValueError where its parts do not fit together."""
+    n = len(probes)
+    if n < 1:
+        raise ValueError("probes: there must be at least one")
+    images = np.asarray(probes.images)
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) != n or images.shape[3] not in (1, 3):
+        raise ValueError(
+            f"images must be uint8 of shape ({n}, height, width, 1 or 3), got {images.dtype} {images.shape}"
+        )
+    if probes.labels is not None and np.shape(probes.labels) != (n,):
+        raise ValueError(f"labels must have shape ({n},), got {np.shape(probes.labels)}")
+    if not _HASH.fullmatch(probes.hash):
+        raise ValueError(f"hash must be 8 to 128 hexadecimal digits, got {probes.hash!r}")
+    chunks = [codec.deflate(images.tobytes())]
+    places = {}
+    end = len(chunks[0])
+    for name, mask in probes.masks.items():
+        if np.shape(mask) != (n, *probes.map_shape):
+            raise ValueError(
+                f"mask {name!r} must have shape {(n, *probes.map_shape)}, got {np.shape(mask)}"
+            )
+        chunk = codec.deflate(np.asarray(mask, np.bool_).tobytes())
+        chunks.append(chunk)
+        places[name] = [end, len(chunk)]
+        end += len(chunk)
+    header = {
+        "names": list(probes.names),
+        "labels": None if probes.labels is None else [int(label) for label in probes.labels],
+        "class_names": None if probes.class_names is None else list(probes.class_names),
+        "image_shape": list(images.shape),
+        "map_shape": list(probes.map_shape),
+        "input_shape": list(probes.input_shape),
+        "hash": probes.hash,
+        "statistics": {k: [number_to_json(v) for v in values] for k, values in probes.statistics.items()},
+        "images": [0, len(chunks[0])],
+        "masks": places,
+    }
+    return records.pack(records.KIND_PROBES, header, chunks)
+
+
+def read_probes(storage: Storage) -> ProbeInfo:
+    """The probes of a store. Raises StoreError where their file is missing or damaged."""
+    what = f"{storage.path}: {PROBES_FILE}"
+    listing = storage.listing()
+    if PROBES_FILE not in listing:
+        raise StoreError(f"{what} is missing: the folder holds no run, or only part of one was copied")
+    data = storage.read(PROBES_FILE, 0, listing[PROBES_FILE][0])
+    start = records.FRAME_HEAD
+    length = records.frame_length(data[:start]) if len(data) >= start else None
+    if length is None or len(data) < start + length + records.FRAME_TAIL:
+        raise StoreError(f"{what} is cut off or damaged: copy it again, or log into another folder")
+    payload = data[start : start + length]
+    if not records.payload_is_whole(payload, data[start + length : start + length + records.FRAME_TAIL]):
+        raise StoreError(f"{what} is damaged (its checksum is wrong): copy it again")
+    head = records.parse_head(payload, length, what)
+    if head.kind != records.KIND_PROBES:
+        raise StoreError(f"{what} holds a record of kind {head.kind}, not the probes")
+    end = records.FIELDS + head.header_length
+    records.check_header(payload, payload[records.FIELDS : end], head, what)
+    header = records.parse_json(payload[records.FIELDS : end], what)
+    try:
+        return _unpack(header, payload[end:], what)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({error})") from error
+
+
+def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
+    names = _texts(header["names"])
+    n = len(names)
+    image_shape, map_shape = _shape(header["image_shape"]), _shape(header["map_shape"])
+    if n < 1 or len(image_shape) != 4 or image_shape[0] != n or image_shape[3] not in (1, 3):
+        raise ValueError(f"{n} names and images of shape {image_shape}")
+
+    def chunk(place: Any, shape: tuple[int, ...]) -> bytes:
+        offset, length = records.place(place, len(body), what)
+        return codec.inflate(body[offset : offset + length], math.prod(shape), what)
+
+    images = np.frombuffer(chunk(header["images"], image_shape), np.uint8).reshape(image_shape)
+    masks = {}
+    for name, place in header["masks"].items():
+        flags = np.frombuffer(chunk(place, (n, *map_shape)), np.uint8)
+        masks[str(name)] = (flags != 0).reshape(n, *map_shape)
+    labels, class_names = header["labels"], header["class_names"]
+    if labels is not None and len(labels) != n:
+        raise ValueError(f"{len(labels)} labels for {n} probes")
+    digest = header["hash"]
+    if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        raise ValueError("hash")
+    return ProbeInfo(
+        names=names,
+        labels=None if labels is None else np.array([int(label) for label in labels], np.int64),
+        class_names=None if class_names is None else _texts(class_names),
+        images=images,
+        masks=masks,
+        map_shape=map_shape,
+        hash=digest,
+        input_shape=_shape(header["input_shape"]),
+        statistics={
+            str(key): [number_from_json(value, what) for value in values]
+            for key, values in header["statistics"].items()
+        },
+    )
+
+
+def _texts(values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("names must be a list of texts")
+    return values
+
+
+def _shape(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(type(v) is int and v >= 0 for v in values):
+        raise ValueError(f"{values!r:.60} is not a shape")
+    return tuple(values)

@@ -1,0 +1,174 @@
+"""Records in a file: TFRecord framing, and inside each frame the fixed fields, a JSON header and chunks.
+
+Frame (the TFRecord format of TensorFlow): u64 length, u32 masked CRC-32C of the length, payload, u32 masked
+CRC-32C of the payload. Payload: the fixed fields of ``_FIELDS``, the JSON header, then the chunks, whose
+places the header gives as [offset, length] from the end of the header. The fixed fields end in a CRC-32C over
+themselves and the header, so that an index can be built from the headers alone. All little-endian.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+
+from lrp_monitor.store.format import StoreError
+
+MAGIC = b"LRPM"
+VERSION = 1
+KIND_PROBES, KIND_STEP, KIND_SESSION = 1, 2, 3
+FRAME_HEAD, FRAME_TAIL = 12, 4
+MOST_HEADER = 64 << 20
+"""Largest JSON header, bytes: a bound on what a damaged length field can make a reader take in."""
+
+# magic, version, kind, step, epoch, batch, wall time (s), header length, CRC of these and of the header
+_FIELDS = struct.Struct("<4sHHqqqdII")
+FIELDS = _FIELDS.size
+_LARGEST = sys.float_info.max
+_PLAIN = struct.Struct("<4sHHqqqdI")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The fixed fields of a record."""
+
+    kind: int
+    step: int
+    epoch: int
+    batch: int
+    wall_time: float
+    header_length: int
+    crc: int
+
+
+def crc32c(*parts: bytes) -> int:
+    """CRC-32C of the parts joined."""
+    value = 0
+    for part in parts:
+        value = int(google_crc32c.extend(value, part))
+    return value
+
+
+def masked(crc: int) -> int:
+    """The masked form in which TFRecord keeps a CRC."""
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def frame(parts: list[bytes]) -> bytes:
+    """One TFRecord frame around the joined parts."""
+    head = struct.pack("<Q", sum(len(part) for part in parts))
+    return b"".join(
+        [head, struct.pack("<I", masked(crc32c(head))), *parts, struct.pack("<I", masked(crc32c(*parts)))]
+    )
+
+
+def frame_length(head: bytes) -> int | None:
+    """The payload length that the first 12 bytes of a frame give; None where their checksum is wrong."""
+    length, crc = struct.unpack("<QI", head)
+    return int(length) if crc == masked(crc32c(head[:8])) else None
+
+
+def payload_is_whole(payload: bytes, tail: bytes) -> bool:
+    """Whether the last 4 bytes of a frame are the checksum of its payload."""
+    return tail == struct.pack("<I", masked(crc32c(payload)))
+
+
+def pack(
+    kind: int,
+    header: dict[str, Any],
+    chunks: list[bytes],
+    *,
+    step: int = 0,
+    epoch: int = 0,
+    batch: int = 0,
+    wall_time: float = 0.0,
+) -> bytes:
+    """A whole frame. Raises StoreError where the header is larger than readers accept."""
+    text = to_json(header)
+    if len(text) > MOST_HEADER:
+        raise StoreError(
+            f"the header of step {step} has {len(text)} bytes, the store takes {MOST_HEADER}: "
+            "log fewer probes or fewer statistics"
+        )
+    plain = _PLAIN.pack(MAGIC, VERSION, kind, step, epoch, batch, wall_time, len(text))
+    return frame([plain + struct.pack("<I", crc32c(plain, text)), text, *chunks])
+
+
+def parse_head(data: bytes, payload_length: int, what: str) -> Head:
+    """The fixed fields; raises StoreError, starting with ``what``, for another format or version."""
+    if len(data) < FIELDS:
+        raise StoreError(f"{what}: a record of {payload_length} bytes is too short to be one of the store's")
+    magic, version, kind, step, epoch, batch, wall_time, length, crc = _FIELDS.unpack_from(data)
+    if magic != MAGIC:
+        raise StoreError(f"{what}: not a record of the store")
+    if version != VERSION:
+        raise StoreError(
+            f"{what}: written in format {version}, this lrp_monitor reads format {VERSION}: "
+            "read it with the version that wrote it, or a newer one"
+        )
+    if length > min(payload_length - FIELDS, MOST_HEADER):
+        raise StoreError(f"{what}: the header claims {length} bytes, more than there can be")
+    return Head(kind, step, epoch, batch, wall_time, length, crc)
+
+
+def check_header(fields: bytes, text: bytes, head: Head, what: str) -> None:
+    """Raises StoreError, starting with ``what``, unless the header's checksum is right."""
+    if len(text) != head.header_length or crc32c(fields[: _PLAIN.size], text) != head.crc:
+        raise StoreError(f"{what}: the header is damaged (its checksum is wrong)")
+
+
+def to_json(value: dict[str, Any]) -> bytes:
+    """Compact JSON in ASCII. Raises ValueError or TypeError for what JSON cannot hold."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def parse_json(text: bytes, what: str) -> dict[str, Any]:
+    """A JSON object; raises StoreError, starting with ``what``, for anything else."""
+    try:
+        header = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{what}: not valid JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise StoreError(f"{what}: not a JSON object")
+    return header
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def place(value: Any, available: int, what: str) -> tuple[int, int]:
+    """A chunk's [offset, length] checked against the bytes there are; raises StoreError."""
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(type(part) is int and part >= 0 for part in value)
+        or sum(value) > available
+    ):
+        raise StoreError(f"{what}: the place {value!r} of a chunk is not inside its record")
+    return value[0], value[1]
+
+
+def number_to_json(value: float) -> float | str | None:
+    """A float for JSON without loss: NaN as None, infinities as "inf" and "-inf"."""
+    number = float(value)
+    if math.isfinite(number):
+        return number
+    return None if math.isnan(number) else ("inf" if number > 0 else "-inf")
+
+
+def number_from_json(value: Any, what: str) -> float:
+    """The float of ``number_to_json``; raises StoreError, starting with ``what``, for anything else."""
+    if value is None:
+        return math.nan
+    if value in ("inf", "-inf"):
+        return float(value)
+    # A whole number of any length is valid JSON, and 1e999 reads as infinity.
+    if type(value) not in (int, float) or not -_LARGEST <= value <= _LARGEST:
+        raise StoreError(f"{what}: {value!r:.40} is not a number of double precision")
+    return float(value)

@@ -1,0 +1,209 @@
+"""The one place where the store touches a file system: a narrow interface, and local files behind it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from lrp_monitor.store.format import StoreError, StoreOSError
+
+
+class Appendable(Protocol):
+    """A file being written from its start: whole records go in, or nothing."""
+
+    def append(self, data: bytes) -> None: ...
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Storage(Protocol):
+    """A flat folder of files, read by ranges and written by appending."""
+
+    @property
+    def path(self) -> str: ...
+
+    def listing(self) -> dict[str, tuple[int, int]]: ...
+
+    def read(self, name: str, offset: int, length: int) -> bytes: ...
+
+    def read_many(self, name: str, ranges: list[tuple[int, int]]) -> list[bytes]: ...
+
+    def create(self, name: str) -> Appendable: ...
+
+    def write_whole(self, name: str, data: bytes) -> None: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def make(self) -> None: ...
+
+
+def open_storage(path: str | os.PathLike[str], *, within: str | None = None) -> Storage:
+    """The storage behind a folder's path.
+
+    ``within``: no file whose real path lies outside that folder is read. Raises StoreError for paths with a
+    scheme (``gs://`` ...), which are not local files.
+    """
+    text = os.fspath(path)
+    if "://" in text:
+        raise StoreError(
+            f"{text}: the store keeps to local files; use a local or mounted folder and copy it afterwards"
+        )
+    return LocalStorage(text, within=within)
+
+
+class LocalStorage:
+    """A folder on a local (or mounted) file system."""
+
+    def __init__(self, path: str, *, within: str | None = None) -> None:
+        self._path = os.path.abspath(os.path.expanduser(path))
+        self._within = None if within is None else os.path.realpath(within)
+        self._checked: set[str] = set()
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    def listing(self) -> dict[str, tuple[int, int]]:
+        """Name -> (bytes, time of change in ns) of each regular file; empty where the folder is not there."""
+        found = {}
+        try:
+            with os.scandir(self._path) as entries:
+                for entry in entries:
+                    if entry.is_file():
+                        status = entry.stat()
+                        found[entry.name] = (status.st_size, status.st_mtime_ns)
+            return found
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise _os_error(error, self._path, "cannot be read") from error
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``offset``; fewer only where the file ends."""
+        return self.read_many(name, [(offset, length)])[0]
+
+    def read_many(self, name: str, ranges: list[tuple[int, int]]) -> list[bytes]:
+        """Several (offset, length) of one file, opened once."""
+        path = self._file(name)
+        try:
+            # Not blocking: a pipe of that name would wait for a writer for ever.
+            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+            try:
+                status = os.fstat(handle)
+                if not stat.S_ISREG(status.st_mode):
+                    raise StoreError(f"{path}: not a regular file")
+                found = []
+                for offset, length in ranges:
+                    # Never ask for more than there is: the length may come from a damaged file.
+                    length = max(0, min(length, status.st_size - offset))
+                    found.append(_read_at(handle, offset, length))
+                return found
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise _os_error(error, path, "cannot be read") from error
+
+    def create(self, name: str) -> Appendable:
+        """A new file; it must not exist."""
+        path = self._file(name)
+        try:
+            return _LocalFile(path)
+        except OSError as error:
+            raise _os_error(error, path, "cannot be written") from error
+
+    def write_whole(self, name: str, data: bytes) -> None:
+        """Puts a file in place in one go: readers see all of it or nothing."""
+        path = self._file(name)
+        draft = f"{path}.{os.getpid()}.tmp"
+        try:
+            with open(draft, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        except OSError as error:
+            Path(draft).unlink(missing_ok=True)
+            raise _os_error(error, path, "cannot be written") from error
+
+    def remove(self, name: str) -> None:
+        """Deletes a file."""
+        path = self._file(name)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise _os_error(error, path, "cannot be removed") from error
+
+    def make(self) -> None:
+        """Creates the folder and those above it where they are missing."""
+        try:
+            os.makedirs(self._path, exist_ok=True)
+        except OSError as error:
+            raise _os_error(error, self._path, "cannot be created") from error
+
+    def _file(self, name: str) -> str:
+        if os.path.basename(name) != name or name in ("", ".", ".."):
+            raise StoreError(f"{self._path}: {name!r} is not the name of a file in this folder")
+        path = os.path.join(self._path, name)
+        if self._within is not None and name not in self._checked:
+            real = os.path.realpath(path)
+            if os.path.commonpath([self._within, real]) != self._within:
+                raise StoreError(f"{path}: leads outside {self._within}")
+            self._checked.add(name)
+        return path
+
+
+class _LocalFile:
+    """A local file open for appending; after a failed append it ends where the last whole one ended."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        self._handle: int | None = os.open(path, flags, 0o666)
+        self._end = 0
+
+    def append(self, data: bytes) -> None:
+        if self._handle is None:
+            raise StoreError(f"{self._path}: already closed")
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._handle, view) :]
+        except OSError as error:
+            # Half a record in the middle would hide all that is appended after it.
+            os.ftruncate(self._handle, self._end)
+            os.lseek(self._handle, self._end, os.SEEK_SET)
+            raise _os_error(error, self._path, "cannot be written") from error
+        self._end += len(data)
+
+    def sync(self) -> None:
+        if self._handle is not None:
+            try:
+                os.fsync(self._handle)
+            except OSError as error:
+                raise _os_error(error, self._path, "cannot be written") from error
+
+    def close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _read_at(handle: int, offset: int, length: int) -> bytes:
+    os.lseek(handle, offset, os.SEEK_SET)
+    data = os.read(handle, length)
+    if len(data) == length:
+        return data
+    parts = [data]
+    missing = length - len(data)
+    while missing and parts[-1]:  # one call reads 2 GB at most
+        parts.append(os.read(handle, missing))
+        missing -= len(parts[-1])
+    return b"".join(parts)
+
+
+def _os_error(error: OSError, path: str, what: str) -> StoreOSError:
+    return StoreOSError(f"{path} {what}: {error.strerror or error}", error.errno)
