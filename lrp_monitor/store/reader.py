@@ -1,0 +1,400 @@
+"""Reads a run's store: steps, heatmaps, statistics, scalars, histograms; also while it is being written."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lrp_monitor.store import codec, records
+from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
+from lrp_monitor.store.index import PROBES_FILE, Entry, Index, SessionInfo, View
+from lrp_monitor.store.probes import read_probes
+from lrp_monitor.store.steps import (
+    HistogramRow,
+    StepHeader,
+    chunks_length,
+    chunks_start,
+    header_json,
+    parse_step,
+    parse_table,
+)
+from lrp_monitor.store.storage import Storage, open_storage
+
+_T = TypeVar("_T")
+_TABLES_KEPT = 64
+
+
+def open_run(path: str | os.PathLike[str], *, within: str | None = None) -> Run:
+    """Opens a logged run for reading.
+
+    ``path``: the log directory given to the monitor, the run's directory in it (``<log_dir>/lrp``), or the
+    store's folder. ``within``: files that lead outside that folder are not read.
+    Raises StoreError where there is no run, naming those beneath ``path``, or where its probes are damaged.
+    """
+    text = os.fspath(path)
+    for folder in _candidates(text):
+        storage = open_storage(folder, within=within)
+        if PROBES_FILE in storage.listing():
+            return Run(storage)
+    beneath = _runs_beneath(text)
+    hint = f"; there are runs in {', '.join(beneath)}" if beneath else ""
+    raise StoreError(
+        f"{text}: no run of {PLUGIN_NAME} here (looked for {os.path.join('lrp', 'plugins', PLUGIN_NAME)})"
+        f"{hint or ': give the log_dir that the monitor was given'}"
+    )
+
+
+def _candidates(path: str) -> list[str]:
+    store = os.path.join("plugins", PLUGIN_NAME)
+    return [os.path.join(path, "lrp", store), os.path.join(path, store), path]
+
+
+def _runs_beneath(path: str) -> list[str]:
+    if "://" in path or not os.path.isdir(os.path.expanduser(path)):
+        return []
+    with os.scandir(os.path.expanduser(path)) as entries:
+        folders = sorted(entry.path for entry in entries if entry.is_dir())
+    found = [f for f in folders if any(os.path.isfile(os.path.join(c, PROBES_FILE)) for c in _candidates(f))]
+    return found[:5]
+
+
+class Run:
+    """A logged run. What it shows is the state at the last ``refresh``; safe to use from several threads.
+
+    Where sessions (process starts) overlap, the later one counts from its first step on. ``KeyError`` is
+    raised for a step, probe, statistic, scalar or tensor that is not there, StoreError for damaged records.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._lock = threading.RLock()
+        self._index = Index(storage)
+        self._generation = 0
+        self._headers: dict[tuple[str, int], StepHeader] = {}
+        self._tables: dict[tuple[str, int], dict[tuple[str, str], HistogramRow]] = {}
+        self._whole: set[tuple[str, int]] = set()
+        self._found: dict[str, None] = {}
+        self._probes = read_probes(storage)
+        self._index.refresh()
+        self._view = self._index.view
+
+    @property
+    def path(self) -> str:
+        """The store's folder."""
+        return self._storage.path
+
+    @property
+    def steps(self) -> list[int]:
+        """All steps, ascending."""
+        return list(self._view.steps)
+
+    @property
+    def sessions(self) -> list[SessionInfo]:
+        """The process starts that wrote here, in order."""
+        return list(self._view.sessions)
+
+    @property
+    def session(self) -> str:
+        """The id of the latest session that wrote a step; empty where none did."""
+        return next((s.id for s in reversed(self._view.sessions) if s.steps), "")
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the latest session noted about model, composite and versions."""
+        sessions = self._view.sessions
+        chosen = next((s for s in reversed(sessions) if s.steps), sessions[-1] if sessions else None)
+        return {} if chosen is None else dict(chosen.meta)
+
+    @property
+    def problems(self) -> list[str]:
+        """Records that could not be read, in words: cut off or damaged."""
+        with self._lock:
+            return [*self._view.problems, *self._found]
+
+    @property
+    def probes(self) -> ProbeInfo:
+        """The probes as shown to a person, with names, labels and masks."""
+        return self._probes
+
+    @property
+    def scalars(self) -> list[str]:
+        """The tags of all scalars, sorted."""
+        return sorted({tag for header in self._all_headers() for tag in header.scalars})
+
+    @property
+    def statistics(self) -> list[str]:
+        """The names of all statistics per probe, sorted."""
+        return sorted({name for header in self._all_headers() for name in header.statistics})
+
+    def refresh(self) -> bool:
+        """Takes in what was written since; True where something changed. About 0.1 ms when nothing did."""
+        with self._lock:
+            changed = self._index.refresh()
+            if self._index.generation != self._generation:
+                probes = read_probes(self._storage)
+                for cache in (self._headers, self._tables, self._whole, self._found):
+                    cache.clear()
+                self._probes, self._generation = probes, self._index.generation
+            self._view = self._index.view
+            return changed
+
+    def record(self, step: int) -> StepHeader:
+        """What was logged at a step apart from maps and histograms."""
+        return self._header(self._entry(self._view, step))
+
+    def records(self, after: int | None = None) -> list[StepHeader]:
+        """The headers of all steps (greater than ``after``), ascending; unreadable ones are left out."""
+        return self._all_headers(after)
+
+    def is_current(self, step: int, session: str | None = None) -> bool:
+        """Whether a step is there and, where ``session`` is given, still counts as written by it."""
+        entry = self._view.entries.get(step)
+        return entry is not None and session in (None, entry.session)
+
+    def heatmaps(self, step: int) -> npt.NDArray[np.float32]:
+        """All maps of a step: float32 (n, *map_shape). StoreError where ``max_store_mb`` had stopped them."""
+        entry = self._entry(self._view, step)
+        header = self._header(entry)
+        chunks = self._map_chunks(entry, header)
+        return np.stack([self._decode(chunk, header, i, entry.what) for i, chunk in enumerate(chunks)])
+
+    def heatmap(self, probe: int | str, step: int) -> npt.NDArray[np.float32]:
+        """One probe's map at a step: float32 of map_shape. ``probe``: position or name."""
+        entry = self._entry(self._view, step)
+        header = self._header(entry)
+        number = self._probe(probe)
+        self._need_maps(header)
+        offset, length = header.places[number]
+        chunk = self._storage.read(entry.file, chunks_start(entry) + offset, length)
+        return self._decode(chunk, header, number, entry.what)
+
+    def film(self, probe: int | str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """One probe through training: (steps (s,), maps float32 (s, *map_shape)), where maps are stored."""
+        number = self._probe(probe)
+        view = self._view
+        found: list[tuple[Entry, StepHeader]] = []
+        for step in view.steps:
+            header = self._header(view.entries[step])
+            if header.maps:
+                found.append((view.entries[step], header))
+        chunks = self._gather(
+            (entry, chunks_start(entry) + header.places[number][0], header.places[number][1])
+            for entry, header in found
+        )
+        # Only a chunk that inflates to a whole map vouches for map_shape: no array is made before.
+        maps = [self._decode(c, h, number, e.what) for (e, h), c in zip(found, chunks, strict=True)]
+        steps = np.array([header.step for _, header in found], np.int64)
+        return steps, np.stack(maps) if maps else np.zeros((0, *self._probes.map_shape), np.float32)
+
+    def scalar(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """(steps, values) of a scalar: its exact tag, or an end of it that only one tag has (after a "/")."""
+        headers = self._all_headers()
+        tags = {tag for header in headers for tag in header.scalars}
+        if name not in tags:
+            ending = sorted(tag for tag in tags if tag.endswith("/" + name))
+            if len(ending) != 1:
+                several = f"is the end of {', '.join(ending)}" if ending else "is none of the scalars"
+                raise KeyError(f"{name!r} {several}; there are: {', '.join(sorted(tags)) or 'none'}")
+            name = ending[0]
+        pairs = [(header.step, header.scalars[name]) for header in headers if name in header.scalars]
+        return np.array([s for s, _ in pairs], np.int64), np.array([v for _, v in pairs], np.float64)
+
+    def statistic(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """(steps (s,), values float64 (s, n)) of a statistic per probe."""
+        headers = [header for header in self._all_headers() if name in header.statistics]
+        if not headers:
+            raise KeyError(f"{name!r} is none of the statistics; there are: {', '.join(self.statistics)}")
+        return (
+            np.array([header.step for header in headers], np.int64),
+            np.stack([header.statistics[name] for header in headers]),
+        )
+
+    def tensors(self, step: int) -> list[tuple[str, str]]:
+        """(kind, name) of each histogram of a step, as logged."""
+        return list(self._table(self._entry(self._view, step)))
+
+    def histogram(self, step: int, kind: str, name: str, session: str | None = None) -> Histogram:
+        """One histogram; ``session``: only as written by that one."""
+        entry = self._entry(self._view, step, session)
+        table = self._table(entry)
+        row = table.get((kind, name))
+        if row is None:
+            names = ", ".join(other for k, other in table if k == kind) or "none"
+            raise KeyError(f"no {kind} histogram of {name!r} at step {step}; there are: {names}")
+        offset, length = row.place
+        chunk = self._storage.read(entry.file, chunks_start(entry) + offset, length)
+        buckets, counts = self._noting(
+            lambda: codec.decode_counts(chunk, row.buckets, row.width, f"{entry.what}, histogram {name}")
+        )
+        return replace(row.histogram, buckets=buckets, counts=counts)
+
+    def raw_step(self, step: int, session: str | None = None) -> bytes:
+        """A step as the dashboard takes it: u32 JSON length, JSON, the maps' chunks still compressed.
+
+        The JSON gives each chunk as [offset, length] from its own end; histograms are left out.
+        """
+        entry = self._entry(self._view, step, session)
+        header = self._header(entry)
+        text = header_json(header)
+        body = b""
+        if header.maps:
+            end = max(offset + length for offset, length in header.places)
+            payload = self._payload(entry)
+            start = records.FIELDS + entry.head.header_length
+            body = payload[start : start + end]
+        return b"".join([struct.pack("<I", len(text)), text, body])
+
+    def verify(self) -> list[str]:
+        """Reads every record of every step that counts and returns all problems, in words."""
+        view = self._view
+        for step in view.steps:
+            entry = view.entries[step]
+            try:
+                self._payload(entry)
+                header = self._header(entry)
+                if header.maps:
+                    self.heatmaps(step)
+                for kind, name in self._table(entry):
+                    self.histogram(step, kind, name)
+            except StoreError:
+                continue  # noted in problems by the call that raised it
+        return self.problems
+
+    def _entry(self, view: View, step: int, session: str | None = None) -> Entry:
+        entry = view.entries.get(step)
+        if entry is None:
+            raise KeyError(f"no step {step} in {self.path}: {_nearest(view.steps, step)}")
+        if session not in (None, entry.session):
+            raise KeyError(f"step {step} of {self.path} is not of session {session}: a later one replaced it")
+        return entry
+
+    def _probe(self, probe: int | str) -> int:
+        names = self._probes.names
+        if isinstance(probe, str):
+            if probe not in names:
+                raise KeyError(f"no probe {probe!r}; there are: {', '.join(names)}")
+            return names.index(probe)
+        if not 0 <= probe < len(names):
+            raise KeyError(f"no probe {probe}: there are {len(names)}, counted from 0")
+        return int(probe)
+
+    def _all_headers(self, after: int | None = None) -> list[StepHeader]:
+        view = self._view
+        wanted = [view.entries[step] for step in view.steps if after is None or step > after]
+        missing = [entry for entry in wanted if (entry.file, entry.offset) not in self._headers]
+        texts = self._gather((e, e.offset, records.FIELDS + e.head.header_length) for e in missing)
+        found = []
+        for entry, text in zip(missing, texts, strict=True):
+            try:
+                self._parse(entry, text)
+            except StoreError:
+                continue  # noted in problems
+        for entry in wanted:
+            header = self._headers.get((entry.file, entry.offset))
+            if header is not None:
+                found.append(header)
+        return found
+
+    def _header(self, entry: Entry) -> StepHeader:
+        header = self._headers.get((entry.file, entry.offset))
+        if header is None:
+            length = records.FIELDS + entry.head.header_length
+            header = self._parse(entry, self._storage.read(entry.file, entry.offset, length))
+        return header
+
+    def _parse(self, entry: Entry, data: bytes) -> StepHeader:
+        probes = self._probes
+        header = self._noting(lambda: parse_step(entry, data, len(probes), probes.map_shape, entry.what))
+        with self._lock:
+            self._headers[(entry.file, entry.offset)] = header
+        return header
+
+    def _table(self, entry: Entry) -> dict[tuple[str, str], HistogramRow]:
+        key = (entry.file, entry.offset)
+        table = self._tables.get(key)
+        if table is not None:
+            return table
+        header = self._header(entry)
+        table = {}
+        if header.table is not None:
+            offset, length, size = header.table
+            chunk = self._storage.read(entry.file, chunks_start(entry) + offset, length)
+            what = f"{entry.what}, table of histograms"
+            table = self._noting(
+                lambda: parse_table(codec.inflate(chunk, size, what), chunks_length(entry), what)
+            )
+        with self._lock:
+            if len(self._tables) >= _TABLES_KEPT:
+                del self._tables[next(iter(self._tables))]
+            self._tables[key] = table
+        return table
+
+    def _need_maps(self, header: StepHeader) -> None:
+        if not header.maps:
+            reason = next((note for note in header.notes if "max_store_mb" in note), "")
+            raise StoreError(
+                f"maps not stored at step {header.step} of {self.path}"
+                f"{': ' + reason if reason else '; its statistics and histograms are there'}"
+            )
+
+    def _map_chunks(self, entry: Entry, header: StepHeader) -> list[bytes]:
+        self._need_maps(header)
+        payload = self._payload(entry)
+        start = records.FIELDS + entry.head.header_length
+        return [payload[start + offset : start + offset + length] for offset, length in header.places]
+
+    def _payload(self, entry: Entry) -> bytes:
+        """A whole record; its checksum is looked at the first time."""
+        frame = self._storage.read(entry.file, entry.offset, entry.length + records.FRAME_TAIL)
+        key = (entry.file, entry.offset)
+        payload = frame[: entry.length]
+        if key not in self._whole:
+            if not records.payload_is_whole(payload, frame[entry.length :]):
+                problem = f"{entry.what}: the record is damaged (its checksum is wrong)"
+                self._note(problem)
+                raise StoreError(f"{self.path}: {problem}")
+            with self._lock:
+                self._whole.add(key)
+        return payload
+
+    def _decode(self, chunk: bytes, header: StepHeader, probe: int, what: str) -> npt.NDArray[np.float32]:
+        scale, shape = float(header.scale[probe]), header.map_shape
+        what = f"{what}, map of probe {self._probes.names[probe]!r}"
+        return self._noting(lambda: codec.decode_map(chunk, scale, header.encoding, shape, what))
+
+    def _gather(self, ranges: Iterable[tuple[Entry, int, int]]) -> list[bytes]:
+        """Ranges of many records, in their order, each file opened once."""
+        grouped: dict[str, list[tuple[int, tuple[int, int]]]] = {}
+        for position, (entry, offset, length) in enumerate(ranges):
+            grouped.setdefault(entry.file, []).append((position, (offset, length)))
+        found: dict[int, bytes] = {}
+        for file, places in grouped.items():
+            data = self._storage.read_many(file, [place for _, place in places])
+            found.update(zip((position for position, _ in places), data, strict=True))
+        return [found[position] for position in range(len(found))]
+
+    def _noting(self, work: Callable[[], _T]) -> _T:
+        try:
+            return work()
+        except StoreError as error:
+            self._note(str(error))
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _note(self, problem: str) -> None:
+        with self._lock:
+            self._found[problem] = None
+
+
+def _nearest(steps: list[int], step: int) -> str:
+    if not steps:
+        return "nothing is logged yet"
+    below = [s for s in steps if s < step][-2:]
+    above = [s for s in steps if s > step][:2]
+    return f"the nearest steps are {', '.join(map(str, below + above))}"

@@ -1,0 +1,188 @@
+"""One logged step as read back: its header, and the table of its histograms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lrp_monitor.store import codec, records
+from lrp_monitor.store.format import HISTOGRAM_KINDS, Encoding, Histogram, StoreError
+from lrp_monitor.store.index import Entry
+from lrp_monitor.store.records import number_from_json, number_to_json
+
+
+@dataclass(frozen=True)
+class StepHeader:
+    """A step without its maps and histograms.
+
+    ``wall_time`` in seconds; ``statistics`` maps a name to float64 (n,); ``maps`` says whether heatmaps are
+    stored; ``scale`` (n,) is the largest absolute finite value of each map, NaN without maps;
+    ``gradient_batch`` is the number of samples behind the gradient histograms.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    wall_time: float
+    session: str
+    encoding: Encoding
+    map_shape: tuple[int, ...]
+    maps: bool
+    scale: npt.NDArray[np.float64]
+    statistics: dict[str, npt.NDArray[np.float64]]
+    scalars: dict[str, float]
+    notes: list[str]
+    gradient_batch: int | None
+    places: tuple[tuple[int, int], ...]
+    """Offset and length of each map's chunk, from the start of the chunks."""
+    table: tuple[int, int, int] | None
+    """Offset, length and inflated length of the histograms' table."""
+
+
+@dataclass(frozen=True)
+class HistogramRow:
+    """A histogram without its counts, and the place of these: offset, length, buckets, width."""
+
+    histogram: Histogram
+    place: tuple[int, int]
+    buckets: int
+    width: str
+
+
+def chunks_start(entry: Entry) -> int:
+    """Byte of the file at which a record's chunks begin."""
+    return entry.offset + records.FIELDS + entry.head.header_length
+
+
+def chunks_length(entry: Entry) -> int:
+    """Bytes of a record's chunks."""
+    return entry.length - records.FIELDS - entry.head.header_length
+
+
+def parse_step(entry: Entry, data: bytes, probes: int, map_shape: tuple[int, ...], what: str) -> StepHeader:
+    """The header of a step from its fixed fields and JSON; raises StoreError, starting with ``what``."""
+    fields, text = data[: records.FIELDS], data[records.FIELDS :]
+    records.check_header(fields, text, entry.head, what)
+    header = records.parse_json(text, what)
+    try:
+        return _header(entry, header, probes, map_shape, what)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({error})") from error
+
+
+def _header(
+    entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[int, ...], what: str
+) -> StepHeader:
+    if tuple(header["map_shape"]) != map_shape:
+        raise ValueError(f"maps of shape {header['map_shape']}, the probes have {map_shape}")
+    available = chunks_length(entry)
+    maps, table = header["maps"], header["histograms"]
+    places: tuple[tuple[int, int], ...] = ()
+    scale = np.full(probes, np.nan)
+    if maps is not None:
+        if len(maps) != probes:
+            raise ValueError(f"{len(maps)} maps for {probes} probes")
+        places = tuple(records.place(value, available, what) for value in maps)
+        scale = _vector(header["scale"], probes, "scale")
+    if table is not None:
+        offset, length = records.place(table[:2], available, what)
+        if type(table[2]) is not int or not 0 <= table[2] <= records.MOST_HEADER:
+            raise ValueError(f"a table of {table[2]!r:.40} bytes")
+        table = (offset, length, table[2])
+    batch = header["gradient_batch"]
+    return StepHeader(
+        step=entry.head.step,
+        epoch=entry.head.epoch,
+        batch=entry.head.batch,
+        wall_time=entry.head.wall_time,
+        session=entry.session,
+        encoding=codec.check_encoding(header["encoding"]),
+        map_shape=map_shape,
+        maps=maps is not None,
+        scale=scale,
+        statistics={name: _vector(values, probes, name) for name, values in header["probes"].items()},
+        scalars={name: number_from_json(value, what) for name, value in header["scalars"].items()},
+        notes=[str(note) for note in header["notes"]],
+        gradient_batch=None if batch is None else int(batch),
+        places=places,
+        table=table,
+    )
+
+
+def header_json(header: StepHeader) -> bytes:
+    """The step for the dashboard: JSON with NaN and infinities as null."""
+    return records.to_json(
+        {
+            "step": header.step,
+            "epoch": header.epoch,
+            "batch": header.batch,
+            "wall_time": _plain(header.wall_time),
+            "session": header.session,
+            "encoding": header.encoding,
+            "map_shape": list(header.map_shape),
+            "scale": plain_list(header.scale),
+            "maps": [list(place) for place in header.places] if header.maps else [None] * len(header.scale),
+            "probes": {name: plain_list(values) for name, values in header.statistics.items()},
+            "scalars": {name: _plain(value) for name, value in header.scalars.items()},
+            "notes": header.notes,
+            "gradient_batch": header.gradient_batch,
+        }
+    )
+
+
+def plain_list(values: npt.NDArray[np.float64]) -> list[float | None]:
+    """Float64 values for a browser: NaN and infinities as None."""
+    numbers: list[float | None] = values.tolist()
+    if np.isfinite(values).all():
+        return numbers
+    return [_plain(float(value)) for value in values]
+
+
+def _plain(value: float) -> float | None:
+    number = number_to_json(value)
+    return None if isinstance(number, str) else number
+
+
+def parse_table(data: bytes, available: int, what: str) -> dict[tuple[str, str], HistogramRow]:
+    """The histograms' table: (kind, name) -> row; raises StoreError, starting with ``what``."""
+    table = records.parse_json(data, what)
+    try:
+        rows = [_row(value, available, what) for value in table["histograms"]]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise StoreError(f"{what}: a part of the table is missing or of the wrong kind ({error})") from error
+    return {(row.histogram.kind, row.histogram.name): row for row in rows}
+
+
+def _row(value: dict[str, Any], available: int, what: str) -> HistogramRow:
+    kind = value["kind"]
+    if kind not in HISTOGRAM_KINDS:
+        raise ValueError(f"kind {kind!r:.40}")
+    low, high = value["minimum"], value["maximum"]
+    length = value["buckets"]
+    if type(length) is not int or length < 0:
+        raise ValueError(f"{length!r:.40} buckets")
+    histogram = Histogram(
+        kind=kind,
+        name=str(value["name"]),
+        size=int(value["size"]),
+        zeros=int(value["zeros"]),
+        denormals=int(value["denormals"]),
+        nan=int(value["nan"]),
+        inf=int(value["inf"]),
+        minimum=None if low is None else number_from_json(low, what),
+        maximum=None if high is None else number_from_json(high, what),
+        norm=number_from_json(value["norm"], what),
+        note=str(value["note"]),
+    )
+    place = records.place(value["chunk"], available, what)
+    return HistogramRow(histogram, place, length, str(value["counts"]))
+
+
+def _vector(values: Any, length: int, name: str) -> npt.NDArray[np.float64]:
+    vector = np.array(values, np.float64)  # None reads as NaN, "inf" and "-inf" as infinities
+    if vector.shape != (length,):
+        raise ValueError(f"{name!r} has shape {vector.shape} for {length} probes")
+    return vector
