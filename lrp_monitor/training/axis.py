@@ -1,0 +1,171 @@
+"""Where a fit stands on its run's axis: completed epochs and batches, over all that one directory saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+
+class Place(NamedTuple):
+    """A state of the model on the run's axis: completed epochs and completed batches."""
+
+    epoch: int
+    batch: int
+
+    def step(self, axis: Literal["epoch", "batch"]) -> int:
+        """The number that the axis shows for it."""
+        return self.epoch if axis == "epoch" else self.batch
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit begins, whether its first state is to be logged, and what a reader should know of it."""
+
+    place: Place
+    baseline: bool
+    note: str = ""
+
+
+def start_of_fit(
+    axis: Literal["epoch", "batch"],
+    initial_epoch: int,
+    per_epoch: int | None,
+    iterations: int,
+    logged: Sequence[Place],
+    same: Callable[[Place], bool],
+    due: Callable[[Place], bool],
+    again: bool,
+) -> Start:
+    """Where a fit that begins at `initial_epoch` continues the run whose records stand at `logged`.
+
+    logged: ascending. per_epoch: batches an epoch, None where not known. iterations: the optimizer's.
+    same(place): whether the model is the one of that record. due(place): whether the schedule asks for that
+    place. again: whether this monitor has already watched a fit of this run.
+
+    Nothing logged: at initial_epoch. The same monitor again: at initial_epoch where that does not go back,
+    else after the last record. A new monitor on a run that is there: `initial_epoch > 0` says where the
+    model is and is believed (records beyond it are superseded), unless only the last record holds this very
+    model; with initial_epoch 0, a model equal to the run's first record starts that run over, any other
+    continues it.
+    """
+    if not logged:
+        return Start(_place_at(axis, initial_epoch, per_epoch, iterations, logged, same), baseline=True)
+    first, last = logged[0], logged[-1]
+    if again:
+        ahead = initial_epoch > last.epoch
+        place = _place_at(axis, initial_epoch, per_epoch, iterations, logged, same) if ahead else last
+        return _joined(axis, place, logged, same, due, believed=ahead)
+    if initial_epoch > 0:
+        place = _place_at(axis, initial_epoch, per_epoch, iterations, logged, same)
+        known = {p.step(axis): p for p in logged}.get(place.step(axis))
+        if not (known and same(known)) and same(last):
+            return _joined(axis, last, logged, same, due, believed=False)
+        return _joined(axis, place, logged, same, due, believed=True)
+    if same(first):
+        return _joined(axis, first, logged, same, due, believed=True)
+    if len(logged) == 1:
+        return Start(Place(0, 0), baseline=True, note="started over: the run held nothing but a baseline")
+    return _joined(axis, last, logged, same, due, believed=False)
+
+
+def _joined(
+    axis: Literal["epoch", "batch"],
+    place: Place,
+    logged: Sequence[Place],
+    same: Callable[[Place], bool],
+    due: Callable[[Place], bool],
+    believed: bool,
+) -> Start:
+    """A start at `place` of a run that is there. believed: it was said, not merely where the run ends."""
+    record = {p.step(axis): p for p in logged}.get(place.step(axis))
+    if record is None:
+        return Start(place, baseline=due(place))
+    if same(record):
+        return Start(place, baseline=False)
+    if believed:
+        note = f"the model is not the one logged as step {place.step(axis)}, which this session supersedes"
+        return Start(place, baseline=True, note=note)
+    note = f"the model at the start of this session is not the one logged as step {place.step(axis)}"
+    return Start(place, baseline=False, note=note)
+
+
+def _place_at(
+    axis: Literal["epoch", "batch"],
+    epoch: int,
+    per_epoch: int | None,
+    iterations: int,
+    logged: Sequence[Place],
+    same: Callable[[Place], bool],
+) -> Place:
+    """The place after `epoch` epochs: the batch count from a record, the epochs' length, or the optimizer."""
+    here = [place for place in logged if place.epoch == epoch]
+    if axis == "epoch" and here:
+        return here[0]
+    if epoch == 0:
+        return Place(0, 0)
+    if per_epoch is not None:
+        return Place(epoch, epoch * per_epoch)
+    match = next((place for place in here if same(place)), None)
+    return match or Place(epoch, max(iterations, logged[-1].batch if logged else 0))
+
+
+@dataclass
+class EpochProgress:
+    """Counts the batches of one epoch from the calls that Keras makes before each execution.
+
+    per_execution: batches an execution (steps_per_execution). length: batches of this epoch where Keras says,
+    else None. learned: the length of the epoch before, where that ran to its end. iterations: the optimizer's
+    count at the epoch's start.
+    """
+
+    per_execution: int
+    length: int | None
+    learned: int | None
+    iterations: int
+    begun: int = 0
+
+    def begin(self) -> None:
+        """An execution is about to start."""
+        self.begun += 1
+
+    @property
+    def expected(self) -> int | None:
+        """Batches this epoch is expected to have."""
+        return self.length if self.length is not None else self.learned
+
+    def before(self) -> int:
+        """Batches completed when the execution that has just begun starts."""
+        return (self.begun - 1) * self.per_execution
+
+    def after(self) -> int:
+        """Batches that will be completed when the execution that has just begun ends."""
+        ahead = self.begun * self.per_execution
+        return ahead if self.expected is None else max(self.before() + 1, min(ahead, self.expected))
+
+    def is_last(self) -> bool | None:
+        """Whether the execution that has just begun is the epoch's last; None where not known."""
+        if self.expected is None:
+            return None
+        return self.begun * self.per_execution >= self.expected
+
+    def completed(self, iterations: int, stopped: bool) -> int:
+        """Batches completed at the epoch's end. iterations: the optimizer's now; stopped: stop_training.
+
+        Data of unknown length ends in an execution that finds none left, which begins like any other. With
+        one batch an execution and no XLA the optimizer counts that one too, so its count cannot tell an
+        exhausted epoch from one that was stopped; then the length of the epoch before does, and in the
+        first epoch a stop is taken for one between batches.
+        """
+        if self.begun == 0:
+            return 0
+        k = self.per_execution
+        ahead = self.begun * k
+        if self.length is not None and ahead >= self.length:
+            return self.length
+        counted = iterations - self.iterations
+        if ahead - 2 * k < counted < ahead or (k > 1 and counted == ahead):
+            return counted
+        if stopped and not (self.learned is not None and self.begun - 1 == self.learned):
+            return ahead
+        return ahead - k

@@ -1,0 +1,116 @@
+"""What is said about the heatmaps of one step in numbers: per probe, and as the scalars drawn over steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lrp_monitor.engine.explainer import Explanation
+
+Floats = NDArray[np.float64]
+
+QUANTILES = {"q50": 0.5, "q90": 0.9, "q99": 0.99}
+
+
+def probe_statistics(
+    heatmaps: NDArray[np.float32],
+    explanation: Explanation,
+    masks: Mapping[str, NDArray[np.bool_]],
+    previous: NDArray[np.float32] | None,
+) -> dict[str, Floats]:
+    """Every per-probe statistic of a step, float64 (n,) each, computed in float64.
+
+    heatmaps: (n, *map_shape); masks: {name: (n, *map_shape)}; previous: the heatmaps of the log before, or
+    None. sum, positive (sum of what is > 0), negative (sum of what is < 0, so <= 0), absmax, q50/q90/q99
+    (quantiles of |R|), logit, probability, prediction, target, conservation, drift, mask_mass/<mask>.
+    """
+    maps = _flat(heatmaps)
+    magnitude = np.abs(maps)
+    # NaN in a map is a finding, kept as NaN; NumPy's warnings about it would only repeat that on stderr.
+    with np.errstate(all="ignore"):
+        found = {
+            "sum": maps.sum(axis=1),
+            "positive": _positive(maps).sum(axis=1),
+            "negative": np.where(maps > 0, 0.0, maps).sum(axis=1),
+            "absmax": magnitude.max(axis=1),
+        }
+        found |= {name: np.quantile(magnitude, q, axis=1) for name, q in QUANTILES.items()}
+    found |= {
+        "logit": _float(explanation.logit),
+        "probability": _float(explanation.probability),
+        "prediction": _float(explanation.prediction),
+        "target": _float(explanation.target),
+        "conservation": _float(explanation.conservation),
+        "drift": np.full(len(maps), np.nan) if previous is None else drift(previous, heatmaps),
+    }
+    found |= {f"mask_mass/{name}": mask_mass(heatmaps, mask) for name, mask in masks.items()}
+    return found
+
+
+def mask_mass(heatmaps: NDArray[np.float32], mask: NDArray[np.bool_]) -> Floats:
+    """Positive relevance inside the mask over all positive relevance, per map: 0 to 1, (n,).
+
+    NaN where the mask is empty, where a map has no positive relevance, or is not finite. Relevance mass
+    accuracy of Arras, Osman, Samek 2022 (Information Fusion 81).
+    """
+    maps, inside = _flat(heatmaps), mask.reshape(len(mask), -1)
+    with np.errstate(all="ignore"):
+        positive = _positive(maps)
+        share = (positive * inside).sum(axis=1) / positive.sum(axis=1)
+    return np.asarray(np.where(inside.any(axis=1), share, np.nan))
+
+
+def drift(before: NDArray[np.float32], now: NDArray[np.float32]) -> Floats:
+    """Half the L1 distance of the L1-normalised maps, (n,): 0 the same picture, 1 none of it in common.
+
+    Two maps of zeros are the same; one such map beside another has nothing in common with it (1). NaN where a
+    map is not finite.
+    """
+    a, b = _flat(before), _flat(now)
+    mass_a, mass_b = np.abs(a).sum(axis=1), np.abs(b).sum(axis=1)
+    with np.errstate(all="ignore"):
+        distance = np.abs(a / mass_a[:, None] - b / mass_b[:, None]).sum(axis=1) / 2
+    empty_a, empty_b = mass_a == 0, mass_b == 0
+    distance = np.where(empty_a & empty_b, 0.0, np.where(empty_a ^ empty_b, 1.0, distance))
+    return np.asarray(np.where(np.isfinite(mass_a) & np.isfinite(mass_b), distance, np.nan))
+
+
+def probe_scalars(statistics: Mapping[str, Floats], labels: NDArray[np.int64] | None) -> dict[str, float]:
+    """The scalars over all probes of a step, from its per-probe statistics; what is not finite is left out.
+
+    lrp/conservation is the median, the others are means: lrp/drift, lrp/probability, lrp/accuracy (where
+    there are labels), lrp/mask_mass/<mask>.
+    """
+    scalars = {
+        "lrp/conservation": _over(statistics["conservation"], np.median),
+        "lrp/drift": _over(statistics["drift"], np.mean),
+        "lrp/probability": _over(statistics["probability"], np.mean),
+    }
+    if labels is not None:
+        scalars["lrp/accuracy"] = float(np.mean(statistics["prediction"] == labels))
+    for name, values in statistics.items():
+        if name.startswith("mask_mass/"):
+            scalars[f"lrp/{name}"] = _over(values, np.mean)
+    return {tag: value for tag, value in scalars.items() if np.isfinite(value)}
+
+
+def _over(values: Floats, how: object) -> float:
+    finite = values[np.isfinite(values)]
+    return float(how(finite)) if len(finite) and callable(how) else float("nan")
+
+
+def _flat(maps: NDArray[np.float32]) -> Floats:
+    return maps.reshape(len(maps), -1).astype(np.float64)
+
+
+def _positive(maps: Floats) -> Floats:
+    """What is > 0, the rest 0; NaN stays NaN."""
+    return np.asarray(np.where(maps < 0, 0.0, maps))
+
+
+def _float(values: NDArray[np.generic]) -> Floats:
+    return np.asarray(values, dtype=np.float64)

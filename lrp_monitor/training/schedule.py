@@ -1,0 +1,98 @@
+"""When to log: every N epochs, every N batches, and powers of two inside the first epoch."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which completed epochs and batches are due. The baseline and the end of training always are.
+
+    every: epochs between logs, None for no logs at ends of epochs. batches: batches between logs, counted
+    over the whole run, or None. first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
+    """
+
+    every: int | None = 1
+    batches: int | None = None
+    first_epoch: Literal["log"] | None = None
+
+    @classmethod
+    def of(cls, every: Any, batches: Any, first_epoch: Any) -> Schedule:
+        """From the monitor's arguments. `every=None` is 1, or no epoch logs where `batches` is given.
+
+        ValueError that names the argument.
+        """
+        if first_epoch not in (None, "log"):
+            raise ValueError(
+                f'first_epoch={first_epoch!r}: expected None or "log" (batches 1, 2, 4, 8 ... of epoch 1)'
+            )
+        checked = None if batches is None else positive_int("batches", batches, "batches between logs")
+        if every is None:
+            every = 1 if checked is None else None
+        else:
+            every = positive_int("every", every, "epochs between logs")
+        return cls(every, checked, first_epoch)
+
+    @property
+    def axis(self) -> Literal["epoch", "batch"]:
+        """What steps count: completed epochs, or completed batches where logs fall inside epochs."""
+        return "epoch" if self.batches is None and self.first_epoch is None else "batch"
+
+    def epoch_due(self, completed: int) -> bool:
+        """Whether the state after `completed` epochs of the run is to be logged."""
+        return self.every is not None and completed % self.every == 0
+
+    def batch_due(self, before: int, after: int, epoch_start: int | None) -> bool:
+        """Whether a due batch lies in (before, after], both batches completed over the whole run.
+
+        epoch_start: the run's batch count at the start of its first epoch while in it, else None.
+        """
+        if self.batches is not None and after // self.batches > before // self.batches:
+            return True
+        if self.first_epoch is None or epoch_start is None:
+            return False
+        # A power of two lies in (a, b] exactly where b has more binary digits, or is one.
+        a, b = before - epoch_start, after - epoch_start
+        return b > a and b.bit_length() > a.bit_length()
+
+    def count(self, start: int, end: int, per_epoch: int | None) -> int | None:
+        """Logs between completed epochs `start` (its baseline included) and `end`; None where not known.
+
+        per_epoch: batches an epoch, where known.
+        """
+        if self.axis == "epoch":
+            return 1 + sum(self.epoch_due(epoch) or epoch == end for epoch in range(start + 1, end + 1))
+        if per_epoch is None:
+            return None
+        first, last = start * per_epoch, end * per_epoch
+        steps = {first, last}
+        if self.batches is not None:
+            steps.update(range(-(-first // self.batches) * self.batches, last + 1, self.batches))
+        if self.first_epoch is not None and start == 0:
+            steps.update(1 << k for k in range(min(per_epoch, last).bit_length()))
+        steps.update(e * per_epoch for e in range(start, end + 1) if self.epoch_due(e) and e > start)
+        return len(steps)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.every is not None:
+            parts.append("every epoch" if self.every == 1 else f"every {self.every} epochs")
+        if self.batches is not None:
+            parts.append("every batch" if self.batches == 1 else f"every {self.batches} batches")
+        if self.first_epoch is not None:
+            parts.append("batches 1, 2, 4, 8 ... of the first epoch")
+        return " and ".join(parts)
+
+
+def positive_int(argument: str, value: Any, meaning: str) -> int:
+    """`value` as an int >= 1, or a ValueError that names the argument and says what it means."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{argument}={value!r}: expected a positive integer ({meaning})") from None
+    if isinstance(value, bool) or number < 1:
+        raise ValueError(f"{argument}={value!r}: expected a positive integer ({meaning})")
+    return number
