@@ -80,7 +80,7 @@ def read_probes(storage: Storage) -> ProbeInfo:
     header = records.parse_json(payload[records.FIELDS : end], what)
     try:
         return _unpack(header, payload[end:], what)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except records.MALFORMED as error:
         raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({error})") from error
 
 

@@ -26,6 +26,9 @@ FRAME_HEAD, FRAME_TAIL = 12, 4
 MOST_HEADER = 64 << 20
 """Largest JSON header, bytes: a bound on what a damaged length field can make a reader take in."""
 
+MALFORMED = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
+"""What taking a header apart raises where a part is missing or of another kind than it should be."""
+
 # magic, version, kind, step, epoch, batch, wall time (s), header length, CRC of these and of the header
 _FIELDS = struct.Struct("<4sHHqqqdII")
 FIELDS = _FIELDS.size

@@ -69,7 +69,7 @@ def parse_step(entry: Entry, data: bytes, probes: int, map_shape: tuple[int, ...
     header = records.parse_json(text, what)
     try:
         return _header(entry, header, probes, map_shape, what)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except records.MALFORMED as error:
         raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({error})") from error
 
 
@@ -151,7 +151,7 @@ def parse_table(data: bytes, available: int, what: str) -> dict[tuple[str, str],
     table = records.parse_json(data, what)
     try:
         rows = [_row(value, available, what) for value in table["histograms"]]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except records.MALFORMED as error:
         raise StoreError(f"{what}: a part of the table is missing or of the wrong kind ({error})") from error
     return {(row.histogram.kind, row.histogram.name): row for row in rows}
 
