@@ -1,0 +1,192 @@
+// From the bytes of a binary answer to arrays: u32 length, JSON header, zlib chunks at (offset, length) behind it.
+import type { StepHeader } from "./types";
+
+/** One heatmap as stored. "sqrt8": value = sign(q) (q/127)^2 scale, -128 = not finite. "float": the values. */
+export type HeatMap =
+  | { kind: "sqrt8"; data: Int8Array; absmax: number; height: number; width: number }
+  | { kind: "float"; data: Float32Array; absmax: number; height: number; width: number };
+
+/** All heatmaps of one step of one run; null where the map of a probe was not stored. */
+export interface Frame {
+  header: StepHeader;
+  maps: (HeatMap | null)[];
+  bytes: number;
+}
+
+export interface Picture {
+  data: Uint8Array;
+  height: number;
+  width: number;
+  channels: number;
+}
+
+export interface ProbePictures {
+  pictures: Picture[];
+  /** name -> one mask per probe, a byte 0 or 1 per pixel of the map */
+  masks: Map<string, Uint8Array[]>;
+  mapHeight: number;
+  mapWidth: number;
+}
+
+interface Envelope<Header> {
+  header: Header;
+  chunks: Uint8Array;
+}
+
+/** Splits a binary answer; throws where the lengths cannot be right. */
+export function openEnvelope<Header>(buffer: ArrayBuffer): Envelope<Header> {
+  if (buffer.byteLength < 4) throw new Error(`the answer has ${buffer.byteLength} bytes and no header`);
+  const length = new DataView(buffer).getUint32(0, true);
+  if (4 + length > buffer.byteLength) {
+    throw new Error(`the answer's header claims ${length} bytes, the whole answer has ${buffer.byteLength}`);
+  }
+  const text = new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(buffer, 4, length));
+  return { header: JSON.parse(text) as Header, chunks: new Uint8Array(buffer, 4 + length) };
+}
+
+/** Inflates one zlib chunk that must come to exactly `expected` bytes. */
+export async function inflate(chunks: Uint8Array, range: [number, number], expected: number): Promise<Uint8Array> {
+  const [offset, length] = range;
+  if (offset < 0 || length < 0 || offset + length > chunks.byteLength) {
+    throw new Error(`a chunk at ${offset} of ${length} bytes lies outside the answer of ${chunks.byteLength} bytes`);
+  }
+  const stream = new Blob([chunks.slice(offset, offset + length)]).stream();
+  const inflated = await new Response(stream.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+  if (inflated.byteLength !== expected) {
+    throw new Error(`a chunk inflates to ${inflated.byteLength} bytes, ${expected} were expected`);
+  }
+  return new Uint8Array(inflated);
+}
+
+/** Height and width of a map as drawn, and for volumes the number of columns of the montage of slices. */
+export interface Plane {
+  height: number;
+  width: number;
+  depth: number;
+  columns: number;
+}
+
+/**
+ * How a map of `shape` is laid out as a picture, as the display images are: one axis is a row, two are rows and
+ * columns, and more are a montage of slices in a grid of ceil(sqrt(slices)) columns.
+ */
+export function planeOf(shape: readonly number[]): Plane {
+  if (shape.length === 0) throw new Error("a map without axes cannot be drawn");
+  const width = shape[shape.length - 1]!;
+  const height = shape.length === 1 ? 1 : shape[shape.length - 2]!;
+  const depth = shape.slice(0, -2).reduce((a, b) => a * b, 1);
+  const columns = Math.ceil(Math.sqrt(depth));
+  return { height: height * Math.ceil(depth / columns), width: width * columns, depth, columns };
+}
+
+/** Puts the slices of a volume side by side, row by row; cells without a slice get `fill`. */
+export function layOut<Data extends Int8Array | Float32Array | Uint8Array>(data: Data, plane: Plane, fill: number): Data {
+  if (plane.depth === 1) return data;
+  const out = new (data.constructor as new (n: number) => Data)(plane.height * plane.width).fill(fill) as Data;
+  const width = plane.width / plane.columns;
+  const height = plane.height / Math.ceil(plane.depth / plane.columns);
+  for (let slice = 0; slice < plane.depth; slice++) {
+    const top = Math.floor(slice / plane.columns) * height;
+    const left = (slice % plane.columns) * width;
+    for (let row = 0; row < height; row++) {
+      const from = (slice * height + row) * width;
+      out.set(data.subarray(from, from + width), (top + row) * plane.width + left);
+    }
+  }
+  return out;
+}
+
+/** IEEE half precision, as little-endian bytes, to float32. */
+export function decodeHalf(bytes: Uint8Array): Float32Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const out = new Float32Array(bytes.byteLength / 2);
+  for (let i = 0; i < out.length; i++) {
+    const bits = view.getUint16(2 * i, true);
+    const sign = bits & 0x8000 ? -1 : 1;
+    const exponent = (bits >> 10) & 31;
+    const mantissa = bits & 1023;
+    if (exponent === 31) out[i] = mantissa ? NaN : sign * Infinity;
+    else if (exponent === 0) out[i] = sign * mantissa * 2 ** -24;
+    else out[i] = sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
+  }
+  return out;
+}
+
+const BYTES_PER_PIXEL: Record<string, number> = { sqrt8: 1, float16: 2, float32: 4 };
+
+/** Decodes the answer of the route `step`. */
+export async function decodeStep(buffer: ArrayBuffer): Promise<Frame> {
+  const { header, chunks } = openEnvelope<StepHeader>(buffer);
+  const perPixel = BYTES_PER_PIXEL[header.encoding];
+  if (perPixel === undefined) {
+    throw new Error(`maps are stored as "${header.encoding}", which this page does not know; is the page older than the log?`);
+  }
+  const plane = planeOf(header.map_shape);
+  const pixels = header.map_shape.reduce((a, b) => a * b, 1);
+  let bytes = 0;
+  const maps = await Promise.all(
+    header.maps.map(async (range, probe): Promise<HeatMap | null> => {
+      if (range === null) return null;
+      const raw = await inflate(chunks, range, pixels * perPixel);
+      const { height, width } = plane;
+      bytes += raw.byteLength;
+      if (header.encoding === "sqrt8") {
+        const data = layOut(new Int8Array(raw.buffer), plane, 0);
+        return { kind: "sqrt8", data, absmax: header.scale[probe] ?? 0, height, width };
+      }
+      const values = header.encoding === "float16" ? decodeHalf(raw) : littleEndianFloats(raw);
+      return { kind: "float", data: layOut(values, plane, 0), absmax: finiteAbsmax(values), height, width };
+    }),
+  );
+  return { header, maps, bytes };
+}
+
+function littleEndianFloats(raw: Uint8Array): Float32Array {
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  return Float32Array.from({ length: raw.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
+}
+
+function finiteAbsmax(values: Float32Array): number {
+  let largest = 0;
+  for (const value of values) {
+    const size = Math.abs(value);
+    if (size > largest && size !== Infinity) largest = size;
+  }
+  return largest;
+}
+
+/** The values of a map in the units of relevance; NaN where they were not finite. */
+export function mapValues(map: HeatMap): Float32Array {
+  if (map.kind === "float") return map.data;
+  return Float32Array.from(map.data, (q) => (q === -128 ? NaN : Math.sign(q) * (q / 127) ** 2 * map.absmax));
+}
+
+/** Decodes the answer of the route `probes`: display images and masks. */
+export async function decodeProbes(buffer: ArrayBuffer): Promise<ProbePictures> {
+  const { header, chunks } = openEnvelope<{
+    images: [number, number];
+    masks: Record<string, [number, number]>;
+    shape: [number, number, number, number];
+    map_shape: number[];
+  }>(buffer);
+  const [count, height, width, channels] = header.shape;
+  const size = height * width * channels;
+  const images = await inflate(chunks, header.images, count * size);
+  const pictures = Array.from({ length: count }, (_, i) => ({
+    data: images.subarray(i * size, (i + 1) * size),
+    height,
+    width,
+    channels,
+  }));
+  const plane = planeOf(header.map_shape);
+  const pixels = header.map_shape.reduce((a, b) => a * b, 1);
+  const masks = new Map<string, Uint8Array[]>();
+  for (const [name, range] of Object.entries(header.masks)) {
+    const bytes = await inflate(chunks, range, count * pixels);
+    masks.set(
+      name,
+      Array.from({ length: count }, (_, i) => layOut(bytes.subarray(i * pixels, (i + 1) * pixels), plane, 0)),
+    );
+  }
+  return { pictures, masks, mapHeight: plane.height, mapWidth: plane.width };
+}

@@ -1,0 +1,72 @@
+// Numbers and names as words on the page.
+import type { ProbeNames } from "./types";
+
+/** About three significant digits; a dash where there is no number. */
+export function number(value: number | null | undefined): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const text =
+    size >= 1e5 || size < 1e-3
+      ? value.toExponential(size >= 1e5 ? 2 : 1).replace("e+", "e")
+      : value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
+  return text.replace("-", "−").replace("e-", "e−");
+}
+
+/** A share (0 ... 1) in per cent. */
+export function percent(value: number | null | undefined): string {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const p = 100 * value;
+  const digits = p >= 99.95 || p === 0 ? 0 : Math.abs(p) < 9.95 || p >= 98.95 ? 1 : 0;
+  return `${p.toFixed(digits).replace("-", "−")} %`;
+}
+
+/** A count with thin gaps between the thousands. */
+export function count(value: number): string {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+}
+
+export function plural(value: number, one: string, many = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+/** The name of a class, or "class 3" where the run gives no names. */
+export function className(probes: ProbeNames, index: number | null | undefined): string {
+  if (index === null || index === undefined || !Number.isFinite(index)) return "–";
+  return probes.class_names?.[index] ?? `class ${index}`;
+}
+
+const QUANTITIES: Record<string, string> = {
+  "lrp/drift": "Change of the heatmaps since the previous log",
+  "lrp/conservation": "Sum of relevance / logit",
+  "lrp/probability": "Probability of the explained class",
+  "lrp/accuracy": "Accuracy on the probes",
+  "gradients/norm": "Gradient norm, all layers",
+  "weights/norm": "Weight norm, all layers",
+  "gradients/nonfinite": "Gradients that are not finite",
+  "weights/nonfinite": "Weights that are not finite",
+};
+
+/** A scalar's tag as a person would say it. */
+export function quantityTitle(tag: string): string {
+  const known = QUANTITIES[tag];
+  if (known !== undefined) return known;
+  const mask = /^lrp\/mask_mass\/(.*)$/s.exec(tag);
+  if (mask) return `Relevance inside mask “${mask[1]}”`;
+  const norm = /^(weights|gradients)\/norm\/(.*)$/s.exec(tag);
+  if (norm) return `${norm[1] === "weights" ? "Weight" : "Gradient"} norm of ${norm[2]}`;
+  const zero = /^gradients\/zero_fraction\/(.*)$/s.exec(tag);
+  if (zero) return `Share of zero gradients in ${zero[1]}`;
+  return tag;
+}
+
+/** Whether a scalar is a share that reads best in per cent. */
+export function isShare(tag: string): boolean {
+  return /^lrp\/(mask_mass\/|probability|accuracy|drift)/.test(tag) || tag.startsWith("gradients/zero_fraction/");
+}
+
+/** Where in training a step lies: "epoch 3, batch 282". */
+export function position(epoch: number, batch: number): string {
+  return batch === 0 ? "before training" : `epoch ${count(epoch)}, batch ${count(batch)}`;
+}

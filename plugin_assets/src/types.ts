@@ -1,0 +1,83 @@
+// What the plugin's routes answer. Everything here comes from disk by way of the server: treat texts as texts only.
+
+/** One line of the run list. `error` in words where the run's store cannot be read. */
+export interface RunListing {
+  run: string;
+  name: string;
+  session: string | null;
+  steps: number;
+  last_step: number | null;
+  probes_hash: string | null;
+  problems: string[];
+  error?: string;
+}
+
+export interface StepInfo {
+  step: number;
+  epoch: number;
+  batch: number;
+  wall_time: number;
+  session: string;
+  maps: boolean;
+  notes: string[];
+}
+
+export interface ProbeNames {
+  names: string[];
+  labels: number[] | null;
+  class_names: string[] | null;
+  map_shape: number[];
+  image_shape: [number, number, number];
+  masks: string[];
+  hash: string;
+}
+
+export type TensorKind = "weight" | "gradient";
+
+export interface RunInfo {
+  run: string;
+  session: string | null;
+  meta: Record<string, unknown>;
+  steps: StepInfo[];
+  probes: ProbeNames;
+  tensors: { kind: TensorKind; name: string }[];
+  problems: string[];
+  reset?: boolean;
+}
+
+/** Columns over the logged steps; null stands for a value that is not a number. */
+export interface Timeline {
+  steps: number[];
+  scalars: Record<string, (number | null)[]>;
+  probes: Record<string, (number | null)[][]>;
+}
+
+export interface StepHeader {
+  step: number;
+  epoch: number;
+  batch: number;
+  wall_time: number;
+  session: string;
+  encoding: string;
+  map_shape: number[];
+  scale: (number | null)[];
+  maps: ([number, number] | null)[];
+  probes: Record<string, (number | null)[]>;
+  scalars: Record<string, number | null>;
+  notes: string[];
+  gradient_batch: number | null;
+}
+
+export interface HistogramAnswer {
+  size: number;
+  zeros: number;
+  denormals: number;
+  nan: number;
+  inf: number;
+  minimum: number | null;
+  maximum: number | null;
+  norm: number | null;
+  note: string;
+  buckets: number[];
+  counts: number[];
+}
