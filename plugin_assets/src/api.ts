@@ -1,0 +1,54 @@
+// Requests to the plugin's routes. The page's <base> is the plugin's own folder, whatever path TensorBoard runs under.
+import { decodeProbes, decodeStep, type Frame, type ProbePictures } from "./decode";
+import type { HistogramAnswer, RunInfo, RunListing, TensorKind, Timeline } from "./types";
+
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
+async function request(route: string, parameters: Record<string, string | number>): Promise<Response> {
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(parameters)) query.set(key, String(value));
+  const url = query.size ? `./${route}?${query.toString()}` : `./${route}`;
+  let response: Response;
+  try {
+    response = await fetch(url);
+  } catch {
+    throw new ApiError("TensorBoard does not answer. Is it still running?", 0);
+  }
+  if (!response.ok) {
+    const text = (await response.text()).trim();
+    throw new ApiError(text && text.length < 2000 ? text : `${route}: the server answered ${response.status}`, response.status);
+  }
+  return response;
+}
+
+const json = async <Answer>(route: string, parameters: Record<string, string | number>): Promise<Answer> =>
+  (await (await request(route, parameters)).json()) as Answer;
+
+export const fetchRuns = async (): Promise<RunListing[]> => (await json<{ runs: RunListing[] }>("runs", {})).runs;
+
+export const fetchRun = (run: string, since: number | null): Promise<RunInfo> =>
+  json("run", since === null ? { run } : { run, since });
+
+export const fetchTimeline = (run: string, since: number | null): Promise<Timeline> =>
+  json("timeline", since === null ? { run } : { run, since });
+
+export const fetchHistogram = (
+  run: string,
+  step: number,
+  session: string,
+  kind: TensorKind,
+  name: string,
+): Promise<HistogramAnswer> => json("histogram", { run, step, session, kind, name });
+
+export const fetchStep = async (run: string, step: number, session: string): Promise<Frame> =>
+  decodeStep(await (await request("step", { run, step, session })).arrayBuffer());
+
+export const fetchProbes = async (run: string, hash: string): Promise<ProbePictures> =>
+  decodeProbes(await (await request("probes", { run, hash })).arrayBuffer());
