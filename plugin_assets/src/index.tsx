@@ -1,0 +1,39 @@
+// Entry of the bundle: TensorBoard imports it as a module inside the plugin's frame and calls render().
+import { render as mount } from "preact";
+import { Host } from "./host";
+import { Model } from "./model";
+import css from "./styles.css";
+import { App } from "./ui/App";
+import { runColourRules } from "./ui/colours";
+import { Failure } from "./ui/Failure";
+
+/** Builds the page. Never throws and never leaves the page blank: what goes wrong is said in words. */
+export async function render(): Promise<void> {
+  const root = document.createElement("div");
+  root.id = "root";
+  document.body.append(root);
+  const fail = (error: unknown): void => mount(<Failure error={error} />, root);
+  try {
+    document.documentElement.lang = "en";
+    document.title = "LRP";
+    addStyles(css);
+    addStyles(`:root { ${runColourRules("light")} } :root[data-theme="dark"] { ${runColourRules("dark")} }`);
+    const host = new Host();
+    const showTheme = (theme: string): void => document.documentElement.setAttribute("data-theme", theme);
+    showTheme(host.readTheme());
+    host.onTheme(showTheme);
+    host.adoptFonts();
+    const model = new Model(host);
+    mount(<App model={model} />, root);
+    model.start();
+  } catch (error) {
+    fail(error);
+    console.error(error);
+  }
+}
+
+function addStyles(text: string): void {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(text);
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+}

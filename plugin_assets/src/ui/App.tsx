@@ -1,0 +1,68 @@
+// The frame of the page: rail, transport, grid, and the dock with the timeline and the histograms.
+import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
+import type { Model } from "../model";
+import { Empty } from "./Empty";
+import { Guard } from "./Failure";
+import { Grid } from "./Grid";
+import { Histograms } from "./Histograms";
+import { useModel } from "./hooks";
+import { Rail } from "./Rail";
+import { Timeline } from "./Timeline";
+import { Transport } from "./Transport";
+
+export function App({ model }: { model: Model }): JSX.Element {
+  return (
+    <Guard>
+      <Page model={model} />
+    </Guard>
+  );
+}
+
+function Page({ model }: { model: Model }): JSX.Element {
+  useModel(model);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent): void => handleKey(model, event);
+    window.addEventListener("keydown", onKey);
+    return () => window.removeEventListener("keydown", onKey);
+  }, [model]);
+  if (model.runs !== null && model.runs.length === 0) return <Empty />;
+  return (
+    <div class="page" data-testid="page">
+      <Rail model={model} />
+      <main class="main">
+        {model.error !== null && (
+          <div class="banner" role="alert" data-testid="banner">
+            <span>{model.error}</span>
+            <button type="button" onClick={() => model.retry()}>
+              Try again
+            </button>
+          </div>
+        )}
+        <Transport model={model} />
+        <Grid model={model} />
+        <section class="dock" aria-label="Over training and at this step">
+          <Timeline model={model} />
+          <Histograms model={model} />
+        </section>
+      </main>
+    </div>
+  );
+}
+
+/** Arrow keys, Home, End and space work wherever the focus is, except where a control has its own use for them. */
+function handleKey(model: Model, event: KeyboardEvent): void {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const target = event.target instanceof Element ? event.target : document.body;
+  if (target.closest("input, select, textarea")) return;
+  const far = event.shiftKey ? 10 : 1;
+  if (event.key === "ArrowLeft") model.move(-far);
+  else if (event.key === "ArrowRight") model.move(far);
+  else if (event.key === "Home") model.move(-Infinity);
+  else if (event.key === "End") model.move(Infinity);
+  else if (event.key === " " && !target.closest("button, summary")) {
+    if (model.playing) model.pause();
+    else model.play();
+  } else return;
+  event.preventDefault();
+}

@@ -1,0 +1,232 @@
+// The step slider with its buttons and number box, and the line that says what the colours and this step mean.
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { spread } from "../axis";
+import { COLOURS, cssGradient } from "../colormap";
+import { plural, position } from "../format";
+import type { Model, RunState } from "../model";
+import { nearestIndex } from "../steps";
+import type { StepInfo } from "../types";
+import { Icon } from "./icons";
+
+export function Transport({ model }: { model: Model }): JSX.Element {
+  const steps = model.steps();
+  const current = model.currentStep();
+  const index = current === null ? 0 : steps.indexOf(current);
+  const following = model.view.step === "last";
+  const atEnd = index === steps.length - 1;
+  return (
+    <header class="transport">
+      <div class="controls">
+        <div class="buttons" role="group" aria-label="Move through the logged steps">
+          <Button icon="first" title="First step (Home)" press={() => model.move(-Infinity)} off={index <= 0} />
+          <Button icon="previous" title="Previous step (←)" press={() => model.move(-1)} off={index <= 0} />
+          <Button
+            icon={model.playing ? "pause" : "play"}
+            title={model.playing ? "Pause (space)" : "Play (space)"}
+            press={() => (model.playing ? model.pause() : model.play())}
+            off={steps.length < 2}
+            strong
+          />
+          <Button icon="next" title="Next step (→)" press={() => model.move(1)} off={atEnd} />
+          <Button icon="last" title="Last step (End)" press={() => model.move(Infinity)} off={atEnd} />
+        </div>
+        <Slider model={model} steps={steps} index={index} />
+        <NumberBox model={model} steps={steps} current={current} />
+        <label class="follow" title="Show each new step as soon as it is logged">
+          <input
+            type="checkbox"
+            checked={following}
+            data-testid="follow"
+            onChange={(event) => model.setView({ step: event.currentTarget.checked ? "last" : (current ?? "last") })}
+          />
+          Follow live
+        </label>
+      </div>
+      <Legend model={model} />
+    </header>
+  );
+}
+
+interface ButtonProps {
+  icon: Parameters<typeof Icon>[0]["name"];
+  title: string;
+  press: () => void;
+  off: boolean;
+  strong?: boolean;
+}
+
+function Button({ icon, title, press, off, strong }: ButtonProps): JSX.Element {
+  const word = title.replace(/ \(.*/, "");
+  return (
+    <button
+      type="button"
+      class={strong ? "strong" : ""}
+      title={title}
+      aria-label={word}
+      disabled={off}
+      onClick={press}
+      data-testid={word === "Pause" ? "play" : word.toLowerCase().replace(" ", "-")}
+    >
+      <Icon name={icon} />
+    </button>
+  );
+}
+
+interface SliderProps {
+  model: Model;
+  steps: number[];
+  index: number;
+}
+
+function Slider({ model, steps, index }: SliderProps): JSX.Element {
+  const last = Math.max(1, steps.length - 1);
+  const stored = new Set(
+    model.selected().flatMap((run) => run.info?.steps.filter((step) => step.maps).map((step) => step.step) ?? []),
+  );
+  const path = (wanted: boolean): string =>
+    steps.map((step, i) => (stored.has(step) === wanted ? `M${i} 0V1` : "")).join("");
+  return (
+    <div class="slider">
+      <input
+        type="range"
+        class="steps"
+        min="0"
+        max={last}
+        step="1"
+        value={index}
+        disabled={steps.length < 2}
+        aria-label="Logged step"
+        aria-valuetext={`step ${steps[index] ?? 0}, ${index + 1} of ${steps.length} logged`}
+        data-testid="slider"
+        style={{ "--fill": `${(100 * index) / last}%` }}
+        onInput={(event) => {
+          const step = steps[Number(event.currentTarget.value)];
+          if (step !== undefined) model.setView({ step });
+        }}
+      />
+      <div class="scale" aria-hidden="true">
+        <svg viewBox={`0 0 ${last} 1`} preserveAspectRatio="none" data-testid="ticks" data-ticks={steps.length}>
+          <path class="tick" d={path(true)} />
+          <path class="tick faint" d={path(false)} />
+        </svg>
+        {spread(steps.length, 7).map((i) => (
+          <span key={i} style={{ left: `${(100 * i) / last}%` }}>
+            {steps[i]}
+          </span>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+function NumberBox({ model, steps, current }: { model: Model; steps: number[]; current: number | null }): JSX.Element {
+  const [typed, setTyped] = useState<string | null>(null);
+  const take = (): void => {
+    const asked = Number(typed ?? "");
+    const index = nearestIndex(steps, asked);
+    if (typed !== null && typed.trim() !== "" && Number.isFinite(asked) && index >= 0) model.setView({ step: steps[index]! });
+    setTyped(null);
+  };
+  const asked = Number(typed);
+  const unlogged = typed !== null && typed !== "" && Number.isFinite(asked) && !steps.includes(asked);
+  return (
+    <div class="stepbox">
+      <label>
+        Step
+        <input
+          type="text"
+          inputMode="numeric"
+          size={6}
+          value={typed ?? (current === null ? "" : String(current))}
+          disabled={current === null}
+          data-testid="step-number"
+          aria-describedby="step-where"
+          onInput={(event) => setTyped(event.currentTarget.value)}
+          onBlur={take}
+          onKeyDown={(event) => {
+            if (event.key === "Enter") take();
+            else if (event.key === "Escape") setTyped(null);
+            else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+              setTyped(null);
+              model.move(event.key === "ArrowUp" ? 1 : -1);
+              event.preventDefault();
+            }
+          }}
+        />
+      </label>
+      <span class="where" id="step-where" data-testid="where">
+        {unlogged ? `nearest: ${steps[nearestIndex(steps, asked)]}` : where(model, current)}
+      </span>
+    </div>
+  );
+}
+
+/** Where in training the slider stands, by the first chosen run that logged that very step. */
+function where(model: Model, current: number | null): string {
+  if (current === null) return model.runs === null ? "loading" : "nothing logged yet";
+  const infos = model.selected().map((run) => model.stepOf(run, current));
+  const info = infos.find((found) => found?.step === current);
+  return info ? position(info.epoch, info.batch) : "";
+}
+
+function Legend({ model }: { model: Model }): JSX.Element {
+  const { negative, positive } = COLOURS[model.view.colours];
+  return (
+    <div class="legend" data-testid="legend">
+      <span class="swatch" style={{ background: cssGradient(model.view.colours) }} aria-hidden="true" />
+      <p>
+        <strong>{capital(positive)}</strong> pixels speak for the explained class, <strong>{negative}</strong> pixels against
+        it.
+      </p>
+      <Remarks model={model} />
+    </div>
+  );
+}
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** What a reader must know of this step: untrained, maps not stored, another step shown, notes of the log. */
+function Remarks({ model }: { model: Model }): JSX.Element {
+  const current = model.currentStep();
+  const runs = model.selected();
+  const whose = new Map<string, { title: string; names: string[] }>();
+  for (const run of runs) {
+    for (const [text, title] of remarksOf(run, model.stepOf(run, current), current)) {
+      const found = whose.get(text) ?? { title, names: [] };
+      found.names.push(run.listing.name);
+      whose.set(text, found);
+    }
+  }
+  return (
+    <ul class="remarks" data-testid="remarks" aria-live="polite">
+      {[...whose].map(([text, { title, names }]) => (
+        <li key={text} title={title || text}>
+          {names.length < runs.length && (
+            <>
+              <bdi>{names.join(", ")}</bdi>:{" "}
+            </>
+          )}
+          <bdi>{text}</bdi>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** Remarks on one run, each with a longer explanation. */
+function remarksOf(run: RunState, info: StepInfo | null, current: number | null): [string, string][] {
+  if (info === null) {
+    const first = run.info?.steps[0];
+    return first ? [[`first logged at step ${first.step}`, "Move the slider further to see this run"]] : [];
+  }
+  const out: [string, string][] = [];
+  if (info.batch === 0) out.push(["untrained", "Logged before the first training step"]);
+  if (info.step !== current) {
+    out.push([`shown at step ${info.step}`, "Nothing was logged at the slider’s step; this is the nearest one before it"]);
+  }
+  if (!info.maps) out.push(["heatmaps not stored", "The log’s size limit was reached: figures go on, heatmaps do not"]);
+  if (info.notes.length === 1) out.push([info.notes[0]!, ""]);
+  if (info.notes.length > 1) out.push([plural(info.notes.length, "note"), info.notes.join("\n")]);
+  return out;
+}

@@ -1,0 +1,74 @@
+// Canvases of an input and of a heatmap. They are painted before the browser shows the frame in which they changed.
+import type { JSX } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { paintHeatMap, paintPicture, type ColourName } from "../colormap";
+import type { HeatMap, Picture } from "../decode";
+
+function put(canvas: HTMLCanvasElement, words: Uint32Array, height: number, width: number): void {
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("this browser gives no 2D canvas");
+  const pixels = new Uint8ClampedArray(words.buffer as ArrayBuffer, words.byteOffset, words.byteLength);
+  context.putImageData(new ImageData(pixels, width, height), 0, 0);
+}
+
+interface PictureCanvasProps {
+  picture: Picture | null;
+  grey: boolean;
+  label: string;
+  testid?: string;
+}
+
+export function PictureCanvas({ picture, grey, label, testid }: PictureCanvasProps): JSX.Element {
+  const ref = useRef<HTMLCanvasElement>(null);
+  useLayoutEffect(() => {
+    if (!ref.current || !picture) return;
+    put(ref.current, paintPicture(picture, grey), picture.height, picture.width);
+    ref.current.dataset.painted = "yes";
+  }, [picture, grey]);
+  return <canvas ref={ref} role="img" aria-label={label} data-testid={testid} />;
+}
+
+interface HeatCanvasProps {
+  map: HeatMap;
+  step: number;
+  limit: number;
+  colours: ColourName;
+  overlay: boolean;
+  opacity: number;
+  label: string;
+  testid: string;
+  run: string;
+}
+
+export function HeatCanvas({ map, step, limit, colours, overlay, opacity, label, testid, run }: HeatCanvasProps): JSX.Element {
+  const ref = useRef<HTMLCanvasElement>(null);
+  useLayoutEffect(() => {
+    if (!ref.current) return;
+    put(ref.current, paintHeatMap(map, limit, colours, overlay), map.height, map.width);
+    ref.current.dataset.step = String(step);
+  }, [map, step, limit, colours, overlay]);
+  return (
+    <canvas
+      ref={ref}
+      role="img"
+      aria-label={label}
+      data-testid={testid}
+      data-run={run}
+      style={{ opacity: overlay ? opacity : 1 }}
+    />
+  );
+}
+
+/** Outlines of the masks over a picture: a dark line on a light one is seen on any ground. */
+export function Outlines({ paths, height, width }: { paths: string[]; height: number; width: number }): JSX.Element | null {
+  const d = paths.join("");
+  if (d === "") return null;
+  return (
+    <svg class="outlines" viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
+      <path class="halo" d={d} />
+      <path class="line" d={d} />
+    </svg>
+  );
+}

@@ -1,0 +1,28 @@
+// What components share: redrawing when the model changes, and the size of an element.
+import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
+import type { Model } from "../model";
+
+/** Draws the component again whenever the model tells of a change. */
+export function useModel(model: Model): void {
+  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  useEffect(() => model.subscribe(() => redraw(undefined as never)), [model]);
+}
+
+/** Width and height of an element in CSS pixels, 0 until it is laid out. */
+export function useSize<E extends Element>(): [{ current: E | null }, number, number] {
+  const ref = useRef<E | null>(null);
+  const [size, setSize] = useState<[number, number]>([0, 0]);
+  useLayoutEffect(() => {
+    const element = ref.current;
+    if (!element) return undefined;
+    const measure = (): void => {
+      const { width, height } = element.getBoundingClientRect();
+      setSize((old) => (old[0] === width && old[1] === height ? old : [width, height]));
+    };
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  return [ref, ...size];
+}
