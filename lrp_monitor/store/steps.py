@@ -119,14 +119,14 @@ def header_json(header: StepHeader) -> bytes:
             "step": header.step,
             "epoch": header.epoch,
             "batch": header.batch,
-            "wall_time": _plain(header.wall_time),
+            "wall_time": plain_number(header.wall_time),
             "session": header.session,
             "encoding": header.encoding,
             "map_shape": list(header.map_shape),
             "scale": plain_list(header.scale),
             "maps": [list(place) for place in header.places] if header.maps else [None] * len(header.scale),
             "probes": {name: plain_list(values) for name, values in header.statistics.items()},
-            "scalars": {name: _plain(value) for name, value in header.scalars.items()},
+            "scalars": {name: plain_number(value) for name, value in header.scalars.items()},
             "notes": header.notes,
             "gradient_batch": header.gradient_batch,
         }
@@ -138,10 +138,11 @@ def plain_list(values: npt.NDArray[np.float64]) -> list[float | None]:
     numbers: list[float | None] = values.tolist()
     if np.isfinite(values).all():
         return numbers
-    return [_plain(float(value)) for value in values]
+    return [plain_number(float(value)) for value in values]
 
 
-def _plain(value: float) -> float | None:
+def plain_number(value: float) -> float | None:
+    """A float for a browser: NaN and infinities as None."""
     number = number_to_json(value)
     return None if isinstance(number, str) else number
 

@@ -1,0 +1,325 @@
+"""The LRP tab's read-only routes, below ``data/plugin/lrp_monitor/``. Knows no TensorFlow."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import struct
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboard import errors, plugin_util
+from tensorboard.backend import http_util
+from tensorboard.plugins import base_plugin
+from werkzeug import wrappers
+
+import lrp_monitor
+from lrp_monitor.plugin.runs import Folders, Readers
+from lrp_monitor.store import codec, records
+from lrp_monitor.store.format import HISTOGRAM_KINDS, PLUGIN_NAME, StoreError
+from lrp_monitor.store.reader import Run
+from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
+
+_STATIC = {"/index.js": ("index.js", "text/javascript")}
+_YEAR = 365 * 24 * 3600
+_STEP = re.compile(r"[0-9]{1,18}")
+_HEX = re.compile(r"[0-9a-f]{8,128}")
+_LONGEST_NAME = 4096
+
+Handler = Callable[["LRPPlugin", wrappers.Request], wrappers.Response]
+
+
+class MethodNotAllowedError(errors.PublicError):  # type: ignore[misc]  # tensorboard ships no types
+    """HTTP 405: these routes only read."""
+
+    http_code = 405
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"Method not allowed: {method}; this route answers GET and HEAD")
+        self.headers.append(("Allow", "GET, HEAD"))
+
+
+class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ships no types
+    """Serves the runs, steps, heatmaps and histograms that lrp_monitor logged below the log directory."""
+
+    plugin_name = PLUGIN_NAME
+
+    def __init__(self, context: base_plugin.TBContext) -> None:
+        self._provider = context.data_provider
+        flags = context.flags
+        logdir = context.logdir or getattr(flags, "logdir", None)
+        self._folders = Folders(logdir, getattr(flags, "logdir_spec", None))
+        self._readers = Readers(self._folders)
+
+    def get_plugin_apps(self) -> dict[str, Any]:
+        """Path -> WSGI application."""
+        routes: dict[str, Handler] = {
+            "/runs": LRPPlugin._runs,
+            "/run": LRPPlugin._run,
+            "/probes": LRPPlugin._probes,
+            "/step": LRPPlugin._step,
+            "/timeline": LRPPlugin._timeline,
+            "/histogram": LRPPlugin._histogram,
+        }
+        routes |= dict.fromkeys(_STATIC, LRPPlugin._static)
+        return {path: self._application(handler) for path, handler in routes.items()}
+
+    def is_active(self) -> bool:
+        """Whether any run carries the tab's marker."""
+        context = plugin_util.context({})
+        return bool(self._names(context, ""))
+
+    def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        """The tab's name and the module that draws it."""
+        return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="LRP")
+
+    def _application(self, handler: Handler) -> Any:
+        @wrappers.Request.application
+        def application(request: wrappers.Request) -> wrappers.Response:
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowedError(request.method)
+            try:
+                return handler(self, request)
+            except KeyError as error:
+                raise errors.NotFoundError(str(error.args[0])) from error
+            except StoreError as error:
+                raise errors.NotFoundError(str(error)) from error
+
+        return application
+
+    def _names(self, context: Any, experiment: str) -> list[str]:
+        if self._provider is None:
+            return []
+        listing = self._provider.list_tensors(context, experiment_id=experiment, plugin_name=PLUGIN_NAME)
+        return list(listing)
+
+    def _listed(self, request: wrappers.Request) -> list[str]:
+        context = plugin_util.context(request.environ)
+        experiment = plugin_util.experiment_id(request.environ)
+        return self._readers.listed(experiment, lambda: self._names(context, experiment))
+
+    def _reader(self, request: wrappers.Request) -> tuple[str, Run]:
+        run = _text(request, "run")
+        if run not in self._listed(request):
+            raise errors.NotFoundError(f"no run {run!r} with heatmaps is loaded in this TensorBoard (yet)")
+        return run, self._readers.reader(run)
+
+    def _static(self, request: wrappers.Request) -> wrappers.Response:
+        name, kind = next(entry for path, entry in _STATIC.items() if request.path.endswith(path))
+        path = assets() / name
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise errors.NotFoundError(
+                f"the page's bundle {path} is not there: an installed lrp_monitor carries it; in a checkout, "
+                "run `npm ci && npm run build` in plugin_assets"
+            ) from error
+        return _respond(request, content, kind)
+
+    def _runs(self, request: wrappers.Request) -> wrappers.Response:
+        listed = []
+        for name in self._listed(request):
+            entry: dict[str, Any] = {
+                "run": name,
+                "name": self._folders.display_name(name),
+                "session": None,
+                "steps": 0,
+                "last_step": None,
+                "probes_hash": None,
+                "problems": [],
+            }
+            try:
+                run = self._readers.reader(name)
+                steps = run.steps
+                entry |= {
+                    "session": run.session or None,
+                    "steps": len(steps),
+                    "last_step": steps[-1] if steps else None,
+                    "probes_hash": run.probes.hash,
+                    "problems": run.problems,
+                }
+            except StoreError as error:
+                entry["error"] = str(error)
+            listed.append(entry)
+        return _json(request, {"runs": listed, "version": lrp_monitor.__version__})
+
+    def _run(self, request: wrappers.Request) -> wrappers.Response:
+        name, run = self._reader(request)
+        headers, reset = _since(request, run)
+        probes = run.probes
+        answer: dict[str, Any] = {
+            "run": name,
+            "session": run.session or None,
+            "meta": run.meta,
+            "steps": [
+                {
+                    "step": header.step,
+                    "epoch": header.epoch,
+                    "batch": header.batch,
+                    "wall_time": plain_number(header.wall_time),
+                    "session": header.session,
+                    "maps": header.maps,
+                    "notes": header.notes,
+                }
+                for header in headers
+            ],
+            "probes": {
+                "names": probes.names,
+                "labels": None if probes.labels is None else probes.labels.tolist(),
+                "class_names": probes.class_names,
+                "map_shape": list(probes.map_shape),
+                "image_shape": list(probes.images.shape[1:]),
+                "masks": list(probes.masks),
+                "hash": probes.hash,
+            },
+            "tensors": [{"kind": kind, "name": tensor} for kind, tensor in _tensors(run)],
+            "problems": run.problems,
+        }
+        if reset:
+            answer["reset"] = True
+        return _json(request, answer)
+
+    def _timeline(self, request: wrappers.Request) -> wrappers.Response:
+        _, run = self._reader(request)
+        headers, reset = _since(request, run)
+        tags = sorted({tag for header in headers for tag in header.scalars})
+        columns = sorted({name for header in headers for name in header.statistics})
+        nothing = np.zeros(0)
+        answer: dict[str, Any] = {
+            "steps": [header.step for header in headers],
+            "session": run.session or None,
+            "scalars": {tag: [plain_number(h.scalars.get(tag, np.nan)) for h in headers] for tag in tags},
+            "probes": {
+                name: [plain_list(h.statistics.get(name, nothing)) for h in headers] for name in columns
+            },
+        }
+        if reset:
+            answer["reset"] = True
+        return _json(request, answer)
+
+    def _probes(self, request: wrappers.Request) -> wrappers.Response:
+        name, run = self._reader(request)
+        digest = _hex(request, "hash")
+        probes = run.probes
+        if digest != probes.hash:
+            raise errors.NotFoundError(f"run {name!r} has no probes of hash {digest}; it has {probes.hash}")
+        chunks = [codec.deflate(probes.images.tobytes())]
+        end = len(chunks[0])
+        masks = {}
+        for mask, flags in probes.masks.items():
+            chunks.append(codec.deflate(flags.tobytes()))
+            masks[mask] = [end, len(chunks[-1])]
+            end += len(chunks[-1])
+        header = {
+            "images": [0, len(chunks[0])],
+            "masks": masks,
+            "shape": list(probes.images.shape),
+            "map_shape": list(probes.map_shape),
+        }
+        text = records.to_json(header)
+        return _binary(request, b"".join([struct.pack("<I", len(text)), text, *chunks]))
+
+    def _step(self, request: wrappers.Request) -> wrappers.Response:
+        step, session = _whole(request, "step"), _hex(request, "session")
+        _, run = self._reader(request)
+        return _binary(request, run.raw_step(step, session))
+
+    def _histogram(self, request: wrappers.Request) -> wrappers.Response:
+        step, session = _whole(request, "step"), _hex(request, "session")
+        kind, name = _text(request, "kind"), _text(request, "name")
+        if kind not in HISTOGRAM_KINDS:
+            raise errors.InvalidArgumentError(f"kind must be one of {', '.join(HISTOGRAM_KINDS)}")
+        _, run = self._reader(request)
+        found = run.histogram(step, kind, name, session)
+        answer = {
+            "size": found.size,
+            "zeros": found.zeros,
+            "denormals": found.denormals,
+            "nan": found.nan,
+            "inf": found.inf,
+            "minimum": None if found.minimum is None else plain_number(found.minimum),
+            "maximum": None if found.maximum is None else plain_number(found.maximum),
+            "norm": plain_number(found.norm),
+            "note": found.note,
+            "buckets": found.buckets.tolist(),
+            "counts": found.counts.tolist(),
+        }
+        return _json(request, answer, immutable=True)
+
+
+def assets() -> Path:
+    """The folder of the page's bundle: the installed package's, or the source folder of a checkout."""
+    spec = importlib.util.find_spec("lrp_monitor.plugin_assets")
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent / "dist"
+    return Path(lrp_monitor.__file__).parents[1] / "plugin_assets" / "dist"
+
+
+def _since(request: wrappers.Request, run: Run) -> tuple[list[StepHeader], bool]:
+    """The steps after ``since``, or all of them and True where steps up to it have changed.
+
+    They have where step ``since`` no longer counts, or (``session`` given: the one that wrote it, as the page
+    knows it) now counts as written by another session: a later session replaces all from its first step on.
+    """
+    if "since" not in request.args:
+        return run.records(), False
+    since = _whole(request, "since")
+    session = _hex(request, "session") if "session" in request.args else None
+    if not run.is_current(since, session):
+        return run.records(), True
+    return run.records(after=since), False
+
+
+def _tensors(run: Run) -> Iterable[tuple[str, str]]:
+    """The histograms of a run: those of its first two steps (the first has no gradients) and of its last."""
+    steps = run.steps
+    found: dict[tuple[str, str], None] = {}
+    for step in dict.fromkeys([*steps[:2], *steps[-1:]]):
+        try:
+            found |= dict.fromkeys(run.tensors(step))
+        except (KeyError, StoreError):
+            continue  # replaced meanwhile, or damaged: named among the run's problems
+    return found
+
+
+def _text(request: wrappers.Request, name: str) -> str:
+    value = request.args.get(name)
+    if not value:
+        raise errors.InvalidArgumentError(f"the parameter {name!r} is missing")
+    if len(value) > _LONGEST_NAME:
+        raise errors.InvalidArgumentError(f"the parameter {name!r} is longer than {_LONGEST_NAME} characters")
+    return str(value)
+
+
+def _whole(request: wrappers.Request, name: str) -> int:
+    value = _text(request, name)
+    if not _STEP.fullmatch(value):
+        raise errors.InvalidArgumentError(f"{name} must be a whole number >= 0, got {value[:40]!r}")
+    return int(value)
+
+
+def _hex(request: wrappers.Request, name: str) -> str:
+    value = _text(request, name)
+    if not _HEX.fullmatch(value):
+        raise errors.InvalidArgumentError(f"{name} must be hexadecimal digits, got {value[:40]!r}")
+    return value
+
+
+def _json(request: wrappers.Request, answer: dict[str, Any], *, immutable: bool = False) -> wrappers.Response:
+    return _respond(request, records.to_json(answer), "application/json", immutable=immutable)
+
+
+def _binary(request: wrappers.Request, content: bytes) -> wrappers.Response:
+    return _respond(request, content, "application/octet-stream", immutable=True)
+
+
+def _respond(
+    request: wrappers.Request, content: bytes, kind: str, *, immutable: bool = False
+) -> wrappers.Response:
+    # Respond adds Content-Length, X-Content-Type-Options: nosniff, and gzip for text where it is accepted.
+    response: wrappers.Response = http_util.Respond(request, content, kind, expires=_YEAR if immutable else 0)
+    if immutable:
+        response.headers["Cache-Control"] = f"private, max-age={_YEAR}, immutable"
+    return response

@@ -1,0 +1,136 @@
+"""From the runs that TensorBoard lists to open stores: names to folders, checked, and readers kept open."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.reader import Run
+from lrp_monitor.store.storage import open_storage
+from lrp_monitor.store.writer import store_folder
+
+# Listing the runs asks TensorBoard's data server; a page asks for many steps in a row.
+_LISTING_SECONDS = 1.0
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9.]*://")
+
+
+def parse_logdir_spec(spec: str) -> list[tuple[str | None, str]]:
+    """(name or None, folder) of each part of ``--logdir_spec``: ``name:/path`` or ``/path``, split at commas.
+
+    As TensorBoard reads it: a part that starts with "/", a scheme or a drive letter has no name, and a later
+    part with the same folder replaces the earlier one.
+    """
+    found: dict[str, str | None] = {}
+    for part in spec.split(","):
+        name: str | None = None
+        folder = part
+        if (
+            ":" in part
+            and not part.startswith("/")
+            and not _SCHEME.match(part)
+            and not os.path.splitdrive(part)[0]
+        ):
+            name, _, folder = part.partition(":")
+        if not _SCHEME.match(folder):
+            folder = os.path.realpath(os.path.expanduser(folder))
+        found[folder] = name
+    return [(name, folder) for folder, name in found.items()]
+
+
+class Folders:
+    """Where the runs of a TensorBoard lie: below ``--logdir`` or the parts of ``--logdir_spec``."""
+
+    def __init__(self, logdir: str | None, logdir_spec: str | None) -> None:
+        self._bases: list[tuple[str | None, str]] = []
+        if logdir:
+            self._bases = [(None, os.path.expanduser(logdir))]
+        elif logdir_spec:
+            self._bases = parse_logdir_spec(logdir_spec)
+
+    def locate(self, run: str) -> tuple[str, str]:
+        """(folder of the run, log directory it must stay in). Raises StoreError, with the way out in words.
+
+        Links are followed as long as they stay inside that log directory.
+        """
+        inside: list[tuple[str, str]] = []
+        outside = None
+        for name, base in self._bases:
+            if _SCHEME.match(base):
+                raise StoreError(f"{base}: heatmaps are read from local files; copy or mount that folder")
+            relative = run
+            if name is not None:
+                if run != name and not run.startswith(name + "/"):
+                    continue
+                relative = run[len(name) + 1 :] or "."
+            folder = os.path.normpath(os.path.join(base, relative))
+            root, real = os.path.realpath(base), os.path.realpath(store_folder(folder))
+            if os.path.commonpath([root, real]) != root:
+                outside = (
+                    f"run {run!r} leads outside the log directory {base}: its heatmaps are not read; "
+                    f"start TensorBoard with --logdir_spec NAME:{os.path.dirname(os.path.dirname(real))}"
+                )
+                continue
+            if os.path.isdir(real):
+                return folder, base
+            inside.append((folder, base))
+        if inside:
+            return inside[0]
+        raise StoreError(outside or f"run {run!r} is below none of the log directories of this TensorBoard")
+
+
+    def display_name(self, run: str) -> str:
+        """The run as a person calls it: without the monitor's own ``lrp`` at its end."""
+        name = run.removesuffix("/.").removesuffix("/lrp")
+        if name not in (".", "lrp", ""):
+            return name
+        base = next((base for part, base in self._bases if part is None), "")
+        parts = os.path.realpath(base).split(os.sep)
+        if run == "." and parts[-1] == "lrp":
+            parts.pop()
+        return parts[-1] or run
+
+
+class Readers:
+    """Open stores by run name, listed runs only. Safe to use from several threads."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[str, Run]] = {}
+        self._listed: dict[str, tuple[float, list[str]]] = {}
+
+    def listed(self, experiment: str, ask: Callable[[], list[str]]) -> list[str]:
+        """The names of the runs of an experiment, asked for at most once a second."""
+        now = time.monotonic()
+        with self._lock:
+            known = self._listed.get(experiment)
+        if known is not None and now - known[0] < _LISTING_SECONDS:
+            return known[1]
+        names = sorted(ask())
+        with self._lock:
+            self._listed[experiment] = (now, names)
+            gone = set(self._open) - {name for _, known in self._listed.values() for name in known}
+            for name in gone:
+                del self._open[name]
+        return names
+
+    def reader(self, run: str) -> Run:
+        """The reader of a listed run, brought up to date. Raises StoreError where no store can be read."""
+        folder, base = self._folders.locate(run)
+        with self._lock:
+            known = self._open.get(run)
+        if known is not None and known[0] == folder:
+            known[1].refresh()
+            return known[1]
+        reader = Run(open_storage(store_folder(folder), within=base))
+        with self._lock:
+            # Another thread may have been first: all share one reader and its cache.
+            known = self._open.get(run)
+            if known is not None and known[0] == folder:
+                return known[1]
+            self._open[run] = (folder, reader)
+        return reader

@@ -1,0 +1,193 @@
+"""Run names to folders: --logdir_spec, a log directory that is the run itself, and ways out of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Start, make_probes, write_run
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.plugins.base_plugin import TBContext
+from werkzeug.test import Client
+
+from lrp_monitor.plugin.app import LRPPlugin
+from lrp_monitor.plugin.loader import LRPLoader
+from lrp_monitor.plugin.runs import Folders, parse_logdir_spec
+from lrp_monitor.store.format import StoreError
+
+
+def test_logdir_spec_with_named_and_unnamed_parts(start: Start, tmp_path: Path) -> None:
+    sessions = {name: write_run(tmp_path / name, [0, 1]) for name in ("a", "b", "c/deep")}
+    spec = f"first:{tmp_path}/a,second:{tmp_path}/b/lrp,{tmp_path}/c"
+    server = start(f"--logdir_spec={spec}")
+    runs = {run["run"]: run for run in server.wait_for_runs(3)}
+    assert {name: run["session"] for name, run in runs.items()} == {
+        "first/lrp": sessions["a"],
+        "second/.": sessions["b"],
+        "deep/lrp": sessions["c/deep"],
+    }
+    assert [run["name"] for run in runs.values()] == ["deep", "first", "second"]
+    for name, run in runs.items():
+        assert server.get("step", run=name, step=1, session=run["session"]).status == 200
+    assert server.at("data/plugins_listing").json["lrp_monitor"]["enabled"] is True
+
+
+def test_the_log_directory_may_be_the_run_itself(start: Start, tmp_path: Path) -> None:
+    session = write_run(tmp_path / "a", [0])
+    server = start(f"--logdir={tmp_path}/a/lrp")
+    (run,) = server.wait_for_runs(1)
+    assert (run["run"], run["session"]) == (".", session)
+    assert server.get("step", run=".", step=0, session=session).status == 200
+    assert run["name"] == "a"
+
+
+def test_links_inside_are_followed_and_links_out_are_refused(start: Start, tmp_path: Path) -> None:
+    logs, elsewhere = tmp_path / "logs", tmp_path / "elsewhere"
+    session = write_run(logs / "real", [0])
+    secret = write_run(elsewhere / "secret", [0])
+    (logs / "inside").symlink_to(logs / "real")
+    (logs / "outside").symlink_to(elsewhere / "secret")
+    store = Path("lrp/plugins/lrp_monitor")
+    write_run(logs / "files", [0])
+    for path in (logs / "files" / store).iterdir():
+        path.unlink()
+    for path in (elsewhere / "secret" / store).iterdir():
+        (logs / "files" / store / path.name).symlink_to(path)
+    server = start(f"--logdir={logs}")
+    runs = {run["name"]: run for run in server.wait_for_runs(4)}
+    assert runs["inside"]["session"] == runs["real"]["session"] == session
+    for name, words in (("outside", "leads outside the log directory"), ("files", "leads outside")):
+        assert words in runs[name]["error"]
+        assert runs[name]["session"] is None
+        for route, parameters in (("run", {}), ("step", {"step": 0, "session": secret})):
+            answer = server.get(route, run=f"{name}/lrp", **parameters)
+            assert (answer.status, words in answer.text) == (404, True)
+    assert f"--logdir_spec NAME:{elsewhere}/secret/lrp" in runs["outside"]["error"]
+
+
+def served(multiplexer: plugin_event_multiplexer.EventMultiplexer, logdir: Path) -> tuple[LRPPlugin, dict]:
+    """The plugin on TensorBoard's own Python data provider, without a server."""
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(logdir))
+    plugin = LRPLoader().load(TBContext(data_provider=provider, logdir=str(logdir)))
+    return plugin, {path: Client(app) for path, app in plugin.get_plugin_apps().items()}
+
+
+def test_a_listed_name_that_climbs_out_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "outside", [0])
+    (tmp_path / "logs").mkdir()
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    names = ("../outside/lrp", str(tmp_path / "outside" / "lrp"))
+    for name in names:
+        multiplexer.AddRun(str(tmp_path / "outside" / "lrp"), name)
+    multiplexer.Reload()
+    plugin, clients = served(multiplexer, tmp_path / "logs")
+    assert plugin.is_active()
+    found = clients["/runs"].get("/runs").json["runs"]
+    assert sorted(run["run"] for run in found) == sorted(names)
+    for run in found:
+        assert "leads outside the log directory" in run["error"]
+
+
+def test_without_runs_the_tab_is_not_active(tmp_path: Path) -> None:
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.Reload()
+    plugin, clients = served(multiplexer, tmp_path)
+    assert plugin.is_active() is False
+    assert clients["/runs"].get("/runs").json["runs"] == []
+    alone = LRPPlugin(TBContext())
+    assert alone.is_active() is False
+    assert alone.frontend_metadata().es_module_path == "/index.js"
+    assert alone.frontend_metadata().tab_name == "LRP"
+
+
+def test_many_threads_share_one_reader(tmp_path: Path) -> None:
+    session = write_run(tmp_path / "a", list(range(12)))
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(tmp_path))
+    multiplexer.Reload()
+    _, clients = served(multiplexer, tmp_path)
+
+    def ask(number: int) -> tuple[int, bytes]:
+        step = number % 12
+        if number % 3 == 0:
+            return step, clients["/timeline"].get("/timeline", query_string={"run": "a/lrp"}).data
+        query = {"run": "a/lrp", "step": step, "session": session}
+        return step, clients["/step"].get("/step", query_string=query).data
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(120)))
+    for number, (step, body) in enumerate(answers):
+        if number % 3:
+            assert body == ask(number)[1]
+            assert f'"step":{step},'.encode() in body
+        else:
+            assert np.frombuffer(body, np.uint8).size == len(answers[0][1])
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("/a/b", [(None, "/a/b")]),
+        ("x:/a/b", [("x", "/a/b")]),
+        ("x:/a/b,y:/c,/d:e/f", [("x", "/a/b"), ("y", "/c"), (None, "/d:e/f")]),
+        ("x:/a:b", [("x", "/a:b")]),
+        ("gs://bucket/a,x:gs://bucket/b", [(None, "gs://bucket/a"), ("x", "gs://bucket/b")]),
+        ("x:/a,y:/a", [("y", "/a")]),
+    ],
+)
+def test_logdir_spec_is_read_as_tensorboard_reads_it(
+    spec: str, expected: list[tuple[str | None, str]]
+) -> None:
+    from tensorboard.backend.event_processing.data_ingester import _parse_event_files_spec
+
+    assert parse_logdir_spec(spec) == expected
+    assert {path: name for name, path in expected} == _parse_event_files_spec(spec)
+
+
+def test_folders_that_are_not_local_or_not_named_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"gs://bucket/a: heatmaps are read from local files"):
+        Folders(None, "x:gs://bucket/a").locate("x/lrp")
+    with pytest.raises(StoreError, match="below none of the log directories"):
+        Folders(None, f"x:{tmp_path}").locate("y/lrp")
+    with pytest.raises(StoreError, match="below none of the log directories"):
+        Folders(None, None).locate("y/lrp")
+
+
+@pytest.mark.parametrize(
+    ("base", "run", "name"),
+    [
+        ("logs", "planted/lrp", "planted"),
+        ("logs", "a/b/lrp", "a/b"),
+        ("logs", "plain", "plain"),
+        ("logs/planted", "lrp", "planted"),
+        ("logs/planted/lrp", ".", "planted"),
+        ("logs/planted", ".", "planted"),
+    ],
+)
+def test_runs_are_called_by_the_folder_that_a_person_named(
+    tmp_path: Path, base: str, run: str, name: str
+) -> None:
+    assert Folders(str(tmp_path / base), None).display_name(run) == name
+
+
+@pytest.mark.parametrize("module", ["lrp_monitor.plugin.loader", "lrp_monitor.plugin.app"])
+def test_the_plugin_imports_neither_tensorflow_nor_keras(module: str) -> None:
+    code = (
+        f"import sys, {module}; names = {{m.split('.')[0] for m in sys.modules}}; "
+        "print(sorted(names & {'tensorflow', 'keras', 'jax', 'torch'}), "
+        f"{module.endswith('app')} or 'numpy' not in names)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split("\n")[0] == "[] True"
+
+
+def test_the_entry_point_names_the_loader() -> None:
+    from importlib.metadata import entry_points
+
+    (entry,) = [e for e in entry_points(group="tensorboard_plugins") if e.name == "lrp_monitor"]
+    assert entry.load() is LRPLoader
+    assert make_probes().hash  # the runs above are of this one probe set
