@@ -191,3 +191,21 @@ def test_the_entry_point_names_the_loader() -> None:
     (entry,) = [e for e in entry_points(group="tensorboard_plugins") if e.name == "lrp_monitor"]
     assert entry.load() is LRPLoader
     assert make_probes().hash  # the runs above are of this one probe set
+
+
+def test_a_bare_checkout_serves_the_bundle_of_its_source_folder(tmp_path: Path) -> None:
+    import shutil
+
+    import lrp_monitor
+
+    root = Path(lrp_monitor.__file__).parents[1]
+    shutil.copytree(root / "lrp_monitor", tmp_path / "lrp_monitor")
+    (tmp_path / "plugin_assets" / "dist").mkdir(parents=True)
+    (tmp_path / "plugin_assets" / "dist" / "index.js").write_text("export {};")
+    code = (
+        "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]; "
+        "from lrp_monitor.plugin.app import assets; print((assets() / 'index.js').resolve())"
+    )
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert found.stdout.strip() == str((tmp_path / "plugin_assets/dist/index.js").resolve())

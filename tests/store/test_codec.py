@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -111,6 +112,12 @@ def test_inflation_never_goes_beyond_the_size_asked_for() -> None:
     with pytest.raises(StoreError, match="cannot hold 1000000000000 bytes"):
         codec.inflate(bomb, 10**12, "x")
     assert codec.inflate(bomb, 50_000_000, "x") == bytes(50_000_000)
+    tracemalloc.start()
+    with pytest.raises(StoreError):
+        codec.inflate(bomb, 1000, "x")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 500_000
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095])
