@@ -18,8 +18,10 @@ from lrp_monitor.training.histograms import (
 )
 
 SPECIAL = np.array(
-    [0, -0.0, 1e-45, -1e-40, 1.1e-38, 1.2e-38, np.inf, -np.inf, np.inf, np.nan, -np.nan]
-    + [3.4e38, -3.4e38, 1, -1],
+    [
+        *(0, -0.0, 1e-45, -1e-40, 1.1e-38, 1.2e-38, np.inf, -np.inf, np.inf, np.nan, -np.nan),
+        *(3.4e38, -3.4e38, 1, -1),
+    ],
     np.float32,
 )
 # Signalling and quiet NaN with small and large payloads, of both signs.
