@@ -43,29 +43,29 @@ def start_of_fit(
     same(place): whether the model is the one of that record. due(place): whether the schedule asks for that
     place. again: whether this monitor has already watched a fit of this run.
 
-    Nothing logged: at initial_epoch. The same monitor again: at initial_epoch where that does not go back,
-    else after the last record. A new monitor on a run that is there: `initial_epoch > 0` says where the
-    model is and is believed (records beyond it are superseded), unless only the last record holds this very
-    model; with initial_epoch 0, a model equal to the run's first record starts that run over, any other
-    continues it.
+    Nothing logged: at initial_epoch. `initial_epoch > 0`: there, where that record holds this very model;
+    after the last record, where that one does and Keras counts from a later fit; else a new monitor
+    believes initial_epoch (records from there on are superseded), and the same monitor goes on after its
+    last record unless initial_epoch lies beyond. `initial_epoch` 0: after the last record; but a new
+    monitor whose model equals the run's first record starts that run over.
     """
     if not logged:
         return Start(_place_at(axis, initial_epoch, per_epoch, iterations, logged, same), baseline=True)
     first, last = logged[0], logged[-1]
-    if again:
-        ahead = initial_epoch > last.epoch
-        place = _place_at(axis, initial_epoch, per_epoch, iterations, logged, same) if ahead else last
-        return _joined(axis, place, logged, same, due, believed=ahead)
     if initial_epoch > 0:
         place = _place_at(axis, initial_epoch, per_epoch, iterations, logged, same)
-        known = {p.step(axis): p for p in logged}.get(place.step(axis))
-        if not (known and same(known)) and same(last):
-            return _joined(axis, last, logged, same, due, believed=False)
-        return _joined(axis, place, logged, same, due, believed=True)
-    if same(first):
-        return _joined(axis, first, logged, same, due, believed=True)
-    if len(logged) == 1:
-        return Start(Place(0, 0), baseline=True, note="started over: the run held nothing but a baseline")
+        record = {p.step(axis): p for p in logged}.get(place.step(axis))
+        if record and same(record):
+            return Start(place, baseline=False)
+        if initial_epoch < last.epoch and same(last):
+            return Start(last, baseline=False)
+        if not again or initial_epoch > last.epoch:
+            return _joined(axis, place, logged, same, due, believed=True)
+    elif not again:
+        if same(first):
+            return Start(first, baseline=False)
+        if len(logged) == 1:
+            return Start(Place(0, 0), baseline=True, note="started over: the run held nothing but a baseline")
     return _joined(axis, last, logged, same, due, believed=False)
 
 
@@ -137,6 +137,22 @@ class EpochProgress:
     def before(self) -> int:
         """Batches completed when the execution that has just begun starts."""
         return (self.begun - 1) * self.per_execution
+
+    def done(self, iterations: Callable[[], int]) -> int:
+        """Batches completed so far, as the execution that has just begun starts.
+
+        iterations: reads the optimizer's count; asked only where the calls cannot tell, which is after an
+        execution that may have been cut short by the end of data of unknown length.
+        """
+        done, k = self.before(), self.per_execution
+        if k == 1 or self.length is not None or not done:
+            return done
+        counted = iterations() - self.iterations
+        return counted if done - k < counted < done else done
+
+    def past_the_end(self, done: int) -> bool:
+        """Whether `done` batches are likely all of this epoch: the execution that begins finds none."""
+        return self.length is None and done == self.learned
 
     def after(self) -> int:
         """Batches that will be completed when the execution that has just begun ends."""

@@ -45,18 +45,15 @@ class Schedule:
         """Whether the state after `completed` epochs of the run is to be logged."""
         return self.every is not None and completed % self.every == 0
 
-    def batch_due(self, before: int, after: int, epoch_start: int | None) -> bool:
+    def batch_due(self, before: int, after: int, in_first_epoch: bool) -> bool:
         """Whether a due batch lies in (before, after], both batches completed over the whole run.
 
-        epoch_start: the run's batch count at the start of its first epoch while in it, else None.
+        in_first_epoch: whether they lie in the run's first epoch.
         """
         if self.batches is not None and after // self.batches > before // self.batches:
             return True
-        if self.first_epoch is None or epoch_start is None:
-            return False
-        # A power of two lies in (a, b] exactly where b has more binary digits, or is one.
-        a, b = before - epoch_start, after - epoch_start
-        return b > a and b.bit_length() > a.bit_length()
+        # A power of two lies in (before, after] exactly where `after` has more binary digits.
+        return self.first_epoch is not None and in_first_epoch and after.bit_length() > before.bit_length()
 
     def count(self, start: int, end: int, per_epoch: int | None) -> int | None:
         """Logs between completed epochs `start` (its baseline included) and `end`; None where not known.

@@ -47,6 +47,8 @@ def test_the_same_monitor_continues_after_its_last_record() -> None:
     assert (back.place, back.baseline) == (Place(5, 50), False)
     assert "not the one logged as step 5" in back.note
     assert start(EPOCHS, initial_epoch=7, again=True) == Start(Place(7, 70), True)
+    # back only where the weights say the same: a checkpoint of epoch 2 was restored
+    assert start(EPOCHS, initial_epoch=2, again=True, same=is_place(EPOCHS[2])) == Start(Place(2, 20), False)
     # compiling anew resets the optimizer; a model that equals the first record is still a second fit
     assert start(EPOCHS, again=True, same=is_place(EPOCHS[0])).place == Place(5, 50)
 
