@@ -40,11 +40,14 @@ class Worker(Generic[T]):
         self._thread = threading.Thread(target=self._run, name="lrp_monitor-writer", daemon=True)
         self._thread.start()
 
-    def put(self, item: T) -> bool:
-        """Queues an item. False (and the item is lost) where the thread is gone or stuck for `patience` s."""
+    def put(self, item: T, patience: float | None = None) -> bool:
+        """Queues an item. False (and the item is lost) where the thread is gone or stuck for `patience` s.
+
+        patience: for this call, in place of the worker's.
+        """
         if self._closed:
             return False
-        if not self._wait_for(lambda: self._try_put(item)):
+        if not self._wait_for(lambda: self._try_put(item), patience):
             return False
         self._submitted += 1
         return True
@@ -83,8 +86,9 @@ class Worker(Generic[T]):
             return None
         return True
 
-    def _wait_for(self, attempt: Callable[[], bool | None]) -> bool:
+    def _wait_for(self, attempt: Callable[[], bool | None], patience: float | None = None) -> bool:
         """Repeats `attempt` until it answers; False once the thread is gone or finishes nothing for long."""
+        patience = self._patience if patience is None else patience
         seen, since = self._finished, time.monotonic()
         while True:
             if not self._thread.is_alive():
@@ -95,7 +99,7 @@ class Worker(Generic[T]):
             time.sleep(0.002)
             if self._finished != seen:
                 seen, since = self._finished, time.monotonic()
-            elif time.monotonic() - since > self._patience:
+            elif time.monotonic() - since > patience:
                 return False
 
     def _run(self) -> None:

@@ -1,0 +1,124 @@
+"""What the monitor tells on standard output: before the fit, a line per log, and at the end.
+
+Nothing is printed while Keras' progress bar is drawn: lines wait for the end of the epoch, when the bar's own
+line is complete.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from typing import NamedTuple
+
+# What a histogram takes in the event file (at most 200 rows of 24 bytes, usually far fewer), and its scalars.
+_EVENT_BYTES_PER_TENSOR = 2900
+_EVENT_BYTES_PER_STEP = 1500
+
+
+class Told(NamedTuple):
+    """A log, as far as it is told."""
+
+    step: int
+    scalars: dict[str, float]
+
+
+def size(byte_count: float) -> str:
+    """Bytes in words, decimal: "12 kB", "3.4 MB"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if byte_count >= factor:
+            return f"{byte_count / factor:.1f} {unit}"
+    return f"{max(1, round(byte_count / 1e3))} kB"
+
+
+def step_bytes(store_bytes: int, tensors: int) -> int:
+    """Bytes a log takes, store and event file: an estimate. tensors: histograms in the event file."""
+    return store_bytes + _EVENT_BYTES_PER_STEP + tensors * _EVENT_BYTES_PER_TENSOR
+
+
+class Report:
+    """Prints, and keeps what the summary needs. verbose 0: prints nothing.
+
+    axis: "epoch" or "batch", what steps count.
+    """
+
+    def __init__(self, axis: str, verbose: int) -> None:
+        self._axis, self._verbose = axis, verbose
+        self.first: Told | None = None
+        """The state at the fit's start, logged or not."""
+        self.last: Told | None = None
+        """The last log."""
+        self.due = 0
+        """Logs that were due so far."""
+        self._waiting: list[int] = []
+        self._seconds = 0.0
+
+    def plan(self, what: str, logs: int | None, each: int, folder: str) -> None:
+        """Before training: what is logged, how often, and the size it is likely to have."""
+        much = f"{size(each)} a log" if logs is None else f"{logs} logs, about {size(each * logs)}"
+        self._print(f"LRP monitor: {what}: {much} in {folder}")
+
+    def continues(self, first: int, last: int, place: int, note: str) -> None:
+        """Before training, where the directory holds a run already."""
+        held = f"{self._axis} {first}" if first == last else f"{self._axis} {first} to {last}"
+        said = f" ({note})" if note else ""
+        self._print(f"LRP monitor: the run there holds {held}; this fit begins at {self._axis} {place}{said}")
+
+    def logged(self, log: Told, seconds: float) -> None:
+        """A log was taken, which cost the training thread so many seconds."""
+        self.last = log
+        self._waiting.append(log.step)
+        self._seconds += seconds
+
+    def tell(self) -> None:
+        """One line for the logs since the last call, where there were any."""
+        if self._waiting and self.last is not None:
+            many = len(self._waiting)
+            steps = f"{self._axis} {self._waiting[-1]}"
+            where = (
+                steps if many == 1 else f"{many} logs, {self._axis} {self._waiting[0]} to {self._waiting[-1]}"
+            )
+            self._print(f"LRP {where}: {', '.join(_figures(self.last.scalars))} ({self._seconds:.2f} s)")
+        self._waiting, self._seconds = [], 0.0
+
+    def end(self, stored: set[int], written: int, log_dir: str) -> None:
+        """After training: what was logged, how the mask mass moved, and the command that shows it.
+
+        stored: the steps that reached the store; written: bytes there.
+        """
+        if stored:
+            many, start, stop = len(stored), min(stored), max(stored)
+            span = f"{self._axis} {start}" if many == 1 else f"{self._axis} {start} to {stop}"
+            text = (
+                f"LRP monitor: {many} {'log' if many == 1 else 'logs'} ({span}), {size(written)} in the store"
+            )
+        else:
+            text = "LRP monitor: nothing logged in this fit"
+        lost = self.due - len(stored)
+        self._print(text + (f"; {lost} failed, see the warning and the run's notes" if lost else ""))
+        if self.first is not None and self.last is not None and self.first.step != self.last.step:
+            for tag, share in self.last.scalars.items():
+                if tag.startswith("lrp/mask_mass/"):
+                    before = self.first.scalars.get(tag, math.nan)
+                    name = tag.removeprefix("lrp/mask_mass/")
+                    self._print(f"  relevance on {name}: {_percent(before)} -> {_percent(share)}")
+        self._print(f"  tensorboard --logdir {shlex.quote(log_dir)}")
+
+    def _print(self, text: str) -> None:
+        if self._verbose:
+            print(text, flush=True)
+
+
+def _figures(scalars: dict[str, float]) -> list[str]:
+    found = [f"drift {scalars['lrp/drift']:.2f}"] if "lrp/drift" in scalars else []
+    for tag, share in scalars.items():
+        if tag.startswith("lrp/mask_mass/"):
+            found.append(f"{tag.removeprefix('lrp/mask_mass/')} {_percent(share)}")
+    if "lrp/accuracy" in scalars:
+        found.append(f"probes right {_percent(scalars['lrp/accuracy'])}")
+    if "lrp/probability" in scalars:
+        found.append(f"probability {scalars['lrp/probability']:.2f}")
+    return found or ["logged"]
+
+
+def _percent(share: float) -> str:
+    return "none" if math.isnan(share) else f"{100 * share:.1f} %"

@@ -1,0 +1,165 @@
+"""One fit's writing side: the run's store, its event file and the thread that fills both."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
+from lrp_monitor.store.writer import RunWriter
+from lrp_monitor.training.events import EventWriter
+from lrp_monitor.training.histograms import gradient_rows, weight_rows
+from lrp_monitor.training.worker import Worker
+
+QUEUE = 4
+"""Records that may wait for the disk before training waits."""
+
+PATIENCE = 60.0
+"""Seconds that training waits for a disk that takes nothing, before a record is given up."""
+
+
+class Session:
+    """Writes the records of one fit. Opening it raises what the store raises; after that nothing raises.
+
+    run_dir: ``<log_dir>/lrp``. gradients: "train" or "probe", which the tags of gradient summaries tell
+    apart.
+    summaries: whether scalars and histograms go to the event file, too; its marker always does.
+
+    Every record that `log` took is on disk (store and event file flushed) once the thread has handled it. An
+    interpreter that exits without `close` handles what is queued first.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | os.PathLike[str],
+        probes: ProbeInfo,
+        meta: Mapping[str, Any],
+        *,
+        encoding: str,
+        max_store_mb: float | None,
+        gradients: str,
+        summaries: bool,
+    ) -> None:
+        store = RunWriter(run_dir, probes, meta=dict(meta), encoding=encoding, max_store_mb=max_store_mb)
+        try:
+            events = EventWriter(run_dir)
+        except Exception:  # whatever it is goes on to the caller, with the store closed
+            store.close()
+            raise
+        sink = _Sink(
+            store, events, "probe_gradients" if gradients == "probe" else "gradients", summaries, meta
+        )
+        self._sink = sink
+        self._worker: Worker[StepRecord] = Worker(sink.write, QUEUE, PATIENCE)
+        # The thread knows the sink alone, so a session that is dropped (a fit that raised) ends its thread.
+        self._finalizer = weakref.finalize(self, _shut, self._worker, sink)
+        self._stuck = False
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of records in the store, this session's."""
+        return self._sink.store.bytes_written
+
+    @property
+    def notice(self) -> str | None:
+        """Why maps are no longer stored, once that is so."""
+        return self._sink.store.notice
+
+    def log(self, record: StepRecord) -> bool:
+        """Queues a record; waits while the queue is full. False where disk or thread take no more."""
+        # Training has waited long enough once; a disk that hangs is asked again, but not waited for.
+        taken = self._worker.put(record, patience=0.0 if self._stuck else None)
+        self._stuck = not taken
+        return taken
+
+    def problems(self) -> tuple[list[str], list[str]]:
+        """What went wrong in writing since this was asked last, in words, and the notes lost with it."""
+        found, notes = [], []
+        for record, error in self._worker.failures():
+            if record.step in self._sink.stored:
+                found.append(
+                    f"the TensorBoard summaries of step {record.step} were not written: {_said(error)}"
+                )
+            else:
+                found.append(f"step {record.step} was not written: {_said(error)}")
+                notes += record.notes
+        if self._worker.died is not None:
+            found.append(f"the writing thread ended: {_said(self._worker.died)}")
+        elif self._stuck:
+            found.append(f"the disk has taken no record for {PATIENCE:.0f} s")
+        return found, notes
+
+    @property
+    def stored(self) -> set[int]:
+        """The steps that are in the store so far, this session's."""
+        return set(self._sink.stored)
+
+    def drain(self) -> bool:
+        """Waits until everything logged is on disk. False where that does not happen."""
+        return self._worker.drain()
+
+    def close(self) -> None:
+        """Writes what is queued, then closes the files. Calling it again does nothing."""
+        self._finalizer()
+
+
+class _Sink:
+    """What the thread does with a record."""
+
+    def __init__(
+        self, store: RunWriter, events: EventWriter, gradients: str, summaries: bool, meta: Mapping[str, Any]
+    ) -> None:
+        self.store = store
+        self._events = events
+        self._summaries = summaries
+        self._about = {"session": store.session, "version": meta["versions"]["lrp_monitor"]}
+        self._started = False
+        self.stored: set[int] = set()
+        self._rows: dict[str, tuple[str, Callable[[Histogram], NDArray[np.float64]]]] = {
+            "weight": ("weights", weight_rows),
+            "gradient": (f"{gradients}_log10", gradient_rows),
+        }
+
+    def write(self, record: StepRecord) -> None:
+        try:
+            self.store.append(record)
+            self.stored.add(record.step)
+            self.store.flush()
+        finally:
+            # Where the store fails the event file may still take its share; the store's error is what is
+            # told.
+            self._write_events(record)
+
+    def _write_events(self, record: StepRecord) -> None:
+        if not self._started:
+            self._events.start(record.step, record.wall_time, self._about)
+            self._started = True
+        if not self._summaries:
+            return
+        histograms = {}
+        for histogram in record.histograms:
+            prefix, rows = self._rows[histogram.kind]
+            if not histogram.note and len(found := rows(histogram)):
+                histograms[f"{prefix}/{histogram.name}"] = found
+        self._events.write(record.step, record.wall_time, record.scalars, histograms)
+
+    def close(self) -> None:
+        try:
+            self.store.close()
+        finally:
+            self._events.close()
+
+
+def _shut(worker: Worker[StepRecord], sink: _Sink) -> None:
+    # A thread that hangs in a write still uses the files: they are the operating system's to close then.
+    if worker.close() or worker.died is not None:
+        sink.close()
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
