@@ -1,0 +1,182 @@
+"""What must hold between a model and its probes, checked before training with one clear error each."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor.probes import ProbeSet
+
+
+def explained_model(
+    model: keras.Model, probes: ProbeSet, output: int | str | None
+) -> tuple[keras.Model, int]:
+    """The model to explain (`model` itself, or its part that ends in `output`) and the units of its output.
+
+    A model that is not built yet is built, by calling it on one probe. ValueError where the probes do not
+    fit the model's input, where it has several inputs, several outputs and no (or a wrong) choice of one,
+    or where it cannot be run on a probe.
+    """
+    inputs = _tensors(getattr(model, "inputs", None)) if model.built else []
+    if len(inputs) > 1:
+        listed = ", ".join(tensor.name for tensor in inputs)
+        raise ValueError(
+            f"the model takes {len(inputs)} inputs ({listed}), probes hold one array; "
+            "only models with one input can be watched"
+        )
+    if inputs:
+        _check_shape(probes, tuple(inputs[0].shape[1:]))
+    try:
+        result = model(probes.inputs[:1], training=False)
+    except Exception as error:  # a model may raise anything; the user needs to hear that the probes led to it
+        raise ValueError(
+            f"probes: the model cannot be run on inputs of shape {probes.sample_shape}: {_first_line(error)}"
+        ) from error
+    results = _tensors(result)
+    if output is not None:
+        model, at = _ending_in(model, output, len(results))
+        results = results[at : at + 1]
+    if len(results) > 1:
+        names = _output_names(model, result, len(results))
+        raise ValueError(
+            f"the model has {len(results)} outputs ({', '.join(names)}): choose the one to explain, "
+            f"output={names[0]!r} or output=0"
+        )
+    shape = tuple(results[0].shape)
+    if len(shape) != 2:
+        raise ValueError(
+            f"the model's output has shape {('n', *shape[1:])}; explained are classes: (n, classes)"
+        )
+    return model, int(shape[1])
+
+
+def check_classes(probes: ProbeSet, classes: int) -> None:
+    """ValueError where a label or target of the probes is no class of the model."""
+    for argument, values in (("labels", probes.labels), ("target", probes.targets)):
+        if values is not None and values.max() >= classes:
+            at = int(values.argmax())
+            raise ValueError(
+                f"{argument}: {probes.names[at]!r} has class {values[at]}, but the model's outputs are "
+                f"{classes} classes, 0 to {classes - 1}"
+            )
+
+
+def chosen_tensors(names: Iterable[str], layers: Sequence[str] | None) -> list[str]:
+    """The tensors whose histograms are logged: all, or those that `layers` name.
+
+    An entry is a tensor ("conv2d/kernel"), all of a layer ("conv2d"), or either with wildcards ("conv*").
+    ValueError for an entry that names nothing.
+    """
+    known = list(names)
+    if layers is None:
+        return known
+    found: set[str] = set()
+    for pattern in layers:
+        matched = {
+            name
+            for name in known
+            if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}/*")
+        }
+        if not matched:
+            raise ValueError(f"layers: {pattern!r} matches no tensor; there are {', '.join(known) or 'none'}")
+        found |= matched
+    return [name for name in known if name in found]
+
+
+def _check_shape(probes: ProbeSet, wanted: tuple[int | None, ...]) -> None:
+    shape = probes.sample_shape
+    fits = len(shape) == len(wanted) and all(w is None or w == s for s, w in zip(shape, wanted, strict=True))
+    if not fits:
+        raise ValueError(
+            f"probes: inputs have shape {shape} each, but the model takes {wanted}; "
+            "give the probes in the form that the model is trained on"
+        )
+
+
+def _ending_in(model: keras.Model, output: int | str, count: int) -> tuple[keras.Model, int]:
+    """The part of a functional model that ends in one of its outputs, and that output's place."""
+    tensors = _tensors(getattr(model, "outputs", None))
+    if not tensors or not getattr(model, "inputs", None):
+        raise ValueError(
+            f"output={output!r}: outputs can be chosen on Sequential and functional models alone; "
+            "give this model one output"
+        )
+    names = _output_names(model, None, count)
+    if output in names:
+        at = names.index(str(output))
+    elif isinstance(output, int) and 0 <= output < len(tensors):
+        at = output
+    else:
+        raise ValueError(
+            f"output={output!r}: the model's outputs are {', '.join(names)} (0 to {len(names) - 1})"
+        )
+    if count == 1:
+        return model, 0
+    return keras.Model(model.inputs, tensors[at], name=model.name), at
+
+
+def _output_names(model: keras.Model, result: Any, count: int) -> list[str]:
+    if isinstance(result, Mapping):
+        return [str(name) for name in sorted(result)]
+    names = getattr(model, "output_names", None)
+    return [str(name) for name in names] if names and len(names) == count else [str(i) for i in range(count)]
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return [] if structure is None else list(keras.tree.flatten(structure))
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
+
+
+_DENSE_LOSSES = {
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "kl_divergence",
+    "mean_squared_error",
+    "mse",
+    "mean_absolute_error",
+    "mae",
+    "cosine_similarity",
+    "huber",
+    "log_cosh",
+    "poisson",
+}
+
+
+def loss_targets(model: keras.Model, probes: ProbeSet) -> NDArray[Any]:
+    """The probes' labels as the model's loss takes them: integers (n,), floats (n, 1) or one-hot (n, k).
+
+    ValueError without labels, for a loss whose form is not known, or a model that is not compiled.
+    """
+    way_out = 'use gradients="train" or "off"'
+    if probes.labels is None:
+        raise ValueError(
+            f'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; or {way_out}'
+        )
+    if not getattr(model, "compiled", False):
+        raise ValueError(f'gradients="probe" needs a compiled model; or {way_out}')
+    loss = model.loss
+    name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()
+    if "sparse" in name:
+        return probes.labels
+    if name not in _DENSE_LOSSES:
+        raise ValueError(
+            f'gradients="probe": how the loss {name or loss!r} takes labels is not known; {way_out}'
+        )
+    units = int(model.output_shape[-1])
+    if units == 1:
+        return probes.labels[:, None].astype(np.float32)
+    return np.eye(units, dtype=np.float32)[probes.labels]
