@@ -1,0 +1,132 @@
+"""LRPMonitor: the callback that watches a fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import keras
+
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.training.options import Options, layer_names
+from lrp_monitor.training.schedule import Schedule
+from lrp_monitor.training.watch import Watch
+
+if TYPE_CHECKING:
+    from lrp_monitor.engine.composites import Composite
+
+
+class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Logs heatmaps of fixed probes, weight and gradient histograms while a model trains.
+
+    Goes into `callbacks=[...]` of `model.fit`, in any order with others; the trained weights are the same
+    with and without it. Writes `<log_dir>/lrp`: a store of every logged step (read by
+    `lrp_monitor.open_run`) and an event file for TensorBoard. What is wrong with arguments, model, probes
+    or directory raises before training; a failure inside a log warns once (RuntimeWarning), is noted in the
+    next record, and training goes on.
+
+    probes: the ProbeSet to explain.
+    log_dir: the run's folder; give each run its own.
+    every: epochs between logs. Default 1, or no logs at ends of epochs where `batches` is given.
+    batches: batches between logs, counted over the whole run.
+    first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
+    composite: a preset's name or a Composite.
+    output: which output to explain of a model with several (name or index).
+    gradients: "train" (of the last training batch before the log, before clipping), "probe" (of the loss on
+    the
+        probes, in inference mode) or "off".
+    weights: whether weights have histograms and norms.
+    layers: the tensors with histograms and norms, such as "conv2d", "conv2d/kernel", "conv*"; None for all.
+    encoding: of the maps in the store: "sqrt8", "float16" or "float32".
+    max_store_mb: stop storing maps (never statistics) once the store has this size, in 10**6 bytes.
+    batch_size: probes explained at a time; None for all at once.
+    on_unknown: "raise", or "gradient" to let plain gradients through layers without a rule (noted in the
+    run).
+    standard_summaries: whether TensorBoard's own scalar and histogram tabs get their share.
+    verbose: 1 prints a line per log and the TensorBoard command, 0 nothing.
+
+    The state before training and the last one are always logged. Steps count completed epochs, or completed
+    batches where `batches` or `first_epoch` is given, over everything that log_dir ever saw: a second fit
+    goes on where the first one ended, `initial_epoch` and BackupAndRestore where they say (see
+    axis.start_of_fit). The record of a step holds the weights after it and the gradient of the last batch
+    before it.
+
+    Raises ValueError that names the argument; StoreError (an OSError where the system refused) about log_dir;
+    UnsupportedModelError about layers.
+    """
+
+    def __init__(
+        self,
+        probes: ProbeSet,
+        log_dir: str | os.PathLike[str],
+        *,
+        every: int | None = None,
+        batches: int | None = None,
+        first_epoch: Literal["log"] | None = None,
+        composite: str | Composite = "epsilon_plus_flat",
+        output: int | str | None = None,
+        gradients: Literal["train", "probe", "off"] = "train",
+        weights: bool = True,
+        layers: str | Sequence[str] | None = None,
+        encoding: Literal["sqrt8", "float16", "float32"] = "sqrt8",
+        max_store_mb: float | None = None,
+        batch_size: int | None = None,
+        on_unknown: Literal["raise", "gradient"] = "raise",
+        standard_summaries: bool = True,
+        verbose: int = 1,
+    ) -> None:
+        super().__init__()
+        self.options = Options(
+            probes=probes,
+            log_dir=os.fspath(log_dir),
+            schedule=Schedule.of(every, batches, first_epoch),
+            composite=composite,
+            output=output,
+            gradients=gradients,
+            weights=bool(weights),
+            layers=layer_names(layers),
+            encoding=encoding,
+            max_store_mb=max_store_mb,
+            batch_size=batch_size,
+            on_unknown=on_unknown,
+            standard_summaries=bool(standard_summaries),
+            verbose=int(verbose),
+        )
+        self._watch: Watch | None = None
+        self._watched_before = False
+
+    @property
+    def run_dir(self) -> str:
+        """The folder that holds the store and the event file: `<log_dir>/lrp`."""
+        return self.options.run_dir
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Checks everything that training could founder on, and opens the run."""
+        before, self._watch = self._watch, None
+        if before is not None:
+            before.close()  # a fit that ended in an exception never came to on_train_end
+        self._watch = Watch(self.model, self.params, self.options, again=self._watched_before)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """The first one: finds the place on the run's axis and logs the baseline."""
+        if self._watch is not None:
+            self._watch.epoch_begin(epoch)
+            self._watched_before = True
+
+    # There is no on_train_batch_end: defining it would switch off Keras' asynchronous dispatch.
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Logs what was due after the batch before, and has this one's gradient captured where it is due."""
+        if self._watch is not None:
+            self._watch.batch_begin()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Logs the end of the epoch where it is due."""
+        if self._watch is not None:
+            self._watch.epoch_end()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Logs the last state where that is still to do, and closes the run."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.train_end()

@@ -1,0 +1,195 @@
+"""From the model's present state to one record: explain the probes, count the weights, add the gradient."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor.engine.explainer import Explainer, Explanation
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.store.format import Histogram, StepRecord
+from lrp_monitor.training.axis import Place
+from lrp_monitor.training.checks import chosen_tensors, loss_targets
+from lrp_monitor.training.gradients import GradientCapture
+from lrp_monitor.training.histograms import TensorStatistics
+from lrp_monitor.training.measures import Floats, probe_scalars, probe_statistics
+from lrp_monitor.training.names import tensor_names
+from lrp_monitor.training.probe_gradients import ProbeGradients
+
+NO_STEP_YET = "no training step yet"
+NOT_CAPTURED = "not captured: at the last batch it was not known that a log would follow"
+
+
+@dataclass
+class View:
+    """The probes as the model sees them now: heatmaps (n, *map_shape) and their statistics (n,) each."""
+
+    explanation: Explanation
+    heatmaps: NDArray[np.float32]
+    statistics: dict[str, Floats]
+
+
+@dataclass
+class Gradient:
+    """Histograms of a gradient, the run's batch it is of (None: none), and why there is none."""
+
+    histograms: list[Histogram] | None = None
+    batch: int | None = None
+    reason: str = NO_STEP_YET
+
+
+@dataclass
+class Recorder:
+    """Looks at one model through one probe set.
+
+    explained: the model, or the part of it that ends in the chosen output. gradients: "train", "probe" or
+    "off". layers: which tensors have histograms, None for all. targets: the classes explained, (n,); None
+    until the first log. previous: the heatmaps of the log before. capture: the training gradient's, where
+    asked for.
+    activation: what the model ends in. gradient_problem: why the last record holds no gradient, where it
+    failed.
+    """
+
+    model: keras.Model
+    explained: keras.Model
+    probes: ProbeSet
+    explainer: Explainer
+    gradients: str
+    weights: bool
+    layers: list[str] | None
+    targets: NDArray[np.int64] | None = None
+    previous: NDArray[np.float32] | None = None
+    capture: GradientCapture | None = field(init=False, default=None)
+    _pending: Gradient = field(init=False, default_factory=Gradient)
+    _armed: int | None = field(init=False, default=None)
+    activation: str | None = field(init=False, default=None)
+    gradient_problem: str | None = field(init=False, default=None)
+    _nonfinite: set[str] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.gradients == "train":
+            self.capture = GradientCapture(self.model)
+        # Asked for again at every log: unfreezing or replacing a layer between fits changes what there is.
+        self._statistics = TensorStatistics(lambda: self._chosen(trainable_only=False))
+        self._probe_gradients: ProbeGradients | None = None
+        if self.gradients == "probe":
+            targets = loss_targets(self.model, self.probes)
+            self._probe_gradients = ProbeGradients(self.model, self.probes.inputs, targets)
+
+    @property
+    def tensors(self) -> list[tuple[str, str]]:
+        """(kind, name) of every histogram of a record."""
+        found = [("weight", name) for name in self._chosen(trainable_only=False)] if self.weights else []
+        if self.gradients != "off":
+            found += [("gradient", name) for name in self._chosen(trainable_only=True)]
+        return found
+
+    def look(self) -> View:
+        """Explains the probes with the present weights."""
+        explanation = self.explainer.explain(self.probes.inputs, self.targets)
+        heatmaps = self.probes.heatmaps(explanation.relevance)
+        statistics = probe_statistics(heatmaps, explanation, self.probes.masks, self.previous)
+        self.activation = explanation.activation
+        return View(explanation, heatmaps, statistics)
+
+    # ---- the training gradient
+
+    def arm(self, batch: int) -> None:
+        """Captures the gradient of the step that is about to run; `batch` is its last batch, run-wide."""
+        self.collect()
+        if self.capture is not None:
+            self.capture.arm()
+            self._armed = batch
+
+    def collect(self) -> None:
+        """Keeps what the armed step has captured, if it has run."""
+        if self.capture is None or self._armed is None:
+            return
+        batch, self._armed = self._armed, None
+        histograms = self.capture.take()
+        self.capture.disarm()
+        if histograms is not None:
+            self._pending = Gradient(histograms, batch)
+        elif self._pending.histograms is None:
+            self._pending = Gradient(reason=self.capture.problem or NOT_CAPTURED)
+
+    def forget_gradient(self, reason: str = NOT_CAPTURED) -> None:
+        """A record holds the gradient of a step since the record before it, or none."""
+        self._pending = Gradient(reason=reason)
+
+    # ---- the record
+
+    def record(self, place: Place, step: int, view: View, notes: list[str]) -> StepRecord:
+        """The record of a place on the run's axis, from what `look` saw there."""
+        gradient = self._gradient(place)
+        expected = gradient.histograms is not None or gradient.reason in (NO_STEP_YET, NOT_CAPTURED)
+        self.gradient_problem = None if expected or self.gradients == "off" else gradient.reason
+        weights = self._statistics() if self.weights else []
+        histograms = weights + self._gradient_histograms(gradient)
+        scalars = probe_scalars(view.statistics, self.probes.labels)
+        if self.weights:
+            scalars |= self._tensor_scalars("weights", weights)
+        if gradient.histograms is not None:
+            prefix = "probe_gradients" if self.gradients == "probe" else "gradients"
+            chosen = [h for h in histograms if h.kind == "gradient" and not h.note]
+            scalars |= self._tensor_scalars(prefix, chosen)
+        return StepRecord(
+            step=step,
+            epoch=place.epoch,
+            batch=place.batch,
+            wall_time=time.time(),
+            heatmaps=view.heatmaps,
+            probes=view.statistics,
+            scalars=scalars,
+            histograms=histograms,
+            notes=notes,
+            gradient_batch=gradient.batch,
+        )
+
+    def _gradient(self, place: Place) -> Gradient:
+        if self._probe_gradients is not None:
+            return Gradient(self._probe_gradients(), place.batch)
+        self.collect()
+        return self._pending
+
+    def _gradient_histograms(self, gradient: Gradient) -> list[Histogram]:
+        if self.gradients == "off":
+            return []
+        wanted = self._chosen(trainable_only=True)
+        if gradient.histograms is not None:
+            return [histogram for histogram in gradient.histograms if histogram.name in wanted]
+        return [
+            Histogram("gradient", name, int(np.prod(variable.shape)), note=gradient.reason)
+            for name, variable in wanted.items()
+        ]
+
+    def _tensor_scalars(self, prefix: str, histograms: list[Histogram]) -> dict[str, float]:
+        """Norms, zero fractions (of gradients) and counts of what is not finite."""
+        norms = {h.name: h.norm for h in histograms}
+        scalars = {f"{prefix}/norm": float(np.sqrt(sum(norm**2 for norm in norms.values())))}
+        scalars |= {f"{prefix}/norm/{name}": norm for name, norm in norms.items()}
+        scalars[f"{prefix}/nonfinite"] = float(sum(h.nan + h.inf for h in histograms))
+        for h in histograms:
+            if prefix != "weights" and h.size:
+                scalars[f"{prefix}/zero_fraction/{h.name}"] = h.zeros / h.size
+            tag = f"{prefix}/nonfinite/{h.name}"
+            if h.nan + h.inf or tag in self._nonfinite:
+                self._nonfinite.add(tag)
+                scalars[tag] = float(h.nan + h.inf)
+        return scalars
+
+    def _chosen(self, *, trainable_only: bool) -> dict[str, Any]:
+        every = tensor_names(self.model)
+        chosen = set(chosen_tensors(every, self.layers))
+        named = tensor_names(self.model, trainable_only=True) if trainable_only else every
+        return {name: variable for name, variable in named.items() if name in chosen}
+
+    def close(self) -> None:
+        """Puts Keras' train function back where a capture was still due."""
+        if self.capture is not None:
+            self.capture.close()

@@ -1,0 +1,335 @@
+"""One fit as it is watched: when to log, on which place of the axis, and what to do when a log fails."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import lrp_monitor
+from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.store.format import ProbeInfo
+from lrp_monitor.store.writer import estimate_bytes
+from lrp_monitor.training import report
+from lrp_monitor.training.axis import EpochProgress, Place, start_of_fit
+from lrp_monitor.training.checks import check_classes, explained_model
+from lrp_monitor.training.measures import probe_scalars
+from lrp_monitor.training.options import Options
+from lrp_monitor.training.past import Past
+from lrp_monitor.training.recorder import Recorder, View
+from lrp_monitor.training.session import Session
+
+
+class Watch:
+    """Watches one fit. Making it raises whatever is wrong; after the first epoch has begun nothing raises.
+
+    model, params: as Keras gives them to callbacks. again: whether the same monitor has watched a fit before.
+    """
+
+    def __init__(self, model: keras.Model, params: dict[str, Any], options: Options, again: bool) -> None:
+        self._model, self._params, self._options, self._again = model, params or {}, options, again
+        self._schedule, self._axis = options.schedule, options.schedule.axis
+        self._past = Past.of(options.run_dir)
+        self._past.check_axis(self._axis, options.log_dir)
+        self._recorder = self._make_recorder()
+        meta = self._meta()
+        self._session = Session(
+            options.run_dir,
+            probe_info(options.probes),
+            meta,
+            encoding=options.encoding,
+            max_store_mb=options.max_store_mb,
+            gradients=options.gradients,
+            summaries=options.standard_summaries,
+        )
+        self._notes = [*self._recorder.explainer.notes, *self._past.changes(meta)]
+        self._report = report.Report(self._axis, options.verbose)
+        self._place: Place | None = None  # the last end of an epoch, on the run's axis
+        self._last_step: int | None = None
+        self._progress = EpochProgress(1, None, None, 0)
+        self._learned: int | None = None
+        self._seen = 0  # batches of the run up to which it is settled whether they are due
+        self._keras_epoch = 0
+        self._warned: set[str] = set()
+
+    def _make_recorder(self) -> Recorder:
+        options = self._options
+        probes = options.probes
+        explained, units = explained_model(self._model, probes, options.output)
+        check_classes(probes, max(units, 2))  # one unit with a sigmoid tells two classes apart
+        explainer = Explainer(
+            explained, options.composite, batch_size=options.batch_size, on_unknown=options.on_unknown
+        )
+        recorder = Recorder(
+            self._model, explained, probes, explainer, options.gradients, options.weights, options.layers
+        )
+        recorder.targets = probes.targets if probes.targets is not None else self._past.targets
+        # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named
+        # now.
+        recorder.look()
+        check_classes(probes, explainer.classes)
+        return recorder
+
+    def _meta(self) -> dict[str, Any]:
+        explainer, options = self._recorder.explainer, self._options
+        return {
+            "composite": explainer.composite_name,
+            "composite_table": str(explainer),
+            "classes": explainer.classes,
+            "activation": self._recorder.activation,
+            "axis": self._axis,
+            "schedule": str(self._schedule),
+            "gradients": options.gradients,
+            "target": options.probes.target,
+            "model": self._model.name,
+            "parameters": int(self._model.count_params()),
+            "versions": {
+                "lrp_monitor": lrp_monitor.__version__,
+                "keras": keras.__version__,
+                "tensorflow": tf.__version__,
+                "numpy": np.__version__,
+            },
+        }
+
+    # ---- Keras' calls
+
+    def epoch_begin(self, epoch: int) -> None:
+        """Keras' epoch number. The first call finds the place on the axis and logs the baseline."""
+        if self._place is None:
+            self._start(epoch)
+        assert self._place is not None
+        self._report.tell()
+        self._keras_epoch = epoch
+        self._seen = self._place.batch
+        per_execution = int(getattr(self._model, "steps_per_execution", 1) or 1)
+        self._progress = EpochProgress(
+            per_execution, self._params.get("steps"), self._learned, self._iterations()
+        )
+
+    def batch_begin(self) -> None:
+        """An execution (a batch, or steps_per_execution of them) is about to start."""
+        try:
+            self._batch_begin()
+        except Exception as error:  # whatever fails here must not end a training
+            self._problem(f"watching a batch failed: {type(error).__name__}: {error}")
+
+    def epoch_end(self) -> None:
+        """The epoch's batches (and its validation) are done."""
+        try:
+            self._epoch_end()
+        except Exception as error:  # whatever fails here must not end a training
+            self._problem(f"watching the end of an epoch failed: {type(error).__name__}: {error}")
+
+    def train_end(self) -> None:
+        """The fit is over: logs its end where that is still to do, writes what is queued, tells."""
+        try:
+            if self._place is not None and self._place.step(self._axis) != self._last_step and self._ran:
+                self._log(self._place)
+            self.close()
+            self._ask_session()
+            self._report.tell()
+            self._report.end(self._session.stored, self._session.bytes_written, self._options.log_dir)
+        except Exception as error:  # a trained model must not be lost over its log
+            self._problem(f"the end of the run failed: {type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        """Writes what is queued and closes the files. Calling it again does nothing."""
+        self._recorder.close()
+        self._session.close()
+
+    # ---- the start
+
+    def _start(self, initial_epoch: int) -> None:
+        view = self._recorder.look()
+        if self._recorder.targets is None:
+            self._recorder.targets = np.asarray(view.explanation.target, np.int64)
+        steps = self._params.get("steps")
+        start = start_of_fit(
+            self._axis,
+            initial_epoch,
+            steps,
+            self._iterations(),
+            self._past.places,
+            lambda place: self._past.same(place, view.statistics),
+            self._due,
+            self._again,
+        )
+        self._place = start.place
+        if start.note:
+            self._notes.append(start.note)
+        ahead = max(0, int(self._params.get("epochs", 1)) - initial_epoch)
+        self._plan(start.place.epoch, start.place.epoch + ahead, steps, start.note)
+        self._report.first = report.Told(start.place.step(self._axis), self._scalars(view))
+        if start.baseline:
+            self._log(start.place, view)
+        else:
+            self._last_step = start.place.step(self._axis)
+            self._recorder.previous = view.heatmaps
+
+    def _due(self, place: Place) -> bool:
+        if self._schedule.epoch_due(place.epoch) and self._axis == "epoch":
+            return True
+        return self._axis == "batch" and self._schedule.batch_due(place.batch - 1, place.batch, False)
+
+    def _plan(self, first: int, last: int, steps: int | None, note: str) -> None:
+        assert self._place is not None
+        probes, tensors = self._options.probes, len(self._recorder.tensors)
+        each = estimate_bytes(len(probes), probes.map_shape, self._options.encoding, tensors)
+        self._report.plan(
+            f"{len(probes)} probes, {self._recorder.explainer.composite_name}, {self._schedule}",
+            self._schedule.count(first, last, steps),
+            report.step_bytes(each, tensors if self._options.standard_summaries else 0),
+            self._options.run_dir,
+        )
+        if self._past.places:
+            held = [place.step(self._axis) for place in (self._past.places[0], self._past.places[-1])]
+            self._report.continues(held[0], held[1], self._place.step(self._axis), note)
+
+    # ---- batches and epochs
+
+    def _batch_begin(self) -> None:
+        assert self._place is not None
+        progress, first = self._progress, self._place.epoch == 0
+        progress.begin()
+        if self._axis == "batch":
+            done = self._place.batch + progress.done(self._iterations)
+            # What is done with the epoch's last batch is logged at its end, as a completed epoch.
+            if done > self._seen and not progress.past_the_end(done - self._place.batch):
+                if self._schedule.batch_due(self._seen, done, first):
+                    self._log(Place(self._place.epoch, done))
+                self._seen = done
+        if self._recorder.capture is not None and self._gradient_due(first):
+            self._recorder.arm(self._place.batch + progress.after())
+
+    def _gradient_due(self, first: bool) -> bool:
+        """Whether the execution that has just begun is the last one before a log."""
+        assert self._place is not None
+        progress, start = self._progress, self._place.batch
+        if self._axis == "batch" and self._schedule.batch_due(
+            start + progress.before(), start + progress.after(), first
+        ):
+            return True
+        if not (self._schedule.epoch_due(self._place.epoch + 1) or self._is_last_epoch):
+            return False
+        last = progress.is_last()
+        # Of a length not known yet, batches 1, 2, 4, 8 ... stand in, so that the epoch's record has a
+        # recent one.
+        return last if last is not None else progress.begun & (progress.begun - 1) == 0
+
+    def _epoch_end(self) -> None:
+        assert self._place is not None
+        progress, before = self._progress, self._place
+        stopped = bool(getattr(self._model, "stop_training", False))
+        done = progress.completed(self._iterations(), stopped)
+        if not stopped:
+            self._learned = done
+        elif progress.expected is not None and done < progress.expected:
+            self._notes.append(
+                f"training stopped after batch {done} of the {progress.expected} of this epoch"
+            )
+        self._place = Place(before.epoch + 1, before.batch + done)
+        due = self._schedule.epoch_due(self._place.epoch) or self._is_last_epoch or stopped
+        if self._axis == "batch" and not due:
+            due = self._schedule.batch_due(self._seen, self._place.batch, before.epoch == 0)
+        if due and self._place.step(self._axis) != self._last_step:
+            self._log(self._place)
+
+    @property
+    def _is_last_epoch(self) -> bool:
+        return self._keras_epoch + 1 >= int(self._params.get("epochs", 0))
+
+    @property
+    def _ran(self) -> bool:
+        """Whether any batch of this fit has begun."""
+        return self._progress.begun > 0
+
+    def _iterations(self) -> int:
+        iterations = getattr(getattr(self._model, "optimizer", None), "iterations", None)
+        return 0 if iterations is None else int(keras.ops.convert_to_numpy(iterations))
+
+    # ---- a log
+
+    def _log(self, place: Place, view: View | None = None) -> None:
+        step, began = place.step(self._axis), time.perf_counter()
+        self._last_step = step
+        self._report.due += 1
+        self._ask_session()
+        try:
+            view = view or self._recorder.look()
+            record = self._recorder.record(place, step, view, [])
+            reason = self._recorder.gradient_problem
+            if reason is not None:
+                self._problem(f"the training gradient before step {step} was not captured: {reason}")
+            self._warn_of_nonfinite(step, record.scalars)
+            record.notes[:] = self._notes
+            taken = self._session.log(record)
+        except Exception as error:  # whatever fails in a log must not end a training
+            self._problem(f"step {step} was not logged: {type(error).__name__}: {error}")
+            return
+        if not taken:
+            self._ask_session()
+            self._problem(f"step {step} was not logged: it could not be handed to the writing thread")
+            return
+        self._notes = []
+        self._recorder.previous = view.heatmaps
+        self._recorder.forget_gradient()
+        self._report.logged(report.Told(step, record.scalars), time.perf_counter() - began)
+
+    def _scalars(self, view: View) -> dict[str, float]:
+        return probe_scalars(view.statistics, self._options.probes.labels)
+
+    def _warn_of_nonfinite(self, step: int, scalars: dict[str, float]) -> None:
+        for what in ("weights", "gradients", "probe_gradients"):
+            count = scalars.get(f"{what}/nonfinite", 0)
+            if count and what not in self._warned:
+                self._warned.add(what)
+                prefix = f"{what}/nonfinite/"
+                names = [
+                    tag.removeprefix(prefix) for tag, n in scalars.items() if tag.startswith(prefix) and n
+                ]
+                text = f"{count:.0f} values of the {what.replace('_', ' ')} are not finite at step {step}"
+                self._notes.append(f"{text}: {', '.join(names)}")
+                warnings.warn(f"LRPMonitor: {self._notes[-1]}", RuntimeWarning, stacklevel=2)
+
+    def _ask_session(self) -> None:
+        problems, notes = self._session.problems()
+        self._notes += notes
+        for problem in problems:
+            if problem not in self._warned:
+                self._warned.add(problem)
+                self._problem(problem)
+        notice = self._session.notice
+        if notice is not None and "notice" not in self._warned:
+            self._warned.add("notice")
+            warnings.warn(f"LRPMonitor: {notice}", RuntimeWarning, stacklevel=2)
+
+    def _problem(self, text: str) -> None:
+        """Something failed in a log: warned of once a fit, noted in the next record."""
+        self._notes.append(text)
+        if "problem" not in self._warned:
+            self._warned.add("problem")
+            warnings.warn(
+                f"LRPMonitor: {text}. Training goes on; what fails from here on is noted in the run alone",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def probe_info(probes: ProbeSet) -> ProbeInfo:
+    """The probes as the store keeps them."""
+    return ProbeInfo(
+        names=list(probes.names),
+        labels=probes.labels,
+        class_names=None if probes.class_names is None else list(probes.class_names),
+        images=probes.images,
+        masks=dict(probes.masks),
+        map_shape=probes.map_shape,
+        hash=probes.hash,
+        input_shape=probes.sample_shape,
+        statistics=probes.statistics,
+    )
