@@ -1,0 +1,265 @@
+"""Every bad input: one clear error, before a single batch is trained, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from monitor_helpers import CLASSES, SIDE, data, fit, make_model, make_probes, monitor
+
+from lrp_monitor.engine.errors import UnsupportedModelError
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.reader import open_run
+from lrp_monitor.training.monitor import LRPMonitor
+
+
+class CountBatches(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches = 0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.batches += 1
+
+
+def refused(error: type[Exception], words: str, model: keras.Model, watcher: LRPMonitor, *data: Any) -> None:
+    """fit raises `error` before training, and a fit without the monitor still works."""
+    count = CountBatches()
+    weights = [np.array(w) for w in model.get_weights()]
+    run: Callable[..., Any] = (lambda *c: model.fit(*data, verbose=0, callbacks=list(c))) if data else None
+    run = run or (lambda *c: fit(model, *c, epochs=1))
+    with pytest.raises(error, match=words):
+        run(watcher, count)
+    assert count.batches == 0
+    for before, now in zip(weights, model.get_weights(), strict=bool(weights)):
+        np.testing.assert_array_equal(before, now)
+    run(count)
+    assert count.batches > 0
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"every": 0}, "every=0: expected a positive integer"),
+        ({"every": "2"}, "every='2'"),
+        ({"batches": 0}, "batches=0"),
+        ({"first_epoch": "all"}, "first_epoch='all'"),
+        ({"gradients": "all"}, "gradients='all': expected 'train' or 'probe' or 'off'"),
+        ({"encoding": "int4"}, "encoding='int4': expected 'sqrt8'"),
+        ({"on_unknown": "ignore"}, "on_unknown='ignore'"),
+        ({"max_store_mb": -1}, "max_store_mb=-1"),
+        ({"max_store_mb": float("nan")}, "max_store_mb=nan"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"layers": []}, r"layers=\[\]"),
+        ({"layers": [3]}, r"layers=\[3\]"),
+        ({"verbose": 2}, "verbose=2"),
+        ({"output": 1.5}, "output=1.5"),
+    ],
+)
+def test_arguments(tmp_path: Path, options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        LRPMonitor(make_probes(), tmp_path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_probes_must_be_a_probe_set(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="probes: expected a ProbeSet, got ndarray"):
+        LRPMonitor(data()[0], tmp_path)  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(ValueError, match=r"^log_dir is empty"):
+        LRPMonitor(make_probes(), "")
+    with pytest.raises(ValueError, match=r'gradients="probe" needs .*labels'):
+        LRPMonitor(ProbeSet(data()[0][:2]), tmp_path, gradients="probe")
+
+
+# ---- model and probes
+
+
+def test_probes_of_another_shape(tmp_path: Path) -> None:
+    probes = ProbeSet(np.ones((2, SIDE, SIDE + 1, 1), np.float32))
+    words = re.escape("probes: inputs have shape (8, 9, 1) each, but the model takes (8, 8, 1)")
+    refused(ValueError, words, make_model(), monitor(tmp_path, probes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_probes_of_another_shape_for_a_model_that_is_not_built(tmp_path: Path) -> None:
+    class Plain(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(CLASSES, activation="softmax")
+
+        def call(self, inputs: Any) -> Any:
+            return self.dense(keras.ops.reshape(inputs, (-1, SIDE * SIDE)))
+
+    model = Plain()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    probes = ProbeSet(np.ones((2, 5, 3, 1), np.float32))
+    with pytest.raises(ValueError, match=r"probes: the model cannot be run on inputs of shape \(5, 3, 1\)"):
+        fit(model, monitor(tmp_path, probes), epochs=1)
+
+
+def test_labels_and_targets_outside_the_outputs(tmp_path: Path) -> None:
+    images, _ = data(2)
+    words = "labels: 'probe 1' has class 7, but the model's outputs are 3 classes, 0 to 2"
+    refused(ValueError, words, make_model(), monitor(tmp_path, ProbeSet(images, [0, 7])))
+    words = "target: 'probe 0' has class 3, but the model's outputs are 3 classes"
+    refused(ValueError, words, make_model(), monitor(tmp_path, ProbeSet(images, target=3)))
+    words = "labels: 'probe 0' has class 5"
+    refused(ValueError, words, make_model(), monitor(tmp_path, ProbeSet(images, [5, 0], target="predicted")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_in_probes_is_refused_by_the_probe_set() -> None:
+    with pytest.raises(ValueError, match="inputs: NaN or infinity in probe 0"):
+        ProbeSet(np.full((1, 4), np.nan))
+
+
+def two_outputs() -> keras.Model:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((SIDE, SIDE, 1))
+    hidden = keras.layers.Flatten()(inputs)
+    kind = keras.layers.Dense(CLASSES, activation="softmax", name="kind")(hidden)
+    size = keras.layers.Dense(2, activation="softmax", name="size")(hidden)
+    model = keras.Model(inputs, [kind, size])
+    model.compile("adam", ["sparse_categorical_crossentropy"] * 2)
+    return model
+
+
+def test_several_outputs_need_a_choice(tmp_path: Path) -> None:
+    x, y = data()
+    targets = [y, y % 2]
+    words = r"the model has 2 outputs \(kind, size\): choose the one to explain, output='kind' or output=0"
+    refused(ValueError, words, two_outputs(), monitor(tmp_path / "a"), x, targets)
+    words = "output='colour': the model's outputs are kind, size"
+    refused(ValueError, words, two_outputs(), monitor(tmp_path / "a", output="colour"), x, targets)
+
+    model = two_outputs()
+    probes = ProbeSet(x[:4], y[:4] % 2)
+    model.fit(x, targets, epochs=1, verbose=0, callbacks=[monitor(tmp_path / "size", probes, output="size")])
+    run = open_run(tmp_path / "size")
+    assert run.meta["classes"] == 2
+    shown = model.predict(x[:4], verbose=0)[1][np.arange(4), y[:4] % 2]
+    np.testing.assert_allclose(run.record(1).statistics["probability"], shown, rtol=1e-5)
+    assert ("weight", "kind/kernel") in run.tensors(1)  # the whole model is watched, one output explained
+
+
+def test_several_inputs(tmp_path: Path) -> None:
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    model = keras.Model([a, b], keras.layers.Dense(2, "softmax")(keras.layers.Add()([a, b])))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x = np.ones((8, 4), np.float32)
+    watcher = monitor(tmp_path, ProbeSet(x[:2]))
+    refused(ValueError, r"the model takes 2 inputs \(a, b\)", model, watcher, [x, x], np.zeros(8, int))
+
+
+def test_an_unsupported_layer_is_named_with_the_way_out(tmp_path: Path) -> None:
+    @keras.saving.register_keras_serializable("tests")
+    class Oddity(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return keras.ops.exp(inputs) * keras.ops.sin(inputs)
+
+    model = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 1)),
+            keras.layers.Flatten(),
+            Oddity(name="the_odd_one"),
+            keras.layers.Dense(CLASSES, "softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(UnsupportedModelError) as caught:
+        fit(model, monitor(tmp_path), epochs=1)
+    assert "the_odd_one" in str(caught.value)
+    assert "on_unknown" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_that_name_no_tensor(tmp_path: Path) -> None:
+    words = "layers: 'conv3d' matches no tensor; there are conv2d/kernel, conv2d/bias, dense/kernel"
+    refused(ValueError, words, make_model(), monitor(tmp_path, layers="conv3d"))
+
+
+def test_a_loss_of_unknown_form_with_probe_gradients(tmp_path: Path) -> None:
+    def odd_loss(y_true: Any, y_pred: Any) -> Any:
+        return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+    odd_loss.__name__ = "my_loss"
+    words = "how the loss 'my_loss' takes labels is not known; use gradients=\"train\""
+    refused(ValueError, words, make_model(loss=odd_loss), monitor(tmp_path, gradients="probe"))
+
+
+# ---- directories
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file, no folder")
+    refused(OSError, "file/lrp", make_model(), monitor(tmp_path / "file"))
+
+
+def test_a_directory_without_the_right_to_write(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o555)
+    if os.geteuid() != 0:
+        refused(
+            OSError,
+            "closed/run/lrp.* cannot be created: Permission denied",
+            make_model(),
+            monitor(folder / "run"),
+        )
+        return
+    # Root may write anywhere: the right is refused to another user, for whom the way there is opened.
+    for parent in tmp_path.parents[:-2]:
+        os.chmod(parent, parent.stat().st_mode | 0o011)
+    os.chmod(tmp_path, 0o755)
+    code = f"""
+        import os, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from monitor_helpers import fit, make_model, monitor
+        model = make_model()
+        os.setuid(65534)
+        try:
+            fit(model, monitor({str(folder / "run")!r}), epochs=1)
+        except OSError as error:
+            said = str(error)
+            sys.exit(0 if "closed/run" in said and "Permission denied" in said else said)
+        sys.exit("not refused")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_directory_with_another_probe_set(tmp_path: Path) -> None:
+    fit(make_model(), monitor(tmp_path, make_probes(6)), epochs=1)
+    held = sorted(path.name for path in (tmp_path / "lrp").rglob("*"))
+    refused(StoreError, "holds another probe set", make_model(), monitor(tmp_path, make_probes(5)))
+    assert sorted(path.name for path in (tmp_path / "lrp").rglob("*")) == held
+
+
+def test_a_directory_whose_steps_count_something_else(tmp_path: Path) -> None:
+    fit(make_model(), monitor(tmp_path), epochs=1)
+    words = "counts its steps in epochs, this monitor in batches .* use the same schedule, or another log_dir"
+    refused(StoreError, words, make_model(), monitor(tmp_path, batches=2))
+
+
+def test_an_address_that_is_no_local_folder() -> None:
+    refused(
+        StoreError, "gs://bucket/run", make_model(), LRPMonitor(make_probes(), "gs://bucket/run", verbose=0)
+    )
