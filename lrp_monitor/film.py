@@ -132,6 +132,14 @@ def frames(
     return shown
 
 
+def spread(steps: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the steps, the first and the last among them, the rest evenly by position."""
+    if len(steps) <= count:
+        return list(steps)
+    places = np.rint(np.linspace(0, len(steps) - 1, count)).astype(int)
+    return [steps[place] for place in places]
+
+
 def _cells(strips: Sequence[Strip], steps: int, look: Look) -> list[tuple[Picture | None, NDArray[np.uint8]]]:
     """Each strip's picture and its maps as they are pasted: coloured, enlarged, outlined."""
     if not strips or not steps:

@@ -6,6 +6,7 @@ one class, so that there is an easier way to the right answer than the shape: a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +79,7 @@ def stamp_mask() -> NDArray[np.bool_]:
 def make_shapes(
     count: int,
     *,
-    seed: int,
+    seed: int | Sequence[int],
     stamped_class: str | None = None,
     stamped_share: float = 0.95,
     noise: float = 0.1,
@@ -89,9 +90,10 @@ def make_shapes(
     draws the same shapes and noise whether or not a class is stamped, so that a stamped set and its control
     differ in the stamps alone.
 
-    count: >= 1. stamped_class: a name in `CLASSES` that gets the stamp, or None for no stamps at all.
-    stamped_share: share in [0, 1] of that class that carries it, rounded to whole images. noise: standard
-    deviation of the Gaussian noise on images in [0, 1], >= 0. Raises ValueError where one is out of range.
+    count: >= 1. seed: an integer >= 0 or several, as for `numpy.random.default_rng`. stamped_class: a name in
+    `CLASSES` that gets the stamp, or None for no stamps at all. stamped_share: share in [0, 1] of that class
+    that carries it, rounded to whole images. noise: standard deviation of the Gaussian noise on images in
+    [0, 1], >= 0. Raises ValueError where one is out of range.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")

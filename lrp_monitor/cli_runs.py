@@ -1,0 +1,228 @@
+"""The commands that read logged runs, `lrp-monitor show` and `lrp-monitor export`: without TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor import film, render
+from lrp_monitor.cli_errors import CommandError
+from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.reader import Run, open_run
+
+_SHEET_STEPS = 8
+_TABLE_STEPS = 12
+_LOGGED = "lrp/"
+_FORMATS = (".png", ".gif", ".npz")
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Prints what a run holds."""
+    try:
+        run = open_run(arguments.run)
+        chosen = _chosen_steps(arguments.steps, [run], _TABLE_STEPS)
+        print(json.dumps(_as_json(run), indent=2) if arguments.json else _as_text(run, chosen))
+    except StoreError as error:
+        raise CommandError(str(error)) from error
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    scalars = {}
+    for tag in run.scalars:
+        steps, values = run.scalar(tag)
+        scalars[tag] = {"steps": steps.tolist(), "values": [_finite(value) for value in values.tolist()]}
+    probes = run.probes
+    return {
+        "path": run.path,
+        "steps": run.steps,
+        "sessions": [session.id for session in run.sessions],
+        "probes": {
+            "names": probes.names,
+            "labels": None if probes.labels is None else probes.labels.tolist(),
+            "class_names": probes.class_names,
+            "input_shape": list(probes.input_shape),
+            "map_shape": list(probes.map_shape),
+            "masks": sorted(probes.masks),
+            "hash": probes.hash,
+        },
+        "meta": run.meta,
+        "scalars": scalars,
+        "problems": run.problems,
+        "bytes": _bytes(run),
+    }
+
+
+def _as_text(run: Run, chosen: Sequence[int]) -> str:
+    probes, steps, meta = run.probes, run.steps, run.meta
+    names = ", ".join(probes.names[:4]) + (", ..." if len(probes) > 4 else "")
+    shape = " x ".join(map(str, probes.map_shape))
+    parameters = meta.get("parameters")
+    model = [
+        str(meta.get("model", "unnamed")),
+        *([f"{parameters:,} parameters"] if isinstance(parameters, int) else []),
+        f"composite {meta.get('composite', 'not noted')}",
+    ]
+    unit = {"batch": "batches", "epoch": "epochs"}.get(str(meta.get("axis")), "steps")
+    span = f"{len(steps)}, from {steps[0]} to {steps[-1]} {unit}" if steps else "none logged yet"
+    sessions = f", {len(run.sessions)} sessions" if len(run.sessions) > 1 else ""
+    lines = [
+        run.path,
+        f"  model     {', '.join(model)}",
+        f"  steps     {span}{sessions}, {_bytes(run) / 1e6:.1f} MB",
+        f"  probes    {len(probes)} of {shape}: {names}",
+        *([f"  masks     {', '.join(sorted(probes.masks))}"] if probes.masks else []),
+        *(f"  problem   {problem}" for problem in run.problems),
+    ]
+    if chosen:
+        lines += ["", *_table(run, chosen)]
+    return "\n".join(lines)
+
+
+def _table(run: Run, chosen: Sequence[int]) -> list[str]:
+    """The scalars about relevance at the chosen steps, a column each."""
+    tags = [tag for tag in run.scalars if tag.startswith(_LOGGED)]
+    records = [run.record(step) for step in chosen]
+    head = ["step", "epoch", *(tag.removeprefix(_LOGGED) for tag in tags)]
+    body = [
+        [str(record.step), str(record.epoch), *(_number(record.scalars.get(tag, math.nan)) for tag in tags)]
+        for record in records
+    ]
+    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
+    return [
+        "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in [head, *body]
+    ]
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Writes a probe's heatmaps over training as a sheet (PNG), an animation (GIF) or arrays (NPZ)."""
+    output: Path = arguments.output
+    kind = output.suffix.lower()
+    if kind not in _FORMATS:
+        raise CommandError(f"{output}: the ending says what to write; use one of {', '.join(_FORMATS)}")
+    try:
+        runs = [open_run(path) for path in arguments.runs]
+        steps = _chosen_steps(arguments.steps, runs, _SHEET_STEPS if kind == ".png" else None)
+        if not steps:
+            raise CommandError("nothing to export: the runs have no step in common yet")
+        if kind == ".npz":
+            data = _arrays(runs, arguments, steps)
+        else:
+            data = _drawn(runs, arguments, steps, animate=kind == ".gif")
+        render.write(output, data)
+    except StoreError as error:
+        raise CommandError(str(error)) from error
+    except KeyError as error:
+        raise CommandError(str(error.args[0])) from error
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{output}: {error.strerror or error}") from error
+    print(f"{output}: {len(steps)} steps, {len(data) / 1e3:.0f} kB")
+
+
+def _drawn(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int], animate: bool) -> bytes:
+    look = film.Look(arguments.colormap, arguments.scale, arguments.clip, arguments.overlay)
+    strips = []
+    for run, path in zip(runs, arguments.runs, strict=True):
+        for probe in arguments.probe or ["0"]:
+            number = _probe_number(run, probe)
+            name = run.probes.names[number]
+            mask = None if arguments.mask is None else _mask(run, arguments.mask)[number]
+            title = name if len(runs) == 1 else f"{_run_name(path)}: {name}"
+            picture = run.probes.images[number]
+            strips.append(film.Strip(title, _maps(run, number, steps), (), picture, mask))
+    labels = [f"step {step}" for step in steps]
+    if animate:
+        return render.gif(film.frames(strips, labels, look=look), arguments.milliseconds, 2000)
+    return render.png(film.sheet(strips, labels, look=look))
+
+
+def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int]) -> bytes:
+    """steps (s,), names (p,), maps (p, s, *map shape), images (p, H, W, C), "mask NAME" for each mask."""
+    if len(runs) > 1:
+        raise CommandError("an .npz holds one run; export the runs one at a time")
+    run = runs[0]
+    numbers = [_probe_number(run, probe) for probe in arguments.probe or range(len(run.probes))]
+    arrays: dict[str, NDArray[Any]] = {
+        "steps": np.array(steps, np.int64),
+        "names": np.array([run.probes.names[number] for number in numbers]),
+        "maps": np.stack([_maps(run, number, steps) for number in numbers]),
+        "images": run.probes.images[numbers],
+    }
+    for name, mask in run.probes.masks.items():
+        arrays[f"mask {name}"] = mask[numbers]
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # the stubs mistake ** for allow_pickle
+    return buffer.getvalue()
+
+
+def _maps(run: Run, number: int, steps: Sequence[int]) -> NDArray[np.float32]:
+    return np.stack([run.heatmap(number, step) for step in steps])
+
+
+def _probe_number(run: Run, probe: str | int) -> int:
+    """A probe's place from its name, or from its number as text."""
+    names = run.probes.names
+    if isinstance(probe, str) and probe in names:
+        return names.index(probe)
+    if str(probe).isdecimal() and int(probe) < len(names):
+        return int(probe)
+    raise CommandError(
+        f"no probe {probe!r} in {run.path}; there are {', '.join(names)}, or their numbers from 0"
+    )
+
+
+def _mask(run: Run, name: str) -> NDArray[np.bool_]:
+    masks = run.probes.masks
+    if name not in masks:
+        raise CommandError(f"no mask {name!r} in {run.path}; there are: {', '.join(sorted(masks)) or 'none'}")
+    return masks[name]
+
+
+def _run_name(path: Path) -> str:
+    resolved = path.resolve()
+    return resolved.parent.name if resolved.name == "lrp" else resolved.name
+
+
+def _chosen_steps(wanted: str | None, runs: Sequence[Run], count: int | None) -> list[int]:
+    """The steps that `wanted` names; None: those that all runs hold, at most `count` (None: all)."""
+    common = sorted(set.intersection(*(set(run.steps) for run in runs)))
+    if wanted is None and count is not None:
+        return film.spread(common, count)
+    if wanted in (None, "all"):
+        return common
+    try:
+        steps = sorted({int(part) for part in str(wanted).split(",")})
+    except ValueError:
+        raise CommandError(
+            f"--steps {wanted}: give numbers with commas between, such as 0,64,940, or all"
+        ) from None
+    for step in steps:
+        for run in runs:
+            if step not in run.steps:
+                try:
+                    run.record(step)
+                except KeyError as error:
+                    raise CommandError(str(error.args[0])) from error
+    return steps
+
+
+def _bytes(run: Run) -> int:
+    return sum(file.stat().st_size for file in Path(run.path).glob("*.tfrecord"))
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
