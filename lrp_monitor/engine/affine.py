@@ -1,0 +1,128 @@
+"""A weighted map ``z = lin(x, w) + b`` as the propagation rules see it, with normalisation folded in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from keras import ops
+
+from lrp_monitor.engine.backend import Tensor, stop_gradient
+
+
+@dataclass(frozen=True)
+class Companion:
+    """The mask of ones that multiplies the model's input, carried to where relevance leaves the network.
+
+    The heatmap is the gradient for this mask: that is right where the input is zero, and it lets relevance pass
+    one to one through preprocessing, behind which the mask is attached.
+    """
+
+    mask: Tensor
+    """The mask as it arrives at this tensor, of its shape; 0 where padding was put in."""
+    bounds: Callable[[Tensor], Tensor]
+    """Carries an input (lowest or highest pixel values, batch of 1) through the same preprocessing."""
+
+
+@dataclass
+class Affine:
+    """One weighted map, from its input to its pre-activation; tensors are made when a rule first asks for them.
+
+    A rule reads it and returns a surrogate (see :mod:`lrp_monitor.engine.rules`).
+    """
+
+    x: Tensor
+    """The input, (n, ...), float32."""
+    kernel: Tensor
+    """The weights, float32, in the layer's own layout; normalisation is folded in."""
+    bias: Tensor | None
+    """The bias in a shape that broadcasts to the output; normalisation is folded in."""
+    lin: Callable[[Tensor, Tensor], Tensor]
+    """``lin(x, kernel)``: the layer's linear map, without bias, for any input and kernel of these shapes."""
+    scale_kernel: Callable[[Tensor, Tensor], Tensor]
+    """``scale_kernel(kernel, g)`` multiplies output channel j by g[j]."""
+    channel_axis: int | None = None
+    """The output's axis of channels, along which normalisation can be folded in; None where it cannot."""
+    one_output: Callable[[Tensor], Tensor] | None = None
+    """Cuts a kernel down to one output channel, where every output channel sees the same inputs."""
+    non_negative_input: bool = False
+    """Whether x >= 0 is known, which halves the convolutions of the sign-splitting rules."""
+    rectified: bool = False
+    """Whether a ReLU follows, so that relevance arrives only where z > 0."""
+    companion: Companion | None = None
+    """Set where x is the model's input behind preprocessing: this is the first weighted layer in data flow."""
+    _given_linear: Callable[[], Tensor] | None = None
+    _cache: dict[str, Tensor] = field(default_factory=dict)
+
+    def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        if name not in self._cache:
+            self._cache[name] = make()
+        return self._cache[name]
+
+    @property
+    def linear(self) -> Tensor:
+        """``z0 = lin(x, w)``, differentiable with regard to x."""
+        return self._once("linear", self._given_linear or (lambda: self.lin(self.x, self.kernel)))
+
+    @property
+    def positive(self) -> Tensor:
+        """The sum of all positive contributions ``x_i w_ij > 0``, differentiable with regard to x."""
+        return self._once("positive", lambda: self._part(ops.maximum, ops.minimum))
+
+    @property
+    def negative(self) -> Tensor:
+        """The sum of all negative contributions ``x_i w_ij < 0``, differentiable with regard to x."""
+        return self._once("negative", lambda: self._part(ops.minimum, ops.maximum))
+
+    def _part(self, of_kernel: Callable[..., Tensor], other: Callable[..., Tensor]) -> Tensor:
+        if self.non_negative_input:
+            return self.lin(self.x, of_kernel(self.kernel, 0.0))
+        return self.lin(ops.relu(self.x), of_kernel(self.kernel, 0.0)) - self.lin(
+            ops.relu(-self.x), other(self.kernel, 0.0)
+        )
+
+    @property
+    def value(self) -> Tensor:
+        """``z``, the pre-activation that the model computes, without gradient.
+
+        Made of the two signed parts where a rule has computed both: that saves one convolution.
+        """
+
+        def make() -> Tensor:
+            if "linear" not in self._cache and {"positive", "negative"} <= self._cache.keys():
+                z0 = self.positive + self.negative
+            else:
+                z0 = self.linear
+            return stop_gradient(z0 if self.bias is None else z0 + self.bias)
+
+        return self._once("value", make)
+
+    def bias_part(self, sign: int) -> Tensor | float:
+        """The positive (sign +1) or negative (-1) part of the bias, 0 where there is none."""
+        if self.bias is None:
+            return 0.0
+        return ops.maximum(self.bias, 0.0) if sign > 0 else ops.minimum(self.bias, 0.0)
+
+    def folded(self, scale: Tensor, shift: Tensor, broadcast: Callable[[Tensor], Tensor]) -> Affine:
+        """This map followed by ``scale * z + shift`` per output channel, as one weighted map.
+
+        ``broadcast`` shapes a vector over output channels so that it multiplies the output.
+        """
+        scaled = broadcast(scale)
+        bias = broadcast(shift) if self.bias is None else self.bias * scaled + broadcast(shift)
+        return replace(
+            self,
+            kernel=self.scale_kernel(self.kernel, scale),
+            bias=bias,
+            _given_linear=lambda: self.linear * scaled,
+            _cache={},
+        )
+
+    def rectify(self) -> Affine:
+        """The same map with the knowledge that a ReLU follows."""
+        return replace(
+            self,
+            rectified=True,
+            _given_linear=lambda: self.linear,
+            _cache={k: v for k, v in self._cache.items()},
+        )

@@ -1,0 +1,239 @@
+"""The one module of the engine that names TensorFlow: gradients, straight-through values, compiling, graphs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+Tensor = Any
+
+# Every operation that a treated layer makes lies below a name scope of this name: what lies outside is raw.
+TREATED_SCOPE = "lrp_treated"
+
+stop_gradient: Callable[[Tensor], Tensor] = tf.stop_gradient
+
+
+def treated() -> contextlib.AbstractContextManager[Any]:
+    """The name scope under which a treated layer makes its operations."""
+    return tf.name_scope(TREATED_SCOPE)
+
+
+@tf.custom_gradient
+def _straight_through(surrogate: Tensor, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    # A custom gradient rather than `surrogate + stop_gradient(value - surrogate)`: the surrogate's own value is
+    # then needed by nobody, so the compiler drops the arithmetic (a convolution, for most rules) that makes it.
+    def gradient(upstream: Tensor) -> tuple[Tensor, None]:
+        return upstream, None
+
+    return tf.identity(value), gradient
+
+
+def straight_through(surrogate: Tensor, value: Tensor) -> Tensor:
+    """A tensor with the value of ``value`` and the gradient of ``surrogate`` (both of one shape)."""
+    return _straight_through(surrogate, tf.stop_gradient(value))
+
+
+def gradient(of: Tensor, with_regard_to: Tensor) -> Tensor | None:
+    """The gradient of a scalar with regard to a tensor, None where no path joins them; only under trace."""
+    return tf.gradients(of, with_regard_to)[0]
+
+
+def trace(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int, ...], str]], jit_compile: bool
+) -> Callable[..., Any]:
+    """Compile ``function`` for fixed shapes; tracing happens here, once, and raises what ``function`` raises."""
+    specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
+    compiled = tf.function(function, autograph=False, jit_compile=jit_compile or None)
+    return compiled.get_concrete_function(*specs)
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Switch TensorFloat-32 off for the time of a pass: it moves single pixels by up to a quarter."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    if not before:
+        yield
+        return
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def is_tensor(value: object) -> bool:
+    """Whether ``value`` is a tensor of the framework."""
+    return isinstance(value, tf.Tensor)
+
+
+# --- reading the graph that a trace has made -------------------------------------------------------------------
+
+_ALWAYS_NON_NEGATIVE = frozenset(
+    {"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp", "Square", "Abs", "Sqrt"}
+)
+# operation -> how many of its leading inputs carry data (None: all)
+_KEEPS_NON_NEGATIVE: dict[str, int | None] = {
+    "Identity": 1, "IdentityN": None, "StopGradient": 1, "Reshape": 1, "Transpose": 1, "Squeeze": 1, "ExpandDims": 1,
+    "Pad": 1, "MaxPool": 1, "AvgPool": 1, "MaxPool3D": 1, "AvgPool3D": 1, "Mean": 1, "Sum": 1, "Max": 1, "Min": 1,
+    "AddV2": None, "Add": None, "AddN": None, "Mul": None, "Minimum": None, "Slice": 1, "StridedSlice": 1,
+    "Tile": 1, "BroadcastTo": 1, "Pack": None, "ResizeNearestNeighbor": 1, "ResizeBilinear": 1, "GatherV2": 1,
+    "Split": None, "Unpack": 1, "DepthToSpace": 1, "SpaceToDepth": 1,
+}  # fmt: skip
+
+
+def known_non_negative(tensor: Tensor, facts: set[int]) -> bool:
+    """Whether the graph alone tells that no value of ``tensor`` is below zero; ``facts`` are ids known to be so."""
+    seen: dict[int, bool] = {}
+
+    def visit(t: Tensor) -> bool:
+        if id(t) in facts:
+            return True
+        if id(t) in seen:
+            return seen[id(t)]
+        seen[id(t)] = False
+        op = t.op
+        if op.type in _ALWAYS_NON_NEGATIVE:
+            result = True
+        elif op.type == "ConcatV2":
+            result = all(visit(source) for source in op.inputs[:-1])
+        elif op.type == "Maximum":
+            result = any(visit(source) for source in op.inputs)
+        elif op.type == "Const":
+            value = tf.get_static_value(t)
+            result = value is not None and value.dtype.kind in "fiu" and bool((value >= 0).all())
+        elif op.type in _KEEPS_NON_NEGATIVE:
+            count = _KEEPS_NON_NEGATIVE[op.type]
+            sources = list(op.inputs)[:count] if op.type != "Split" else list(op.inputs)[1:]
+            result = all(visit(source) for source in sources)
+        else:
+            result = False
+        seen[id(t)] = result
+        return result
+
+    return visit(tensor)
+
+
+def output_activation(tensor: Tensor) -> tuple[str, Tensor] | None:
+    """The softmax or sigmoid that made ``tensor`` as a raw operation, and its input; None where neither did."""
+    while tensor.op.type in ("Identity", "Cast"):
+        tensor = tensor.op.inputs[0]
+    names = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+    if tensor.op.type in names:
+        return names[tensor.op.type], tensor.op.inputs[0]
+    return None
+
+
+_ELEMENTWISE_WITH_CONSTANT = frozenset({"Mul", "AddV2", "Add", "Sub", "RealDiv", "Cast", "Identity", "Neg"})
+
+
+def elementwise_from(tensor: Tensor, source: Tensor) -> bool:
+    """Whether ``tensor`` is ``source`` scaled and shifted element by element by constants, through raw operations."""
+    while tensor is not source:
+        if tensor.op.type not in _ELEMENTWISE_WITH_CONSTANT or tensor.shape != source.shape:
+            return False
+        ways = [t for t in tensor.op.inputs if depends_on(t, source)]
+        if len(ways) != 1:
+            return False
+        tensor = ways[0]
+    return True
+
+
+def replay_elementwise(tensor: Tensor, source: Tensor, value: Tensor) -> Tensor:
+    """What the raw scaling and shifting between ``source`` and ``tensor`` makes of another ``value``."""
+    if tensor is source:
+        return value
+    op = tensor.op
+    replayed = [replay_elementwise(t, source, value) if depends_on(t, source) else t for t in op.inputs]
+    if op.type == "Cast":
+        return tf.cast(replayed[0], tensor.dtype)
+    functions = {
+        "Mul": tf.multiply, "AddV2": tf.add, "Add": tf.add, "Sub": tf.subtract, "RealDiv": tf.divide,
+        "Identity": tf.identity, "Neg": tf.negative,
+    }  # fmt: skip
+    return functions[op.type](*replayed)
+
+
+def depends_on(tensor: Tensor, source: Tensor) -> bool:
+    """Whether ``source`` is among the tensors from which ``tensor`` was computed."""
+    stack, seen = [tensor], set()
+    while stack:
+        current = stack.pop()
+        if current is source:
+            return True
+        if id(current.op) in seen:
+            continue
+        seen.add(id(current.op))
+        stack.extend(current.op.inputs)
+    return False
+
+
+def is_static_zero(tensor: Tensor) -> bool:
+    """Whether ``tensor`` is a constant known at trace time in which every value is zero."""
+    value = tf.get_static_value(tensor)
+    return value is not None and not value.any()
+
+
+@dataclass(frozen=True)
+class RawOperation:
+    """An operation that was made outside every treated layer, on the way from the input to the logits."""
+
+    kind: str
+    """The framework's operation type, such as ``Mul``."""
+    name: str
+    """The operation's name: the scopes of the layers that it was called in."""
+    call_site: str
+    """``file:line`` of the innermost frame outside the framework, empty where it cannot be known."""
+    dependent: tuple[bool, ...]
+    """For each input whether it depends on the model's input."""
+    zero: tuple[bool, ...]
+    """For each input whether it is a constant zero."""
+
+
+# Results that are constant almost everywhere: an index, a comparison or a shape carries no relevance.
+_PIECEWISE_CONSTANT = frozenset(
+    {"Shape", "ShapeN", "Rank", "Size", "Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual",
+     "ArgMax", "ArgMin", "Sign", "ZerosLike", "OnesLike", "LogicalAnd", "LogicalOr", "LogicalNot", "Any", "All",
+     "IsFinite", "IsNan", "IsInf", "TensorShape", "Assert"}
+)  # fmt: skip
+
+
+def raw_operations(sources: Sequence[Tensor], result: Tensor) -> list[RawOperation]:
+    """Every raw operation through which relevance runs from ``result`` back to ``sources``, in order of making."""
+    needed: set[int] = set()
+    stack = [result.op]
+    while stack:
+        op = stack.pop()
+        if id(op) in needed:
+            continue
+        needed.add(id(op))
+        # A treatment stops gradients on purpose: nothing flows back there, so nothing there needs a rule.
+        if not (op.type == "StopGradient" and TREATED_SCOPE in op.name):
+            stack.extend(t.op for t in op.inputs)
+    dependent = {id(source) for source in sources}
+    found = []
+    for op in result.graph.get_operations():
+        flags = tuple(id(t) in dependent for t in op.inputs)
+        if not any(flags) or op.type in _PIECEWISE_CONSTANT:
+            continue
+        is_treated = TREATED_SCOPE in op.name
+        if not is_treated and id(op) in needed and not any(op.outputs[0] is source for source in sources):
+            zero = tuple(not flag and is_static_zero(t) for flag, t in zip(flags, op.inputs, strict=True))
+            found.append(RawOperation(op.type, op.name, _call_site(op), flags, zero))
+        if not (is_treated and op.type == "StopGradient"):
+            dependent.update(id(t) for t in op.outputs)
+    return found
+
+
+_FRAMEWORK = ("/tensorflow/", "/keras/", "/lrp_monitor/engine/")
+
+
+def _call_site(op: Any) -> str:
+    for frame in reversed(op.traceback or ()):
+        path = frame.filename.replace("\\", "/")
+        if not any(part in path for part in _FRAMEWORK):
+            return f"{path.rsplit('/', 1)[-1]}:{frame.lineno}"
+    return ""

@@ -1,0 +1,177 @@
+"""Composites: which rule for which layer. Presets carry the field's names and defaults."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lrp_monitor.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
+
+__all__ = [
+    "PRESETS", "Composite", "deep_taylor", "epsilon", "epsilon_alpha2_beta1", "epsilon_alpha2_beta1_flat",
+    "epsilon_gamma_box", "epsilon_plus", "epsilon_plus_flat", "lrp_zero", "resolve",
+]  # fmt: skip
+
+Key = str | type | Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Which rule each weighted layer gets.
+
+    ``conv`` is for convolutions of every kind, ``dense`` for Dense and EinsumDense, ``first`` (if given) for the
+    first weighted layer in data flow. ``overrides`` maps a layer's name (or its path), a layer class, or a
+    predicate ``layer -> bool`` to a rule, and wins over the rest; the first match in the order given counts.
+    ``norm`` says how a BatchNormalization that follows no weighted layer is treated: ``"epsilon"`` (the epsilon
+    rule on its affine map: stable, its shift absorbs relevance) or ``"identity"`` (relevance passes one to one:
+    conserves, but can explode where a sum crosses zero).
+    Raises TypeError or ValueError for anything else.
+    """
+
+    conv: Rule = field(default_factory=Epsilon)
+    dense: Rule = field(default_factory=Epsilon)
+    first: Rule | None = None
+    overrides: Mapping[Key, Rule] = field(default_factory=dict)
+    norm: str = "epsilon"
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        for role in ("conv", "dense"):
+            rule = getattr(self, role)
+            _check_rule(rule, role)
+            if rule.input_only:
+                raise ValueError(f"{role}={rule!r} is a rule for the first weighted layer: pass it as first=")
+        if self.first is not None:
+            _check_rule(self.first, "first")
+        if not isinstance(self.overrides, Mapping):
+            raise TypeError(
+                f"overrides must map layer names, classes or predicates to rules, got {self.overrides!r}"
+            )
+        for key, rule in self.overrides.items():
+            if not (isinstance(key, str | type) or callable(key)):
+                raise TypeError(
+                    f"overrides: a key must be a layer's name, a class or a predicate, got {key!r}"
+                )
+            _check_rule(rule, f"overrides[{key!r}]")
+        if self.norm not in ("epsilon", "identity"):
+            raise ValueError(f'norm must be "epsilon" or "identity", got {self.norm!r}')
+
+    def override(self, layer: Any) -> Rule | None:
+        """The rule that ``overrides`` names for ``layer``, None where it names none."""
+        for key, rule in self.overrides.items():
+            if isinstance(key, str):
+                matched = key in (layer.name, getattr(layer, "path", None))
+            elif isinstance(key, type):
+                matched = isinstance(layer, key)
+            else:
+                matched = bool(key(layer))
+            if matched:
+                return rule
+        return None
+
+    def rule_for(self, layer: Any, kind: str, is_first: bool) -> Rule:
+        """The rule for a weighted layer of ``kind`` ``"conv"`` or ``"dense"``."""
+        rule = self.override(layer)
+        if rule is not None:
+            return rule
+        if is_first and self.first is not None:
+            return self.first
+        return self.conv if kind == "conv" else self.dense
+
+    def __str__(self) -> str:
+        rows = [f"composite {self.name}"]
+        if self.first is not None:
+            rows.append(f"  first weighted layer  {self.first!r}")
+        rows += [f"  convolutions          {self.conv!r}", f"  dense layers          {self.dense!r}"]
+        rows += [f"  {_key_name(key):<21} {rule!r}" for key, rule in self.overrides.items()]
+        return "\n".join(rows)
+
+
+def _key_name(key: Key) -> str:
+    return key if isinstance(key, str) else getattr(key, "__name__", repr(key))
+
+
+def _check_rule(rule: object, where: str) -> None:
+    if isinstance(rule, type) and issubclass(rule, Rule):
+        raise TypeError(f"{where}: {rule.__name__} is a class; make a rule of it: {rule.__name__}(...)")
+    if not isinstance(rule, Rule):
+        raise TypeError(f"{where} must be a rule from lrp_monitor.rules, got {rule!r}")
+
+
+def lrp_zero() -> Composite:
+    """LRP-0 everywhere: on ReLU nets the same as input x gradient (Bach et al. 2015, equation 56)."""
+    return Composite(conv=Epsilon(0.0), dense=Epsilon(0.0), name="lrp_zero")
+
+
+def epsilon(epsilon: float = 1e-6) -> Composite:
+    """LRP-epsilon everywhere (Bach et al. 2015, equation 58)."""
+    return Composite(conv=Epsilon(epsilon), dense=Epsilon(epsilon), name="epsilon")
+
+
+def epsilon_plus() -> Composite:
+    """z+ for convolutions, epsilon for dense layers."""
+    return Composite(conv=ZPlus(), name="epsilon_plus")
+
+
+def epsilon_plus_flat() -> Composite:
+    """z+ for convolutions, epsilon for dense layers, flat for the first weighted layer."""
+    return Composite(conv=ZPlus(), first=Flat(), name="epsilon_plus_flat")
+
+
+def epsilon_alpha2_beta1() -> Composite:
+    """alpha-beta (2, 1) for convolutions, epsilon for dense layers."""
+    return Composite(conv=AlphaBeta(2.0, 1.0), name="epsilon_alpha2_beta1")
+
+
+def epsilon_alpha2_beta1_flat() -> Composite:
+    """alpha-beta (2, 1) for convolutions, epsilon for dense layers, flat for the first weighted layer."""
+    return Composite(conv=AlphaBeta(2.0, 1.0), first=Flat(), name="epsilon_alpha2_beta1_flat")
+
+
+def epsilon_gamma_box(low: Any, high: Any) -> Composite:
+    """gamma .25 for convolutions, epsilon for dense layers, zB for the first weighted layer.
+
+    ``low`` and ``high`` bound the model's input (Montavon et al. 2019, section 10.3).
+    """
+    return Composite(conv=Gamma(0.25), first=ZBox(low, high), name="epsilon_gamma_box")
+
+
+def deep_taylor(low: Any, high: Any) -> Composite:
+    """z+ for all layers, zB for the first weighted one, inputs within ``low`` and ``high`` (Montavon et al. 2017)."""
+    return Composite(conv=ZPlus(), dense=ZPlus(), first=ZBox(low, high), name="deep_taylor")
+
+
+PRESETS: dict[str, Callable[..., Composite]] = {
+    "lrp_zero": lrp_zero,
+    "epsilon": epsilon,
+    "epsilon_plus": epsilon_plus,
+    "epsilon_plus_flat": epsilon_plus_flat,
+    "epsilon_alpha2_beta1": epsilon_alpha2_beta1,
+    "epsilon_alpha2_beta1_flat": epsilon_alpha2_beta1_flat,
+    "epsilon_gamma_box": epsilon_gamma_box,
+    "deep_taylor": deep_taylor,
+}
+_BOUNDED = ("epsilon_gamma_box", "deep_taylor")
+
+
+def resolve(composite: str | Composite) -> Composite:
+    """The composite that a preset's name stands for; a Composite stands for itself.
+
+    Raises ValueError for an unknown name, or one that needs the bounds of the input; TypeError for anything else.
+    """
+    if isinstance(composite, Composite):
+        return composite
+    if not isinstance(composite, str):
+        raise TypeError(f"composite must be a preset's name or a Composite, got {composite!r}")
+    if composite in _BOUNDED:
+        raise ValueError(
+            f"composite {composite!r} needs the bounds of the model's input: "
+            f"pass lrp_monitor.composites.{composite}(low, high)"
+        )
+    if composite not in PRESETS:
+        near = difflib.get_close_matches(composite, PRESETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown composite {composite!r}{hint} Known: {', '.join(PRESETS)}")
+    return PRESETS[composite]()

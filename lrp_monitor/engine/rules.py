@@ -1,0 +1,253 @@
+"""The propagation rules: how a weighted layer shares the relevance of its outputs out to its inputs.
+
+A rule is written as a *surrogate* of the layer, ``s(x)``, whose ordinary gradient carries relevance. Let the
+relevance of output j be ``R_j = z_j G_j``, where ``G`` is what arrives in the reverse pass and ``z`` the
+pre-activation. Then ``x_i ds/dx_i`` (coefficients under ``stop_gradient``) must be the relevance of input i.
+The value of the surrogate is replaced by z itself, so that the network computes what it always computed.
+
+A rule of one's own is a subclass with one method::
+
+    class Square(Rule):                                  # R_i = sum_j (x_i w_ij)^2 / sum_i (x_i w_ij)^2 R_j
+        def surrogate(self, a: Affine) -> Tensor:
+            x = stop_gradient(a.x)
+            share = a.lin(a.x * x, a.kernel * a.kernel)  # x_i ds/dx_i = x_i^2 w_ij^2
+            return share * stop_gradient(a.value / stabilise(share, 1e-9))
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from lrp_monitor.engine.affine import Affine
+from lrp_monitor.engine.backend import Tensor, stop_gradient
+
+__all__ = [
+    "AlphaBeta", "Epsilon", "Flat", "Gamma", "Gradient", "Pass", "Rule", "WSquare", "ZBox", "ZPlus",
+    "stabilise", "stop_gradient",
+]  # fmt: skip
+
+
+def stabilise(z: Tensor, epsilon: float) -> Tensor:
+    """``z + epsilon * sign(z)`` with ``sign(0) = +1``: a denominator that is never zero."""
+    return z + ops.where(z >= 0, epsilon, -epsilon)
+
+
+class Rule(ABC):
+    """A propagation rule for weighted layers."""
+
+    input_only = False
+    """Whether the rule needs the companion mask, which reaches the first weighted layer alone."""
+
+    @abstractmethod
+    def surrogate(self, a: Affine) -> Tensor:
+        """A tensor of the output's shape whose gradient with regard to ``a.x`` carries relevance."""
+
+
+def _finite(name: str, value: object, low: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not np.isfinite(value) or value < low:
+        raise ValueError(f"{name} must be a finite number >= {low:g}, got {value!r}")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Epsilon(Rule):
+    """LRP-epsilon: ``R_i = sum_j x_i w_ij / (z_j + epsilon sign(z_j)) R_j``.
+
+    The bias sits in the denominator and absorbs its share. ``epsilon=0`` is LRP-0.
+    Source: Bach et al. 2015, equations 56 (LRP-0) and 58.
+    """
+
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "epsilon", _finite("epsilon", self.epsilon, 0.0))
+
+    def surrogate(self, a: Affine) -> Tensor:
+        if self.epsilon == 0.0:
+            return a.linear
+        return a.linear * stop_gradient(a.value / stabilise(a.value, self.epsilon))
+
+
+@dataclass(frozen=True)
+class AlphaBeta(Rule):
+    """LRP-alpha-beta: positive and negative contributions apart, weighted alpha and -beta, alpha - beta = 1.
+
+    ``R_i = sum_j (alpha (x_i w_ij)+ / (sum_i (x_i w_ij)+ + b_j+) - beta (x_i w_ij)- / (sum_i (x_i w_ij)- + b_j-)) R_j``.
+    Raises ValueError where alpha - beta is not 1. Source: Bach et al. 2015, equation 60.
+    """
+
+    alpha: float = 2.0
+    beta: float = 1.0
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name, low in (("alpha", 1.0), ("beta", 0.0), ("epsilon", 0.0)):
+            object.__setattr__(self, name, _finite(name, getattr(self, name), low))
+        if abs(self.alpha - self.beta - 1.0) > 1e-9:
+            raise ValueError(f"alpha - beta must be 1, got alpha={self.alpha:g} and beta={self.beta:g}")
+
+    def surrogate(self, a: Affine) -> Tensor:
+        p = a.positive
+        n = a.negative if self.beta else None  # before a.value, which then needs no convolution of its own
+        s = self.alpha * p * stop_gradient(a.value / stabilise(p + a.bias_part(+1), self.epsilon))
+        if n is not None:
+            # n + b- <= 0: the stabiliser must not take it through zero, also where it is exactly zero.
+            s = s - self.beta * n * stop_gradient(a.value / (n + a.bias_part(-1) - self.epsilon))
+        return s
+
+
+@dataclass(frozen=True)
+class ZPlus(AlphaBeta):
+    """LRP-z+: positive contributions alone, ``R_i = sum_j (x_i w_ij)+ / (sum_i (x_i w_ij)+ + b_j+) R_j``.
+
+    It is alpha-beta with alpha 1 and beta 0. Source: Montavon et al. 2017, equation 15 (deep Taylor).
+    """
+
+    alpha: float = 1.0
+    beta: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"ZPlus(epsilon={self.epsilon:g})"
+
+
+@dataclass(frozen=True)
+class Gamma(Rule):
+    """LRP-gamma, generalised to outputs of either sign: contributions of the output's own sign are favoured.
+
+    ``R_i = sum_j (x_i w_ij + gamma (x_i w_ij)^s) / (z_j + gamma (sum_i (x_i w_ij)^s + b_j^s)) R_j``, where ``^s``
+    keeps what has the sign of z_j. ``gamma`` >= 0. Source: Montavon et al. 2019, section 10.2.1; the generalised
+    form: Andeol et al. 2021, appendix.
+    """
+
+    gamma: float = 0.25
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "epsilon"):
+            object.__setattr__(self, name, _finite(name, getattr(self, name), 0.0))
+
+    def surrogate(self, a: Affine) -> Tensor:
+        g, z = self.gamma, a.value
+        up = z > 0
+        if a.rectified and a.non_negative_input:
+            # Relevance arrives only where z > 0: one convolution with w + gamma w+ is all that is needed.
+            favoured = a.lin(a.x, a.kernel + g * ops.maximum(a.kernel, 0.0))
+            factor = z / stabilise(favoured + self._biases(a, g, +1), self.epsilon)
+            return favoured * stop_gradient(ops.where(up, factor, 0.0))
+        p = a.positive
+        n = a.linear - p
+        zero = ops.zeros_like(z)
+        above = ops.where(up, z / stabilise(z + g * (p + a.bias_part(+1)), self.epsilon), zero)
+        below = ops.where(up, zero, z / stabilise(z + g * (n + a.bias_part(-1)), self.epsilon))
+        above, below = stop_gradient(above), stop_gradient(below)
+        # (z0 + g p) above + (z0 + g n) below with n = z0 - p, so that only two convolutions run backwards.
+        return a.linear * (above + (1.0 + g) * below) + p * (g * above - g * below)
+
+    @staticmethod
+    def _biases(a: Affine, g: float, sign: int) -> Tensor | float:
+        return 0.0 if a.bias is None else a.bias + g * a.bias_part(sign)
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """Input-layer rule: every input of an output gets the same share, ``R_i = sum_j R_j / sum_i 1``.
+
+    Values put in by padding get none. Source: Bach et al. 2016, section 2 ("flat" weight decomposition).
+    """
+
+    input_only = True
+
+    def surrogate(self, a: Affine) -> Tensor:
+        mask = _companion(a, self).mask
+        kernel = ops.ones_like(a.kernel)
+        if a.one_output is not None:
+            kernel = a.one_output(kernel)  # all output channels see the same inputs: one of them is enough
+        count = a.lin(stop_gradient(mask[:1]), kernel)
+        return a.lin(mask, kernel) * stop_gradient(a.value / ops.maximum(count, 1e-9))
+
+
+@dataclass(frozen=True)
+class WSquare(Rule):
+    """Input-layer rule for unbounded inputs: ``R_i = sum_j w_ij^2 / sum_i w_ij^2 R_j``.
+
+    Source: Montavon et al. 2017, equation 11 (deep Taylor).
+    """
+
+    input_only = True
+
+    def surrogate(self, a: Affine) -> Tensor:
+        mask = _companion(a, self).mask
+        kernel = a.kernel * a.kernel
+        total = a.lin(stop_gradient(mask[:1]), kernel)
+        return a.lin(mask, kernel) * stop_gradient(a.value / ops.maximum(total, 1e-30))
+
+
+@dataclass(frozen=True)
+class ZBox(Rule):
+    """Input-layer rule for inputs in a box ``low <= x <= high`` (zB).
+
+    ``R_i = sum_j (x_i w_ij - low_i w_ij+ - high_i w_ij-) / sum_i (...) R_j``. The bounds are those of the *model's*
+    input, numbers or arrays that broadcast to one sample; they are carried through leading preprocessing.
+    Raises ValueError where low is not below high. Source: Montavon et al. 2017, equation 16 (deep Taylor).
+    """
+
+    low: Any
+    high: Any
+    epsilon: float = 1e-9
+
+    input_only = True
+
+    def __post_init__(self) -> None:
+        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        if (
+            not (np.isfinite(low).all() and np.isfinite(high).all())
+            or not (low <= high).all()
+            or (low == high).all()
+        ):
+            raise ValueError(
+                f"low must lie below high and both be finite, got low={self.low!r}, high={self.high!r}"
+            )
+        object.__setattr__(self, "epsilon", _finite("epsilon", self.epsilon, 0.0))
+
+    def surrogate(self, a: Affine) -> Tensor:
+        companion = _companion(a, self)
+        first, second = (companion.bounds(np.asarray(bound, np.float32)) for bound in (self.low, self.high))
+        # Preprocessing with a negative scale turns the box round.
+        low, high = stop_gradient(ops.minimum(first, second)), stop_gradient(ops.maximum(first, second))
+        w_plus, w_minus = ops.maximum(a.kernel, 0.0), ops.minimum(a.kernel, 0.0)
+        corner = a.lin(low, w_plus) + a.lin(high, w_minus)
+        share = a.linear - a.lin(low * companion.mask, w_plus) - a.lin(high * companion.mask, w_minus)
+        return share * stop_gradient(a.value / stabilise(a.linear - corner, self.epsilon))
+
+
+@dataclass(frozen=True)
+class Pass(Rule):
+    """Relevance passes one to one: for a layer of one's own that maps each element by itself."""
+
+    def surrogate(self, a: Affine) -> Tensor:
+        raise TypeError(
+            "Pass is for elementwise layers; a weighted layer needs a rule that shares relevance out"
+        )
+
+
+@dataclass(frozen=True)
+class Gradient(Rule):
+    """The plain gradient, so that relevance is input x gradient there: conserves where the layer is homogeneous."""
+
+    def surrogate(self, a: Affine) -> Tensor:
+        return a.linear
+
+
+def _companion(a: Affine, rule: Rule) -> Any:
+    if a.companion is None:
+        raise TypeError(
+            f"{type(rule).__name__} is a rule for the first weighted layer; this layer is not the first"
+        )
+    return a.companion

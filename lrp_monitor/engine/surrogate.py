@@ -1,0 +1,261 @@
+"""Runs a model once with every layer replaced by its surrogate, and finds the logits in what it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from keras import ops
+
+from lrp_monitor.engine import activations, backend
+from lrp_monitor.engine.affine import Affine, Companion
+from lrp_monitor.engine.audit import audit
+from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
+from lrp_monitor.engine.composites import Composite
+from lrp_monitor.engine.errors import UnsupportedModelError
+from lrp_monitor.engine.layers import is_weighted, treatment_for, unknown
+from lrp_monitor.engine.rules import Gradient, Pass, Rule
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table that tells how a layer of this model was treated."""
+
+    layer: str
+    kind: str
+    treatment: str
+
+
+@dataclass
+class Trace:
+    """What is known about the tensors of one call of the model while it runs under trace."""
+
+    model: Any
+    composite: Composite
+    on_unknown: str
+    source: Tensor
+    """The model's input times its companion mask."""
+    rows: list[Row] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    first_layers: int = 0
+    _companions: dict[int, Companion] = field(default_factory=dict)
+    _affines: dict[int, tuple[Affine, Rule]] = field(default_factory=dict)
+    _heads: dict[int, tuple[str, Tensor]] = field(default_factory=dict)
+    _non_negative: set[int] = field(default_factory=set)
+    # An id is only good for as long as its tensor lives.
+    _alive: list[Tensor] = field(default_factory=list)
+
+    # --- what a treatment may ask and tell ---
+
+    def companion_of(self, x: Tensor) -> Companion | None:
+        """The companion mask of ``x`` where x is the model's input behind preprocessing alone."""
+        known = self._companions.get(id(x))
+        if known is None and x is not self.source and backend.elementwise_from(x, self.source):
+            known = self._companions[id(self.source)]
+        return known
+
+    def attach(self, x: Tensor) -> Tensor:
+        """``x`` itself, or, where raw scaling and shifting lies between the input and x, x with the mask behind it."""
+        if id(x) in self._companions or not backend.elementwise_from(x, self.source):
+            return x
+        start = self._companions[id(self.source)]
+        attached = stop_gradient(x) * start.mask
+        raw = x
+
+        def bounds(value: Tensor) -> Tensor:
+            return backend.replay_elementwise(raw, self.source, start.bounds(value))
+
+        self.set_companion(attached, Companion(start.mask, bounds))
+        return attached
+
+    def set_companion(self, x: Tensor, companion: Companion) -> None:
+        """Record that ``x`` is the model's input behind preprocessing alone."""
+        self._companions[id(x)] = companion
+        self._alive.append(x)
+
+    def is_non_negative(self, x: Tensor) -> bool:
+        """Whether no value of ``x`` can be below zero, as far as the graph tells."""
+        return backend.known_non_negative(x, self._non_negative)
+
+    def note_row(self, layer: Any, treatment: str) -> None:
+        """Add ``layer`` to the table of treatments."""
+        self.rows.append(Row(getattr(layer, "path", layer.name), type(layer).__name__, treatment))
+
+    def refuse(self, layer: Any, why: str) -> None:
+        """Record that ``layer`` cannot be treated, or, with on_unknown="gradient", that the gradient passes there."""
+        problem = f"layer {getattr(layer, 'path', layer.name)!r} ({type(layer).__name__}): {why}"
+        if self.on_unknown == "gradient":
+            self.notes.append(f"plain gradient at {problem}")
+            self.note_row(layer, "plain gradient (no rule)")
+        else:
+            self.problems.append(problem)
+
+    def apply(self, affine: Affine, rule: Rule) -> Tensor:
+        """The output of a weighted map: its own value, with the gradient of the rule's surrogate."""
+        surrogate = rule.surrogate(affine)
+        output = straight_through(surrogate, affine.value)
+        self._affines[id(output)] = (affine, rule)
+        self._alive.append(output)
+        return output
+
+    def affine_of(self, z: Tensor) -> tuple[Affine, Rule] | None:
+        """The weighted map and the rule that made ``z``, None where none did."""
+        return self._affines.get(id(z))
+
+    def activate(self, layer: Any, z: Tensor, activation: Any) -> Tensor:
+        """The activation of ``z``, through which relevance passes."""
+        name = activations.name_of(activation)
+        if name == "linear":
+            return z
+        if name in ("softmax", "log_softmax"):
+            # At the output the explanation starts at the logits; elsewhere the softmax keeps its own gradient
+            # (AttnLRP, Achtibat et al. 2024, proposition 3.1).
+            y = activation(z)
+            self._remember_head("softmax", z, y)
+            return y
+        if name is None or not activations.is_elementwise(name):
+            shown = getattr(activation, "__name__", repr(activation))
+            self.refuse(
+                layer, f"its activation {shown!r} is not one that is known to map each element by itself"
+            )
+            return activation(z)
+        if name == "relu":
+            made = self._affines.get(id(z))
+            y = activation(z if made is None else self.apply(made[0].rectify(), made[1]))
+        else:
+            y = activations.pass_through(z, activation)
+        if name == "sigmoid":
+            self._remember_head("sigmoid", z, y)
+        if name in activations.NON_NEGATIVE:
+            self._non_negative.add(id(y))
+            self._alive.append(y)
+        return y
+
+    def _remember_head(self, kind: str, z: Tensor, y: Tensor) -> None:
+        self._heads[id(y)] = (kind, z)
+        self._alive.append(y)
+
+    def head_of(self, y: Tensor) -> tuple[str | None, Tensor]:
+        """The softmax or sigmoid behind which ``y`` lies and its logits; (None, y) where there is none."""
+        return self._heads.get(id(y)) or backend.output_activation(y) or (None, y)
+
+
+def _leaves(model: Any) -> Iterator[Any]:
+    """Every layer that computes by itself; containers are run as they are, and their parts are met inside."""
+    for layer in model._flatten_layers():
+        if layer is not model and not isinstance(layer, keras.Model):
+            yield layer
+
+
+def _shadow(trace: Trace, layer: Any) -> Callable[..., Any] | None:
+    rule = trace.composite.override(layer)
+    treatment = treatment_for(layer)
+    if (isinstance(rule, Pass | Gradient) and not (treatment is not None and is_weighted(treatment))) or (treatment is None and rule is not None):
+        treatment = unknown
+    if treatment is None:
+        return None
+    chosen, original = treatment, layer.call
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with backend.treated():
+            return chosen(trace, layer, original, args, kwargs)
+
+    return call
+
+
+@contextlib.contextmanager
+def _shadowed(trace: Trace) -> Iterator[None]:
+    """Shadow ``call`` of every treated layer and the dtype policy of every layer; leave no sign afterwards."""
+    policy = keras.DTypePolicy("float32")
+    restore: list[tuple[dict[str, Any], str, Any]] = []
+    missing = object()
+
+    def put(target: Any, name: str, value: Any) -> None:
+        restore.append((target.__dict__, name, target.__dict__.get(name, missing)))
+        target.__dict__[name] = value
+
+    try:
+        for layer in trace.model._flatten_layers():
+            if getattr(layer, "quantization_mode", None) is not None:
+                trace.refuse(layer, "it is quantised, which no rule covers")
+            put(layer, "_losses", list(layer.__dict__.get("_losses", ())))
+            put(layer, "_loss_ids", set(layer.__dict__.get("_loss_ids", ())))
+            if layer.compute_dtype in ("float16", "bfloat16", "float64"):
+                put(layer, "_dtype_policy", policy)
+        for layer in _leaves(trace.model):
+            call = _shadow(trace, layer)
+            if call is not None:
+                put(layer, "call", call)
+        yield
+    finally:
+        for namespace, name, before in reversed(restore):
+            if before is missing:
+                namespace.pop(name, None)
+            else:
+                namespace[name] = before
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The tensors of one traced call."""
+
+    logits: Tensor
+    output: Tensor
+    activation: str | None
+    rows: list[Row]
+    notes: list[str]
+
+
+def _check_overrides(model: Any, composite: Composite) -> None:
+    layers = list(_leaves(model))
+    names = {layer.name for layer in layers} | {layer.path for layer in layers}
+    for key in composite.overrides:
+        if isinstance(key, str) and key not in names:
+            raise ValueError(
+                f"overrides: model {model.name!r} has no layer {key!r}; its layers: {sorted(names)}"
+            )
+
+
+def run(
+    model: Any,
+    x: Tensor,
+    mask: Tensor,
+    composite: Composite,
+    on_unknown: str,
+    choose: Callable[[Any], Tensor],
+) -> Traced:
+    """Call ``model`` on ``x * mask`` with surrogates in place of layers.
+
+    ``choose`` picks the explained output from what the model returns. Raises UnsupportedModelError with everything
+    in the model that has no treatment.
+    """
+    source = x * mask
+    trace = Trace(model, composite, on_unknown, source)
+    trace.set_companion(source, Companion(mask, lambda value: ops.broadcast_to(value, (1, *x.shape[1:]))))
+    _check_overrides(model, composite)
+    with _shadowed(trace):
+        output = choose(model(source, training=False))
+    activation, logits = trace.head_of(output)
+    problems = audit(backend.raw_operations((source, mask), logits))
+    if on_unknown == "gradient":
+        trace.notes += [f"plain gradient at {problem}" for problem in problems]
+    else:
+        trace.problems += problems
+    if trace.problems:
+        raise UnsupportedModelError(model.name, trace.problems)
+    if composite.first is not None and trace.first_layers == 0:
+        message = (
+            f"model {model.name!r}: composite {composite.name!r} has a rule for the first weighted layer, but no "
+            "weighted layer takes the input itself or the input behind preprocessing; pass a composite with first=None"
+        )
+        if on_unknown != "gradient":
+            raise ValueError(message)
+        trace.notes.append(message)
+    for note in dict.fromkeys(trace.notes):
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
+    return Traced(logits, output, activation, trace.rows, list(dict.fromkeys(trace.notes)))
