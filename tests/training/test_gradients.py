@@ -361,6 +361,49 @@ def test_every_optimizer_of_a_custom_train_step_is_captured(jit):
     assert [h.size for h in histograms] == [3, 1, 6, 3]
 
 
+class Alternating(keras.Model):
+    """Updates one of its layers at every step, the other at every second one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.always, self.sometimes = layers.Dense(2, name="always"), layers.Dense(1, name="sometimes")
+        self.optimizers = [sgd(), sgd()]
+
+    def call(self, x: Any) -> Any:
+        return self.sometimes(self.always(x))
+
+    def train_step(self, batch: Any) -> Any:
+        x, y = batch
+        with tf.GradientTape(persistent=True) as tape:
+            loss = tf.reduce_mean(tf.square(self(x, training=True) - y[:, None]))
+
+        def update(layer: Any, optimizer: Any) -> Any:
+            weights = layer.trainable_variables
+            optimizer.apply(tape.gradient(loss, weights), weights)
+            return tf.constant(0)
+
+        first, second = self.optimizers
+        # the counter as it was before this step
+        even = tf.equal(first.iterations.value % 2, 0)
+        update(self.always, first)
+        tf.cond(even, lambda: update(self.sometimes, second), lambda: tf.constant(0))
+        return {"loss": loss}
+
+
+def test_only_what_the_step_updated_is_listed():
+    model = Alternating()
+    model(np.ones((1, 2), np.float32))
+    for optimizer, layer in zip(model.optimizers, (model.always, model.sometimes), strict=True):
+        optimizer.build(layer.trainable_variables)
+    model.compile(model.optimizers[0], jit_compile=False)
+    watch = Watch((0, 1, 2))
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    model.fit(x, np.ones(6, np.float32), batch_size=2, shuffle=False, verbose=0, callbacks=[watch])
+    always = ["always/kernel", "always/bias"]
+    listed = [[h.name for h in histograms] for histograms in watch.taken]
+    assert listed == [[*always, "sometimes/kernel", "sometimes/bias"], always, listed[0]]
+
+
 class ByHand(keras.Model):
     """Updates its weights without any optimizer."""
 
@@ -663,19 +706,20 @@ def test_probe_gradients_are_those_of_inference_and_change_nothing():
     assert probe.traces == 2
 
 
-def test_probe_gradients_of_a_model_with_two_outputs_leave_its_metrics_alone():
+def test_probe_gradients_of_a_model_with_several_outputs_leave_its_metrics_alone():
     inputs = keras.Input((4,))
     hidden = layers.Dense(3)(inputs)
-    outputs = {"a": layers.Dense(1, name="a")(hidden), "b": layers.Dense(2, name="b")(hidden)}
+    outputs = {name: layers.Dense(2, name=name)(hidden) for name in "abc"}
     model = keras.Model(inputs, outputs)
-    model.compile(sgd(), {"a": "mse"}, jit_compile=False)
+    model.compile(sgd(), {"a": "mse", "b": "mae"}, jit_compile=False)
     x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
-    y = {"a": np.ones((8, 1), np.float32), "b": np.ones((8, 2), np.float32)}
+    y = {name: np.ones((8, 2), np.float32) for name in "abc"}
     model.fit(x, y, verbose=0)
     before = [variable.numpy() for variable in model.metrics_variables]
     histograms = probe_gradients(model, x, y)
-    assert [h.note for h in histograms] == [""] * 4 + ["no gradient"] * 2
-    assert [h.name for h in histograms][-1] == "b/bias"
+    assert [h.note for h in histograms] == [""] * 6 + ["no gradient"] * 2
+    assert [h.name for h in histograms][-1] == "c/bias"
+    assert len(before) > 4  # a running mean of each loss
     for old, variable in zip(before, model.metrics_variables, strict=True):
         np.testing.assert_array_equal(variable.numpy(), old)
 
