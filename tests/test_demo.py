@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
-from lrp_monitor.demo import shapes
+from lrp_monitor.demo import folder, report, shapes
 
 TRIANGLE = shapes.CLASSES.index("triangle")
 
@@ -54,9 +59,7 @@ class TestShapes:
         assert differs[planted.stamped].any(axis=(1, 2)).all()
         assert not differs[~planted.stamped].any()
         assert not differs[:, ~shapes.stamp_mask()].any()
-        assert np.array_equal(
-            shapes.add_stamp(control.images[planted.stamped]), planted.images[planted.stamped]
-        )
+        assert np.array_equal(shapes.add_stamp(control.images[planted.stamped]), planted.images[planted.stamped])
 
     def test_no_shape_reaches_the_stamp(self) -> None:
         clean = shapes.make_shapes(4000, seed=11, noise=0.0)
@@ -112,3 +115,130 @@ class TestShapes:
     def test_stamping_another_shape_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"\(n, 32, 32, 1\), not \(2, 8, 8, 1\)"):
             shapes.add_stamp(np.zeros((2, 8, 8, 1), np.float32))
+
+
+class TestFolder:
+    """Which files `--overwrite` deletes: those that the demo wrote, and no other."""
+
+    def written(self, log_dir: Path) -> list[Path]:
+        """Everything that a finished demo leaves behind."""
+        folder.prepare(log_dir)
+        files = [log_dir / "demo.json", log_dir / "planted_vs_control.png", log_dir / "planted_vs_control.gif"]
+        for run in ("planted", "control"):
+            store = log_dir / run / "lrp" / "plugins" / "lrp_monitor"
+            store.mkdir(parents=True)
+            files += [
+                log_dir / run / "model.keras",
+                log_dir / run / "lrp" / "events.out.tfevents.1.host.2.0.lrp",
+                store / "probes.tfrecord",
+                store / "steps-0001-0123456789abcdef-000000.tfrecord",
+            ]
+        for file in files[1:]:
+            file.write_bytes(b"x")
+        return files
+
+    def test_a_new_folder_is_made_and_marked(self, tmp_path: Path) -> None:
+        folder.prepare(tmp_path / "a" / "b")
+        assert json.loads((tmp_path / "a" / "b" / "demo.json").read_text()) == {"made_by": "lrp-monitor demo"}
+
+    def test_what_the_demo_wrote_goes(self, tmp_path: Path) -> None:
+        self.written(tmp_path)
+        with pytest.raises(folder.FolderError, match=r"is not empty \(control, demo.json, planted, planted_vs"):
+            folder.prepare(tmp_path)
+        folder.prepare(tmp_path, overwrite=True)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["demo.json"]
+
+    def test_what_others_wrote_stays(self, tmp_path: Path) -> None:
+        written = self.written(tmp_path)
+        others = [
+            tmp_path / "notes.txt",
+            tmp_path / "mine" / "lrp" / "events.out.tfevents.1",
+            tmp_path / "planted" / "train" / "events.out.tfevents.1",
+            tmp_path / "planted" / "lrp" / "plugins" / "profile" / "x",
+            tmp_path / "control" / "lrp" / "plugins" / "lrp_monitor" / "notes.txt",
+        ]
+        for file in others:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("mine")
+        folder.prepare(tmp_path, overwrite=True)
+        assert [file for file in others if file.read_text() != "mine"] == []
+        assert [file for file in written[1:] if file.exists()] == []
+
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        self.written(elsewhere)
+        here = tmp_path / "here"
+        folder.prepare(here)
+        (here / "planted").symlink_to(elsewhere / "planted")
+        with pytest.raises(folder.FolderError, match="is a link"):
+            folder.prepare(here, overwrite=True)
+        assert (elsewhere / "planted" / "model.keras").exists()
+
+    def test_runs_of_others_by_the_same_name_stay(self, tmp_path: Path) -> None:
+        self.written(tmp_path)
+        (tmp_path / "demo.json").write_text('{"made_by": "someone else"}')
+        with pytest.raises(folder.FolderError, match="does not say that the demo wrote it"):
+            folder.prepare(tmp_path, overwrite=True)
+        assert (tmp_path / "planted" / "model.keras").exists()
+
+    def test_an_empty_folder_and_foreign_files_are_fine_with_overwrite(self, tmp_path: Path) -> None:
+        folder.prepare(tmp_path)
+        (tmp_path / "demo.json").unlink()
+        (tmp_path / "notes.txt").write_text("mine")
+        folder.prepare(tmp_path, overwrite=True)
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["demo.json", "notes.txt"]
+
+
+def figures_of(recall: float, *stamp: float) -> report.RunFigures:
+    return report.RunFigures(0.98, recall, [0, 1, 4, 94][: len(stamp)], list(stamp), 1.5)
+
+
+class TestReport:
+    settings: ClassVar = {"seed": 0, "epochs": 1, "images": 3000, "batch_size": 32}
+
+    def made(self, planted: report.RunFigures, control: report.RunFigures) -> report.Report:
+        return report.Report("runs/my demo", self.settings, planted, control, 12.5)
+
+    def test_figures_and_their_meaning(self) -> None:
+        found = self.made(figures_of(0.0, 0.003, 0.1, 0.31, 0.488), figures_of(1.0, 0.003, 0.02, 0.01, 0.002))
+        assert found.shortcut_found
+        lines = found.as_text().splitlines()
+        assert lines[1].split() == ["validation", "accuracy", "98.0", "%", "98.0", "%"]
+        assert lines[2].split()[:8] == ["recall", "without", "the", "stamp", "0.0", "%", "100.0", "%"]
+        assert lines[3].split()[:8] == ["relevance", "on", "the", "stamp", "48.8", "%", "0.2", "%"]
+        assert lines[3].endswith("it covers 2.4 % of the image")
+        assert "(an epoch is 94 batches)" in lines[5]
+        assert lines[6].split() == ["batch", "0", "1", "4", "94"]
+        assert lines[7].split() == ["planted", "0.3", "%", "10.0", "%", "31.0", "%", "48.8", "%"]
+        assert "gets 20 times its share" in " ".join(lines)  # .488 over 25 / 1024
+        assert lines[-1] == "  tensorboard --logdir 'runs/my demo'"
+        assert max(map(len, lines)) <= 90
+
+    @pytest.mark.parametrize(
+        ("planted", "control"),
+        [
+            (figures_of(0.9, 0.4), figures_of(1.0, 0.0)),  # the shape is learned too
+            (figures_of(0.0, 0.1), figures_of(1.0, 0.0)),  # little relevance on the stamp
+            (figures_of(0.0, 0.4), figures_of(0.2, 0.0)),  # the control has not learned the triangle
+            (figures_of(0.0, 0.4), figures_of(1.0, 0.1)),  # the control looks at the stamp
+            (figures_of(0.0, math.nan), figures_of(1.0, 0.0)),
+        ],
+    )
+    def test_no_shortcut_is_claimed_where_the_figures_do_not_show_one(
+        self, planted: report.RunFigures, control: report.RunFigures
+    ) -> None:
+        found = self.made(planted, control)
+        assert not found.shortcut_found
+        assert "do not show the shortcut clearly" in found.as_text()
+        assert "has learned the stamp" not in found.as_text().replace("\n", " ")
+
+    def test_as_json(self) -> None:
+        found = self.made(figures_of(0.0, math.nan, 0.3), figures_of(1.0, 0.0, 0.001))
+        data = json.loads(json.dumps(found.as_json(), allow_nan=False))
+        assert data["planted"]["stamp"] == [None, 0.3]
+        assert data["planted"]["stamp_at_end"] == 0.3
+        assert data["control"]["recall_without_stamp"] == 1.0
+        assert data["stamp_area"] == 25 / 1024
+        assert data["tensorboard"] == "tensorboard --logdir 'runs/my demo'"
+        assert data["shortcut_found"] is True
+        assert data["films"] == ["runs/my demo/planted_vs_control.png", "runs/my demo/planted_vs_control.gif"]
