@@ -1,5 +1,6 @@
 // Requests to the plugin's routes. The page's <base> is the plugin's own folder, whatever path TensorBoard runs under.
 import { decodeProbes, decodeStep, type Frame, type ProbePictures } from "./decode";
+import type { Since } from "./tail";
 import type { HistogramAnswer, RunInfo, RunListing, TensorKind, Timeline } from "./types";
 
 export class ApiError extends Error {
@@ -33,11 +34,12 @@ const json = async <Answer>(route: string, parameters: Record<string, string | n
 
 export const fetchRuns = async (): Promise<RunListing[]> => (await json<{ runs: RunListing[] }>("runs", {})).runs;
 
-export const fetchRun = (run: string, since: number | null): Promise<RunInfo> =>
-  json("run", since === null ? { run } : { run, since });
+const after = (run: string, since: Since | null): Record<string, string | number> =>
+  since === null ? { run } : { run, since: since.step, session: since.session };
 
-export const fetchTimeline = (run: string, since: number | null): Promise<Timeline> =>
-  json("timeline", since === null ? { run } : { run, since });
+export const fetchRun = (run: string, since: Since | null): Promise<RunInfo> => json("run", after(run, since));
+
+export const fetchTimeline = (run: string, since: Since | null): Promise<Timeline> => json("timeline", after(run, since));
 
 export const fetchHistogram = (
   run: string,

@@ -43,8 +43,10 @@ const QUANTITIES: Record<string, string> = {
   "lrp/probability": "Probability of the explained class",
   "lrp/accuracy": "Accuracy on the probes",
   "gradients/norm": "Gradient norm, all layers",
+  "probe_gradients/norm": "Gradient norm on the probes, all layers",
   "weights/norm": "Weight norm, all layers",
   "gradients/nonfinite": "Gradients that are not finite",
+  "probe_gradients/nonfinite": "Gradients on the probes that are not finite",
   "weights/nonfinite": "Weights that are not finite",
 };
 
@@ -54,16 +56,16 @@ export function quantityTitle(tag: string): string {
   if (known !== undefined) return known;
   const mask = /^lrp\/mask_mass\/(.*)$/s.exec(tag);
   if (mask) return `Relevance inside mask “${mask[1]}”`;
-  const norm = /^(weights|gradients)\/norm\/(.*)$/s.exec(tag);
+  const norm = /^(weights|gradients|probe_gradients)\/norm\/(.*)$/s.exec(tag);
   if (norm) return `${norm[1] === "weights" ? "Weight" : "Gradient"} norm of ${norm[2]}`;
-  const zero = /^gradients\/zero_fraction\/(.*)$/s.exec(tag);
+  const zero = /^(?:probe_)?gradients\/zero_fraction\/(.*)$/s.exec(tag);
   if (zero) return `Share of zero gradients in ${zero[1]}`;
   return tag;
 }
 
 /** Whether a scalar is a share that reads best in per cent. */
 export function isShare(tag: string): boolean {
-  return /^lrp\/(mask_mass\/|probability|accuracy|drift)/.test(tag) || tag.startsWith("gradients/zero_fraction/");
+  return /^lrp\/(mask_mass\/|probability|accuracy|drift)/.test(tag) || /^(probe_)?gradients\/zero_fraction\//.test(tag);
 }
 
 /** Where in training a step lies: "epoch 3, batch 282". */

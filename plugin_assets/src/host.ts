@@ -81,7 +81,8 @@ export class Host {
     const family = rule.style.getPropertyValue("font-family").replace(/["']/g, "");
     const source = /url\((["']?)([^"')]+)\1\)/.exec(rule.style.getPropertyValue("src"))?.[2];
     if (family !== "Roboto" || source === undefined) return;
-    const url = new URL(source, this.outer.document.baseURI);
+    // TensorBoard writes these paths from the root of the server, where they are not if it runs under a path prefix.
+    const url = new URL(source.replace(/^\//, ""), this.outer.document.baseURI);
     if (url.origin !== window.location.origin) return;
     document.fonts.add(
       new FontFace(family, `url("${url.href}")`, {

@@ -3,17 +3,26 @@ import type { HeatMap } from "./decode";
 import type { Timeline } from "./types";
 import type { View } from "./view";
 
-/** Largest |relevance| of a probe over all logged steps; 0 where none is known. */
-export function largestOverTime(timeline: Timeline | null, probe: number): number {
-  let largest = 0;
-  for (const row of timeline?.probes.absmax ?? []) {
-    const value = row[probe];
-    if (typeof value === "number" && value > largest) largest = value;
+const largest = new WeakMap<Timeline, Float64Array>();
+
+/** Largest |relevance| of each probe over all logged steps; 0 where none is known. Kept as long as the timeline is. */
+export function largestOverTime(timeline: Timeline): Float64Array {
+  let found = largest.get(timeline);
+  if (!found) {
+    const rows = timeline.probes.absmax ?? [];
+    found = new Float64Array(rows.reduce((n, row) => Math.max(n, row.length), 0));
+    for (const row of rows) {
+      for (let i = 0; i < row.length; i++) {
+        const value = row[i];
+        if (typeof value === "number" && value > found[i]!) found[i] = value;
+      }
+    }
+    largest.set(timeline, found);
   }
-  return largest;
+  return found;
 }
 
 /** Relevance at the ends of the colour map. Over time it is never less than the map's own maximum, which would clip. */
 export function colourLimit(scale: View["scale"], map: HeatMap, timeline: Timeline | null, probe: number): number {
-  return scale === "map" ? map.absmax : Math.max(map.absmax, largestOverTime(timeline, probe));
+  return scale === "map" ? map.absmax : Math.max(map.absmax, (timeline && largestOverTime(timeline)[probe]) ?? 0);
 }

@@ -2,40 +2,27 @@
 import * as api from "./api";
 import type { Frame, ProbePictures } from "./decode";
 import type { Host } from "./host";
+import {
+  frameJob,
+  frameKey,
+  has,
+  histogramJob,
+  neighbours,
+  type Loaded,
+  type RunState,
+} from "./jobs";
 import { Loader, type Job } from "./loader";
 import { indexAtOrBefore, nearestIndex, union } from "./steps";
 import { followUp, mergeRun, mergeTimeline } from "./tail";
-import type { HistogramAnswer, RunInfo, RunListing, StepInfo, TensorKind, Timeline } from "./types";
+import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "./types";
 import { fromParameters, toParameters, type View } from "./view";
 
 const POLL_SECONDS = 3;
-const NEIGHBOURS = 4;
 const CACHE_BYTES = 128 << 20;
 const PLAY_SECONDS = 0.12;
+/** Rest after a move before neighbours are loaded: while the slider is dragged only what is under it counts. */
+const REST_SECONDS = 0.06;
 export const KINDS: readonly TensorKind[] = ["weight", "gradient"];
-
-/** Everything known of one run. */
-export interface RunState {
-  listing: RunListing;
-  /** Place in the order in which runs were first seen; decides the colour. */
-  order: number;
-  info: RunInfo | null;
-  timeline: Timeline | null;
-  error: string | null;
-  /** What the page shows of it now: the last step that was ready, so that nothing flickers while the next one loads. */
-  frame: Frame | null;
-  histograms: Partial<Record<TensorKind, ShownHistogram>>;
-}
-
-type AnyJob = Job<Frame | HistogramAnswer>;
-
-export interface ShownHistogram {
-  step: number;
-  tensor: string;
-  answer: HistogramAnswer | null;
-  /** In words, where there is no histogram. */
-  missing: string | null;
-}
 
 export class Model {
   view: View;
@@ -43,17 +30,26 @@ export class Model {
   error: string | null = null;
   playing = false;
   private readonly pictures = new Map<string, ProbePictures | "loading" | Error>();
-  private readonly loader: Loader<Frame | HistogramAnswer>;
+  private readonly loader: Loader<Loaded>;
   private readonly listeners = new Set<() => void>();
-  private seen = new Map<string, number>();
+  private readonly seen = new Map<string, number>();
+  private places: { of: (readonly number[])[]; steps: readonly number[]; indices: Map<number, number> } = {
+    of: [],
+    steps: [],
+    indices: new Map(),
+  };
   private pollTimer = 0;
   private polling = false;
   private playTimer = 0;
   private lastDirection = 1;
+  private restTimer = 0;
+  private resting = true;
 
   constructor(private readonly host: Host) {
     this.view = fromParameters(host.readParameters());
-    this.loader = new Loader<Frame | HistogramAnswer>(CACHE_BYTES, 4, () => this.settle());
+    this.loader = new Loader<Loaded>(CACHE_BYTES, 4, (key) => {
+      if (this.settle() || this.loader.failure(key) !== undefined) this.notify();
+    });
   }
 
   start(): void {
@@ -80,10 +76,23 @@ export class Model {
     const before = this.currentStep();
     this.view = { ...this.view, ...change };
     const after = this.currentStep();
-    if (before !== null && after !== null && after !== before) this.lastDirection = after > before ? 1 : -1;
+    if (before !== null && after !== null && after !== before) {
+      this.lastDirection = after > before ? 1 : -1;
+      this.waitForRest();
+    }
     this.host.writeParameters(toParameters(this.view));
     if (change.runs) void this.refreshSelected();
     this.settle();
+    this.notify();
+  }
+
+  private waitForRest(): void {
+    this.resting = this.playing;
+    window.clearTimeout(this.restTimer);
+    this.restTimer = window.setTimeout(() => {
+      this.resting = true;
+      if (this.settle()) this.notify();
+    }, REST_SECONDS * 1000);
   }
 
   /** The chosen runs that exist; without a choice the first two readable ones that watch the same probes. */
@@ -96,9 +105,21 @@ export class Model {
     return readable.filter((run) => run.listing.probes_hash === first?.listing.probes_hash).slice(0, 2);
   }
 
-  /** All logged steps of the chosen runs: the places of the slider. */
-  steps(): number[] {
-    return union(this.selected().map((run) => run.info?.steps.map((step) => step.step) ?? []));
+  /** All logged steps of the chosen runs: the places of the slider. The same array until they change. */
+  steps(): readonly number[] {
+    const lists = this.selected().map((run) => run.steps);
+    const { of } = this.places;
+    if (lists.length !== of.length || lists.some((list, i) => list !== of[i])) {
+      const steps = union(lists);
+      this.places = { of: lists, steps, indices: new Map(steps.map((step, index) => [step, index])) };
+    }
+    return this.places.steps;
+  }
+
+  /** Place of a step on the slider; -1 where it has none. */
+  indexOf(step: number | null): number {
+    this.steps();
+    return step === null ? -1 : (this.places.indices.get(step) ?? -1);
   }
 
   /** The step the slider stands at; null while there is none. */
@@ -113,14 +134,14 @@ export class Model {
     const steps = this.steps();
     const current = this.currentStep();
     if (current === null) return;
-    const index = Math.min(steps.length - 1, Math.max(0, steps.indexOf(current) + by));
+    const index = Math.min(steps.length - 1, Math.max(0, this.indexOf(current) + by));
     this.setView({ step: steps[index]! });
   }
 
   /** The logged step a run shows at the slider's step: the last one up to it. */
   stepOf(run: RunState, step: number | null): StepInfo | null {
     if (run.info === null || step === null) return null;
-    return run.info.steps[indexAtOrBefore(run.info.steps.map((info) => info.step), step)] ?? null;
+    return run.info.steps[indexAtOrBefore(run.steps, step)] ?? null;
   }
 
   // ---- playing
@@ -189,6 +210,7 @@ export class Model {
     this.loader.retry();
     void this.poll();
     this.settle();
+    this.notify();
   }
 
   // ---- loading
@@ -225,33 +247,33 @@ export class Model {
     }
     if (!this.seen.has(listing.run)) this.seen.set(listing.run, this.seen.size);
     const order = this.seen.get(listing.run)!;
-    return { listing, order, info: null, timeline: null, error: null, frame: null, histograms: {} };
+    return { listing, order, info: null, steps: [], timeline: null, error: null, frame: null, histograms: {} };
   }
 
   private async refreshSelected(): Promise<void> {
     await Promise.all(this.selected().map((run) => this.refreshRun(run)));
-    this.settle();
   }
 
   /** Brings a run's steps and timeline up to its listing, asking only for what is new where that is enough. */
   private async refreshRun(run: RunState): Promise<void> {
     if (run.listing.error !== undefined) return;
     const ask = followUp(run.info, run.listing);
-    if (ask === "nothing" && run.timeline) return;
-    const since = ask === "nothing" || ask === "all" || run.timeline === null ? null : ask.since;
+    if (ask === "nothing" && run.timeline && run.error === null) return;
+    const since = ask === "nothing" || ask === "all" || run.timeline === null ? null : ask;
     try {
-      let info = await api.fetchRun(run.listing.run, since);
-      const whole = since === null || info.reset === true;
-      if (whole && since !== null) info = await api.fetchRun(run.listing.run, null);
-      const timeline = await api.fetchTimeline(run.listing.run, whole ? null : since);
-      run.info = whole ? info : mergeRun(run.info!, info);
-      run.timeline = whole ? timeline : mergeTimeline(run.timeline!, timeline);
+      const info = await api.fetchRun(run.listing.run, since);
+      run.info = mergeRun(since && run.info, info);
+      run.steps = run.info.steps.map((step) => step.step);
       run.error = null;
+      this.loadPictures(run);
+      this.settle(); // heatmaps need not wait for the timeline, nor this run for the others
+      this.notify();
+      run.timeline = mergeTimeline(since && run.timeline, await api.fetchTimeline(run.listing.run, since));
     } catch (error) {
       run.error = words(error);
     }
-    this.loadPictures(run);
-    this.settle(); // shows this run at once, whatever the others take
+    this.settle();
+    this.notify();
   }
 
   private loadPictures(run: RunState): void {
@@ -264,21 +286,29 @@ export class Model {
     ).finally(() => this.notify());
   }
 
-  /** Takes over what has arrived, asks for what is missing and for the neighbours of the current step. */
-  private settle(): void {
-    const jobs: AnyJob[] = [];
+  /**
+   * Takes over what has arrived, asks for what is missing and for the neighbours of the current step. Tells whether
+   * anything that is shown has changed: what comes ahead of its time must not cost a drawing of the page.
+   */
+  private settle(): boolean {
+    let changed = false;
+    const jobs: Job<Loaded>[] = [];
     const runs = this.selected();
     const step = this.currentStep();
     for (const run of runs) {
       const wanted = this.stepOf(run, step);
       if (wanted === null) continue;
       jobs.push(frameJob(run, wanted));
-      run.frame = (this.loader.get(frameKey(run, wanted)) as Frame | undefined) ?? run.frame;
-      for (const kind of KINDS) this.settleHistogram(run, wanted, kind, jobs);
+      const frame = this.loader.get(frameKey(run, wanted)) as Frame | undefined;
+      if (frame && frame !== run.frame) {
+        run.frame = frame;
+        changed = true;
+      }
+      for (const kind of KINDS) changed = this.settleHistogram(run, wanted, kind, jobs) || changed;
     }
     const steps = this.steps();
-    const at = step === null ? -1 : steps.indexOf(step);
-    for (const offset of neighbours(this.lastDirection, this.playing)) {
+    const at = this.indexOf(step);
+    for (const offset of this.resting ? neighbours(this.lastDirection, this.playing) : []) {
       const neighbour = steps[at + offset];
       if (at < 0 || neighbour === undefined) continue;
       for (const run of runs) {
@@ -289,16 +319,16 @@ export class Model {
       }
     }
     this.loader.want(jobs);
-    this.notify();
+    return changed;
   }
 
-  private settleHistogram(run: RunState, step: StepInfo, kind: TensorKind, jobs: AnyJob[]): void {
+  private settleHistogram(run: RunState, step: StepInfo, kind: TensorKind, jobs: Job<Loaded>[]): boolean {
     const tensor = this.tensor();
-    if (tensor === null) return;
+    if (tensor === null) return false;
+    const before = run.histograms[kind];
     const show = (answer: HistogramAnswer | null, missing: string | null): void => {
-      const shown = run.histograms[kind];
-      if (shown && shown.step === step.step && shown.tensor === tensor && shown.answer === answer) {
-        if (shown.missing === missing) return;
+      if (before?.step === step.step && before.tensor === tensor && before.answer === answer && before.missing === missing) {
+        return;
       }
       run.histograms[kind] = { step: step.step, tensor, answer, missing };
     };
@@ -313,10 +343,11 @@ export class Model {
     } else if (kind === "gradient" && step.batch === 0) show(null, "No training step yet.");
     else if (!has(run, kind, tensor)) show(null, "Not logged in this run.");
     else if (run.frame?.header.step === step.step) show(null, "No gradients were logged at this step.");
+    return run.histograms[kind] !== before;
   }
 
   /** The request for a histogram, where there can be one: a step says itself whether gradients were logged with it. */
-  private histogramJobs(run: RunState, step: StepInfo, kind: TensorKind): AnyJob[] {
+  private histogramJobs(run: RunState, step: StepInfo, kind: TensorKind): Job<Loaded>[] {
     const tensor = this.tensor();
     if (tensor === null || !has(run, kind, tensor)) return [];
     const header = (this.loader.get(frameKey(run, step)) as Frame | undefined)?.header;
@@ -328,41 +359,6 @@ export class Model {
     for (const listener of this.listeners) listener();
   }
 }
-
-const has = (run: RunState, kind: TensorKind, name: string): boolean =>
-  run.info?.tensors.some((tensor) => tensor.kind === kind && tensor.name === name) ?? false;
-
-/** Offsets of the steps to load ahead: more of them in the direction of travel. */
-function neighbours(direction: number, playing: boolean): number[] {
-  const out: number[] = [];
-  for (let i = 1; i <= (playing ? 2 * NEIGHBOURS : NEIGHBOURS); i++) {
-    out.push(i * direction);
-    if (!playing && i <= NEIGHBOURS / 2) out.push(-i * direction);
-  }
-  return out;
-}
-
-const frameKey = (run: RunState, step: StepInfo): string => JSON.stringify([run.listing.run, step.session, step.step]);
-
-const histogramKey = (run: RunState, step: StepInfo, kind: TensorKind, tensor: string): string =>
-  JSON.stringify([run.listing.run, step.session, step.step, kind, tensor]);
-
-const frameJob = (run: RunState, step: StepInfo): AnyJob => ({
-  key: frameKey(run, step),
-  load: () => api.fetchStep(run.listing.run, step.step, step.session),
-  bytes: (frame) => 2000 + ("bytes" in frame ? frame.bytes : 0),
-});
-
-const histogramJob = (
-  run: RunState,
-  step: StepInfo,
-  kind: TensorKind,
-  tensor: string,
-): AnyJob => ({
-  key: histogramKey(run, step, kind, tensor),
-  load: () => api.fetchHistogram(run.listing.run, step.step, step.session, kind, tensor),
-  bytes: (answer) => 500 + ("buckets" in answer ? 16 * answer.buckets.length : 0),
-});
 
 function words(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -3,12 +3,20 @@ import type { Range } from "./bins";
 import { isShare } from "./format";
 import type { Timeline } from "./types";
 
-const ORDER = [/^lrp\/mask_mass\//, /^lrp\/drift$/, /^lrp\/conservation$/, /^lrp\/probability$/, /^lrp\/accuracy$/, /^gradients\/norm$/, /^weights\/norm$/];
+const ORDER = [
+  /^lrp\/mask_mass\//,
+  /^lrp\/drift$/,
+  /^lrp\/conservation$/,
+  /^lrp\/probability$/,
+  /^lrp\/accuracy$/,
+  /^(probe_)?gradients\/norm$/,
+  /^weights\/norm$/,
+];
 
 /** Tags of the timelines, the most telling first; those of single tensors apart, in the order of the log. */
 export function quantities(timelines: readonly Timeline[]): { main: string[]; tensors: string[]; all: string[] } {
   const tags = [...new Set(timelines.flatMap((timeline) => Object.keys(timeline.scalars)))];
-  const ofTensor = (tag: string): boolean => /^(weights|gradients)\/[a-z_]+\/./s.test(tag);
+  const ofTensor = (tag: string): boolean => /^(weights|gradients|probe_gradients)\/[a-z_]+\/./s.test(tag);
   const rank = (tag: string): number => {
     const place = ORDER.findIndex((pattern) => pattern.test(tag));
     return place < 0 ? ORDER.length : place;

@@ -1,30 +1,36 @@
 // Keeping up with a run that grows: what to ask for next, and adding the answer to what is there.
 import type { RunInfo, RunListing, Timeline } from "./types";
 
-export type FollowUp = "nothing" | "all" | { since: number };
-
-/**
- * What a run's listing says is new. A new session may replace steps that were there, and so may fewer steps or another
- * probe set: then everything is read again. Otherwise only the steps after the last one known.
- */
-export function followUp(info: RunInfo | null, listing: RunListing): FollowUp {
-  if (info === null) return "all";
-  const last = info.steps[info.steps.length - 1]?.step ?? null;
-  if (info.session !== listing.session || info.probes.hash !== listing.probes_hash) return "all";
-  if (last === listing.last_step && info.steps.length === listing.steps) return "nothing";
-  if (last === null || listing.last_step === null || listing.last_step <= last) return "all";
-  return { since: last };
+/** The last step known of a run and the session that wrote it: the server tells if that does not count any more. */
+export interface Since {
+  step: number;
+  session: string;
 }
 
-/** A run with the newer steps of `more` added; the rest as `more` tells it. */
-export function mergeRun(info: RunInfo, more: RunInfo): RunInfo {
+export type FollowUp = "nothing" | "all" | Since;
+
+/** What to ask for, going by a run's line in the listing: nothing, the steps after the last one known, or all. */
+export function followUp(info: RunInfo | null, listing: RunListing): FollowUp {
+  const last = info?.steps[info.steps.length - 1];
+  if (info === null || last === undefined || info.probes.hash !== listing.probes_hash) return "all";
+  const same = info.session === listing.session && last.step === listing.last_step;
+  return same && info.steps.length === listing.steps ? "nothing" : { step: last.step, session: last.session };
+}
+
+/** A run with the newer steps of `more` added and the rest as `more` tells it; `more` alone where steps were replaced. */
+export function mergeRun(info: RunInfo | null, more: RunInfo): RunInfo {
+  if (info === null || more.reset) return more;
   const last = info.steps[info.steps.length - 1]?.step ?? -Infinity;
   const tensors = more.tensors.length >= info.tensors.length ? more.tensors : info.tensors;
   return { ...more, tensors, steps: [...info.steps, ...more.steps.filter((step) => step.step > last)] };
 }
 
-/** A timeline with the newer columns of `more` added; a tag that only one of them has is null in the other's part. */
-export function mergeTimeline(timeline: Timeline, more: Timeline): Timeline {
+/**
+ * A timeline with the newer columns of `more` added; a tag that only one of them has is null in the other's part.
+ * `more` alone where steps were replaced.
+ */
+export function mergeTimeline(timeline: Timeline | null, more: Timeline): Timeline {
+  if (timeline === null || more.reset) return more;
   const last = timeline.steps[timeline.steps.length - 1] ?? -Infinity;
   const from = more.steps.findIndex((step) => step > last);
   if (from < 0) return timeline;

@@ -42,6 +42,7 @@ export interface RunInfo {
   probes: ProbeNames;
   tensors: { kind: TensorKind; name: string }[];
   problems: string[];
+  /** With a question for newer steps: earlier ones have changed, this is the whole run. */
   reset?: boolean;
 }
 
@@ -50,6 +51,7 @@ export interface Timeline {
   steps: number[];
   scalars: Record<string, (number | null)[]>;
   probes: Record<string, (number | null)[][]>;
+  reset?: boolean;
 }
 
 export interface StepHeader {

@@ -27,19 +27,23 @@ test("finding steps", () => {
   assert.deepEqual(union([]), []);
 });
 
-test("a growing run is asked only for what is new, a changed one for everything", () => {
+test("a growing run is asked only for what is new, a changed one from the last step known", () => {
+  const known = info([0, 1, 2]);
   assert.equal(followUp(null, listing(3, 2)), "all");
-  assert.equal(followUp(info([0, 1, 2]), listing(3, 2)), "nothing");
-  assert.deepEqual(followUp(info([0, 1, 2]), listing(5, 9)), { since: 2 });
-  assert.equal(followUp(info([0, 1, 2]), listing(5, 9, "later")), "all");
-  assert.equal(followUp(info([0, 1, 2]), listing(5, 9, "s", "other probes")), "all");
-  assert.equal(followUp(info([0, 1, 2]), listing(2, 1)), "all");
-  assert.equal(followUp(info([0, 1, 2]), listing(5, 2)), "all");
+  assert.equal(followUp(info([]), listing(3, 2)), "all");
+  assert.equal(followUp(known, listing(3, 2)), "nothing");
+  assert.deepEqual(followUp(known, listing(5, 9)), { step: 2, session: "s" });
+  assert.deepEqual(followUp(known, listing(3, 2, "later")), { step: 2, session: "s" });
+  assert.deepEqual(followUp(known, listing(2, 1)), { step: 2, session: "s" });
+  assert.equal(followUp(known, listing(5, 9, "s", "other probes")), "all");
 });
 
 test("new steps are added once", () => {
   const merged = mergeRun(info([0, 1]), info([1, 2, 3]));
   assert.deepEqual(merged.steps.map((step) => step.step), [0, 1, 2, 3]);
+  const replaced = { ...info([0, 5], "later"), reset: true };
+  assert.equal(mergeRun(info([0, 1]), replaced), replaced);
+  assert.equal(mergeRun(null, replaced), replaced);
 });
 
 test("timelines join by step; a tag that came later, or ended, has nulls in the other part", () => {
@@ -51,6 +55,8 @@ test("timelines join by step; a tag that came later, or ended, has nulls in the 
     probes: { p: [[1], [2], [8]] },
   });
   assert.equal(mergeTimeline(old, { steps: [1], scalars: {}, probes: {} }), old);
+  const replaced = { steps: [0, 5], scalars: {}, probes: {}, reset: true };
+  assert.equal(mergeTimeline(old, replaced), replaced);
 });
 
 class Bench {

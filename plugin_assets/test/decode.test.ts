@@ -55,7 +55,10 @@ test("an unknown encoding, a lying header and a chunk of the wrong size are refu
   assert.throws(() => openEnvelope(lying), /claims 100 bytes/);
   assert.throws(() => openEnvelope(new ArrayBuffer(2)), /2 bytes and no header/);
   const chunk = new Uint8Array(deflateSync(new Uint8Array(9)));
-  await assert.rejects(inflate(chunk, [0, chunk.length], 8), /inflates to 9 bytes, 8 were expected/);
+  await assert.rejects(inflate(chunk, [0, chunk.length], 8), /more than the 8 bytes expected/);
+  await assert.rejects(inflate(chunk, [0, chunk.length], 10), /inflates to 9 bytes, 10 were expected/);
+  await assert.rejects(inflate(chunk, [1, chunk.length - 1], 9), /damaged/);
+  await assert.rejects(inflate(chunk, [0, chunk.length - 2], 9), /damaged/);
   await assert.rejects(inflate(chunk, [4, chunk.length], 9), /outside the answer/);
 });
 

@@ -4,7 +4,8 @@ import { useRef } from "preact/hooks";
 import { decadeTicks, niceTicks } from "../axis";
 import { extent, fillCells, join, type Range } from "../bins";
 import { count, number } from "../format";
-import type { Model, RunState, ShownHistogram } from "../model";
+import type { RunState, ShownHistogram } from "../jobs";
+import type { Model } from "../model";
 import type { HistogramAnswer, TensorKind } from "../types";
 import { runColour } from "./colours";
 import { useSize } from "./hooks";
@@ -19,6 +20,7 @@ const cellsFor = (size: number): number => Math.min(72, Math.max(16, Math.ceil(2
 export function Histograms({ model }: { model: Model }): JSX.Element {
   const tensors = model.tensors();
   const tensor = model.tensor();
+  const ofProbes = model.selected().some((run) => run.info?.meta.gradients === "probe");
   return (
     <section class="panel histograms" aria-label="Histograms at this step">
       <header>
@@ -40,7 +42,7 @@ export function Histograms({ model }: { model: Model }): JSX.Element {
       </header>
       <div class="plots">
         <Histogram model={model} kind="weight" title="Weights" tensor={tensor} />
-        <Histogram model={model} kind="gradient" title="Gradients, log₁₀ |g|" tensor={tensor} />
+        <Histogram model={model} kind="gradient" title={ofProbes ? "Gradients of the loss on the probes, log₁₀ |g|" : "Gradients, log₁₀ |g|"} tensor={tensor} />
       </div>
     </section>
   );

@@ -2,7 +2,8 @@
 import type { ComponentChildren, JSX } from "preact";
 import { COLOURS, type ColourName } from "../colormap";
 import { count, plural } from "../format";
-import type { Model, RunState } from "../model";
+import type { RunState } from "../jobs";
+import type { Model } from "../model";
 import type { View } from "../view";
 import { runColour } from "./colours";
 

@@ -3,7 +3,8 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { niceTicks, decadeTicks, spread } from "../axis";
 import { isShare, number, percent, quantityTitle } from "../format";
-import type { Model, RunState } from "../model";
+import type { RunState } from "../jobs";
+import type { Model } from "../model";
 import { linePath, quantities, useLog, valueAt, yRange } from "../series";
 import { indexAtOrBefore, nearestIndex } from "../steps";
 import { runColour } from "./colours";
@@ -17,8 +18,10 @@ const BOTTOM = 22;
 
 export function Timeline({ model }: { model: Model }): JSX.Element {
   const runs = model.selected().filter((run) => run.timeline !== null);
-  const tags = useMemo(() => quantities(runs.map((run) => run.timeline!)), [runs.map((run) => run.timeline).length, ...runs.map((run) => run.timeline)]);
-  const tag = model.view.quantity !== null && tags.all.includes(model.view.quantity) ? model.view.quantity : (tags.all[0] ?? null);
+  const timelines = runs.map((run) => run.timeline!);
+  const tags = useMemo(() => quantities(timelines), [timelines.length, ...timelines]);
+  const chosen = model.view.quantity;
+  const tag = chosen !== null && tags.all.includes(chosen) ? chosen : (tags.all[0] ?? null);
   return (
     <section class="panel timeline" aria-label="Over training">
       <header>
@@ -71,37 +74,43 @@ function Plot({ model, runs, tag }: PlotProps): JSX.Element {
   const [ref, width, height] = useSize<SVGSVGElement>();
   const steps = model.steps();
   const current = model.currentStep();
+  const toScale = model.view.axis === "steps";
   const first = steps[0] ?? 0;
   const last = steps[steps.length - 1] ?? 1;
   const right = Math.max(LEFT + 1, width - RIGHT);
   const bottom = Math.max(TOP + 1, height - BOTTOM);
-  const toX = (step: number): number => {
-    const share =
-      model.view.axis === "steps" ? (step - first) / Math.max(1, last - first) : steps.indexOf(step) / Math.max(1, steps.length - 1);
-    return LEFT + share * (right - LEFT);
-  };
   const series = runs.map((run) => (tag === null ? [] : (run.timeline!.scalars[tag] ?? [])));
-  const log = tag !== null && useLog(tag, series);
-  const range = yRange(series, log, tag !== null && isShare(tag));
-  const toY = (value: number): number => bottom - ((value - range.low) / (range.high - range.low)) * (bottom - TOP);
+  const share = tag !== null && isShare(tag);
+  // Lines and axes depend on the step only through what was logged, so moving the slider draws the cursor alone.
+  const drawn = useMemo(() => {
+    const log = tag !== null && useLog(tag, series);
+    const range = yRange(series, log, share);
+    const toX = (step: number): number => {
+      const at = toScale ? (step - first) / Math.max(1, last - first) : model.indexOf(step) / Math.max(1, steps.length - 1);
+      return LEFT + at * (right - LEFT);
+    };
+    const toY = (value: number): number => bottom - ((value - range.low) / (range.high - range.low)) * (bottom - TOP);
+    const lines = runs.map((run, i) => linePath(run.timeline!.steps, series[i]!, log, toX, toY));
+    const yTicks = log ? decadeTicks(range.low, range.high, 4) : niceTicks(range.low, range.high, 4);
+    const xTicks = toScale
+      ? niceTicks(first, last, Math.max(2, Math.floor(width / 80)))
+      : spread(steps.length, Math.max(2, Math.floor(width / 70))).map((i) => steps[i]!);
+    return { log, toX, toY, lines, yTicks, xTicks };
+  }, [steps, tag, toScale, width, height, series.length, ...series]);
+  const { log, toX, toY } = drawn;
+  const yText = (value: number): string => (log ? `10${superscript(value)}` : share ? percent(value) : number(value));
   const scrub = (event: PointerEvent & { currentTarget: SVGSVGElement }): void => {
     if (steps.length === 0) return;
-    const share = (event.clientX - event.currentTarget.getBoundingClientRect().left - LEFT) / (right - LEFT);
-    const at = Math.min(1, Math.max(0, share));
-    const index =
-      model.view.axis === "steps" ? nearestIndex(steps, first + at * (last - first)) : Math.round(at * (steps.length - 1));
+    const x = event.clientX - event.currentTarget.getBoundingClientRect().left;
+    const at = Math.min(1, Math.max(0, (x - LEFT) / (right - LEFT)));
+    const index = toScale ? nearestIndex(steps, first + at * (last - first)) : Math.round(at * (steps.length - 1));
     model.setView({ step: steps[index]! });
   };
-  const yTicks = log ? decadeTicks(range.low, range.high, 4) : niceTicks(range.low, range.high, 4);
-  const yText = (value: number): string =>
-    log ? `10${superscript(value)}` : tag !== null && isShare(tag) ? percent(value) : number(value);
-  const xTicks =
-    model.view.axis === "steps" ? niceTicks(first, last, Math.floor(width / 80)) : spread(steps.length, Math.max(2, Math.floor(width / 70))).map((i) => steps[i]!);
   return (
     <svg
       ref={ref}
       class="plot scrub"
-      tabIndex={0}
+      tabindex={0} // in SVG the attribute's case counts
       role="slider"
       aria-label={tag === null ? "Timeline" : `Timeline: ${quantityTitle(tag)}`}
       aria-valuemin={first}
@@ -119,7 +128,7 @@ function Plot({ model, runs, tag }: PlotProps): JSX.Element {
     >
       {width > 0 && (
         <>
-          {yTicks.map((value) => (
+          {drawn.yTicks.map((value) => (
             <g key={value}>
               <line class="rule" x1={LEFT} x2={right} y1={toY(value)} y2={toY(value)} />
               <text class="tick" x={LEFT - 6} y={toY(value)} dy="0.32em" text-anchor="end">
@@ -127,19 +136,19 @@ function Plot({ model, runs, tag }: PlotProps): JSX.Element {
               </text>
             </g>
           ))}
-          {xTicks.map((step) => (
-            <text key={step} class="tick" x={model.view.axis === "steps" ? LEFT + ((step - first) / Math.max(1, last - first)) * (right - LEFT) : toX(step)} y={height - 6} text-anchor="middle">
+          {drawn.xTicks.map((step) => (
+            <text key={step} class="tick" x={toX(step)} y={height - 6} text-anchor="middle">
               {step}
             </text>
           ))}
           <line class="axis" x1={LEFT} x2={right} y1={bottom} y2={bottom} />
-          {current !== null && steps.length > 0 && <line class="cursor" x1={toX(current)} x2={toX(current)} y1={TOP - 4} y2={bottom + 4} />}
+          {current !== null && <line class="cursor" x1={toX(current)} x2={toX(current)} y1={TOP - 4} y2={bottom + 4} />}
           {runs.map((run, i) => (
             <path
               key={run.listing.run}
               class="line"
               style={{ stroke: runColour(run.order) }}
-              d={linePath(run.timeline!.steps, series[i]!, log, toX, toY)}
+              d={drawn.lines[i]}
               data-run={run.listing.run}
             />
           ))}
@@ -147,7 +156,9 @@ function Plot({ model, runs, tag }: PlotProps): JSX.Element {
             const at = current === null ? -1 : indexAtOrBefore(run.timeline!.steps, current);
             const value = valueAt(series[i]!, at, log);
             if (value === null) return null;
-            return <circle key={run.listing.run} class="point" cx={toX(run.timeline!.steps[at]!)} cy={toY(value)} r="4" style={{ fill: runColour(run.order) }} />;
+            const x = toX(run.timeline!.steps[at]!);
+            const fill = runColour(run.order);
+            return <circle key={run.listing.run} class="point" cx={x} cy={toY(value)} r="4" style={{ fill }} />;
           })}
         </>
       )}

@@ -1,10 +1,11 @@
 // The step slider with its buttons and number box, and the line that says what the colours and this step mean.
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { spread } from "../axis";
 import { COLOURS, cssGradient } from "../colormap";
 import { plural, position } from "../format";
-import type { Model, RunState } from "../model";
+import type { RunState } from "../jobs";
+import type { Model } from "../model";
 import { nearestIndex } from "../steps";
 import type { StepInfo } from "../types";
 import { Icon } from "./icons";
@@ -12,7 +13,7 @@ import { Icon } from "./icons";
 export function Transport({ model }: { model: Model }): JSX.Element {
   const steps = model.steps();
   const current = model.currentStep();
-  const index = current === null ? 0 : steps.indexOf(current);
+  const index = Math.max(0, model.indexOf(current));
   const following = model.view.step === "last";
   const atEnd = index === steps.length - 1;
   return (
@@ -75,17 +76,17 @@ function Button({ icon, title, press, off, strong }: ButtonProps): JSX.Element {
 
 interface SliderProps {
   model: Model;
-  steps: number[];
+  steps: readonly number[];
   index: number;
 }
 
 function Slider({ model, steps, index }: SliderProps): JSX.Element {
   const last = Math.max(1, steps.length - 1);
-  const stored = new Set(
-    model.selected().flatMap((run) => run.info?.steps.filter((step) => step.maps).map((step) => step.step) ?? []),
-  );
-  const path = (wanted: boolean): string =>
-    steps.map((step, i) => (stored.has(step) === wanted ? `M${i} 0V1` : "")).join("");
+  const infos = model.selected().map((run) => run.info);
+  const [withMaps, withoutMaps] = useMemo(() => {
+    const stored = new Set(infos.flatMap((info) => info?.steps.filter((step) => step.maps).map((step) => step.step) ?? []));
+    return [true, false].map((wanted) => steps.map((step, i) => (stored.has(step) === wanted ? `M${i} 0V1` : "")).join(""));
+  }, [steps, ...infos]);
   return (
     <div class="slider">
       <input
@@ -107,8 +108,8 @@ function Slider({ model, steps, index }: SliderProps): JSX.Element {
       />
       <div class="scale" aria-hidden="true">
         <svg viewBox={`0 0 ${last} 1`} preserveAspectRatio="none" data-testid="ticks" data-ticks={steps.length}>
-          <path class="tick" d={path(true)} />
-          <path class="tick faint" d={path(false)} />
+          <path class="tick" d={withMaps} />
+          <path class="tick faint" d={withoutMaps} />
         </svg>
         {spread(steps.length, 7).map((i) => (
           <span key={i} style={{ left: `${(100 * i) / last}%` }}>
@@ -120,7 +121,7 @@ function Slider({ model, steps, index }: SliderProps): JSX.Element {
   );
 }
 
-function NumberBox({ model, steps, current }: { model: Model; steps: number[]; current: number | null }): JSX.Element {
+function NumberBox({ model, steps, current }: { model: Model; steps: readonly number[]; current: number | null }): JSX.Element {
   const [typed, setTyped] = useState<string | null>(null);
   const take = (): void => {
     const asked = Number(typed ?? "");

@@ -1,0 +1,67 @@
+// What is known of a run, and the requests for its steps and histograms with the keys they are kept under.
+import * as api from "./api";
+import type { Frame } from "./decode";
+import type { Job } from "./loader";
+import type { HistogramAnswer, RunInfo, RunListing, StepInfo, TensorKind, Timeline } from "./types";
+
+const NEIGHBOURS = 4;
+
+export type Loaded = Frame | HistogramAnswer;
+
+/** Everything known of one run. */
+export interface RunState {
+  listing: RunListing;
+  /** Place in the order in which runs were first seen; decides the colour. */
+  order: number;
+  info: RunInfo | null;
+  /** The logged steps of `info`, ascending. */
+  steps: readonly number[];
+  timeline: Timeline | null;
+  error: string | null;
+  /** What the page shows of it now: the last step that was ready, so that nothing flickers while the next one loads. */
+  frame: Frame | null;
+  histograms: Partial<Record<TensorKind, ShownHistogram>>;
+}
+
+export interface ShownHistogram {
+  step: number;
+  tensor: string;
+  answer: HistogramAnswer | null;
+  /** In words, where there is no histogram. */
+  missing: string | null;
+}
+
+export const has = (run: RunState, kind: TensorKind, name: string): boolean =>
+  run.info?.tensors.some((tensor) => tensor.kind === kind && tensor.name === name) ?? false;
+
+/** Offsets of the steps to load ahead: more of them in the direction of travel. */
+export function neighbours(direction: number, playing: boolean): number[] {
+  const out: number[] = [];
+  for (let i = 1; i <= (playing ? 2 * NEIGHBOURS : NEIGHBOURS); i++) {
+    out.push(i * direction);
+    if (!playing && i <= NEIGHBOURS / 2) out.push(-i * direction);
+  }
+  return out;
+}
+
+export const frameKey = (run: RunState, step: StepInfo): string => JSON.stringify([run.listing.run, step.session, step.step]);
+
+export const histogramKey = (run: RunState, step: StepInfo, kind: TensorKind, tensor: string): string =>
+  JSON.stringify([run.listing.run, step.session, step.step, kind, tensor]);
+
+export const frameJob = (run: RunState, step: StepInfo): Job<Loaded> => ({
+  key: frameKey(run, step),
+  load: () => api.fetchStep(run.listing.run, step.step, step.session),
+  bytes: (frame) => 2000 + ("bytes" in frame ? frame.bytes : 0),
+});
+
+export const histogramJob = (
+  run: RunState,
+  step: StepInfo,
+  kind: TensorKind,
+  tensor: string,
+): Job<Loaded> => ({
+  key: histogramKey(run, step, kind, tensor),
+  load: () => api.fetchHistogram(run.listing.run, step.step, step.session, kind, tensor),
+  bytes: (answer) => 500 + ("buckets" in answer ? 16 * answer.buckets.length : 0),
+});
