@@ -1,0 +1,236 @@
+"""A real TensorBoard on a free port, a page in headless Chromium that notes what must not happen, and logged runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from playwright.sync_api import Browser, ConsoleMessage, Frame, Page, Request
+
+from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
+from lrp_monitor.store.writer import RunWriter
+from lrp_monitor.training.events import EventWriter
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LOADERS = {"fast": (), "python": ("--load_fast=false",)}
+
+
+class TensorBoard:
+    """`python -m tensorboard.main` on loopback at a port the system chose; stopped by its own process id."""
+
+    def __init__(self, logdir: Path, *flags: str, log: Path) -> None:
+        self._log = log
+        command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--host", "127.0.0.1"]
+        command += ["--port", "0", "--reload_interval", "1", *flags]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        self.url = self._wait_for_url()
+
+    def _wait_for_url(self, seconds: float = 90) -> str:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            text = self._log.read_text(errors="replace")
+            if found := re.search(r"TensorBoard \S+ at (http://127\.0\.0\.1:\d+/\S*)", text):
+                return found[1].rstrip("/")
+            if self._process.poll() is not None:
+                raise AssertionError(f"TensorBoard ended with {self._process.returncode}:\n{text}")
+            time.sleep(0.1)
+        self.stop()
+        raise AssertionError(f"TensorBoard gave no address within {seconds} s:\n{self._log.read_text()}")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+
+
+@dataclass
+class Visit:
+    """One opened LRP tab. `errors` and `outside` must be empty at the end: the fixture looks."""
+
+    page: Page
+    origin: str
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    @property
+    def frame(self) -> Frame:
+        """The plugin's frame, once TensorBoard has made it."""
+        handle = self.page.wait_for_selector("iframe[src*='name=lrp_monitor']", state="attached", timeout=30_000)
+        assert handle is not None
+        frame = handle.content_frame()
+        assert frame is not None
+        return frame
+
+    def on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def on_request(self, request: Request) -> None:
+        if not request.url.startswith((self.origin + "/", "data:", "blob:" + self.origin + "/")):
+            self.outside.append(request.url)
+
+    def wait_for_step(self, step: int) -> None:
+        """Waits until the number box, every heatmap and both histograms are at `step`."""
+        self.frame.wait_for_function(
+            """step => {
+              const all = [...document.querySelectorAll('canvas[data-run]')];
+              const box = document.querySelector('[data-testid=step-number]');
+              const plots = ['weight', 'gradient'].map(kind =>
+                document.querySelector(`[data-testid=histogram-${kind}]`)?.dataset.step);
+              return box?.value === step && all.length > 0 && all.every(c => c.dataset.step === step)
+                && plots.every(p => p === step) && !document.querySelector('.stale');
+            }""",
+            arg=str(step),
+            timeout=20_000,
+        )
+
+    def pixels(self, selector: str) -> NDArray[np.uint8]:
+        """A canvas as painted, uint8 (height, width, 4), in the map's own pixels."""
+        height, width, flat = self.frame.eval_on_selector(
+            selector,
+            """c => [c.height, c.width,
+                     [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]""",
+        )
+        return np.array(flat, np.uint8).reshape(height, width, 4)
+
+    def text(self, testid: str) -> str:
+        return self.frame.inner_text(f"[data-testid='{testid}']")
+
+    def hash_parameters(self) -> dict[str, str]:
+        """Our parameters in the address bar, decoded once, without their prefix."""
+        found = self.page.evaluate(
+            """() => Object.fromEntries(location.hash.slice(1).split('&').filter(p => p.includes('='))
+                 .map(p => p.split('=').map(decodeURIComponent)))"""
+        )
+        prefix = "p.lrp_monitor."
+        return {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+
+
+def open_tab(browser: Browser, url: str, *, fragment: str = "lrp_monitor", **context: Any) -> Visit:
+    """Opens TensorBoard at the LRP tab, noting console errors and requests to elsewhere."""
+    context.setdefault("viewport", {"width": 1280, "height": 900})
+    page = browser.new_context(**context).new_page()
+    visit = Visit(page, "/".join(url.split("/")[:3]))
+    page.on("console", visit.on_console)
+    page.on("pageerror", lambda error: visit.errors.append(str(error)))
+    page.on("request", visit.on_request)
+    page.goto(f"{url}/#{fragment}")
+    return visit
+
+
+def histogram(kind: Any, name: str, values: NDArray[np.float32]) -> Histogram:
+    """Counts of float32 values, by the store's definition of its buckets, in plain NumPy."""
+    flat = np.asarray(values, np.float32).ravel()
+    finite = np.isfinite(flat)
+    counted = finite & (np.abs(flat) >= np.finfo(np.float32).tiny)
+    buckets, counts = np.unique(flat[counted].view(np.uint32) >> 21, return_counts=True)
+    return Histogram(
+        kind,
+        name,
+        flat.size,
+        zeros=int(np.sum(flat == 0)),
+        nan=int(np.isnan(flat).sum()),
+        inf=int(np.isinf(flat).sum()),
+        minimum=float(flat[finite].min()),
+        maximum=float(flat[finite].max()),
+        norm=float(np.linalg.norm(flat[finite].astype(np.float64))),
+        buckets=buckets.astype(np.uint16),
+        counts=counts.astype(np.int64),
+    )
+
+
+class WrittenRun:
+    """A run written record by record, for what a training run cannot be made to show on demand.
+
+    Three probes of 6 x 8 pixels, mask "corner" on the first, steps with noise that differs at every step.
+    """
+
+    def __init__(
+        self,
+        log_dir: Path,
+        *,
+        names: Sequence[str] = ("first", "second", "third"),
+        class_names: Sequence[str] = ("cat", "dog"),
+        tensor: str = "dense/kernel",
+        mask: str = "corner",
+        hash: str = "ab" * 32,
+        max_store_mb: float | None = None,
+    ) -> None:
+        self._names, self._tensor, self._mask = list(names), tensor, mask
+        masks = np.zeros((3, 6, 8), np.bool_)
+        masks[0, :2, :3] = True
+        rng = np.random.default_rng(5)
+        info = ProbeInfo(
+            names=self._names,
+            labels=np.array([0, 1, 1]),
+            class_names=list(class_names),
+            images=rng.integers(0, 256, (3, 6, 8, 3), dtype=np.uint8),
+            masks={mask: masks},
+            map_shape=(6, 8),
+            hash=hash,
+            input_shape=(6, 8, 3),
+            statistics={"min": [0.0] * 3, "max": [1.0] * 3, "mean": [0.5] * 3, "std": [0.3] * 3},
+        )
+        meta = {"composite": "epsilon_plus_flat", "model": "tiny", "parameters": 12, "axis": "batch"}
+        self._writer = RunWriter(log_dir / "lrp", info, meta=meta, max_store_mb=max_store_mb)
+        self._events = EventWriter(log_dir / "lrp")
+        self._events.start(0, 1.0, {"session": self._writer.session})
+
+    def log(self, step: int, *, gradient: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Logs one step; returns its heatmaps, float32 (3, 6, 8)."""
+        rng = np.random.default_rng(100 + step)
+        maps = rng.normal(0, 1 + step, (3, 6, 8)).astype(np.float32)
+        column = np.linspace(0.2, 0.8, 3) + 0.001 * step
+        probes = {
+            "absmax": np.abs(maps).max(axis=(1, 2)).astype(np.float64),
+            "target": np.array([0.0, 1.0, 1.0]),
+            "prediction": np.array([0.0, 0.0, 1.0]),
+            "probability": column,
+            "conservation": column,
+            f"mask_mass/{self._mask}": np.array([column[0], np.nan, np.nan]),
+        }
+        weights = rng.normal(0, 0.1, 50).astype(np.float32)
+        histograms = [histogram("weight", self._tensor, weights)]
+        if step > 0:
+            values = rng.normal(0, 1e-3, 50).astype(np.float32) if gradient is None else gradient
+            histograms.append(histogram("gradient", self._tensor, values))
+        self._writer.append(
+            StepRecord(
+                step=step,
+                epoch=step // 10,
+                batch=step,
+                wall_time=float(step),
+                heatmaps=maps,
+                probes=probes,
+                scalars={"lrp/drift": 0.01 * step, f"lrp/mask_mass/{self._mask}": float(column[0])},
+                histograms=histograms,
+                gradient_batch=32 if step > 0 else None,
+            )
+        )
+        self._writer.flush()
+        self._events.write(step, float(step), {"lrp/drift": 0.01 * step}, {})
+        return maps
+
+    def close(self) -> None:
+        self._writer.close()
+        self._events.close()

@@ -1,0 +1,95 @@
+"""Fixtures: one Chromium a session, runs of a real fit, TensorBoard on them, tabs that must stay clean."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser_helpers import CHROMIUM_FLAGS, TensorBoard, Visit, open_tab
+from playwright.sync_api import Browser, sync_playwright
+
+Serve = Callable[..., TensorBoard]
+Open = Callable[..., Visit]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.fail("no Chromium on the PATH; install it, or leave these tests out with -m 'not browser'")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of a real fit, `planted` (a stamp on the triangles) and `control`, with the same probes."""
+    import keras
+    import numpy as np
+
+    import lrp_monitor as lrp
+    from lrp_monitor.demo.shapes import CLASSES, STAMP_BOX, make_shapes
+
+    logdir = tmp_path_factory.mktemp("fitted")
+    probe_shapes = make_shapes(8, seed=3, stamped_class="triangle", stamped_share=1.0)
+    picked = np.argsort(probe_shapes.labels, kind="stable")
+    for name, stamped in (("planted", "triangle"), ("control", None)):
+        keras.utils.set_random_seed(1)
+        shapes = make_shapes(320, seed=1, stamped_class=stamped)
+        model = keras.Sequential(
+            [
+                keras.layers.Input((32, 32, 1)),
+                keras.layers.Conv2D(8, 3, activation="relu"),
+                keras.layers.MaxPooling2D(4),
+                keras.layers.Flatten(),
+                keras.layers.Dense(len(CLASSES), activation="softmax"),
+            ]
+        )
+        model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
+        probes = lrp.ProbeSet(
+            probe_shapes.images[picked],
+            labels=probe_shapes.labels[picked],
+            class_names=list(CLASSES),
+            masks={"stamp": STAMP_BOX},
+        )
+        monitor = lrp.LRPMonitor(probes, log_dir=logdir / name, first_epoch="log", verbose=0)
+        model.fit(shapes.images, shapes.labels, batch_size=32, epochs=3, verbose=0, callbacks=[monitor])
+    return logdir
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """Starts TensorBoard on a log directory, once for the same directory and flags; stops all at the end."""
+    running: dict[tuple[Any, ...], TensorBoard] = {}
+
+    def start(logdir: Path, *flags: str) -> TensorBoard:
+        key = (logdir, *flags)
+        if key not in running:
+            log = tmp_path_factory.mktemp("tensorboard") / "log.txt"
+            running[key] = TensorBoard(logdir, *flags, log=log)
+        return running[key]
+
+    yield start
+    for tensorboard in running.values():
+        tensorboard.stop()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """Opens LRP tabs; afterwards no console error and no request to elsewhere may have happened in any."""
+    visits: list[Visit] = []
+
+    def go(tensorboard: TensorBoard, **options: Any) -> Visit:
+        visits.append(open_tab(browser, tensorboard.url, **options))
+        return visits[-1]
+
+    yield go
+    for opened in visits:
+        opened.page.context.close()
+    assert [opened.errors for opened in visits] == [[] for _ in visits]
+    assert [opened.outside for opened in visits] == [[] for _ in visits]

@@ -1,0 +1,155 @@
+"""The LRP tab over runs that are empty, growing, hostile, full, broken or differ from each other."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser_helpers import WrittenRun
+from conftest import Open, Serve
+
+pytestmark = pytest.mark.browser
+
+IMAGE = "<img src=x onerror=\"document.title='broken out'\">"
+
+
+def test_nothing_logged_shows_how_to_log(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    tab = visit(serve(tmp_path))
+    tab.frame.wait_for_selector("[data-testid=empty]")
+    text = tab.text("empty")
+    assert "lrp.LRPMonitor(probes, log_dir=" in text
+    assert "callbacks=[monitor]" in text
+
+
+def test_a_first_run_and_its_new_steps_appear_without_a_reload(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    server = serve(tmp_path)
+    tab = visit(server)
+    tab.frame.wait_for_selector("[data-testid=empty]")
+    run = WrittenRun(tmp_path / "live")
+    run.log(0)
+    tab.wait_for_step(0)
+    for step in (5, 9):
+        written = time.monotonic()
+        run.log(step)
+        tab.wait_for_step(step)
+        assert time.monotonic() - written < 6
+    assert tab.frame.get_attribute("[data-testid=ticks]", "data-ticks") == "3"
+    tab.frame.press("[data-testid=slider]", "Home")  # looking back: new steps must not pull the slider along
+    tab.wait_for_step(0)
+    assert not tab.frame.is_checked("[data-testid=follow]")
+    run.log(12)
+    tab.frame.wait_for_selector("[data-testid=ticks][data-ticks='4']")
+    tab.wait_for_step(0)
+    tab.frame.check("[data-testid=follow]")
+    tab.wait_for_step(12)
+    run.close()
+
+
+def test_hostile_names_are_text(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    long, turned = "x" * 10_000, "\u202egnp.abc & \"quoted\" 'too' \u05d0\u05d1"
+    run = WrittenRun(
+        tmp_path / "<b>run &amp; 'x'",
+        names=(IMAGE, long, turned),
+        class_names=(f"{IMAGE}!", "</script><script>document.title='broken out'</script>"),
+        tensor=f"{IMAGE}/kernel",
+        mask=f"{IMAGE} mask",
+    )
+    run.log(0)
+    run.log(3)
+    tab = visit(serve(tmp_path))
+    tab.wait_for_step(3)
+    frame = tab.frame
+    assert [frame.inner_text(f"[data-testid=probe-{i}] h3") for i in range(3)] == [IMAGE, long, turned]
+    assert "<b>run &amp; 'x'" in tab.text("runs")
+    assert f"{IMAGE}!" in frame.inner_text("[data-testid=probe-0]")
+    assert frame.input_value("[data-testid=tensor]") == f"{IMAGE}/kernel"
+    assert frame.inner_text("[data-testid=counts-weight] [data-testid=size]") == "50"
+    assert frame.eval_on_selector_all("img, script:not([type=module]), b", "all => all.length") == 0
+    assert frame.title() == "LRP"
+    width = frame.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
+    assert width[0] <= width[1]
+    box = frame.locator("[data-testid=probe-1]").bounding_box()
+    assert box is not None
+    assert box["width"] < 1000
+    run.close()
+
+
+def test_values_that_have_no_place_on_an_axis_are_counted(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    run = WrittenRun(tmp_path / "a")
+    run.log(0)
+    values = np.array([0, 0, 0, np.nan, np.inf, -np.inf, 1e-3, -2e-3], np.float32)
+    run.log(1, gradient=values)
+    tab = visit(serve(tmp_path))
+    tab.wait_for_step(1)
+    cells = tab.frame.eval_on_selector_all(
+        "[data-testid=counts-gradient] tbody td", "all => all.map(td => td.textContent)"
+    )
+    assert cells == ["8", "0.002", "3", "1", "2"]
+    run.close()
+
+
+def test_steps_whose_maps_were_not_stored_say_so(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    run = WrittenRun(tmp_path / "full", max_store_mb=0.004)
+    for step in range(12):
+        run.log(step)
+    run.close()
+    tab = visit(serve(tmp_path))
+    tab.frame.wait_for_selector("[data-testid=remarks] >> text=heatmaps not stored")
+    assert tab.frame.inner_text("[data-testid=probe-0] .instead") == "not stored"
+    assert "81" in tab.frame.inner_text("[data-testid=caption-2]")  # figures go on: 0.8 + 0.001 * 11
+    tab.frame.press("[data-testid=slider]", "Home")
+    tab.wait_for_step(0)
+    assert tab.frame.query_selector(".instead") is None or "stored" not in tab.text("grid")
+
+
+def test_runs_with_other_probes_stand_apart(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    one, two = WrittenRun(tmp_path / "one"), WrittenRun(tmp_path / "two", hash="cd" * 32)
+    for step in (0, 4, 8):
+        one.log(step)
+    for step in (2, 4):
+        two.log(step)
+    tab = visit(serve(tmp_path))
+    tab.wait_for_step(8)
+    assert tab.frame.eval_on_selector_all("canvas[data-run]", "all => all.map(c => c.dataset.run)") == ["one/lrp"] * 3
+    tab.frame.get_by_role("checkbox", name="two").check()
+    tab.frame.wait_for_selector("canvas[data-run='two/lrp'][data-step='4']")
+    assert "two: shown at step 4" in tab.text("remarks")
+    assert tab.frame.get_attribute("[data-testid=ticks]", "data-ticks") == "4"  # 0 2 4 8
+    assert tab.frame.eval_on_selector_all("[data-testid=grid] .group > h2", "all => all.length") == 2
+    tab.frame.press("[data-testid=slider]", "Home")
+    tab.frame.wait_for_selector("canvas[data-run='one/lrp'][data-step='0']")
+    assert "two: first logged at step 2" in tab.text("remarks")
+    one.close()
+    two.close()
+
+
+def test_a_server_that_goes_away_is_reported_in_words(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    run = WrittenRun(tmp_path / "a")
+    run.log(0)
+    tab = visit(serve(tmp_path))
+    tab.wait_for_step(0)
+    tab.page.route("**/data/plugin/lrp_monitor/runs*", lambda route: route.abort())
+    tab.frame.wait_for_selector("[data-testid=banner]", timeout=10_000)
+    assert "TensorBoard does not answer" in tab.text("banner")
+    assert tab.frame.is_visible("canvas[data-run]")  # what is there stays
+    tab.page.unroute("**/data/plugin/lrp_monitor/runs*")
+    tab.frame.wait_for_selector("[data-testid=banner]", state="detached", timeout=10_000)
+    tab.errors.clear()  # the browser itself reports the requests that were cut off
+    run.close()
+
+
+def test_a_page_that_cannot_be_drawn_says_so(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    run = WrittenRun(tmp_path / "a")
+    run.log(0)
+    server = serve(tmp_path)
+    tab = visit(server)
+    tab.wait_for_step(0)
+    tab.page.add_init_script("delete window.ResizeObserver")
+    tab.page.reload()
+    tab.frame.wait_for_selector("[data-testid=failure]")
+    assert "stopped with an error" in tab.text("failure")
+    assert "ResizeObserver" in tab.text("failure")
+    tab.errors.clear()
+    run.close()
