@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from lrp_monitor.probes import ProbeSet
 
 
-def explained_model(
-    model: keras.Model, probes: ProbeSet, output: int | str | None
-) -> tuple[keras.Model, int]:
-    """The model to explain (`model` itself, or its part that ends in `output`) and the units of its output.
+def explained_units(model: keras.Model, probes: ProbeSet, output: int | str | None) -> int:
+    """Units of the output to explain, from calling the model on one probe (which builds it where it is not).
 
-    A model that is not built yet is built, by calling it on one probe. ValueError where the probes do not
-    fit the model's input, where it has several inputs, several outputs and no (or a wrong) choice of one,
-    or where it cannot be run on a probe.
+    ValueError where the probes do not fit the model's input, where it has several inputs, several outputs and
+    no (or a wrong) choice of one, or where it cannot be run on a probe.
     """
     inputs = _tensors(getattr(model, "inputs", None)) if model.built else []
     if len(inputs) > 1:
@@ -38,22 +35,22 @@ def explained_model(
         raise ValueError(
             f"probes: the model cannot be run on inputs of shape {probes.sample_shape}: {_first_line(error)}"
         ) from error
-    results = _tensors(result)
-    if output is not None:
-        model, at = _ending_in(model, output, len(results))
-        results = results[at : at + 1]
-    if len(results) > 1:
-        names = _output_names(model, result, len(results))
+    outputs = _outputs(model, result)
+    names = list(outputs)
+    if output is None and len(outputs) > 1:
         raise ValueError(
-            f"the model has {len(results)} outputs ({', '.join(names)}): choose the one to explain, "
+            f"the model has {len(outputs)} outputs ({', '.join(names)}): choose the one to explain, "
             f"output={names[0]!r} or output=0"
         )
-    shape = tuple(results[0].shape)
+    if isinstance(output, int) and 0 <= output < len(names):
+        output = names[output]
+    chosen = names[0] if output is None else output
+    if chosen not in outputs:
+        raise ValueError(f"output={output!r}: the model's outputs are {', '.join(names)}")
+    shape = tuple(outputs[str(chosen)].shape)
     if len(shape) != 2:
-        raise ValueError(
-            f"the model's output has shape {('n', *shape[1:])}; explained are classes: (n, classes)"
-        )
-    return model, int(shape[1])
+        raise ValueError(f"the model's output has shape {('n', *shape[1:])}; explained are classes: (n, classes)")
+    return int(shape[1])
 
 
 def check_classes(probes: ProbeSet, classes: int) -> None:
@@ -79,9 +76,7 @@ def chosen_tensors(names: Iterable[str], layers: Sequence[str] | None) -> list[s
     found: set[str] = set()
     for pattern in layers:
         matched = {
-            name
-            for name in known
-            if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}/*")
+            name for name in known if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}/*")
         }
         if not matched:
             raise ValueError(f"layers: {pattern!r} matches no tensor; there are {', '.join(known) or 'none'}")
@@ -99,33 +94,15 @@ def _check_shape(probes: ProbeSet, wanted: tuple[int | None, ...]) -> None:
         )
 
 
-def _ending_in(model: keras.Model, output: int | str, count: int) -> tuple[keras.Model, int]:
-    """The part of a functional model that ends in one of its outputs, and that output's place."""
-    tensors = _tensors(getattr(model, "outputs", None))
-    if not tensors or not getattr(model, "inputs", None):
-        raise ValueError(
-            f"output={output!r}: outputs can be chosen on Sequential and functional models alone; "
-            "give this model one output"
-        )
-    names = _output_names(model, None, count)
-    if output in names:
-        at = names.index(str(output))
-    elif isinstance(output, int) and 0 <= output < len(tensors):
-        at = output
-    else:
-        raise ValueError(
-            f"output={output!r}: the model's outputs are {', '.join(names)} (0 to {len(names) - 1})"
-        )
-    if count == 1:
-        return model, 0
-    return keras.Model(model.inputs, tensors[at], name=model.name), at
-
-
-def _output_names(model: keras.Model, result: Any, count: int) -> list[str]:
+def _outputs(model: keras.Model, result: Any) -> dict[str, Any]:
+    """The outputs by name, in their order."""
     if isinstance(result, Mapping):
-        return [str(name) for name in sorted(result)]
+        return {str(name): value for name, value in result.items()}
+    tensors = _tensors(result)
     names = getattr(model, "output_names", None)
-    return [str(name) for name in names] if names and len(names) == count else [str(i) for i in range(count)]
+    if not names or len(names) != len(tensors):
+        names = range(len(tensors))
+    return {str(name): tensor for name, tensor in zip(names, tensors, strict=True)}
 
 
 def _tensors(structure: Any) -> list[Any]:
@@ -162,9 +139,7 @@ def loss_targets(model: keras.Model, probes: ProbeSet) -> NDArray[Any]:
     """
     way_out = 'use gradients="train" or "off"'
     if probes.labels is None:
-        raise ValueError(
-            f'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; or {way_out}'
-        )
+        raise ValueError(f'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; or {way_out}')
     if not getattr(model, "compiled", False):
         raise ValueError(f'gradients="probe" needs a compiled model; or {way_out}')
     loss = model.loss
@@ -173,9 +148,7 @@ def loss_targets(model: keras.Model, probes: ProbeSet) -> NDArray[Any]:
     if "sparse" in name:
         return probes.labels
     if name not in _DENSE_LOSSES:
-        raise ValueError(
-            f'gradients="probe": how the loss {name or loss!r} takes labels is not known; {way_out}'
-        )
+        raise ValueError(f'gradients="probe": how the loss {name or loss!r} takes labels is not known; {way_out}')
     units = int(model.output_shape[-1])
     if units == 1:
         return probes.labels[:, None].astype(np.float32)

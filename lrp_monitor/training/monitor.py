@@ -40,7 +40,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     layers: the tensors with histograms and norms, such as "conv2d", "conv2d/kernel", "conv*"; None for all.
     encoding: of the maps in the store: "sqrt8", "float16" or "float32".
     max_store_mb: stop storing maps (never statistics) once the store has this size, in 10**6 bytes.
-    batch_size: probes explained at a time; None for all at once.
+    batch_size: probes explained at a time; None chooses by the size of an input.
     on_unknown: "raise", or "gradient" to let plain gradients through layers without a rule (noted in the
     run).
     standard_summaries: whether TensorBoard's own scalar and histogram tabs get their share.
@@ -79,7 +79,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         super().__init__()
         self.options = Options(
             probes=probes,
-            log_dir=os.fspath(log_dir),
+            log_dir=os.path.expanduser(os.fspath(log_dir)),
             schedule=Schedule.of(every, batches, first_epoch),
             composite=composite,
             output=output,

@@ -33,16 +33,20 @@ class Past:
     meta: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, run_dir: str | os.PathLike[str]) -> Past:
-        """What is there; empty where nothing is. StoreError where it is there and cannot be read."""
+    def of(cls, run_dir: str | os.PathLike[str], probes_hash: str) -> Past:
+        """What is there; empty where nothing is. StoreError where it is there and cannot be read.
+
+        probes_hash: of the probes given. Records of other probes say nothing about these (the store's writer
+        refuses such a folder), so they count as none.
+        """
         if not os.path.exists(os.path.join(store_folder(run_dir), PROBES_FILE)):
             return cls()
         run = open_run(run_dir)
+        if run.probes.hash != probes_hash:
+            return cls()
         headers = run.records()
         places = [Place(header.epoch, header.batch) for header in headers]
-        return cls(
-            places, {place: h.statistics for place, h in zip(places, headers, strict=True)}, dict(run.meta)
-        )
+        return cls(places, {place: h.statistics for place, h in zip(places, headers, strict=True)}, dict(run.meta))
 
     @property
     def targets(self) -> NDArray[np.int64] | None:
@@ -84,7 +88,5 @@ class Past:
             if self.places and key in self.meta and self.meta[key] != meta.get(key):
                 before, now = self.meta[key], meta.get(key)
                 plain = key != "composite_table"
-                found.append(
-                    f"{key} changed from {before} to {now}" if plain else "the rules of layers changed"
-                )
+                found.append(f"{key} changed from {before} to {now}" if plain else "the rules of layers changed")
         return found

@@ -47,16 +47,13 @@ class Gradient:
 class Recorder:
     """Looks at one model through one probe set.
 
-    explained: the model, or the part of it that ends in the chosen output. gradients: "train", "probe" or
-    "off". layers: which tensors have histograms, None for all. targets: the classes explained, (n,); None
-    until the first log. previous: the heatmaps of the log before. capture: the training gradient's, where
-    asked for.
-    activation: what the model ends in. gradient_problem: why the last record holds no gradient, where it
-    failed.
+    gradients: "train", "probe" or "off". layers: which tensors have histograms, None for all. targets: the
+    classes explained, (n,); None until the first log. previous: the heatmaps of the log before. capture: the
+    training gradient's, where asked for. activation: what the model ends in. gradient_problem: why the last
+    record holds no gradient, where that failed.
     """
 
     model: keras.Model
-    explained: keras.Model
     probes: ProbeSet
     explainer: Explainer
     gradients: str

@@ -17,7 +17,7 @@ from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.store.writer import estimate_bytes
 from lrp_monitor.training import report
 from lrp_monitor.training.axis import EpochProgress, Place, start_of_fit
-from lrp_monitor.training.checks import check_classes, explained_model
+from lrp_monitor.training.checks import check_classes, explained_units
 from lrp_monitor.training.measures import probe_scalars
 from lrp_monitor.training.options import Options
 from lrp_monitor.training.past import Past
@@ -34,7 +34,7 @@ class Watch:
     def __init__(self, model: keras.Model, params: dict[str, Any], options: Options, again: bool) -> None:
         self._model, self._params, self._options, self._again = model, params or {}, options, again
         self._schedule, self._axis = options.schedule, options.schedule.axis
-        self._past = Past.of(options.run_dir)
+        self._past = Past.of(options.run_dir, options.probes.hash)
         self._past.check_axis(self._axis, options.log_dir)
         self._recorder = self._make_recorder()
         meta = self._meta()
@@ -60,14 +60,16 @@ class Watch:
     def _make_recorder(self) -> Recorder:
         options = self._options
         probes = options.probes
-        explained, units = explained_model(self._model, probes, options.output)
+        units = explained_units(self._model, probes, options.output)
         check_classes(probes, max(units, 2))  # one unit with a sigmoid tells two classes apart
         explainer = Explainer(
-            explained, options.composite, batch_size=options.batch_size, on_unknown=options.on_unknown
+            self._model,
+            options.composite,
+            output=options.output,
+            batch_size=options.batch_size,
+            on_unknown=options.on_unknown,
         )
-        recorder = Recorder(
-            self._model, explained, probes, explainer, options.gradients, options.weights, options.layers
-        )
+        recorder = Recorder(self._model, probes, explainer, options.gradients, options.weights, options.layers)
         recorder.targets = probes.targets if probes.targets is not None else self._past.targets
         # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named
         # now.
@@ -107,9 +109,7 @@ class Watch:
         self._keras_epoch = epoch
         self._seen = self._place.batch
         per_execution = int(getattr(self._model, "steps_per_execution", 1) or 1)
-        self._progress = EpochProgress(
-            per_execution, self._params.get("steps"), self._learned, self._iterations()
-        )
+        self._progress = EpochProgress(per_execution, self._params.get("steps"), self._learned, self._iterations())
 
     def batch_begin(self) -> None:
         """An execution (a batch, or steps_per_execution of them) is about to start."""
@@ -229,9 +229,7 @@ class Watch:
         if not stopped:
             self._learned = done
         elif progress.expected is not None and done < progress.expected:
-            self._notes.append(
-                f"training stopped after batch {done} of the {progress.expected} of this epoch"
-            )
+            self._notes.append(f"training stopped after batch {done} of the {progress.expected} of this epoch")
         self._place = Place(before.epoch + 1, before.batch + done)
         due = self._schedule.epoch_due(self._place.epoch) or self._is_last_epoch or stopped
         if self._axis == "batch" and not due:
@@ -289,9 +287,7 @@ class Watch:
             if count and what not in self._warned:
                 self._warned.add(what)
                 prefix = f"{what}/nonfinite/"
-                names = [
-                    tag.removeprefix(prefix) for tag, n in scalars.items() if tag.startswith(prefix) and n
-                ]
+                names = [tag.removeprefix(prefix) for tag, n in scalars.items() if tag.startswith(prefix) and n]
                 text = f"{count:.0f} values of the {what.replace('_', ' ')} are not finite at step {step}"
                 self._notes.append(f"{text}: {', '.join(names)}")
                 warnings.warn(f"LRPMonitor: {self._notes[-1]}", RuntimeWarning, stacklevel=2)

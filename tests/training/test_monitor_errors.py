@@ -249,7 +249,8 @@ def test_a_directory_without_the_right_to_write(tmp_path: Path) -> None:
 def test_a_directory_with_another_probe_set(tmp_path: Path) -> None:
     fit(make_model(), monitor(tmp_path, make_probes(6)), epochs=1)
     held = sorted(path.name for path in (tmp_path / "lrp").rglob("*"))
-    refused(StoreError, "holds another probe set", make_model(), monitor(tmp_path, make_probes(5)))
+    for other in (make_probes(5), make_probes(4, target="predicted")):
+        refused(StoreError, "holds another probe set", make_model(), monitor(tmp_path, other))
     assert sorted(path.name for path in (tmp_path / "lrp").rglob("*")) == held
 
 
