@@ -57,7 +57,5 @@ def pass_through(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     value = function(fixed)
     # Where z is (all but) zero the factor could overflow; relevance z * G_z vanishes there anyhow.
     is_zero = ops.abs(fixed) < 1e-30
-    factor = ops.where(
-        is_zero, ops.zeros_like(fixed), value / ops.where(is_zero, ops.ones_like(fixed), fixed)
-    )
+    factor = ops.where(is_zero, ops.zeros_like(fixed), value / ops.where(is_zero, ops.ones_like(fixed), fixed))
     return straight_through(z * stop_gradient(factor), value)

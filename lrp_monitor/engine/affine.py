@@ -124,5 +124,5 @@ class Affine:
             self,
             rectified=True,
             _given_linear=lambda: self.linear,
-            _cache={k: v for k, v in self._cache.items()},
+            _cache=dict(self._cache),
         )

@@ -70,9 +70,7 @@ _WEIGHTED = frozenset(
     {"MatMul", "BatchMatMulV2", "BatchMatMulV3", "BatchMatMul", "Einsum", "Conv2D", "Conv3D", "Conv",
      "DepthwiseConv2dNative", "XlaDotV2"}
 )  # fmt: skip
-_CALLS = frozenset(
-    {"StatefulPartitionedCall", "PartitionedCall", "While", "StatelessWhile", "If", "StatelessIf"}
-)
+_CALLS = frozenset({"StatefulPartitionedCall", "PartitionedCall", "While", "StatelessWhile", "If", "StatelessIf"})
 
 
 def _why(op: RawOperation) -> str | None:

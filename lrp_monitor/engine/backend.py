@@ -72,9 +72,7 @@ def is_tensor(value: object) -> bool:
 
 # --- reading the graph that a trace has made -------------------------------------------------------------------
 
-_ALWAYS_NON_NEGATIVE = frozenset(
-    {"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp", "Square", "Abs", "Sqrt"}
-)
+_ALWAYS_NON_NEGATIVE = frozenset({"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp", "Square", "Abs", "Sqrt"})
 # operation -> how many of its leading inputs carry data (None: all)
 _KEEPS_NON_NEGATIVE: dict[str, int | None] = {
     "Identity": 1, "IdentityN": None, "StopGradient": 1, "Reshape": 1, "Transpose": 1, "Squeeze": 1, "ExpandDims": 1,

@@ -46,14 +46,10 @@ class Composite:
         if self.first is not None:
             _check_rule(self.first, "first")
         if not isinstance(self.overrides, Mapping):
-            raise TypeError(
-                f"overrides must map layer names, classes or predicates to rules, got {self.overrides!r}"
-            )
+            raise TypeError(f"overrides must map layer names, classes or predicates to rules, got {self.overrides!r}")
         for key, rule in self.overrides.items():
             if not (isinstance(key, str | type) or callable(key)):
-                raise TypeError(
-                    f"overrides: a key must be a layer's name, a class or a predicate, got {key!r}"
-                )
+                raise TypeError(f"overrides: a key must be a layer's name, a class or a predicate, got {key!r}")
             _check_rule(rule, f"overrides[{key!r}]")
         if self.norm not in ("epsilon", "identity"):
             raise ValueError(f'norm must be "epsilon" or "identity", got {self.norm!r}')

@@ -64,9 +64,7 @@ class Explanation:
         rows = np.arange(len(self.target))
         z = self.logits.astype(np.float64)
         if self.activation == "sigmoid":
-            explained = (
-                np.where(self.target == 0, -z[:, 0], z[:, 0]) if self.is_binary else z[rows, self.target]
-            )
+            explained = np.where(self.target == 0, -z[:, 0], z[:, 0]) if self.is_binary else z[rows, self.target]
             with np.errstate(over="ignore"):
                 return 1.0 / (1.0 + np.exp(-explained))
         if z.shape[1] == 1:
@@ -105,14 +103,18 @@ class Explainer:
             raise TypeError(f"model must be a Keras model, got {type(model).__name__}")
         if on_unknown not in ("raise", "gradient"):
             raise ValueError(f'on_unknown must be "raise" or "gradient", got {on_unknown!r}')
-        if batch_size is not None and (
-            isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1
-        ):
+        if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1):
             raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
         if not model.built:
             raise ValueError(
                 f"model {model.name!r} has no weights yet: give its first layer a shape (keras.Input), call "
                 "model.build(input_shape), or call it once on data"
+            )
+        if isinstance(getattr(model, "inputs", None), list) and len(model.inputs) > 1:
+            names = [tensor.name for tensor in model.inputs]
+            raise ValueError(
+                f"model {model.name!r} has several inputs, {names}: relevance is computed for models with one input; "
+                "wrap it in a model that takes one and makes the others"
             )
         self.model = model
         self.composite = resolve(composite)
@@ -204,9 +206,7 @@ class Explainer:
             if self._output not in (None, 0):
                 names = getattr(self.model, "output_names", None) or [0]
                 if self._output not in names:
-                    raise ValueError(
-                        f"output={self._output!r}: model {self.model.name!r} has one output, {names[0]!r}"
-                    )
+                    raise ValueError(f"output={self._output!r}: model {self.model.name!r} has one output, {names[0]!r}")
             return output
         if isinstance(output, Mapping):
             named = dict(output)
@@ -224,9 +224,7 @@ class Explainer:
             return named[self._output]
         if isinstance(self._output, int) and 0 <= self._output < len(named):
             return list(named.values())[self._output]
-        raise ValueError(
-            f"output={self._output!r} is none of model {self.model.name!r}'s outputs: {list(named)}"
-        )
+        raise ValueError(f"output={self._output!r} is none of model {self.model.name!r}'s outputs: {list(named)}")
 
     def _check_output(self, logits: Tensor) -> None:
         if len(logits.shape) != 2 or logits.shape[-1] is None:
@@ -268,10 +266,6 @@ class Explainer:
         )
 
     def _checked_inputs(self, inputs: ArrayLike) -> NDArray[np.float32]:
-        if isinstance(inputs, dict | list | tuple) and any(np.ndim(part) > 1 for part in _parts(inputs)):
-            shapes = {np.shape(part) for part in _parts(inputs)}
-            if isinstance(inputs, dict) or len(shapes) > 1:
-                raise ValueError("inputs must be one array: models with several inputs are not explained")
         x = np.asarray(inputs)
         if x.dtype.kind not in "fiub":
             raise TypeError(f"inputs must be numbers, got an array of {x.dtype}")
@@ -298,9 +292,7 @@ class Explainer:
             return np.full(n, -1, np.int32)
         wanted = np.asarray(target)
         if wanted.dtype.kind not in "iu":
-            raise TypeError(
-                f"target must be None, a class or one class per sample, all whole numbers, got {target!r}"
-            )
+            raise TypeError(f"target must be None, a class or one class per sample, all whole numbers, got {target!r}")
         if wanted.ndim == 0:
             wanted = np.full(n, wanted)
         if wanted.shape != (n,):
@@ -370,7 +362,3 @@ def _power_of_two(n: int) -> int:
 
 def _filled(array: NDArray[Any], fill: int) -> NDArray[Any]:
     return array if not fill else np.concatenate([array, np.repeat(array[-1:], fill, axis=0)])
-
-
-def _parts(inputs: Any) -> list[Any]:
-    return list(inputs.values()) if isinstance(inputs, dict) else list(inputs)

@@ -52,9 +52,7 @@ def _weighted(
     if companion is not None:
         trace.first_layers += 1
     if isinstance(rule, Pass) or (rule.input_only and companion is None):
-        needs = (
-            "is for elementwise layers" if isinstance(rule, Pass) else "is for the first weighted layer alone"
-        )
+        needs = "is for elementwise layers" if isinstance(rule, Pass) else "is for the first weighted layer alone"
         trace.refuse(layer, f"rule {rule!r} {needs}; name another rule for it")
         rule = Gradient()
     if bias is not None:
@@ -85,9 +83,7 @@ def _first_of_last(kernel: Tensor) -> Tensor:
     return kernel[..., :1]
 
 
-def _dense(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _dense(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     x = args[0]
     z = _weighted(
         trace, layer, x, "dense", layer.kernel, layer.bias, ops.matmul, scale_kernel=_scale_last,
@@ -107,18 +103,11 @@ def _einsum_dense(
     return trace.activate(layer, z, layer.activation)
 
 
-def _padded_before(layer: Any, value: Tensor) -> tuple[Tensor, str]:
-    """Causal padding is done by hand in front of the convolution, as the layer does."""
-    if layer.padding != "causal":
-        return value, layer.padding
-    return ops.pad(value, layer._compute_causal_padding()), "valid"
-
-
-def _conv(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _conv(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     def lin(value: Tensor, kernel: Tensor) -> Tensor:
-        value, padding = _padded_before(layer, value)
+        padding = layer.padding
+        if padding == "causal":  # done by hand in front of the convolution, as the layer does it
+            value, padding = ops.pad(value, layer._compute_causal_padding()), "valid"
         return ops.conv(
             value, kernel, strides=list(layer.strides), padding=padding, dilation_rate=layer.dilation_rate,
             data_format=layer.data_format,
@@ -150,19 +139,17 @@ def _conv_transpose(
 
 
 def _depthwise_lin(layer: Any) -> Callable[[Tensor, Tensor], Tensor]:
-    def lin(value: Tensor, kernel: Tensor) -> Tensor:
-        value, padding = _padded_before(layer, value)
-        return ops.depthwise_conv(
-            value, kernel, strides=layer.strides, padding=padding, dilation_rate=layer.dilation_rate,
-            data_format=layer.data_format,
-        )  # fmt: skip
+    return lambda value, kernel: ops.depthwise_conv(
+        value,
+        kernel,
+        strides=layer.strides,
+        padding=layer.padding,
+        dilation_rate=layer.dilation_rate,
+        data_format=layer.data_format,
+    )
 
-    return lin
 
-
-def _depthwise(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _depthwise(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     x = args[0]
     z = _weighted(
         trace, layer, x, "conv", layer.kernel, layer.bias, _depthwise_lin(layer), scale_kernel=_scale_depthwise,
@@ -171,9 +158,7 @@ def _depthwise(
     return trace.activate(layer, z, layer.activation)
 
 
-def _separable(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _separable(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """Two weighted maps in a row, each with the rule: one per channel, then one across channels."""
     x = args[0]
     axis = _channel_axis(layer, len(x.shape))
@@ -192,9 +177,7 @@ def _separable(
 # --- normalisation and elementwise affine maps ------------------------------------------------------------------
 
 
-def _batch_norm(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _batch_norm(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     x = args[0]
     variance, mean = _float32(layer.moving_variance), _float32(layer.moving_mean)
     scale = ops.rsqrt(variance + layer.epsilon)
@@ -236,9 +219,7 @@ def _preprocessed(trace: Trace, layer: Any, x: Tensor, function: Callable[[Tenso
     return output
 
 
-def _rescaling(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _rescaling(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     x = args[0]
     # The map of one minus the map of zero is the scale, whatever the layer's broadcasting.
     scale = original(ops.ones_like(x[:1])) - original(ops.zeros_like(x[:1]))
@@ -248,16 +229,12 @@ def _rescaling(
 # --- activations ------------------------------------------------------------------------------------------------
 
 
-def _activation(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _activation(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     trace.note_row(layer, "relevance passes the activation")
     return trace.activate(layer, args[0], layer.activation)
 
 
-def _relu(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _relu(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     trace.note_row(layer, "relevance passes the activation")
     plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
     if plain:
@@ -265,16 +242,12 @@ def _relu(
     return activations.pass_through(args[0], original)
 
 
-def _elementwise(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _elementwise(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     trace.note_row(layer, "relevance passes the activation")
     return activations.pass_through(args[0], original)
 
 
-def _softmax(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def _softmax(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     if layer.axis not in (-1, len(args[0].shape) - 1) or len(args) > 1 or kwargs.get("mask") is not None:
         trace.note_row(layer, "softmax: its own gradient")
         return original(*args, **kwargs)
@@ -285,9 +258,7 @@ def _softmax(
 # --- layers that move, select, add or pool ----------------------------------------------------------------------
 
 
-def _structural(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+def _structural(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Homogeneous layers: the plain gradient x input conserves. The companion mask goes the same way."""
     output = original(*args, **kwargs)
     trace.note_row(layer, "passes as it is")
@@ -303,36 +274,34 @@ def _structural(
     return output
 
 
-def _plain(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+def _plain(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     trace.note_row(layer, "passes as it is")
     return original(*args, **kwargs)
 
 
-def _max_pooling(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+def _max_pooling(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     trace.note_row(layer, "the winner takes all")
     return original(*args, **kwargs)
 
 
-def unknown(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+def unknown(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A layer without a treatment: the rule that the user named for it, or a refusal."""
     rule = trace.composite.override(layer)
-    if isinstance(rule, Pass):
-        trace.note_row(layer, "relevance passes one to one (named)")
-        return activations.pass_through(args[0], lambda z: original(z, *args[1:], **kwargs))
-    if isinstance(rule, Gradient):
-        trace.note_row(layer, "plain gradient (named)")
-    elif rule is not None:
-        trace.refuse(layer, f"rule {rule!r} shares out by weights, which this layer does not have or does not show; "
-                            "name Pass() or Gradient() for it")  # fmt: skip
-    else:
-        trace.refuse(layer, "there is no treatment for this type of layer")
-    return original(*args, **kwargs)
+    with trace.as_a_whole():
+        if isinstance(rule, Pass):
+            trace.note_row(layer, "relevance passes one to one (named)")
+            return activations.pass_through(args[0], lambda z: original(z, *args[1:], **kwargs))
+        if isinstance(rule, Gradient):
+            trace.note_row(layer, "plain gradient (named)")
+        elif rule is not None:
+            trace.refuse(
+                layer,
+                f"rule {rule!r} shares out by weights, which this layer does not have or does not show; "
+                "name Pass() or Gradient() for it",
+            )
+        else:
+            trace.refuse(layer, "there is no treatment for this type of layer")
+        return original(*args, **kwargs)
 
 
 def _named(*names: str) -> tuple[type, ...]:
@@ -387,12 +356,9 @@ def treatment_for(layer: Any) -> Treatment | None:
     """
     for base in type(layer).__mro__:
         if base in _TREATMENTS:
-            return _TREATMENTS[base] if type(layer).call is base.call else None
-    if isinstance(layer, kl.InputLayer):
-        return None
+            return _TREATMENTS[base] if getattr(type(layer), "call", None) is getattr(base, "call", None) else None
     is_keras = type(layer).__module__.startswith("keras.")
-    is_container = isinstance(layer, kl.Lambda) or any(True for _ in layer._layers)
-    return unknown if is_keras and not is_container else None
+    return unknown if is_keras and not isinstance(layer, kl.InputLayer | kl.Lambda) else None
 
 
 _WEIGHTED = frozenset({_dense, _einsum_dense, _conv, _conv_transpose, _depthwise, _separable})

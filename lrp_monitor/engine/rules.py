@@ -79,7 +79,7 @@ class Epsilon(Rule):
 class AlphaBeta(Rule):
     """LRP-alpha-beta: positive and negative contributions apart, weighted alpha and -beta, alpha - beta = 1.
 
-    ``R_i = sum_j (alpha (x_i w_ij)+ / (sum_i (x_i w_ij)+ + b_j+) - beta (x_i w_ij)- / (sum_i (x_i w_ij)- + b_j-)) R_j``.
+    With ``c = x_i w_ij``: ``R_i = sum_j (alpha c+ / (sum_i c+ + b_j+) - beta c- / (sum_i c- + b_j-)) R_j``.
     Raises ValueError where alpha - beta is not 1. Source: Bach et al. 2015, equation 60.
     """
 
@@ -206,14 +206,8 @@ class ZBox(Rule):
 
     def __post_init__(self) -> None:
         low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        if (
-            not (np.isfinite(low).all() and np.isfinite(high).all())
-            or not (low <= high).all()
-            or (low == high).all()
-        ):
-            raise ValueError(
-                f"low must lie below high and both be finite, got low={self.low!r}, high={self.high!r}"
-            )
+        if not (np.isfinite(low).all() and np.isfinite(high).all()) or not (low <= high).all() or (low == high).all():
+            raise ValueError(f"low must lie below high and both be finite, got low={self.low!r}, high={self.high!r}")
         object.__setattr__(self, "epsilon", _finite("epsilon", self.epsilon, 0.0))
 
     def surrogate(self, a: Affine) -> Tensor:
@@ -232,9 +226,7 @@ class Pass(Rule):
     """Relevance passes one to one: for a layer of one's own that maps each element by itself."""
 
     def surrogate(self, a: Affine) -> Tensor:
-        raise TypeError(
-            "Pass is for elementwise layers; a weighted layer needs a rule that shares relevance out"
-        )
+        raise TypeError("Pass is for elementwise layers; a weighted layer needs a rule that shares relevance out")
 
 
 @dataclass(frozen=True)
@@ -247,7 +239,5 @@ class Gradient(Rule):
 
 def _companion(a: Affine, rule: Rule) -> Any:
     if a.companion is None:
-        raise TypeError(
-            f"{type(rule).__name__} is a rule for the first weighted layer; this layer is not the first"
-        )
+        raise TypeError(f"{type(rule).__name__} is a rule for the first weighted layer; this layer is not the first")
     return a.companion

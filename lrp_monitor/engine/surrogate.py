@@ -43,6 +43,8 @@ class Trace:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     first_layers: int = 0
+    muted: bool = False
+    """Inside a layer that is taken (or refused) as a whole: its parts run as they are."""
     _companions: dict[int, Companion] = field(default_factory=dict)
     _affines: dict[int, tuple[Affine, Rule]] = field(default_factory=dict)
     _heads: dict[int, tuple[str, Tensor]] = field(default_factory=dict)
@@ -84,16 +86,25 @@ class Trace:
 
     def note_row(self, layer: Any, treatment: str) -> None:
         """Add ``layer`` to the table of treatments."""
-        self.rows.append(Row(getattr(layer, "path", layer.name), type(layer).__name__, treatment))
+        self.rows.append(Row(getattr(layer, "path", None) or layer.name, type(layer).__name__, treatment))
 
     def refuse(self, layer: Any, why: str) -> None:
         """Record that ``layer`` cannot be treated, or, with on_unknown="gradient", that the gradient passes there."""
-        problem = f"layer {getattr(layer, 'path', layer.name)!r} ({type(layer).__name__}): {why}"
+        problem = f"layer {path_of(layer)!r} ({type(layer).__name__}): {why}"
         if self.on_unknown == "gradient":
             self.notes.append(f"plain gradient at {problem}")
             self.note_row(layer, "plain gradient (no rule)")
         else:
             self.problems.append(problem)
+
+    @contextlib.contextmanager
+    def as_a_whole(self) -> Iterator[None]:
+        """Run a layer without treating the layers inside it."""
+        before, self.muted = self.muted, True
+        try:
+            yield
+        finally:
+            self.muted = before
 
     def apply(self, affine: Affine, rule: Rule) -> Tensor:
         """The output of a weighted map: its own value, with the gradient of the rule's surrogate."""
@@ -120,9 +131,7 @@ class Trace:
             return y
         if name is None or not activations.is_elementwise(name):
             shown = getattr(activation, "__name__", repr(activation))
-            self.refuse(
-                layer, f"its activation {shown!r} is not one that is known to map each element by itself"
-            )
+            self.refuse(layer, f"its activation {shown!r} is not one that is known to map each element by itself")
             return activation(z)
         if name == "relu":
             made = self._affines.get(id(z))
@@ -145,6 +154,11 @@ class Trace:
         return self._heads.get(id(y)) or backend.output_activation(y) or (None, y)
 
 
+def path_of(layer: Any) -> str:
+    """The layer's path inside its model, or its name where it has no path yet."""
+    return getattr(layer, "path", None) or layer.name
+
+
 def _leaves(model: Any) -> Iterator[Any]:
     """Every layer that computes by itself; containers are run as they are, and their parts are met inside."""
     for layer in model._flatten_layers():
@@ -155,13 +169,17 @@ def _leaves(model: Any) -> Iterator[Any]:
 def _shadow(trace: Trace, layer: Any) -> Callable[..., Any] | None:
     rule = trace.composite.override(layer)
     treatment = treatment_for(layer)
-    if (isinstance(rule, Pass | Gradient) and not (treatment is not None and is_weighted(treatment))) or (treatment is None and rule is not None):
+    if (isinstance(rule, Pass | Gradient) and not (treatment is not None and is_weighted(treatment))) or (
+        treatment is None and rule is not None
+    ):
         treatment = unknown
     if treatment is None:
         return None
     chosen, original = treatment, layer.call
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if trace.muted:
+            return original(*args, **kwargs)
         with backend.treated():
             return chosen(trace, layer, original, args, kwargs)
 
@@ -213,12 +231,10 @@ class Traced:
 
 def _check_overrides(model: Any, composite: Composite) -> None:
     layers = list(_leaves(model))
-    names = {layer.name for layer in layers} | {layer.path for layer in layers}
+    names = {layer.name for layer in layers} | {path_of(layer) for layer in layers}
     for key in composite.overrides:
         if isinstance(key, str) and key not in names:
-            raise ValueError(
-                f"overrides: model {model.name!r} has no layer {key!r}; its layers: {sorted(names)}"
-            )
+            raise ValueError(f"overrides: model {model.name!r} has no layer {key!r}; its layers: {sorted(names)}")
 
 
 def run(

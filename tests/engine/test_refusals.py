@@ -1,0 +1,246 @@
+"""What cannot be treated is refused by name, all of it at once, and with the way out; never a silently wrong map."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers as kl
+from keras import ops
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+
+X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4)
+
+
+class Middle(keras.Model):
+    """A dense layer, a raw function of its output, a dense layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.one, self.two, self.function = kl.Dense(4), kl.Dense(3), function
+
+    def call(self, x):
+        return self.two(ops.mean(self.function(self.one(x)), axis=1))
+
+
+def run(function, composite="epsilon", **options):
+    keras.utils.set_random_seed(1)
+    model = Middle(function)
+    model(X)
+    return lrp.Explainer(model, composite, **options).explain(X, 0)
+
+
+WEIGHT = np.full((4, 4), 0.5, np.float32)
+REFUSED = {
+    "product": (lambda t: t * t[:, :, ::-1], "multiplies two activations"),
+    "square": (lambda t: ops.square(t), "not homogeneous"),
+    "exponential": (lambda t: ops.exp(t), "not homogeneous"),
+    "gelu by hand": (lambda t: ops.gelu(t), "not homogeneous"),
+    "bias by hand": (lambda t: t + 0.5, "adds a constant by hand"),
+    "subtracting": (lambda t: 1.0 - t, "adds a constant by hand"),
+    "division": (lambda t: 1.0 / t, "divides by an activation"),
+    "norm": (lambda t: t / ops.sum(t), "divides by an activation"),
+    "clipping": (lambda t: ops.clip(t, -0.5, 0.5), "clips against a constant"),
+    "weights": (lambda t: ops.matmul(t, WEIGHT), "multiplies by weights outside a Keras layer"),
+    "attention": (lambda t: ops.matmul(t, ops.transpose(t, (0, 2, 1))), "multiplies two activations"),
+    "stopped": (lambda t: ops.stop_gradient(t), "stops the gradient"),
+    "filled": (lambda t: ops.where(t > 0, t, 1.0), "puts in a constant"),
+    "padded": (lambda t: ops.pad(t, [[0, 0], [0, 1], [0, 0]], constant_values=2.0), "pads with a constant"),
+    "loop": (lambda t: tf.while_loop(lambda i, s: i < 3, lambda i, s: (i + 1, s * 2.0), (0, t))[1], "a loop"),
+    "compiled": (tf.function(lambda t: t * 2.0), "a compiled function"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_raw_operation_is_refused_with_its_call_site(name):
+    function, words = REFUSED[name]
+    with pytest.raises(lrp.UnsupportedModelError, match=words) as caught:
+        run(function)
+    assert "way out" in str(caught.value).lower()
+    assert any("test_refusals.py:" in problem for problem in caught.value.problems)
+
+
+HOMOGENEOUS = {
+    "scaled": lambda t: 3.0 * t / 2.0,
+    "negated sum": lambda t: -t + t[:, :, ::-1],
+    "where": lambda t: ops.where(t > 0, t, 0.1 * t),
+    "maximum with zero": lambda t: ops.maximum(t, 0.0),
+    "reshaped": lambda t: ops.reshape(ops.transpose(t, (0, 2, 1)), (2, 3, 4)),
+    "stacked": lambda t: ops.sum(ops.stack([t, ops.relu(t)], axis=0), axis=0),
+    "rolled and padded": lambda t: ops.roll(ops.pad(t, [[0, 0], [1, 0], [0, 0]]), 1, axis=1),
+    "maxima": lambda t: ops.max(t, axis=1, keepdims=True) + t,
+    "gathered": lambda t: ops.take(t, [2, 0], axis=1),
+    "absolute": lambda t: ops.abs(t),
+}
+
+
+@pytest.mark.parametrize("name", HOMOGENEOUS)
+def test_homogeneous_raw_operation_conserves(name):
+    explanation = run(HOMOGENEOUS[name], "lrp_zero")  # Dense starts with zero biases
+    np.testing.assert_allclose(explanation.conservation, 1, atol=1e-4)
+
+
+def test_everything_is_listed_at_once():
+    inputs = keras.Input((3, 4))
+    x = kl.LayerNormalization(name="norm")(inputs)
+    x = kl.LSTM(4, return_sequences=True, name="memory")(kl.Dense(4)(x))
+    x = kl.Multiply(name="gate")([x, kl.Dense(4, activation="sigmoid")(x)])
+    model = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(x)), name="mixed")
+    with pytest.raises(lrp.UnsupportedModelError) as caught:
+        lrp.relevance(model, X, 0)
+    text = str(caught.value)
+    for part in ("'mixed'", "norm", "(LayerNormalization)", "memory", "(LSTM)", "gate", "(Multiply)", "on_unknown"):
+        assert part in text
+    assert len(caught.value.problems) == 3
+
+
+def test_gradient_is_let_through_on_request_and_said():
+    with pytest.warns(RuntimeWarning, match="multiplies two activations"):
+        explanation = run(lambda t: t * t, "lrp_zero", on_unknown="gradient")
+    np.testing.assert_allclose(explanation.conservation, 2, atol=1e-4)  # the product counts twice, as announced
+
+
+def test_named_rules_for_a_layer_without_treatment():
+    class Cube(kl.Layer):
+        def call(self, x):
+            return x**3
+
+    def net():
+        keras.utils.set_random_seed(3)
+        return keras.Sequential([keras.Input((4,)), kl.Dense(4), Cube(name="cube"), kl.Dense(1)])
+
+    x = X[0, :3]
+    with pytest.raises(lrp.UnsupportedModelError, match=r"cube.*Pow"):
+        lrp.relevance(net(), x, 0, "lrp_zero")
+    zero = rules.Epsilon(0)
+    passed = lrp.Composite(conv=zero, dense=zero, overrides={"cube": rules.Pass()})
+    np.testing.assert_allclose(lrp.Explainer(net(), passed).explain(x, 0).conservation, 1, atol=1e-4)
+    gradient = lrp.Composite(conv=zero, dense=zero, overrides={Cube: rules.Gradient()})
+    # x^3 is homogeneous of degree 3: its plain gradient triples the relevance.
+    np.testing.assert_allclose(lrp.Explainer(net(), gradient).explain(x, 0).conservation, 3, atol=1e-3)
+    with pytest.raises(lrp.UnsupportedModelError, match="shares out by weights"):
+        lrp.relevance(net(), x, 0, lrp.Composite(overrides={"cube": rules.Epsilon()}))
+
+
+def test_subclass_with_its_own_call_is_not_taken_for_its_parent():
+    class Doubled(kl.Dense):
+        def call(self, x):
+            return super().call(x) * 2.0 + 1.0
+
+    model = keras.Sequential([keras.Input((4,)), Doubled(3), kl.Dense(1)])
+    with pytest.raises(lrp.UnsupportedModelError, match="multiplies by weights outside"):
+        lrp.relevance(model, X[0, :3], 0)
+
+
+def test_unknown_activation_is_refused():
+    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation=lambda t: t * ops.sigmoid(t)), kl.Dense(1)])
+    with pytest.raises(lrp.UnsupportedModelError, match="activation '<lambda>'"):
+        lrp.relevance(model, X[0, :3], 0)
+
+
+def dense_model(**options):
+    return keras.Sequential([keras.Input((4,)), kl.Dense(3, **options)], name="net")
+
+
+BAD_INPUTS = {
+    "rank": (np.zeros((2, 3, 4), np.float32), None, ValueError, r"inputs have shape \(2, 3, 4\), but model 'net'"),
+    "size": (np.zeros((2, 5), np.float32), None, ValueError, "takes \\(n, 4\\)"),
+    "empty": (np.zeros((0, 4), np.float32), None, ValueError, "at least one sample"),
+    "nan": (np.array([[0, 0, 0, 0], [0, np.nan, 0, 0]], np.float32), None, ValueError, "in sample 1"),
+    "words": (np.array([["a", "b", "c", "d"]]), None, TypeError, "must be numbers"),
+    "target too high": (np.zeros((2, 4), np.float32), 3, ValueError, "target 3 lies outside .* 0 to 2"),
+    "target negative": (np.zeros((2, 4), np.float32), [0, -1], ValueError, "target -1 lies outside"),
+    "target count": (np.zeros((2, 4), np.float32), [0, 1, 2], ValueError, "one class per sample"),
+    "target float": (np.zeros((2, 4), np.float32), 1.5, TypeError, "whole numbers"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input(name):
+    x, target, error, words = BAD_INPUTS[name]
+    with pytest.raises(error, match=words):
+        lrp.relevance(dense_model(), x, target)
+
+
+def test_integer_inputs_are_taken_as_numbers():
+    model = dense_model()
+    x = np.arange(8).reshape(2, 4)
+    np.testing.assert_array_equal(lrp.relevance(model, x, 0), lrp.relevance(model, x.astype(np.float32), 0))
+
+
+def test_models_that_cannot_be_explained():
+    with pytest.raises(ValueError, match="has no weights yet"):
+        lrp.Explainer(keras.Sequential([kl.Dense(3)]))
+    with pytest.raises(TypeError, match="must be a Keras model"):
+        lrp.Explainer("net")
+    inputs = keras.Input((4,))
+    two = keras.Model(inputs, {"a": kl.Dense(3, name="a")(inputs), "b": kl.Dense(2, name="b")(inputs)}, name="two")
+    with pytest.raises(ValueError, match=r"several outputs: choose one with output=.*'a', 'b'"):
+        lrp.relevance(two, X[0], 0)
+    with pytest.raises(ValueError, match="none of model 'two'"):
+        lrp.relevance(two, X[0], 0, output="c")
+    for choice, width in (("a", 3), (0, 3), ("b", 2), (1, 2)):
+        assert lrp.Explainer(two, output=choice).explain(X[0], 0).logits.shape == (3, width)
+    sequence = keras.Sequential([keras.Input((3, 4)), kl.Dense(2)])
+    with pytest.raises(ValueError, match="one row of logits a sample"):
+        lrp.relevance(sequence, X, 0)
+    two_inputs = keras.Model([inputs, (other := keras.Input((4,)))], kl.Dense(2)(kl.Add()([inputs, other])))
+    with pytest.raises(ValueError, match="several inputs"):
+        lrp.relevance(two_inputs, [X[0], X[0]], 0)
+
+
+def test_input_rule_that_finds_no_first_layer():
+    model = keras.Sequential([keras.Input((3, 4)), kl.AveragePooling1D(2), kl.Flatten(), kl.Dense(2)])
+    with pytest.raises(ValueError, match="no weighted layer takes the input itself"):
+        lrp.relevance(model, X, 0, "epsilon_plus_flat")
+    assert np.isfinite(lrp.relevance(model, X, 0, "epsilon_plus")).all()
+
+
+COMPOSITES = {
+    "typo": (lambda: lrp.Explainer(dense_model(), "epsilon_plus_flt"), ValueError, "did you mean 'epsilon_plus_flat'"),
+    "bounds": (
+        lambda: lrp.Explainer(dense_model(), "epsilon_gamma_box"),
+        ValueError,
+        r"epsilon_gamma_box\(low, high\)",
+    ),
+    "not a rule": (lambda: lrp.Composite(conv="z+"), TypeError, "conv must be a rule"),
+    "a class": (lambda: lrp.Composite(conv=rules.ZPlus), TypeError, r"make a rule of it: ZPlus\(...\)"),
+    "flat inside": (lambda: lrp.Composite(conv=rules.Flat()), ValueError, "pass it as first="),
+    "no such layer": (
+        lambda: lrp.relevance(dense_model(), X[0], 0, lrp.Composite(overrides={"conv9": rules.Flat()})),
+        ValueError,
+        "has no layer 'conv9'",
+    ),
+    "alpha beta": (lambda: rules.AlphaBeta(2, 2), ValueError, "alpha - beta must be 1"),
+    "epsilon": (lambda: rules.Epsilon(-1), ValueError, "epsilon must be a finite number >= 0"),
+    "gamma": (lambda: rules.Gamma(float("nan")), ValueError, "gamma must be a finite number"),
+    "box": (lambda: rules.ZBox(1, 1), ValueError, "low must lie below high"),
+    "norm": (lambda: lrp.Composite(norm="zero"), ValueError, "norm must be"),
+    "batch size": (lambda: lrp.Explainer(dense_model(), batch_size=0), ValueError, "batch_size must be"),
+    "on unknown": (lambda: lrp.Explainer(dense_model(), on_unknown="skip"), ValueError, "on_unknown must be"),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_bad_composite(name):
+    make, error, words = COMPOSITES[name]
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_input_rule_named_for_a_later_layer_is_refused():
+    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(2, name="last")])
+    with pytest.raises(lrp.UnsupportedModelError, match=r"last.*Flat\(\) is for the first weighted layer"):
+        lrp.relevance(model, X[0], 0, lrp.Composite(overrides={"last": rules.Flat()}))
+
+
+def test_importing_the_package_imports_no_tensorflow():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, lrp_monitor; assert not {'tensorflow', 'keras'} & set(sys.modules); print(lrp_monitor.relevance)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("<function relevance")

@@ -1,0 +1,130 @@
+"""The rules on one dense layer, worked out on paper.
+
+W has a row per output, [[1, -1, 2], [-1, 2, 1]], b = [.5, -.5], x = [1, -2, 3]. The contributions x_i w_ij are
+(1, 2, 6) for output 0 and (-1, -4, 3) for output 1, so z = (9 + .5, -2 - .5) = (9.5, -2.5), and relevance starts at z.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+
+X = np.array([[1.0, -2.0, 3.0]], np.float32)
+W = np.array([[1, -1, 2], [-1, 2, 1]], np.float32)
+B = np.array([0.5, -0.5], np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.layers[-1].set_weights([W.T, B])
+    return model
+
+
+CASES = {
+    # R_i = x_i w_i z / z: the contributions themselves; output 1 starts at -2.5 = z as well.
+    "lrp-0": (rules.Epsilon(0), (1, 2, 6), (-1, -4, 3)),
+    "epsilon": (rules.Epsilon(1e-6), (1, 2, 6), (-1, -4, 3)),
+    # Positive contributions over their sum plus b+: output 0: 9.5 (1, 2, 6) / (9 + .5); output 1: -2.5 (0, 0, 3) / 3.
+    "z+": (rules.ZPlus(), (1, 2, 6), (0, 0, -2.5)),
+    # Output 0: 2 z+ and nothing negative. Output 1: 2 (0, 0, -2.5) - (-2.5) (-1, -4, 0) / (-5 - .5).
+    "alpha2beta1": (rules.AlphaBeta(2, 1), (2, 4, 12), (2.5 / 5.5, 10 / 5.5, -5)),
+    # Output 0, z > 0: 1.25 (1, 2, 6) 9.5 / (9.5 + .25 * 9.5).
+    # Output 1, z < 0: -2.5 (-1.25, -5, 3) / (-2.5 - .25 * 5.5).
+    "gamma": (rules.Gamma(0.25), (1, 2, 6), (-2.5 * 1.25 / 3.875, -2.5 * 5 / 3.875, 2.5 * 3 / 3.875)),
+    # x w - l w+ - h w-: output 0: (1 + 3, 2 + 3, 6 + 6) of 21; output 1: (-1 + 3, -4 + 6, 3 + 3) of 10.
+    "zB": (rules.ZBox(-3, 3), (9.5 * 4 / 21, 9.5 * 5 / 21, 9.5 * 12 / 21), (-0.5, -0.5, -1.5)),
+    # w^2 = (1, 1, 4) of 6 and (1, 4, 1) of 6.
+    "w2": (rules.WSquare(), (9.5 / 6, 9.5 / 6, 9.5 * 4 / 6), (-2.5 / 6, -2.5 * 4 / 6, -2.5 / 6)),
+    "flat": (rules.Flat(), (9.5 / 3,) * 3, (-2.5 / 3,) * 3),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_dense_layer(model, name):
+    rule, *expected = CASES[name]
+    composite = lrp.Composite(first=rule) if rule.input_only else lrp.Composite(dense=rule)
+    explainer = lrp.Explainer(model, composite)
+    for target in (0, 1):
+        np.testing.assert_allclose(explainer(X, target)[0], expected[target], rtol=1e-5, atol=1e-5)
+
+
+def test_design_constants_to_six_figures(model):
+    """The same numbers as decimals, so that a slip in a fraction above cannot hide."""
+    box = lrp.relevance(model, X, 0, lrp.Composite(first=rules.ZBox(-3, 3)))
+    np.testing.assert_allclose(box[0], [1.809524, 2.261905, 5.428571], atol=1e-5)
+    gamma = lrp.relevance(model, X, 1, lrp.Composite(dense=rules.Gamma(0.25)))
+    np.testing.assert_allclose(gamma[0], [-0.806452, -3.225806, 1.935484], atol=1e-5)
+    alpha = lrp.relevance(model, X, 1, lrp.Composite(dense=rules.AlphaBeta(2, 1)))
+    np.testing.assert_allclose(alpha[0], [0.454545, 1.818182, -5], atol=1e-5)
+
+
+def test_predicted_class_is_explained_by_default(model):
+    explanation = lrp.Explainer(model, "epsilon").explain(X)
+    assert explanation.target.tolist() == [0]
+    assert explanation.logit.tolist() == pytest.approx([9.5])
+    np.testing.assert_allclose(explanation.relevance[0], [1, 2, 6], rtol=1e-5)
+    # 9 of 9.5: the bias keeps its share.
+    assert explanation.conservation[0] == pytest.approx(9 / 9.5, rel=1e-5)
+
+
+def test_overlapping_max_pooling():
+    """Pool 2, stride 1 over (1, 3, 2): both windows are won by the 3, so it takes all: z = 3 * 2 + 3 * 5 = 21."""
+    model = keras.Sequential(
+        [
+            keras.Input((3, 1)),
+            keras.layers.MaxPooling1D(2, strides=1),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, use_bias=False),
+        ]
+    )
+    model.layers[-1].set_weights([np.array([[2.0], [5.0]], np.float32)])
+    found = lrp.relevance(model, np.array([[[1.0], [3.0], [2.0]]], np.float32), 0, "lrp_zero")
+    np.testing.assert_allclose(found[0, :, 0], [0, 21, 0], rtol=1e-6)
+
+
+def test_saturated_relu6_still_passes_all():
+    """z = 2 * 5 = 10, y = 6, logit 3 * 6 = 18: ReLU6's own gradient is 0 there, its relevance is not."""
+    model = keras.Sequential(
+        [
+            keras.Input((1,)),
+            keras.layers.Dense(1, use_bias=False, activation="relu6"),
+            keras.layers.Dense(1, use_bias=False),
+        ]
+    )
+    model.layers[0].set_weights([np.array([[2.0]], np.float32)])
+    model.layers[1].set_weights([np.array([[3.0]], np.float32)])
+    assert lrp.relevance(model, np.array([[5.0]], np.float32), 0, "lrp_zero")[0, 0] == pytest.approx(18)
+
+
+def test_residual_branches_that_cancel_do_not_explode():
+    """y = x + f(x) with f(x) = -x + 1e-7: the branches share R by x G and f G, with no division by their sum."""
+    inputs = keras.Input((2,))
+    branch = keras.layers.Dense(2, use_bias=False)
+    total = keras.layers.Add()([inputs, branch(inputs)])
+    model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False)(total))
+    branch.set_weights([np.array([[-1 + 1e-6, 0], [0, -1 + 1e-6]], np.float32)])
+    model.layers[-1].set_weights([np.array([[1.0], [1.0]], np.float32)])
+    found = lrp.relevance(model, np.array([[3.0, 2.0]], np.float32), 0, "lrp_zero")
+    assert np.abs(found).max() < 1e-4
+
+
+def test_zero_padding_in_front_gets_nothing_from_flat():
+    """Kernel 3 over (0, a, b, 0): outputs see 2 real pixels each, which share their relevance in halves."""
+    model = keras.Sequential(
+        [
+            keras.Input((2, 1)),
+            keras.layers.ZeroPadding1D(1),
+            keras.layers.Conv1D(1, 3, use_bias=False),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, use_bias=False),
+        ]
+    )
+    model.layers[1].set_weights([np.array([1.0, 2.0, 3.0], np.float32).reshape(3, 1, 1)])
+    model.layers[3].set_weights([np.array([[1.0], [-1.0]], np.float32)])
+    x = np.array([[[1.0], [2.0]]], np.float32)
+    # z = (2 * 1 + 3 * 2, 1 * 1 + 2 * 2) = (8, 5); R = (8, -5); each pixel gets (8 - 5) / 2.
+    found = lrp.relevance(model, x, 0, lrp.Composite(first=rules.Flat()))
+    np.testing.assert_allclose(found[0, :, 0], [1.5, 1.5], rtol=1e-6)
