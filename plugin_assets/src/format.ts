@@ -68,7 +68,9 @@ export function isShare(tag: string): boolean {
   return /^lrp\/(mask_mass\/|probability|accuracy|drift)/.test(tag) || /^(probe_)?gradients\/zero_fraction\//.test(tag);
 }
 
-/** Where in training a step lies: "epoch 3, batch 282". */
+/** How much training lies behind a step: "3 epochs, 282 batches". */
 export function position(epoch: number, batch: number): string {
-  return batch === 0 ? "before training" : `epoch ${count(epoch)}, batch ${count(batch)}`;
+  if (batch === 0) return "before training";
+  const batches = plural(batch, "batch", "batches");
+  return epoch === 0 ? batches : `${plural(epoch, "epoch")}, ${batches}`;
 }

@@ -13,15 +13,18 @@ const ORDER = [
   /^weights\/norm$/,
 ];
 
-/** Tags of the timelines, the most telling first; those of single tensors apart, in the order of the log. */
-export function quantities(timelines: readonly Timeline[]): { main: string[]; tensors: string[]; all: string[] } {
+/** Tags of the timelines, the most telling first, masks in their own order; those of single tensors apart. */
+export function quantities(timelines: readonly Timeline[], masks: readonly string[]): { main: string[]; tensors: string[]; all: string[] } {
   const tags = [...new Set(timelines.flatMap((timeline) => Object.keys(timeline.scalars)))];
   const ofTensor = (tag: string): boolean => /^(weights|gradients|probe_gradients)\/[a-z_]+\/./s.test(tag);
   const rank = (tag: string): number => {
     const place = ORDER.findIndex((pattern) => pattern.test(tag));
     return place < 0 ? ORDER.length : place;
   };
-  const main = tags.filter((tag) => !ofTensor(tag)).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  const maskRank = (tag: string): number => masks.indexOf(tag.replace("lrp/mask_mass/", ""));
+  const main = tags
+    .filter((tag) => !ofTensor(tag))
+    .sort((a, b) => rank(a) - rank(b) || maskRank(a) - maskRank(b) || (a < b ? -1 : 1));
   const tensors = tags.filter(ofTensor);
   return { main, tensors, all: [...main, ...tensors] };
 }

@@ -74,7 +74,10 @@ test("numbers as a person reads them", () => {
   ]);
   assert.deepEqual([0, 0.004, 0.42, 0.996, 0.9999, null].map(percent), ["0 %", "0.4 %", "42 %", "99.6 %", "100 %", "–"]);
   assert.equal(count(22564), "22\u202f564");
-  assert.equal(position(0, 0), "before training");
+  assert.deepEqual(
+    [position(0, 0), position(0, 1), position(0, 64), position(10, 940)],
+    ["before training", "1 batch", "64 batches", "10 epochs, 940 batches"],
+  );
   assert.equal(quantityTitle("lrp/mask_mass/stamp"), "Relevance inside mask “stamp”");
   assert.equal(isShare("lrp/conservation"), false);
 });
@@ -91,12 +94,12 @@ test("lines leave gaps where values are missing and dots where one stands alone"
 
 test("quantities: the telling ones first, single tensors apart", () => {
   const scalars = Object.fromEntries(
-    ["weights/norm", "weights/norm/a/kernel", "lrp/drift", "lrp/mask_mass/stamp", "weights/nonfinite", "gradients/zero_fraction/a/kernel"].map((t) => [t, []]),
+    ["weights/norm", "weights/norm/a/kernel", "lrp/drift", "lrp/mask_mass/shape", "lrp/mask_mass/stamp", "weights/nonfinite", "gradients/zero_fraction/a/kernel"].map((t) => [t, []]),
   );
-  assert.deepEqual(quantities([{ steps: [], scalars, probes: {} }]), {
-    main: ["lrp/mask_mass/stamp", "lrp/drift", "weights/norm", "weights/nonfinite"],
+  assert.deepEqual(quantities([{ steps: [], scalars, probes: {} }], ["stamp", "shape"]), {
+    main: ["lrp/mask_mass/stamp", "lrp/mask_mass/shape", "lrp/drift", "weights/norm", "weights/nonfinite"],
     tensors: ["weights/norm/a/kernel", "gradients/zero_fraction/a/kernel"],
-    all: ["lrp/mask_mass/stamp", "lrp/drift", "weights/norm", "weights/nonfinite", "weights/norm/a/kernel", "gradients/zero_fraction/a/kernel"],
+    all: ["lrp/mask_mass/stamp", "lrp/mask_mass/shape", "lrp/drift", "weights/norm", "weights/nonfinite", "weights/norm/a/kernel", "gradients/zero_fraction/a/kernel"],
   });
 });
 

@@ -7,8 +7,9 @@ import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { outlinePath } from "../outline";
 import type { ProbeNames } from "../types";
+import type { MaskOutline } from "./canvases";
 import { useSize } from "./hooks";
-import { ProbeCard, type MaskOutline } from "./ProbeCard";
+import { ProbeCard } from "./ProbeCard";
 
 /** Width of a map on the page in pixels, about: cards stretch or shrink a little to fill their row. */
 const CELL = { s: 108, m: 140, l: 220 } as const;

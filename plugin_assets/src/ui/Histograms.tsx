@@ -74,7 +74,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
   const outlines = shown.map(({ run, histogram }) => ({ run, shares: shares(histogram, range, log, cells) }));
   const peak = Math.max(1e-12, ...outlines.map(({ shares: all }) => all.reduce((a, b) => Math.max(a, b), 0)));
   const wordsOnly = shown.every(({ histogram }) => !histogram?.answer || histogram.answer.counts.length === 0);
-  const ticks = range === null ? [] : log ? decadeTicks(range.low, range.high, width / 45) : niceTicks(range.low, range.high, width / 60);
+  const ticks = range === null ? [] : log ? decadeTicks(range.low, range.high, width / 45) : niceTicks(range.low, range.high, width / 45);
   return (
     <figure
       class={settled ? "histogram" : "histogram stale"}

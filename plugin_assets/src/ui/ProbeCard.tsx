@@ -6,13 +6,8 @@ import { colourLimit } from "../limits";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import type { ProbeNames, StepHeader } from "../types";
-import { HeatCanvas, Outlines, PictureCanvas } from "./canvases";
+import { HeatCanvas, maskStyle, Outlines, PictureCanvas, type MaskOutline } from "./canvases";
 import { runColour } from "./colours";
-
-export interface MaskOutline {
-  mask: string;
-  path: string;
-}
 
 interface CardProps {
   model: Model;
@@ -45,18 +40,18 @@ export function ProbeCard({ model, runs, probes, index, name, picture, outline }
           <figure class="input">
             <div class="cell">
               <PictureCanvas picture={picture} grey={false} label={`Input of ${name}`} testid={`input-${index}`} />
-              <Outlines paths={outline.map(({ path }) => path)} height={height} width={width} />
+              <Outlines outlines={outline} height={height} width={width} />
             </div>
             <figcaption>
               <p class="of">Input</p>
-              {outline
-                .filter(({ path }) => path !== "")
-                .map(({ mask }) => (
-                  <p key={mask} class="of" title={`The outline is the mask ${mask}`}>
-                    <span class="mask-mark" />
+              {outline.map(({ mask, path }, order) =>
+                path === "" ? null : (
+                  <p key={mask} class="of" title={`This line is drawn around the mask ${mask}`}>
+                    <span class={`mask-mark ${maskStyle(order)}`} />
                     <bdi>{mask}</bdi>
                   </p>
-                ))}
+                ),
+              )}
             </figcaption>
           </figure>
         )}
@@ -115,7 +110,7 @@ function Heat({ model, run, probes, index, name, picture, outline, named }: Heat
             run={run.listing.run}
           />
         )}
-        {instead !== null ? <p class="instead">{instead}</p> : <Outlines paths={outline.map(({ path }) => path)} height={height} width={width} />}
+        {instead !== null ? <p class="instead">{instead}</p> : <Outlines outlines={outline} height={height} width={width} />}
       </div>
       <figcaption data-testid={`caption-${index}`}>
         <p class="of" title={named ? `${run.listing.name}, relevance for ${target}` : `Relevance for ${target}`}>

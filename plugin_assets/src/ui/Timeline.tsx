@@ -19,7 +19,10 @@ const BOTTOM = 22;
 export function Timeline({ model }: { model: Model }): JSX.Element {
   const runs = model.selected().filter((run) => run.timeline !== null);
   const timelines = runs.map((run) => run.timeline!);
-  const tags = useMemo(() => quantities(timelines), [timelines.length, ...timelines]);
+  const tags = useMemo(() => {
+    const masks = runs.flatMap((run) => run.info?.probes.masks ?? []);
+    return quantities(timelines, masks);
+  }, [timelines.length, ...timelines]);
   const chosen = model.view.quantity;
   const tag = chosen !== null && tags.all.includes(chosen) ? chosen : (tags.all[0] ?? null);
   return (

@@ -61,14 +61,31 @@ export function HeatCanvas({ map, step, limit, colours, overlay, opacity, label,
   );
 }
 
+/** How the outlines of the first, second and further masks are drawn. */
+export const maskStyle = (order: number): string => `mask-${Math.min(order, 2)}`;
+
+export interface MaskOutline {
+  mask: string;
+  /** SVG path in pixels of the map; "" where the probe has no such mask. */
+  path: string;
+}
+
+interface OutlinesProps {
+  outlines: MaskOutline[];
+  height: number;
+  width: number;
+}
+
 /** Outlines of the masks over a picture: a dark line on a light one is seen on any ground. */
-export function Outlines({ paths, height, width }: { paths: string[]; height: number; width: number }): JSX.Element | null {
-  const d = paths.join("");
-  if (d === "") return null;
+export function Outlines({ outlines, height, width }: OutlinesProps): JSX.Element {
   return (
     <svg class="outlines" viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
-      <path class="halo" d={d} />
-      <path class="line" d={d} />
+      {outlines.map(({ mask, path }, order) => (
+        <g key={mask}>
+          <path class="halo" d={path} />
+          <path class={`line ${maskStyle(order)}`} d={path} />
+        </g>
+      ))}
     </svg>
   );
 }
