@@ -179,10 +179,16 @@ def test_an_exception_in_training_leaves_whole_records(tmp_path: Path) -> None:
 KILLED = """
     import sys
     sys.path.insert(0, {tests!r})
-    import os, signal
+    import os, signal, time
     from pathlib import Path
     import keras
+    from lrp_monitor.store.writer import RunWriter
     from monitor_helpers import StopAt, fit, make_model, monitor
+
+    if {end!r} in ("raise", "SIGINT"):
+        # A slow disk, so that records are still queued when the interpreter ends.
+        append = RunWriter.append
+        RunWriter.append = lambda self, record: (time.sleep(0.7), append(self, record))
 
     class Kill(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
