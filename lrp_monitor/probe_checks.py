@@ -33,9 +33,7 @@ def checked_inputs(inputs: ArrayLike) -> NDArray[Any]:
     try:
         values = np.array(inputs)
     except ValueError as error:
-        raise ValueError(
-            f"inputs: the samples do not form one array ({error}); give them all one shape"
-        ) from error
+        raise ValueError(f"inputs: the samples do not form one array ({error}); give them all one shape") from error
     if values.dtype.kind not in "fiu":
         raise ValueError(f"inputs: dtype {values.dtype} is not supported; give floats or integers")
     if values.ndim < 2:
@@ -49,9 +47,7 @@ def checked_inputs(inputs: ArrayLike) -> NDArray[Any]:
         broken = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
         if len(broken):
             shown = ", ".join(map(str, broken[:8])) + (" ..." if len(broken) > 8 else "")
-            raise ValueError(
-                f"inputs: NaN or infinity in probe {shown}; leave such samples out or replace the values"
-            )
+            raise ValueError(f"inputs: NaN or infinity in probe {shown}; leave such samples out or replace the values")
     return read_only(values)
 
 
@@ -75,9 +71,7 @@ def checked_labels(
     if values.ndim == 2 and values.shape[1] > 1 and len(values) == n:
         hot = values == 1
         if not ((hot | (values == 0)).all() and (hot.sum(axis=1) == 1).all()):
-            raise ValueError(
-                f"{argument}: shape {given} is not one-hot (a single 1 in each row); give ({n},) integers"
-            )
+            raise ValueError(f"{argument}: shape {given} is not one-hot (a single 1 in each row); give ({n},) integers")
         values = hot.argmax(axis=1)
     elif values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -87,15 +81,11 @@ def checked_labels(
             f"({n},) integers or one-hot ({n}, classes)"
         )
     if values.dtype.kind not in "iu":
-        raise ValueError(
-            f"{argument}: dtype {values.dtype} is not an integer type; use {argument}.astype(int)"
-        )
+        raise ValueError(f"{argument}: dtype {values.dtype} is not an integer type; use {argument}.astype(int)")
     if values.min() < 0:
         raise ValueError(f"{argument}: {values.min()} is negative; labels are class indices from 0")
     if class_names is not None and values.max() >= len(class_names):
-        raise ValueError(
-            f"{argument}: label {values.max()} has no name; class_names lists {len(class_names)} classes"
-        )
+        raise ValueError(f"{argument}: label {values.max()} has no name; class_names lists {len(class_names)} classes")
     result: NDArray[np.int64] = values.astype(np.int64)
     return read_only(result)
 
@@ -120,9 +110,7 @@ def checked_names(
     return result
 
 
-def _default_names(
-    n: int, labels: NDArray[np.int64] | None, class_names: tuple[str, ...] | None
-) -> Iterator[str]:
+def _default_names(n: int, labels: NDArray[np.int64] | None, class_names: tuple[str, ...] | None) -> Iterator[str]:
     seen: dict[int, int] = {}
     for i in range(n):
         if labels is None or class_names is None:
@@ -149,19 +137,14 @@ def checked_channel_axis(channel_axis: int | str | None, ndim: int) -> int | Non
     axis = axis + ndim if axis < 0 else axis
     if not 1 <= axis < ndim:
         raise ValueError(
-            f"channel_axis={channel_axis}: inputs have axes 1 to {ndim - 1} beside the probes' own (0); "
-            "-1 is the last"
+            f"channel_axis={channel_axis}: inputs have axes 1 to {ndim - 1} beside the probes' own (0); -1 is the last"
         )
     if ndim == 2:
-        raise ValueError(
-            f"channel_axis={channel_axis}: samples have one axis; summing it leaves no map. Use None"
-        )
+        raise ValueError(f"channel_axis={channel_axis}: samples have one axis; summing it leaves no map. Use None")
     return axis
 
 
-def checked_masks(
-    masks: Mapping[str, Any] | None, map_shape: tuple[int, ...], n: int
-) -> dict[str, NDArray[np.bool_]]:
+def checked_masks(masks: Mapping[str, Any] | None, map_shape: tuple[int, ...], n: int) -> dict[str, NDArray[np.bool_]]:
     """{name: bool (n, *map_shape)} from masks and boxes."""
     if masks is None:
         return {}
@@ -234,17 +217,13 @@ def checked_target(
         if target == "predicted":
             return target, None
         if target != "label":
-            raise ValueError(
-                f'target={target!r}: expected "label", "predicted", an integer or one integer per probe'
-            )
+            raise ValueError(f'target={target!r}: expected "label", "predicted", an integer or one integer per probe')
         if labels is None:
             raise ValueError('target="label" needs labels; give labels, or target="predicted"')
         return target, labels
     values = np.asarray(target)
     if values.dtype.kind not in "iu" or values.shape not in ((), (n,)):
-        raise ValueError(
-            f"target: {values.dtype} of shape {values.shape}; expected one integer or {n}, one per probe"
-        )
+        raise ValueError(f"target: {values.dtype} of shape {values.shape}; expected one integer or {n}, one per probe")
     if values.min() < 0:
         raise ValueError(f"target: {values.min()} is negative; targets are class indices from 0")
     return "given", read_only(np.array(np.broadcast_to(values, (n,)), dtype=np.int64))
@@ -258,8 +237,7 @@ def checked_display(display: ArrayLike, n: int) -> NDArray[np.uint8]:
         values = values[..., None]
     if values.ndim != 4 or len(values) != n or values.shape[-1] not in (1, 3) or values.size == 0:
         raise ValueError(
-            f"display: shape {given}; expected ({n}, H, W), ({n}, H, W, 1) or ({n}, H, W, 3), "
-            "one picture a probe"
+            f"display: shape {given}; expected ({n}, H, W), ({n}, H, W, 1) or ({n}, H, W, 3), one picture a probe"
         )
     if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise ValueError(f"display: expected finite numbers, got {values.dtype}")

@@ -188,9 +188,7 @@ class ProbeSet:
         )
 
     @classmethod
-    def from_dataset(
-        cls, x: ArrayLike, y: ArrayLike, per_class: int = 2, seed: int = 0, **options: Any
-    ) -> ProbeSet:
+    def from_dataset(cls, x: ArrayLike, y: ArrayLike, per_class: int = 2, seed: int = 0, **options: Any) -> ProbeSet:
         """A fixed pick: `per_class` samples of every class in `y`, ordered by class, then as in the data.
 
         x: (N, ...); y: (N,) integers or one-hot (N, k). The same data and seed give the same pick. `options`

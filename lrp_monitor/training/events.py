@@ -117,9 +117,7 @@ class EventWriter:
         return found[0] if found else ""
 
     @staticmethod
-    def _add(
-        event: event_pb2.Event, tag: str, values: NDArray[Any], metadata: summary_pb2.SummaryMetadata
-    ) -> None:
+    def _add(event: event_pb2.Event, tag: str, values: NDArray[Any], metadata: summary_pb2.SummaryMetadata) -> None:
         event.summary.value.add(tag=tag, tensor=tensor_util.make_tensor_proto(values), metadata=metadata)
 
     def _append(self, event: event_pb2.Event) -> None:

@@ -37,9 +37,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not isinstance(self.probes, ProbeSet):
-            raise ValueError(
-                f"probes: expected a ProbeSet, got {type(self.probes).__name__}; make one: ProbeSet(x)"
-            )
+            raise ValueError(f"probes: expected a ProbeSet, got {type(self.probes).__name__}; make one: ProbeSet(x)")
         if not self.log_dir:
             raise ValueError("log_dir is empty; give the folder of this run")
         _one_of("gradients", self.gradients, ("train", "probe", "off"))
@@ -51,9 +49,7 @@ class Options:
                 'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; '
                 'or use gradients="train" or "off"'
             )
-        if self.output is not None and (
-            isinstance(self.output, bool) or not isinstance(self.output, int | str)
-        ):
+        if self.output is not None and (isinstance(self.output, bool) or not isinstance(self.output, int | str)):
             raise ValueError(f"output={self.output!r}: expected an output's name or index, or None")
         limit = self.max_store_mb
         if limit is not None and (not isinstance(limit, int | float) or math.isnan(limit) or limit < 0):

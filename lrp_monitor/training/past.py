@@ -19,7 +19,8 @@ from lrp_monitor.training.axis import Place
 # Two evaluations of the same weights differ by rounding (another batch size, another machine), weights one
 # training step apart by more, except where training no longer moves anything.
 _SAME = 1e-4
-_FINGERPRINT = ("logit", "absmax")
+# Of the model alone: heatmaps also depend on the composite.
+_FINGERPRINT = ("logit", "probability")
 
 Columns = Mapping[str, NDArray[np.float64]]
 
@@ -74,6 +75,8 @@ class Past:
         for name in _FINGERPRINT:
             if name not in then or name not in now:
                 return False
+            if name == "probability" and np.isnan(then[name]).all() and np.isnan(now[name]).all():
+                continue  # an output without classes has none
             if not np.isfinite(then[name]).all():
                 return False
             size = max(1e-12, float(np.abs(then[name]).max()))
@@ -84,9 +87,8 @@ class Past:
     def changes(self, meta: Mapping[str, Any]) -> list[str]:
         """What is logged otherwise than by the session before, in words."""
         found = []
-        for key in ("composite", "composite_table", "gradients", "classes", "parameters"):
+        for key in ("composite", "composite_rules", "gradients", "classes", "parameters"):
             if self.places and key in self.meta and self.meta[key] != meta.get(key):
-                before, now = self.meta[key], meta.get(key)
-                plain = key != "composite_table"
-                found.append(f"{key} changed from {before} to {now}" if plain else "the rules of layers changed")
+                told = f"{key} changed from {self.meta[key]} to {meta.get(key)}"
+                found.append("the composite's rules changed" if key == "composite_rules" else told)
         return found

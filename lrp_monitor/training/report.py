@@ -74,9 +74,7 @@ class Report:
         if self._waiting and self.last is not None:
             many = len(self._waiting)
             steps = f"{self._axis} {self._waiting[-1]}"
-            where = (
-                steps if many == 1 else f"{many} logs, {self._axis} {self._waiting[0]} to {self._waiting[-1]}"
-            )
+            where = steps if many == 1 else f"{many} logs, {self._axis} {self._waiting[0]} to {self._waiting[-1]}"
             self._print(f"LRP {where}: {', '.join(_figures(self.last.scalars))} ({self._seconds:.2f} s)")
         self._waiting, self._seconds = [], 0.0
 
@@ -88,9 +86,7 @@ class Report:
         if stored:
             many, start, stop = len(stored), min(stored), max(stored)
             span = f"{self._axis} {start}" if many == 1 else f"{self._axis} {start} to {stop}"
-            text = (
-                f"LRP monitor: {many} {'log' if many == 1 else 'logs'} ({span}), {size(written)} in the store"
-            )
+            text = f"LRP monitor: {many} {'log' if many == 1 else 'logs'} ({span}), {size(written)} in the store"
         else:
             text = "LRP monitor: nothing logged in this fit"
         lost = self.due - len(stored)

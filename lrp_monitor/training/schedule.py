@@ -26,9 +26,7 @@ class Schedule:
         ValueError that names the argument.
         """
         if first_epoch not in (None, "log"):
-            raise ValueError(
-                f'first_epoch={first_epoch!r}: expected None or "log" (batches 1, 2, 4, 8 ... of epoch 1)'
-            )
+            raise ValueError(f'first_epoch={first_epoch!r}: expected None or "log" (batches 1, 2, 4, 8 ... of epoch 1)')
         checked = None if batches is None else positive_int("batches", batches, "batches between logs")
         if every is None:
             every = 1 if checked is None else None

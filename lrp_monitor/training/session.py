@@ -51,9 +51,7 @@ class Session:
         except Exception:  # whatever it is goes on to the caller, with the store closed
             store.close()
             raise
-        sink = _Sink(
-            store, events, "probe_gradients" if gradients == "probe" else "gradients", summaries, meta
-        )
+        sink = _Sink(store, events, "probe_gradients" if gradients == "probe" else "gradients", summaries, meta)
         self._sink = sink
         self._worker: Worker[StepRecord] = Worker(sink.write, QUEUE, PATIENCE)
         # The thread knows the sink alone, so a session that is dropped (a fit that raised) ends its thread.
@@ -82,9 +80,7 @@ class Session:
         found, notes = [], []
         for record, error in self._worker.failures():
             if record.step in self._sink.stored:
-                found.append(
-                    f"the TensorBoard summaries of step {record.step} were not written: {_said(error)}"
-                )
+                found.append(f"the TensorBoard summaries of step {record.step} were not written: {_said(error)}")
             else:
                 found.append(f"step {record.step} was not written: {_said(error)}")
                 notes += record.notes

@@ -81,6 +81,7 @@ class Watch:
         explainer, options = self._recorder.explainer, self._options
         return {
             "composite": explainer.composite_name,
+            "composite_rules": str(explainer.composite),
             "composite_table": str(explainer),
             "classes": explainer.classes,
             "activation": self._recorder.activation,

@@ -22,9 +22,7 @@ def start(
     again: bool = False,
     every: int = 1,
 ) -> Start:
-    return start_of_fit(
-        axis, initial_epoch, per_epoch, iterations, logged, same, lambda p: p.epoch % every == 0, again
-    )
+    return start_of_fit(axis, initial_epoch, per_epoch, iterations, logged, same, lambda p: p.epoch % every == 0, again)
 
 
 def is_place(*places: Place) -> Callable[[Place], bool]:
@@ -39,9 +37,7 @@ def test_an_empty_directory_starts_at_initial_epoch_with_a_baseline() -> None:
 
 def test_the_same_monitor_continues_after_its_last_record() -> None:
     assert start(EPOCHS, again=True, same=is_place(Place(5, 50))) == Start(Place(5, 50), False)
-    assert start(EPOCHS, initial_epoch=5, again=True, same=is_place(Place(5, 50))) == Start(
-        Place(5, 50), False
-    )
+    assert start(EPOCHS, initial_epoch=5, again=True, same=is_place(Place(5, 50))) == Start(Place(5, 50), False)
     # never back, whatever initial_epoch says, and a changed model is told
     back = start(EPOCHS, initial_epoch=2, again=True)
     assert (back.place, back.baseline) == (Place(5, 50), False)

@@ -30,18 +30,14 @@ def accumulate(folder: Path) -> plugin_event_accumulator.EventAccumulator:
 
 
 def series(folder: Path, tag: str) -> list[tuple[int, float]]:
-    return [
-        (e.step, tensor_util.make_ndarray(e.tensor_proto).item()) for e in accumulate(folder).Tensors(tag)
-    ]
+    return [(e.step, tensor_util.make_ndarray(e.tensor_proto).item()) for e in accumulate(folder).Tensors(tag)]
 
 
 def test_scalars_histograms_and_marker_are_read_back(tmp_path: Path) -> None:
     writer = EventWriter(tmp_path / "lrp")
     writer.start(0, 12.5, {"session": "abc", "ä": 1})
     for step in range(3):
-        writer.write(
-            step, 20.0 + step, {"lrp/drift": step / 4, "weights/norm": 3.0}, {"weights/k": ROWS + step}
-        )
+        writer.write(step, 20.0 + step, {"lrp/drift": step / 4, "weights/norm": 3.0}, {"weights/k": ROWS + step})
     writer.close()
     writer.close()
 

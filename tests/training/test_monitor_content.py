@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from lrp_monitor.engine.explainer import Explainer
 from monitor_helpers import fit, make_model, make_probes, monitor, places
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.util import tensor_util
 
+from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.store.reader import Run, open_run
 
 
@@ -74,9 +74,7 @@ def test_weight_norms_and_histograms_are_those_of_the_final_weights(trained) -> 
     header = run.record(3)
     kernel, *_ = model.layers[0].get_weights()
     assert header.scalars["weights/norm/conv2d/kernel"] == pytest.approx(np.linalg.norm(kernel), rel=1e-6)
-    whole = np.sqrt(
-        sum((w.astype(np.float64) ** 2).sum() for w in model.get_weights() if w.dtype.kind == "f")
-    )
+    whole = np.sqrt(sum((w.astype(np.float64) ** 2).sum() for w in model.get_weights() if w.dtype.kind == "f"))
     assert header.scalars["weights/norm"] == pytest.approx(whole, rel=1e-6)
     assert header.scalars["weights/nonfinite"] == 0
     histogram = run.histogram(3, "weight", "conv2d/kernel")
@@ -96,11 +94,7 @@ def test_gradients_are_of_training_and_say_of_which_batch(trained) -> None:
     for step in (1, 2, 3):
         header = run.record(step)
         assert header.gradient_batch == 5 * step
-        norms = [
-            run.histogram(step, "gradient", name).norm
-            for kind, name in run.tensors(step)
-            if kind == "gradient"
-        ]
+        norms = [run.histogram(step, "gradient", name).norm for kind, name in run.tensors(step) if kind == "gradient"]
         assert header.scalars["gradients/norm"] == pytest.approx(np.linalg.norm(norms), rel=1e-9)
         assert header.scalars["gradients/norm"] > 0
 
@@ -128,9 +122,7 @@ def test_gradients_of_the_probes_and_none(tmp_path: Path) -> None:
     assert not any(tag.startswith("gradients/") for tag in tags)
     with tf.GradientTape() as tape:
         loss = model.compute_loss(y=probes.labels, y_pred=model(probes.inputs, training=False))
-    expected = np.sqrt(
-        sum(float(tf.reduce_sum(g**2)) for g in tape.gradient(loss, model.trainable_variables))
-    )
+    expected = np.sqrt(sum(float(tf.reduce_sum(g**2)) for g in tape.gradient(loss, model.trainable_variables)))
     assert tags["probe_gradients/norm"] == pytest.approx(expected, rel=1e-4)
     assert run.meta["gradients"] == "probe"
 
@@ -156,9 +148,7 @@ def test_maps_are_within_the_bound_of_their_encoding(trained, tmp_path: Path, en
     scale = np.abs(exact).max(axis=(1, 2), keepdims=True)
     root = np.sqrt(np.abs(exact) / scale)
     # sqrt8: half a step of 1/127 on the root; float16: 11 bits
-    bound = (
-        scale * (root / 127 + 1 / 127**2) if encoding == "sqrt8" else np.abs(exact) * 2.0**-11 + scale * 1e-6
-    )
+    bound = scale * (root / 127 + 1 / 127**2) if encoding == "sqrt8" else np.abs(exact) * 2.0**-11 + scale * 1e-6
     assert (np.abs(stored - exact) <= bound + 1e-7 * scale).all()
     assert not np.array_equal(stored, exact)
 
@@ -203,9 +193,7 @@ def test_the_event_file_holds_scalars_histograms_and_marker(trained) -> None:
     assert loaded.SummaryMetadata("gradients_log10/dense/kernel").plugin_data.plugin_name == "histograms"
     marker = loaded.Tensors("lrp_monitor/session")
     assert json.loads(tensor_util.make_ndarray(marker[0].tensor_proto).item())["session"] == run.session
-    assert [path.name.startswith("events.out.tfevents") for path in (folder / "lrp").glob("*events*")] == [
-        True
-    ]
+    assert [path.name.startswith("events.out.tfevents") for path in (folder / "lrp").glob("*events*")] == [True]
 
 
 def test_without_standard_summaries_the_marker_alone_is_written(tmp_path: Path) -> None:

@@ -261,6 +261,4 @@ def test_a_directory_whose_steps_count_something_else(tmp_path: Path) -> None:
 
 
 def test_an_address_that_is_no_local_folder() -> None:
-    refused(
-        StoreError, "gs://bucket/run", make_model(), LRPMonitor(make_probes(), "gs://bucket/run", verbose=0)
-    )
+    refused(StoreError, "gs://bucket/run", make_model(), LRPMonitor(make_probes(), "gs://bucket/run", verbose=0))

@@ -79,6 +79,18 @@ def test_the_same_untrained_model_starts_its_run_over(tmp_path: Path) -> None:
     fit(make_model(), monitor(tmp_path), epochs=4)
     fit(make_model(), monitor(tmp_path), epochs=2)
     assert places(tmp_path) == epochs_of(0, 1, 2)
+    assert open_run(tmp_path).record(1).notes == []
+
+
+def test_what_is_logged_otherwise_than_before_is_noted(tmp_path: Path) -> None:
+    model = make_model()
+    fit(model, monitor(tmp_path), epochs=1)
+    fit(model, monitor(tmp_path, composite="epsilon", gradients="off"), epochs=1)
+    assert open_run(tmp_path).record(2).notes == [
+        "composite changed from epsilon_plus_flat to epsilon",
+        "the composite's rules changed",
+        "gradients changed from train to off",
+    ]
 
 
 def test_another_untrained_model_goes_on_after_what_is_there_and_says_so(tmp_path: Path, capsys) -> None:
@@ -230,9 +242,7 @@ def test_several_steps_per_execution(tmp_path: Path) -> None:
 def unknown(count: int = 5) -> tf.data.Dataset:
     x, _ = data(1)
     signature = (tf.TensorSpec((None, *x.shape[1:])), tf.TensorSpec((None,), tf.int64))
-    return tf.data.Dataset.from_generator(
-        lambda: batches_of_unknown_length(count), output_signature=signature
-    )
+    return tf.data.Dataset.from_generator(lambda: batches_of_unknown_length(count), output_signature=signature)
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
@@ -264,9 +274,7 @@ def test_unknown_length_in_batches(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_a_python_generator_and_a_stop_in_it(tmp_path: Path) -> None:
-    make_model().fit(
-        batches_of_unknown_length(), epochs=1, verbose=0, callbacks=[monitor(tmp_path / "whole")]
-    )
+    make_model().fit(batches_of_unknown_length(), epochs=1, verbose=0, callbacks=[monitor(tmp_path / "whole")])
     assert places(tmp_path / "whole") == epochs_of(0, 1)
     callbacks = [monitor(tmp_path / "stopped"), StopAt(0, batch=2)]
     make_model().fit(unknown(), epochs=2, verbose=0, callbacks=callbacks)
