@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_helpers import CHROMIUM_FLAGS, TensorBoard, Visit, open_tab
+from browser_helpers import CHROMIUM_FLAGS, TensorBoard, Visit, absent, open_tab
 from playwright.sync_api import Browser, sync_playwright
 
 Serve = Callable[..., TensorBoard]
@@ -19,7 +19,7 @@ Open = Callable[..., Visit]
 def browser() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
-        pytest.fail("no Chromium on the PATH; install it, or leave these tests out with -m 'not browser'")
+        absent("no Chromium on the PATH: the tests that click through the dashboard need one (Debian: chromium)")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield chromium
