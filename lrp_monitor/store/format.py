@@ -90,7 +90,7 @@ class StepRecord:
 
     ``heatmaps`` is float32 (n, *map_shape) or None where no maps are to be stored; ``probes`` maps the name
     of a statistic to float64 (n,); ``scalars`` maps a tag to a number; ``wall_time`` is in seconds since the
-    epoch of the clock; ``gradient_batch`` is the number of samples behind the gradient histograms.
+    epoch of the clock; ``gradient_batch`` is the batch, counted over the whole run, whose gradient the histograms show.
     """
 
     step: int

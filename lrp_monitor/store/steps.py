@@ -20,7 +20,7 @@ class StepHeader:
 
     ``wall_time`` in seconds; ``statistics`` maps a name to float64 (n,); ``maps`` says whether heatmaps are
     stored; ``scale`` (n,) is the largest absolute finite value of each map, NaN without maps;
-    ``gradient_batch`` is the number of samples behind the gradient histograms.
+    ``gradient_batch`` is the batch, counted over the whole run, whose gradient the histograms show.
     """
 
     step: int
