@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,8 @@ def probe_statistics(
 
     heatmaps: (n, *map_shape); masks: {name: (n, *map_shape)}; previous: the heatmaps of the log before, or
     None. sum, positive (sum of what is > 0), negative (sum of what is < 0, so <= 0), absmax, q50/q90/q99
-    (quantiles of |R|), logit, probability, prediction, target, conservation, drift, mask_mass/<mask>.
+    (quantiles of |R|), logit, probability (of the explained class), prediction, prediction_probability,
+    target, conservation, drift, mask_mass/<mask>.
     """
     maps = _flat(heatmaps)
     magnitude = np.abs(maps)
@@ -43,6 +45,7 @@ def probe_statistics(
         "logit": _float(explanation.logit),
         "probability": _float(explanation.probability),
         "prediction": _float(explanation.prediction),
+        "prediction_probability": _float(replace(explanation, target=explanation.prediction).probability),
         "target": _float(explanation.target),
         "conservation": _float(explanation.conservation),
         "drift": np.full(len(maps), np.nan) if previous is None else drift(previous, heatmaps),

@@ -150,11 +150,16 @@ export async function decodeStep(buffer: ArrayBuffer): Promise<Frame> {
         const data = layOut(new Int8Array(raw.buffer), plane, 0);
         return { kind: "sqrt8", data, absmax: header.scale[probe] ?? 0, height, width };
       }
-      const values = header.encoding === "float16" ? decodeHalf(raw) : littleEndianFloats(raw);
+      const values = header.encoding === "float16" ? scaled(decodeHalf(raw), header.scale[probe]) : littleEndianFloats(raw);
       return { kind: "float", data: layOut(values, plane, 0), absmax: finiteAbsmax(values), height, width };
     }),
   );
   return { header, maps, bytes };
+}
+
+/** Half precision holds relevance as a share of the map's largest, since small relevance would vanish in it. */
+function scaled(shares: Float32Array, scale: number | null | undefined): Float32Array {
+  return scale ? shares.map((share) => share * scale) : shares;
 }
 
 function littleEndianFloats(raw: Uint8Array): Float32Array {

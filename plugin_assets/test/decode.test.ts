@@ -40,8 +40,9 @@ test("float16 and float32 maps decode to their values, absmax over the finite on
   assert.deepEqual([...decodeHalf(half)], [1, -2, 2 ** -24, Infinity]);
   assert.ok(Number.isNaN(decodeHalf(Uint8Array.from([0x01, 0x7e]))[0]));
   const packed = deflateSync(half);
-  const frame = await decodeStep(envelope(step("float16", [2], [[0, packed.length]], [4]), [packed]));
-  assert.deepEqual([frame.maps[0]!.height, frame.maps[0]!.width, frame.maps[0]!.absmax], [1, 4, 2]);
+  const frame = await decodeStep(envelope(step("float16", [3], [[0, packed.length]], [4]), [packed]));
+  assert.deepEqual([frame.maps[0]!.height, frame.maps[0]!.width, frame.maps[0]!.absmax], [1, 4, 6]);
+  assert.deepEqual([...mapValues(frame.maps[0]!)], [3, -6, 3 * 2 ** -24, Infinity]); // shares of the scale, 3
   const floats = deflateSync(new Uint8Array(Float32Array.from([0.5, -3]).buffer));
   const other = await decodeStep(envelope(step("float32", [3], [[0, floats.length]], [1, 2]), [floats]));
   assert.deepEqual([...mapValues(other.maps[0]!)], [0.5, -3]);

@@ -141,8 +141,8 @@ def test_captions_tell_what_the_log_says(fitted: Path, serve: Serve, visit: Open
         assert classes[predicted] in caption
         assert ("✓" if predicted == labels[probe] else "✗") in caption
         assert f"P({classes[int(record.statistics['target'][probe])]})" in caption
-        shares = {float(text.split()[0]) for text in caption.split("\n") if text.endswith(" %")}
-        for column in ("probability", "mask_mass/stamp"):
+        shares = {float(text.split()[-2]) for text in caption.split("\n") if text.endswith(" %")}
+        for column in ("probability", "prediction_probability", "mask_mass/stamp"):
             value = 100 * record.statistics[column][probe]
             assert np.isfinite(value)
             assert min(abs(share - value) for share in shares) <= 0.51

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 
+from lrp_monitor.engine.explainer import Explanation
 from lrp_monitor.training import measures
 
 NAN = float("nan")
 
 
-def explanation(n: int, **columns) -> SimpleNamespace:
-    base = {
-        "logit": np.arange(n, dtype=np.float32),
-        "probability": np.linspace(0.1, 0.9, n),
-        "prediction": np.zeros(n, np.int64),
-        "target": np.ones(n, np.int64),
-        "conservation": np.full(n, 0.5),
-    }
-    return SimpleNamespace(**{**base, **columns})
+def explanation(n: int) -> Explanation:
+    logits = np.stack([np.full(n, 1.0), np.arange(n) - 1.0, np.zeros(n)], axis=1).astype(np.float32)
+    target = np.ones(n, np.int64)
+    return Explanation(
+        relevance=np.outer(np.arange(n) * (np.arange(n) - 0.5), [1, 1]).astype(np.float32),  # sums (2 i - 1) logit
+        target=target,
+        logit=np.arange(n, dtype=np.float32),
+        logits=logits,
+        output=logits,
+        activation=None,
+    )
 
 
 MAPS = np.array([[[4, -1], [3, 0]], [[0, 0], [0, 0]], [[-2, -2], [-2, 6]]], np.float32)
@@ -34,6 +35,11 @@ def test_statistics_by_hand() -> None:
     np.testing.assert_array_equal(found["q50"], [2, 0, 2])
     np.testing.assert_allclose(found["q90"], [3.7, 0, 4.8])
     np.testing.assert_array_equal(found["logit"], [0, 1, 2])
+    # Logits (1, n - 1, 0): the explained class is 1, the prediction 0 until n - 1 > 1 (a tie goes to the first).
+    e = np.exp([[1, -1, 0], [1, 0, 0], [1, 1, 0]])
+    np.testing.assert_allclose(found["probability"], e[:, 1] / e.sum(axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(found["prediction"], [0, 0, 0])
+    np.testing.assert_allclose(found["prediction_probability"], e[:, 0] / e.sum(axis=1), rtol=1e-6)
     assert np.isnan(found["drift"]).all()
     assert all(column.dtype == np.float64 and column.shape == (3,) for column in found.values())
 
@@ -71,13 +77,12 @@ def test_drift() -> None:
 
 
 def test_scalars_leave_out_what_has_no_value() -> None:
-    stats = measures.probe_statistics(
-        MAPS, explanation(3, conservation=np.array([NAN, 1.0, 3.0])), {"m": MAPS > 3, "n": MAPS < -3}, None
-    )
+    stats = measures.probe_statistics(MAPS, explanation(3), {"m": MAPS > 3, "n": MAPS < -3}, None)
+    np.testing.assert_array_equal(stats["conservation"], [NAN, 1, 3])  # the first logit is zero
     scalars = measures.probe_scalars(stats, np.array([0, 1, 0]))
     assert scalars["lrp/conservation"] == 2.0
-    assert scalars["lrp/accuracy"] == 2 / 3
-    np.testing.assert_allclose(scalars["lrp/probability"], 0.5)
+    assert scalars["lrp/accuracy"] == 2 / 3  # predictions are all 0
+    np.testing.assert_allclose(scalars["lrp/probability"], sum(stats["probability"]) / 3)
     np.testing.assert_allclose(scalars["lrp/mask_mass/m"], (4 / 7 + 1) / 2)
     assert "lrp/mask_mass/n" not in scalars
     assert "lrp/drift" not in scalars

@@ -147,6 +147,7 @@ function Caption({ probes, header, index, limit }: CaptionProps): JSX.Element {
         {right !== null && <span class="mark">{right ? "✓" : "✗"}</span>}
         {right !== null && <span class="hidden">{right ? "right: " : "wrong: "}</span>}
         <bdi>{className(probes, predicted)}</bdi>
+        {predicted !== of("target") && of("prediction_probability") !== null && ` ${percent(of("prediction_probability"))}`}
       </dd>
       <dt title={`Probability of the explained class, ${target}`}>
         P(<bdi>{target}</bdi>)
