@@ -35,9 +35,7 @@ def main(log_dir: Path, picture: Path) -> None:
     # The weights and the gradient of the same step, in buckets of a quarter of a power of two.
     for kind, name in run.tensors(run.steps[-1]):
         histogram = run.histogram(run.steps[-1], kind, name)
-        print(
-            f"  {kind:8} {name:16} norm {histogram.norm:.3g}, {histogram.zeros} of {histogram.size} are zero"
-        )
+        print(f"  {kind:8} {name:16} norm {histogram.norm:.3g}, {histogram.zeros} of {histogram.size} are zero")
 
     chosen = film.spread(run.steps, 8)
     strips = [

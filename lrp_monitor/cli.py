@@ -95,9 +95,7 @@ def _add_demo(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=_whole(0), default=0, help="of data and training (default 0)")
     parser.add_argument("--epochs", type=_whole(1), default=10, help="of each training (default 10)")
-    parser.add_argument(
-        "--images", type=_whole(4), default=3000, help="to train on (default 3000; fewer show less)"
-    )
+    parser.add_argument("--images", type=_whole(4), default=3000, help="to train on (default 3000; fewer show less)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.set_defaults(command=_demo)
 
@@ -152,9 +150,7 @@ def _add_export(commands: Any) -> None:
         "a sheet (.png), an animation (.gif), or arrays of one run (.npz).",
         'lrp-monitor export runs/demo/planted --probe "triangle 0" --mask stamp -o film.png',
     )
-    parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="the log_dir that the monitor was given"
-    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the log_dir that the monitor was given")
     parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.png, FILE.gif or FILE.npz")
     parser.add_argument(
         "--probe",

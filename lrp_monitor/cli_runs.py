@@ -97,8 +97,7 @@ def _table(run: Run, chosen: Sequence[int]) -> list[str]:
     ]
     widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
     return [
-        "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in [head, *body]
+        "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [head, *body]
     ]
 
 
@@ -176,9 +175,7 @@ def _probe_number(run: Run, probe: str | int) -> int:
         return names.index(probe)
     if str(probe).isdecimal() and int(probe) < len(names):
         return int(probe)
-    raise CommandError(
-        f"no probe {probe!r} in {run.path}; there are {', '.join(names)}, or their numbers from 0"
-    )
+    raise CommandError(f"no probe {probe!r} in {run.path}; there are {', '.join(names)}, or their numbers from 0")
 
 
 def _mask(run: Run, name: str) -> NDArray[np.bool_]:
@@ -203,9 +200,7 @@ def _chosen_steps(wanted: str | None, runs: Sequence[Run], count: int | None) ->
     try:
         steps = sorted({int(part) for part in str(wanted).split(",")})
     except ValueError:
-        raise CommandError(
-            f"--steps {wanted}: give numbers with commas between, such as 0,64,940, or all"
-        ) from None
+        raise CommandError(f"--steps {wanted}: give numbers with commas between, such as 0,64,940, or all") from None
     for step in steps:
         for run in runs:
             if step not in run.steps:

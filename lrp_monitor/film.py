@@ -51,9 +51,7 @@ class Look:
     overlay: bool = False
 
 
-def sheet(
-    strips: Sequence[Strip], labels: Sequence[str], *, title: str = "", look: Look | None = None
-) -> Picture:
+def sheet(strips: Sequence[Strip], labels: Sequence[str], *, title: str = "", look: Look | None = None) -> Picture:
     """All strips below one another, a column a step: uint8 (height, width, 3).
 
     labels: one a step, above the columns. ValueError where a strip has another number of maps or captions.
@@ -146,9 +144,7 @@ def _cells(strips: Sequence[Strip], steps: int, look: Look) -> list[tuple[Pictur
         raise ValueError("a film needs at least one strip and one step")
     for strip in strips:
         if len(strip.maps) != steps:
-            raise ValueError(
-                f"strip {strip.title!r} has {len(strip.maps)} maps, but there are {steps} labels"
-            )
+            raise ValueError(f"strip {strip.title!r} has {len(strip.maps)} maps, but there are {steps} labels")
         if strip.captions and len(strip.captions) != steps:
             raise ValueError(f"strip {strip.title!r} has {len(strip.captions)} captions, but {steps} maps")
     scale = look.scale

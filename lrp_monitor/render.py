@@ -83,10 +83,7 @@ def colours(values: ArrayLike, colormap: str = "seismic") -> Picture:
     given = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(given)
     at = [value for value, _ in anchors]
-    channels = [
-        np.interp(np.where(finite, given, 0), at, [rgb[channel] for _, rgb in anchors])
-        for channel in range(3)
-    ]
+    channels = [np.interp(np.where(finite, given, 0), at, [rgb[channel] for _, rgb in anchors]) for channel in range(3)]
     rgb = np.floor(np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
     rgb[~finite] = NOT_FINITE
     return rgb
@@ -204,14 +201,8 @@ def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def png(picture: ArrayLike) -> bytes:
     """A picture, uint8 (H, W, 3), (H, W, 1) or (H, W), as the bytes of a PNG file, without loss."""
     pixels = np.asarray(picture)
-    if (
-        pixels.dtype != np.uint8
-        or pixels.ndim not in (2, 3)
-        or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3))
-    ):
-        raise ValueError(
-            f"a picture is uint8 (H, W), (H, W, 1) or (H, W, 3), not {pixels.dtype} {pixels.shape}"
-        )
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
+        raise ValueError(f"a picture is uint8 (H, W), (H, W, 1) or (H, W, 3), not {pixels.dtype} {pixels.shape}")
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -231,9 +222,7 @@ def gif(frames: Sequence[Picture], milliseconds: int = 250, last: int = 1500) ->
     buffer = io.BytesIO()
     durations = [milliseconds] * (len(images) - 1) + [last]
     # Frames that equal the one before are kept as frames of their own: one a logged step, by number.
-    images[0].save(
-        buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False
-    )
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
     return buffer.getvalue()
 
 

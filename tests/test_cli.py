@@ -61,9 +61,7 @@ def run(tmp_path: Path) -> Path:
         scalars = {"lrp/mask_mass/stamp": step / 8, "weights/norm": 2.0}
         if step == 0:
             scalars["lrp/mask_mass/stamp"] = float("nan")
-        writer.append(
-            StepRecord(step, 0, step, 1e9 + step, heatmaps=maps_at(step), probes={}, scalars=scalars)
-        )
+        writer.append(StepRecord(step, 0, step, 1e9 + step, heatmaps=maps_at(step), probes={}, scalars=scalars))
     writer.close()
     return tmp_path / "run"
 
@@ -86,9 +84,7 @@ class TestParsing:
             "heavy = {'tensorflow', 'keras'} & set(sys.modules)\n"
             "assert not heavy, heavy"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
 
     def test_help_is_there_within_a_second(self) -> None:
@@ -187,9 +183,7 @@ class TestShow:
         assert done.stderr.startswith("lrp-monitor: ")
         assert f"there are runs in {run}" in done.stderr
 
-    @pytest.mark.parametrize(
-        ("steps", "words"), [("0,3", "no step 3"), ("0-3", "give numbers with commas between")]
-    )
+    @pytest.mark.parametrize(("steps", "words"), [("0,3", "no step 3"), ("0-3", "give numbers with commas between")])
     def test_steps_that_are_not_there(self, run: Path, steps: str, words: str) -> None:
         done = lrp_monitor("show", run, "--steps", steps)
         assert done.returncode == 1

@@ -75,9 +75,7 @@ class TestLimits:
     def test_not_finite_values_do_not_count(self) -> None:
         assert render.limits([[np.nan, 2.0, np.inf]]).tolist() == [2]
 
-    @pytest.mark.parametrize(
-        ("scale", "clip"), [(0.0, 1.0), (np.inf, 1.0), ("each", 1.0), ("map", 0.0), ("map", 1.1)]
-    )
+    @pytest.mark.parametrize(("scale", "clip"), [(0.0, 1.0), (np.inf, 1.0), ("each", 1.0), ("map", 0.0), ("map", 1.1)])
     def test_out_of_range(self, scale: render.Scale, clip: float) -> None:
         with pytest.raises(ValueError, match=r"scale must be|clip must be"):
             render.limits(self.maps, scale, clip)
@@ -273,9 +271,7 @@ class TestSheet:
         def cells(scale: render.Scale) -> list[int]:
             """How many cells are of the colour of a whole, a half and a quarter of the limit."""
             sheet = film.sheet(strips, ["0", "1"], look=film.Look(scale=scale))
-            return [
-                int((sheet == rgb).all(-1).sum()) // 112**2 for rgb in (RED, [255, 0, 0], [255, 128, 128])
-            ]
+            return [int((sheet == rgb).all(-1).sum()) // 112**2 for rgb in (RED, [255, 0, 0], [255, 128, 128])]
 
         assert cells("map") == [4, 0, 0]
         assert cells("strip") == [2, 2, 0]
@@ -316,9 +312,7 @@ class TestSheet:
 class TestFrames:
     def test_one_a_step_all_of_one_size(self) -> None:
         picture = np.full((28, 28, 1), 60, np.uint8)
-        frames = film.frames(
-            [strip(picture=picture), strip(title="control", picture=picture)], ["0", "1", "2"]
-        )
+        frames = film.frames([strip(picture=picture), strip(title="control", picture=picture)], ["0", "1", "2"])
         assert len({frame.shape for frame in frames}) == 1
         row = np.flatnonzero((frames[0] == RED).all(-1).sum(1) >= 224)[0]
         assert [width for _, width in runs((frames[0][row] == RED).all(-1))] == [112, 112]

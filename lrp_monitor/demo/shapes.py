@@ -53,9 +53,7 @@ class Shapes:
 
     def select(self, indices: NDArray[np.intp] | NDArray[np.bool_]) -> Shapes:
         """The images at `indices` (integers, or one boolean per image), in that order."""
-        return Shapes(
-            self.images[indices], self.labels[indices], self.stamped[indices], self.outlines[indices]
-        )
+        return Shapes(self.images[indices], self.labels[indices], self.stamped[indices], self.outlines[indices])
 
 
 def add_stamp(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -191,9 +191,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             "steps": [header.step for header in headers],
             "session": run.session or None,
             "scalars": {tag: [plain_number(h.scalars.get(tag, np.nan)) for h in headers] for tag in tags},
-            "probes": {
-                name: [plain_list(h.statistics.get(name, nothing)) for h in headers] for name in columns
-            },
+            "probes": {name: [plain_list(h.statistics.get(name, nothing)) for h in headers] for name in columns},
         }
         if reset:
             answer["reset"] = True
@@ -315,9 +313,7 @@ def _binary(request: wrappers.Request, content: bytes) -> wrappers.Response:
     return _respond(request, content, "application/octet-stream", immutable=True)
 
 
-def _respond(
-    request: wrappers.Request, content: bytes, kind: str, *, immutable: bool = False
-) -> wrappers.Response:
+def _respond(request: wrappers.Request, content: bytes, kind: str, *, immutable: bool = False) -> wrappers.Response:
     # Respond adds Content-Length, X-Content-Type-Options: nosniff, and gzip for text where it is accepted.
     response: wrappers.Response = http_util.Respond(request, content, kind, expires=_YEAR if immutable else 0)
     if immutable:

@@ -28,12 +28,7 @@ def parse_logdir_spec(spec: str) -> list[tuple[str | None, str]]:
     for part in spec.split(","):
         name: str | None = None
         folder = part
-        if (
-            ":" in part
-            and not part.startswith("/")
-            and not _SCHEME.match(part)
-            and not os.path.splitdrive(part)[0]
-        ):
+        if ":" in part and not part.startswith("/") and not _SCHEME.match(part) and not os.path.splitdrive(part)[0]:
             name, _, folder = part.partition(":")
         if not _SCHEME.match(folder):
             folder = os.path.realpath(os.path.expanduser(folder))
@@ -80,7 +75,6 @@ class Folders:
         if inside:
             return inside[0]
         raise StoreError(outside or f"run {run!r} is below none of the log directories of this TensorBoard")
-
 
     def display_name(self, run: str) -> str:
         """The run as a person calls it: without the monitor's own ``lrp`` at its end."""

@@ -116,9 +116,7 @@ class _Segment:
             end = records.FIELDS + head.header_length
             text = body[records.FIELDS : end]
             if len(text) < head.header_length:
-                text += storage.read(
-                    self.name, offset + records.FIELDS + len(text), head.header_length - len(text)
-                )
+                text += storage.read(self.name, offset + records.FIELDS + len(text), head.header_length - len(text))
             records.check_header(body, text, head, what)
             if head.kind == records.KIND_SESSION:
                 meta = records.parse_json(text, what).get("meta")
@@ -142,9 +140,7 @@ class _Segment:
         return records.payload_is_whole(payload, tail)
 
     def _torn(self, length: int) -> str:
-        return (
-            f"{self.name}: the last record is not complete ({length} bytes): cut off, or still being written"
-        )
+        return f"{self.name}: the last record is not complete ({length} bytes): cut off, or still being written"
 
 
 class Index:
@@ -162,9 +158,7 @@ class Index:
         """Takes in what has been written since; True where ``view`` or the probes' file has changed."""
         listing = self._storage.listing()
         probes = listing.get(PROBES_FILE)
-        gone = any(
-            name not in listing or listing[name][0] < segment.size for name, segment in self._segments.items()
-        )
+        gone = any(name not in listing or listing[name][0] < segment.size for name, segment in self._segments.items())
         replaced = self._probes is not None and probes != self._probes
         if gone or replaced:
             self._segments.clear()

@@ -36,9 +36,7 @@ def pack_probes(probes: ProbeInfo) -> bytes:
     end = len(chunks[0])
     for name, mask in probes.masks.items():
         if np.shape(mask) != (n, *probes.map_shape):
-            raise ValueError(
-                f"mask {name!r} must have shape {(n, *probes.map_shape)}, got {np.shape(mask)}"
-            )
+            raise ValueError(f"mask {name!r} must have shape {(n, *probes.map_shape)}, got {np.shape(mask)}")
         chunk = codec.deflate(np.asarray(mask, np.bool_).tobytes())
         chunks.append(chunk)
         places[name] = [end, len(chunk)]

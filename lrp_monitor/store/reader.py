@@ -185,8 +185,7 @@ class Run:
             if header.maps:
                 found.append((view.entries[step], header))
         chunks = self._gather(
-            (entry, chunks_start(entry) + header.places[number][0], header.places[number][1])
-            for entry, header in found
+            (entry, chunks_start(entry) + header.places[number][0], header.places[number][1]) for entry, header in found
         )
         # Only a chunk that inflates to a whole map vouches for map_shape: no array is made before.
         maps = [self._decode(c, h, number, e.what) for (e, h), c in zip(found, chunks, strict=True)]
@@ -327,9 +326,7 @@ class Run:
             offset, length, size = header.table
             chunk = self._storage.read(entry.file, chunks_start(entry) + offset, length)
             what = f"{entry.what}, table of histograms"
-            table = self._noting(
-                lambda: parse_table(codec.inflate(chunk, size, what), chunks_length(entry), what)
-            )
+            table = self._noting(lambda: parse_table(codec.inflate(chunk, size, what), chunks_length(entry), what))
         with self._lock:
             if len(self._tables) >= _TABLES_KEPT:
                 del self._tables[next(iter(self._tables))]

@@ -65,9 +65,7 @@ def masked(crc: int) -> int:
 def frame(parts: list[bytes]) -> bytes:
     """One TFRecord frame around the joined parts."""
     head = struct.pack("<Q", sum(len(part) for part in parts))
-    return b"".join(
-        [head, struct.pack("<I", masked(crc32c(head))), *parts, struct.pack("<I", masked(crc32c(*parts)))]
-    )
+    return b"".join([head, struct.pack("<I", masked(crc32c(head))), *parts, struct.pack("<I", masked(crc32c(*parts)))])
 
 
 def frame_length(head: bytes) -> int | None:

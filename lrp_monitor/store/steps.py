@@ -73,9 +73,7 @@ def parse_step(entry: Entry, data: bytes, probes: int, map_shape: tuple[int, ...
         raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({error})") from error
 
 
-def _header(
-    entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[int, ...], what: str
-) -> StepHeader:
+def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[int, ...], what: str) -> StepHeader:
     if tuple(header["map_shape"]) != map_shape:
         raise ValueError(f"maps of shape {header['map_shape']}, the probes have {map_shape}")
     available = chunks_length(entry)

@@ -152,9 +152,7 @@ def test_step(site: Site, step: int) -> None:
 
 
 def test_step_of_another_encoding(site: Site) -> None:
-    header, body = open_envelope(
-        site.server.get("step", run="control/lrp", step=1, session=site.control).body
-    )
+    header, body = open_envelope(site.server.get("step", run="control/lrp", step=1, session=site.control).body)
     assert header["encoding"] == "float16"
     offset, length = header["maps"][2]
     values = np.frombuffer(zlib.decompress(body[offset : offset + length]), "<f2").astype(float)
@@ -232,9 +230,7 @@ def test_histogram(site: Site) -> None:
         ("package.json", {}, 404, "Not found"),
     ],
 )
-def test_bad_requests_are_answered_in_words(
-    site: Site, route: str, parameters: dict, status: int, words: str
-) -> None:
+def test_bad_requests_are_answered_in_words(site: Site, route: str, parameters: dict, status: int, words: str) -> None:
     answer = site.server.get(route, **parameters)
     assert (answer.status, words in answer.text) == (status, True), answer.text
     assert answer.headers["Content-Type"].startswith("text/plain")

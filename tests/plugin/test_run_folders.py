@@ -139,9 +139,7 @@ def test_many_threads_share_one_reader(tmp_path: Path) -> None:
         ("x:/a,y:/a", [("y", "/a")]),
     ],
 )
-def test_logdir_spec_is_read_as_tensorboard_reads_it(
-    spec: str, expected: list[tuple[str | None, str]]
-) -> None:
+def test_logdir_spec_is_read_as_tensorboard_reads_it(spec: str, expected: list[tuple[str | None, str]]) -> None:
     from tensorboard.backend.event_processing.data_ingester import _parse_event_files_spec
 
     assert parse_logdir_spec(spec) == expected
@@ -168,9 +166,7 @@ def test_folders_that_are_not_local_or_not_named_are_refused(tmp_path: Path) -> 
         ("logs/planted", ".", "planted"),
     ],
 )
-def test_runs_are_called_by_the_folder_that_a_person_named(
-    tmp_path: Path, base: str, run: str, name: str
-) -> None:
+def test_runs_are_called_by_the_folder_that_a_person_named(tmp_path: Path, base: str, run: str, name: str) -> None:
     assert Folders(str(tmp_path / base), None).display_name(run) == name
 
 

@@ -25,9 +25,7 @@ def write(folder: Path, steps: list[int], **options: object) -> RunWriter:
     return writer
 
 
-@pytest.mark.parametrize(
-    ("encoding", "tolerance"), [("sqrt8", 0.0079), ("float16", 2.0**-11), ("float32", 0.0)]
-)
+@pytest.mark.parametrize(("encoding", "tolerance"), [("sqrt8", 0.0079), ("float16", 2.0**-11), ("float32", 0.0)])
 def test_maps_come_back_within_the_encodings_error(tmp_path: Path, encoding: str, tolerance: float) -> None:
     write(tmp_path, [0, 3, 4], encoding=encoding)
     run = open_run(tmp_path)
@@ -174,9 +172,7 @@ def test_hostile_names_come_back_as_they_were(tmp_path: Path) -> None:
     info.names, info.class_names = names, names
     info.masks = {names[0]: info.masks["stamp"]}
     with RunWriter(tmp_path, info, meta={names[2]: names[3]}) as writer:
-        writer.append(
-            make_record(0, heatmaps=make_maps(0, 5), probes={n: np.arange(5.0) for n in names}, notes=names)
-        )
+        writer.append(make_record(0, heatmaps=make_maps(0, 5), probes={n: np.arange(5.0) for n in names}, notes=names))
     run = open_run(tmp_path)
     assert run.probes.names == run.probes.class_names == run.record(0).notes == names
     assert list(run.probes.masks) == [names[0]]
@@ -246,9 +242,7 @@ def test_estimates_are_close_for_noise_and_never_far_below(tmp_path: Path) -> No
     for encoding in ("sqrt8", "float16", "float32"):
         with RunWriter(tmp_path / encoding, info, meta={}, encoding=encoding) as writer:
             before = writer.bytes_written
-            writer.append(
-                make_record(0, heatmaps=make_maps(0, 4, (96, 96)), probes={"sum": np.ones(4)}, histograms=[])
-            )
+            writer.append(make_record(0, heatmaps=make_maps(0, 4, (96, 96)), probes={"sum": np.ones(4)}, histograms=[]))
             taken = writer.bytes_written - before
         estimate = estimate_bytes(4, (96, 96), encoding, 0)
         assert 0.95 * taken <= estimate <= 1.35 * taken

@@ -185,9 +185,7 @@ def test_another_probe_set_is_refused_and_nothing_is_touched(tmp_path: Path) -> 
         ({"meta": {"x": np.zeros(2)}}, "meta must be JSON"),
     ],
 )
-def test_wrong_arguments_are_named_before_anything_is_written(
-    tmp_path: Path, argument: dict, words: str
-) -> None:
+def test_wrong_arguments_are_named_before_anything_is_written(tmp_path: Path, argument: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RunWriter(tmp_path / "lrp", make_probes(), **({"meta": {}} | argument))
     assert list(tmp_path.iterdir()) == []
@@ -234,9 +232,7 @@ except StoreError as error:
         os.chmod(folder, stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH)
         command = [sys.executable, "-c", code, folder]
         found = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert found.stdout.strip() == (
-            f"True {folder}/lrp/plugins/lrp_monitor cannot be created: Permission denied"
-        )
+        assert found.stdout.strip() == (f"True {folder}/lrp/plugins/lrp_monitor cannot be created: Permission denied")
 
 
 def test_a_full_disk_ends_in_the_last_whole_record_and_writing_can_go_on(tmp_path: Path) -> None:

@@ -91,9 +91,7 @@ def watched(model: keras.Model, due: tuple[int, ...], *, epochs: int = 1, **fit:
     return watch
 
 
-def replayed(
-    make: Callable[[], keras.Model], weights: list[np.ndarray], batch: int
-) -> dict[str, np.ndarray]:
+def replayed(make: Callable[[], keras.Model], weights: list[np.ndarray], batch: int) -> dict[str, np.ndarray]:
     """The gradients of that batch by an ordinary tape: another model, no train function, no optimizer."""
     model = make()
     model.build((None, 8, 8, 3))
