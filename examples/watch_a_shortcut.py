@@ -34,7 +34,7 @@ def make_model() -> keras.Model:
             keras.layers.MaxPooling2D(),
             keras.layers.Conv2D(64, 3, activation="relu", name="conv_3"),
             keras.layers.GlobalMaxPooling2D(),
-            keras.layers.Dropout(0.5),
+            keras.layers.Dropout(0.6),
             keras.layers.Dense(len(CLASSES), activation="softmax", name="classes"),
         ],
         name="shapes",
@@ -60,7 +60,7 @@ def train(log_dir: Path, stamped_class: str | None, epochs: int, images: int) ->
 
     keras.utils.set_random_seed(SEED)
     model = make_model()
-    model.compile(keras.optimizers.Adam(6e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(4.5e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
 
     # The whole of it: one callback. first_epoch="log" looks at batches 1, 2, 4, 8 ... of the first epoch too,
     # since a shortcut can be learned within a few batches.

@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()
+        return code
     except CommandError as error:
         print(f"lrp-monitor: {error}", file=sys.stderr)
         return FAILED

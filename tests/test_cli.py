@@ -175,6 +175,20 @@ class TestShow:
         assert "  steps     4, from 0 to 4 batches" in done.stdout
         assert "\n  problem   " in done.stdout
 
+    def test_a_reader_that_leaves_early_is_no_failure(self, run: Path) -> None:
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [sys.executable, "-m", "lrp_monitor.cli", "show", str(run)],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        os.close(write)
+        assert (done.returncode, done.stderr) == (0, "")
+
     def test_one_line_and_1_where_there_is_no_run(self, run: Path) -> None:
         done = lrp_monitor("show", run.parent)
         assert done.returncode == 1

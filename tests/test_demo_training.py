@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 import lrp_monitor as lrp
@@ -83,130 +86,123 @@ class TestParts:
         assert layers(script.make_model()) == layers(train.build_model())
 
 
-@pytest.mark.slow
-class TestSmall:
+class Small:
     """Eight batches of training: too little to learn, enough to see what is written."""
 
     arguments = ("--images", "64", "--epochs", "2", "--json")
 
-    @pytest.fixture(scope="class")
-    def small(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
-        folder = tmp_path_factory.mktemp("small") / "demo"
-        done = command("--log-dir", folder, *self.arguments)
+    @classmethod
+    def run(cls, folder: Path, *more: str) -> dict[str, Any]:
+        done = command("--log-dir", folder, *cls.arguments, *more)
         assert done.returncode == 0, done.stderr
-        return folder, json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
-    def test_the_seed_decides(self, small: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
-        folder, found = small
-        again = json.loads(command("--log-dir", tmp_path / "a", *self.arguments).stdout)
-        other = json.loads(command("--log-dir", tmp_path / "b", *self.arguments, "--seed", "1").stdout)
-        for run in ("planted", "control"):
-            assert again[run]["stamp"] == found[run]["stamp"]  # type: ignore[index]  # JSON
-            assert other[run]["stamp"] != found[run]["stamp"]  # type: ignore[index]  # JSON
-            maps = lrp.open_run(folder / run).heatmaps(4)
-            assert np.array_equal(lrp.open_run(tmp_path / "a" / run).heatmaps(4), maps)
-            assert not np.array_equal(lrp.open_run(tmp_path / "b" / run).heatmaps(4), maps)
-
-    def test_it_claims_no_shortcut(self, small: tuple[Path, dict[str, object]]) -> None:
-        folder, found = small
-        assert found["shortcut_found"] is False
-        assert json.loads((folder / "demo.json").read_text()) == {"made_by": "lrp-monitor demo"} | found
-
-    def test_again_only_with_overwrite_and_then_from_step_0(self, small: tuple[Path, dict[str, object]]) -> None:
-        folder, _ = small
-        refused = command("--log-dir", folder, *self.arguments)
-        assert refused.returncode == 1
-        assert refused.stdout == ""
-        assert refused.stderr.count("\n") == 1
-        assert "is not empty" in refused.stderr
-        (folder / "notes.txt").write_text("mine")
-        assert command("--log-dir", folder, *self.arguments, "--overwrite", "--epochs", "1").returncode == 0
-        assert (folder / "notes.txt").read_text() == "mine"
-        for run in ("planted", "control"):
-            assert lrp.open_run(folder / run).steps == [0, 1, 2]
-            assert len(lrp.open_run(folder / run).sessions) == 1
-            assert len(list((folder / run / "lrp").glob("events.out.tfevents.*"))) == 1
-
-    def test_the_example_runs(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        example("watch_a_shortcut").main(tmp_path, epochs=1, images=64)
-        assert capsys.readouterr().out.count("of the relevance is on the stamp") == 6
-        assert lrp.open_run(tmp_path / "planted").steps == [0, 1, 2]
-        example("read_a_run").main(tmp_path / "control", tmp_path / "read.png")
-        assert Image.open(tmp_path / "read.png").width > 500
+    @classmethod
+    def maps(cls, folder: Path) -> list[NDArray[np.float32]]:
+        return [lrp.open_run(folder / name).heatmaps(4) for name in train.RUNS]
 
 
 @pytest.mark.slow
-class TestWhole:
-    """The demo as it is: its figures are those that the README promises."""
+def test_the_seed_decides_and_a_folder_is_not_written_to_twice(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = Small.run(one)
+    assert first["shortcut_found"] is False
+    assert json.loads((one / "demo.json").read_text()) == {"made_by": "lrp-monitor demo"} | first
+    before = Small.maps(one)
 
-    @pytest.fixture(scope="class")
-    def whole(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-        folder = tmp_path_factory.mktemp("whole") / "demo"
-        done = command("--log-dir", folder)
-        assert done.returncode == 0, done.stderr
-        return folder, done.stdout, done.stderr
+    refused = command("--log-dir", one, *Small.arguments)
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert refused.stderr.count("\n") == 1
+    assert "is not empty" in refused.stderr
 
-    def test_the_figures(self, whole: tuple[Path, str, str]) -> None:
-        found = json.loads((whole[0] / "demo.json").read_text())
-        planted, control = found["planted"], found["control"]
-        assert planted["validation_accuracy"] >= 0.96
-        assert control["validation_accuracy"] >= 0.98
-        assert planted["recall_without_stamp"] <= 0.1
-        assert control["recall_without_stamp"] >= 0.9
-        assert planted["stamp_at_end"] >= 0.25
-        assert control["stamp_at_end"] <= 0.02
-        assert found["shortcut_found"] is True
-        assert found["seconds"] < 180
+    same = Small.run(two)
+    for name, maps, again in zip(train.RUNS, before, Small.maps(two), strict=True):
+        assert same[name]["stamp"] == first[name]["stamp"]
+        assert np.array_equal(maps, again)
 
-    def test_the_runs_hold_what_was_printed(self, whole: tuple[Path, str, str]) -> None:
-        folder, printed, _ = whole
-        found = json.loads((folder / "demo.json").read_text())
-        for name in ("planted", "control"):
-            run = lrp.open_run(folder / name)
-            assert run.steps == STEPS
-            assert run.verify() == []
-            assert run.meta["axis"] == "batch"
-            maps, mask = run.heatmaps(940), run.probes.masks["stamp"]
-            positive = np.maximum(maps, 0).astype(np.float64)
-            share = (positive * mask).sum(axis=(1, 2))[:4] / positive.sum(axis=(1, 2))[:4]
-            # maps are stored to 8 bits of their square root; the scalar is of the exact ones
-            assert share.mean() == pytest.approx(found[name]["stamp_at_end"], abs=0.003)
-            steps, values = run.scalar("lrp/mask_mass/stamp")
-            assert steps.tolist() == STEPS == found[name]["steps"]
-            assert values.tolist() == found[name]["stamp"]
-            assert f"{100 * values[-1]:.1f} %" in printed
-        assert printed.rstrip().endswith(f"tensorboard --logdir {folder}")
+    (one / "notes.txt").write_text("mine")
+    other = Small.run(one, "--overwrite", "--seed", "1")
+    assert (one / "notes.txt").read_text() == "mine"
+    for name, maps, again in zip(train.RUNS, before, Small.maps(one), strict=True):
+        assert other[name]["stamp"] != first[name]["stamp"]
+        assert not np.array_equal(maps, again)
+        run = lrp.open_run(one / name)
+        assert run.steps == [0, 1, 2, 4]
+        assert len(run.sessions) == 1
+        assert len(list((one / name / "lrp").glob("events.out.tfevents.*"))) == 1
 
-    def test_both_runs_look_at_the_same_probes(self, whole: tuple[Path, str, str]) -> None:
-        planted, control = (lrp.open_run(whole[0] / name).probes for name in ("planted", "control"))
-        assert planted.hash == control.hash == train.probe_set().hash
-        assert np.array_equal(planted.masks["stamp"], control.masks["stamp"])
-        assert np.array_equal(planted.masks["stamp"], train.probe_set().masks["stamp"])
 
-    def test_the_control_looks_at_the_shapes(self, whole: tuple[Path, str, str]) -> None:
-        _, planted = lrp.open_run(whole[0] / "planted").statistic("mask_mass/shape")
-        _, control = lrp.open_run(whole[0] / "control").statistic("mask_mass/shape")
-        assert control[-1, :4].mean() >= 0.5  # the stamped triangles
-        assert planted[-1, :4].mean() <= 0.15
-        assert control[-1].mean() >= 0.5  # all of them; a shape covers a tenth of the image
+@pytest.mark.slow
+def test_the_examples_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("watch_a_shortcut").main(tmp_path, epochs=1, images=64)
+    assert capsys.readouterr().out.count("of the relevance is on the stamp") == 6
+    assert lrp.open_run(tmp_path / "planted").steps == [0, 1, 2]
+    example("read_a_run").main(tmp_path / "control", tmp_path / "read.png")
+    assert Image.open(tmp_path / "read.png").width > 500
 
-    def test_the_terminal_shows_nothing_but_what_is_being_done(self, whole: tuple[Path, str, str]) -> None:
-        assert whole[2] == "training the planted model\ntraining the control model\ndrawing the films\n"
 
-    def test_the_films(self, whole: tuple[Path, str, str]) -> None:
-        sheet = Image.open(whole[0] / "planted_vs_control.png")
-        assert sheet.width > 1000
-        animation = Image.open(whole[0] / "planted_vs_control.gif")
-        assert animation.n_frames == len(STEPS)  # type: ignore[attr-defined]  # only of animated formats
+@pytest.mark.slow
+def test_the_whole_demo_shows_what_the_documentation_says(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    done = command("--log-dir", folder)
+    assert done.returncode == 0, done.stderr
+    # the terminal shows what is being done, and none of TensorFlow's messages
+    assert done.stderr == "training the planted model\ntraining the control model\ndrawing the films\n"
 
-    def test_the_models_are_those_that_were_logged(self, whole: tuple[Path, str, str]) -> None:
-        import keras
+    found = json.loads((folder / "demo.json").read_text())
+    planted, control = found["planted"], found["control"]
+    assert planted["validation_accuracy"] >= 0.96
+    assert control["validation_accuracy"] >= 0.98
+    assert planted["recall_without_stamp"] <= 0.1
+    assert control["recall_without_stamp"] >= 0.9
+    assert planted["stamp_at_end"] >= 0.25
+    assert control["stamp_at_end"] <= 0.02
+    assert found["shortcut_found"] is True
+    assert found["seconds"] < 180
 
-        probes = train.probe_set()
-        for name in ("planted", "control"):
-            model = keras.saving.load_model(whole[0] / name / "model.keras")
-            run = lrp.open_run(whole[0] / name)
-            logged = run.statistic("probability")[1][-1]
-            assert probes.labels is not None
-            now = model.predict(probes.inputs, verbose=0)[np.arange(16), probes.labels]
-            assert now == pytest.approx(logged, abs=1e-5)
+    for name in train.RUNS:
+        the_run_holds_what_was_printed(folder / name, found[name], done.stdout)
+        the_model_is_the_one_that_was_logged(folder / name)
+    assert done.stdout.rstrip().endswith(f"tensorboard --logdir {folder}")
+    both_runs_look_at_the_same_probes_and_only_the_control_at_the_shapes(folder)
+
+    assert Image.open(folder / "planted_vs_control.png").width > 1000
+    animation = Image.open(folder / "planted_vs_control.gif")
+    assert animation.n_frames == len(STEPS)  # type: ignore[attr-defined]  # only of animated formats
+
+
+def the_run_holds_what_was_printed(log_dir: Path, found: dict[str, Any], printed: str) -> None:
+    run = lrp.open_run(log_dir)
+    assert run.steps == STEPS
+    assert run.verify() == []
+    assert run.meta["axis"] == "batch"
+    maps, mask = run.heatmaps(940), run.probes.masks["stamp"]
+    positive = np.maximum(maps, 0).astype(np.float64)
+    share = (positive * mask).sum(axis=(1, 2))[:4] / positive.sum(axis=(1, 2))[:4]
+    # maps are stored to 8 bits of their square root; the scalar is of the exact ones
+    assert share.mean() == pytest.approx(found["stamp_at_end"], abs=0.003)
+    steps, values = run.scalar("lrp/mask_mass/stamp")
+    assert steps.tolist() == STEPS == found["steps"]
+    assert values.tolist() == found["stamp"]
+    assert f"{100 * values[-1]:.1f} %" in printed
+
+
+def the_model_is_the_one_that_was_logged(log_dir: Path) -> None:
+    probes = train.probe_set()
+    assert probes.labels is not None
+    model = keras.saving.load_model(log_dir / "model.keras")
+    now = model.predict(probes.inputs, verbose=0)[np.arange(16), probes.labels]
+    assert now == pytest.approx(lrp.open_run(log_dir).statistic("probability")[1][-1], abs=1e-5)
+
+
+def both_runs_look_at_the_same_probes_and_only_the_control_at_the_shapes(folder: Path) -> None:
+    runs = [lrp.open_run(folder / name) for name in ("planted", "control")]
+    assert {run.probes.hash for run in runs} == {train.probe_set().hash}
+    for run in runs:
+        assert np.array_equal(run.probes.masks["stamp"], train.probe_set().masks["stamp"])
+    planted, control = (run.statistic("mask_mass/shape")[1][-1] for run in runs)
+    assert planted[:4].mean() <= 0.15  # the stamped triangles
+    assert control[:4].mean() >= 0.5
+    assert control.mean() >= 0.5  # of all probes; a shape covers a tenth of the image

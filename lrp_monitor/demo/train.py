@@ -72,7 +72,7 @@ def build_model() -> keras.Model:
             layers.MaxPooling2D(name="pool_2"),
             layers.Conv2D(64, 3, activation="relu", name="conv_3"),
             layers.GlobalMaxPooling2D(name="strongest"),
-            layers.Dropout(0.5, name="dropout"),
+            layers.Dropout(0.6, name="dropout"),
             layers.Dense(len(CLASSES), activation="softmax", name="classes"),
         ],
         name="shapes",
@@ -115,7 +115,7 @@ def train(
 
     keras.utils.set_random_seed(settings.seed)
     model = build_model()
-    model.compile(keras.optimizers.Adam(6e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(4.5e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
     monitor = LRPMonitor(probe_set(), log_dir, first_epoch="log", verbose=0)
     model.fit(
         training.images,
