@@ -22,6 +22,13 @@ def treated() -> contextlib.AbstractContextManager[Any]:
     return tf.name_scope(TREATED_SCOPE)
 
 
+def untreated() -> contextlib.AbstractContextManager[Any]:
+    """Leaves :func:`treated` where a treatment calls a layer inside its own: raw operations there are looked at."""
+    scope = tf.compat.v1.get_default_graph().get_name_scope()
+    outer = [part for part in scope.split("/") if part and not part.startswith(TREATED_SCOPE)]
+    return tf.name_scope("/".join([*outer, "inside"]) + "/")
+
+
 @tf.custom_gradient
 def _straight_through(surrogate: Tensor, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
     # A custom gradient rather than `surrogate + stop_gradient(value - surrogate)`: the surrogate's own value is
@@ -37,14 +44,19 @@ def straight_through(surrogate: Tensor, value: Tensor) -> Tensor:
     return _straight_through(surrogate, tf.stop_gradient(value))
 
 
-def gradient(of: Tensor, with_regard_to: Tensor) -> Tensor | None:
-    """The gradient of a scalar with regard to a tensor, None where no path joins them; only under trace."""
-    return tf.gradients(of, with_regard_to)[0]
+def gradients(of: Tensor, with_regard_to: Sequence[Tensor], stop: Sequence[Tensor] = ()) -> list[Tensor | None]:
+    """The gradients of a scalar with regard to tensors, None where no path joins them; only under trace.
+
+    Nothing flows back beyond the tensors in ``stop``.
+    """
+    found: list[Tensor | None] = tf.gradients(of, list(with_regard_to), stop_gradients=list(stop) or None)
+    return found
 
 
-def trace(
-    function: Callable[..., Any], signature: Sequence[tuple[tuple[int, ...], str]], jit_compile: bool
-) -> Callable[..., Any]:
+Spec = tuple[tuple[int | None, ...], str]
+
+
+def trace(function: Callable[..., Any], signature: Sequence[Spec], jit_compile: bool) -> Callable[..., Any]:
     """Compile ``function`` for fixed shapes; tracing happens here, once, and raises what ``function`` raises."""
     specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
     compiled = tf.function(function, autograph=False, jit_compile=jit_compile or None)
@@ -85,34 +97,31 @@ _KEEPS_NON_NEGATIVE: dict[str, int | None] = {
 
 def known_non_negative(tensor: Tensor, facts: set[int]) -> bool:
     """Whether the graph alone tells that no value of ``tensor`` is below zero; ``facts`` are ids known to be so."""
-    seen: dict[int, bool] = {}
-
-    def visit(t: Tensor) -> bool:
-        if id(t) in facts:
-            return True
-        if id(t) in seen:
-            return seen[id(t)]
-        seen[id(t)] = False
+    stack: list[Tensor] = [tensor]
+    seen: set[int] = set()
+    while stack:  # no recursion: an unrolled loop over time is deep
+        t = stack.pop()
+        if id(t) in facts or id(t) in seen:
+            continue
+        seen.add(id(t))
         op = t.op
         if op.type in _ALWAYS_NON_NEGATIVE:
-            result = True
-        elif op.type == "ConcatV2":
-            result = all(visit(source) for source in op.inputs[:-1])
+            continue
+        if op.type == "ConcatV2":
+            stack.extend(op.inputs[:-1])
         elif op.type == "Maximum":
-            result = any(visit(source) for source in op.inputs)
+            if not any(known_non_negative(source, facts) for source in op.inputs):
+                return False
         elif op.type == "Const":
             value = tf.get_static_value(t)
-            result = value is not None and value.dtype.kind in "fiu" and bool((value >= 0).all())
+            if value is None or value.dtype.kind not in "fiu" or not (value >= 0).all():
+                return False
         elif op.type in _KEEPS_NON_NEGATIVE:
             count = _KEEPS_NON_NEGATIVE[op.type]
-            sources = list(op.inputs)[:count] if op.type != "Split" else list(op.inputs)[1:]
-            result = all(visit(source) for source in sources)
+            stack.extend(list(op.inputs)[:count] if op.type != "Split" else list(op.inputs)[1:])
         else:
-            result = False
-        seen[id(t)] = result
-        return result
-
-    return visit(tensor)
+            return False
+    return True
 
 
 def output_activation(tensor: Tensor) -> tuple[str, Tensor] | None:

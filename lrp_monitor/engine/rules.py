@@ -169,8 +169,8 @@ class Flat(Rule):
         kernel = ops.ones_like(a.kernel)
         if a.one_output is not None:
             kernel = a.one_output(kernel)  # all output channels see the same inputs: one of them is enough
-        count = a.lin(stop_gradient(mask[:1]), kernel)
-        return a.lin(mask, kernel) * stop_gradient(a.value / ops.maximum(count, 1e-9))
+        share = a.lin(mask, kernel)  # its value counts the inputs: they differ where steps or samples are masked
+        return share * stop_gradient(a.value / ops.maximum(share, 1e-9))
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ class WSquare(Rule):
     def surrogate(self, a: Affine) -> Tensor:
         mask = _companion(a, self).mask
         kernel = a.kernel * a.kernel
-        total = a.lin(stop_gradient(mask[:1]), kernel)
-        return a.lin(mask, kernel) * stop_gradient(a.value / ops.maximum(total, 1e-30))
+        share = a.lin(mask, kernel)
+        return share * stop_gradient(a.value / ops.maximum(share, 1e-30))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +37,8 @@ class Trace:
     model: Any
     composite: Composite
     on_unknown: str
-    source: Tensor
-    """The model's input times its companion mask."""
+    sources: tuple[Tensor, ...]
+    """The model's inputs, each times its companion mask."""
     rows: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -49,6 +49,7 @@ class Trace:
     _affines: dict[int, tuple[Affine, Rule]] = field(default_factory=dict)
     _heads: dict[int, tuple[str, Tensor]] = field(default_factory=dict)
     _non_negative: set[int] = field(default_factory=set)
+    _steps: dict[int, Tensor] = field(default_factory=dict)
     # An id is only good for as long as its tensor lives.
     _alive: list[Tensor] = field(default_factory=list)
 
@@ -57,20 +58,26 @@ class Trace:
     def companion_of(self, x: Tensor) -> Companion | None:
         """The companion mask of ``x`` where x is the model's input behind preprocessing alone."""
         known = self._companions.get(id(x))
-        if known is None and x is not self.source and backend.elementwise_from(x, self.source):
-            known = self._companions[id(self.source)]
+        if known is None:
+            source = self._source_behind(x)
+            known = None if source is None else self._companions[id(source)]
         return known
+
+    def _source_behind(self, x: Tensor) -> Tensor | None:
+        """The input of the model that raw scaling and shifting alone made ``x`` of."""
+        return next((source for source in self.sources if backend.elementwise_from(x, source)), None)
 
     def attach(self, x: Tensor) -> Tensor:
         """``x`` itself, or, where raw scaling and shifting lies between the input and x, x with the mask behind it."""
-        if id(x) in self._companions or not backend.elementwise_from(x, self.source):
+        source = None if id(x) in self._companions else self._source_behind(x)
+        if source is None:
             return x
-        start = self._companions[id(self.source)]
+        start = self._companions[id(source)]
         attached = stop_gradient(x) * start.mask
         raw = x
 
         def bounds(value: Tensor) -> Tensor:
-            return backend.replay_elementwise(raw, self.source, start.bounds(value))
+            return backend.replay_elementwise(raw, source, start.bounds(value))
 
         self.set_companion(attached, Companion(start.mask, bounds))
         return attached
@@ -149,6 +156,18 @@ class Trace:
         self._heads[id(y)] = (kind, z)
         self._alive.append(y)
 
+    def remember_steps(self, output: Tensor, y: Tensor, parted: Callable[[Tensor], Tensor]) -> None:
+        """Record that ``output`` is ``parted(y)``, where the samples of y are all time steps of all samples."""
+        self._steps[id(output)] = y
+        self._alive.append(output)
+        if id(y) in self._heads:
+            kind, z = self._heads[id(y)]
+            self._remember_head(kind, parted(z), output)
+
+    def steps_of(self, x: Tensor) -> Tensor | None:
+        """``x`` with all time steps as samples, where a layer applied to every step made it."""
+        return self._steps.get(id(x))
+
     def head_of(self, y: Tensor) -> tuple[str | None, Tensor]:
         """The softmax or sigmoid behind which ``y`` lies and its logits; (None, y) where there is none."""
         return self._heads.get(id(y)) or backend.output_activation(y) or (None, y)
@@ -225,6 +244,8 @@ class Traced:
     logits: Tensor
     output: Tensor
     activation: str | None
+    masks: tuple[Tensor, ...]
+    """The companion mask of each input: relevance is the gradient for it."""
     rows: list[Row]
     notes: list[str]
 
@@ -239,25 +260,25 @@ def _check_overrides(model: Any, composite: Composite) -> None:
 
 def run(
     model: Any,
-    x: Tensor,
-    mask: Tensor,
+    inputs: Sequence[Tensor],
     composite: Composite,
     on_unknown: str,
-    choose: Callable[[Any], Tensor],
+    call: Callable[[Any, list[Tensor]], Tensor],
 ) -> Traced:
-    """Call ``model`` on ``x * mask`` with surrogates in place of layers.
+    """Call ``model`` on its inputs times their companion masks, with surrogates in place of layers.
 
-    ``choose`` picks the explained output from what the model returns. Raises UnsupportedModelError with everything
-    in the model that has no treatment.
+    ``call(model, inputs)`` gives the explained output. Raises UnsupportedModelError with everything in the model
+    that has no treatment.
     """
-    source = x * mask
-    trace = Trace(model, composite, on_unknown, source)
-    trace.set_companion(source, Companion(mask, lambda value: ops.broadcast_to(value, (1, *x.shape[1:]))))
+    masks = tuple(ops.ones_like(x) for x in inputs)
+    trace = Trace(model, composite, on_unknown, tuple(x * mask for x, mask in zip(inputs, masks, strict=True)))
+    for source, mask in zip(trace.sources, masks, strict=True):
+        trace.set_companion(source, Companion(mask, _for_one_sample(mask)))
     _check_overrides(model, composite)
     with _shadowed(trace):
-        output = choose(model(source, training=False))
+        output = call(model, list(trace.sources))
     activation, logits = trace.head_of(output)
-    problems = audit(backend.raw_operations((source, mask), logits))
+    problems = audit(backend.raw_operations((*trace.sources, *masks), logits))
     if on_unknown == "gradient":
         trace.notes += [f"plain gradient at {problem}" for problem in problems]
     else:
@@ -274,4 +295,8 @@ def run(
         trace.notes.append(message)
     for note in dict.fromkeys(trace.notes):
         warnings.warn(note, RuntimeWarning, stacklevel=2)
-    return Traced(logits, output, activation, trace.rows, list(dict.fromkeys(trace.notes)))
+    return Traced(logits, output, activation, masks, trace.rows, list(dict.fromkeys(trace.notes)))
+
+
+def _for_one_sample(mask: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda value: ops.broadcast_to(value, (1, *mask.shape[1:]))
