@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lrp_monitor.probes import ProbeSet as ProbeSet
     from lrp_monitor.engine import composites as composites
     from lrp_monitor.engine import rules as rules
+    from lrp_monitor.engine import targets as targets
     from lrp_monitor.engine.composites import Composite as Composite
     from lrp_monitor.engine.errors import UnsupportedModelError as UnsupportedModelError
     from lrp_monitor.engine.explainer import Explainer as Explainer
@@ -37,6 +38,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "open_run": ("lrp_monitor.store.reader", "open_run"),
     "relevance": ("lrp_monitor.engine.explainer", "relevance"),
     "rules": ("lrp_monitor.engine.rules", None),
+    "targets": ("lrp_monitor.engine.targets", None),
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604 - the names are strings

@@ -1,89 +1,40 @@
-"""Explainer and relevance(): targets, compiling once, chunks, checks, conservation."""
+"""Explainer and relevance(): compiling once, chunks, checks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from lrp_monitor.engine import backend
+from lrp_monitor.engine import backend, inputs, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.composites import Composite, resolve
+from lrp_monitor.engine.explanation import Explanation
+from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.surrogate import Row, Traced, run
+from lrp_monitor.engine.targets import Target
 
-Target = int | Sequence[int] | NDArray[Any] | None
+__all__ = ["Explainer", "Explanation", "Target", "relevance"]
 
 # A chunk holds about this many input values; 224 x 224 x 3 gives chunks of 8.
 _CHUNK_VALUES = 1 << 20
 _MAX_CHUNK = 64
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """What one call of an explainer found; arrays have one row per sample."""
-
-    relevance: NDArray[np.float32]
-    """Relevance of every input value, of the inputs' shape."""
-    target: NDArray[np.int64]
-    """(n,) the explained class."""
-    logit: NDArray[np.float32]
-    """(n,) the explained logit, from which relevance starts; for class 0 of a single sigmoid unit its negative."""
-    logits: NDArray[np.float32]
-    """(n, k) what the model computes before an output softmax or sigmoid."""
-    output: NDArray[np.float32]
-    """(n, k) the model's own output."""
-    activation: str | None
-    """``"softmax"`` or ``"sigmoid"`` where the model ends in one, else None."""
-
-    @property
-    def conservation(self) -> NDArray[np.float64]:
-        """(n,) sum of relevance over the explained logit: 1 where nothing was absorbed or created."""
-        total = self.relevance.reshape(len(self.relevance), -1).sum(axis=1, dtype=np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return total / self.logit.astype(np.float64)
-
-    @property
-    def prediction(self) -> NDArray[np.int64]:
-        """(n,) the predicted class."""
-        if self.is_binary:
-            return (self.logits[:, 0] > 0).astype(np.int64)
-        return self.logits.argmax(axis=1).astype(np.int64)
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether the model ends in a single sigmoid unit, which stands for two classes."""
-        return self.activation == "sigmoid" and self.logits.shape[1] == 1
-
-    @property
-    def probability(self) -> NDArray[np.float64]:
-        """(n,) probability of the explained class; NaN for a single output without sigmoid, which has none."""
-        rows = np.arange(len(self.target))
-        z = self.logits.astype(np.float64)
-        if self.activation == "sigmoid":
-            explained = np.where(self.target == 0, -z[:, 0], z[:, 0]) if self.is_binary else z[rows, self.target]
-            with np.errstate(over="ignore"):
-                return 1.0 / (1.0 + np.exp(-explained))
-        if z.shape[1] == 1:
-            return np.full(len(z), np.nan)
-        z = np.exp(z - z.max(axis=1, keepdims=True))
-        return z[rows, self.target] / z.sum(axis=1)
-
-
 class Explainer:
     """Explains a model's predictions, compiled once and called often while the weights train.
 
-    ``model`` is a built Keras model with one input and an output of shape (n, classes); ``composite`` a preset's
-    name or a :class:`Composite`; ``output`` chooses by name or position where a model has several outputs;
-    ``batch_size`` bounds memory (samples a pass; chosen from the input's size by default); ``jit_compile`` compiles
-    with XLA; ``on_unknown="gradient"`` lets the plain gradient through layers without a treatment, with a warning
-    that is kept in ``notes``.
+    ``model`` is a built Keras model; ``composite`` a preset's name or a :class:`Composite`; ``output`` chooses by
+    name or position where a model has several outputs; ``batch_size`` bounds memory (samples a pass; chosen from
+    the input's size by default); ``jit_compile`` compiles with XLA; ``on_unknown="gradient"`` lets the plain
+    gradient through layers without a treatment, with a warning that is kept in ``notes``.
 
     ``explainer(inputs, target)`` gives relevance as float32 of the inputs' shape; ``explainer.explain(...)`` gives
-    an :class:`Explanation`. Relevance is propagated in float32, with TensorFloat-32 switched off.
+    an :class:`Explanation`. A model with several inputs takes a list, tuple or dict of arrays and gives relevance in
+    the same structure. Relevance is propagated in float32, with TensorFloat-32 switched off.
 
     Raises UnsupportedModelError where a layer or operation has no treatment, ValueError or TypeError where an
     argument does not fit. Source: Bach et al. 2015; computed as input x gradient of a surrogate network.
@@ -110,23 +61,17 @@ class Explainer:
                 f"model {model.name!r} has no weights yet: give its first layer a shape (keras.Input), call "
                 "model.build(input_shape), or call it once on data"
             )
-        if isinstance(getattr(model, "inputs", None), list) and len(model.inputs) > 1:
-            names = [tensor.name for tensor in model.inputs]
-            raise ValueError(
-                f"model {model.name!r} has several inputs, {names}: relevance is computed for models with one input; "
-                "wrap it in a model that takes one and makes the others"
-            )
         self.model = model
         self.composite = resolve(composite)
         self._output = output
         self._batch_size = None if batch_size is None else int(batch_size)
         self._jit_compile = bool(jit_compile)
         self._on_unknown = on_unknown
-        self._passes: dict[tuple[int, ...], Callable[..., Any]] = {}
+        self._passes: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._rows: list[Row] = []
         self._notes: tuple[str, ...] = ()
         self._activation: str | None = None
-        self._width = 0
+        self._outputs: Shape = ()
 
     @property
     def composite_name(self) -> str:
@@ -149,57 +94,65 @@ class Explainer:
     def classes(self) -> int:
         """How many classes a target may name; 2 for a single sigmoid unit."""
         self.prepare()
-        return 2 if self._activation == "sigmoid" and self._width == 1 else self._width
+        return 2 if self._activation == "sigmoid" and self._outputs == (1,) else self._outputs[-1]
 
-    def prepare(self, input_shape: tuple[int, ...] | None = None, n: int | None = None) -> None:
+    def prepare(self, input_shape: Any = None, n: int | None = None) -> None:
         """Trace and compile for ``n`` samples of ``input_shape`` (by default the model's own), without running.
 
+        ``input_shape`` is the shape of one sample; for several inputs a list of them, in the model's order.
         Raises what a call would raise about the model.
         """
         if not self._passes or input_shape is not None:
-            shape = self._sample_shape() if input_shape is None else tuple(input_shape)
-            self._pass_for(shape, self._chunk(shape, n))
+            if input_shape is None:
+                shapes = inputs.known_shapes(self.model)
+            elif input_shape and isinstance(input_shape[0], tuple | list):
+                shapes = tuple(tuple(shape) for shape in input_shape)
+            else:
+                shapes = (tuple(input_shape),)
+            structure = inputs.model_structure(self.model) if inputs.expected_shapes(self.model) else 0
+            self._pass_for("classes", shapes, structure, self._chunk(shapes, n))
 
-    def _sample_shape(self) -> tuple[int, ...]:
-        shape = getattr(self.model, "input_shape", None) if _has_known_input(self.model) else None
-        if shape is None or isinstance(shape, list | dict) or (shape and isinstance(shape[0], tuple | list)):
-            raise ValueError(
-                f"the input shape of model {self.model.name!r} is not known before it sees data (or it has several "
-                "inputs): call the explainer on inputs first, or prepare(input_shape)"
-            )
-        if any(size is None for size in shape[1:]):
-            raise ValueError(
-                f"model {self.model.name!r} takes inputs of shape {tuple(shape[1:])}, which leaves a size open: "
-                "call the explainer on inputs first, or prepare(input_shape)"
-            )
-        return tuple(shape[1:])
-
-    def _chunk(self, shape: tuple[int, ...], n: int | None) -> int:
+    def _chunk(self, shapes: tuple[Shape, ...], n: int | None) -> int:
         if self._batch_size is not None:
             largest = self._batch_size
         else:
-            largest = min(_MAX_CHUNK, _power_of_two(_CHUNK_VALUES // max(1, int(np.prod(shape)))))
+            values = sum(int(np.prod(shape)) for shape in shapes)
+            largest = min(_MAX_CHUNK, _power_of_two(_CHUNK_VALUES // max(1, values)))
         # Powers of two: few compiled sizes serve every n, and a last smaller chunk is filled up instead of traced.
         return largest if n is None else min(largest, _power_of_two(n))
 
-    def _pass_for(self, shape: tuple[int, ...], chunk: int) -> Callable[..., Any]:
-        key = (chunk, *shape)
+    def _pass_for(
+        self, start: str | Callable[[Any], Any], shapes: tuple[Shape, ...], structure: Any, chunk: int
+    ) -> Callable[..., Any]:
+        key = (start, chunk, shapes, str(structure))
         if key not in self._passes:
-            traced: list[Traced] = []
 
-            def compute(x: Tensor, target: Tensor) -> dict[str, Tensor]:
-                mask = ops.ones_like(x)
-                found = run(self.model, x, mask, self.composite, self._on_unknown, self._choose)
-                self._check_output(found.logits)
-                traced.append(found)
-                return _explain(found, mask, target)
+            def compute(*given: Tensor) -> dict[str, Tensor]:
+                leaves, wanted = list(given[: len(shapes)]), given[len(shapes) :]
+                found = self._trace(leaves, structure)
+                return _explain(found, start, *wanted)
 
-            signature = [((chunk, *shape), "float32"), ((chunk,), "int32")]
+            signature: list[backend.Spec] = [((chunk, *shape), "float32") for shape in shapes]
+            if start == "classes":
+                signature.append(((chunk,), "int32"))
+            elif start == "weights":
+                signature.append(((chunk, None), "float32"))
             self._passes[key] = backend.trace(compute, signature, self._jit_compile)
-            found = traced[-1]
-            self._rows, self._notes = found.rows, tuple(found.notes)
-            self._activation, self._width = found.activation, int(found.logits.shape[-1])
         return self._passes[key]
+
+    def _trace(self, leaves: list[Tensor], structure: Any) -> Traced:
+        def call(model: Any, values: list[Tensor]) -> Tensor:
+            return self._choose(model(arranged(structure, values), training=False))
+
+        found = run(self.model, leaves, self.composite, self._on_unknown, call)
+        self._rows, self._notes = found.rows, tuple(found.notes)
+        self._activation, self._outputs = found.activation, tuple(found.logits.shape[1:])
+        if not self._outputs or None in self._outputs:
+            raise ValueError(
+                f"the explained output of model {self.model.name!r} has shape {tuple(found.logits.shape)}; an "
+                "explanation needs (n, classes), or (n, ..., classes) for maps"
+            )
+        return found
 
     def _choose(self, output: Any) -> Tensor:
         if backend.is_tensor(output):
@@ -226,83 +179,47 @@ class Explainer:
             return list(named.values())[self._output]
         raise ValueError(f"output={self._output!r} is none of model {self.model.name!r}'s outputs: {list(named)}")
 
-    def _check_output(self, logits: Tensor) -> None:
-        if len(logits.shape) != 2 or logits.shape[-1] is None:
-            raise ValueError(
-                f"the explained output of model {self.model.name!r} has shape {tuple(logits.shape)}; an explanation "
-                "needs (n, classes): one row of logits a sample"
-            )
-
-    def __call__(self, inputs: ArrayLike, target: Target = None) -> NDArray[np.float32]:
+    def __call__(self, inputs: Any, target: Target = None) -> Any:
         """Relevance of ``inputs`` (n, ...) for ``target``, float32 of the inputs' shape; see :meth:`explain`."""
         return self.explain(inputs, target).relevance
 
-    def explain(self, inputs: ArrayLike, target: Target = None) -> Explanation:
-        """Explain ``inputs`` (n, ...): ``target`` is None (the predicted class), a class, or one class per sample.
+    def explain(self, inputs: Any, target: Target = None) -> Explanation:
+        """Explain ``inputs`` (n, ...), an array, or a list, tuple or dict of arrays for a model with several inputs.
+
+        ``target`` is None or "predicted" (the predicted class), a class, one class per sample, or one of
+        :mod:`lrp_monitor.targets`: a difference of two logits, a mask over outputs, a region of a map, a function
+        of the logits (compiled once for each function object).
 
         Raises ValueError for inputs that are empty, not finite or of another shape than the model's, and for
         targets outside the model's outputs; TypeError for inputs or targets that are not numbers.
         """
-        x = self._checked_inputs(inputs)
-        n, shape = len(x), x.shape[1:]
-        chunk = self._chunk(shape, n)
-        compute = self._pass_for(shape, chunk)
-        wanted = self._checked_target(target, n)
-        parts: list[dict[str, NDArray[Any]]] = []
-        with backend.full_precision():
-            for start in range(0, n, chunk):
-                stop = min(start + chunk, n)
-                fill = start + chunk - stop
-                part = compute(*(_filled(array[start:stop], fill) for array in (x, wanted)))
-                parts.append({key: np.asarray(value)[: stop - start] for key, value in part.items()})
-        joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        given = take(self.model, inputs)
+        start = targets.start_of(target)
+        chunk = self._chunk(given.shapes, len(given))
+        compute = self._pass_for(start, given.shapes, given.taken, chunk)
+        joined = _in_chunks(compute, [*given.leaves, *self._wanted(target, start, len(given))], chunk)
+        return self._explanation(given, joined)
+
+    def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
+        leaves = [found[f"relevance {number}"] for number in range(len(given.leaves))]
         return Explanation(
-            relevance=joined["relevance"],
-            target=joined["target"].astype(np.int64),
-            logit=joined["logit"],
-            logits=joined["logits"],
-            output=joined["output"],
+            relevance=arranged(given.given, leaves),
+            target=found["target"].astype(np.int64),
+            logit=found["logit"],
+            logits=found["logits"],
+            output=found["output"],
             activation=self._activation,
         )
 
-    def _checked_inputs(self, inputs: ArrayLike) -> NDArray[np.float32]:
-        x = np.asarray(inputs)
-        if x.dtype.kind not in "fiub":
-            raise TypeError(f"inputs must be numbers, got an array of {x.dtype}")
-        expected = self.model.input_shape if _has_known_input(self.model) else None
-        if isinstance(expected, tuple) and expected and not isinstance(expected[0], tuple | list):
-            fits = x.ndim == len(expected) and all(
-                want in (None, got) for want, got in zip(expected[1:], x.shape[1:], strict=True)
-            )
-            if not fits:
-                raise ValueError(
-                    f"inputs have shape {x.shape}, but model {self.model.name!r} takes (n, "
-                    f"{', '.join('any' if size is None else str(size) for size in expected[1:])})"
-                )
-        if x.ndim < 2 or x.size == 0:
-            raise ValueError(f"inputs must hold at least one sample of shape (n, ...), got shape {x.shape}")
-        x = np.ascontiguousarray(x, dtype=np.float32)
-        finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-        if not finite.all():
-            raise ValueError(f"inputs hold NaN or infinity in sample {int(np.flatnonzero(~finite)[0])}")
-        return x
-
-    def _checked_target(self, target: Target, n: int) -> NDArray[np.int32]:
-        if target is None:
-            return np.full(n, -1, np.int32)
-        wanted = np.asarray(target)
-        if wanted.dtype.kind not in "iu":
-            raise TypeError(f"target must be None, a class or one class per sample, all whole numbers, got {target!r}")
-        if wanted.ndim == 0:
-            wanted = np.full(n, wanted)
-        if wanted.shape != (n,):
-            raise ValueError(f"target must be one class per sample, shape ({n},), got shape {wanted.shape}")
-        if wanted.min() < 0 or wanted.max() >= self.classes:
-            bad = wanted[(wanted < 0) | (wanted >= self.classes)][0]
-            raise ValueError(
-                f"target {bad} lies outside the outputs of model {self.model.name!r}: 0 to {self.classes - 1}"
-            )
-        return wanted.astype(np.int32)
+    def _wanted(self, target: Any, start: str | Callable[[Any], Any], n: int) -> list[NDArray[Any]]:
+        """What the compiled pass takes besides the inputs: classes, weights of the outputs, or nothing."""
+        if start == "weights":
+            return [target.weights(self._outputs, n).reshape(n, -1)]
+        if start != "classes":
+            return []
+        if target is None or isinstance(target, str):
+            return [np.full(n, -1, np.int32)]
+        return [targets.classes(target, n, self.classes, "target", f" of model {self.model.name!r}")]
 
     def __str__(self) -> str:
         """The table layer -> treatment for this model."""
@@ -316,11 +233,11 @@ class Explainer:
 
 def relevance(
     model: Any,
-    inputs: ArrayLike,
+    inputs: Any,
     target: Target = None,
     composite: str | Composite = "epsilon_plus_flat",
     **options: Any,
-) -> NDArray[np.float32]:
+) -> Any:
     """Relevance of ``inputs`` for ``target``: float32 of the inputs' shape, summing to (about) the explained logit.
 
     A short form of ``Explainer(model, composite, **options)(inputs, target)``, which see; to explain more than once,
@@ -329,31 +246,61 @@ def relevance(
     return Explainer(model, composite, **options)(inputs, target)
 
 
-def _explain(found: Traced, mask: Tensor, target: Tensor) -> dict[str, Tensor]:
+def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The explained class of each sample (-1 where it is none) and the explained value."""
     logits = ops.cast(found.logits, "float32")
-    width = logits.shape[-1]
-    if found.activation == "sigmoid" and width == 1:
+    none = ops.cast(ops.zeros_like(ops.reshape(logits, (logits.shape[0], -1))[:, 0]), "int32") - 1
+    if start == "weights":
+        weights = ops.reshape(wanted[0], logits.shape)
+        return none, ops.sum(ops.reshape(logits * weights, (logits.shape[0], -1)), axis=-1)
+    if callable(start):
+        value = ops.cast(ops.convert_to_tensor(start(logits)), "float32")
+        if tuple(value.shape) != (logits.shape[0],):
+            raise ValueError(
+                f"a target function must turn logits {tuple(logits.shape)} into one value a sample, shape "
+                f"({logits.shape[0]},); this one returns shape {tuple(value.shape)}"
+            )
+        return none, value
+    if len(logits.shape) != 2:
+        raise ValueError(
+            f"the explained output has shape {tuple(logits.shape)}; a class as target needs (n, classes), "
+            "one row of logits a sample: for maps pass targets.Region(where, of), targets.Outputs(mask) or a function"
+        )
+    target = wanted[0]
+    if found.activation == "sigmoid" and logits.shape[-1] == 1:
         predicted = ops.cast(logits[:, 0] > 0, "int32")
         chosen = ops.where(target < 0, predicted, target)
-        logit = ops.where(chosen == 0, -logits[:, 0], logits[:, 0])
-    else:
-        predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
-        chosen = ops.where(target < 0, predicted, target)
-        logit = ops.sum(logits * ops.one_hot(chosen, width), axis=-1)
-    result = backend.gradient(ops.sum(logit), mask)
-    if result is None:
-        raise ValueError("no differentiable path leads from the model's input to its output")
+        return chosen, ops.where(chosen == 0, -logits[:, 0], logits[:, 0])
+    predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    chosen = ops.where(target < 0, predicted, target)
+    return chosen, ops.sum(logits * ops.one_hot(chosen, logits.shape[-1]), axis=-1)
+
+
+def _explain(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) -> dict[str, Tensor]:
+    chosen, value = _start(found, start, wanted)
+    results = backend.gradients(ops.sum(value), found.masks)
+    if all(result is None for result in results):
+        raise ValueError("no differentiable path leads from the model's input to what is explained")
     return {
-        "relevance": result, "target": chosen, "logit": logit, "logits": logits,
+        **{
+            f"relevance {number}": ops.zeros_like(mask) if result is None else result
+            for number, (mask, result) in enumerate(zip(found.masks, results, strict=True))
+        },
+        "target": chosen, "logit": value, "logits": ops.cast(found.logits, "float32"),
         "output": ops.cast(found.output, "float32"),
     }  # fmt: skip
 
 
-def _has_known_input(model: Any) -> bool:
-    try:
-        return model.input_shape is not None
-    except AttributeError:  # Keras raises it for subclassed models, which have no symbolic input
-        return False
+def _in_chunks(compute: Callable[..., Any], arrays: list[NDArray[Any]], chunk: int) -> dict[str, NDArray[Any]]:
+    n = len(arrays[0])
+    parts: list[dict[str, NDArray[Any]]] = []
+    with backend.full_precision():
+        for start in range(0, n, chunk):
+            stop = min(start + chunk, n)
+            fill = start + chunk - stop
+            part = compute(*(_filled(array[start:stop], fill) for array in arrays))
+            parts.append({key: np.asarray(value)[: stop - start] for key, value in part.items()})
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
 def _power_of_two(n: int) -> int:

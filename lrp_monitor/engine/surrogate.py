@@ -67,6 +67,10 @@ class Trace:
         """The input of the model that raw scaling and shifting alone made ``x`` of."""
         return next((source for source in self.sources if backend.elementwise_from(x, source)), None)
 
+    def depends_on_input(self, x: Tensor) -> bool:
+        """Whether ``x`` was computed from any input of the model."""
+        return any(backend.depends_on(x, source) for source in self.sources)
+
     def attach(self, x: Tensor) -> Tensor:
         """``x`` itself, or, where raw scaling and shifting lies between the input and x, x with the mask behind it."""
         source = None if id(x) in self._companions else self._source_behind(x)

@@ -1,0 +1,70 @@
+"""What one call of an explainer found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one call of an explainer found; arrays have one row per sample."""
+
+    relevance: NDArray[np.float32]
+    """Relevance of every input value, of the inputs' shape; for several inputs the same structure of arrays."""
+    target: NDArray[np.int64]
+    """(n,) the explained class; -1 where the target was not a class."""
+    logit: NDArray[np.float32]
+    """(n,) the explained logit, from which relevance starts; for class 0 of a single sigmoid unit its negative.
+
+    For a target that is not a class: its value, such as the difference of two logits.
+    """
+    logits: NDArray[np.float32]
+    """(n, k) what the model computes before an output softmax or sigmoid; (n, ..., k) for an output of maps."""
+    output: NDArray[np.float32]
+    """(n, k) the model's own output."""
+    activation: str | None
+    """``"softmax"`` or ``"sigmoid"`` where the model ends in one, else None."""
+
+    @property
+    def conservation(self) -> NDArray[np.float64]:
+        """(n,) sum of relevance over the explained logit: 1 where nothing was absorbed or created."""
+        leaves: list[NDArray[Any]] = keras.tree.flatten(self.relevance)
+        total = sum(leaf.reshape(len(leaf), -1).sum(axis=1, dtype=np.float64) for leaf in leaves)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return total / self.logit.astype(np.float64)
+
+    @property
+    def prediction(self) -> NDArray[np.int64]:
+        """(n,) the predicted class; for an output of maps (n, ...), one for each of its places."""
+        if self.is_binary:
+            return (self.logits[:, 0] > 0).astype(np.int64)
+        return self.logits.argmax(axis=-1).astype(np.int64)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the model ends in a single sigmoid unit, which stands for two classes."""
+        return self.activation == "sigmoid" and self.logits.ndim == 2 and self.logits.shape[1] == 1
+
+    @property
+    def probability(self) -> NDArray[np.float64]:
+        """(n,) probability of the explained class; NaN where there is none.
+
+        There is none for a single output without sigmoid, and for a target that is not a class.
+        """
+        if (self.target < 0).any():
+            return np.full(len(self.target), np.nan)
+        rows = np.arange(len(self.target))
+        z = self.logits.astype(np.float64)
+        if self.activation == "sigmoid":
+            explained = np.where(self.target == 0, -z[:, 0], z[:, 0]) if self.is_binary else z[rows, self.target]
+            with np.errstate(over="ignore"):
+                return 1.0 / (1.0 + np.exp(-explained))
+        if z.shape[1] == 1:
+            return np.full(len(z), np.nan)
+        z = np.exp(z - z.max(axis=1, keepdims=True))
+        return z[rows, self.target] / z.sum(axis=1)

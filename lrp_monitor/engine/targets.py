@@ -1,0 +1,150 @@
+"""Targets: what is explained, that is where relevance starts.
+
+A target is None or ``"predicted"`` (the predicted class of each sample), a class, one class per sample, or one of
+
+* :class:`Difference`: the difference of two logits, "why this class rather than that one";
+* :class:`Outputs`: a mask, or weights, over all outputs;
+* :class:`Region`: a pixel or a region of one map of a segmentation net;
+* a function of the logits, ``f(logits) -> (n,)``, written with ``keras.ops``.
+
+Relevance starts as ``R_j = z_j df/dz_j`` at every logit z_j, where f is the explained value: for a weighted sum of
+logits these are its terms, and they sum to f. A function of one's own sums to f where it is homogeneous
+(``f(a z) = a f(z)``); elsewhere ``conservation`` is not 1 from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Difference", "Outputs", "Region", "Target"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The logit of class ``first`` minus that of class ``second``; each is a class or one class per sample."""
+
+    first: int | Sequence[int] | NDArray[Any]
+    second: int | Sequence[int] | NDArray[Any]
+
+    def weights(self, shape: tuple[int, ...], n: int) -> NDArray[np.float32]:
+        """(n, *shape): 1 at the first class, -1 at the second. Raises ValueError for an output that is not (k,)."""
+        if len(shape) != 1 or shape[0] < 2:
+            raise ValueError(
+                f"target {self!r}: a difference needs an output of two classes or more, this one has shape {shape}; "
+                "for a single unit the logit itself is the difference"
+            )
+        first, second = (classes(value, n, shape[0], "Difference") for value in (self.first, self.second))
+        if (first == second).any():
+            sample = int(np.flatnonzero(first == second)[0])
+            raise ValueError(f"target {self!r}: the two classes are the same for sample {sample}")
+        result = np.zeros((n, shape[0]), np.float32)
+        result[np.arange(n), first] = 1.0
+        result[np.arange(n), second] = -1.0
+        return result
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The sum of outputs under a mask: boolean, or numbers that weight the outputs.
+
+    ``weights_over`` has the output's shape for one sample, (k,) for a classifier, or (n, k) with a row per sample.
+    """
+
+    weights_over: ArrayLike
+
+    def weights(self, shape: tuple[int, ...], n: int) -> NDArray[np.float32]:
+        """(n, *shape) the weight of every output. Raises ValueError for a mask of another shape, or an empty one."""
+        given = np.asarray(self.weights_over)
+        if given.dtype.kind not in "fiub":
+            raise TypeError(f"Outputs: the mask must be boolean or numbers, got an array of {given.dtype}")
+        if given.shape not in (shape, (n, *shape)):
+            raise ValueError(f"Outputs: the mask has shape {given.shape}, the outputs {shape} (or {(n, *shape)})")
+        result = np.array(np.broadcast_to(given, (n, *shape)), np.float32)
+        if not np.isfinite(result).all():
+            raise ValueError("Outputs: the mask holds NaN or infinity")
+        if not result.reshape(n, -1).any(axis=1).all():
+            raise ValueError("Outputs: the mask is empty, so nothing would be explained")
+        return result
+
+
+@dataclass(frozen=True)
+class Region:
+    """A pixel or a region of one map, for outputs (n, ..., k) such as a segmentation net's: the sum of its logits.
+
+    ``where`` is a pixel (a whole number per axis of the map), a box (a slice per axis, as np.s_[2:7, 3:8] makes
+    it; numbers and slices may be mixed), or a boolean array of the map's shape or (n, *map shape). ``of`` is the
+    class whose map is meant, or one class per sample.
+    """
+
+    where: Any
+    of: int | Sequence[int] | NDArray[Any]
+
+    def weights(self, shape: tuple[int, ...], n: int) -> NDArray[np.float32]:
+        """(n, *shape): 1 in the region of the map. Raises ValueError for a region outside the map, or an empty one."""
+        if len(shape) < 2:
+            raise ValueError(f"target {self!r}: a region needs an output of maps (n, ..., k), this one has {shape}")
+        inside = self._inside(shape[:-1], n)
+        chosen = classes(self.of, n, shape[-1], "Region")
+        result = np.zeros((n, *shape), np.float32)
+        for sample, index in enumerate(chosen):
+            result[sample, ..., index] = inside[sample]
+        return result
+
+    def _inside(self, size: tuple[int, ...], n: int) -> NDArray[np.bool_]:
+        where = self.where if isinstance(self.where, tuple) else (self.where,)
+        if all(isinstance(part, slice | int | np.integer) and not isinstance(part, bool) for part in where):
+            if len(where) != len(size):
+                raise ValueError(f"Region: where={self.where!r} names {len(where)} axes, the map has {len(size)}")
+            for part, limit in zip(where, size, strict=True):
+                if not isinstance(part, slice) and not 0 <= part < limit:
+                    raise ValueError(f"Region: where={self.where!r} lies outside the map of shape {size}")
+            inside = np.zeros(size, bool)
+            inside[where] = True
+        else:
+            inside = np.asarray(self.where)
+            if inside.dtype != bool:
+                raise TypeError(
+                    f"Region: where must be a pixel, slices, or a boolean array, got an array of {inside.dtype}"
+                )
+            if inside.shape not in (size, (n, *size)):
+                raise ValueError(f"Region: the mask has shape {inside.shape}, the map {size} (or {(n, *size)})")
+        result: NDArray[np.bool_] = np.broadcast_to(inside, (n, *size))
+        if not result.reshape(n, -1).any(axis=1).all():
+            raise ValueError(f"Region: where={self.where!r} holds no pixel of the map of shape {size}")
+        return result
+
+
+Target = None | str | int | Sequence[int] | NDArray[Any] | Difference | Outputs | Region | Callable[[Any], Any]
+
+
+def start_of(target: Target) -> str | Callable[[Any], Any]:
+    """What kind of compiled pass a target needs: ``"classes"``, ``"weights"``, or the function itself."""
+    if isinstance(target, Difference | Outputs | Region):
+        return "weights"
+    if isinstance(target, type) and issubclass(target, Difference | Outputs | Region):
+        raise TypeError(f"target {target.__name__} is a class; make a target of it: {target.__name__}(...)")
+    if callable(target):
+        return target
+    if isinstance(target, str) and target != "predicted":
+        raise ValueError(f'target {target!r}: the one word for a target is "predicted"')
+    return "classes"
+
+
+def classes(target: Any, n: int, count: int, name: str, of: str = "") -> NDArray[np.int32]:
+    """One class per sample, (n,) int32, checked; ``count`` classes there are. Raises TypeError or ValueError."""
+    wanted = np.asarray(target)
+    if wanted.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be a class or one class per sample, all whole numbers, got {target!r}")
+    if wanted.ndim == 0:
+        wanted = np.full(n, wanted)
+    if wanted.shape != (n,):
+        raise ValueError(f"{name} must be one class per sample, shape ({n},), got shape {wanted.shape}")
+    if wanted.min() < 0 or wanted.max() >= count:
+        bad = wanted[(wanted < 0) | (wanted >= count)][0]
+        raise ValueError(f"{name} {bad} lies outside the outputs{of}: 0 to {count - 1}")
+    return wanted.astype(np.int32)

@@ -1,0 +1,144 @@
+"""Models with several inputs: relevance of the same structure, against float64 NumPy; wrong structures in words."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+
+N = 5
+
+
+def two_branches(randomise, as_dict=False):
+    """relu(Dense(image flattened)) joined with relu(Dense(2 x - 1 of the numbers)), then Dense: two outputs."""
+    image, numbers = keras.Input((2, 3), name="image"), keras.Input((4,), name="numbers")
+    a = kl.Dense(5, activation="relu", name="from_image")(kl.Flatten()(image))
+    b = kl.Dense(3, activation="relu", name="from_numbers")(kl.Rescaling(2.0, -1.0)(numbers))
+    joined = kl.Concatenate()([a, b])
+    outputs = {"animal": kl.Dense(4, name="animal")(joined), "colour": kl.Dense(2, name="colour")(joined)}
+    takes = {"image": image, "numbers": numbers} if as_dict else [image, numbers]
+    return randomise(keras.Model(takes, outputs, name="pair"))
+
+
+def data(rng):
+    return rng.normal(size=(N, 2, 3)).astype(np.float32), rng.normal(size=(N, 4)).astype(np.float32)
+
+
+def expected(net, image, numbers, head, target):
+    """LRP-0; the rescaled numbers get their relevance one to one."""
+
+    def weights(name):
+        return (w.astype(np.float64) for w in net.get_layer(name).get_weights())
+
+    (wa, ba), (wb, bb), (w, b) = weights("from_image"), weights("from_numbers"), weights(head)
+    flat, seen = image.reshape(N, -1).astype(np.float64), 2.0 * numbers.astype(np.float64) - 1.0
+    za, zb = flat @ wa + ba, seen @ wb + bb
+    logits = np.concatenate([np.maximum(za, 0), np.maximum(zb, 0)], axis=1) @ w + b
+    g = w[:, target]
+    of_image = flat * (((za > 0) * g[:5]) @ wa.T)
+    of_numbers = seen * (((zb > 0) * g[5:]) @ wb.T)
+    return of_image.reshape(image.shape), of_numbers, logits
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize(("output", "head", "target"), [("animal", "animal", 3), (1, "colour", 0)])
+def test_list_tuple_and_dict_of_inputs(as_dict, output, head, target, rng, randomise):
+    net = two_branches(randomise, as_dict)
+    image, numbers = data(rng)
+    wanted = expected(net, image, numbers, head, target)
+    explainer = lrp.Explainer(net, "lrp_zero", output=output)
+    for given in ([image, numbers], (image, numbers), {"image": image, "numbers": numbers},
+                  {"numbers": numbers, "image": image}):  # fmt: skip
+        found = explainer.explain(given, target)
+        assert type(found.relevance) is type(given)
+        if isinstance(given, dict):
+            assert list(found.relevance) == list(given)
+            parts = found.relevance["image"], found.relevance["numbers"]
+        else:
+            parts = found.relevance
+        for part, want in zip(parts, wanted[:2], strict=True):
+            assert part.dtype == np.float32
+            close(part, want)
+        close(found.logits, wanted[2])
+        total = sum(part.reshape(N, -1).sum(axis=1, dtype=np.float64) for part in wanted[:2])
+        close(found.conservation, total / wanted[2][:, target])
+
+
+def test_chunks_of_several_inputs(rng, randomise):
+    net = two_branches(randomise)
+    image, numbers = data(rng)
+    whole = lrp.Explainer(net, "epsilon_plus", output=0)([image, numbers], 1)
+    parts = lrp.Explainer(net, "epsilon_plus", output=0, batch_size=2)([image, numbers], 1)
+    for a, b in zip(whole, parts, strict=True):
+        close(b, a)
+
+
+def test_each_input_has_its_first_layer(rng, randomise):
+    """An input-layer rule applies to the first weighted layer behind each input; flat by hand."""
+    net = two_branches(randomise)
+    image, numbers = data(rng)
+    zero = rules.Epsilon(0)
+    found = lrp.Explainer(
+        net, lrp.Composite(conv=zero, dense=zero, first=rules.Flat()), output="colour"
+    ).explain([image, numbers], 1)  # fmt: skip
+    (wa, ba), (wb, bb), (w, _) = (
+        [v.astype(np.float64) for v in net.get_layer(name).get_weights()]
+        for name in ("from_image", "from_numbers", "colour")
+    )
+    a = np.maximum(image.reshape(N, -1) @ wa + ba, 0) * w[:5, 1]
+    b = np.maximum((2.0 * numbers - 1.0) @ wb + bb, 0) * w[5:, 1]
+    close(found.relevance[0], np.tile(a.sum(axis=1)[:, None, None] / 6, (1, 2, 3)))
+    close(found.relevance[1], np.tile(b.sum(axis=1)[:, None] / 4, (1, 4)))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = kl.Dense(3, use_bias=False), kl.Dense(3, use_bias=False)
+
+    def call(self, inputs):
+        return self.first(inputs["a"]) + self.second(inputs["b"])
+
+
+def test_subclassed_model_with_a_dict(rng, randomise):
+    net = Subclassed()
+    a, b = (rng.normal(size=(N, 4)).astype(np.float32) for _ in range(2))
+    net({"a": a, "b": b})
+    randomise(net)
+    found = lrp.relevance(net, {"b": b, "a": a}, 2, "lrp_zero")
+    close(found["a"], a * net.first.kernel.numpy()[:, 2])
+    close(found["b"], b * net.second.kernel.numpy()[:, 2])
+
+
+def test_input_that_does_not_reach_the_output_gets_zero(rng, randomise):
+    one, other = keras.Input((3,)), keras.Input((2,))
+    net = randomise(keras.Model([one, other], [kl.Dense(2)(one), kl.Dense(2)(other)]))
+    a, b = rng.normal(size=(N, 3)), rng.normal(size=(N, 2))
+    found = lrp.relevance(net, [a, b], 0, "lrp_zero", output=0)
+    assert np.abs(found[0]).max() > 0
+    np.testing.assert_array_equal(found[1], np.zeros((N, 2)))
+
+
+def test_wrong_structures(rng, randomise):
+    net = two_branches(randomise)
+    image, numbers = data(rng)
+    explainer = lrp.Explainer(net, "epsilon", output=0)
+    cases = [
+        (image, ValueError, r"has several inputs, \['image', 'numbers'\]: pass a list of 2 arrays or a dict"),
+        ([image], ValueError, "got 1 of them"),
+        ({"image": image}, ValueError, r"inputs are named \['image'\], but model 'pair' takes"),
+        ([image, numbers[:, :3]], ValueError, r"input 'numbers' has shape \(5, 3\), but model 'pair' takes \(n, 4\)"),
+        ([image, numbers[:2]], ValueError, "different numbers of samples: 'image': 5, 'numbers': 2"),
+        ([image, np.full((5, 4), np.nan)], ValueError, "input 'numbers' holds NaN or infinity in sample 0"),
+        ([image, np.full((5, 4), "a")], TypeError, "'numbers' must be numbers"),
+        ([image[:0], numbers[:0]], ValueError, "at least one sample"),
+    ]
+    for given, error, words in cases:
+        with pytest.raises(error, match=words):
+            explainer(given, 0)
