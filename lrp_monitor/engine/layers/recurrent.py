@@ -7,8 +7,9 @@ The loop over time is unrolled with the layer's own weights. At each step
 * the map ``z = x W + h U + b`` of the signal takes the composite's rule for dense layers, on the contributions of
   x and h together, with the bias in the denominator; its activation passes relevance one to one.
 
-Source: Arras et al. 2017, section 3.1; Arras et al. 2019 ("Explaining and Interpreting LSTMs", chapter 11),
-equations 11.5 to 11.7, variant LRP-all. The stabiliser stands in the weighted maps alone.
+Source: Arras et al. 2017 ("Explaining Recurrent Neural Network Predictions in Sentiment Analysis"), weighted
+connections and multiplicative interactions; Arras et al. 2019 ("Explaining and Interpreting LSTMs"), rule LRP-all.
+Here the stabiliser stands in the weighted maps alone: the sums of states share by plain contribution.
 
 An input rule (flat, w2, zB), where the layer is the first weighted one, says how the part of z that came from x is
 shared out *within* x: how much came from x and how much from h is told by the rule for dense layers. So the earlier
@@ -21,6 +22,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
@@ -207,6 +209,7 @@ def _why_not(layer: Any, x: Tensor, training: Any) -> str | None:
             "give the model's Input its length, or pad or crop to a fixed length in front of this layer"
         )
     for cell in _flat_cells(layer.cell):
+        drops = cell.dropout or cell.recurrent_dropout
         name = activations.name_of(cell.activation)
         if name != "linear" and (name is None or not activations.is_elementwise(name)):
             return f"its activation {_shown(cell.activation)} is not one that is known to map each element by itself"
@@ -217,7 +220,7 @@ def _why_not(layer: Any, x: Tensor, training: Any) -> str | None:
                     f"its reset gate can be negative (recurrent_activation={_shown(cell.recurrent_activation)}), which "
                     "turns contributions round behind the matrix; use reset_after=False, or a sigmoid"
                 )
-        if training is True and (getattr(cell, "dropout", 0) or getattr(cell, "recurrent_dropout", 0)):
+        if training is True and drops:
             return "it is called with training=True and drops at random; call it without"
     return None
 
@@ -226,9 +229,7 @@ def _shown(function: Any) -> str:
     return repr(getattr(function, "__name__", function))
 
 
-def _rules(
-    trace: Trace, layer: Any, cell: Any, outer: Sequence[Any], first: bool
-) -> tuple[Rule, Rule | None]:
+def _rules(trace: Trace, layer: Any, cell: Any, outer: Sequence[Any], first: bool) -> tuple[Rule, Rule | None]:
     """The rule of the step's map, and the rule within x where that is one for inputs alone."""
     for owner in (cell, layer, *outer):
         rule = trace.composite.override(owner)
@@ -297,8 +298,10 @@ def _unrolled(trace: Trace, layer: Any, given: dict[str, Any], outer: Sequence[A
     bounds = [0]  # which states belong to which cell
     for one in cells:
         bounds.append(bounds[-1] + (2 if isinstance(one, _LSTM) else 1))
-    spans = list(zip(bounds, bounds[1:], strict=False))
-    signs = [trace.is_non_negative(states[start]) and one.keeps_sign for one, (start, _) in zip(cells, spans, strict=True)]
+    spans = list(pairwise(bounds))
+    signs = [
+        trace.is_non_negative(states[start]) and one.keeps_sign for one, (start, _) in zip(cells, spans, strict=True)
+    ]
     below = [trace.is_non_negative(x), *signs]
 
     mask = given.get("mask")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keras import layers as kl
@@ -30,9 +30,7 @@ def _merged(mode: str | None, y: Tensor, y_back: Tensor) -> Any:
     return y + y_back if mode == "sum" else (y + y_back) / 2.0
 
 
-def bidirectional(
-    trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+def bidirectional(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Two recurrent layers, one each way. Merged by ``mul``, the two share the relevance in halves."""
     pair = (layer.forward_layer, layer.backward_layer)
     named = isinstance(trace.composite.override(layer), Gradient)
@@ -50,7 +48,7 @@ def bidirectional(
     trace.note_row(layer, f"both ways, merged by {layer.merge_mode!r}")
     found = []
     for part, own in zip(pair, (slice(None, half), slice(half, None)), strict=True):
-        arguments = {name: given[name] for name in ("mask", "training") if name in given}
+        arguments: dict[str, Any] = {name: given[name] for name in ("mask", "training") if name in given}
         if states is not None:
             arguments["initial_state"] = list(states[own])
         call = type(part).call.__get__(part)  # its own: ``part.call`` is shadowed
@@ -74,38 +72,31 @@ def time_distributed(
     """The layer (or model) inside sees all time steps as samples of their own, in one call."""
     given = inspect.signature(original).bind(*args, **kwargs).arguments
     outside, inside = given["inputs"], layer.layer
-    if getattr(inside, "stateful", False) or not all(isinstance(size, int) for size in outside.shape):
-        trace.refuse(
-            layer,
-            "the number of time steps is not known when the model is traced; give the model's Input its length"
-            if not getattr(inside, "stateful", False)
-            else f"the layer {inside.name!r} inside it is stateful; make it with stateful=False",
-        )
+    named = isinstance(trace.composite.override(layer), Gradient)
+    if named or outside.shape[1] is None:
+        if named:
+            trace.note_row(layer, "plain gradient (named)")
+        else:
+            trace.refuse(layer, "its number of time steps is not known when the model is traced; give Input its length")
         with trace.as_a_whole():
             return original(*args, **kwargs)
-    n, steps = outside.shape[:2]
+    steps = outside.shape[1]
 
     def joined(value: Tensor) -> Tensor:
         return ops.reshape(value, (-1, *value.shape[2:]))
 
     def parted(value: Tensor) -> Tensor:
-        return ops.reshape(value, (n, steps, *value.shape[1:]))
+        return ops.reshape(value, (-1, steps, *value.shape[1:]))
 
     outside = trace.attach(outside)
-    x = trace.joined.get(id(outside))  # what a TimeDistributed before it made: a fold needs that very tensor
+    x = trace.steps_of(outside)  # of a layer applied to every step before this one: a fold needs that very tensor
     if x is None:
         x = joined(outside)
         companion = trace.companion_of(outside)
         if companion is not None:
-            start = companion
-
-            def bounds(value: Tensor) -> Tensor:
-                bound = start.bounds(value)
-                return joined(ops.broadcast_to(bound, (n, *bound.shape[1:])))
-
-            trace.set_companion(x, Companion(joined(start.mask), bounds))
+            trace.set_companion(x, _joined(companion, joined))
     arguments: dict[str, Any] = {}
-    if "mask" in given and given["mask"] is not None and inside._call_has_mask_arg:
+    if given.get("mask") is not None and inside._call_has_mask_arg:
         arguments["mask"] = joined(given["mask"])
     if inside._call_has_training_arg:
         arguments["training"] = given.get("training")
@@ -113,5 +104,38 @@ def time_distributed(
     with untreated():
         y = inside.call(x, **arguments)
     output = parted(y)
-    trace.remember_joined(output, y)
+    trace.remember_steps(output, y, parted)
+    companion = trace.companion_of(y)
+    if companion is not None:
+        after = companion
+        trace.set_companion(output, Companion(parted(after.mask), lambda value: parted(after.bounds(value))[:1]))
     return output
+
+
+def _joined(companion: Companion, joined: Callable[[Tensor], Tensor]) -> Companion:
+    mask = companion.mask
+
+    def bounds(value: Tensor) -> Tensor:
+        bound = companion.bounds(value)
+        return joined(ops.broadcast_to(bound, (mask.shape[0], *bound.shape[1:])))
+
+    return Companion(joined(mask), bounds)
+
+
+def masking(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Selects steps: what it puts zeros in for takes no relevance."""
+    x = trace.attach(args[0])
+    output = original(x, *args[1:], **kwargs)
+    trace.note_row(layer, "passes as it is")
+    companion = trace.companion_of(x)
+    if companion is not None:
+        here = ops.expand_dims(stop_gradient(layer.compute_mask(x)), -1)
+        trace.set_companion(output, Companion(ops.where(here, companion.mask, 0.0), companion.bounds))
+    return output
+
+
+TREATMENTS: dict[type, Treatment] = {
+    kl.Bidirectional: bidirectional, kl.TimeDistributed: time_distributed, kl.Masking: masking,
+}  # fmt: skip
+# What finds its rule itself, in the layers inside.
+WEIGHTED: frozenset[Treatment] = frozenset({bidirectional, time_distributed})
