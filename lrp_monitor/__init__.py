@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lrp_monitor.engine import composites as composites
     from lrp_monitor.engine import rules as rules
     from lrp_monitor.engine import targets as targets
+    from lrp_monitor.engine.checking import check as check
     from lrp_monitor.engine.composites import Composite as Composite
     from lrp_monitor.engine.errors import UnsupportedModelError as UnsupportedModelError
     from lrp_monitor.engine.explainer import Explainer as Explainer
@@ -34,6 +35,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "ProbeSet": ("lrp_monitor.probes", "ProbeSet"),
     "StoreError": ("lrp_monitor.store.format", "StoreError"),
     "UnsupportedModelError": ("lrp_monitor.engine.errors", "UnsupportedModelError"),
+    "check": ("lrp_monitor.engine.checking", "check"),
     "composites": ("lrp_monitor.engine.composites", None),
     "open_run": ("lrp_monitor.store.reader", "open_run"),
     "relevance": ("lrp_monitor.engine.explainer", "relevance"),

@@ -51,6 +51,8 @@ class Affine:
     """Whether a ReLU follows, so that relevance arrives only where z > 0."""
     companion: Companion | None = None
     """Set where x is the model's input behind preprocessing: this is the first weighted layer in data flow."""
+    base: Affine | None = None
+    """The map of which this one was made by folding something into it or learning what follows."""
     _given_linear: Callable[[], Tensor] | None = None
     _cache: dict[str, Tensor] = field(default_factory=dict)
 
@@ -114,6 +116,7 @@ class Affine:
             self,
             kernel=self.scale_kernel(self.kernel, scale),
             bias=bias,
+            base=self,
             _given_linear=lambda: self.linear * scaled,
             _cache={},
         )
@@ -123,6 +126,7 @@ class Affine:
         return replace(
             self,
             rectified=True,
+            base=self,
             _given_linear=lambda: self.linear,
             _cache=dict(self._cache),
         )

@@ -82,6 +82,16 @@ def is_tensor(value: object) -> bool:
     return isinstance(value, tf.Tensor)
 
 
+def is_float_tensor(value: object) -> bool:
+    """Whether ``value`` is a tensor of real numbers, which can carry relevance."""
+    return isinstance(value, tf.Tensor) and value.dtype.is_floating
+
+
+def identity(value: Tensor) -> Tensor:
+    """The same tensor as a node of its own: its gradient is that of this one way."""
+    return tf.identity(value)
+
+
 # --- reading the graph that a trace has made -------------------------------------------------------------------
 
 _ALWAYS_NON_NEGATIVE = frozenset({"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp", "Square", "Abs", "Sqrt"})

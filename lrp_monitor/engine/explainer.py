@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrp_monitor.engine import backend, inputs, targets
+from lrp_monitor.engine import backend, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.composites import Composite, resolve
 from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
+from lrp_monitor.engine.inspection import Inspection
+from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.surrogate import Row, Traced, run
 from lrp_monitor.engine.targets import Target
 
@@ -68,6 +70,7 @@ class Explainer:
         self._jit_compile = bool(jit_compile)
         self._on_unknown = on_unknown
         self._passes: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._inspections: dict[tuple[Any, ...], tuple[Callable[..., Any], list[dict[str, Any]]]] = {}
         self._rows: list[Row] = []
         self._notes: tuple[str, ...] = ()
         self._activation: str | None = None
@@ -132,20 +135,15 @@ class Explainer:
                 found = self._trace(leaves, structure)
                 return _explain(found, start, *wanted)
 
-            signature: list[backend.Spec] = [((chunk, *shape), "float32") for shape in shapes]
-            if start == "classes":
-                signature.append(((chunk,), "int32"))
-            elif start == "weights":
-                signature.append(((chunk, None), "float32"))
-            self._passes[key] = backend.trace(compute, signature, self._jit_compile)
+            self._passes[key] = backend.trace(compute, _signature(start, shapes, chunk), self._jit_compile)
         return self._passes[key]
 
-    def _trace(self, leaves: list[Tensor], structure: Any) -> Traced:
+    def _trace(self, leaves: list[Tensor], structure: Any, recorder: Recorder | None = None) -> Traced:
         def call(model: Any, values: list[Tensor]) -> Tensor:
             return self._choose(model(arranged(structure, values), training=False))
 
-        found = run(self.model, leaves, self.composite, self._on_unknown, call)
-        self._rows, self._notes = found.rows, tuple(found.notes)
+        found = run(self.model, leaves, self.composite, self._on_unknown, call, recorder)
+        self._rows, self._notes = found.trace.rows, tuple(found.trace.notes)
         self._activation, self._outputs = found.activation, tuple(found.logits.shape[1:])
         if not self._outputs or None in self._outputs:
             raise ValueError(
@@ -200,6 +198,38 @@ class Explainer:
         joined = _in_chunks(compute, [*given.leaves, *self._wanted(target, start, len(given))], chunk)
         return self._explanation(given, joined)
 
+    def inspect(self, inputs: Any, target: Target = None, layers: Sequence[str] | str = ()) -> Inspection:
+        """Explain, and read relevance off at every layer in the same pass: an :class:`Inspection`.
+
+        It holds for each layer that the model ran the sum of its output's relevance, what it passes on to its
+        inputs, conservation, and per-channel sums for convolutions. ``layers`` names those whose whole map is
+        wanted besides (``"all"``: every one). Compiled apart from :meth:`explain`, once for each set of layers.
+        Raises what :meth:`explain` raises, and ValueError for a layer that the model does not run.
+        """
+        given = take(self.model, inputs)
+        start = targets.start_of(target)
+        chunk = self._chunk(given.shapes, len(given))
+        names = ("all",) if layers == "all" else (layers,) if isinstance(layers, str) else tuple(layers)
+        key = (start, chunk, given.shapes, str(given.taken), names)
+        if key not in self._inspections:
+            known: list[dict[str, Any]] = []
+
+            def compute(*tensors: Tensor) -> dict[str, Tensor]:
+                leaves, wanted = list(tensors[: len(given.leaves)]), tensors[len(given.leaves) :]
+                recorder = Recorder()
+                found = self._trace(leaves, given.taken, recorder)
+                if names != ("all",):
+                    inspection.check_names(names, recorder.passages, self.model.name)
+                result = _explain(found, start, *wanted)
+                known[:], tensors_of = inspection.read_off(found, recorder, result["logit"], names)
+                return result | tensors_of
+
+            compiled = backend.trace(compute, _signature(start, given.shapes, chunk), self._jit_compile)
+            self._inspections[key] = compiled, known
+        compiled, known = self._inspections[key]
+        found = _in_chunks(compiled, [*given.leaves, *self._wanted(target, start, len(given))], chunk)
+        return inspection.gathered(self._explanation(given, found), known, found)
+
     def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
         leaves = [found[f"relevance {number}"] for number in range(len(given.leaves))]
         return Explanation(
@@ -244,6 +274,15 @@ def relevance(
     make the Explainer, which compiles once.
     """
     return Explainer(model, composite, **options)(inputs, target)
+
+
+def _signature(start: str | Callable[[Any], Any], shapes: tuple[Shape, ...], chunk: int) -> list[backend.Spec]:
+    signature: list[backend.Spec] = [((chunk, *shape), "float32") for shape in shapes]
+    if start == "classes":
+        signature.append(((chunk,), "int32"))
+    elif start == "weights":
+        signature.append(((chunk, None), "float32"))
+    return signature
 
 
 def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.layers import is_weighted, treatment_for, unknown
+from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.rules import Gradient, Pass, Rule
 
 
@@ -43,6 +44,8 @@ class Trace:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     first_layers: int = 0
+    recorder: Recorder | None = None
+    """Records what passes through each layer, where that was asked for."""
     muted: bool = False
     """Inside a layer that is taken (or refused) as a whole: its parts run as they are."""
     _companions: dict[int, Companion] = field(default_factory=dict)
@@ -70,6 +73,11 @@ class Trace:
     def depends_on_input(self, x: Tensor) -> bool:
         """Whether ``x`` was computed from any input of the model."""
         return any(backend.depends_on(x, source) for source in self.sources)
+
+    def is_known(self, x: Tensor) -> bool:
+        """Whether something is recorded of this very tensor, which another of the same value would not have."""
+        by_id = (self._affines, self._heads, self._steps)
+        return any(id(x) in known for known in by_id) or self.companion_of(x) is not None
 
     def attach(self, x: Tensor) -> Tensor:
         """``x`` itself, or, where raw scaling and shifting lies between the input and x, x with the mask behind it."""
@@ -119,9 +127,13 @@ class Trace:
 
     def apply(self, affine: Affine, rule: Rule) -> Tensor:
         """The output of a weighted map: its own value, with the gradient of the rule's surrogate."""
+        if self.recorder is not None:
+            affine = self.recorder.tapped(affine)
         surrogate = rule.surrogate(affine)
         output = straight_through(surrogate, affine.value)
         self._affines[id(output)] = (affine, rule)
+        if self.recorder is not None:
+            self.recorder.made(affine, output)
         self._alive.append(output)
         return output
 
@@ -196,15 +208,25 @@ def _shadow(trace: Trace, layer: Any) -> Callable[..., Any] | None:
         treatment is None and rule is not None
     ):
         treatment = unknown
+    original, recorder = layer.call, trace.recorder
     if treatment is None:
-        return None
-    chosen, original = treatment, layer.call
+        return (
+            None
+            if recorder is None
+            else lambda *args, **kwargs: (
+                original(*args, **kwargs) if trace.muted else recorder.run(trace, layer, args, kwargs, original)
+            )
+        )
+    chosen = treatment
+
+    def treat(*args: Any, **kwargs: Any) -> Any:
+        return chosen(trace, layer, original, args, kwargs)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if trace.muted:
             return original(*args, **kwargs)
         with backend.treated():
-            return chosen(trace, layer, original, args, kwargs)
+            return treat(*args, **kwargs) if recorder is None else recorder.run(trace, layer, args, kwargs, treat)
 
     return call
 
@@ -250,8 +272,7 @@ class Traced:
     activation: str | None
     masks: tuple[Tensor, ...]
     """The companion mask of each input: relevance is the gradient for it."""
-    rows: list[Row]
-    notes: list[str]
+    trace: Trace
 
 
 def _check_overrides(model: Any, composite: Composite) -> None:
@@ -268,14 +289,16 @@ def run(
     composite: Composite,
     on_unknown: str,
     call: Callable[[Any, list[Tensor]], Tensor],
+    recorder: Recorder | None = None,
 ) -> Traced:
     """Call ``model`` on its inputs times their companion masks, with surrogates in place of layers.
 
     ``call(model, inputs)`` gives the explained output. Raises UnsupportedModelError with everything in the model
-    that has no treatment.
+    that has no treatment. A ``recorder`` is told of every tensor at which relevance can be read off.
     """
     masks = tuple(ops.ones_like(x) for x in inputs)
     trace = Trace(model, composite, on_unknown, tuple(x * mask for x, mask in zip(inputs, masks, strict=True)))
+    trace.recorder = recorder
     for source, mask in zip(trace.sources, masks, strict=True):
         trace.set_companion(source, Companion(mask, _for_one_sample(mask)))
     _check_overrides(model, composite)
@@ -297,9 +320,10 @@ def run(
         if on_unknown != "gradient":
             raise ValueError(message)
         trace.notes.append(message)
-    for note in dict.fromkeys(trace.notes):
+    trace.notes = list(dict.fromkeys(trace.notes))
+    for note in trace.notes:
         warnings.warn(note, RuntimeWarning, stacklevel=2)
-    return Traced(logits, output, activation, masks, trace.rows, list(dict.fromkeys(trace.notes)))
+    return Traced(logits, output, activation, masks, trace)
 
 
 def _for_one_sample(mask: Tensor) -> Callable[[Tensor], Tensor]:

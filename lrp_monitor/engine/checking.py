@@ -1,0 +1,154 @@
+"""check(model): what LRP can do with a model, in one report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor.engine.composites import Composite
+from lrp_monitor.engine.errors import UnsupportedModelError
+from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.engine.inputs import arranged, known_shapes, model_structure
+from lrp_monitor.engine.inspection import Inspection, LayerRelevance
+from lrp_monitor.engine.record import short_path
+from lrp_monitor.engine.targets import Target
+
+# Shares of relevance that differ from 1 by less than this are rounding.
+_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a model is to LRP: which layers have a treatment, and what becomes of relevance in each of them."""
+
+    model: str
+    composite: str
+    problems: tuple[str, ...]
+    """What cannot be treated, empty where everything can."""
+    notes: tuple[str, ...]
+    inspection: Inspection | None
+    """Relevance at every layer for the inputs that were tried; None where the model is not supported."""
+    bad_weights: tuple[str, ...]
+    """Variables that hold NaN or infinity."""
+
+    @property
+    def supported(self) -> bool:
+        """Whether relevance passes every layer and operation."""
+        return not self.problems
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model is supported and nothing in it is NaN or infinite."""
+        return self.supported and not self.bad_weights and not self.nonfinite
+
+    @property
+    def folded(self) -> tuple[str, ...]:
+        """Layers folded into the weighted layer before them."""
+        return tuple(layer.name for layer in self._layers if layer.treatment.startswith("folded"))
+
+    @property
+    def nonfinite(self) -> tuple[str, ...]:
+        """Layers whose relevance is NaN or infinite for the inputs that were tried."""
+        return tuple(layer.name for layer in self._layers if not layer.is_finite)
+
+    @property
+    def absorbed(self) -> dict[str, float]:
+        """Layer -> share of its relevance that goes no further, where there is one (a bias, a stabiliser)."""
+        return {name: 1.0 - kept for name, kept in self._kept().items() if kept < 1.0 - _ROUNDING}
+
+    @property
+    def created(self) -> dict[str, float]:
+        """Layer -> what it adds to its relevance, as a share of it, where it adds any."""
+        return {name: kept - 1.0 for name, kept in self._kept().items() if kept > 1.0 + _ROUNDING}
+
+    @property
+    def _layers(self) -> tuple[LayerRelevance, ...]:
+        return () if self.inspection is None else self.inspection.layers
+
+    def _kept(self) -> dict[str, float]:
+        return {layer.name: kept for layer in self._layers if (kept := _middle(layer.kept)) is not None}
+
+    def __str__(self) -> str:
+        lines = [f"model {self.model!r} under composite {self.composite!r}: " + self._verdict()]
+        lines += [f"  - {problem}" for problem in self.problems]
+        lines += [f"  weights hold NaN or infinity: {name}" for name in self.bad_weights]
+        if self.inspection is not None:
+            logit = self.inspection.explanation.logit
+            lines.append(
+                f"  tried on {len(logit)} samples; the sum of relevance over the explained logit is "
+                f"{_number(_middle(self.inspection.explanation.conservation))} at the input (medians throughout)"
+            )
+            head = ("layer", "kind", "of the logit", "passed on", "treatment")
+            rows = [
+                (layer.name, layer.kind, _number(_middle(layer.conservation)), self._passed(layer), layer.treatment)
+                for layer in self._layers
+            ]
+            widths = [max(len(row[column]) for row in (head, *rows)) for column in range(4)]
+            for row in (head, *rows):
+                cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+                lines.append("  " + "  ".join([*cells, row[4]]).rstrip())
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        if self.problems:
+            return f"not supported, {len(self.problems)} without a treatment"
+        if self.bad_weights or self.nonfinite:
+            return f"supported, but not finite at {', '.join((*self.bad_weights, *self.nonfinite))}"
+        return "supported"
+
+    def _passed(self, layer: LayerRelevance) -> str:
+        if not layer.is_finite:
+            return "NOT FINITE"
+        kept = _middle(layer.kept)
+        if kept is None:
+            return "-"
+        word = "absorbs" if kept < 1.0 - _ROUNDING else "creates" if kept > 1.0 + _ROUNDING else ""
+        return f"{_number(kept)} {word}".rstrip()
+
+
+def _middle(values: NDArray[np.float64] | None) -> float | None:
+    """The median of the finite values, None where there are none."""
+    if values is None:
+        return None
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else None
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def check(
+    model: Any,
+    inputs: Any = None,
+    target: Target = None,
+    composite: str | Composite = "epsilon_plus_flat",
+    **options: Any,
+) -> Report:
+    """Try a model and report: what is supported, what is folded where, where relevance is absorbed or created.
+
+    ``inputs`` (n, ...) are the samples to try it on; by default four samples of uniform noise in 0..1. ``options``
+    are those of :class:`Explainer`. Returns a :class:`Report` that prints itself; a model that cannot be explained
+    is reported, not raised. Raises ValueError or TypeError for arguments that do not fit, as Explainer does.
+    """
+    explainer = Explainer(model, composite, **options)
+    if inputs is None:
+        rng = np.random.default_rng(0)
+        leaves = [rng.uniform(size=(4, *shape)).astype(np.float32) for shape in known_shapes(model)]
+        inputs = arranged(model_structure(model), leaves)
+    bad = tuple(
+        short_path(variable.path, model)
+        for variable in model.variables
+        if "float" in str(variable.dtype) and not np.isfinite(np.asarray(keras.ops.cast(variable, "float32"))).all()
+    )
+    name = explainer.composite_name
+    try:
+        inspection = explainer.inspect(inputs, target)
+    except UnsupportedModelError as error:
+        return Report(model.name, name, error.problems, (), None, bad)
+    return Report(model.name, name, (), explainer.notes, inspection, bad)

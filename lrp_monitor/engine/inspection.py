@@ -1,0 +1,162 @@
+"""Relevance inside the network, layer by layer, in the same pass; and check(), a report on a whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.explanation import Explanation
+from lrp_monitor.engine.record import Passage, Recorder
+
+if TYPE_CHECKING:
+    from lrp_monitor.engine.surrogate import Traced
+
+
+@dataclass(frozen=True)
+class LayerRelevance:
+    """Relevance at one call of one layer; arrays have one row per sample."""
+
+    name: str
+    """The layer's path inside the model; its second and later calls in one pass are numbered ``#2``, ``#3``."""
+    kind: str
+    treatment: str
+    shape: tuple[int, ...]
+    """The shape of one sample of the layer's output."""
+    total: NDArray[np.float64]
+    """(n,) the sum of relevance of the layer's output. Behind a branch it is that branch's part."""
+    leaving: NDArray[np.float64] | None
+    """(n,) the sum of what this layer passes on to its inputs; None where the layer shares it with its neighbour.
+
+    That is so for activations and structural layers behind a weighted one, which pass relevance as it is.
+    """
+    conservation: NDArray[np.float64]
+    """(n,) ``total`` over the explained logit."""
+    channels: NDArray[np.float64] | None
+    """(n, channels) relevance summed over places, for convolutions; None for other layers."""
+    map: NDArray[np.float32] | None
+    """(n, *shape) relevance of every value of the output, for the layers asked for; else None."""
+
+    @property
+    def kept(self) -> NDArray[np.float64] | None:
+        """(n,) ``leaving / total``: below 1 relevance was absorbed (by a bias), above 1 it was created."""
+        if self.leaving is None:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.leaving / self.total
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no value of relevance here is NaN or infinite."""
+        return bool(np.isfinite(self.total).all() and (self.leaving is None or np.isfinite(self.leaving).all()))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """An explanation, and relevance at every layer that it passed, in the order in which the model ran them."""
+
+    explanation: Explanation
+    layers: tuple[LayerRelevance, ...]
+
+    def __getitem__(self, name: str) -> LayerRelevance:
+        """The layer of this name (its path, or the end of it). Raises KeyError listing the names."""
+        found = [layer for layer in self.layers if layer.name == name]
+        found = found or [layer for layer in self.layers if layer.name.endswith("/" + name)]
+        if len(found) != 1:
+            why = "no layer" if not found else "several layers"
+            raise KeyError(f"{why} {name!r}; relevance was read at {[layer.name for layer in self.layers]}")
+        return found[0]
+
+
+def is_named(path: str, names: Sequence[str]) -> bool:
+    """Whether one of ``names`` is this layer's: its path, or the end of it."""
+    return any(name in ("all", path) or path.endswith("/" + name) for name in names)
+
+
+def check_names(names: Sequence[str], passages: Sequence[Passage], model: str) -> None:
+    """Raises ValueError for names of layers at which no relevance passes."""
+    known = [passage.name for passage in passages]
+    for name in names:
+        if not any(is_named(path, [name]) for path in known):
+            raise ValueError(f"layers: model {model!r} runs no layer {name!r}; its layers: {known}")
+
+
+def read_off(
+    found: Traced, recorder: Recorder, value: Tensor, names: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Relevance at every passage: what is known of it now, and the tensors to compute, keyed by passage number."""
+    n = value.shape[0]
+    total = ops.sum(value)
+    # One reverse pass for all; beside a companion mask a tensor stands for a part, and needs one of its own.
+    alone: list[Tensor] = []
+    for passage in recorder.passages:
+        # What made the output's softmax is explained at its logits: its own output carries no relevance.
+        passage.outputs = [found.logits if output is found.output else output for output in passage.outputs]
+        for output in passage.outputs:
+            alone += recorder.live(found.trace, output)
+        alone += [tensor for group in passage.inputs for tensor in group]
+    unique = list({id(tensor): tensor for tensor in alone}.values())
+    gradients = dict(zip(map(id, unique), backend.gradients(total, unique), strict=True)) if unique else {}
+
+    def relevance(tensor: Tensor) -> Tensor:
+        gradient = gradients[id(tensor)]
+        return ops.zeros_like(tensor) if gradient is None else tensor * gradient
+
+    def at(output: Tensor) -> Tensor:
+        companion = found.trace.companion_of(output)
+        if companion is None:
+            live = [relevance(tensor) for tensor in recorder.live(found.trace, output)]
+            return sum(live[1:], start=live[0])
+        pair = (output, companion.mask)
+        parts = zip(pair, backend.gradients(total, pair, stop=(output,)), strict=True)
+        live = [tensor * gradient for tensor, gradient in parts if gradient is not None]
+        return sum(live[1:], start=live[0]) if live else ops.zeros_like(output)
+
+    known, tensors = [], {}
+    for number, passage in enumerate(recorder.passages):
+        outputs = [output for output in passage.outputs if output.shape[0] == n]
+        if not outputs or any(group[0].shape[0] != n for group in passage.inputs):
+            continue  # samples are folded into another axis here: nothing can be said by sample
+        maps = [at(output) for output in outputs]
+        known.append(
+            {"number": number, "name": passage.name, "kind": passage.kind, "treatment": passage.treatment,
+             "shape": tuple(outputs[0].shape[1:])}
+        )  # fmt: skip
+        tensors[f"{number} total"] = sum((_by_sample(one) for one in maps[1:]), start=_by_sample(maps[0]))
+        if passage.inputs:
+            parts = [_by_sample(relevance(tensor)) for group in passage.inputs for tensor in group]
+            tensors[f"{number} leaving"] = sum(parts[1:], start=parts[0])
+        if passage.channel_axis is not None:
+            axis = passage.channel_axis % len(outputs[0].shape)
+            others = [index for index in range(1, len(outputs[0].shape)) if index != axis]
+            tensors[f"{number} channels"] = ops.sum(ops.cast(maps[0], "float64"), axis=others)
+        if is_named(passage.name, names):
+            tensors[f"{number} map"] = maps[0]
+    return known, tensors
+
+
+def _by_sample(relevance: Tensor) -> Tensor:
+    return ops.sum(ops.cast(ops.reshape(relevance, (relevance.shape[0], -1)), "float64"), axis=1)
+
+
+def gathered(explanation: Explanation, known: Sequence[dict[str, Any]], found: dict[str, NDArray[Any]]) -> Inspection:
+    """The inspection made of what :func:`read_off` said and what its tensors turned out to be."""
+    layers = []
+    for row in known:
+        total, number = found[f"{row['number']} total"], row["number"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            conservation = total / explanation.logit.astype(np.float64)
+        layers.append(
+            LayerRelevance(
+                name=row["name"], kind=row["kind"], treatment=row["treatment"], shape=row["shape"], total=total,
+                leaving=found.get(f"{number} leaving"), conservation=conservation,
+                channels=found.get(f"{number} channels"), map=found.get(f"{number} map"),
+            )
+        )  # fmt: skip
+    return Inspection(explanation, tuple(layers))
