@@ -15,14 +15,10 @@ _HOMOGENEOUS = frozenset(
         "ResizeBilinear", "ResizeNearestNeighbor", "Reverse", "ReverseV2", "Roll", "Slice", "Snapshot",
         "SpaceToBatchND", "SpaceToDepth", "Split", "SplitV", "Squeeze", "StridedSlice", "Sum", "Tile", "Transpose",
         "Unpack", "Pad", "MirrorPad", "AddN",
+        # A constant added by hand is a bias: it absorbs its share, R_x = x / (x + c) R_y = x G_y.
+        "Add", "AddV2", "Sub", "BiasAdd",
     }
 )  # fmt: skip
-
-
-def _sum(op: RawOperation) -> str | None:
-    if all(flag or zero for flag, zero in zip(op.dependent, op.zero, strict=True)):
-        return None
-    return "adds a constant by hand: its share of the relevance is unknown; use a layer with a bias, or Rescaling"
 
 
 def _extreme(op: RawOperation) -> str | None:
@@ -54,7 +50,7 @@ def _padded(op: RawOperation) -> str | None:
 
 
 _WITH_CONDITION: dict[str, Callable[[RawOperation], str | None]] = {
-    "AddV2": _sum, "Add": _sum, "Sub": _sum, "BiasAdd": _sum, "ConcatV2": lambda op: _join(op),
+    "ConcatV2": lambda op: _join(op),
     "Maximum": _extreme, "Minimum": _extreme, "Mul": _product, "MulNoNan": _product,
     "RealDiv": _quotient, "Div": _quotient, "DivNoNan": _quotient, "Select": _select, "SelectV2": _select,
     "PadV2": _padded,

@@ -10,8 +10,8 @@ from typing import Any
 from lrp_monitor.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
 
 __all__ = [
-    "PRESETS", "Composite", "deep_taylor", "epsilon", "epsilon_alpha2_beta1", "epsilon_alpha2_beta1_flat",
-    "epsilon_gamma_box", "epsilon_plus", "epsilon_plus_flat", "lrp_zero", "resolve",
+    "PRESETS", "Composite", "attn_lrp", "cp_lrp", "deep_taylor", "epsilon", "epsilon_alpha2_beta1",
+    "epsilon_alpha2_beta1_flat", "epsilon_gamma_box", "epsilon_plus", "epsilon_plus_flat", "lrp_zero", "resolve",
 ]  # fmt: skip
 
 Key = str | type | Callable[[Any], bool]
@@ -27,6 +27,11 @@ class Composite:
     ``norm`` says how a BatchNormalization that follows no weighted layer is treated: ``"epsilon"`` (the epsilon
     rule on its affine map: stable, its shift absorbs relevance) or ``"identity"`` (relevance passes one to one:
     conserves, but can explode where a sum crosses zero).
+    ``product`` says how the relevance of a product of activations (Multiply, squeeze-excite) is shared: ``"half"``
+    to each of two factors, or ``"gate"``: the gate (a sigmoid or softmax, or what is spread over the other factor)
+    is a constant and the signal gets all.
+    ``attention`` says the same of attention: ``"attn_lrp"`` (softmax by its own gradient, half to each factor of
+    each product: Achtibat et al. 2024) or ``"cp_lrp"`` (the attention weights are constants: Ali et al. 2022).
     Raises TypeError or ValueError for anything else.
     """
 
@@ -35,6 +40,8 @@ class Composite:
     first: Rule | None = None
     overrides: Mapping[Key, Rule] = field(default_factory=dict)
     norm: str = "epsilon"
+    product: str = "half"
+    attention: str = "attn_lrp"
     name: str = "custom"
 
     def __post_init__(self) -> None:
@@ -51,8 +58,12 @@ class Composite:
             if not (isinstance(key, str | type) or callable(key)):
                 raise TypeError(f"overrides: a key must be a layer's name, a class or a predicate, got {key!r}")
             _check_rule(rule, f"overrides[{key!r}]")
-        if self.norm not in ("epsilon", "identity"):
-            raise ValueError(f'norm must be "epsilon" or "identity", got {self.norm!r}')
+        for option, choices in (
+            ("norm", ("epsilon", "identity")), ("product", ("half", "gate")), ("attention", ("attn_lrp", "cp_lrp")),
+        ):  # fmt: skip
+            if getattr(self, option) not in choices:
+                first, second = choices
+                raise ValueError(f'{option} must be "{first}" or "{second}", got {getattr(self, option)!r}')
 
     def override(self, layer: Any) -> Rule | None:
         """The rule that ``overrides`` names for ``layer``, None where it names none."""
@@ -139,6 +150,16 @@ def deep_taylor(low: Any, high: Any) -> Composite:
     return Composite(conv=ZPlus(), dense=ZPlus(), first=ZBox(low, high), name="deep_taylor")
 
 
+def attn_lrp(epsilon: float = 1e-6) -> Composite:
+    """LRP-epsilon for all weights, AttnLRP for attention (Achtibat et al. 2024, equations 8, 13 and 15)."""
+    return Composite(conv=Epsilon(epsilon), dense=Epsilon(epsilon), attention="attn_lrp", name="attn_lrp")
+
+
+def cp_lrp(epsilon: float = 1e-6) -> Composite:
+    """LRP-epsilon for all weights, attention weights held constant, which conserves (Ali et al. 2022, section 3.2)."""
+    return Composite(conv=Epsilon(epsilon), dense=Epsilon(epsilon), attention="cp_lrp", name="cp_lrp")
+
+
 PRESETS: dict[str, Callable[..., Composite]] = {
     "lrp_zero": lrp_zero,
     "epsilon": epsilon,
@@ -148,6 +169,8 @@ PRESETS: dict[str, Callable[..., Composite]] = {
     "epsilon_alpha2_beta1_flat": epsilon_alpha2_beta1_flat,
     "epsilon_gamma_box": epsilon_gamma_box,
     "deep_taylor": deep_taylor,
+    "attn_lrp": attn_lrp,
+    "cp_lrp": cp_lrp,
 }
 _BOUNDED = ("epsilon_gamma_box", "deep_taylor")
 

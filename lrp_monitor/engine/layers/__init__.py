@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from keras import layers as kl
 
 from lrp_monitor.engine import activations
-from lrp_monitor.engine.layers import norms, structural, weighted
+from lrp_monitor.engine.layers import attention, norms, products, recurrent, structural, weighted, wrappers
 from lrp_monitor.engine.layers.common import Original, Treatment
 from lrp_monitor.engine.rules import Gradient, Pass
 
@@ -48,6 +48,18 @@ _TREATMENTS: dict[type, Treatment] = {
     **dict.fromkeys(_named("SeparableConv1D", "SeparableConv2D"), weighted.separable),
     **dict.fromkeys(_named("BatchNormalization"), norms.batch_norm),
     **dict.fromkeys(_named("Rescaling", "Normalization"), norms.rescaling),
+    **dict.fromkeys(_named("LayerNormalization"), norms.layer_norm),
+    **dict.fromkeys(_named("RMSNormalization"), norms.rms_norm),
+    **dict.fromkeys(_named("GroupNormalization"), norms.group_norm),
+    **dict.fromkeys(_named("UnitNormalization"), norms.unit_norm),
+    **dict.fromkeys(_named("SpectralNormalization"), structural.inside),
+    **dict.fromkeys(_named("Multiply"), products.multiply),
+    **dict.fromkeys(_named("Dot"), products.dot),
+    **dict.fromkeys(_named("MultiHeadAttention", "GroupedQueryAttention"), attention.multi_head),
+    **dict.fromkeys(_named("Attention", "AdditiveAttention"), attention.attention),
+    **dict.fromkeys(_named("Embedding"), structural.embedding),
+    **recurrent.TREATMENTS,
+    **wrappers.TREATMENTS,
     **dict.fromkeys(_named("Activation"), structural.activation),
     **dict.fromkeys(_named("ReLU"), structural.relu),
     **dict.fromkeys(_named("LeakyReLU", "PReLU", "ELU"), structural.elementwise),
@@ -66,13 +78,14 @@ _TREATMENTS: dict[type, Treatment] = {
         _named(
             "Add", "Subtract", "Average", "Concatenate", "Maximum", "Minimum", "AveragePooling1D", "AveragePooling2D",
             "AveragePooling3D", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
+            "AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D",
         ),
         structural.plain,
     ),
     **dict.fromkeys(
         _named(
             "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D",
-            "GlobalMaxPooling3D",
+            "GlobalMaxPooling3D", "AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D",
         ),
         structural.max_pooling,
     ),
@@ -88,13 +101,15 @@ def treatment_for(layer: Any) -> Treatment | None:
     for base in type(layer).__mro__:
         if base in _TREATMENTS:
             return _TREATMENTS[base] if getattr(type(layer), "call", None) is getattr(base, "call", None) else None
-    is_keras = type(layer).__module__.startswith("keras.")
+    module = type(layer).__module__
+    # The layers that keras.applications brings along scale, add or drop; their operations are looked at.
+    is_keras = module.startswith("keras.") and not module.startswith(("keras.src.applications.", "keras.applications."))
     return unknown if is_keras and not isinstance(layer, kl.InputLayer | kl.Lambda) else None
 
 
 _WEIGHTED = frozenset(
     {weighted.dense, weighted.einsum_dense, weighted.conv, weighted.conv_transpose, weighted.depthwise,
-     weighted.separable}
+     weighted.separable, *recurrent.TREATMENTS.values(), *wrappers.WEIGHTED}
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.backend import Tensor, straight_through
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.surrogate import Trace
@@ -33,3 +33,8 @@ def along(axis: int, rank: int) -> Callable[[Tensor], Tensor]:
 
 def channel_axis(layer: Any, rank: int) -> int:
     return 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else rank - 1
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """``x`` with ``factor`` times its gradient, hence with that part of the relevance."""
+    return straight_through(x * factor, x)

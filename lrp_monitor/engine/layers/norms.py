@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras import ops
@@ -66,3 +66,92 @@ def rescaling(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...
     # The map of one minus the map of zero is the scale, whatever the layer's broadcasting.
     scale = original(ops.ones_like(x[:1])) - original(ops.zeros_like(x[:1]))
     return elementwise_affine(trace, layer, x, scale, original)
+
+
+# Normalising by statistics of the sample itself: the scale factor is a constant, so that the normalisation passes
+# relevance one to one (Achtibat et al. 2024, proposition 3.4); subtracting the mean and scaling by gamma are linear,
+# and beta is a bias: it absorbs its share, y = lin(x) + beta, R_x = x dlin/dx R_y / y.
+
+
+def _constant_scale(trace: Trace, layer: Any, x: Tensor, lin: Tensor, y: Tensor, beta: bool) -> Tensor:
+    """``y``, the normalised x, with the gradient of ``lin``; in front of all weights relevance passes one to one."""
+    companion = trace.companion_of(x)
+    if companion is None:
+        trace.note_row(layer, "its scale factor is a constant" + ("; beta absorbs its share" if beta else ""))
+        return straight_through(lin, y)
+    output = stop_gradient(y) * companion.mask
+
+    def no_bounds(value: Tensor) -> Tensor:
+        raise ValueError(
+            f"layer {layer.name!r} ({type(layer).__name__}) stands in front of the first weighted layer: what it makes "
+            "of the bounds of the input depends on the sample, so zB has none; use Flat() or WSquare() there"
+        )
+
+    trace.set_companion(output, Companion(companion.mask, no_bounds))
+    trace.note_row(layer, "preprocessing: relevance passes one to one")
+    return output
+
+
+def _axes(axis: int | Sequence[int], rank: int) -> list[int]:
+    return sorted(a % rank for a in ([axis] if isinstance(axis, int) else axis))
+
+
+def _over(vector: Any, axes: list[int], shape: Sequence[int]) -> Tensor:
+    """``vector``, whose shape is that of ``axes``, so that it multiplies a tensor of ``shape``."""
+    return ops.reshape(as_float32(vector), [size if a in axes else 1 for a, size in enumerate(shape)])
+
+
+def layer_norm(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """LayerNormalization."""
+    x = args[0]
+    axes = _axes(layer.axis, len(x.shape))
+    centred = x - ops.mean(x, axis=axes, keepdims=True)
+    scale = ops.rsqrt(ops.mean(ops.square(centred), axis=axes, keepdims=True) + layer.epsilon)
+    if layer.rms_scaling:  # Keras scales by the variance of x and does not subtract the mean then
+        centred, scale = x, ops.rsqrt(ops.var(x, axis=axes, keepdims=True) + layer.epsilon)
+    if layer.gamma is not None:
+        scale = scale * _over(layer.gamma, axes, x.shape)
+    return _constant_scale(
+        trace,
+        layer,
+        x,
+        centred * stop_gradient(scale),
+        original(*args, **kwargs),
+        layer.beta is not None and not layer.rms_scaling,
+    )
+
+
+def rms_norm(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """RMSNormalization."""
+    x = args[0]
+    axes = _axes(layer.axis, len(x.shape))
+    scale = ops.rsqrt(ops.mean(ops.square(x), axis=axes, keepdims=True) + layer.epsilon)
+    scale = scale * _over(layer.scale, axes, x.shape)
+    return _constant_scale(trace, layer, x, x * stop_gradient(scale), original(*args, **kwargs), False)
+
+
+def unit_norm(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """UnitNormalization: every vector has length 1."""
+    x = args[0]
+    axes = _axes(layer.axis, len(x.shape))
+    scale = ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=axes, keepdims=True), 1e-12))
+    return _constant_scale(trace, layer, x, x * stop_gradient(scale), original(*args, **kwargs), False)
+
+
+def group_norm(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """GroupNormalization: statistics over each group of channels of a sample."""
+    x = args[0]
+    rank = len(x.shape)
+    axis = layer.axis % rank
+    channels = x.shape[axis]
+    groups = channels if layer.groups == -1 else layer.groups
+    # The channels' axis becomes (groups, channels of a group).
+    split = [-1, *x.shape[1:axis], groups, channels // groups, *x.shape[axis + 1 :]]
+    grouped = ops.reshape(x, split)
+    inside = [a for a in range(1, rank + 1) if a != axis]
+    centred = grouped - ops.mean(grouped, axis=inside, keepdims=True)
+    scale = ops.rsqrt(ops.mean(ops.square(centred), axis=inside, keepdims=True) + layer.epsilon)
+    lin = ops.reshape(centred * stop_gradient(scale), [-1, *x.shape[1:]])
+    if layer.scale:
+        lin = lin * _over(layer.gamma, [axis], x.shape)
+    return _constant_scale(trace, layer, x, lin, original(*args, **kwargs), layer.center)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import keras
+from keras import ops
 
 from lrp_monitor.engine import activations
 from lrp_monitor.engine.affine import Companion
-from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.backend import Tensor, stop_gradient
 from lrp_monitor.engine.layers.common import Original
 
 if TYPE_CHECKING:
@@ -71,3 +72,25 @@ def max_pooling(trace: Trace, layer: Any, original: Original, args: tuple[Any, .
     """The maximum of each window takes the whole relevance."""
     trace.note_row(layer, "the winner takes all")
     return original(*args, **kwargs)
+
+
+def inside(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A wrapper whose inner layer does all the work and has a treatment of its own."""
+    trace.note_row(layer, "the layer inside it is treated")
+    return original(*args, **kwargs)
+
+
+def embedding(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """One vector per token: the mask of the input is attached behind it, so each token gets its vector's relevance.
+
+    An embedding is the first weighted layer itself: on one-hot tokens every rule gives the token all of it.
+    """
+    companion = trace.companion_of(args[0])
+    if companion is None:
+        if trace.depends_on_input(args[0]):
+            trace.refuse(layer, "its token numbers are computed from activations, which carry no relevance")
+        return original(*args, **kwargs)
+    trace.first_layers += 1
+    trace.note_row(layer, "all relevance of a vector to its token")
+    vectors = original(ops.cast(ops.round(stop_gradient(args[0])), "int32"), *args[1:], **kwargs)
+    return vectors * ops.expand_dims(companion.mask, -1)

@@ -1,0 +1,181 @@
+"""Products of activations: what each factor gets, worked out from the tensors; other layers that join branches."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+
+ZERO = rules.Epsilon(0)
+
+
+def close(found, expected, tolerance=1e-4):
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+
+
+def branches(join, activation=None, units=(4, 4), head_units=2):
+    inputs = keras.Input((5,))
+    a = kl.Dense(units[0], use_bias=False, name="a")(inputs)
+    b = kl.Dense(units[1], use_bias=False, activation=activation, name="b")(inputs)
+    joined = join([a, b])
+    return keras.Model(inputs, kl.Dense(head_units, use_bias=False, name="head")(joined))
+
+
+def weights(model):
+    return [np.asarray(model.get_layer(name).kernel, np.float64) for name in ("a", "b", "head")]
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+@pytest.mark.parametrize("product", ["half", "gate"])
+def test_a_gate(product, rng, randomise):
+    """y = a s(b): half: R_a = R_b = R / 2, and s passes R_b on to its pre-activation; gate: R_a = R, R_b = 0."""
+    model = randomise(branches(kl.Multiply(), "sigmoid"))
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    explanation = lrp.Explainer(model, lrp.Composite(conv=ZERO, dense=ZERO, product=product)).explain(x, 1)
+    wa, wb, head = weights(model)
+    a, b = x @ wa, x @ wb
+    relevance = a * sigmoid(b) * head[:, 1]
+    to_a, to_b = (0.5, 0.5) if product == "half" else (1.0, 0.0)
+    close(explanation.relevance, x * ((to_a * relevance / a) @ wa.T + (to_b * relevance / b) @ wb.T))
+    np.testing.assert_allclose(explanation.conservation, 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("product", ["half", "gate"])
+def test_squeeze_and_excite(product, rng, randomise):
+    """The gate is known by its shape where it is spread over the other factor, whatever makes it."""
+    inputs = keras.Input((3, 3, 2))
+    a = kl.Conv2D(4, 1, use_bias=False, name="a")(inputs)
+    gate = kl.Dense(4, use_bias=False, activation="hard_sigmoid", name="b")(kl.GlobalAveragePooling2D(keepdims=True)(a))
+    scaled = kl.Multiply()([gate, a])
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="head")(kl.Flatten()(scaled))))
+    x = rng.normal(size=(2, 3, 3, 2)).astype(np.float32)
+    found = lrp.relevance(model, x, 0, lrp.Composite(conv=ZERO, dense=ZERO, product=product))
+    wa, wb, head = weights(model)
+    a = x @ wa[0, 0]
+    pooled = a.mean(axis=(1, 2), keepdims=True)
+    b = pooled @ wb
+    relevance = a * np.clip(b / 6 + 0.5, 0, 1) * head[:, 0].reshape(3, 3, 4)
+    to_a = (0.5 if product == "half" else 1.0) * relevance / a
+    if product == "half":
+        at_gate = 0.5 * relevance.sum(axis=(1, 2), keepdims=True)
+        to_a = to_a + (at_gate / b) @ wb.T / 9
+    close(found, x * (to_a @ wa[0, 0].T))
+
+
+def test_three_factors_share_in_thirds(rng, randomise):
+    inputs = keras.Input((5,))
+    names = ("a", "b", "c")
+    parts = [kl.Dense(4, use_bias=False, name=name)(inputs) for name in names]
+    model = randomise(keras.Model(inputs, kl.Dense(1, use_bias=False, name="head")(kl.Multiply()(parts))))
+    x = rng.normal(size=(3, 5)).astype(np.float32)
+    ws = [np.asarray(model.get_layer(name).kernel, np.float64) for name in (*names, "head")]
+    relevance = (x @ ws[0]) * (x @ ws[1]) * (x @ ws[2]) * ws[3][:, 0]
+    close(lrp.relevance(model, x, 0, "lrp_zero"), x * sum((relevance / 3 / (x @ w)) @ w.T for w in ws[:3]))
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_dot(normalize, rng, randomise):
+    """y = <a, b>, a cosine with constant lengths where normalised: R_a = a_i b_i / 2 of each product."""
+    model = randomise(branches(kl.Dot(axes=1, normalize=normalize), units=(4, 4)))
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    wa, wb, head = weights(model)
+    a, b = x @ wa, x @ wb
+    scale = 1 / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))[:, None] if normalize else 1.0
+    relevance = a * b * scale * head[0, 1]
+    close(lrp.relevance(model, x, 1, "lrp_zero"), x * (relevance / 2 / a @ wa.T + relevance / 2 / b @ wb.T))
+
+
+@pytest.mark.parametrize(
+    ("join", "share"),
+    [
+        (kl.Maximum, lambda a, b: (a >= b, a < b)),
+        (kl.Minimum, lambda a, b: (a <= b, a > b)),
+        (kl.Subtract, lambda a, b: (np.ones_like(a), -np.ones_like(b))),
+        (kl.Average, lambda a, b: (np.full_like(a, 0.5), np.full_like(b, 0.5))),
+    ],
+)
+def test_layers_that_join_branches(join, share, rng, randomise):
+    """R_a = a ga / y R and R_b = b gb / y R, where y = ga a + gb b: the winner's, the difference's or the mean's."""
+    model = randomise(branches(join()))
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    explanation = lrp.Explainer(model, "lrp_zero").explain(x, 1)
+    wa, wb, head = weights(model)
+    ga, gb = share(x @ wa, x @ wb)
+    close(explanation.relevance, x * ((ga * head[:, 1]) @ wa.T + (gb * head[:, 1]) @ wb.T))
+    np.testing.assert_allclose(explanation.conservation, 1, atol=1e-4)
+
+
+def test_adaptive_pooling(rng, randomise):
+    """5 values into 2 windows: (0, 1, 2) and (2, 3, 4)."""
+    x = rng.normal(size=(2, 5, 1)).astype(np.float32)
+    for layer, expected in (
+        (kl.AdaptiveAveragePooling1D(2), lambda v, w: v * np.array([w[0], w[0], w[0] + w[1], w[1], w[1]]) / 3),
+        (kl.AdaptiveMaxPooling1D(2), lambda v, w: np.bincount(
+            [v[:3].argmax(), 2 + v[2:].argmax()], [v[:3].max() * w[0], v[2:].max() * w[1]], 5)),
+    ):  # fmt: skip
+        model = randomise(keras.Sequential([keras.Input((5, 1)), layer, kl.Flatten(), kl.Dense(1, use_bias=False)]))
+        w = model.get_weights()[0][:, 0].astype(np.float64)
+        for sample, found in zip(x, lrp.relevance(model, x, 0, "lrp_zero"), strict=True):
+            close(found[:, 0], expected(sample[:, 0].astype(np.float64), w))
+
+
+def test_a_constant_added_by_hand_absorbs_its_share_as_a_bias_does(rng, randomise):
+    def net(by_hand):
+        inputs = keras.Input((5,))
+        h = kl.Dense(4, use_bias=not by_hand, name="a")(inputs)
+        if by_hand:
+            h = h + np.array([0.3, -0.2, 0.5, 3.0], np.float32)
+        return keras.Model(inputs, kl.Dense(2, name="head")(kl.ReLU()(h)))
+
+    layer, by_hand = randomise(net(False)), net(True)
+    layer.get_layer("a").bias.assign([0.3, -0.2, 0.5, 3.0])
+    by_hand.get_layer("a").kernel.assign(layer.get_layer("a").kernel)
+    by_hand.get_layer("head").set_weights(layer.get_layer("head").get_weights())
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    for composite in ("lrp_zero", "epsilon"):
+        close(lrp.relevance(by_hand, x, 1, composite), lrp.relevance(layer, x, 1, composite))
+
+
+def test_subtracting_from_a_constant(rng, randomise):
+    """y = 1 - h: R_h = -h / y R, the one takes the rest."""
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, kl.Dense(2, use_bias=False)(1.0 - kl.Dense(4, use_bias=False)(inputs)))
+    randomise(model)
+    x = rng.normal(size=(3, 5)).astype(np.float32)
+    w, head = (value.astype(np.float64) for value in model.get_weights())
+    close(lrp.relevance(model, x, 0, "lrp_zero"), x * (-head[:, 0] @ w.T))
+
+
+def test_tokens(rng, randomise):
+    """Relevance of a token is that of its vector: sum_d e_d G_d, here through a mean and a dense layer."""
+    model = randomise(
+        keras.Sequential(
+            [keras.Input((6,), dtype="int32"), kl.Embedding(9, 4), kl.GlobalAveragePooling1D(), kl.Dense(3)]
+        )
+    )
+    ids = rng.integers(0, 9, size=(5, 6))
+    explanation = lrp.Explainer(model).explain(ids, 2)
+    table, head, bias = (value.astype(np.float64) for value in model.get_weights())
+    assert explanation.relevance.dtype == np.float32
+    assert explanation.relevance.shape == ids.shape
+    close(explanation.logit, (table[ids].mean(axis=1) @ head + bias)[:, 2])
+    close(explanation.relevance, table[ids] @ head[:, 2] / 6)
+
+
+def test_tokens_with_learned_positions(rng, randomise):
+    """Vectors of positions are added: they take a share as a bias does."""
+    inputs = keras.Input((6,), dtype="int32")
+    vectors = kl.Embedding(9, 4, name="tokens")(inputs)
+    places = kl.Embedding(6, 4, name="places")(np.arange(6)[None])
+    model = keras.Model(inputs, kl.Dense(3, use_bias=False)(kl.Flatten()(vectors + places)))
+    randomise(model)
+    ids = rng.integers(0, 9, size=(5, 6))
+    explanation = lrp.Explainer(model, "lrp_zero").explain(ids, 2)
+    table = np.asarray(model.get_layer("tokens").embeddings, np.float64)
+    head = model.get_weights()[-1].astype(np.float64)[:, 2].reshape(6, 4)
+    close(explanation.relevance, (table[ids] * head).sum(axis=-1))
