@@ -151,7 +151,7 @@ def deep_taylor(low: Any, high: Any) -> Composite:
 
 
 def attn_lrp(epsilon: float = 1e-6) -> Composite:
-    """LRP-epsilon for all weights, AttnLRP for attention (Achtibat et al. 2024, equations 8, 13 and 15)."""
+    """LRP-epsilon for all weights, AttnLRP for attention (Achtibat et al. 2024, propositions 3.1 to 3.4)."""
     return Composite(conv=Epsilon(epsilon), dense=Epsilon(epsilon), attention="attn_lrp", name="attn_lrp")
 
 

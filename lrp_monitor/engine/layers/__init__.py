@@ -55,7 +55,7 @@ _TREATMENTS: dict[type, Treatment] = {
     **dict.fromkeys(_named("SpectralNormalization"), structural.inside),
     **dict.fromkeys(_named("Multiply"), products.multiply),
     **dict.fromkeys(_named("Dot"), products.dot),
-    **dict.fromkeys(_named("MultiHeadAttention", "GroupedQueryAttention"), attention.multi_head),
+    **dict.fromkeys(_named("MultiHeadAttention", "GroupQueryAttention"), attention.multi_head),
     **dict.fromkeys(_named("Attention", "AdditiveAttention"), attention.attention),
     **dict.fromkeys(_named("Embedding"), structural.embedding),
     **recurrent.TREATMENTS,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.surrogate import Trace
 
 # The softmax's own gradient is its rule: x_i sum_j ds_j/dx_i R_j / s_j = x_i (R_i - s_i sum_j R_j), which is
-# equation 13 of Achtibat et al. 2024. Each of the two products of activations halves (equation 15): the value
+# proposition 3.1 of Achtibat et al. 2024. Each of the two products of activations halves (proposition 3.3): the value
 # gets 1/2, the attention weights 1/2, of which query and key get a half each.
 _VALUE, _QUERY_KEY = 0.5, 0.25
 
@@ -43,11 +43,11 @@ def _row(trace: Trace) -> str:
 
 
 def multi_head(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """MultiHeadAttention and GroupedQueryAttention; their projections are EinsumDense layers with rules of their own.
+    """MultiHeadAttention and GroupQueryAttention; their projections are EinsumDense layers with rules of their own.
 
-    Source: Achtibat et al. 2024, equations 13 and 15; CP-LRP: Ali et al. 2022, section 3.2.
+    Source: Achtibat et al. 2024, propositions 3.1 and 3.3; CP-LRP: Ali et al. 2022, section 3.2.
     """
-    own = kl.GroupedQueryAttention if isinstance(layer, kl.GroupedQueryAttention) else kl.MultiHeadAttention
+    own = kl.GroupQueryAttention if isinstance(layer, kl.GroupQueryAttention) else kl.MultiHeadAttention
     if type(layer)._compute_attention is not own._compute_attention:
         trace.refuse(layer, f"it computes attention in its own way, not in {own.__name__}'s")
         with trace.as_a_whole():
