@@ -185,6 +185,9 @@ KILLED = """
     from lrp_monitor.store.writer import RunWriter
     from monitor_helpers import StopAt, fit, make_model, monitor
 
+    # A test run started in the background of a shell ignores SIGINT, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     if {end!r} in ("raise", "SIGINT"):
         # A slow disk, so that records are still queued when the interpreter ends.
         append = RunWriter.append
