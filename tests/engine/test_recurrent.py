@@ -1,0 +1,563 @@
+"""Recurrent layers against the rule restated step by step in float64, and against the same nets made by hand.
+
+The restatement walks backward through time with relevance itself, no gradient, no surrogate: Arras et al. 2017
+("Explaining Recurrent Neural Network Predictions in Sentiment Analysis") and Arras et al. 2019 ("Explaining and
+Interpreting LSTMs", rule LRP-all): the epsilon rule on weighted maps, all relevance of gate * signal to the signal.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers as kl
+from keras import ops
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+from lrp_monitor.engine.backend import known_non_negative
+from lrp_monitor.engine.targets import Region
+
+STEPS, FEATURES, UNITS = 5, 4, 3
+EPS = 1e-3
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def epsilon_rule(values, weights, z, relevance, epsilon=EPS):
+    """R_i = sum_j a_i w_ij / (z_j + epsilon sign(z_j)) R_j (Bach et al. 2015, equation 58), one sample."""
+    share = values[:, None] * weights
+    return share @ (relevance / (z + epsilon * np.where(z >= 0, 1, -1)))
+
+
+def part(total, whole, relevance):
+    """The share of one summand of a sum, 0 / 0 = 0."""
+    return np.divide(total * relevance, whole, out=np.zeros_like(whole), where=whole != 0)
+
+
+class Walk:
+    """One sample through one layer, forward and then relevance backward; all float64."""
+
+    def __init__(self, weights):
+        self.w, self.u, self.b = (np.asarray(value, np.float64) for value in weights)
+
+    def block(self, k):
+        return slice(k * UNITS, (k + 1) * UNITS)
+
+    def forward(self, x):
+        states, self.tape = self.start(), []
+        for x_t in x:
+            states = self.step(x_t, states)
+        return np.array([entry["h"] for entry in self.tape])
+
+    def backward(self, relevance_h):
+        """Relevance of x (steps, features) from that of every step's output."""
+        found, ahead = [], [np.zeros(UNITS) for _ in self.start()]
+        for entry, own in zip(reversed(self.tape), relevance_h[::-1], strict=True):
+            ahead[0] = ahead[0] + own
+            of_x, ahead = self.back(entry, ahead)
+            found.append(of_x)
+        return np.array(found[::-1])
+
+    def map_back(self, entry, k, h, relevance, bias):
+        """The map of the signal shares out to x and h together."""
+        joined = np.concatenate([entry["x"], h])
+        weights = np.concatenate([self.w[:, self.block(k)], bias])
+        both = epsilon_rule(joined, weights, entry["z"], relevance)
+        return both[:FEATURES], both[FEATURES:]
+
+
+class LSTM(Walk):
+    def start(self):
+        return [np.zeros(UNITS), np.zeros(UNITS)]
+
+    def step(self, x, states):
+        h, c = states
+        z = x @ self.w + h @ self.u + self.b
+        i, f, o = (sigmoid(z[self.block(k)]) for k in (0, 1, 3))
+        g = np.tanh(z[self.block(2)])
+        after = f * c + i * g
+        out = o * np.tanh(after)
+        self.tape.append(
+            {"x": x, "h_before": h, "z": z[self.block(2)], "old": f * c, "new": i * g, "c": after, "h": out}
+        )
+        return [out, after]
+
+    def back(self, e, ahead):
+        of_c = ahead[0] + ahead[1]  # h = o tanh(c): the signal c takes all; then both uses of c are summed
+        of_x, of_h = self.map_back(e, 2, e["h_before"], part(e["new"], e["c"], of_c), self.u[:, self.block(2)])
+        return of_x, [of_h, part(e["old"], e["c"], of_c)]
+
+
+class GRU(Walk):
+    reset_after = True
+
+    def start(self):
+        return [np.zeros(UNITS)]
+
+    def step(self, x, states):
+        (h,) = states
+        b_in, b_rec = self.b if self.reset_after else (self.b, np.zeros_like(self.b))
+        z_in, z_rec = x @ self.w + b_in, h @ self.u + b_rec
+        update, reset = (sigmoid((z_in + z_rec)[self.block(k)]) for k in (0, 1))
+        last = self.block(2)
+        inner = z_in[last] + (reset * z_rec[last] if self.reset_after else (reset * h) @ self.u[:, last])
+        old, new = update * h, (1 - update) * np.tanh(inner)
+        self.tape.append({"x": x, "h_before": h, "reset": reset, "z": inner, "old": old, "new": new, "h": old + new})
+        return [old + new]
+
+    def back(self, e, ahead):
+        u, reset = self.u[:, self.block(2)], e["reset"]
+        # The reset gate is a constant factor: behind the matrix it scales columns, before it rows.
+        weights = u * reset if self.reset_after else u * reset[:, None]
+        of_x, of_h = self.map_back(e, 2, e["h_before"], part(e["new"], e["h"], ahead[0]), weights)
+        return of_x, [of_h + part(e["old"], e["h"], ahead[0])]
+
+
+class GRUBefore(GRU):
+    reset_after = False
+
+
+class SimpleRNN(Walk):
+    def start(self):
+        return [np.zeros(UNITS)]
+
+    def step(self, x, states):
+        z = x @ self.w + states[0] @ self.u + self.b
+        self.tape.append({"x": x, "h_before": states[0], "z": z, "h": np.tanh(z)})
+        return [np.tanh(z)]
+
+    def back(self, e, ahead):
+        of_x, of_h = self.map_back(e, 0, e["h_before"], ahead[0], self.u)
+        return of_x, [of_h]
+
+
+MAKES = {
+    "lstm": (LSTM, lambda **o: kl.LSTM(UNITS, **o)),
+    "gru": (GRU, lambda **o: kl.GRU(UNITS, **o)),
+    "gru reset before": (GRUBefore, lambda **o: kl.GRU(UNITS, reset_after=False, **o)),
+    "simple": (SimpleRNN, lambda **o: kl.SimpleRNN(UNITS, **o)),
+}
+EPSILON = lrp.Composite(conv=rules.Epsilon(EPS), dense=rules.Epsilon(EPS), overrides={"head": rules.Epsilon(0)})
+
+
+def sequence(rng, n=2, features=FEATURES):
+    return rng.normal(size=(n, STEPS, features)).astype(np.float32)
+
+
+def net(*layers, features=FEATURES, bias=False):
+    model = keras.Sequential(
+        [keras.Input((STEPS, features)), *layers, kl.Flatten(), kl.Dense(2, use_bias=bias, name="head")]
+    )
+    rng = np.random.default_rng(7)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape).astype(np.float32) * 0.6)
+    return model
+
+
+def close(found, expected, tolerance=1e-5):
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+def own(model, x):
+    """What the model itself computes."""
+    return np.asarray(model(x))
+
+
+@pytest.mark.parametrize("name", MAKES)
+def test_against_the_rule_restated(name, rng):
+    walk, make = MAKES[name]
+    sequences = True
+    layer = make(return_sequences=sequences)
+    model = net(layer)
+    x = sequence(rng)
+    explanation = lrp.Explainer(model, EPSILON).explain(x, 1)
+    close(explanation.logits, own(model, x))
+    head = model.get_layer("head").get_weights()[0][:, 1].astype(np.float64)
+    for sample, found in zip(x.astype(np.float64), explanation.relevance, strict=True):
+        restated = walk(layer.get_weights())
+        h = restated.forward(sample)
+        start = np.zeros_like(h)
+        if sequences:
+            start = h * head.reshape(h.shape)
+        else:
+            start[-1] = h[-1] * head
+        close(found, restated.backward(start), 1e-4)
+
+
+@pytest.mark.parametrize("name", MAKES)
+def test_without_biases_all_relevance_arrives(name, rng):
+    """LRP-0 with the biases of the signal zero: nothing is absorbed, whatever the gates' biases are."""
+    layer = MAKES[name][1](return_sequences=True)
+    model = net(layer)
+    cell = layer.cell
+    bias = cell.bias.numpy()
+    bias[..., {"lstm": slice(2 * UNITS, 3 * UNITS), "simple": slice(None)}.get(name, slice(2 * UNITS, None))] = 0
+    cell.bias.assign(bias)
+    assert name == "simple" or np.abs(bias).max() > 0.1
+    np.testing.assert_allclose(lrp.Explainer(model, "lrp_zero").explain(sequence(rng), 0).conservation, 1, atol=1e-4)
+
+
+def layers_of_own_cells():
+    return [kl.RNN([kl.LSTMCell(4), kl.GRUCell(3), kl.SimpleRNNCell(UNITS)], return_sequences=True)]
+
+
+VALUES = {
+    "stacked cells": layers_of_own_cells,
+    "one cell": lambda: [kl.RNN(kl.GRUCell(UNITS), return_sequences=True, go_backwards=True)],
+    "backwards": lambda: [kl.LSTM(UNITS, go_backwards=True)],
+    "backwards, sequences": lambda: [kl.LSTM(UNITS, go_backwards=True, return_sequences=True)],
+    "dropout": lambda: [kl.LSTM(UNITS, dropout=0.5, recurrent_dropout=0.5)],
+    "no bias, unrolled": lambda: [kl.GRU(UNITS, use_bias=False, unroll=True)],
+    "activations": lambda: [kl.LSTM(UNITS, activation="relu", recurrent_activation="hard_sigmoid")],
+    "linear": lambda: [kl.SimpleRNN(UNITS, activation=None)],
+    "masked": lambda: [kl.Masking(), kl.LSTM(UNITS)],
+    "masked, sequences": lambda: [kl.Masking(), kl.GRU(UNITS, return_sequences=True, go_backwards=True)],
+    "masked, zeros": lambda: [kl.Masking(), kl.LSTM(UNITS, return_sequences=True, zero_output_for_mask=True)],
+    "masked both ways": lambda: [kl.Masking(), kl.Bidirectional(kl.GRU(UNITS, return_sequences=True)), kl.LSTM(2)],
+    "masked stack": lambda: [kl.Masking(), *layers_of_own_cells()],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Layer 'flatten:UserWarning")  # it ends the mask, as it should here
+@pytest.mark.parametrize("name", VALUES)
+def test_the_explained_logit_is_the_models_own_and_empty_steps_get_nothing(name, rng):
+    model = net(*VALUES[name](), bias=True)
+    x = sequence(rng, 3)
+    x[0, 3:], x[1, 0], x[2, 2] = 0, 0, 0  # padded behind, before and between
+    explanation = lrp.Explainer(model, "epsilon_plus_flat").explain(x, 1)
+    close(explanation.logits, own(model, x))
+    assert np.isfinite(explanation.relevance).all()
+    # Masked steps are not seen; a step of zeros that is seen adds nothing to the map, so flat has nothing to share.
+    empty = (x == 0).all(axis=-1)
+    np.testing.assert_array_equal(explanation.relevance[empty], 0)
+    assert np.abs(explanation.relevance[~empty]).max() > 0
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_masked_steps_are_as_if_they_were_not_there(name, rng):
+    layer = MAKES[name][1]()
+    masked, plain = net(kl.Masking(), layer), net(layer)
+    x = sequence(rng, 1)
+    x[0, 1], x[0, 4] = 0, 0
+    short = keras.Sequential([keras.Input((3, FEATURES)), layer, plain.get_layer("head")])
+    found = lrp.relevance(masked, x, 1, EPSILON)
+    masked.get_layer("head").set_weights(plain.get_layer("head").get_weights())
+    close(found[:, [0, 2, 3]], lrp.relevance(short, x[:, [0, 2, 3]], 1, EPSILON))
+
+
+def test_states_carry_relevance_from_an_encoder_to_a_decoder(rng):
+    """The decoder reads a constant: all its relevance comes through the states that the encoder hands over."""
+    inputs = keras.Input((STEPS, FEATURES))
+    _, h, c = kl.LSTM(UNITS, return_state=True, use_bias=False)(inputs)
+    repeated = kl.RepeatVector(2)(kl.Dense(UNITS, use_bias=False, name="zero")(h))
+    out, h2, c2 = kl.LSTM(UNITS, return_state=True, use_bias=False)(repeated, initial_state=[h, c])
+    model = keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Concatenate()([out, h2, c2])))
+    rng2 = np.random.default_rng(3)
+    for variable in model.weights:
+        variable.assign(rng2.normal(size=variable.shape).astype(np.float32))
+    model.get_layer("zero").set_weights([np.zeros((UNITS, UNITS))])
+    x = sequence(rng)
+    explanation = lrp.Explainer(model, "lrp_zero").explain(x, 0)
+    close(explanation.logits, own(model, x))
+    np.testing.assert_allclose(explanation.conservation, 1, atol=1e-3)
+
+
+# --- the layer as the first weighted one ------------------------------------------------------------------------
+
+INPUT_RULES = {
+    "flat": (rules.Flat(), lambda x, w: np.ones_like(x[:, None] * w)),
+    "w2": (rules.WSquare(), lambda x, w: np.ones_like(x)[:, None] * w**2),
+    "zB": (rules.ZBox(-4, 4), lambda x, w: x[:, None] * w + 4 * np.maximum(w, 0) - 4 * np.minimum(w, 0)),
+}
+
+
+@pytest.mark.parametrize("rule", INPUT_RULES)
+def test_input_rules_share_out_within_x_what_epsilon_gives_x(rule, rng):
+    """Per unit, x as a whole gets (x W) / (z + eps) R_z, then the rule's shares; h gets what epsilon gives it."""
+    composite = lrp.Composite(
+        dense=rules.Epsilon(EPS), first=INPUT_RULES[rule][0], overrides={"head": rules.Epsilon(0)}
+    )
+    shares = INPUT_RULES[rule][1]
+
+    class First(SimpleRNN):
+        def map_back(self, entry, k, h, relevance, bias):
+            x, z = entry["x"], entry["z"]
+            ratio = relevance / (z + EPS * np.where(z >= 0, 1, -1))
+            pieces = shares(x, self.w)
+            of_x = (pieces / pieces.sum(axis=0)) @ ((x @ self.w) * ratio)
+            return of_x, epsilon_rule(h, bias, z, relevance)
+
+    layer = kl.SimpleRNN(UNITS)
+    model = net(layer)
+    x = sequence(rng)
+    x[0, 2] = 0
+    explanation = lrp.Explainer(model, composite).explain(x, 0)
+    close(explanation.logits, own(model, x))
+    head = model.get_layer("head").get_weights()[0][:, 0].astype(np.float64)
+    for sample, found in zip(x.astype(np.float64), explanation.relevance, strict=True):
+        restated = First(layer.get_weights())
+        h = restated.forward(sample)
+        start = np.zeros_like(h)
+        start[-1] = h[-1] * head
+        close(found, restated.backward(start), 1e-4)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_input_rules_move_relevance_only_within_a_step(name, rng):
+    model = net(MAKES[name][1](return_sequences=True))
+    x = sequence(rng)
+    expected = lrp.relevance(model, x, 0, EPSILON).sum(axis=-1)
+    for rule, _ in INPUT_RULES.values():
+        composite = lrp.Composite(dense=rules.Epsilon(EPS), first=rule, overrides={"head": rules.Epsilon(0)})
+        close(lrp.relevance(model, x, 0, composite).sum(axis=-1), expected, 1e-4)
+
+
+@pytest.mark.parametrize("rule", [rules.ZPlus(), rules.AlphaBeta(2, 1), rules.Gamma(0.25)], ids=["z+", "ab", "gamma"])
+def test_sign_splitting_rules_on_the_joined_contributions(rule, rng):
+    """One step of a SimpleRNN with a given state is a dense layer on (x, h); relevance of both, by the dense layer."""
+    inputs = keras.Input((FEATURES + UNITS,))
+    x = kl.Reshape((1, FEATURES))(inputs[:, :FEATURES])
+    rnn = kl.SimpleRNN(UNITS, activation="relu")
+    dense, head = kl.Dense(UNITS, activation="relu"), kl.Dense(2, use_bias=False)
+    one = keras.Model(inputs, head(rnn(x, initial_state=inputs[:, FEATURES:])))
+    two = keras.Model(inputs, head(dense(inputs)))
+    for variable in one.weights:
+        variable.assign(rng.normal(size=variable.shape).astype(np.float32))
+    w, u, b = rnn.get_weights()
+    dense.set_weights([np.concatenate([w, u]), b])
+    values = rng.normal(size=(3, FEATURES + UNITS)).astype(np.float32)
+    composite = lrp.Composite(dense=rule)
+    close(lrp.relevance(one, values, 1, composite), lrp.relevance(two, values, 1, composite))
+
+
+# --- wrappers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "sequences"),
+    [("concat", False), ("concat", True), ("sum", True), ("ave", True), ("mul", True), (None, True)],
+    ids=str,
+)
+def test_bidirectional_is_two_layers_merged_by_hand(mode, sequences, rng):
+    inputs = keras.Input((STEPS, FEATURES))
+    wrapped = kl.Bidirectional(kl.LSTM(UNITS, return_sequences=sequences), merge_mode=mode)
+    ways = [kl.LSTM(UNITS, return_sequences=sequences, go_backwards=back) for back in (False, True)]
+    merge = {"concat": kl.Concatenate(), "sum": kl.Add(), "ave": kl.Average(), "mul": kl.Multiply()}
+    head = kl.Dense(2, name="head")
+    merged = wrapped(inputs)
+    ahead, back = (way(inputs) for way in ways)
+    if sequences:
+        back = back[:, ::-1]
+    together = [kl.Flatten()(x) for x in ([merged] if mode else merged)]
+    one = keras.Model(inputs, head(together[0] if mode else kl.Concatenate()(together)))
+    parts = merge[mode]([ahead, back]) if mode else kl.Concatenate()([kl.Flatten()(ahead), kl.Flatten()(back)])
+    two = keras.Model(inputs, head(kl.Flatten()(parts)))
+    for variable in one.weights:
+        variable.assign(rng.normal(size=variable.shape).astype(np.float32) * 0.5)
+    for way, source in zip(ways, (wrapped.forward_layer, wrapped.backward_layer), strict=True):
+        way.set_weights(source.get_weights())
+    x = sequence(rng)
+    composite = "epsilon" if mode in ("mul", "sum") else "epsilon_plus_flat"
+    explanation = lrp.Explainer(one, composite).explain(x, 0)
+    close(explanation.logits, own(one, x))
+    close(explanation.relevance, lrp.relevance(two, x, 0, composite))
+
+
+def test_bidirectional_hands_states_in_and_out(rng):
+    inputs = keras.Input((STEPS, FEATURES))
+    first = kl.Bidirectional(kl.GRU(UNITS, return_state=True, use_bias=False, return_sequences=True))
+    y, *states = first(inputs)
+    second = kl.Bidirectional(kl.GRU(UNITS, use_bias=False), merge_mode="sum")
+    model = keras.Model(inputs, kl.Dense(2, use_bias=False)(second(y, initial_state=states)))
+    for variable in model.weights:
+        variable.assign(rng.normal(size=variable.shape).astype(np.float32) * 0.5)
+    x = sequence(rng)
+    explanation = lrp.Explainer(model, "lrp_zero").explain(x, 0)
+    close(explanation.logits, own(model, x))
+    np.testing.assert_allclose(explanation.conservation, 1, atol=1e-3)
+
+
+def video(wrap, offset):
+    """A convolutional net per frame, its layers one by one inside a wrapper, or as one model."""
+    parts = [
+        kl.Rescaling(0.5, offset),
+        kl.ZeroPadding2D(1),
+        kl.Conv2D(3, 3),
+        kl.BatchNormalization(),
+        kl.ReLU(),
+        kl.MaxPooling2D(2),
+        kl.Flatten(),
+        kl.Dense(4, activation="relu"),
+    ]
+    frame = (6, 6, 2)
+    inputs = keras.Input((STEPS, *frame))
+    if wrap == "layers":
+        y = inputs
+        for one in parts:
+            y = kl.TimeDistributed(one)(y)
+    elif wrap == "model":
+        y = kl.TimeDistributed(keras.Sequential([keras.Input(frame), *parts]))(inputs)
+    else:
+        inner = keras.Sequential([keras.Input(frame), *parts])
+        y = ops.stack([inner(inputs[:, t]) for t in range(STEPS)], axis=1)
+    return keras.Model(inputs, kl.Dense(2)(kl.LSTM(UNITS)(y)))
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus", "epsilon_plus_flat"])
+def test_time_distributed_is_the_net_applied_to_every_step(composite, rng, randomise):
+    # Cut out of the input by hand, a frame is not the input itself: an offset would absorb there, flat not reach it.
+    models = [randomise(video(w, 0.1 * (composite != "epsilon_plus"))) for w in ("layers", "model", "by hand")]
+    for model in models[1:]:
+        model.set_weights(models[0].get_weights())
+    x = rng.uniform(-1, 1, size=(2, STEPS, 6, 6, 2)).astype(np.float32)
+    explainers = [lrp.Explainer(model, composite) for model in models[:2]]
+    found = [explainer.explain(x, 1) for explainer in explainers]
+    for model, explanation in zip(models, found, strict=False):
+        close(explanation.logits, own(model, x), 1e-4)
+    close(found[0].relevance, found[1].relevance)
+    text = str(explainers[0])
+    assert "folded into the weighted layer before it" in text
+    if composite == "epsilon_plus":
+        close(found[0].relevance, lrp.relevance(models[2], x, 1, composite), 1e-4)
+    else:
+        assert "Flat()" in text.split("\n\n", 1)[1]
+
+
+def test_flat_counts_what_each_step_holds(rng):
+    """A step of padding in front: on real steps each of 4 inputs has a quarter, on the padded one nothing is there."""
+    inputs = keras.Input((STEPS, FEATURES))
+    dense = kl.Dense(1, use_bias=False)
+    y = kl.TimeDistributed(dense)(kl.ZeroPadding1D((1, 0))(inputs))
+    model = keras.Model(inputs, kl.Dense(1, use_bias=False, name="head")(kl.Flatten()(y)))
+    x = sequence(rng)
+    found = lrp.relevance(model, x, 0, lrp.Composite(dense=rules.Epsilon(0), first=rules.Flat()))
+    w, head = dense.get_weights()[0], model.get_layer("head").get_weights()[0]
+    expected = (x @ w) * head[1:] / FEATURES
+    close(found, np.repeat(expected, FEATURES, axis=-1))
+
+
+def test_softmax_of_every_step_is_looked_behind(rng):
+    """TimeDistributed(Dense(softmax)) as the output: what is explained of one step is its logit."""
+    inputs = keras.Input((STEPS, FEATURES))
+    dense = kl.Dense(3, use_bias=False, activation="softmax")
+    model = keras.Model(inputs, kl.TimeDistributed(dense)(inputs))
+    x = sequence(rng)
+    explanation = lrp.Explainer(model, "lrp_zero").explain(x, Region(2, of=1))
+    assert explanation.activation == "softmax"
+    expected = np.zeros_like(x)
+    expected[:, 2] = x[:, 2] * dense.get_weights()[0][:, 1]
+    close(explanation.relevance, expected)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------
+
+
+class OwnCell(kl.Layer):
+    state_size = output_size = UNITS
+
+    def call(self, x, states, training=False):
+        return x[:, :UNITS] + states[0], [x[:, :UNITS] + states[0]]
+
+
+@keras.saving.register_keras_serializable()
+class OwnLoop(kl.LSTM):
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        return super().inner_loop(sequences * 2.0, initial_state, mask, training)
+
+
+REFUSED = {
+    "own cell": (lambda: kl.RNN(OwnCell(), name="odd"), r"odd.*one of Keras' own"),
+    "own loop": (lambda: OwnLoop(UNITS, name="odd"), r"odd.*one of Keras' own"),
+    "negative gate": (lambda: kl.GRU(UNITS, recurrent_activation="tanh", name="odd"), r"odd.*reset_after=False"),
+    "activation": (lambda: kl.LSTM(UNITS, activation=lambda z: z * 2.0, name="odd"), r"odd.*activation '<lambda>'"),
+    "both ways": (lambda: kl.Bidirectional(OwnLoop(UNITS), name="odd"), r"odd.*OwnLoop.*not recurrent layers of Keras"),
+    "raw operation inside": (
+        lambda: kl.TimeDistributed(kl.Lambda(lambda t: t * t[:, ::-1]), name="odd"),
+        "multiplies two activations",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name, rng):
+    make, words = REFUSED[name]
+    with pytest.raises(lrp.UnsupportedModelError, match=words):
+        lrp.relevance(net(make()), sequence(rng), 0, "epsilon")
+
+
+def test_stateful_layer_is_refused_also_where_gradients_are_let_through(rng):
+    layer = kl.LSTM(UNITS, stateful=True, name="memory")
+    model = keras.Sequential([keras.Input(batch_shape=(2, STEPS, FEATURES)), layer, kl.Dense(2)])
+    before = [state.numpy() for state in layer.states]
+    for on_unknown in ("raise", "gradient"):
+        with pytest.raises(lrp.UnsupportedModelError, match=r"memory.*stateful=False"):
+            lrp.relevance(model, sequence(rng), 0, "epsilon", on_unknown=on_unknown)
+    for state, value in zip(layer.states, before, strict=True):
+        np.testing.assert_array_equal(state.numpy(), value)
+
+
+def test_open_number_of_steps(rng):
+    """A length that the data fix is fine; one that only the run knows is refused with the way out."""
+    open_ended = keras.Sequential([keras.Input((None, FEATURES)), kl.LSTM(UNITS), kl.Dense(2)])
+    x = sequence(rng)
+    close(lrp.Explainer(open_ended, "epsilon").explain(x, 0).logits, own(open_ended, x))
+
+    class Cut(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.memory, self.head = kl.LSTM(UNITS, name="memory"), kl.Dense(2)
+
+        def call(self, x):
+            return self.head(self.memory(tf.boolean_mask(x, tf.reduce_any(x != 0, axis=(0, 2)), axis=1)))
+
+    model = Cut()
+    model(x)
+    with pytest.raises(lrp.UnsupportedModelError, match=r"memory.*time steps is not known.*Input its length"):
+        lrp.relevance(model, x, 0, "epsilon")
+
+
+def test_rules_by_name_reach_the_layer_its_cell_and_its_wrapper(rng):
+    plus = rules.ZPlus()
+    x = sequence(rng)
+    plain = net(kl.LSTM(UNITS, name="memory"))
+    wrapped = net(kl.Bidirectional(kl.LSTM(UNITS, name="memory"), name="both"))
+    cell = plain.get_layer("memory").cell.name
+    for model, keys in ((plain, ["memory", cell]), (wrapped, ["both", kl.LSTM])):
+        expected = lrp.relevance(model, x, 0, lrp.Composite(dense=plus, overrides={"head": rules.Epsilon()}))
+        for key in keys:
+            close(lrp.relevance(model, x, 0, lrp.Composite(overrides={key: plus})), expected)
+    with pytest.raises(lrp.UnsupportedModelError, match=r"memory.*Pass\(\) is for elementwise layers"):
+        lrp.relevance(plain, x, 0, lrp.Composite(overrides={"memory": rules.Pass()}))
+
+
+def test_named_gradient_takes_the_layer_as_it_is(rng):
+    model = net(kl.LSTM(UNITS, name="memory"))
+    x = sequence(rng)
+    variable = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(variable)
+        logit = model(variable)[:, 1]
+    zero = rules.Epsilon(0)
+    found = lrp.relevance(model, x, 1, lrp.Composite(dense=zero, overrides={"memory": rules.Gradient()}))
+    close(found, x * tape.gradient(logit, variable).numpy(), 1e-4)
+
+
+def test_thousands_of_steps_are_asked_about_without_recursion():
+    """Whether a state can be negative is read off the graph through every step before it."""
+    answers = []
+
+    @tf.function(autograph=False)
+    def long(x, step):
+        y = tf.nn.relu(x)
+        for _ in range(1200):
+            y = y + step(x)
+        answers.append(known_non_negative(y, set()))
+        return y
+
+    long.get_concrete_function(tf.TensorSpec([1]), tf.nn.relu)
+    long.get_concrete_function(tf.TensorSpec([1]), tf.nn.tanh)
+    assert answers == [True, False]
