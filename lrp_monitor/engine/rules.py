@@ -56,6 +56,14 @@ def _finite(name: str, value: object, low: float) -> float:
     return float(value)
 
 
+def _over(factor: float, value: Tensor, denominator: Tensor, epsilon: float) -> Tensor:
+    """``factor * value / denominator``, 0 where an unstabilised denominator is 0."""
+    if epsilon == 0.0:
+        is_zero = denominator == 0
+        value, denominator = ops.where(is_zero, 0.0, value), ops.where(is_zero, 1.0, denominator)
+    return (value if factor == 1.0 else factor * value) / denominator
+
+
 @dataclass(frozen=True)
 class Epsilon(Rule):
     """LRP-epsilon: ``R_i = sum_j x_i w_ij / (z_j + epsilon sign(z_j)) R_j``.
@@ -96,10 +104,12 @@ class AlphaBeta(Rule):
     def surrogate(self, a: Affine) -> Tensor:
         p = a.positive
         n = a.negative if self.beta else None  # before a.value, which then needs no convolution of its own
-        s = self.alpha * p * stop_gradient(a.value / stabilise(p + a.bias_part(+1), self.epsilon))
+        # p + b+ >= 0 >= n + b- but for rounding, so the stabiliser's sign is known: one pass less over memory each.
+        positive = ops.maximum(p + (a.bias_part(+1) + self.epsilon), self.epsilon)
+        s = p * stop_gradient(_over(self.alpha, a.value, positive, self.epsilon))
         if n is not None:
-            # n + b- <= 0: the stabiliser must not take it through zero, also where it is exactly zero.
-            s = s - self.beta * n * stop_gradient(a.value / (n + a.bias_part(-1) - self.epsilon))
+            negative = ops.minimum(n + (a.bias_part(-1) - self.epsilon), -self.epsilon)
+            s = s - n * stop_gradient(_over(self.beta, a.value, negative, self.epsilon))
         return s
 
 
@@ -135,24 +145,20 @@ class Gamma(Rule):
 
     def surrogate(self, a: Affine) -> Tensor:
         g, z = self.gamma, a.value
-        up = z > 0
         if a.rectified and a.non_negative_input:
-            # Relevance arrives only where z > 0: one convolution with w + gamma w+ is all that is needed.
+            # Relevance arrives only where z > 0: one convolution with w + gamma w+ is all that is needed, and where
+            # z <= 0 the factor must only be finite.
             favoured = a.lin(a.x, a.kernel + g * ops.maximum(a.kernel, 0.0))
-            factor = z / stabilise(favoured + self._biases(a, g, +1), self.epsilon)
-            return favoured * stop_gradient(ops.where(up, factor, 0.0))
-        p = a.positive
-        n = a.linear - p
-        zero = ops.zeros_like(z)
-        above = ops.where(up, z / stabilise(z + g * (p + a.bias_part(+1)), self.epsilon), zero)
-        below = ops.where(up, zero, z / stabilise(z + g * (n + a.bias_part(-1)), self.epsilon))
-        above, below = stop_gradient(above), stop_gradient(below)
-        # (z0 + g p) above + (z0 + g n) below with n = z0 - p, so that only two convolutions run backwards.
-        return a.linear * (above + (1.0 + g) * below) + p * (g * above - g * below)
-
-    @staticmethod
-    def _biases(a: Affine, g: float, sign: int) -> Tensor | float:
-        return 0.0 if a.bias is None else a.bias + g * a.bias_part(sign)
+            biases = 0.0 if a.bias is None else a.bias + g * a.bias_part(+1)
+            least = self.epsilon or 1e-30
+            return favoured * stop_gradient(z / ops.maximum(favoured + (biases + self.epsilon), least))
+        # With p the positive contributions, n = z0 - p the negative ones: (z0 + g p) f where z > 0, (z0 + g n) f
+        # where z <= 0; as coefficients of z0 and p, so that only two convolutions run backwards.
+        p, up = a.positive, z > 0
+        positive = p + a.bias_part(+1)
+        f = z / stabilise(z + g * ops.where(up, positive, z - positive), self.epsilon)
+        gf = g * f
+        return a.linear * stop_gradient(ops.where(up, f, f + gf)) + p * stop_gradient(ops.where(up, gf, -gf))
 
 
 @dataclass(frozen=True)

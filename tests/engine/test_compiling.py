@@ -1,0 +1,51 @@
+"""Compiled once: nothing is traced again while weights train, nor for a last smaller chunk."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import keras
+import numpy as np
+from keras import layers as kl
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+
+EPOCHS = 20
+
+
+@dataclass(frozen=True)
+class Counted(rules.Epsilon):
+    """LRP-0 that counts how often its surrogate is built, which happens under trace alone."""
+
+    built: list = field(default_factory=list)
+
+    def surrogate(self, a):
+        self.built.append(a.x.shape)
+        return super().surrogate(a)
+
+
+def test_no_retrace_over_twenty_epochs(rng):
+    """11 samples in chunks of 4, 4 and 3 after each epoch; each map is that of the weights of that epoch."""
+    model = keras.Sequential([keras.Input((5,)), kl.Dense(6, activation="relu"), kl.Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    x = rng.normal(size=(11, 5)).astype(np.float32)
+    rule = Counted(0.0)
+    explainer = lrp.Explainer(model, lrp.Composite(dense=rule), batch_size=4)
+    explainer(x, 1)
+    after_first = list(rule.built)
+    assert {shape[0] for shape in after_first} == {4}
+    seen = []
+
+    class Explain(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            found = explainer(x, 1)
+            w1, b1, w2, _ = (w.astype(np.float64) for w in model.get_weights())
+            wanted = x * (((x @ w1 + b1 > 0) * w2[:, 1]) @ w1.T)
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+            seen.append(found)
+            explainer(x[: 4 + epoch % 7], 1)  # 4 to 10 samples: the last chunk is of every size
+
+    model.fit(x, rng.integers(0, 3, size=11), epochs=EPOCHS, verbose=0, callbacks=[Explain()])
+    assert len(seen) == EPOCHS
+    assert all(np.abs(a - b).max() > 0 for a, b in pairwise(seen))
+    assert rule.built == after_first
