@@ -11,7 +11,7 @@ from keras import ops
 from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
 
 # Elementwise functions of Keras. The sets say what a name alone tells.
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     {
         "celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
         "leaky_relu", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softplus",
@@ -23,7 +23,7 @@ NON_NEGATIVE = frozenset(
      "sparse_sigmoid", "squareplus"}
 )  # fmt: skip
 # The same functions under the names that the framework below Keras gives them.
-_FRAMEWORK_NAMES = _ELEMENTWISE | {"softmax", "log_softmax", "linear", "identity"}
+_FRAMEWORK_NAMES = ELEMENTWISE | {"softmax", "log_softmax", "linear", "identity"}
 
 
 def name_of(activation: Any) -> str | None:
@@ -45,7 +45,7 @@ def name_of(activation: Any) -> str | None:
 
 def is_elementwise(name: str) -> bool:
     """Whether the function of this name maps each element by itself."""
-    return name in _ELEMENTWISE
+    return name in ELEMENTWISE
 
 
 def pass_through(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

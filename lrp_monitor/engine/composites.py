@@ -27,9 +27,10 @@ class Composite:
     ``norm`` says how a BatchNormalization that follows no weighted layer is treated: ``"epsilon"`` (the epsilon
     rule on its affine map: stable, its shift absorbs relevance) or ``"identity"`` (relevance passes one to one:
     conserves, but can explode where a sum crosses zero).
-    ``product`` says how the relevance of a product of activations (Multiply, squeeze-excite) is shared: ``"half"``
-    to each of two factors, or ``"gate"``: the gate (a sigmoid or softmax, or what is spread over the other factor)
-    is a constant and the signal gets all.
+    ``product`` says how the relevance of a product of activations (Multiply, squeeze-excite) is shared: ``"gate"``:
+    the gate (a sigmoid or softmax, or what is spread over the other factor) is a constant and the signal gets all,
+    which conserves; or ``"half"`` to each factor, where what the gate gets can explode (its sigmoid passes relevance
+    also where its sum crosses zero). Where no factor can be told to be the gate, each gets half.
     ``attention`` says the same of attention: ``"attn_lrp"`` (softmax by its own gradient, half to each factor of
     each product: Achtibat et al. 2024) or ``"cp_lrp"`` (the attention weights are constants: Ali et al. 2022).
     Raises TypeError or ValueError for anything else.
@@ -40,7 +41,7 @@ class Composite:
     first: Rule | None = None
     overrides: Mapping[Key, Rule] = field(default_factory=dict)
     norm: str = "epsilon"
-    product: str = "half"
+    product: str = "gate"
     attention: str = "attn_lrp"
     name: str = "custom"
 
@@ -152,7 +153,7 @@ def deep_taylor(low: Any, high: Any) -> Composite:
 
 def attn_lrp(epsilon: float = 1e-6) -> Composite:
     """LRP-epsilon for all weights, AttnLRP for attention (Achtibat et al. 2024, propositions 3.1 to 3.4)."""
-    return Composite(conv=Epsilon(epsilon), dense=Epsilon(epsilon), attention="attn_lrp", name="attn_lrp")
+    return Composite(conv=Epsilon(epsilon), dense=Epsilon(epsilon), product="half", name="attn_lrp")
 
 
 def cp_lrp(epsilon: float = 1e-6) -> Composite:

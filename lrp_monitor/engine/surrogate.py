@@ -18,6 +18,7 @@ from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.layers import is_weighted, treatment_for, unknown
+from lrp_monitor.engine.layers.operations import operations_of, shadow_operation
 from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.rules import Gradient, Pass, Rule
 
@@ -254,6 +255,10 @@ def _shadowed(trace: Trace) -> Iterator[None]:
             call = _shadow(trace, layer)
             if call is not None:
                 put(layer, "call", call)
+        for node in operations_of(trace.model):
+            call = shadow_operation(trace, node)
+            if call is not None:
+                put(node, "call", call)
         yield
     finally:
         for namespace, name, before in reversed(restore):
