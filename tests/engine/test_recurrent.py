@@ -334,6 +334,31 @@ def test_sign_splitting_rules_on_the_joined_contributions(rule, rng):
     close(lrp.relevance(one, values, 1, composite), lrp.relevance(two, values, 1, composite))
 
 
+def test_z_plus_behind_a_reset_gate(rng):
+    """One step of a GRU with reset_after: the gate scales the state's contributions and its bias, then z+ shares."""
+    inputs = keras.Input((FEATURES + UNITS,))
+    gru, head = kl.GRU(UNITS), kl.Dense(1, use_bias=False)
+    x = kl.Reshape((1, FEATURES))(inputs[:, :FEATURES])
+    model = keras.Model(inputs, head(gru(x, initial_state=inputs[:, FEATURES:])))
+    for variable in model.weights:
+        variable.assign(rng.normal(size=variable.shape).astype(np.float32))
+    values = rng.normal(size=(3, FEATURES + UNITS)).astype(np.float32)
+    composite = lrp.Composite(dense=rules.ZPlus(), overrides={head.name: rules.Epsilon(0)})
+    found = lrp.relevance(model, values, 0, composite)
+    w = head.get_weights()[0][:, 0].astype(np.float64)
+    for sample, map_ in zip(values.astype(np.float64), found, strict=True):
+        walk, h = GRU(gru.get_weights()), sample[FEATURES:]
+        walk.tape = []
+        walk.step(sample[:FEATURES], [h])
+        entry, last = walk.tape[0], walk.block(2)
+        weights = np.concatenate([walk.w[:, last], walk.u[:, last] * entry["reset"]])
+        positive = np.maximum(sample[:, None] * weights, 0)
+        bias = walk.b[0, last] + entry["reset"] * walk.b[1, last]
+        expected = positive @ (entry["new"] * w / (positive.sum(axis=0) + np.maximum(bias, 0) + 1e-6))
+        expected[FEATURES:] += entry["old"] * w
+        close(map_, expected, 1e-4)
+
+
 # --- wrappers ---------------------------------------------------------------------------------------------------
 
 
