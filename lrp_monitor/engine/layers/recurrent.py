@@ -244,11 +244,15 @@ def _rules(trace: Trace, layer: Any, cell: Any, outer: Sequence[Any], first: boo
     return (trace.composite.dense, rule) if rule.input_only else (rule, None)
 
 
-def _at_step(companion: Companion | None, t: int) -> Companion | None:
+def _by_step(companion: Companion | None, steps: int) -> list[Companion | None]:
     if companion is None:
-        return None
+        return [None] * steps
     start = companion
-    return Companion(start.mask[:, t], lambda bound: start.bounds(bound)[:, t])
+
+    def at(t: int, mask: Tensor) -> Companion:
+        return Companion(mask, lambda bound: start.bounds(bound)[:, t])
+
+    return [at(t, mask) for t, mask in enumerate(ops.unstack(start.mask, steps, axis=1))]
 
 
 def recurrent(
@@ -312,8 +316,10 @@ def _unrolled(trace: Trace, layer: Any, given: dict[str, Any], outer: Sequence[A
 
     outputs: list[Tensor] = []
     steps = range(x.shape[1])
+    # Unstacked rather than sliced: the gradient of T slices is T tensors of the whole sequence's size.
+    parts, companions = ops.unstack(x, len(steps), axis=1), _by_step(companion, len(steps))
     for t in reversed(steps) if layer.go_backwards else steps:
-        output, first = x[:, t], _at_step(companion, t)
+        output, first = parts[t], companions[t]
         after: list[Tensor] = []
         for index, (one, (start, stop)) in enumerate(zip(cells, spans, strict=True)):
             after += one.step(output, states[start:stop], first, below[index] and signs[index])
