@@ -1,0 +1,87 @@
+"""Every family of keras.applications, small and with random weights: explained, finite, conserving, untouched."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+import lrp_monitor as lrp
+
+# One model a family: the smallest input that it takes, and whether biases are all that is not homogeneous in it.
+FAMILIES = {
+    "VGG16": (32, True),
+    "ResNet50": (32, True),
+    "ResNet50V2": (32, True),
+    "DenseNet121": (32, True),
+    "InceptionV3": (75, True),
+    "InceptionResNetV2": (75, True),
+    "Xception": (71, True),
+    "MobileNet": (32, True),
+    "MobileNetV2": (32, True),
+    "MobileNetV3Small": (32, False),  # its hard sigmoids are made of ReLU6(x + 3): the 3 is no bias to set to zero
+    "EfficientNetB0": (32, True),
+    "EfficientNetV2B0": (32, True),
+    "NASNetMobile": (32, True),
+    "ConvNeXtTiny": (32, True),
+}
+
+
+# With statistics of two samples its activations would grow to 1e9 and rounding errors with them: 0 and 1 stay.
+FRESH_STATISTICS = {"EfficientNetB0", "EfficientNetV2B0"}
+# Thousands of operations: traced once, with one composite for both questions.
+LARGE = {"NASNetMobile", "DenseNet121", "InceptionResNetV2"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_family(name, rng):
+    size, conserves = FAMILIES[name]
+    make = getattr(keras.applications, name)
+    model = make(weights=None, input_shape=(size, size, 3), classes=5, classifier_activation=None)
+    x = rng.uniform(0, 255, size=(2, size, size, 3)).astype(np.float32)
+    settle(model, x, rng, statistics=name not in FRESH_STATISTICS)
+    before, own = model.get_weights(), np.asarray(model(x))
+
+    explainer = lrp.Explainer(model, "lrp_zero" if name in LARGE else "epsilon_plus_flat")
+    default = explainer.explain(x, [3, 1])
+    assert default.relevance.shape == x.shape
+    assert np.isfinite(default.relevance).all()
+    assert np.abs(default.relevance).max() > 0
+    np.testing.assert_allclose(default.logits, own, rtol=1e-4, atol=1e-5 * np.abs(own).max())
+    np.testing.assert_allclose(default.logit, own[[0, 1], [3, 1]], rtol=1e-4, atol=1e-5 * np.abs(own).max())
+    for found, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(found, kept)
+
+    if conserves:
+        without_biases(model)
+        zero = (explainer if name in LARGE else lrp.Explainer(model, "lrp_zero")).explain(x, [3, 1])
+        assert np.abs(zero.logit).min() > 0
+        np.testing.assert_allclose(zero.conservation, 1, atol=1e-3)
+
+
+def settle(model, x, rng, statistics=True):
+    """Biases and scales off 0 and 1; statistics of normalisation of the size that these weights make.
+
+    At 32 pixels the last maps are 1 x 1, and two samples alone have all but no variance: dividing by that would
+    amplify rounding errors from layer to layer, so the second moment takes its place.
+    """
+    for variable in model.trainable_variables:
+        if variable.name in ("bias", "beta"):
+            variable.assign(0.1 * rng.normal(size=variable.shape))
+        elif variable.name == "gamma":
+            variable.assign(variable.numpy() * rng.uniform(0.7, 1.3, size=variable.shape))
+    if not statistics:
+        return
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, kl.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.0
+    if norms:
+        model(x, training=True)
+    for layer in norms:
+        layer.moving_variance.assign(layer.moving_variance + layer.moving_mean**2)
+        layer.moving_mean.assign(0.5 * layer.moving_mean)
+
+
+def without_biases(model):
+    for variable in model.variables:
+        if variable.name in ("bias", "beta", "moving_mean"):
+            variable.assign(np.zeros(variable.shape))
