@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lrp_monitor.probes import ProbeSet as ProbeSet
     from lrp_monitor.engine import composites as composites
     from lrp_monitor.engine import rules as rules
     from lrp_monitor.engine import targets as targets
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.explainer import Explainer as Explainer
     from lrp_monitor.engine.explainer import Explanation as Explanation
     from lrp_monitor.engine.explainer import relevance as relevance
+    from lrp_monitor.probes import ProbeSet as ProbeSet
     from lrp_monitor.store.format import StoreError as StoreError
     from lrp_monitor.store.reader import open_run as open_run
     from lrp_monitor.training.monitor import LRPMonitor as LRPMonitor
@@ -43,7 +43,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "targets": ("lrp_monitor.engine.targets", None),
 }
 
-__all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604 - the names are strings
+__all__ = ["__version__", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:

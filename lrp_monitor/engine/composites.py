@@ -47,10 +47,7 @@ class Composite:
 
     def __post_init__(self) -> None:
         for role in ("conv", "dense"):
-            rule = getattr(self, role)
-            _check_rule(rule, role)
-            if rule.input_only:
-                raise ValueError(f"{role}={rule!r} is a rule for the first weighted layer: pass it as first=")
+            _check_rule(getattr(self, role), role)
         if self.first is not None:
             _check_rule(self.first, "first")
         if not isinstance(self.overrides, Mapping):

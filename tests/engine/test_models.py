@@ -275,7 +275,8 @@ def test_preprocessing_passes_relevance_one_to_one(composite, rng, randomise):
     assert np.abs(found[0, 3:6]).max() > 0  # also where the pixel is zero
 
 
-def test_preprocessing_by_raw_operators_is_the_same(rng, randomise):
+@pytest.mark.parametrize("padded", [False, True])
+def test_preprocessing_by_raw_operators_is_the_same(padded, rng, randomise):
     class ByHand(keras.Model):
         def __init__(self, layers):
             super().__init__()
@@ -287,7 +288,7 @@ def test_preprocessing_by_raw_operators_is_the_same(rng, randomise):
                 x = layer(x)
             return x
 
-    layers = [kl.Conv2D(4, 3, activation="relu"), kl.Flatten(), kl.Dense(3)]
+    layers = [*([kl.ZeroPadding2D(2)] if padded else []), kl.Conv2D(4, 3, activation="relu"), kl.Flatten(), kl.Dense(3)]
     with_layer = randomise(keras.Sequential([keras.Input(SHAPE), kl.Rescaling(1 / 127.5, -1.0), *layers]))
     by_hand = ByHand(layers)
     x = rng.integers(0, 256, size=(2, *SHAPE)).astype(np.float32)

@@ -48,10 +48,13 @@ def softmax(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...],
 
 def structural(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Homogeneous layers: the plain gradient x input conserves. The companion mask goes the same way."""
-    output = original(*args, **kwargs)
     trace.note_row(layer, "passes as it is")
     x = args[0]
-    companion = trace.companion_of(x) if not isinstance(x, list | tuple | dict) else None
+    if isinstance(x, list | tuple | dict):
+        return original(*args, **kwargs)
+    x = trace.attach(x)
+    output = original(x, *args[1:], **kwargs)
+    companion = trace.companion_of(x)
     if companion is not None and output is not x:
         start = companion
 
