@@ -149,12 +149,12 @@ def deep_taylor(low: Any, high: Any) -> Composite:
 
 
 def attn_lrp(epsilon: float = 1e-6) -> Composite:
-    """LRP-epsilon for all weights, AttnLRP for attention (Achtibat et al. 2024, propositions 3.1 to 3.4)."""
+    """LRP-epsilon for all weights, AttnLRP for attention (Achtibat et al. 2024)."""
     return Composite(conv=Epsilon(epsilon), dense=Epsilon(epsilon), product="half", name="attn_lrp")
 
 
 def cp_lrp(epsilon: float = 1e-6) -> Composite:
-    """LRP-epsilon for all weights, attention weights held constant, which conserves (Ali et al. 2022, section 3.2)."""
+    """LRP-epsilon for all weights, attention weights held constant, which conserves (Ali et al. 2022)."""
     return Composite(conv=Epsilon(epsilon), dense=Epsilon(epsilon), attention="cp_lrp", name="cp_lrp")
 
 

@@ -149,7 +149,7 @@ class Trace:
             return z
         if name in ("softmax", "log_softmax"):
             # At the output the explanation starts at the logits; elsewhere the softmax keeps its own gradient
-            # (AttnLRP, Achtibat et al. 2024, proposition 3.1).
+            # (AttnLRP, Achtibat et al. 2024, the rule for the softmax).
             y = activation(z)
             self._remember_head("softmax", z, y)
             return y

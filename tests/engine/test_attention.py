@@ -3,11 +3,11 @@
 The reference carries relevance R itself backwards, rule by rule, from Achtibat et al. 2024 ("AttnLRP: Attention-Aware
 Layer-Wise Relevance Propagation for Transformers"):
 
-* linear maps and sums, equation 8 (epsilon rule): R_i = sum_j x_i W_ij / z_j R_j, bias in z_j;
-* elementwise activations: R passes one to one (identity rule, equation 9);
-* softmax, proposition 3.1: R_i = x_i (R_i - s_i sum_j R_j);
-* a product of two matrices, proposition 3.3: O = A V: R_A = sum over outputs of A V / (2 O) R, and R_V alike;
-* normalisation, proposition 3.4: the factor 1 / sqrt(var) passes R one to one; the mean is a linear map.
+* linear maps and sums, the epsilon rule: R_i = sum_j x_i W_ij / z_j R_j, bias in z_j;
+* elementwise activations: R passes one to one (identity rule);
+* softmax: R_i = x_i (R_i - s_i sum_j R_j);
+* a product of two matrices, the uniform rule, O = A V: R_A = sum over outputs of A V / (2 O) R, and R_V alike;
+* normalisation, the identity rule: the factor 1 / sqrt(var) passes R one to one; the mean is a linear map.
 """
 
 import keras
@@ -57,7 +57,7 @@ class Reference:
         return z.reshape(*shape[: len(shape) - flat_in], *out_shape), backward
 
     def norm(self, x, name):
-        """Proposition 3.4, then equation 8 on gamma (x - mean) s + beta."""
+        """The identity rule for the factor, then the epsilon rule on gamma (x - mean) s + beta."""
         gamma, beta = self.weights(name)
         scale = gamma / np.sqrt(x.var(axis=-1, keepdims=True) + self.model.get_layer(name).epsilon)
         y = (x - x.mean(axis=-1, keepdims=True)) * scale + beta
@@ -81,11 +81,11 @@ class Reference:
             share = back_o(r) / o
             if self.conservative:  # the weights are constants: everything goes to the value
                 return back_v(np.einsum("hqk,khd,qhd->khd", a, v, share))
-            r_v = np.einsum("hqk,khd,qhd->khd", a, v, share) / 2  # proposition 3.3
+            r_v = np.einsum("hqk,khd,qhd->khd", a, v, share) / 2  # the uniform rule
             r_a = np.einsum("hqk,khd,qhd->hqk", a, v, share) / 2
-            r_s = scores * (r_a - a * r_a.sum(axis=-1, keepdims=True))  # proposition 3.1
+            r_s = scores * (r_a - a * r_a.sum(axis=-1, keepdims=True))  # the softmax rule
             share = r_s / scores / np.sqrt(SIZE)
-            r_q = np.einsum("hqk,qhd,khd->qhd", share, q, k) / 2  # proposition 3.3 again
+            r_q = np.einsum("hqk,qhd,khd->qhd", share, q, k) / 2  # the uniform rule again
             r_k = np.einsum("hqk,qhd,khd->khd", share, q, k) / 2
             return back_v(r_v) + back_q(r_q) + back_k(r_k)
 
@@ -124,7 +124,7 @@ class Reference:
         pooled = normed.mean(axis=0)
         logits, back_head = self.linear(pooled[None], *self.weights("head"))
         r = back_head(np.eye(3)[target][None] * logits)
-        r = normed / PATCHES * (r / pooled)  # equation 8 on the mean
+        r = normed / PATCHES * (r / pooled)  # the epsilon rule on the mean
         r = back_norm(r)
         for x, y, back_norm, back_part in reversed(steps):
             r, r_y = self.residual(x, y, r)

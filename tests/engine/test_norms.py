@@ -2,7 +2,7 @@
 
 With the scale factor s held constant, a normalisation is y = C x + beta with a matrix C, and relevance is
 R_i = sum_j x_i C_ij / y_j R_j: the epsilon rule of a linear map whose bias beta absorbs its share
-(Achtibat et al. 2024, proposition 3.4 and equation 8).
+(Achtibat et al. 2024, the identity rule for normalisation).
 """
 
 import keras

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.surrogate import Trace
 
 # The softmax's own gradient is its rule: x_i sum_j ds_j/dx_i R_j / s_j = x_i (R_i - s_i sum_j R_j), which is
-# proposition 3.1 of Achtibat et al. 2024. Each of the two products of activations halves (proposition 3.3): the value
+# the softmax rule of Achtibat et al. 2024. Each of the two products of activations halves (the uniform rule): the value
 # gets 1/2, the attention weights 1/2, of which query and key get a half each.
 _VALUE, _QUERY_KEY = 0.5, 0.25
 
@@ -45,7 +45,7 @@ def _row(trace: Trace) -> str:
 def multi_head(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """MultiHeadAttention and GroupQueryAttention; their projections are EinsumDense layers with rules of their own.
 
-    Source: Achtibat et al. 2024, propositions 3.1 and 3.3; CP-LRP: Ali et al. 2022, section 3.2.
+    Source: Achtibat et al. 2024, the rules for the softmax and for bilinear products; CP-LRP: Ali et al. 2022.
     """
     own = kl.GroupQueryAttention if isinstance(layer, kl.GroupQueryAttention) else kl.MultiHeadAttention
     if type(layer)._compute_attention is not own._compute_attention:

@@ -69,7 +69,7 @@ def rescaling(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...
 
 
 # Normalising by statistics of the sample itself: the scale factor is a constant, so that the normalisation passes
-# relevance one to one (Achtibat et al. 2024, proposition 3.4); subtracting the mean and scaling by gamma are linear,
+# relevance one to one (Achtibat et al. 2024); subtracting the mean and scaling by gamma are linear,
 # and beta is a bias: it absorbs its share, y = lin(x) + beta, R_x = x dlin/dx R_y / y.
 
 

@@ -36,7 +36,7 @@ def _gate(trace: Trace, factors: Sequence[Tensor]) -> int | None:
 def share_product(trace: Trace, factors: Sequence[Tensor]) -> tuple[list[Tensor], str]:
     """The factors of a product with gradients such that the product's relevance is shared and not multiplied.
 
-    ``"half"``: each of n factors gets 1/n of the relevance (Achtibat et al. 2024, proposition 3.2, the uniform rule).
+    ``"half"``: each of n factors gets 1/n of the relevance (Achtibat et al. 2024, the uniform rule).
     ``"gate"``: the gate is held constant and the signal gets all of it (Arras et al. 2017, section 2.2). Where
     neither factor can be told to be the gate, each gets half. Constants get nothing.
     """

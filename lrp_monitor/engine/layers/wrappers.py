@@ -23,7 +23,7 @@ def _merged(mode: str | None, y: Tensor, y_back: Tensor) -> Any:
     if mode == "concat":
         return ops.concatenate([y, y_back], axis=-1)
     if mode == "mul":
-        # Neither factor is a gate of the other: half of the relevance to each (Achtibat et al. 2024, equation 13).
+        # Neither factor is a gate of the other: half of the relevance to each (Achtibat et al. 2024, the uniform rule).
         return straight_through(0.5 * (y * stop_gradient(y_back) + stop_gradient(y) * y_back), y * y_back)
     if mode is None:
         return y, y_back
