@@ -16,8 +16,9 @@ from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.record import Recorder
-from lrp_monitor.engine.surrogate import Row, Traced, run
+from lrp_monitor.engine.surrogate import Traced, run
 from lrp_monitor.engine.targets import Target
+from lrp_monitor.engine.trace import Row
 
 __all__ = ["Explainer", "Explanation", "Target", "relevance"]
 

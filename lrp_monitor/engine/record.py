@@ -18,7 +18,7 @@ from lrp_monitor.engine.affine import Affine, Companion
 from lrp_monitor.engine.backend import Tensor
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 
 def short_path(path: str, model: Any) -> str:

@@ -5,194 +5,23 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
-from lrp_monitor.engine import activations, backend
-from lrp_monitor.engine.affine import Affine, Companion
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.affine import Companion
 from lrp_monitor.engine.audit import audit
-from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
+from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.layers import is_weighted, treatment_for, unknown
 from lrp_monitor.engine.layers.operations import operations_of, shadow_operation
 from lrp_monitor.engine.record import Recorder
-from lrp_monitor.engine.rules import Gradient, Pass, Rule
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table that tells how a layer of this model was treated."""
-
-    layer: str
-    kind: str
-    treatment: str
-
-
-@dataclass
-class Trace:
-    """What is known about the tensors of one call of the model while it runs under trace."""
-
-    model: Any
-    composite: Composite
-    on_unknown: str
-    sources: tuple[Tensor, ...]
-    """The model's inputs, each times its companion mask."""
-    rows: list[Row] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    first_layers: int = 0
-    recorder: Recorder | None = None
-    """Records what passes through each layer, where that was asked for."""
-    muted: bool = False
-    """Inside a layer that is taken (or refused) as a whole: its parts run as they are."""
-    _companions: dict[int, Companion] = field(default_factory=dict)
-    _affines: dict[int, tuple[Affine, Rule]] = field(default_factory=dict)
-    _heads: dict[int, tuple[str, Tensor]] = field(default_factory=dict)
-    _non_negative: set[int] = field(default_factory=set)
-    _steps: dict[int, Tensor] = field(default_factory=dict)
-    # An id is only good for as long as its tensor lives.
-    _alive: list[Tensor] = field(default_factory=list)
-
-    # --- what a treatment may ask and tell ---
-
-    def companion_of(self, x: Tensor) -> Companion | None:
-        """The companion mask of ``x`` where x is the model's input behind preprocessing alone."""
-        known = self._companions.get(id(x))
-        if known is None:
-            source = self._source_behind(x)
-            known = None if source is None else self._companions[id(source)]
-        return known
-
-    def _source_behind(self, x: Tensor) -> Tensor | None:
-        """The input of the model that raw scaling and shifting alone made ``x`` of."""
-        return next((source for source in self.sources if backend.elementwise_from(x, source)), None)
-
-    def depends_on_input(self, x: Tensor) -> bool:
-        """Whether ``x`` was computed from any input of the model."""
-        return any(backend.depends_on(x, source) for source in self.sources)
-
-    def is_known(self, x: Tensor) -> bool:
-        """Whether something is recorded of this very tensor, which another of the same value would not have."""
-        by_id = (self._affines, self._heads, self._steps)
-        return any(id(x) in known for known in by_id) or self.companion_of(x) is not None
-
-    def attach(self, x: Tensor) -> Tensor:
-        """``x`` itself, or, where raw scaling and shifting lies between the input and x, x with the mask behind it."""
-        source = None if id(x) in self._companions else self._source_behind(x)
-        if source is None:
-            return x
-        start = self._companions[id(source)]
-        attached = stop_gradient(x) * start.mask
-        raw = x
-
-        def bounds(value: Tensor) -> Tensor:
-            return backend.replay_elementwise(raw, source, start.bounds(value))
-
-        self.set_companion(attached, Companion(start.mask, bounds))
-        return attached
-
-    def set_companion(self, x: Tensor, companion: Companion) -> None:
-        """Record that ``x`` is the model's input behind preprocessing alone."""
-        self._companions[id(x)] = companion
-        self._alive.append(x)
-
-    def is_non_negative(self, x: Tensor) -> bool:
-        """Whether no value of ``x`` can be below zero, as far as the graph tells."""
-        return backend.known_non_negative(x, self._non_negative)
-
-    def note_row(self, layer: Any, treatment: str) -> None:
-        """Add ``layer`` to the table of treatments."""
-        self.rows.append(Row(getattr(layer, "path", None) or layer.name, type(layer).__name__, treatment))
-
-    def refuse(self, layer: Any, why: str) -> None:
-        """Record that ``layer`` cannot be treated, or, with on_unknown="gradient", that the gradient passes there."""
-        problem = f"layer {path_of(layer)!r} ({type(layer).__name__}): {why}"
-        if self.on_unknown == "gradient":
-            self.notes.append(f"plain gradient at {problem}")
-            self.note_row(layer, "plain gradient (no rule)")
-        else:
-            self.problems.append(problem)
-
-    @contextlib.contextmanager
-    def as_a_whole(self) -> Iterator[None]:
-        """Run a layer without treating the layers inside it."""
-        before, self.muted = self.muted, True
-        try:
-            yield
-        finally:
-            self.muted = before
-
-    def apply(self, affine: Affine, rule: Rule) -> Tensor:
-        """The output of a weighted map: its own value, with the gradient of the rule's surrogate."""
-        if self.recorder is not None:
-            affine = self.recorder.tapped(affine)
-        surrogate = rule.surrogate(affine)
-        output = straight_through(surrogate, affine.value)
-        self._affines[id(output)] = (affine, rule)
-        if self.recorder is not None:
-            self.recorder.made(affine, output)
-        self._alive.append(output)
-        return output
-
-    def affine_of(self, z: Tensor) -> tuple[Affine, Rule] | None:
-        """The weighted map and the rule that made ``z``, None where none did."""
-        return self._affines.get(id(z))
-
-    def activate(self, layer: Any, z: Tensor, activation: Any) -> Tensor:
-        """The activation of ``z``, through which relevance passes."""
-        name = activations.name_of(activation)
-        if name == "linear":
-            return z
-        if name in ("softmax", "log_softmax"):
-            # At the output the explanation starts at the logits; elsewhere the softmax keeps its own gradient
-            # (AttnLRP, Achtibat et al. 2024, the rule for the softmax).
-            y = activation(z)
-            self._remember_head("softmax", z, y)
-            return y
-        if name is None or not activations.is_elementwise(name):
-            shown = getattr(activation, "__name__", repr(activation))
-            self.refuse(layer, f"its activation {shown!r} is not one that is known to map each element by itself")
-            return activation(z)
-        if name == "relu":
-            made = self._affines.get(id(z))
-            y = activation(z if made is None else self.apply(made[0].rectify(), made[1]))
-        else:
-            y = activations.pass_through(z, activation)
-        if name == "sigmoid":
-            self._remember_head("sigmoid", z, y)
-        if name in activations.NON_NEGATIVE:
-            self._non_negative.add(id(y))
-            self._alive.append(y)
-        return y
-
-    def _remember_head(self, kind: str, z: Tensor, y: Tensor) -> None:
-        self._heads[id(y)] = (kind, z)
-        self._alive.append(y)
-
-    def remember_steps(self, output: Tensor, y: Tensor, parted: Callable[[Tensor], Tensor]) -> None:
-        """Record that ``output`` is ``parted(y)``, where the samples of y are all time steps of all samples."""
-        self._steps[id(output)] = y
-        self._alive.append(output)
-        if id(y) in self._heads:
-            kind, z = self._heads[id(y)]
-            self._remember_head(kind, parted(z), output)
-
-    def steps_of(self, x: Tensor) -> Tensor | None:
-        """``x`` with all time steps as samples, where a layer applied to every step made it."""
-        return self._steps.get(id(x))
-
-    def head_of(self, y: Tensor) -> tuple[str | None, Tensor]:
-        """The softmax or sigmoid behind which ``y`` lies and its logits; (None, y) where there is none."""
-        return self._heads.get(id(y)) or backend.output_activation(y) or (None, y)
-
-
-def path_of(layer: Any) -> str:
-    """The layer's path inside its model, or its name where it has no path yet."""
-    return getattr(layer, "path", None) or layer.name
+from lrp_monitor.engine.rules import Gradient, Pass
+from lrp_monitor.engine.trace import Trace, path_of
 
 
 def _leaves(model: Any) -> Iterator[Any]:

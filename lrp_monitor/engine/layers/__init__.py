@@ -12,7 +12,7 @@ from lrp_monitor.engine.layers.common import Original, Treatment
 from lrp_monitor.engine.rules import Gradient, Pass
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 
 def unknown(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

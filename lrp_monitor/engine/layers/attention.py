@@ -14,7 +14,7 @@ from lrp_monitor.engine.backend import Tensor, stop_gradient
 from lrp_monitor.engine.layers.common import Original, scale_gradient
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 # The softmax's own gradient is its rule: x_i sum_j ds_j/dx_i R_j / s_j = x_i (R_i - s_i sum_j R_j), which is
 # the softmax rule of Achtibat et al. 2024. Each of the two products of activations halves (the uniform rule): the value

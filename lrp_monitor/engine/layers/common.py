@@ -10,7 +10,7 @@ from keras import ops
 from lrp_monitor.engine.backend import Tensor, straight_through
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 Original = Callable[..., Any]
 """A layer's own ``call``."""

@@ -14,7 +14,7 @@ from lrp_monitor.engine.layers.common import SMALL, Original, along, as_float32
 from lrp_monitor.engine.rules import stabilise
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 
 def batch_norm(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

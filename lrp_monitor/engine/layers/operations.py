@@ -11,7 +11,7 @@ from lrp_monitor.engine import activations, backend
 from lrp_monitor.engine.layers.products import share_product
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 # The classes behind keras.ops bear the functions' names in another spelling: HardSilu is ops.hard_silu.
 _PRODUCTS = frozenset({"Multiply", "Matmul", "Dot", "Einsum"})

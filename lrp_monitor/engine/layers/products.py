@@ -12,7 +12,7 @@ from lrp_monitor.engine.backend import Tensor, stop_gradient
 from lrp_monitor.engine.layers.common import Original, scale_gradient
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 
 def _size(x: Tensor) -> int:

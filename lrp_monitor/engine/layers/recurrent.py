@@ -36,7 +36,7 @@ from lrp_monitor.engine.layers.common import Original, Treatment, as_float32
 from lrp_monitor.engine.rules import Gradient, Pass, Rule
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 _CELLS = (kl.LSTMCell, kl.GRUCell, kl.SimpleRNNCell, kl.StackedRNNCells)
 _UNIT_INTERVAL = ("sigmoid", "hard_sigmoid")

@@ -13,7 +13,7 @@ from lrp_monitor.engine.backend import Tensor, stop_gradient
 from lrp_monitor.engine.layers.common import Original
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 
 def activation(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

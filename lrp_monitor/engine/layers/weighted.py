@@ -13,7 +13,7 @@ from lrp_monitor.engine.layers.common import Original, along, as_float32, channe
 from lrp_monitor.engine.rules import Gradient, Pass
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 
 def weighted_map(

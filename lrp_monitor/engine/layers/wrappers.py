@@ -16,7 +16,7 @@ from lrp_monitor.engine.layers.recurrent import known, recurrent
 from lrp_monitor.engine.rules import Gradient
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Trace
+    from lrp_monitor.engine.trace import Trace
 
 
 def _merged(mode: str | None, y: Tensor, y_back: Tensor) -> Any:
