@@ -202,6 +202,23 @@ class Explainer:
         joined = _in_chunks(compute, [*given.leaves, *self._wanted(target, start, len(given))], chunk)
         return self._explanation(given, joined)
 
+    def logits(self, inputs: Any) -> Any:
+        """What the model computes for ``inputs`` before an output softmax or sigmoid: float32 (n, k), no relevance.
+
+        For questions asked of many changed copies of a sample: a forward pass alone. Raises as :meth:`explain`.
+        """
+        given = take(self.model, inputs)
+        chunk = self._chunk(given.shapes, len(given))
+        key = ("logits", chunk, given.shapes, str(given.taken))
+        if key not in self._passes:
+
+            def compute(*leaves: Tensor) -> dict[str, Tensor]:
+                found = self._trace(list(leaves), given.taken)
+                return {"logits": ops.cast(found.logits, "float32")}
+
+            self._passes[key] = backend.trace(compute, _signature("logits", given.shapes, chunk), self._jit_compile)
+        return _in_chunks(self._passes[key], list(given.leaves), chunk)["logits"]
+
     def inspect(self, inputs: Any, target: Target = None, layers: Sequence[str] | str = ()) -> Inspection:
         """Explain, and read relevance off at every layer in the same pass: an :class:`Inspection`.
 
