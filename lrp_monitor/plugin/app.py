@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,15 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 import lrp_monitor
+from lrp_monitor.plugin import parameters
 from lrp_monitor.plugin.runs import Folders, Readers
 from lrp_monitor.store import codec, records
 from lrp_monitor.store.format import HISTOGRAM_KINDS, PLUGIN_NAME, StoreError
 from lrp_monitor.store.reader import Run
-from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
+from lrp_monitor.store.steps import plain_list, plain_number
 
 _STATIC = {"/index.js": ("index.js", "text/javascript")}
 _YEAR = 365 * 24 * 3600
-_STEP = re.compile(r"[0-9]{1,18}")
-_HEX = re.compile(r"[0-9a-f]{8,128}")
-_LONGEST_NAME = 4096
 
 Handler = Callable[["LRPPlugin", wrappers.Request], wrappers.Response]
 
@@ -101,7 +98,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         return self._readers.listed(experiment, lambda: self._names(context, experiment))
 
     def _reader(self, request: wrappers.Request) -> tuple[str, Run]:
-        run = _text(request, "run")
+        run = parameters.text(request, "run")
         if run not in self._listed(request):
             raise errors.NotFoundError(f"no run {run!r} with heatmaps is loaded in this TensorBoard (yet)")
         return run, self._readers.reader(run)
@@ -147,7 +144,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
 
     def _run(self, request: wrappers.Request) -> wrappers.Response:
         name, run = self._reader(request)
-        headers, reset = _since(request, run)
+        headers, reset = parameters.since(request, run)
         probes = run.probes
         answer: dict[str, Any] = {
             "run": name,
@@ -174,7 +171,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
                 "masks": list(probes.masks),
                 "hash": probes.hash,
             },
-            "tensors": [{"kind": kind, "name": tensor} for kind, tensor in _tensors(run)],
+            "tensors": [{"kind": kind, "name": tensor} for kind, tensor in run.all_tensors()],
             "problems": run.problems,
         }
         if reset:
@@ -183,15 +180,21 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
 
     def _timeline(self, request: wrappers.Request) -> wrappers.Response:
         _, run = self._reader(request)
-        headers, reset = _since(request, run)
+        headers, reset = parameters.since(request, run)
         tags = sorted({tag for header in headers for tag in header.scalars})
-        columns = sorted({name for header in headers for name in header.statistics})
+        known = sorted({name for header in headers for name in header.statistics})
+        columns = parameters.column_names(request, known)
+        probe = parameters.position(request, "probe", len(run.probes))
+        chosen = slice(None) if probe is None else slice(probe, probe + 1)
         nothing = np.zeros(0)
         answer: dict[str, Any] = {
             "steps": [header.step for header in headers],
             "session": run.session or None,
             "scalars": {tag: [plain_number(h.scalars.get(tag, np.nan)) for h in headers] for tag in tags},
-            "probes": {name: [plain_list(h.statistics.get(name, nothing)) for h in headers] for name in columns},
+            "columns": known,
+            "probes": {
+                name: [plain_list(h.statistics.get(name, nothing)[chosen]) for h in headers] for name in columns
+            },
         }
         if reset:
             answer["reset"] = True
@@ -199,7 +202,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
 
     def _probes(self, request: wrappers.Request) -> wrappers.Response:
         name, run = self._reader(request)
-        digest = _hex(request, "hash")
+        digest = parameters.hexadecimal(request, "hash")
         probes = run.probes
         if digest != probes.hash:
             raise errors.NotFoundError(f"run {name!r} has no probes of hash {digest}; it has {probes.hash}")
@@ -220,13 +223,13 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         return _binary(request, b"".join([struct.pack("<I", len(text)), text, *chunks]))
 
     def _step(self, request: wrappers.Request) -> wrappers.Response:
-        step, session = _whole(request, "step"), _hex(request, "session")
+        step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
         _, run = self._reader(request)
         return _binary(request, run.raw_step(step, session))
 
     def _histogram(self, request: wrappers.Request) -> wrappers.Response:
-        step, session = _whole(request, "step"), _hex(request, "session")
-        kind, name = _text(request, "kind"), _text(request, "name")
+        step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
+        kind, name = parameters.text(request, "kind"), parameters.text(request, "name")
         if kind not in HISTOGRAM_KINDS:
             raise errors.InvalidArgumentError(f"kind must be one of {', '.join(HISTOGRAM_KINDS)}")
         _, run = self._reader(request)
@@ -253,56 +256,6 @@ def assets() -> Path:
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).parent / "dist"
     return Path(lrp_monitor.__file__).parents[1] / "plugin_assets" / "dist"
-
-
-def _since(request: wrappers.Request, run: Run) -> tuple[list[StepHeader], bool]:
-    """The steps after ``since``, or all of them and True where steps up to it have changed.
-
-    They have where step ``since`` no longer counts, or (``session`` given: the one that wrote it, as the page
-    knows it) now counts as written by another session: a later session replaces all from its first step on.
-    """
-    if "since" not in request.args:
-        return run.records(), False
-    since = _whole(request, "since")
-    session = _hex(request, "session") if "session" in request.args else None
-    if not run.is_current(since, session):
-        return run.records(), True
-    return run.records(after=since), False
-
-
-def _tensors(run: Run) -> Iterable[tuple[str, str]]:
-    """The histograms of a run: those of its first two steps (the first has no gradients) and of its last."""
-    steps = run.steps
-    found: dict[tuple[str, str], None] = {}
-    for step in dict.fromkeys([*steps[:2], *steps[-1:]]):
-        try:
-            found |= dict.fromkeys(run.tensors(step))
-        except (KeyError, StoreError):
-            continue  # replaced meanwhile, or damaged: named among the run's problems
-    return found
-
-
-def _text(request: wrappers.Request, name: str) -> str:
-    value = request.args.get(name)
-    if not value:
-        raise errors.InvalidArgumentError(f"the parameter {name!r} is missing")
-    if len(value) > _LONGEST_NAME:
-        raise errors.InvalidArgumentError(f"the parameter {name!r} is longer than {_LONGEST_NAME} characters")
-    return str(value)
-
-
-def _whole(request: wrappers.Request, name: str) -> int:
-    value = _text(request, name)
-    if not _STEP.fullmatch(value):
-        raise errors.InvalidArgumentError(f"{name} must be a whole number >= 0, got {value[:40]!r}")
-    return int(value)
-
-
-def _hex(request: wrappers.Request, name: str) -> str:
-    value = _text(request, name)
-    if not _HEX.fullmatch(value):
-        raise errors.InvalidArgumentError(f"{name} must be hexadecimal digits, got {value[:40]!r}")
-    return value
 
 
 def _json(request: wrappers.Request, answer: dict[str, Any], *, immutable: bool = False) -> wrappers.Response:

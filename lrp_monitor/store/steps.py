@@ -40,6 +40,8 @@ class StepHeader:
     """Offset and length of each map's chunk, from the start of the chunks."""
     table: tuple[int, int, int] | None
     """Offset, length and inflated length of the histograms' table."""
+    tensors: str
+    """Digest of the names in that table; empty in runs from before there was one."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         gradient_batch=None if batch is None else int(batch),
         places=places,
         table=table,
+        tensors=str(header.get("tensors") or ""),
     )
 
 

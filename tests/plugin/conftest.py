@@ -55,6 +55,8 @@ def make_record(step: int, base: float = 0.0) -> StepRecord:
     ]  # fmt: skip
     if step:
         histograms.append(Histogram("gradient", "conv2d/kernel", 9, note="no gradient"))
+    if step == 2:
+        histograms.append(Histogram("gradient", "seldom/kernel", 9, note="no gradient"))
     scalars = {"lrp/conservation": base + step}
     if step:
         scalars["gradients/norm"] = float("nan") if step == 1 else 2.0
@@ -64,7 +66,12 @@ def make_record(step: int, base: float = 0.0) -> StepRecord:
         batch=100 * step,
         wall_time=1.7e9 + step,
         heatmaps=make_maps(step),
-        probes={"sum": np.arange(3.0) + base + step, "drift": np.array([np.nan, 0.5, np.inf])},
+        probes={
+            "sum": np.arange(3.0) + base + step,
+            "drift": np.array([np.nan, 0.5, np.inf]),
+            "layer/a,b": np.arange(1.0, 4.0),
+            "layer/top": np.arange(4.0, 7.0),
+        },
         scalars=scalars,
         histograms=histograms,
         notes=["logged"] if step == 0 else [],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
+import urllib.parse
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COUNT, SHAPE, Server, Start, make_maps, make_probes, make_record, write_marker, write_run
+from conftest import COUNT, PREFIX, SHAPE, Server, Start, make_maps, make_probes, make_record, write_marker, write_run
 
 import lrp_monitor
 from lrp_monitor.plugin.app import assets
@@ -91,7 +92,7 @@ def test_run(site: Site) -> None:
         "masks": ["stamp"],
         "hash": make_probes().hash,
     }
-    kinds = [("weight", "conv2d/kernel"), ("gradient", "conv2d/kernel")]
+    kinds = [("weight", "conv2d/kernel"), ("gradient", "conv2d/kernel"), ("gradient", "seldom/kernel")]
     assert run["tensors"] == [{"kind": kind, "name": name} for kind, name in kinds]
     assert (run["run"], run["session"], run["meta"], run["problems"]) == (
         "planted/lrp",
@@ -141,7 +142,12 @@ def test_step(site: Site, step: int) -> None:
     assert int(answer.headers["Content-Length"]) == len(answer.body)
     header, body = open_envelope(answer.body)
     assert (header["step"], header["session"], header["encoding"]) == (step, site.planted, "sqrt8")
-    assert header["probes"] == {"sum": [step, step + 1.0, step + 2.0], "drift": [None, 0.5, None]}
+    assert header["probes"] == {
+        "sum": [step, step + 1.0, step + 2.0],
+        "drift": [None, 0.5, None],
+        "layer/a,b": [1.0, 2.0, 3.0],
+        "layer/top": [4.0, 5.0, 6.0],
+    }
     assert header["gradient_batch"] == 32
     for i in range(COUNT):
         offset, length = header["maps"][i]
@@ -166,11 +172,37 @@ def test_timeline(site: Site) -> None:
         "steps": [0, 1, 2, 5],
         "session": site.planted,
         "scalars": {"gradients/norm": [None, None, 2.0, 2.0], "lrp/conservation": [0.0, 1.0, 2.0, 5.0]},
+        "columns": ["drift", "layer/a,b", "layer/top", "sum"],
         "probes": {
             "drift": [[None, 0.5, None]] * 4,
+            "layer/a,b": [[1.0, 2.0, 3.0]] * 4,
+            "layer/top": [[4.0, 5.0, 6.0]] * 4,
             "sum": [[step, step + 1.0, step + 2.0] for step in (0.0, 1.0, 2.0, 5.0)],
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ([("columns", "sum")], ["sum"]),
+        ([("columns", "sum,drift")], ["drift", "sum"]),
+        ([("columns", "layer/*")], ["layer/a,b", "layer/top"]),
+        ([("column", "layer/a,b"), ("column", "sum")], ["layer/a,b", "sum"]),
+        ([("columns", "no such column")], []),
+        ([("columns", "")], []),
+    ],
+)
+def test_a_timeline_of_the_named_columns_only(site: Site, asked: list[tuple[str, str]], sent: list[str]) -> None:
+    whole = site.server.get("timeline", run="planted/lrp").json
+    query = urllib.parse.urlencode([("run", "planted/lrp"), *asked])
+    line = site.server.at(f"{PREFIX}timeline?{query}").json
+    assert line == whole | {"probes": {name: whole["probes"][name] for name in sent}}
+
+
+def test_a_timeline_of_one_probe(site: Site) -> None:
+    line = site.server.get("timeline", run="planted/lrp", columns="sum,drift", probe=1, since=1).json
+    assert (line["steps"], line["probes"]) == ([2, 5], {"drift": [[0.5], [0.5]], "sum": [[3.0], [6.0]]})
 
 
 def test_histogram(site: Site) -> None:
@@ -212,6 +244,8 @@ def test_histogram(site: Site) -> None:
         ("run", {"run": "planted/lrp", "since": "٣"}, 400, "since must be a whole number"),
         ("timeline", {"run": "planted/lrp", "since": "1e3"}, 400, "since must be a whole number"),
         ("timeline", {"run": "planted/lrp", "since": 1, "session": "../x"}, 400, "session must be hexa"),
+        ("timeline", {"run": "planted/lrp", "probe": 3}, 404, "no probe 3: there are 3"),
+        ("timeline", {"run": "planted/lrp", "probe": "x"}, 400, "probe must be a whole number"),
         ("step", {"run": "planted/lrp", "step": 1}, 400, "the parameter 'session' is missing"),
         ("step", {"run": "planted/lrp", "step": "1/2", "session": "0" * 16}, 400, "step must be a whole"),
         ("step", {"run": "planted/lrp", "step": "9" * 30, "session": "0" * 16}, 400, "step must be a whole"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from store_samples import COUNT, SHAPE, make_maps, make_probes, make_record, segments
 
-from lrp_monitor.store.format import ProbeInfo, StoreError
+from lrp_monitor.store.format import Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.writer import RunWriter, estimate_bytes
 
@@ -41,6 +41,20 @@ def test_maps_come_back_within_the_encodings_error(tmp_path: Path, encoding: str
     steps, film = run.film(1)
     assert steps.tolist() == [0, 3, 4]
     np.testing.assert_array_equal(film, np.stack([run.heatmaps(step)[1] for step in run.steps]))
+
+
+def test_tensors_that_few_steps_have_are_listed_and_each_list_is_read_once(tmp_path: Path) -> None:
+    names = {3: ["late"], 4: ["late", "later"], 6: []}
+    with RunWriter(tmp_path / "lrp", make_probes(), meta={}) as writer:
+        for step in range(10):
+            own = [Histogram("weight", name, 4) for name in ["always", *names.get(step, [])]]
+            writer.append(make_record(step, histograms=[] if step == 6 else own))
+    run = open_run(tmp_path)
+    assert run.all_tensors() == [("weight", "always"), ("weight", "late"), ("weight", "later")]
+    digests = [header.tensors for header in run.records()]
+    assert digests[6] == ""
+    assert len(set(digests) - {""}) == 3
+    assert len(run._tables) == 3
 
 
 def test_statistics_and_scalars_come_back_bit_for_bit(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""What a request asks for: its parameters, checked, each error naming the parameter."""
+
+from __future__ import annotations
+
+import re
+
+from tensorboard import errors
+from werkzeug import wrappers
+
+from lrp_monitor.store.reader import Run
+from lrp_monitor.store.steps import StepHeader
+
+_STEP = re.compile(r"[0-9]{1,18}")
+_HEX = re.compile(r"[0-9a-f]{8,128}")
+_LONGEST_TEXT = 4096
+# Of a list the names count, not the text: a deep network has hundreds of layer columns.
+_LONGEST_LIST = 65536
+
+
+def since(request: wrappers.Request, run: Run) -> tuple[list[StepHeader], bool]:
+    """The steps after ``since``, or all of them and True where steps up to it have changed.
+
+    They have where step ``since`` no longer counts, or (``session`` given: the one that wrote it, as the page
+    knows it) now counts as written by another session: a later session replaces all from its first step on.
+    """
+    if "since" not in request.args:
+        return run.records(), False
+    step = whole(request, "since")
+    session = hexadecimal(request, "session") if "session" in request.args else None
+    if not run.is_current(step, session):
+        return run.records(), True
+    return run.records(after=step), False
+
+
+def column_names(request: wrappers.Request, known: list[str]) -> list[str]:
+    """The columns among ``known`` (sorted) that ``columns`` names, comma separated, or ``column``, one each time.
+
+    A name that ends in "/*" stands for all below it. Without either parameter all are meant; an unknown name
+    stands for nothing, as a run may get the column later on.
+    """
+    if "columns" not in request.args and "column" not in request.args:
+        return known
+    listed = ",".join(request.args.getlist("columns"))
+    if len(listed) > _LONGEST_LIST:
+        raise errors.InvalidArgumentError(f"the parameter 'columns' is longer than {_LONGEST_LIST} characters")
+    wanted = {*listed.split(","), *request.args.getlist("column")}
+    below = tuple(name[:-1] for name in wanted if name.endswith("/*"))
+    return [name for name in known if name in wanted or (below and name.startswith(below))]
+
+
+def text(request: wrappers.Request, name: str) -> str:
+    """A text that must be there, of at most 4096 characters."""
+    value = request.args.get(name)
+    if not value:
+        raise errors.InvalidArgumentError(f"the parameter {name!r} is missing")
+    if len(value) > _LONGEST_TEXT:
+        raise errors.InvalidArgumentError(f"the parameter {name!r} is longer than {_LONGEST_TEXT} characters")
+    return str(value)
+
+
+def whole(request: wrappers.Request, name: str) -> int:
+    """A whole number >= 0."""
+    value = text(request, name)
+    if not _STEP.fullmatch(value):
+        raise errors.InvalidArgumentError(f"{name} must be a whole number >= 0, got {value[:40]!r}")
+    return int(value)
+
+
+def hexadecimal(request: wrappers.Request, name: str) -> str:
+    """Hexadecimal digits: a hash, or a session's id."""
+    value = text(request, name)
+    if not _HEX.fullmatch(value):
+        raise errors.InvalidArgumentError(f"{name} must be hexadecimal digits, got {value[:40]!r}")
+    return value
+
+
+def position(request: wrappers.Request, name: str, length: int) -> int | None:
+    """A place in a list of ``length``, None where it is not asked for."""
+    if name not in request.args:
+        return None
+    value = whole(request, name)
+    if value >= length:
+        raise errors.NotFoundError(f"there is no {name} {value}: there are {length}, counted from 0")
+    return value
