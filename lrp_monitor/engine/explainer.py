@@ -109,7 +109,7 @@ class Explainer:
         ``input_shape`` is the shape of one sample; for several inputs a list of them, in the model's order.
         Raises what a call would raise about the model.
         """
-        if not self._passes or input_shape is not None:
+        if not (self._passes or self._inspections) or input_shape is not None:
             if input_shape is None:
                 shapes = inputs.known_shapes(self.model)
             elif input_shape and isinstance(input_shape[0], tuple | list):

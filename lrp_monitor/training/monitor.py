@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.training.options import Options, layer_names
+from lrp_monitor.training.alerts import alert_limits
+from lrp_monitor.training.options import Options, name_list
 from lrp_monitor.training.schedule import Schedule
 from lrp_monitor.training.watch import Watch
 
@@ -45,6 +46,12 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     run).
     standard_summaries: whether TensorBoard's own scalar and histogram tabs get their share.
     verbose: 1 prints a line per log and the TensorBoard command, 0 nothing.
+    alert: {mask: limit}, limits in (0, 1]: a RuntimeWarning, once per crossing, where the mask's mean share of
+        positive relevance (the scalar lrp/mask_mass/<mask>) is greater than its limit at a log.
+    stop_on_alert: whether a log above a limit also ends the fit, as EarlyStopping does: after the batch or epoch
+        that it was taken at, the last state logged as usual. A fit's first state only warns: nothing was trained.
+    inspect: "all", or the layers ("conv2d", "block1*", "base" for all inside it) whose relevance is logged for each
+        probe: the sum at the layer's output over the explained logit, as statistic "layer/<layer>".
 
     The state before training and the last one are always logged. Steps count completed epochs, or completed
     batches where `batches` or `first_epoch` is given, over everything that log_dir ever saw: a second fit
@@ -75,6 +82,9 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         on_unknown: Literal["raise", "gradient"] = "raise",
         standard_summaries: bool = True,
         verbose: int = 1,
+        alert: Mapping[str, float] | None = None,
+        stop_on_alert: bool = False,
+        inspect: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.options = Options(
@@ -85,13 +95,16 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             output=output,
             gradients=gradients,
             weights=bool(weights),
-            layers=layer_names(layers),
+            layers=name_list("layers", layers, 'names such as "conv2d" or "dense/kernel", or None for all tensors'),
             encoding=encoding,
             max_store_mb=max_store_mb,
             batch_size=batch_size,
             on_unknown=on_unknown,
             standard_summaries=bool(standard_summaries),
             verbose=int(verbose),
+            alerts=alert_limits(alert, probes),
+            stop_on_alert=bool(stop_on_alert),
+            inspect=name_list("inspect", inspect, '"all", names of layers such as "conv2d" or "block1*", or None'),
         )
         self._watch: Watch | None = None
         self._watched_before = False

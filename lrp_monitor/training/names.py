@@ -39,6 +39,21 @@ def tensor_names(model: keras.Model, *, trainable_only: bool = False) -> dict[st
     return {by_identity[id(variable)]: variable for variable in variables}
 
 
+def layer_names(model: keras.Model, paths: Iterable[str]) -> list[str]:
+    """Stable names of layers, by the same rules as those of tensors: ``conv2d_7#2`` becomes ``conv2d#2``.
+
+    ``paths`` are unique, those of the engine's inspection: a layer's path, ``#k`` behind it for its k-th call.
+    """
+    paths = list(paths)
+    calls = [path.partition("#") for path in paths]
+    bases = list(dict.fromkeys(base for base, _, _ in calls))
+    long, short = _canonical_paths(model, bases)
+    # An unnamed inner model's own path is nothing but what the short form leaves out.
+    names = _unique([short[base] or long[base] for base in bases], [long[base] for base in bases])
+    name_of = dict(zip(bases, names, strict=True))
+    return [f"{name_of[base]}{mark}{number}" for base, mark, number in calls]
+
+
 def naming(model: keras.Model, names: Names | None) -> Callable[[Any], str]:
     """A function from variable to name, out of ``names`` or, by default, of ``tensor_names(model)``.
 

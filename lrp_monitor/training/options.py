@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.probes import ProbeSet
@@ -34,6 +34,9 @@ class Options:
     on_unknown: str
     standard_summaries: bool
     verbose: int
+    alerts: Mapping[str, float] = field(default_factory=dict)
+    stop_on_alert: bool = False
+    inspect: list[str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.probes, ProbeSet):
@@ -49,6 +52,8 @@ class Options:
                 'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; '
                 'or use gradients="train" or "off"'
             )
+        if self.stop_on_alert and not self.alerts:
+            raise ValueError('stop_on_alert=True needs a limit to stop at: alert={"mask": 0.25}')
         if self.output is not None and (isinstance(self.output, bool) or not isinstance(self.output, int | str)):
             raise ValueError(f"output={self.output!r}: expected an output's name or index, or None")
         limit = self.max_store_mb
@@ -63,15 +68,13 @@ class Options:
         return os.path.join(self.log_dir, "lrp")
 
 
-def layer_names(layers: str | Sequence[str] | None) -> list[str] | None:
-    """One name or several, as a list; None for all. ValueError for anything else."""
-    if layers is None:
+def name_list(argument: str, value: Any, expected: str) -> list[str] | None:
+    """One name or several, as a list; None as it is. ValueError that says what was expected for anything else."""
+    if value is None:
         return None
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = [value] if isinstance(value, str) else list(value) if isinstance(value, list | tuple | set) else []
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(
-            f'layers={layers!r}: expected names such as "conv2d" or "dense/kernel", or None for all tensors'
-        )
+        raise ValueError(f"{argument}={value!r}: expected {expected}")
     return names
 
 

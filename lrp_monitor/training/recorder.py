@@ -17,6 +17,7 @@ from lrp_monitor.training.axis import Place
 from lrp_monitor.training.checks import chosen_tensors, loss_targets
 from lrp_monitor.training.gradients import GradientCapture
 from lrp_monitor.training.histograms import TensorStatistics
+from lrp_monitor.training.layerwise import LayerRelevance
 from lrp_monitor.training.measures import Floats, probe_scalars, probe_statistics
 from lrp_monitor.training.names import tensor_names
 from lrp_monitor.training.probe_gradients import ProbeGradients
@@ -47,10 +48,10 @@ class Gradient:
 class Recorder:
     """Looks at one model through one probe set.
 
-    gradients: "train", "probe" or "off". layers: which tensors have histograms, None for all. targets: the
-    classes explained, (n,); None until the first log. previous: the heatmaps of the log before. capture: the
-    training gradient's, where asked for. activation: what the model ends in. gradient_problem: why the last
-    record holds no gradient, where that failed.
+    inspected: the layers whose relevance is logged (names, patterns, "all"), or None. gradients: "train", "probe"
+    or "off". layers: which tensors have histograms, None for all. targets: the classes explained, (n,); None until
+    the first log. previous: the heatmaps of the log before. capture: the training gradient's, where asked for.
+    activation: what the model ends in. gradient_problem: why the last record holds no gradient, where that failed.
     """
 
     model: keras.Model
@@ -59,6 +60,7 @@ class Recorder:
     gradients: str
     weights: bool
     layers: list[str] | None
+    inspected: list[str] | None = None
     targets: NDArray[np.int64] | None = None
     previous: NDArray[np.float32] | None = None
     capture: GradientCapture | None = field(init=False, default=None)
@@ -71,6 +73,7 @@ class Recorder:
     def __post_init__(self) -> None:
         if self.gradients == "train":
             self.capture = GradientCapture(self.model)
+        self._layerwise = None if self.inspected is None else LayerRelevance(self.model, self.inspected)
         # Asked for again at every log: unfreezing or replacing a layer between fits changes what there is.
         self._statistics = TensorStatistics(lambda: self._chosen(trainable_only=False))
         self._probe_gradients: ProbeGradients | None = None
@@ -86,11 +89,20 @@ class Recorder:
             found += [("gradient", name) for name in self._chosen(trainable_only=True)]
         return found
 
+    @property
+    def inspected_layers(self) -> list[str]:
+        """The layers whose relevance is logged, in the order of the data; known once `look` was called."""
+        return [] if self._layerwise is None else self._layerwise.names
+
     def look(self) -> View:
         """Explains the probes with the present weights."""
-        explanation = self.explainer.explain(self.probes.inputs, self.targets)
+        if self._layerwise is None:
+            explanation, layers = self.explainer.explain(self.probes.inputs, self.targets), {}
+        else:
+            inspection = self.explainer.inspect(self.probes.inputs, self.targets)
+            explanation, layers = inspection.explanation, self._layerwise.columns(inspection)
         heatmaps = self.probes.heatmaps(explanation.relevance)
-        statistics = probe_statistics(heatmaps, explanation, self.probes.masks, self.previous)
+        statistics = probe_statistics(heatmaps, explanation, self.probes.masks, self.previous) | layers
         self.activation = explanation.activation
         return View(explanation, heatmaps, statistics)
 

@@ -16,6 +16,7 @@ from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.store.writer import estimate_bytes
 from lrp_monitor.training import report
+from lrp_monitor.training.alerts import Alerts
 from lrp_monitor.training.axis import EpochProgress, Place, start_of_fit
 from lrp_monitor.training.checks import check_classes, explained_units
 from lrp_monitor.training.measures import probe_scalars
@@ -56,6 +57,7 @@ class Watch:
         self._seen = 0  # batches of the run up to which it is settled whether they are due
         self._keras_epoch = 0
         self._warned: set[str] = set()
+        self._alerts = Alerts(options.alerts)
 
     def _make_recorder(self) -> Recorder:
         options = self._options
@@ -69,7 +71,9 @@ class Watch:
             batch_size=options.batch_size,
             on_unknown=options.on_unknown,
         )
-        recorder = Recorder(self._model, probes, explainer, options.gradients, options.weights, options.layers)
+        recorder = Recorder(
+            self._model, probes, explainer, options.gradients, options.weights, options.layers, options.inspect
+        )
         recorder.targets = probes.targets if probes.targets is not None else self._past.targets
         # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named
         # now.
@@ -89,6 +93,8 @@ class Watch:
             "schedule": str(self._schedule),
             "gradients": options.gradients,
             "target": options.probes.target,
+            "alerts": dict(options.alerts),
+            "layers": self._recorder.inspected_layers,
             "model": self._model.name,
             "parameters": int(self._model.count_params()),
             "versions": {
@@ -211,6 +217,8 @@ class Watch:
         """Whether the execution that has just begun is the last one before a log."""
         assert self._place is not None
         progress, start = self._progress, self._place.batch
+        if getattr(self._model, "stop_training", False):
+            return True  # set by a log before this batch: it is the fit's last one
         if self._axis == "batch" and self._schedule.batch_due(
             start + progress.before(), start + progress.after(), first
         ):
@@ -265,6 +273,7 @@ class Watch:
             if reason is not None:
                 self._problem(f"the training gradient before step {step} was not captured: {reason}")
             self._warn_of_nonfinite(step, record.scalars)
+            self._heed_alerts(step, record.scalars)
             record.notes[:] = self._notes
             taken = self._session.log(record)
         except Exception as error:  # whatever fails in a log must not end a training
@@ -292,6 +301,14 @@ class Watch:
                 text = f"{count:.0f} values of the {what.replace('_', ' ')} are not finite at step {step}"
                 self._notes.append(f"{text}: {', '.join(names)}")
                 warnings.warn(f"LRPMonitor: {self._notes[-1]}", RuntimeWarning, stacklevel=2)
+
+    def _heed_alerts(self, step: int, scalars: dict[str, float]) -> None:
+        for text in self._alerts.crossed(scalars, f"{self._axis} {step}"):
+            self._notes.append(f"alert: {text}")
+            warnings.warn(f"LRPMonitor: {text}", RuntimeWarning, stacklevel=2)
+        if self._options.stop_on_alert and self._alerts.any_above and self._ran and not self._model.stop_training:
+            self._model.stop_training = True
+            self._notes.append("training is stopped by stop_on_alert")
 
     def _ask_session(self) -> None:
         problems, notes = self._session.problems()
