@@ -57,6 +57,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             "/run": LRPPlugin._run,
             "/probes": LRPPlugin._probes,
             "/step": LRPPlugin._step,
+            "/film": LRPPlugin._film,
             "/timeline": LRPPlugin._timeline,
             "/histogram": LRPPlugin._histogram,
         }
@@ -225,7 +226,19 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
     def _step(self, request: wrappers.Request) -> wrappers.Response:
         step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
         _, run = self._reader(request)
-        return _binary(request, run.raw_step(step, session))
+        channels = parameters.flag(request, "channels")
+        return _binary(request, run.raw_step(step, session, channels=channels))
+
+    def _film(self, request: wrappers.Request) -> wrappers.Response:
+        name, run = self._reader(request)
+        session, steps = parameters.hexadecimal(request, "session"), parameters.wholes(request, "steps")
+        probe = parameters.position(request, "probe", len(run.probes))
+        if probe is None:
+            raise errors.InvalidArgumentError("the parameter 'probe' is missing")
+        # The answer is kept for ever under its address, and a later session may replace these steps.
+        if session != run.session:
+            raise errors.NotFoundError(f"session {session} is not the latest one of run {name!r}: reload the run")
+        return _binary(request, run.raw_film(probe, steps, channels=parameters.flag(request, "channels")))
 
     def _histogram(self, request: wrappers.Request) -> wrappers.Response:
         step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")

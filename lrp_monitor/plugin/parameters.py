@@ -15,6 +15,7 @@ _HEX = re.compile(r"[0-9a-f]{8,128}")
 _LONGEST_TEXT = 4096
 # Of a list the names count, not the text: a deep network has hundreds of layer columns.
 _LONGEST_LIST = 65536
+_MOST_NUMBERS = 512
 
 
 def since(request: wrappers.Request, run: Run) -> tuple[list[StepHeader], bool]:
@@ -64,6 +65,25 @@ def whole(request: wrappers.Request, name: str) -> int:
     if not _STEP.fullmatch(value):
         raise errors.InvalidArgumentError(f"{name} must be a whole number >= 0, got {value[:40]!r}")
     return int(value)
+
+
+def wholes(request: wrappers.Request, name: str) -> list[int]:
+    """Whole numbers >= 0, comma separated: at least one, at most 512."""
+    value = text(request, name)
+    parts = value.split(",")
+    if len(parts) > _MOST_NUMBERS or not all(_STEP.fullmatch(part) for part in parts):
+        raise errors.InvalidArgumentError(
+            f"{name} must be at most {_MOST_NUMBERS} whole numbers >= 0 with commas between, got {value[:40]!r}"
+        )
+    return [int(part) for part in parts]
+
+
+def flag(request: wrappers.Request, name: str) -> bool:
+    """Whether a parameter is 1; 0 and its absence say no."""
+    value = request.args.get(name, "0")
+    if value not in ("0", "1"):
+        raise errors.InvalidArgumentError(f"{name} must be 0 or 1, got {value[:40]!r}")
+    return bool(value == "1")
 
 
 def hexadecimal(request: wrappers.Request, name: str) -> str:

@@ -88,9 +88,10 @@ class Histogram:
 class StepRecord:
     """One logged step.
 
-    ``heatmaps`` is float32 (n, *map_shape) or None where no maps are to be stored; ``probes`` maps the name
-    of a statistic to float64 (n,); ``scalars`` maps a tag to a number; ``wall_time`` is in seconds since the
-    epoch of the clock; ``gradient_batch`` is the batch, counted over the whole run, whose gradient the histograms show.
+    ``heatmaps`` is float32 (n, *map_shape) or None where no maps are to be stored; ``channels``, float32
+    (n, *map_shape, c), are the parts of each heatmap by input channel, or None; ``probes`` maps the name of a
+    statistic to float64 (n,); ``scalars`` maps a tag to a number; ``wall_time`` is in seconds since the epoch of
+    the clock; ``gradient_batch`` is the batch, counted over the whole run, whose gradient the histograms show.
     """
 
     step: int
@@ -103,6 +104,7 @@ class StepRecord:
     histograms: list[Histogram] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     gradient_batch: int | None = None
+    channels: npt.NDArray[np.float32] | None = None
 
 
 def bucket_edges(bucket: int) -> tuple[float, float]:

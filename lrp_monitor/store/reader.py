@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from lrp_monitor.store import codec, records
 from lrp_monitor.store.access import RecordAccess
 from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE, Entry, SessionInfo
-from lrp_monitor.store.steps import StepHeader, chunks_start, header_json
+from lrp_monitor.store.steps import StepHeader, chunks_start, header_json, plain_list, plain_number
 from lrp_monitor.store.storage import open_storage
 
 
@@ -178,21 +179,82 @@ class Run(RecordAccess):
         )
         return replace(row.histogram, buckets=buckets, counts=counts)
 
-    def raw_step(self, step: int, session: str | None = None) -> bytes:
+    def channels(self, step: int) -> npt.NDArray[np.float32]:
+        """The parts of all maps by input channel: float32 (n, *map_shape, c). StoreError where none are stored."""
+        entry = self._entry(self._view, step)
+        header = self._header(entry)
+        self._need_maps(header)
+        if header.channels == 0:
+            raise StoreError(
+                f"step {step} of {self.path} holds no maps by channel: log with LRPMonitor(..., channels=True)"
+            )
+        payload = self._payload(entry)
+        start = records.FIELDS + entry.head.header_length
+        probes = []
+        for probe, places in enumerate(header.channel_places):
+            parts = [
+                self._decode(payload[start + o : start + o + n], header, probe, f"{entry.what}, channel {c}", c)
+                for c, (o, n) in enumerate(places)
+            ]
+            probes.append(np.stack(parts, axis=-1))
+        return np.stack(probes)
+
+    def raw_step(self, step: int, session: str | None = None, *, channels: bool = False) -> bytes:
         """A step as the dashboard takes it: u32 JSON length, JSON, the maps' chunks still compressed.
 
-        The JSON gives each chunk as [offset, length] from its own end; histograms are left out.
+        The JSON gives each chunk as [offset, length] from its own end; histograms are left out, and so are
+        the maps by channel unless ``channels``.
         """
         entry = self._entry(self._view, step, session)
         header = self._header(entry)
-        text = header_json(header)
+        text = header_json(header, channels)
         body = b""
         if header.maps:
-            end = max(offset + length for offset, length in header.places)
+            places = [*header.places]
+            if channels:
+                places += [place for parts in header.channel_places for place in parts]
             payload = self._payload(entry)
             start = records.FIELDS + entry.head.header_length
-            body = payload[start : start + end]
+            body = payload[start : start + max(offset + length for offset, length in places)]
         return b"".join([struct.pack("<I", len(text)), text, body])
+
+    def raw_film(self, probe: int, steps: Sequence[int], *, channels: bool = False) -> bytes:
+        """One probe at several steps as the dashboard takes it: u32 JSON length, JSON, compressed chunks.
+
+        The JSON has ``probe``, ``map_shape`` and one entry a step in ``frames``: ``step``, ``session``,
+        ``encoding``, ``scale``, ``map`` ([offset, length] from the end of the JSON, null where not stored), and
+        with ``channels`` the lists ``channel_maps`` and ``channel_scale``.
+        """
+        number = self._probe(probe)
+        view = self._view
+        frames: list[dict[str, Any]] = []
+        ranges: list[tuple[Entry, int, int]] = []
+        end = 0
+
+        def take(entry: Entry, place: tuple[int, int]) -> list[int]:
+            nonlocal end
+            ranges.append((entry, chunks_start(entry) + place[0], place[1]))
+            end += place[1]
+            return [end - place[1], place[1]]
+
+        for step in steps:
+            entry = self._entry(view, step)
+            header = self._header(entry)
+            frame: dict[str, Any] = {
+                "step": step,
+                "session": entry.session,
+                "encoding": header.encoding,
+                "scale": plain_number(float(header.scale[number])),
+                "map": take(entry, header.places[number]) if header.maps else None,
+            }
+            if channels:
+                parts = header.channel_places[number] if header.channels else ()
+                frame["channel_maps"] = [take(entry, place) for place in parts]
+                frame["channel_scale"] = plain_list(header.channel_scale[number])
+            frames.append(frame)
+        shape = list(self._probes.map_shape)
+        text = records.to_json({"probe": number, "map_shape": shape, "frames": frames})
+        return b"".join([struct.pack("<I", len(text)), text, *self._gather(ranges)])
 
     def verify(self) -> list[str]:
         """Reads every record of every step that counts and returns all problems, in words."""
@@ -204,6 +266,8 @@ class Run(RecordAccess):
                 header = self._header(entry)
                 if header.maps:
                     self.heatmaps(step)
+                if header.channels:
+                    self.channels(step)
                 for kind, name in self._table(entry):
                     self.histogram(step, kind, name)
             except StoreError:
@@ -234,7 +298,9 @@ class Run(RecordAccess):
         start = records.FIELDS + entry.head.header_length
         return [payload[start + offset : start + offset + length] for offset, length in header.places]
 
-    def _decode(self, chunk: bytes, header: StepHeader, probe: int, what: str) -> npt.NDArray[np.float32]:
-        scale, shape = float(header.scale[probe]), header.map_shape
+    def _decode(
+        self, chunk: bytes, header: StepHeader, probe: int, what: str, channel: int | None = None
+    ) -> npt.NDArray[np.float32]:
+        scale = float(header.scale[probe] if channel is None else header.channel_scale[probe, channel])
         what = f"{what}, map of probe {self._probes.names[probe]!r}"
-        return self._noting(lambda: codec.decode_map(chunk, scale, header.encoding, shape, what))
+        return self._noting(lambda: codec.decode_map(chunk, scale, header.encoding, header.map_shape, what))

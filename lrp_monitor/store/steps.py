@@ -19,7 +19,8 @@ class StepHeader:
     """A step without its maps and histograms.
 
     ``wall_time`` in seconds; ``statistics`` maps a name to float64 (n,); ``maps`` says whether heatmaps are
-    stored; ``scale`` (n,) is the largest absolute finite value of each map, NaN without maps;
+    stored; ``scale`` (n,) is the largest absolute finite value of each map, NaN without maps; ``channels`` counts
+    the maps by input channel that are stored for each probe, ``channel_scale`` (n, channels) is their scale;
     ``gradient_batch`` is the batch, counted over the whole run, whose gradient the histograms show.
     """
 
@@ -40,6 +41,10 @@ class StepHeader:
     """Offset and length of each map's chunk, from the start of the chunks."""
     table: tuple[int, int, int] | None
     """Offset, length and inflated length of the histograms' table."""
+    channels: int
+    channel_scale: npt.NDArray[np.float64]
+    channel_places: tuple[tuple[tuple[int, int], ...], ...]
+    """For each probe the places of its maps by channel."""
     tensors: str
     """Digest of the names in that table; empty in runs from before there was one."""
 
@@ -87,6 +92,7 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
             raise ValueError(f"{len(maps)} maps for {probes} probes")
         places = tuple(records.place(value, available, what) for value in maps)
         scale = _vector(header["scale"], probes, "scale")
+    channels, channel_scale, channel_places = _channels(header.get("channels"), probes, available, what)
     if table is not None:
         offset, length = records.place(table[:2], available, what)
         if type(table[2]) is not int or not 0 <= table[2] <= records.MOST_HEADER:
@@ -109,12 +115,35 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         gradient_batch=None if batch is None else int(batch),
         places=places,
         table=table,
+        channels=channels,
+        channel_scale=channel_scale,
+        channel_places=channel_places,
         tensors=str(header.get("tensors") or ""),
     )
 
 
-def header_json(header: StepHeader) -> bytes:
-    """The step for the dashboard: JSON with NaN and infinities as null."""
+def _channels(
+    value: Any, probes: int, available: int, what: str
+) -> tuple[int, npt.NDArray[np.float64], tuple[tuple[tuple[int, int], ...], ...]]:
+    """Number, scales and places of the maps by channel; none in records without them, as older ones are."""
+    if value is None:
+        return 0, np.zeros((probes, 0)), ()
+    places = tuple(tuple(records.place(place, available, what) for place in parts) for parts in value["maps"])
+    scale = np.array(value["scale"], np.float64)
+    counts = {len(parts) for parts in places}
+    if len(places) != probes or len(counts) != 1 or counts == {0} or scale.shape != (probes, *counts):
+        raise ValueError(f"maps by channel of {len(places)} probes, {sorted(counts)} each, scales {scale.shape}")
+    return counts.pop(), scale, places
+
+
+def header_json(header: StepHeader, channels: bool = False) -> bytes:
+    """The step for the dashboard: JSON with NaN and infinities as null; ``channels``: with the places of these."""
+    more: dict[str, Any] = {}
+    if channels:
+        more = {
+            "channel_maps": [[list(place) for place in parts] for parts in header.channel_places],
+            "channel_scale": [plain_list(scale) for scale in header.channel_scale],
+        }
     return records.to_json(
         {
             "step": header.step,
@@ -130,7 +159,9 @@ def header_json(header: StepHeader) -> bytes:
             "scalars": {name: plain_number(value) for name, value in header.scalars.items()},
             "notes": header.notes,
             "gradient_batch": header.gradient_batch,
+            "channels": header.channels,
         }
+        | more
     )
 
 

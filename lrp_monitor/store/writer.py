@@ -40,14 +40,14 @@ def store_folder(run_dir: str | os.PathLike[str]) -> str:
     return os.path.join(os.fspath(run_dir), "plugins", PLUGIN_NAME)
 
 
-def estimate_bytes(n_probes: int, map_shape: Sequence[int], encoding: str, n_tensors: int) -> int:
+def estimate_bytes(n_probes: int, map_shape: Sequence[int], encoding: str, n_tensors: int, channels: int = 0) -> int:
     """Bytes one logged step is likely to take: an estimate on the high side (smooth maps compress better).
 
-    ``n_tensors`` counts the histograms: weights and gradients apart. Raises ValueError for an unknown
-    encoding.
+    ``n_tensors`` counts the histograms: weights and gradients apart. ``channels``: maps by input channel that
+    are stored besides each heatmap. Raises ValueError for an unknown encoding.
     """
     per_pixel = _BYTES_PER_PIXEL[codec.check_encoding(encoding)]
-    maps = n_probes * math.prod(map_shape) * per_pixel
+    maps = n_probes * (1 + channels) * math.prod(map_shape) * per_pixel
     return round(maps + n_probes * _BYTES_PER_PROBE + n_tensors * _BYTES_PER_HISTOGRAM + _BYTES_PER_STEP)
 
 
@@ -205,6 +205,13 @@ class RunWriter:
         shape = (self._probe_count, *self._map_shape)
         if record.heatmaps is not None and record.heatmaps.shape != shape:
             raise ValueError(f"heatmaps must have shape {shape}, got {record.heatmaps.shape}")
+        if record.channels is not None and (
+            record.heatmaps is None or record.channels.shape[:-1] != shape or record.channels.shape[-1] < 1
+        ):
+            raise ValueError(
+                f"channels must come with heatmaps and have shape {(*shape, 'c')} with c >= 1, got "
+                f"{record.channels.shape}{'' if record.heatmaps is not None else ' and no heatmaps'}"
+            )
         for name, values in record.probes.items():
             if np.shape(values) != (self._probe_count,):
                 raise ValueError(
@@ -232,12 +239,24 @@ class RunWriter:
                 chunk, scale = codec.encode_map(heatmap, self._encoding)
                 maps.append(add(chunk))
                 scales.append(scale)
+        channels = None
+        if with_maps and record.channels is not None:
+            # Behind all maps, so that who wants only these reads no further.
+            encoded = [
+                [codec.encode_map(part[..., c], self._encoding) for c in range(part.shape[-1])]
+                for part in record.channels
+            ]
+            channels = {
+                "maps": [[add(chunk) for chunk, _ in parts] for parts in encoded],
+                "scale": [[scale for _, scale in parts] for parts in encoded],
+            }
         header: dict[str, Any] = {
             "session": self.session,
             "encoding": self._encoding,
             "map_shape": list(self._map_shape),
             "scale": scales,
             "maps": maps,
+            "channels": channels,
             "probes": {
                 name: [number_to_json(v) for v in np.asarray(values, np.float64).tolist()]
                 for name, values in record.probes.items()

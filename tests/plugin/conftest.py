@@ -32,6 +32,12 @@ def make_maps(step: int) -> np.ndarray:
     return np.random.default_rng(step).standard_normal((COUNT, *SHAPE)).astype(np.float32)
 
 
+def make_channels(step: int) -> np.ndarray:
+    """Two channels that sum to the maps."""
+    part = np.random.default_rng(500 + step).standard_normal((COUNT, *SHAPE)).astype(np.float32)
+    return np.stack([part, make_maps(step) - part], axis=-1)
+
+
 def make_probes() -> ProbeInfo:
     images = np.random.default_rng(7).integers(0, 256, (COUNT, 8, 6, 3), dtype=np.uint8)
     mask = np.zeros((COUNT, *SHAPE), bool)
@@ -66,6 +72,7 @@ def make_record(step: int, base: float = 0.0) -> StepRecord:
         batch=100 * step,
         wall_time=1.7e9 + step,
         heatmaps=make_maps(step),
+        channels=make_channels(step),
         probes={
             "sum": np.arange(3.0) + base + step,
             "drift": np.array([np.nan, 0.5, np.inf]),

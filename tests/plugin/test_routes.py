@@ -10,7 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COUNT, PREFIX, SHAPE, Server, Start, make_maps, make_probes, make_record, write_marker, write_run
+from conftest import (
+    COUNT,
+    PREFIX,
+    SHAPE,
+    Server,
+    Start,
+    make_channels,
+    make_maps,
+    make_probes,
+    make_record,
+    write_marker,
+    write_run,
+)
 
 import lrp_monitor
 from lrp_monitor.plugin.app import assets
@@ -166,6 +178,24 @@ def test_step_of_another_encoding(site: Site) -> None:
     np.testing.assert_allclose(values.reshape(SHAPE), make_maps(1)[2], rtol=2.0**-11, atol=1e-7)
 
 
+def test_film(site: Site) -> None:
+    answer = site.server.get("film", run="planted/lrp", probe=2, steps="5,0", session=site.planted, channels=1)
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert "immutable" in answer.headers["Cache-Control"]
+    header, body = open_envelope(answer.body)
+    assert [(frame["step"], frame["session"]) for frame in header["frames"]] == [(5, site.planted), (0, site.planted)]
+    for frame in header["frames"]:
+        true = make_channels(frame["step"])[2]
+        for channel, (offset, length) in enumerate(frame["channel_maps"]):
+            codes = np.frombuffer(zlib.decompress(body[offset : offset + length]), np.int8).astype(float)
+            values = np.sign(codes) * (codes / 127) ** 2 * frame["channel_scale"][channel]
+            np.testing.assert_allclose(values.reshape(SHAPE), true[..., channel], atol=0.0079 * np.abs(true).max())
+        assert len(frame["channel_maps"]) == 2
+    one = open_envelope(site.server.get("step", run="planted/lrp", step=5, session=site.planted, channels=1).body)
+    assert len(one[0]["channel_maps"]) == COUNT
+    assert one[0]["channel_scale"][2] == header["frames"][0]["channel_scale"]
+
+
 def test_timeline(site: Site) -> None:
     line = site.server.get("timeline", run="planted/lrp").json
     assert line == {
@@ -251,6 +281,22 @@ def test_histogram(site: Site) -> None:
         ("step", {"run": "planted/lrp", "step": "9" * 30, "session": "0" * 16}, 400, "step must be a whole"),
         ("step", {"run": "planted/lrp", "step": 1, "session": "0" * 16}, 404, "not of session 0000"),
         ("step", {"run": "planted/lrp", "step": 3, "session": "0" * 16}, 404, "nearest steps are 1, 2, 5"),
+        (
+            "step",
+            {"run": "planted/lrp", "step": 1, "session": "0" * 16, "channels": "yes"},
+            400,
+            "channels must be 0 or",
+        ),
+        ("film", {"run": "planted/lrp", "session": "0" * 16, "steps": "1"}, 400, "the parameter 'probe' is missing"),
+        (
+            "film",
+            {"run": "planted/lrp", "session": "0" * 16, "steps": "1,,2", "probe": 0},
+            400,
+            "steps must be at most",
+        ),
+        ("film", {"run": "planted/lrp", "session": "0" * 16, "steps": "1," * 600 + "1", "probe": 0}, 400, "512 whole"),
+        ("film", {"run": "planted/lrp", "session": "0" * 16, "steps": "1", "probe": 9}, 404, "no probe 9"),
+        ("film", {"run": "planted/lrp", "session": "0" * 16, "steps": "1", "probe": 0}, 404, "is not the latest one"),
         ("probes", {"run": "planted/lrp", "hash": "../../x"}, 400, "hash must be hexadecimal"),
         ("probes", {"run": "planted/lrp", "hash": "a" * 200}, 400, "hash must be hexadecimal"),
         (

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from store_samples import make_maps, make_record
 
+from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import open_run
 
 FIRST = Path(__file__).parent / "data" / "first_format"
@@ -27,3 +29,11 @@ def test_its_tensors_are_all_listed_without_digests() -> None:
     assert all(header.tensors == "" for header in run.records())
     kernel = "conv2d/kernel"
     assert run.all_tensors() == [("weight", kernel), ("gradient", kernel), ("gradient", "late/kernel")]
+
+
+def test_it_has_no_maps_by_channel_and_says_so() -> None:
+    run = open_run(FIRST)
+    assert [header.channels for header in run.records()] == [0, 0, 0, 0]
+    with pytest.raises(StoreError, match="holds no maps by channel"):
+        run.channels(1)
+    assert run.raw_step(1, channels=True)[4:].startswith(b'{"step":1')
