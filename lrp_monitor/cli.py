@@ -11,16 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrp_monitor import __version__
+from lrp_monitor import __version__, cli_baseline, cli_model
 from lrp_monitor.cli_errors import CommandError
-
-OK, FAILED, USAGE = 0, 1, 2
-
-_EXIT_CODES = "Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage."
+from lrp_monitor.cli_parts import EXIT_CODES, FAILED, OK, add, whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns 0 (done), 1 (failed); exits with 2 on wrong usage, as argparse does."""
+    """Runs one command. Returns 0 (done), 1 (failed), 3 (its answer is no); exits with 2 on wrong usage."""
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
@@ -43,40 +40,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lrp-monitor",
         description="Watch what a network looks at while it trains.",
-        epilog=f"{_EXIT_CODES} `lrp-monitor COMMAND --help` explains a command.",
+        epilog=f"{EXIT_CODES} compare and check also 3: their answer is no. "
+        "`lrp-monitor COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"lrp-monitor {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
+    cli_model.add_explain(commands)
+    cli_model.add_check(commands)
     _add_show(commands)
     _add_export(commands)
+    cli_baseline.add_compare(commands)
+    cli_baseline.add_baseline(commands)
     return parser
-
-
-def _add(commands: Any, name: str, summary: str, text: str, example: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=text,
-        epilog=f"example:\n  {example}\n\n{_EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    return parser
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, not {number}")
-        return number
-
-    whole.__name__ = "whole number"  # argparse names the type so in its message
-    return whole
 
 
 def _add_demo(commands: Any) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "demo",
         "train a model with a planted shortcut and its control, and watch both",
@@ -95,9 +75,9 @@ def _add_demo(commands: Any) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace what an earlier demo wrote in DIR; keeps all else"
     )
-    parser.add_argument("--seed", type=_whole(0), default=0, help="of data and training (default 0)")
-    parser.add_argument("--epochs", type=_whole(1), default=10, help="of each training (default 10)")
-    parser.add_argument("--images", type=_whole(4), default=3000, help="to train on (default 3000; fewer show less)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of data and training (default 0)")
+    parser.add_argument("--epochs", type=whole(1), default=10, help="of each training (default 10)")
+    parser.add_argument("--images", type=whole(4), default=3000, help="to train on (default 3000; fewer show less)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.set_defaults(command=_demo)
 
@@ -123,7 +103,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _add_show(commands: Any) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "show",
         "what a logged run holds",
@@ -144,7 +124,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _add_export(commands: Any) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "export",
         "heatmaps over training as a picture, an animation or arrays",
@@ -175,7 +155,7 @@ def _add_export(commands: Any) -> None:
     )
     parser.add_argument("--overlay", action="store_true", help="lay the colours over the probe's picture")
     parser.add_argument(
-        "--milliseconds", type=_whole(20), default=300, help="that each step stays in a .gif (default 300)"
+        "--milliseconds", type=whole(20), default=300, help="that each step stays in a .gif (default 300)"
     )
     parser.set_defaults(command=_export)
 

@@ -45,15 +45,16 @@ class Progress:
     """A progress bar on one line of a terminal; where the stream is none, a line at the start of each part.
 
     total: units of work in all, >= 1. stream: stderr unless told, so that results on stdout stay alone.
+    lines: False for no lines off a terminal either, where the work is a matter of seconds.
     """
 
     _WIDTH = 28
     _EVERY = 0.1  # seconds between two drawings
 
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
+    def __init__(self, total: int, stream: TextIO | None = None, *, lines: bool = True) -> None:
         self._total = max(1, total)
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._live, self._lines = self._stream.isatty(), lines
         self._part, self._done, self._drawn, self._length = "", 0, 0.0, 0
         self._start = time.monotonic()
 
@@ -62,7 +63,7 @@ class Progress:
         self._part = name
         if self._live:
             self._draw()
-        else:
+        elif self._lines:
             self._stream.write(f"{name}\n")
             self._stream.flush()
 

@@ -1,0 +1,94 @@
+"""`lrp-monitor check`: whether a saved model can be explained, layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lrp_monitor.cli_errors import CommandError
+from lrp_monitor.cli_opened import one_line, opened
+from lrp_monitor.cli_parts import NO, OK
+from lrp_monitor.console import Progress
+from lrp_monitor.model_inputs import read_class_names
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Prints the report; NO where the model is not supported or not finite. Raises CommandError."""
+    with one_line(arguments.model), Progress(4, lines=False) as progress:
+
+        def part(name: str) -> None:
+            progress.part(name)
+            progress.advance()
+
+        report = _report(arguments, part)
+    print(json.dumps(_as_json(report), indent=2) if arguments.json else report)
+    return OK if report.ok else NO
+
+
+def _report(arguments: argparse.Namespace, part: Any) -> Any:
+    names, arguments.class_names = arguments.class_names, None  # counting classes would need a model that is supported
+    with_model = opened(arguments, part)
+    from lrp_monitor.engine.checking import check as check_model  # TensorFlow is loaded by now, and quietly
+    from lrp_monitor.engine.errors import UnsupportedModelError
+
+    explainer = with_model.explainer
+    part("trying every layer")
+    shapes = {sample.values.shape for sample in with_model.samples}
+    if len(shapes) > 1:
+        raise CommandError("the inputs differ in size; check the model on one size at a time")
+    values = np.stack([sample.values for sample in with_model.samples]) if shapes else None
+    options = {
+        "output": arguments.head, "batch_size": arguments.batch_size, "on_unknown": arguments.on_unknown,
+    }  # fmt: skip
+    if isinstance(options["output"], str) and options["output"].isdecimal():
+        options["output"] = int(options["output"])
+    try:
+        target = _target(arguments.target, names, with_model)
+    except UnsupportedModelError:
+        target = None  # the report says what is not supported
+    return check_model(with_model.model, values, target, explainer.composite, **options)
+
+
+def _target(text: str | None, names: str | None, with_model: Any) -> int | None:
+    if names is not None:
+        with_model = replace(with_model, class_names=tuple(read_class_names(names)))
+    return with_model.target(text)
+
+
+def _as_json(report: Any) -> dict[str, Any]:
+    inspection = report.inspection
+    layers = [] if inspection is None else inspection.layers
+    return {
+        "model": report.model,
+        "composite": report.composite,
+        "ok": report.ok,
+        "supported": report.supported,
+        "problems": list(report.problems),
+        "notes": list(report.notes),
+        "bad_weights": list(report.bad_weights),
+        "nonfinite": list(report.nonfinite),
+        "folded": list(report.folded),
+        "absorbed": report.absorbed,
+        "created": report.created,
+        "conservation": None if inspection is None else _all_plain(inspection.explanation.conservation),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "treatment": layer.treatment,
+                "shape": list(layer.shape),
+                "of_the_logit": _all_plain(layer.conservation),
+                "passed_on": None if layer.kept is None else _all_plain(layer.kept),
+            }
+            for layer in layers
+        ],
+    }
+
+
+def _all_plain(values: Any) -> list[float | None]:
+    return [float(value) if math.isfinite(value) else None for value in values]

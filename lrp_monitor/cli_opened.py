@@ -1,0 +1,136 @@
+"""What `explain` and `check` begin with: the model opened, its explainer made, its inputs read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lrp_monitor import model_files, model_inputs
+from lrp_monitor.cli_errors import CommandError
+from lrp_monitor.model_inputs import Reader, Sample, Scaling
+
+_SCALED_BY_THE_MODEL = ("Rescaling", "Normalization")
+_BOUNDED = ("epsilon_gamma_box", "deep_taylor")
+_SCAN = 4  # preprocessing stands among a model's first layers
+
+
+@contextmanager
+def one_line(model: object = "MODEL") -> Iterator[None]:
+    """Turns what models, files and arguments raise into a command's one line."""
+    try:
+        yield
+    except (model_files.ModelFileError, model_inputs.InputError) as error:
+        raise CommandError(str(error)) from error
+    except (ValueError, TypeError) as error:
+        problems: Sequence[str] = getattr(error, "problems", ())
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise CommandError(
+                f"{model}: cannot be explained: {problems[0]}{more}; `lrp-monitor check {model}` lists all, "
+                "--on-unknown gradient lets the plain gradient through"
+            ) from error
+        raise CommandError(f"{model}: {' '.join(str(error).split())}") from error
+
+
+def note(words: str) -> None:
+    """Says on stderr what a user may want to know about a result."""
+    print(f"lrp-monitor: note: {words}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model with what its command line says about it."""
+
+    model: Any
+    explainer: Any
+    samples: list[Sample]
+    class_names: tuple[str, ...] | None
+
+    def target(self, text: str | None) -> int | None:
+        """A class from its number or its name; None: the predicted one. Raises CommandError."""
+        if text is None or text == "predicted":
+            return None
+        names = self.class_names or ()
+        if text in names:
+            return names.index(text)
+        if text.isdecimal() and int(text) < self.explainer.classes:
+            return int(text)
+        known = f", or a name: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" if names else ""
+        raise CommandError(f"--target {text}: no such class; give a number, 0 to {self.explainer.classes - 1}{known}")
+
+    def class_name(self, number: int) -> str:
+        """A class as shown to a person."""
+        return self.class_names[number] if self.class_names and number < len(self.class_names) else f"class {number}"
+
+
+def opened(arguments: argparse.Namespace, part: Any) -> Opened:
+    """Opens the model and reads the inputs that a command names. part: told what is being done."""
+    part("opening the model")
+    model = model_files.load_model(arguments.model, arguments.trust_model, arguments.modules)
+    samples: list[Sample] = []
+    names: Sequence[str] | None = None
+    scaling_name = _scaling_name(model) if arguments.scaling == "auto" else arguments.scaling
+    scaling = model_inputs.SCALINGS[scaling_name]
+    if arguments.class_names is not None:
+        names = model_inputs.read_class_names(arguments.class_names)
+    if arguments.inputs:
+        part("reading the inputs")
+        reader = Reader(_sample_shape(model), scaling, arguments.fit, arguments.array)
+        samples = reader.read(arguments.inputs)
+        names = names or reader.class_names
+        is_picture = any(path.suffix.lower() not in (".npy", ".npz") for path in arguments.inputs)
+        if is_picture and arguments.scaling == "auto":
+            does = "scales" if scaling_name == "0..255" else "does not scale"
+            note(f"the model {does} pixels by itself: given in {scaling_name} (--scaling says otherwise)")
+        for words in reader.notes:
+            note(words)
+    explainer = _explainer(model, arguments, scaling, samples)
+    if names is not None and len(names) != explainer.classes:
+        raise CommandError(f"{len(names)} class names for a model of {explainer.classes} classes")
+    return Opened(model, explainer, samples, None if names is None else tuple(names))
+
+
+def _scaling_name(model: Any) -> str:
+    leaves = [layer for layer in model._flatten_layers(include_self=False) if not getattr(layer, "layers", None)]
+    return "0..255" if any(type(layer).__name__ in _SCALED_BY_THE_MODEL for layer in leaves[:_SCAN]) else "0..1"
+
+
+def _sample_shape(model: Any) -> tuple[int | None, ...]:
+    from lrp_monitor.engine.inputs import expected_shapes
+
+    shapes = expected_shapes(model)
+    if shapes is None:
+        raise CommandError(f"the input shape of model {model.name!r} is not known from its file; use lrp.Explainer")
+    if len(shapes) > 1:
+        raise CommandError(f"model {model.name!r} has {len(shapes)} inputs; explain it in Python, with lrp.Explainer")
+    return tuple(shapes[0][1:])
+
+
+def _explainer(model: Any, arguments: argparse.Namespace, scaling: Scaling, samples: Sequence[Sample]) -> Any:
+    from lrp_monitor.engine import composites
+    from lrp_monitor.engine.explainer import Explainer
+
+    name = arguments.composite
+    if name in _BOUNDED:
+        low, high = scaling.bounds
+        low = low if arguments.low is None else arguments.low
+        high = high if arguments.high is None else arguments.high
+        for sample in samples:
+            if (sample.values < low).any() or (sample.values > high).any():
+                raise CommandError(
+                    f"{sample.name}: values from {sample.values.min():g} to {sample.values.max():g} lie outside the "
+                    f"bounds of composite {name}; give --low and --high"
+                )
+        name = composites.PRESETS[name](low, high)
+    head = arguments.head
+    return Explainer(
+        model,
+        name,
+        output=int(head) if head is not None and head.isdecimal() else head,
+        batch_size=arguments.batch_size,
+        on_unknown=arguments.on_unknown,
+    )
