@@ -22,20 +22,28 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.explainer import Explanation as Explanation
     from lrp_monitor.engine.explainer import relevance as relevance
     from lrp_monitor.probes import ProbeSet as ProbeSet
+    from lrp_monitor.regression.comparing import compare as compare
+    from lrp_monitor.regression.comparison import Comparison as Comparison
+    from lrp_monitor.regression.errors import BaselineError as BaselineError
+    from lrp_monitor.regression.snapshot import Snapshot as Snapshot
     from lrp_monitor.store.format import StoreError as StoreError
     from lrp_monitor.store.reader import open_run as open_run
     from lrp_monitor.training.monitor import LRPMonitor as LRPMonitor
 
 # name -> (module, attribute or None for the module itself)
 _PUBLIC: dict[str, tuple[str, str | None]] = {
+    "BaselineError": ("lrp_monitor.regression.errors", "BaselineError"),
+    "Comparison": ("lrp_monitor.regression.comparison", "Comparison"),
     "Composite": ("lrp_monitor.engine.composites", "Composite"),
     "Explainer": ("lrp_monitor.engine.explainer", "Explainer"),
     "Explanation": ("lrp_monitor.engine.explainer", "Explanation"),
     "LRPMonitor": ("lrp_monitor.training.monitor", "LRPMonitor"),
     "ProbeSet": ("lrp_monitor.probes", "ProbeSet"),
+    "Snapshot": ("lrp_monitor.regression.snapshot", "Snapshot"),
     "StoreError": ("lrp_monitor.store.format", "StoreError"),
     "UnsupportedModelError": ("lrp_monitor.engine.errors", "UnsupportedModelError"),
     "check": ("lrp_monitor.engine.checking", "check"),
+    "compare": ("lrp_monitor.regression.comparing", "compare"),
     "composites": ("lrp_monitor.engine.composites", None),
     "open_run": ("lrp_monitor.store.reader", "open_run"),
     "relevance": ("lrp_monitor.engine.explainer", "relevance"),

@@ -1,0 +1,241 @@
+"""compare(): two snapshots of the same probes against the limits of a tier."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor.probe_checks import checked_masks
+from lrp_monitor.regression import metrics
+from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Check, Comparison, Floats
+from lrp_monitor.regression.errors import BaselineError
+from lrp_monitor.regression.snapshot import Snapshot
+from lrp_monitor.regression.tiers import Limits, limits_of
+from lrp_monitor.store.reader import Run
+
+Source = Snapshot | Run | str | os.PathLike[str] | tuple[Any, int]
+Masks = Mapping[str, Any] | Iterable[str] | None
+
+_SYMBOL = {"relative_l2": "<=", "js": "<=", "logits": "<=", "cosine": ">=", "iou": ">="}
+
+
+def compare(a: Source, b: Source, *, tier: str = "same_weights", masks: Masks = None, **limits: Any) -> Comparison:
+    """Compare what a model looks at now (`b`) with what it looked at before (`a`), on the same probes.
+
+    a, b: a `Snapshot`; the path of a baseline; a run (`open_run`'s, or the path of its log directory) at its last
+    step, or the pair (run, step).
+    tier: one of `TIERS`. limits: those of `Limits`, in place of the tier's: ``cosine=.99``, ``failing=.1``,
+    ``mask_mass={"stamp": .05}``.
+    masks: regions that relevance should not move into: {name: region} as for `ProbeSet`, or names of the probe sets'
+    own; by default all of those. A mask's share of the relevance may rise by the limit `mask_mass`, and fall freely;
+    a tier cannot tell a shortcut from an honest retraining by anything else (Arras et al. 2022).
+
+    Raises BaselineError where the two cannot be compared (another probe set, composite, or explained classes) or a
+    baseline cannot be read, ValueError for an unknown tier or limit, or a mask that does not fit.
+    """
+    chosen = limits_of(tier, limits)
+    before, now = snapshot_of(a), snapshot_of(b)
+    check_comparable(before, now)
+    regions = _masks(before, now, masks)
+    if isinstance(chosen.mask_mass, Mapping) and (unknown := sorted(set(chosen.mask_mass) - set(regions))):
+        raise ValueError(f"mask_mass names {unknown[0]!r}, but the masks are: {', '.join(regions) or 'none'}")
+
+    found = {name: metric(before.heatmaps, now.heatmaps) for name, metric in metrics.PAIRWISE.items()}
+    found["logits"] = metrics.logit_change(*_logits(before, now))
+    mass = {
+        name: (metrics.mask_mass(before.heatmaps, region), metrics.mask_mass(now.heatmaps, region))
+        for name, region in regions.items()
+    }
+    flat = now.heatmaps.reshape(len(now), -1)
+    beyond: dict[str, NDArray[np.bool_]] = {"finite": np.asarray(~np.isfinite(flat).all(axis=1))}
+    for name, values in found.items():
+        limit = getattr(chosen, name)
+        if limit is not None:
+            # A metric that is NaN is within no limit.
+            within = values >= limit if name in LOWER_IS_WORSE else values <= limit
+            beyond[name] = np.asarray(~within)
+    flipped = before.predictions != now.predictions
+    checks = [
+        *_finite(beyond["finite"], now),
+        _maps(beyond, chosen, len(now)),
+        _logit_check(found["logits"], beyond, chosen),
+        _classes(flipped, chosen),
+        *(_mask(name, *mass[name], chosen.mask_limit(name), now.names) for name in regions),
+    ]
+    return Comparison(
+        before, now, tier, chosen, found, mass, regions, beyond, flipped, tuple(checks), _notes(before, now)
+    )
+
+
+def snapshot_of(source: Source) -> Snapshot:
+    """The snapshot that a source stands for; see `compare`. TypeError for anything else."""
+    if isinstance(source, Snapshot):
+        return source
+    if isinstance(source, Run):
+        return Snapshot.of_run(source)
+    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], Run | str | os.PathLike):
+        return Snapshot.of_run(source[0], int(source[1]))
+    if isinstance(source, str | os.PathLike):
+        # A folder can only be a run: a baseline is two files.
+        if Path(source).is_dir() and not Path(f"{os.fspath(source)}.npz").is_file():
+            return Snapshot.of_run(source)
+        return Snapshot.load(source)
+    raise TypeError(
+        f"expected a Snapshot, a baseline's path, a run or (run, step), got {type(source).__name__}; "
+        "Snapshot.of(model, probes) explains a model"
+    )
+
+
+def check_comparable(before: Snapshot, now: Snapshot) -> None:
+    """BaselineError where maps of the two say nothing about each other, naming what differs."""
+    if len(before) != len(now):
+        raise BaselineError("probes", f"another probe set: {len(now)} probes, the baseline has {len(before)}")
+    if before.heatmaps.shape != now.heatmaps.shape:
+        raise BaselineError(
+            "probes",
+            f"another probe set: maps of shape {now.heatmaps.shape[1:]}, the baseline's {before.heatmaps.shape[1:]}",
+        )
+    if before.digests is not None and now.digests is not None:
+        other = [i for i, pair in enumerate(zip(before.digests, now.digests, strict=True)) if len(set(pair)) > 1]
+        if other:
+            reordered = sorted(before.digests) == sorted(now.digests)
+            what = "the probes come in another order" if reordered else "the input is another one"
+            raise BaselineError("probes", f"another probe set: {what} at {_named(other, now.names)}")
+    elif before.meta.get("probes_hash") != now.meta.get("probes_hash"):
+        raise BaselineError(
+            "probes",
+            f"another probe set: its hash is {_short(now)}, that of the other {_short(before)} (of inputs, labels, "
+            "names and masks: a logged run does not keep them apart)",
+        )
+    for key in ("composite_rules", "composite_options", "notes"):
+        old, new = before.meta.get(key), now.meta.get(key)
+        if old is not None and new is not None and old != new:
+            raise BaselineError("composite", f"another composite: {_difference(old, new)}")
+    other = [int(i) for i in np.flatnonzero(before.targets != now.targets)]
+    if other:
+        i = other[0]
+        raise BaselineError(
+            "classes",
+            f"another class is explained at {_named(other, now.names)}: {now.targets[i]}, in the baseline "
+            f"{before.targets[i]}",
+        )
+    if before.logits is not None and now.logits is not None and before.logits.shape != now.logits.shape:
+        raise BaselineError(
+            "classes", f"the model has {now.logits.shape[-1]} outputs, in the baseline {before.logits.shape[-1]}"
+        )
+
+
+def _masks(before: Snapshot, now: Snapshot, masks: Masks) -> dict[str, NDArray[np.bool_]]:
+    own = {**before.masks, **now.masks}
+    if masks is None:
+        return own
+    if isinstance(masks, Mapping):
+        return checked_masks(masks, tuple(now.heatmaps.shape[1:]), len(now))
+    names = [masks] if isinstance(masks, str) else list(masks)
+    for name in names:
+        if name not in own:
+            raise ValueError(f"masks: the probes have no mask {name!r}; there are {', '.join(own) or 'none'}")
+    return {name: own[name] for name in names}
+
+
+def _logits(before: Snapshot, now: Snapshot) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if before.logits is None or now.logits is None:
+        return before.logit[:, None], now.logit[:, None]
+    return before.logits, now.logits
+
+
+def _finite(broken: NDArray[np.bool_], now: Snapshot) -> list[Check]:
+    if not broken.any():
+        return []
+    where = _named([int(i) for i in np.flatnonzero(broken)], now.names)
+    return [Check("finite", False, f"NaN or infinity in the heatmaps of {where}")]
+
+
+def _maps(beyond: Mapping[str, NDArray[np.bool_]], limits: Limits, n: int) -> Check:
+    names = [name for name in metrics.PAIRWISE if name in beyond]
+    if not names:
+        return Check("maps", True, "no limit", limited=False)
+    failing = np.logical_or.reduce([beyond[name] for name in names])
+    allowed = _allowed(limits.failing, n)
+    wanted = " and ".join(f"{name} {_SYMBOL[name]} {getattr(limits, name):g}" for name in names)
+    text = f"{failing.sum()} of {n} probes beyond {wanted}" + (f" ({allowed} may be)" if allowed else "")
+    return Check("maps", bool(failing.sum() <= allowed), text)
+
+
+def _logit_check(values: Floats, beyond: Mapping[str, NDArray[np.bool_]], limits: Limits) -> Check:
+    worst = float(np.max(values)) if np.isfinite(values).all() else float("nan")
+    text = f"largest change {worst:.2g} of their root mean square"
+    if limits.logits is None:
+        return Check("logits", True, text, limited=False)
+    return Check("logits", not beyond["logits"].any(), f"{text} (limit {limits.logits:g})")
+
+
+def _classes(flipped: NDArray[np.bool_], limits: Limits) -> Check:
+    text = f"{flipped.sum()} of {len(flipped)} predicted classes changed"
+    if limits.flips is None:
+        return Check("classes", True, text, limited=False)
+    allowed = _allowed(limits.flips, len(flipped))
+    return Check("classes", bool(flipped.sum() <= allowed), f"{text} ({allowed} may)")
+
+
+def _mask(name: str, before: Floats, now: Floats, limit: float | None, names: tuple[str, ...]) -> Check:
+    known = np.isfinite(before) & np.isfinite(now)
+    if not known.any():
+        return Check(f"mask {name}", limit is None, "no probe has positive relevance to measure", limit is not None)
+    rise = now - before
+    worst = int(np.argmax(np.where(known, rise, -np.inf)))
+    old, new = float(before[known].mean()), float(now[known].mean())
+    text = f"share of the relevance {100 * old:.1f} % -> {100 * new:.1f} %"
+    if limit is None:
+        return Check(f"mask {name}", True, text, limited=False)
+    ok = new - old <= limit
+    text += f" (+{100 * limit:g} points may be)"
+    return Check(f"mask {name}", ok, text if ok else f"{text}, most at {names[worst]!r}: {100 * now[worst]:.1f} %")
+
+
+def _allowed(share: float, n: int) -> int:
+    # Rounded down, but not by the representation of the share: a fifth of 15 probes is 3.
+    return int(share * n + 1e-9)
+
+
+def _named(indices: list[int], names: tuple[str, ...]) -> str:
+    shown = ", ".join(repr(names[i]) for i in indices[:3])
+    return shown if len(indices) <= 3 else f"{shown} and {len(indices) - 3} more"
+
+
+def _short(snapshot: Snapshot) -> str:
+    return str(snapshot.meta.get("probes_hash", "unknown"))[:12]
+
+
+def _difference(old: Any, new: Any) -> str:
+    """What two descriptions of a composite differ in, in one line."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        old = [f"{key}={value}" for key, value in sorted(old.items())]
+        new = [f"{key}={value}" for key, value in sorted(new.items())]
+    squeezed = [[" ".join(str(line).split()) for line in lines] for lines in (old, new)]
+    gone = [line for line in squeezed[0] if line not in squeezed[1]]
+    come = [line for line in squeezed[1] if line not in squeezed[0]]
+    return f"now {'; '.join(come) or 'nothing'}, in the baseline {'; '.join(gone) or 'nothing'}"
+
+
+def _notes(before: Snapshot, now: Snapshot) -> tuple[str, ...]:
+    notes = []
+    old, new = before.meta, now.meta
+    if old.get("architecture") and new.get("architecture") and old["architecture"] != new["architecture"]:
+        notes.append(f"another architecture: {new.get('parameters')} parameters, before {old.get('parameters')}")
+    elif old.get("weights") and new.get("weights"):
+        same = old["weights"] == new["weights"]
+        notes.append("the weights are the same" if same else "the weights are not the same")
+    changed = [
+        f"{name} {old['versions'].get(name)} -> {value}"
+        for name, value in dict(new.get("versions") or {}).items()
+        if old.get("versions") and old["versions"].get(name) not in (None, value)
+    ]
+    if changed:
+        notes.append("versions: " + ", ".join(changed))
+    return tuple(notes)

@@ -1,0 +1,173 @@
+"""A comparison as one self-contained HTML page: pictures inside, nothing fetched, names only ever as text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lrp_monitor.probes import montage
+from lrp_monitor.regression import metrics
+from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Comparison
+from lrp_monitor.regression.table import class_name
+from lrp_monitor.render import colours, enlarge, outline, png
+
+_SHOWN = 100
+_SIDE = 160  # the longest side of a picture on the page, in pixels
+_STRIP = 24  # the height of the picture of a map with one axis
+_HEADINGS = {
+    "cosine": ("cosine", "1 equal, 0 nothing in common"),
+    "iou": ("IoU", "of the tenth of the pixels with the highest relevance"),
+    "js": ("JS", "Jensen-Shannon divergence of positive relevance: 0 equal, 1 nothing in common"),
+    "relative_l2": ("rel. L2", "distance of the normalised maps over the norm of the earlier one"),
+    "logits": ("logits", "largest change over the root mean square of the earlier logits"),
+}
+
+
+def page(comparison: Comparison, title: str = "") -> str:
+    """The page's HTML: verdict, checks, and the probes, worst first (at most 100 of them, with a word about it)."""
+    script, style = _asset("page.js"), _asset("page.css")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    heading = title or "heatmaps"
+    verdict = "within the limits" if comparison.ok else "changed"
+    order = comparison.worst_first[:_SHOWN]
+    rest = len(comparison.now) - len(order)
+    more = f"<p>The {_SHOWN} worst of {len(comparison.now)} probes are shown.</p>" if rest > 0 else ""
+    rows = "\n".join(_row(comparison, int(i), place, pictures) for place, (i, pictures) in enumerate(
+        zip(order, _pictures(comparison, order), strict=True)
+    ))  # fmt: skip
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(heading)}: {verdict}</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>{escape(heading)}: <span class="{"ok" if comparison.ok else "bad"}">{verdict}</span></h1>
+<p>{len(comparison.now)} probes, tier <code>{escape(comparison.tier)}</code>. Before:
+{escape(str(comparison.before.meta.get("source", "not named")))}. Now:
+{escape(str(comparison.now.meta.get("source", "not named")))}.</p>
+<ul class="checks">
+{"".join(_check(check.name, check.ok, check.limited, check.text) for check in comparison.checks)}
+{"".join(f"<li>note: {escape(note)}</li>" for note in comparison.notes)}
+</ul>
+<p class="legend">Maps are divided by the sum of their |relevance|; the three pictures of a probe share one scale. Red
+speaks for the explained class, blue against it; in the difference red is what came, blue what went.
+{"Masks are outlined. " if comparison.masks else ""}Numbers beyond a limit are marked with an asterisk.
+Choose a heading to sort by it.</p>
+{more}
+<table>
+<thead><tr>{_heads(comparison)}</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _asset(name: str) -> str:
+    return files("lrp_monitor.regression").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()
+
+
+def _check(name: str, ok: bool, limited: bool, text: str) -> str:
+    state = "fails" if not ok else "passes" if limited else "no limit"
+    kind = "bad" if not ok else "ok" if limited else "none"
+    return f'<li><strong class="{kind}">{state}</strong> {escape(name)}: {escape(text)}</li>\n'
+
+
+def _heads(comparison: Comparison) -> str:
+    heads = [_head("probe", "in the order of the set"), *(f"<th>{h}</th>" for h in ("input", "before", "now"))]
+    heads.append("<th>difference</th>")
+    heads += [_head(label, title) for label, title in _HEADINGS.values()]
+    heads += [_head(f"{name} %", "share of the positive relevance inside the mask") for name in comparison.mask_mass]
+    heads.append(_head("class", "the predicted class; changed ones last"))
+    heads.append(_head("worst", "the page's own order"))
+    return "".join(heads)
+
+
+def _head(label: str, title: str) -> str:
+    return f'<th scope="col"><button type="button" title="{escape(title)}">{escape(label)}</button></th>'
+
+
+def _row(comparison: Comparison, i: int, place: int, pictures: list[NDArray[np.uint8]]) -> str:
+    name = comparison.now.names[i]
+    cells = [f'<th scope="row" data-value="{i}">{escape(name)}</th>']
+    for label, picture in zip(("input", "before", "now", "difference"), pictures, strict=True):
+        data = base64.b64encode(png(picture)).decode()
+        cells.append(f'<td><img alt="{label} of {escape(name)}" src="data:image/png;base64,{data}"></td>')
+    for metric in _HEADINGS:
+        value = float(comparison.metrics[metric][i])
+        bad = metric in comparison.beyond and bool(comparison.beyond[metric][i])
+        # Sorted upwards every column ends in its worst.
+        worst_last = -value if metric in LOWER_IS_WORSE else value
+        cells.append(_cell(f"{value:.5f}" if metric == "cosine" else f"{value:.3g}", worst_last, bad))
+    for before, now in comparison.mask_mass.values():
+        known = np.isfinite(now[i])
+        text = f"{100 * before[i]:.1f} → {100 * now[i]:.1f}" if known else "–"
+        cells.append(_cell(text, float(now[i]) if known else -1.0, False))
+    old, new = (int(side.predictions[i]) for side in (comparison.before, comparison.now))
+    shown = class_name(comparison, new)
+    flipped = bool(comparison.flipped[i])
+    cells.append(_cell(f"{class_name(comparison, old)} → {shown}" if flipped else shown, float(flipped), flipped))
+    cells.append(_cell(str(place + 1), place, False))
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cell(text: str, value: float, bad: bool) -> str:
+    # NaN is worse than any number.
+    key = repr(float(value)) if np.isfinite(value) else "1e300"
+    kind, mark = (' class="bad"', "*") if bad else ("", "")
+    return f'<td data-value="{key}"{kind}>{escape(text)}{mark}</td>'
+
+
+def _pictures(comparison: Comparison, order: NDArray[np.intp]) -> list[list[NDArray[np.uint8]]]:
+    """Input, before, now, difference of the chosen probes, uint8 (H, W, 3) each."""
+    before = metrics.normalised(comparison.before.heatmaps[order])
+    now = metrics.normalised(comparison.now.heatmaps[order])
+    both = np.abs(np.stack([before, now])).reshape(2, len(order), -1)
+    ends = np.where(np.isfinite(both), both, 0).max(axis=(0, 2)).reshape(-1, *(1,) * (before.ndim - 1))
+    ends = np.where(ends > 0, ends, 1.0)
+    with np.errstate(invalid="ignore"):
+        maps = [montage(colours(values / ends)) for values in (before, now, now - before)]
+    outlines = [montage(mask[order][..., None].astype(np.uint8))[..., 0] for mask in comparison.masks.values()]
+    images = comparison.now.images[order]
+    drawn = []
+    for k in range(len(order)):
+        row = [_fitted(np.ascontiguousarray(np.broadcast_to(images[k], (*images[k].shape[:2], 3))), [])]
+        row += [_fitted(values[k], [mask[k].astype(np.bool_) for mask in outlines]) for values in maps]
+        drawn.append(row)
+    return drawn
+
+
+def _fitted(picture: NDArray[np.uint8], masks: list[NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """A picture in the size of the page: whole multiples of its pixels, or made smaller."""
+    height, width = picture.shape[:2]
+    zoom = max(1, _SIDE // max(height, width))
+    rows = max(zoom, _STRIP) if height == 1 else zoom
+    large = enlarge(picture, (rows, zoom))
+    for mask in masks:
+        large = outline(large, mask, (rows, zoom))
+    if max(large.shape[:2]) <= 1.5 * _SIDE:
+        return large
+    image = Image.open(io.BytesIO(png(large)))
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    return np.asarray(image)

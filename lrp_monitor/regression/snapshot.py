@@ -1,0 +1,207 @@
+"""Snapshot: what a model looked at, at one moment: its heatmaps on a set of probes, with its logits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.store.reader import Run, open_run
+
+if TYPE_CHECKING:
+    from lrp_monitor.engine.explainer import Explainer
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Heatmaps and logits of one model on n probes. Arrays have one row per probe."""
+
+    heatmaps: NDArray[np.float32]
+    """(n, *map shape): relevance summed over channels."""
+    logit: NDArray[np.float32]
+    """(n,) the explained logit (class 0 of a single sigmoid unit: its negative)."""
+    targets: NDArray[np.int64]
+    """(n,) the explained classes."""
+    predictions: NDArray[np.int64]
+    """(n,) the predicted classes."""
+    names: tuple[str, ...]
+    images: NDArray[np.uint8]
+    """(n, H, W, 1 or 3): the probes as shown to a person."""
+    logits: NDArray[np.float32] | None = None
+    """(n, k) before an output softmax or sigmoid; None where only the explained one is known (a logged run)."""
+    labels: NDArray[np.int64] | None = None
+    masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """{name: (n, *map shape)}: the probe set's own."""
+    digests: tuple[str, ...] | None = None
+    """One hash per probe of its input (dtype, shape, bytes); None for a logged run, which holds only pictures."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """What it was made of, as plain JSON values: "source" (in words), "probes_hash", "composite", "composite_rules",
+    "composite_options", "class_names", "model", "parameters", "architecture" and "weights" (hashes), "versions"."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        return (
+            f"Snapshot({len(self)} probes, maps {self.heatmaps.shape[1:]}, {self.meta.get('source', 'made by hand')})"
+        )
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        probes: ProbeSet,
+        composite: Any = "epsilon_plus_flat",
+        *,
+        targets: ArrayLike | None = None,
+        **options: Any,
+    ) -> Snapshot:
+        """Explain the probes now.
+
+        model: a built Keras model, or an `Explainer` (compiled once, for many snapshots; `composite` and `options`
+        are its own then). targets: classes to explain in place of the probe set's own, such as those of an earlier
+        snapshot; by default labels or given targets, else the predicted classes. options: those of `Explainer`
+        (batch_size, jit_compile, on_unknown, output).
+        Raises what `Explainer` raises, and ValueError for classes that the model does not have.
+        """
+        from lrp_monitor.engine.explainer import Explainer
+
+        explainer = model if isinstance(model, Explainer) else Explainer(model, composite, **options)
+        wanted = targets if targets is not None else probes.targets
+        found = explainer.explain(probes.inputs, None if wanted is None else np.asarray(wanted))
+        return cls(
+            heatmaps=probes.heatmaps(found.relevance),
+            logit=found.logit,
+            logits=found.logits,
+            targets=found.target,
+            predictions=found.prediction,
+            names=tuple(probes.names),
+            labels=probes.labels,
+            masks=dict(probes.masks),
+            images=probes.images,
+            digests=probe_digests(probes),
+            meta=_meta(explainer, probes),
+        )
+
+    @classmethod
+    def of_run(cls, run: Run | str | os.PathLike[str], step: int | None = None) -> Snapshot:
+        """What a logged run holds at a step (by default its last).
+
+        Maps are as the run stores them: int8 of the signed square root unless it was told otherwise, about 0.1 %
+        from the exact ones. Raises StoreError where there is no run or no map, KeyError for a step it does not have.
+        """
+        opened = run if isinstance(run, Run) else open_run(run)
+        if step is None:
+            if not opened.steps:
+                raise ValueError(f"{opened.path}: the run has no step yet")
+            step = opened.steps[-1]
+        statistics = opened.record(step).statistics
+        probes, meta = opened.probes, opened.meta
+        return cls(
+            heatmaps=opened.heatmaps(step),
+            logit=statistics["logit"].astype(np.float32),
+            targets=statistics["target"].astype(np.int64),
+            predictions=statistics["prediction"].astype(np.int64),
+            names=tuple(probes.names),
+            labels=probes.labels,
+            masks=dict(probes.masks),
+            images=probes.images,
+            meta={
+                "source": f"run {opened.path}, step {step}",
+                "probes_hash": probes.hash,
+                "class_names": probes.class_names,
+                "composite": meta.get("composite"),
+                "composite_rules": str(meta.get("composite_rules", "")).splitlines(),
+                "model": meta.get("model"),
+                "parameters": meta.get("parameters"),
+                "versions": meta.get("versions", {}),
+            },
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as a baseline, `<path>.npz` and `<path>.json`; see `baseline.write_baseline`."""
+        from lrp_monitor.regression.baseline import write_baseline  # which knows snapshots: imported when needed
+
+        write_baseline(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Snapshot:
+        """Read what `save` wrote; BaselineError says what is wrong. See `baseline.read_baseline`."""
+        from lrp_monitor.regression.baseline import read_baseline
+
+        return read_baseline(path)
+
+
+def probe_digests(probes: ProbeSet) -> tuple[str, ...]:
+    """A hash of each probe's input: 16 hexadecimal digits of SHA-256 over dtype, shape and bytes."""
+    inputs = np.ascontiguousarray(probes.inputs, dtype=probes.inputs.dtype.newbyteorder("<"))
+    head = f"{inputs.dtype.str}{inputs.shape[1:]}".encode()
+    return tuple(hashlib.sha256(head + sample.tobytes()).hexdigest()[:16] for sample in inputs)
+
+
+def _meta(explainer: Explainer, probes: ProbeSet) -> dict[str, Any]:
+    import keras
+
+    import lrp_monitor
+
+    model, composite = explainer.model, explainer.composite
+    backend = keras.backend.backend()
+    return {
+        "source": f"model {model.name!r}",
+        "probes_hash": probes.hash,
+        "class_names": None if probes.class_names is None else list(probes.class_names),
+        "composite": composite.name,
+        # An override by a nameless object prints its address, which differs from process to process.
+        "composite_rules": re.sub(r" at 0x[0-9a-fA-F]+", "", str(composite)).splitlines(),
+        "composite_options": {
+            "norm": composite.norm,
+            "product": composite.product,
+            "attention": composite.attention,
+        },
+        "notes": list(explainer.notes),
+        "model": model.name,
+        "parameters": int(model.count_params()),
+        "architecture": _architecture(model),
+        "weights": _weights(model),
+        "versions": {
+            "python": platform.python_version(),
+            "lrp_monitor": lrp_monitor.__version__,
+            "keras": keras.__version__,
+            backend: version(backend),
+            "numpy": np.__version__,
+        },
+    }
+
+
+def _architecture(model: Any) -> str:
+    """Hash of the kinds of all layers and the shapes of all weights; names are left out, Keras numbers them."""
+    digest = hashlib.sha256()
+
+    def feed(layer: Any) -> None:
+        digest.update(f"{type(layer).__name__}(".encode())
+        for inner in getattr(layer, "layers", ()):
+            feed(inner)
+        digest.update(b")")
+
+    feed(model)
+    digest.update(str([tuple(weight.shape) for weight in model.weights]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _weights(model: Any) -> str:
+    """Hash of all weights' values, in the model's order."""
+    digest = hashlib.sha256()
+    for value in model.get_weights():
+        array = np.ascontiguousarray(value)
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]

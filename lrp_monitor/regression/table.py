@@ -1,0 +1,91 @@
+"""A comparison as a short table for a terminal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lrp_monitor.regression.comparison import Comparison
+
+_WORST = 6
+_MASKS = 2
+_NAME = 24
+_HEADINGS = {"cosine": "cosine", "iou": "IoU", "js": "JS", "relative_l2": "rel. L2", "logits": "logits"}
+
+
+def table(comparison: Comparison) -> str:
+    """The verdict, every check, and the worst probes with their numbers; `*` marks what is beyond its limit.
+
+    At most 30 lines, and 110 columns unless a check says more.
+    """
+    verdict = "same" if comparison.ok else "CHANGED"
+    n = len(comparison.now)
+    lines = [f"heatmaps {verdict}: {n} probe{'s' * (n != 1)}, tier {comparison.tier}"]
+    width = max(len(_safe(check.name)) for check in comparison.checks)
+    shown = sorted(comparison.checks, key=lambda check: check.ok)
+    for check in shown[:12]:
+        state = "FAIL" if not check.ok else "ok" if check.limited else "--"
+        text = check.text if check.limited else f"{check.text} (no limit in this tier)"
+        lines.append(f"  {state:<4} {_safe(check.name, 32):<{min(width, 32)}}  {_safe(text, 200)}")
+    if len(shown) > 12:
+        lines.append(f"  ... and {len(shown) - 12} checks more")
+    lines += [f"  note {_safe(note, 200)}" for note in comparison.notes[:3]]
+    if not comparison.ok:
+        lines += ["", *_probes(comparison)]
+    return "\n".join(lines)
+
+
+def _probes(comparison: Comparison) -> list[str]:
+    masks = sorted(comparison.mask_mass, key=lambda mask: _is_ok(comparison, mask))[:_MASKS]
+    heads = [*_HEADINGS.values(), *(f"{_safe(mask, 12)} %" for mask in masks), "class"]
+    rows = [["", *heads]]
+    for i in comparison.worst_first[:_WORST]:
+        row = [_safe(comparison.now.names[i], _NAME)]
+        for metric in _HEADINGS:
+            mark = "*" if metric in comparison.beyond and comparison.beyond[metric][i] else " "
+            row.append(_number(comparison.metrics[metric][i], metric) + mark)
+        for mask in masks:
+            before, now = comparison.mask_mass[mask]
+            row.append(f"{_percent(before[i])} -> {_percent(now[i])}" if np.isfinite(now[i]) else "-")
+        old, new = comparison.before.predictions[i], comparison.now.predictions[i]
+        row.append(
+            " -> ".join(_safe(class_name(comparison, side), 14) for side in ([new] if old == new else [old, new]))
+        )
+        rows.append(row)
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    drawn = [
+        "  "
+        + "  ".join(
+            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    left = len(comparison.now) - _WORST
+    return [*drawn, f"  ... and {left} probes more"] if left > 0 else drawn
+
+
+def _is_ok(comparison: Comparison, mask: str) -> bool:
+    return all(check.ok for check in comparison.checks if check.name == f"mask {mask}")
+
+
+def class_name(comparison: Comparison, index: int) -> str:
+    """A class as it is shown: its name where there is one."""
+    names = comparison.now.meta.get("class_names") or ()
+    return str(names[index]) if 0 <= index < len(names) else str(index)
+
+
+def _number(value: float, metric: str) -> str:
+    if not np.isfinite(value):
+        return str(value)
+    if metric == "cosine":
+        return f"{value:.5f}"  # its limits lie at .9999
+    return f"{value:.3f}" if 0.001 <= abs(value) < 100 or value == 0 else f"{value:.1e}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}" if np.isfinite(share) else "-"
+
+
+def _safe(text: str, width: int = _NAME) -> str:
+    """Text without what moves a terminal's cursor or colours it, cut to a width."""
+    plain = "".join(c if c.isprintable() else "?" for c in text)
+    return plain if len(plain) <= width else plain[: width - 1] + "…"

@@ -1,0 +1,85 @@
+"""Tiers: how far heatmaps may move before it counts as a change, by what was meant to change."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a comparison may find. None: measured and shown, but without a limit.
+
+    relative_l2, js, logits: at most; cosine, iou: at least (see `metrics`). failing: share of the probes, rounded
+    down to whole ones, that may be beyond the limits of their maps; never beyond that of their logits. flips: share
+    of the probes whose predicted class may change. mask_mass: by how much the share of positive relevance inside a
+    mask may rise, as a mean over the probes that have the mask; one number, or {mask: number or None}.
+    """
+
+    relative_l2: float | None = None
+    cosine: float | None = None
+    iou: float | None = None
+    js: float | None = None
+    logits: float | None = None
+    failing: float = 0.0
+    flips: float | None = None
+    mask_mass: float | Mapping[str, float | None] | None = None
+
+    def mask_limit(self, mask: str) -> float | None:
+        """The limit of one mask."""
+        return self.mask_mass.get(mask) if isinstance(self.mask_mass, Mapping) else self.mask_mass
+
+
+TIERS: dict[str, Limits] = {
+    "same_weights": Limits(relative_l2=1e-3, cosine=0.9999, logits=1e-3, mask_mass=0.01),
+    "mixed_precision": Limits(relative_l2=5e-2, cosine=0.999, logits=5e-2, failing=0.05, mask_mass=0.05),
+    "fine_tuned": Limits(cosine=0.95, iou=0.75, failing=0.10, flips=0.05, mask_mass=0.05),
+    "retrained": Limits(iou=0.15, js=0.60, failing=0.20, flips=0.10, mask_mass=0.10),
+}
+"""same_weights: refactoring, another machine, a new TensorFlow. mixed_precision: bfloat16, TF32, quantised weights.
+fine_tuned: a little more training of a converged model. retrained: a new seed, or new data of the same kind."""
+
+# Limit -> the range it may have.
+_RANGES: dict[str, tuple[float, float]] = {
+    "relative_l2": (0, math.inf),
+    "cosine": (-1, 1),
+    "iou": (0, 1),
+    "js": (0, 1),
+    "logits": (0, math.inf),
+    "failing": (0, 1),
+    "flips": (0, 1),
+    "mask_mass": (0, 1),
+}
+
+
+def limits_of(tier: str, given: Mapping[str, Any] | None = None) -> Limits:
+    """The tier's limits, with those in `given` in place of its own.
+
+    ValueError for an unknown tier or limit (naming the nearest), or one out of its range.
+    """
+    if tier not in TIERS:
+        raise ValueError(f"tier={tier!r} is not one of {', '.join(TIERS)}{_near(tier, TIERS)}")
+    known = {field.name for field in fields(Limits)}
+    for name, value in (given or {}).items():
+        if name not in known:
+            raise ValueError(f"no limit {name!r}; there are {', '.join(sorted(known))}{_near(name, known)}")
+        values = value.values() if name == "mask_mass" and isinstance(value, Mapping) else [value]
+        for number in values:
+            _check(name, number)
+    return replace(TIERS[tier], **dict(given or {}))
+
+
+def _near(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _check(name: str, number: Any) -> None:
+    low, high = _RANGES[name]
+    if number is None and name != "failing":
+        return
+    if isinstance(number, bool) or not isinstance(number, int | float) or not low <= number <= high:
+        raise ValueError(f"limit {name}={number!r}: expected a number between {low:g} and {high:g}")
