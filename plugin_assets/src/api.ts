@@ -12,7 +12,8 @@ export class ApiError extends Error {
   }
 }
 
-async function request(route: string, parameters: Record<string, string | number>): Promise<Response> {
+/** Asks a route; throws ApiError in words. */
+export export async function request(route: string, parameters: Record<string, string | number>): Promise<Response> {
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(parameters)) query.set(key, String(value));
   const url = query.size ? `./${route}?${query.toString()}` : `./${route}`;
@@ -29,7 +30,7 @@ async function request(route: string, parameters: Record<string, string | number
   return response;
 }
 
-const json = async <Answer>(route: string, parameters: Record<string, string | number>): Promise<Answer> =>
+export export const json = async <Answer>(route: string, parameters: Record<string, string | number>): Promise<Answer> =>
   (await (await request(route, parameters)).json()) as Answer;
 
 export const fetchRuns = async (): Promise<RunListing[]> => (await json<{ runs: RunListing[] }>("runs", {})).runs;

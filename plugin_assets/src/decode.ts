@@ -130,28 +130,40 @@ export function decodeHalf(bytes: Uint8Array): Float32Array {
 
 const BYTES_PER_PIXEL: Record<string, number> = { sqrt8: 1, float16: 2, float32: 4 };
 
+/** Decodes one map of `shape`, laid out as `plane`; `scale` is what stands beside it in the header. */
+export async function decodeMap(
+  chunks: Uint8Array,
+  range: [number, number],
+  encoding: string,
+  scale: number | null | undefined,
+  shape: readonly number[],
+  plane: Plane,
+): Promise<HeatMap> {
+  const perPixel = BYTES_PER_PIXEL[encoding];
+  if (perPixel === undefined) {
+    throw new Error(`maps are stored as "${encoding}", which this page does not know; is the page older than the log?`);
+  }
+  const pixels = shape.reduce((a, b) => a * b, 1);
+  const raw = await inflate(chunks, range, pixels * perPixel);
+  const { height, width } = plane;
+  if (encoding === "sqrt8") {
+    return { kind: "sqrt8", data: layOut(new Int8Array(raw.buffer), plane, 0), absmax: scale ?? 0, height, width };
+  }
+  const values = encoding === "float16" ? scaled(decodeHalf(raw), scale) : littleEndianFloats(raw);
+  return { kind: "float", data: layOut(values, plane, 0), absmax: finiteAbsmax(values), height, width };
+}
+
 /** Decodes the answer of the route `step`. */
 export async function decodeStep(buffer: ArrayBuffer): Promise<Frame> {
   const { header, chunks } = openEnvelope<StepHeader>(buffer);
-  const perPixel = BYTES_PER_PIXEL[header.encoding];
-  if (perPixel === undefined) {
-    throw new Error(`maps are stored as "${header.encoding}", which this page does not know; is the page older than the log?`);
-  }
   const plane = planeOf(header.map_shape);
-  const pixels = header.map_shape.reduce((a, b) => a * b, 1);
   let bytes = 0;
   const maps = await Promise.all(
     header.maps.map(async (range, probe): Promise<HeatMap | null> => {
       if (range === null) return null;
-      const raw = await inflate(chunks, range, pixels * perPixel);
-      const { height, width } = plane;
-      bytes += raw.byteLength;
-      if (header.encoding === "sqrt8") {
-        const data = layOut(new Int8Array(raw.buffer), plane, 0);
-        return { kind: "sqrt8", data, absmax: header.scale[probe] ?? 0, height, width };
-      }
-      const values = header.encoding === "float16" ? scaled(decodeHalf(raw), header.scale[probe]) : littleEndianFloats(raw);
-      return { kind: "float", data: layOut(values, plane, 0), absmax: finiteAbsmax(values), height, width };
+      const map = await decodeMap(chunks, range, header.encoding, header.scale[probe], header.map_shape, plane);
+      bytes += map.data.byteLength;
+      return map;
     }),
   );
   return { header, maps, bytes };
