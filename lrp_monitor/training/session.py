@@ -30,8 +30,9 @@ class Session:
     apart.
     summaries: whether scalars and histograms go to the event file, too; its marker always does.
 
-    Every record that `log` took is on disk (store and event file flushed) once the thread has handled it. An
-    interpreter that exits without `close` handles what is queued first.
+    Once `log` has returned, the record is in its files and outlives the process, however that ends; the thread
+    then has the system put it on the disk itself. Encoding and writing cost a small part of what explaining the
+    probes does, so waiting for them is cheap; the thread is there for a disk that is slow or hangs.
     """
 
     def __init__(
@@ -69,10 +70,16 @@ class Session:
         return self._sink.store.notice
 
     def log(self, record: StepRecord) -> bool:
-        """Queues a record; waits while the queue is full. False where disk or thread take no more."""
-        # Training has waited long enough once; a disk that hangs is asked again, but not waited for.
-        taken = self._worker.put(record, patience=0.0 if self._stuck else None)
-        self._stuck = not taken
+        """Hands a record over and waits until it is written, or could not be (see `problems`).
+
+        False where the thread is gone or the disk takes nothing, so that the record is lost.
+        """
+        # Training has waited long enough once: a disk that hangs is asked again, but not waited for until it has
+        # caught up.
+        self._stuck = self._stuck and not self._worker.wait(lambda: False, patience=0.0)
+        patience = 0.0 if self._stuck else None
+        taken = self._worker.put(record, patience)
+        self._stuck = not (taken and self._worker.wait(lambda: record.step in self._sink.stored, patience))
         return taken
 
     def problems(self) -> tuple[list[str], list[str]]:
@@ -122,14 +129,19 @@ class _Sink:
         }
 
     def write(self, record: StepRecord) -> None:
+        # The event file first: a process killed in between leaves a step that is in the event file alone, which a
+        # resumed fit logs again, and TensorBoard drops what the session before had of it. The other way round the
+        # resumed fit would find the step in the store, and the event file would never get it.
+        failed = None
         try:
-            self.store.append(record)
-            self.stored.add(record.step)
-            self.store.flush()
-        finally:
-            # Where the store fails the event file may still take its share; the store's error is what is
-            # told.
             self._write_events(record)
+        except Exception as error:  # whatever it is, the store takes its record; told below
+            failed = error
+        self.store.append(record)
+        self.stored.add(record.step)
+        self.store.flush()
+        if failed is not None:
+            raise failed
 
     def _write_events(self, record: StepRecord) -> None:
         if not self._started:

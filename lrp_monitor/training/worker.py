@@ -54,7 +54,11 @@ class Worker(Generic[T]):
 
     def drain(self) -> bool:
         """Waits until everything queued has been handled. False where the thread is gone or stuck."""
-        return self._wait_for(lambda: self._finished >= self._submitted or None)
+        return self.wait(lambda: False)
+
+    def wait(self, enough: Callable[[], bool], patience: float | None = None) -> bool:
+        """Waits until `enough()` or everything queued has been handled. False where the thread is gone or stuck."""
+        return self._wait_for(lambda: enough() or self._finished >= self._submitted or None, patience)
 
     def close(self) -> bool:
         """Handles what is queued, then ends the thread. False where the thread is gone or stuck."""
