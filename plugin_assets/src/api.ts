@@ -13,7 +13,7 @@ export class ApiError extends Error {
 }
 
 /** Asks a route; throws ApiError in words. */
-export export async function request(route: string, parameters: Record<string, string | number>): Promise<Response> {
+export async function request(route: string, parameters: Record<string, string | number>): Promise<Response> {
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(parameters)) query.set(key, String(value));
   const url = query.size ? `./${route}?${query.toString()}` : `./${route}`;
@@ -30,7 +30,7 @@ export export async function request(route: string, parameters: Record<string, s
   return response;
 }
 
-export export const json = async <Answer>(route: string, parameters: Record<string, string | number>): Promise<Answer> =>
+export const json = async <Answer>(route: string, parameters: Record<string, string | number>): Promise<Answer> =>
   (await (await request(route, parameters)).json()) as Answer;
 
 export const fetchRuns = async (): Promise<RunListing[]> => (await json<{ runs: RunListing[] }>("runs", {})).runs;
