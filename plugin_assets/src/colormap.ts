@@ -1,15 +1,24 @@
 // Diverging colour maps centred on zero, and painting of heatmaps into RGBA pixels.
 import type { HeatMap, Picture } from "./decode";
 
-export type ColourName = "seismic" | "safe" | "dark";
+export type ColourName = "seismic" | "bwr" | "rdbu" | "safe" | "dark" | "positive";
 
 interface Anchor {
   at: number; // -1 ... 1
   rgb: [number, number, number];
 }
 
-/** What a colour map is called and which words the legend uses for its two ends. */
-export const COLOURS: Record<ColourName, { title: string; negative: string; positive: string; anchors: Anchor[] }> = {
+interface ColourMap {
+  title: string;
+  /** Words of the legend for the two ends; null where negative relevance is not shown. */
+  negative: string | null;
+  positive: string;
+  /** Ascending; from -1 to 1. */
+  anchors: Anchor[];
+}
+
+/** What the colour maps are called and made of. */
+export const COLOURS: Record<ColourName, ColourMap> = {
   seismic: {
     title: "Blue – white – red",
     negative: "blue",
@@ -20,6 +29,35 @@ export const COLOURS: Record<ColourName, { title: string; negative: string; posi
       { at: 0, rgb: [255, 255, 255] },
       { at: 0.5, rgb: [255, 0, 0] },
       { at: 1, rgb: [128, 0, 0] },
+    ],
+  },
+  bwr: {
+    title: "Blue – white – red, plain",
+    negative: "blue",
+    positive: "red",
+    anchors: [
+      { at: -1, rgb: [0, 0, 255] },
+      { at: 0, rgb: [255, 255, 255] },
+      { at: 1, rgb: [255, 0, 0] },
+    ],
+  },
+  // ColorBrewer's RdBu in eleven classes, turned so that red is positive.
+  rdbu: {
+    title: "Blue – white – red, soft (RdBu)",
+    negative: "blue",
+    positive: "red",
+    anchors: [
+      { at: -1, rgb: [5, 48, 97] },
+      { at: -0.8, rgb: [33, 102, 172] },
+      { at: -0.6, rgb: [67, 147, 195] },
+      { at: -0.4, rgb: [146, 197, 222] },
+      { at: -0.2, rgb: [209, 229, 240] },
+      { at: 0, rgb: [247, 247, 247] },
+      { at: 0.2, rgb: [253, 219, 199] },
+      { at: 0.4, rgb: [244, 165, 130] },
+      { at: 0.6, rgb: [214, 96, 77] },
+      { at: 0.8, rgb: [178, 24, 43] },
+      { at: 1, rgb: [103, 0, 31] },
     ],
   },
   // Told apart with any of the three kinds of colour blindness (a test simulates them).
@@ -45,6 +83,18 @@ export const COLOURS: Record<ColourName, { title: string; negative: string; posi
       { at: 0, rgb: [10, 10, 12] },
       { at: 0.5, rgb: [226, 52, 32] },
       { at: 1, rgb: [255, 214, 150] },
+    ],
+  },
+  positive: {
+    title: "Positive only: black – red – yellow",
+    negative: null,
+    positive: "bright",
+    anchors: [
+      { at: -1, rgb: [10, 10, 12] },
+      { at: 0, rgb: [10, 10, 12] },
+      { at: 0.35, rgb: [170, 24, 40] },
+      { at: 0.7, rgb: [246, 132, 24] },
+      { at: 1, rgb: [255, 250, 190] },
     ],
   },
 };

@@ -1,24 +1,60 @@
 // What the user has chosen to see: kept in the URL, so that a pasted link opens the same view.
 import { COLOURS, type ColourName } from "./colormap";
 
+/** A probe that is opened large: its place in the probe set that starts with this hash. */
+export interface OpenProbe {
+  hash: string;
+  index: number;
+}
+
+/** What heatmaps are a difference to: the same run at a step, or another run at the slider's step. */
+export type Minus = { step: number } | { run: string };
+
+/** Linked zoom of all maps: how many times, and the point of the map (0 ... 1) in the middle of each cell. */
+export interface Zoom {
+  times: number;
+  x: number;
+  y: number;
+}
+
 export interface View {
   /** Chosen runs in the order of the run list; null until the user chooses: then the page picks. */
   runs: string[] | null;
   /** The step of the slider, or "last": follow the log as it grows. */
   step: number | "last";
-  show: "pair" | "overlay" | "heatmap";
+  show: "pair" | "overlay" | "heatmap" | "film";
   /** Opacity of the overlay, 0 ... 1. */
   opacity: number;
+  minus: Minus | null;
   colours: ColourName;
-  /** Ends of the colour map: each map's own maximum, or the probe's maximum over all steps of its run. */
-  scale: "map" | "time";
+  /** Full colour stands for a map's own maximum, the probe's over all steps, or that of all probes, steps and runs. */
+  scale: "map" | "time" | "all";
+  /** Percentile of |R| that gets full colour; 100: the maximum. */
+  clip: "100" | "99" | "90";
+  /** Exponent of the strength of a colour: below 1 weak relevance shows more. */
+  gamma: "1" | "0.7" | "0.5" | "2";
   outlines: boolean;
   size: "s" | "m" | "l";
-  /** Tensor of the histograms and tag of the timeline; null: the page picks. */
+  zoom: Zoom | null;
+  /** Probes shown: those with one of these labels (null: all), right or wrong now, and with this text in their name. */
+  classes: number[] | null;
+  answers: "all" | "right" | "wrong";
+  search: string;
+  /** Order of the probes: "given", "drift", "probability" or "mass:<mask>". */
+  sort: string;
+  /** Whether probes stand in their clusters where the log has them. */
+  clusters: boolean;
+  /** Playing: logged steps per second. */
+  speed: "2" | "4" | "8" | "16";
+  /** Tensor of the histograms; null: the page picks. */
   tensor: string | null;
-  quantity: string | null;
+  /** Histograms of the step alone, or of the steps up to it, one behind the other. */
+  plots: "step" | "ridge";
+  /** Tags of the timelines; null: the page picks one. */
+  quantities: string[] | null;
   /** Timeline's axis: one place per logged step as on the slider, or to scale. */
   axis: "logs" | "steps";
+  probe: OpenProbe | null;
 }
 
 export const DEFAULT_VIEW: View = {
@@ -26,57 +62,133 @@ export const DEFAULT_VIEW: View = {
   step: "last",
   show: "pair",
   opacity: 0.8,
+  minus: null,
   colours: "seismic",
   scale: "map",
+  clip: "100",
+  gamma: "1",
   outlines: true,
   size: "m",
+  zoom: null,
+  classes: null,
+  answers: "all",
+  search: "",
+  sort: "given",
+  clusters: false,
+  speed: "8",
   tensor: null,
-  quantity: null,
+  plots: "step",
+  quantities: null,
   axis: "logs",
+  probe: null,
 };
 
-const CHOICES = {
-  show: ["pair", "overlay", "heatmap"],
-  colours: Object.keys(COLOURS),
-  scale: ["map", "time"],
-  size: ["s", "m", "l"],
-  axis: ["logs", "steps"],
-} as const;
+export const MOST_ZOOM = 16;
+
+/** How a choice is written into the URL; `read` gives undefined for what makes no sense: the default stays. */
+interface Codec<Value> {
+  write: (value: Value) => string;
+  read: (text: string) => Value | undefined;
+}
+
+const oneOf = <Value extends string>(values: readonly Value[]): Codec<Value> => ({
+  write: (value) => value,
+  read: (text) => values.find((value) => value === text),
+});
+const flag: Codec<boolean> = {
+  write: (value) => (value ? "1" : "0"),
+  read: (text) => (text === "1" ? true : text === "0" ? false : undefined),
+};
+const anyText: Codec<string> = { write: (value) => value, read: (text) => text };
+/** Names may hold any character: each is escaped before they are joined. */
+const list: Codec<string[]> = {
+  write: (values) => values.map(encodeURIComponent).join(","),
+  read: (text) => (text === "" ? [] : text.split(",").map(decode)),
+};
+const whole = (text: string): number | undefined => (/^\d{1,15}$/.test(text) ? Number(text) : undefined);
+const orNull = <Value>(codec: Codec<Value>): Codec<Value | null> => ({
+  write: (value) => (value === null ? "" : codec.write(value)),
+  read: codec.read,
+});
+
+const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
+  runs: orNull(list),
+  step: { write: String, read: whole },
+  show: oneOf(["pair", "overlay", "heatmap", "film"]),
+  opacity: {
+    write: (value) => value.toFixed(2),
+    read: (text) => (/^(0|1|0?\.\d+|1\.0+)$/.test(text) ? Number(text) : undefined),
+  },
+  minus: orNull<Minus>({
+    write: (value) => ("step" in value ? `step:${value.step}` : `run:${value.run}`),
+    read: (text) => {
+      if (text.startsWith("run:") && text.length > 4) return { run: text.slice(4) };
+      const step = text.startsWith("step:") ? whole(text.slice(5)) : undefined;
+      return step === undefined ? undefined : { step };
+    },
+  }),
+  colours: oneOf(Object.keys(COLOURS) as ColourName[]),
+  scale: oneOf(["map", "time", "all"]),
+  clip: oneOf(["100", "99", "90"]),
+  gamma: oneOf(["1", "0.7", "0.5", "2"]),
+  outlines: flag,
+  size: oneOf(["s", "m", "l"]),
+  zoom: orNull<Zoom>({
+    write: ({ times, x, y }) => [times.toFixed(2), x.toFixed(3), y.toFixed(3)].join(","),
+    read: (text) => {
+      const [times, x, y, more] = text.split(",").map(Number);
+      if (times === undefined || x === undefined || y === undefined || more !== undefined) return undefined;
+      return times > 1 && times <= MOST_ZOOM && x >= 0 && x <= 1 && y >= 0 && y <= 1 ? { times, x, y } : undefined;
+    },
+  }),
+  classes: orNull<number[]>({
+    write: (values) => values.join(","),
+    read: (text) => {
+      const values = text === "" ? [] : text.split(",").map(whole);
+      return values.every((value): value is number => value !== undefined) ? values : undefined;
+    },
+  }),
+  answers: oneOf(["all", "right", "wrong"]),
+  search: anyText,
+  sort: { write: (value) => value, read: (text) => (/^(given|drift|probability|mass:.+)$/s.test(text) ? text : undefined) },
+  clusters: flag,
+  speed: oneOf(["2", "4", "8", "16"]),
+  tensor: orNull(anyText),
+  plots: oneOf(["step", "ridge"]),
+  quantities: orNull(list),
+  axis: oneOf(["logs", "steps"]),
+  probe: orNull<OpenProbe>({
+    write: ({ hash, index }) => `${index}@${hash}`,
+    read: (text) => {
+      const found = /^(\d{1,9})@([0-9a-f]{8,128})$/.exec(text);
+      return found ? { index: Number(found[1]), hash: found[2]! } : undefined;
+    },
+  }),
+};
+
+const KEYS = Object.keys(DEFAULT_VIEW) as (keyof View)[];
 
 /** URL parameters of a view; what stands at its default is left out. */
 export function toParameters(view: View): Map<string, string> {
   const out = new Map<string, string>();
-  // Run names may hold any character: each is escaped before they are joined.
-  if (view.runs !== null) out.set("runs", view.runs.map(encodeURIComponent).join(","));
-  if (view.step !== "last") out.set("step", String(view.step));
-  for (const key of ["show", "colours", "scale", "size", "axis"] as const) {
-    if (view[key] !== DEFAULT_VIEW[key]) out.set(key, view[key]);
-  }
-  if (view.opacity !== DEFAULT_VIEW.opacity) out.set("opacity", view.opacity.toFixed(2));
-  if (!view.outlines) out.set("outlines", "0");
-  if (view.tensor !== null) out.set("tensor", view.tensor);
-  if (view.quantity !== null) out.set("quantity", view.quantity);
+  const put = <Key extends keyof View>(key: Key): void => {
+    const text = CODECS[key].write(view[key]);
+    if (view[key] !== DEFAULT_VIEW[key] && text !== CODECS[key].write(DEFAULT_VIEW[key])) out.set(key, text);
+    else if (Array.isArray(view[key]) && view[key].length === 0) out.set(key, ""); // none is not the same as no choice
+  };
+  KEYS.forEach(put);
   return out;
 }
 
 /** The view of URL parameters; whatever makes no sense falls back to its default. */
 export function fromParameters(parameters: ReadonlyMap<string, string>): View {
   const view: View = { ...DEFAULT_VIEW };
-  const runs = parameters.get("runs");
-  if (runs !== undefined) view.runs = runs === "" ? [] : runs.split(",").map(decode);
-  const step = parameters.get("step");
-  if (step !== undefined && /^\d{1,15}$/.test(step)) view.step = Number(step);
-  for (const key of ["show", "colours", "scale", "size", "axis"] as const) {
-    const value = parameters.get(key);
-    if (value !== undefined && (CHOICES[key] as readonly string[]).includes(value)) {
-      (view as unknown as Record<string, string>)[key] = value;
-    }
-  }
-  const opacity = Number(parameters.get("opacity") ?? NaN);
-  if (opacity >= 0 && opacity <= 1) view.opacity = opacity;
-  if (parameters.get("outlines") === "0") view.outlines = false;
-  view.tensor = parameters.get("tensor") ?? null;
-  view.quantity = parameters.get("quantity") ?? null;
+  const take = <Key extends keyof View>(key: Key): void => {
+    const text = parameters.get(key);
+    const value = text === undefined ? undefined : CODECS[key].read(text);
+    if (value !== undefined) view[key] = value;
+  };
+  KEYS.forEach(take);
   return view;
 }
 

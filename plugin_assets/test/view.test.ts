@@ -9,13 +9,25 @@ test("a view survives the way through the URL, whatever the names hold", () => {
     step: 940,
     show: "overlay",
     opacity: 0.35,
+    minus: { run: "a,b/lrp" },
     colours: "safe",
     scale: "time",
+    clip: "99",
+    gamma: "0.5",
     outlines: false,
     size: "l",
+    zoom: { times: 2.5, x: 0.25, y: 1 },
+    classes: [0, 12],
+    answers: "wrong",
+    search: "tri & <b>",
+    sort: "mass:a b",
+    clusters: true,
+    speed: "16",
     tensor: "conv2d/kernel=&",
-    quantity: "lrp/mask_mass/a b",
+    plots: "ridge",
+    quantities: ["lrp/mask_mass/a b", "lrp/drift"],
     axis: "steps",
+    probe: { hash: "ab".repeat(32), index: 3 },
   };
   const hash = writeHash("#lrp_monitor", toParameters(view));
   assert.match(hash, /^#lrp_monitor&p\.lrp_monitor\.runs=/);
@@ -27,9 +39,30 @@ test("the default view leaves no trace in the URL and an empty hash is the defau
   assert.deepEqual(fromParameters(readHash("#lrp_monitor").own), DEFAULT_VIEW);
 });
 
-test("choosing no run is not the same as not choosing", () => {
-  const none = { ...DEFAULT_VIEW, runs: [] };
-  assert.deepEqual(fromParameters(readHash(writeHash("#lrp_monitor", toParameters(none))).own).runs, []);
+const there = (view: View): View => fromParameters(readHash(writeHash("#lrp_monitor", toParameters(view))).own);
+
+test("every choice alone survives the way through the URL", () => {
+  const choices: Partial<View>[] = [
+    { minus: { step: 0 } },
+    { minus: { run: "step:3" } },
+    { zoom: { times: 16, x: 0, y: 0.125 } },
+    { opacity: 0 },
+    { opacity: 1 },
+    { colours: "positive" },
+    { colours: "rdbu" },
+    { scale: "all" },
+    { clip: "90" },
+    { show: "film" },
+    { sort: "drift" },
+    { classes: [7] },
+    { search: " " },
+  ];
+  for (const choice of choices) assert.deepEqual(there({ ...DEFAULT_VIEW, ...choice }), { ...DEFAULT_VIEW, ...choice });
+});
+
+test("choosing nothing is not the same as not choosing", () => {
+  const none = { ...DEFAULT_VIEW, runs: [], classes: [], quantities: [] };
+  assert.deepEqual(there(none), none);
 });
 
 test("what others keep in the hash stays as it was, ours is replaced", () => {
@@ -39,7 +72,8 @@ test("what others keep in the hash stays as it was, ours is replaced", () => {
 });
 
 test("nonsense falls back to the default", () => {
-  const own = new Map(Object.entries({ step: "-1", show: "film", colours: "__proto__", opacity: "7", size: "", axis: "x" }));
+  const own = new Map(Object.entries({ step: "-1", show: "movie", colours: "__proto__", opacity: "7", size: "", axis: "x", minus: "step:x",
+    zoom: "1e9,0,0", classes: "1,-2", sort: "mass:", clip: "50", probe: "1@zz", clusters: "yes", speed: "-1" }));
   assert.deepEqual(fromParameters(own), DEFAULT_VIEW);
   assert.deepEqual(fromParameters(readHash("#lrp_monitor&p.lrp_monitor.runs=%E0%A4%A").own).runs, ["%E0%A4%A"]);
 });

@@ -189,7 +189,7 @@ def test_a_pasted_link_opens_the_same_view(fitted: Path, serve: Serve, visit: Op
         "scale": "time",
         "outlines": "0",
         "tensor": "dense/kernel",
-        "quantity": "weights/norm",
+        "quantities": "weights%2Fnorm",
     }
     same = visit(serve(fitted), fragment=tab.page.url.split("#")[1])
     same.wait_for_step(step)

@@ -7,6 +7,7 @@ import { Guard } from "./Failure";
 import { Grid } from "./Grid";
 import { Histograms } from "./Histograms";
 import { useModel } from "./hooks";
+import { OpenedProbe } from "./OpenedProbe";
 import { Rail } from "./Rail";
 import { Timeline } from "./Timeline";
 import { Transport } from "./Transport";
@@ -40,7 +41,7 @@ function Page({ model }: { model: Model }): JSX.Element {
           </div>
         )}
         <Transport model={model} />
-        <Grid model={model} />
+        {model.view.probe === null ? <Grid model={model} /> : <OpenedProbe model={model} />}
         <section class="dock" aria-label="Over training and at this step">
           <Timeline model={model} />
           <Histograms model={model} />
@@ -60,6 +61,7 @@ function handleKey(model: Model, event: KeyboardEvent): void {
   else if (event.key === "ArrowRight") model.move(far);
   else if (event.key === "Home") model.move(-Infinity);
   else if (event.key === "End") model.move(Infinity);
+  else if (event.key === "Escape" && model.view.probe !== null) model.setView({ probe: null });
   else if (event.key === " " && !target.closest("button, summary")) {
     if (model.playing) model.pause();
     else model.play();

@@ -27,7 +27,14 @@ export function ProbeCard({ model, runs, probes, index, name, picture, outline }
     <article class="probe" data-testid={`probe-${index}`} aria-label={name}>
       <header>
         <h3 title={name}>
-          <bdi>{name}</bdi>
+          <button
+            type="button"
+            class="open"
+            data-testid={`open-${index}`}
+            onClick={() => model.setView({ probe: { hash: probes.hash, index } })}
+          >
+            <bdi>{name}</bdi>
+          </button>
         </h3>
         {label !== null && (
           <span class="label" title={`Labelled ${label}`}>

@@ -23,7 +23,7 @@ export function Timeline({ model }: { model: Model }): JSX.Element {
     const masks = runs.flatMap((run) => run.info?.probes.masks ?? []);
     return quantities(timelines, masks);
   }, [timelines.length, ...timelines]);
-  const chosen = model.view.quantity;
+  const chosen = model.view.quantities?.[0] ?? null;
   const tag = chosen !== null && tags.all.includes(chosen) ? chosen : (tags.all[0] ?? null);
   return (
     <section class="panel timeline" aria-label="Over training">
@@ -34,7 +34,7 @@ export function Timeline({ model }: { model: Model }): JSX.Element {
           data-testid="quantity"
           value={tag ?? ""}
           disabled={tag === null}
-          onChange={(event) => model.setView({ quantity: event.currentTarget.value })}
+          onChange={(event) => model.setView({ quantities: [event.currentTarget.value] })}
         >
           {tags.main.map((name) => (
             <option key={name} value={name}>

@@ -177,8 +177,8 @@ function Legend({ model }: { model: Model }): JSX.Element {
     <div class="legend" data-testid="legend">
       <span class="swatch" style={{ background: cssGradient(model.view.colours) }} aria-hidden="true" />
       <p>
-        <strong>{capital(positive)}</strong> pixels speak for the explained class, <strong>{negative}</strong> pixels against
-        it.
+        <strong>{capital(positive)}</strong> pixels speak for the explained class
+        {negative === null ? "; what speaks against it is not shown." : <>, <strong>{negative}</strong> pixels against it.</>}
       </p>
       <Remarks model={model} />
     </div>
