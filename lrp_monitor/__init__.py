@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from lrp_monitor.regression.comparison import Comparison as Comparison
     from lrp_monitor.regression.errors import BaselineError as BaselineError
     from lrp_monitor.regression.snapshot import Snapshot as Snapshot
+    from lrp_monitor.sanity.check import SanityReport as SanityReport
+    from lrp_monitor.sanity.check import sanity_check as sanity_check
+    from lrp_monitor.sanity.occlusion import occlude as occlude
     from lrp_monitor.store.format import StoreError as StoreError
     from lrp_monitor.store.reader import open_run as open_run
     from lrp_monitor.training.monitor import LRPMonitor as LRPMonitor
@@ -40,14 +43,17 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "LRPMonitor": ("lrp_monitor.training.monitor", "LRPMonitor"),
     "ProbeSet": ("lrp_monitor.probes", "ProbeSet"),
     "Snapshot": ("lrp_monitor.regression.snapshot", "Snapshot"),
+    "SanityReport": ("lrp_monitor.sanity.check", "SanityReport"),
     "StoreError": ("lrp_monitor.store.format", "StoreError"),
     "UnsupportedModelError": ("lrp_monitor.engine.errors", "UnsupportedModelError"),
     "check": ("lrp_monitor.engine.checking", "check"),
     "compare": ("lrp_monitor.regression.comparing", "compare"),
     "composites": ("lrp_monitor.engine.composites", None),
+    "occlude": ("lrp_monitor.sanity.occlusion", "occlude"),
     "open_run": ("lrp_monitor.store.reader", "open_run"),
     "relevance": ("lrp_monitor.engine.explainer", "relevance"),
     "rules": ("lrp_monitor.engine.rules", None),
+    "sanity_check": ("lrp_monitor.sanity.check", "sanity_check"),
     "targets": ("lrp_monitor.engine.targets", None),
 }
 

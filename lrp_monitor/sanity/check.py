@@ -1,0 +1,210 @@
+"""sanity_check(): every check on one model and one set of probes, in one report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor.engine.composites import Composite
+from lrp_monitor.sanity.faithfulness import Faithfulness, perturb
+from lrp_monitor.sanity.localisation import Localisation, localise
+from lrp_monitor.sanity.occlusion import Occlusion, occlude
+from lrp_monitor.sanity.randomisation import Randomisation, randomise
+from lrp_monitor.sanity.sensitivity import Sensitivity, other_classes
+from lrp_monitor.sanity.subject import Fill, Subject
+
+CHECKS = ("randomisation", "sensitivity", "faithfulness", "localisation")
+"""What sanity_check does unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class SanityReport:
+    """The checks' numbers; None (or empty) for those that were left out or do not apply.
+
+    names, maps: the n probes and their heatmaps, float32 (n, *map shape); pictures: uint8 (n, H, W, 1 or 3).
+    """
+
+    model: str
+    composite: str
+    names: tuple[str, ...]
+    maps: NDArray[np.float32]
+    pictures: NDArray[np.uint8]
+    class_names: tuple[str, ...] | None
+    targets: NDArray[np.int64]
+    randomisation: Randomisation | None = None
+    sensitivity: Sensitivity | None = None
+    faithfulness: Faithfulness | None = None
+    localisation: tuple[Localisation, ...] = ()
+    occlusion: tuple[Occlusion, ...] = ()
+
+    @property
+    def verdicts(self) -> dict[str, bool]:
+        """Check -> whether the heatmaps pass it. Localisation and occlusion are about the model: no verdict."""
+        return {name: one.ok for name, one in self._judged.items()}
+
+    @property
+    def _judged(self) -> dict[str, Randomisation | Sensitivity | Faithfulness]:
+        found: dict[str, Randomisation | Sensitivity | Faithfulness] = {}
+        if self.randomisation is not None:
+            found["randomisation"] = self.randomisation
+        if self.sensitivity is not None:
+            found["sensitivity"] = self.sensitivity
+        if self.faithfulness is not None:
+            found["faithfulness"] = self.faithfulness
+        return found
+
+    @property
+    def ok(self) -> bool:
+        """Whether the heatmaps pass all checks that were made and have a verdict."""
+        return all(self.verdicts.values())
+
+    def __str__(self) -> str:
+        lines = [f"model {self.model!r} under composite {self.composite!r}, {len(self.names)} probes"]
+        lines += [f"  {'passed' if one.ok else 'FAILED'}  {one.summary()}" for one in self._judged.values()]
+        lines += [f"          {one.summary()}" for one in self.localisation]
+        lines += [f"          {one.summary()}" for one in self.occlusion]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but maps and pictures as plain data; what is not finite is null."""
+        found: dict[str, Any] = {
+            "model": self.model,
+            "composite": self.composite,
+            "probes": list(self.names),
+            "ok": self.ok,
+            "verdicts": self.verdicts,
+        }
+        if (one := self.randomisation) is not None:
+            found["randomisation"] = {
+                "layers": list(one.layers), "limit": one.limit, "at_the_end": one.at_the_end,
+                "spearman": _plain(one.spearman), "cosine": _plain(one.cosine),
+            }  # fmt: skip
+        if (other := self.sensitivity) is not None:
+            found["sensitivity"] = {
+                "others": other.others.tolist(), "limit": other.limit,
+                "cosine": _plain(other.cosine), "spearman": _plain(other.spearman),
+            }  # fmt: skip
+        if (curves := self.faithfulness) is not None:
+            found["faithfulness"] = {
+                "patch": list(curves.patch), "covered": _plain(curves.covered), "most": _plain(curves.most),
+                "least": _plain(curves.least), "random": _plain(curves.random),
+                "aopc": {name: _plain(values) for name, values in curves.aopc.items()},
+            }  # fmt: skip
+        found["localisation"] = {
+            one.mask: {"probes": list(one.names), "mass": _plain(one.mass), "rank": _plain(one.rank),
+                       "area": _plain(one.area)}
+            for one in self.localisation
+        }  # fmt: skip
+        found["occlusion"] = {
+            one.mask: {"probes": [place.name for place in one.places], "drop": _plain(one.drop),
+                       "largest_elsewhere": _plain(one.elsewhere), "relies": one.relies}
+            for one in self.occlusion
+        }  # fmt: skip
+        return found
+
+    def plot(self) -> NDArray[np.uint8]:
+        """All checks as one picture, uint8 (height, width, 3)."""
+        from lrp_monitor.sanity import plots  # Pillow is needed for pictures alone
+
+        return plots.report(self)
+
+    def write_plot(self, path: Any) -> None:
+        """The picture as a PNG file. OSError."""
+        from lrp_monitor import render
+
+        render.write(path, render.png(self.plot()))
+
+
+def sanity_check(
+    model: Any,
+    probes: Any,
+    *,
+    composite: str | Composite = "epsilon_plus_flat",
+    checks: Sequence[str] = CHECKS,
+    cover: str | Sequence[str] = (),
+    draws: int = 3,
+    how: str = "normal",
+    classes: int = 3,
+    patch: int | Sequence[int] | None = None,
+    steps: int = 16,
+    fill: Fill = "mean",
+    stride: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+    **options: Any,
+) -> SanityReport:
+    """Asks of a model's heatmaps whether they depend on its weights, on the class, and on what it uses.
+
+    probes: a ProbeSet (its classes are explained, its masks measured), or an array of samples. checks: which of
+    CHECKS to make. cover: masks to cover against every other region of their size (`occlude`), which takes a
+    forward pass a region. draws, how: of `randomise`; classes: others to explain, see `other_classes`; patch, steps,
+    fill: of `perturb`; stride: of `occlude`. progress(check, done, total) is told of work done. options: Explainer's.
+    The model's weights are randomised and restored bit by bit; do not use it elsewhere meanwhile.
+    ValueError that names the argument.
+    """
+    unknown = sorted(set(checks) - set(CHECKS))
+    if unknown:
+        raise ValueError(f"checks: no check {', '.join(unknown)}; there are {', '.join(CHECKS)}")
+    subject = Subject.of(model, probes, composite, **options)
+    masks = subject.probes.masks
+    covered = (cover,) if isinstance(cover, str) else tuple(cover)
+    for name in covered:
+        if name not in masks:
+            raise ValueError(f"cover: no mask {name!r}; the probes have: {', '.join(masks) or 'none'}")
+
+    def advance(check: str, total: int) -> Callable[[int], None]:
+        done = 0
+
+        def told(units: int) -> None:
+            nonlocal done
+            done += units
+            if progress is not None:
+                progress(check, min(done, total), total)
+
+        return told
+
+    found: dict[str, Any] = {}
+    if "randomisation" in checks:
+        found["randomisation"] = randomise(
+            subject, draws=draws, how=how, seed=seed, advance=advance("randomisation", draws * len(_layers(subject)))
+        )
+    if "sensitivity" in checks:
+        found["sensitivity"] = other_classes(subject, most=classes, advance=advance("sensitivity", classes))
+    if "faithfulness" in checks:
+        tried = len(subject) * (steps + 1) * (draws + 2)
+        found["faithfulness"] = perturb(
+            subject, patch=patch, steps=steps, draws=draws, fill=fill, seed=seed, advance=advance("faithfulness", tried)
+        )
+    if "localisation" in checks:
+        found["localisation"] = tuple(localise(subject.maps, name, masks[name], subject.probes.names) for name in masks)
+    found["occlusion"] = tuple(
+        occlude(subject, subject.probes, name, fill=fill, stride=stride, seed=seed) for name in covered
+    )
+    return SanityReport(
+        subject.explainer.model.name,
+        subject.explainer.composite_name,
+        subject.probes.names,
+        subject.maps,
+        subject.probes.images,
+        subject.probes.class_names,
+        subject.targets,
+        **found,
+    )
+
+
+def _layers(subject: Subject) -> list[Any]:
+    from lrp_monitor.sanity.randomisation import weights_from_the_output
+
+    return weights_from_the_output(subject)
+
+
+def _plain(values: NDArray[np.float64]) -> Any:
+    """An array as nested lists, NaN and infinity as None."""
+    if values.ndim:
+        return [_plain(value) for value in values]
+    return float(values) if math.isfinite(values) else None

@@ -1,0 +1,186 @@
+"""Occlusion of a region: cover it, and every other region of the same size and form, and compare what that costs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor import probe_checks
+from lrp_monitor.engine.composites import Composite
+from lrp_monitor.sanity.subject import Fill, Subject
+
+Floats = NDArray[np.float64]
+
+_AT_ONCE = 256
+_POSITIONS = 2000  # per probe, above which `stride` must be chosen
+
+
+@dataclass(frozen=True)
+class Place:
+    """One probe. logit: with nothing covered; drop: what covering the mask takes from it.
+
+    offsets: int64 (p, axes), where else the mask was moved to; drops: (p,) what covering it there takes; overlap:
+    (p,) the share of its pixels that it has in common with the mask where it belongs, 0 to 1.
+    """
+
+    name: str
+    mask: NDArray[np.bool_]
+    logit: float
+    drop: float
+    offsets: NDArray[np.int64]
+    drops: Floats
+    overlap: Floats
+
+    @property
+    def largest_elsewhere(self) -> float:
+        """The largest drop where nothing of the mask is covered; NaN where there is no such place."""
+        return float(self.drops[self.overlap == 0].max(initial=-np.inf)) if (self.overlap == 0).any() else float("nan")
+
+    @property
+    def largest_other(self) -> float:
+        """The largest drop anywhere else, places that overlap the mask among them; NaN where there is none."""
+        return float(self.drops.max()) if len(self.drops) else float("nan")
+
+    @property
+    def rank(self) -> float:
+        """The share of the places apart from the mask that cost less than the mask, 0 to 1."""
+        apart = self.drops[self.overlap == 0]
+        return float((apart < self.drop).mean()) if len(apart) else float("nan")
+
+    def map(self) -> NDArray[np.float32]:
+        """The mean drop over the covers that reach a place of the map: float32 (*map shape), 0 where none does."""
+        total, count = np.zeros(self.mask.shape), np.zeros(self.mask.shape)
+        own = np.zeros((1, self.mask.ndim), np.int64)
+        for offset, drop in zip(np.concatenate([own, self.offsets]), [self.drop, *self.drops], strict=True):
+            where = _moved(self.mask, offset)
+            total[where] += drop
+            count[where] += 1
+        return np.asarray(total / np.maximum(count, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """What covering a mask costs, against covering as much anywhere else, for the probes that carry it."""
+
+    mask: str
+    places: tuple[Place, ...]
+
+    @property
+    def drop(self) -> Floats:
+        """(m,) what covering the mask takes from the explained logit."""
+        return np.array([place.drop for place in self.places])
+
+    @property
+    def elsewhere(self) -> Floats:
+        """(m,) the largest drop of all places apart from the mask."""
+        return np.array([place.largest_elsewhere for place in self.places])
+
+    @property
+    def exceeds(self) -> NDArray[np.bool_]:
+        """(m,) whether covering the mask costs more than covering any other region of its size apart from it."""
+        return self.drop > self.elsewhere
+
+    @property
+    def relies(self) -> bool:
+        """Whether that is so on every probe: the model relies on the masked region."""
+        return bool(self.exceeds.all())
+
+    def summary(self) -> str:
+        """One line."""
+        return (
+            f"covering {self.mask!r} takes {np.mean(self.drop):.3f} from the logit, the costliest other region of its "
+            f"size {np.mean(self.elsewhere):.3f} (means over {len(self.places)}); it costs most on "
+            f"{int(self.exceeds.sum())} of {len(self.places)} probes"
+        )
+
+
+def occlude(
+    model: Any,
+    probes: Any,
+    mask: Any,
+    *,
+    composite: str | Composite = "epsilon_plus_flat",
+    fill: Fill = "mean",
+    stride: int | None = None,
+    seed: int = 0,
+    advance: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Occlusion:
+    """Covers a mask on every probe that carries it, and the same form at every other place inside the map.
+
+    mask: a name in `probes.masks`, or a region as ProbeSet takes them. stride: steps between places (1: every
+    place; by default the least that leaves 2,000 of them a probe). fill: see Subject.filling. options: Explainer's.
+    No heatmap plays a part here: it is the plain question of what the model uses. ValueError for a mask that is
+    not there. Source of the idea: Zeiler, Fergus 2014, section 4.2.
+    """
+    subject = Subject.of(model, probes, composite, **options)
+    name, masks = _mask_of(subject, mask)
+    if stride is not None and stride < 1:
+        raise ValueError(f"stride={stride}: must be at least 1")
+    filling = subject.filling(fill, seed)
+    carried = np.flatnonzero(masks.reshape(len(masks), -1).any(axis=1))
+    places = tuple(_place(subject, int(number), masks[number], stride, filling, advance) for number in carried)
+    return Occlusion(name, places)
+
+
+def _mask_of(subject: Subject, mask: Any) -> tuple[str, NDArray[np.bool_]]:
+    probes = subject.probes
+    if isinstance(mask, str):
+        if mask not in probes.masks:
+            raise ValueError(f"no mask {mask!r}; the probes have: {', '.join(probes.masks) or 'none'}")
+        return mask, probes.masks[mask]
+    return "mask", probe_checks.checked_masks({"mask": mask}, probes.map_shape, len(probes))["mask"]
+
+
+def _place(
+    subject: Subject,
+    number: int,
+    mask: NDArray[np.bool_],
+    stride: int | None,
+    filling: NDArray[np.float32],
+    advance: Callable[[int], None] | None,
+) -> Place:
+    offsets = _offsets(mask, stride)
+    overlap, drops = np.empty(len(offsets)), np.empty(len(offsets))
+    for start in range(0, len(offsets), _AT_ONCE):
+        block = slice(start, start + _AT_ONCE)
+        covers = np.stack([_moved(mask, offset) for offset in offsets[block]])
+        of = np.full(len(covers), number)
+        overlap[block] = (covers & mask).reshape(len(covers), -1).sum(axis=1) / mask.sum()
+        drops[block] = subject.score[number] - subject.scores(subject.covered(of, covers, filling), of)
+        if advance is not None:
+            advance(len(covers))
+    own = (offsets == 0).all(axis=1)
+    return Place(
+        subject.probes.names[number],
+        mask,
+        float(subject.score[number]),
+        float(drops[own][0]),
+        offsets[~own],
+        drops[~own],
+        overlap[~own],
+    )
+
+
+def _offsets(mask: NDArray[np.bool_], stride: int | None) -> NDArray[np.int64]:
+    """Every shift (p, axes) that keeps the whole mask inside the map, the shift by nothing among them."""
+    ends = []
+    for axis, size in enumerate(mask.shape):
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        ends.append((-int(filled[0]), size - 1 - int(filled[-1])))
+    step = stride or 1
+    while stride is None and np.prod([(high // step) + (-low // step) + 1 for low, high in ends]) > _POSITIONS:
+        step += 1
+    # Counted from the mask's own place in both directions, so that it is one of them at any stride.
+    along = [range(-(-low // step) * step, high + 1, step) for low, high in ends]
+    return np.array(list(itertools.product(*along)), np.int64)
+
+
+def _moved(mask: NDArray[np.bool_], offset: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The mask shifted; what is moved is known to stay inside."""
+    return np.roll(mask, tuple(int(o) for o in offset), axis=tuple(range(mask.ndim)))
