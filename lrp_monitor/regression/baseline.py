@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lrp_monitor.regression.errors import BaselineError
+from lrp_monitor.regression.errors import BaselineError, Kind
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.render import write
 
@@ -44,11 +44,11 @@ def paths_of(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     return Path(f"{stem}.npz"), Path(f"{stem}.json")
 
 
-def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str], *, extra: Mapping[str, Any] | None = None) -> None:
+def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
     """Write a snapshot as a baseline, making its folder. The same snapshot gives the same bytes.
 
-    extra: JSON values to keep beside it. Raises BaselineError (kind "refused") for maps or logits that are not
-    finite: nothing could be compared with them; OSError where it cannot be written.
+    Raises BaselineError (kind "refused") for maps or logits that are not finite: nothing could be compared with
+    them; OSError where it cannot be written.
     """
     archive_path, about_path = paths_of(path)
     flat = snapshot.heatmaps.reshape(len(snapshot), -1)
@@ -65,7 +65,6 @@ def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str], *, extra: M
         "format": FORMAT,
         "npz": {"bytes": len(archive), "sha256": hashlib.sha256(archive).hexdigest()},
         **{key: snapshot.meta[key] for key in sorted(snapshot.meta) if key != "source"},
-        **({"check": dict(extra)} if extra else {}),
         "masks": list(snapshot.masks),
         "probes": [
             {
@@ -83,42 +82,44 @@ def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str], *, extra: M
     write(about_path, _json(about).encode("utf-8"))
 
 
+def _error(kind: Kind, file: Path, what: str, mend: str | None = None) -> BaselineError:
+    return BaselineError(kind, f"{file}: {what}", mend, files=paths_of(file))
+
+
 def read_baseline(path: str | os.PathLike[str]) -> Snapshot:
     """Read a baseline. BaselineError, of the kind that it is, names the file and what mends it."""
     archive_path, about_path = paths_of(path)
     about = read_about(path)
     if not archive_path.is_file():
-        raise BaselineError("missing", f"{archive_path}: there is no such file, only {about_path.name}")
+        raise _error("missing", archive_path, f"there is no such file, only {about_path.name}")
     try:
         given = about["npz"]
         expected, digest = int(given["bytes"]), str(given["sha256"])
         size = archive_path.stat().st_size
         if size > MAX_ARRAY_BYTES:
-            raise BaselineError("size", f"{archive_path}: {size:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
+            raise _error("size", archive_path, f"{size:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
         data = archive_path.read_bytes()
     except BaselineError:
         raise
     except _DAMAGE as error:
-        raise BaselineError("damaged", f"{about_path}: damaged ({_said(error)})") from error
+        raise _error("damaged", about_path, f"damaged ({_said(error)})") from error
     if data.startswith(_LFS_POINTER):
-        raise BaselineError(
-            "damaged", f"{archive_path}: a pointer of Git LFS, not the file itself", "fetch it: `git lfs pull`"
-        )
+        raise _error("damaged", archive_path, "a pointer of Git LFS, not the file itself", "fetch it: `git lfs pull`")
     if len(data) < expected:
-        raise BaselineError("damaged", f"{archive_path}: cut off, {len(data):,} of {expected:,} bytes are there")
+        raise _error("damaged", archive_path, f"cut off, {len(data):,} of {expected:,} bytes are there")
     try:
         # Read before the checksum is looked at: pickled objects and bombs are named as what they are.
         arrays = _unpack(data, archive_path)
     except BaselineError:
         raise
     except _DAMAGE as error:
-        raise BaselineError("damaged", f"{archive_path}: damaged ({_said(error)})") from error
+        raise _error("damaged", archive_path, f"damaged ({_said(error)})") from error
     if hashlib.sha256(data).hexdigest() != digest:
-        raise BaselineError("mismatch", f"{archive_path}: not the file that {about_path.name} describes (its checksum)")
+        raise _error("mismatch", archive_path, f"not the file that {about_path.name} describes (its checksum)")
     try:
         return _snapshot(arrays, about, os.fspath(path))
     except _DAMAGE as error:
-        raise BaselineError("damaged", f"{about_path}: it does not fit {archive_path.name} ({_said(error)})") from error
+        raise _error("damaged", about_path, f"it does not fit {archive_path.name} ({_said(error)})") from error
 
 
 def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         size = about_path.stat().st_size
         if size > MAX_JSON_BYTES:
-            raise BaselineError("size", f"{about_path}: {size:,} bytes; at most {MAX_JSON_BYTES:,} are read")
+            raise _error("size", about_path, f"{size:,} bytes; at most {MAX_JSON_BYTES:,} are read")
         about = json.loads(about_path.read_bytes().decode("utf-8"))
         if not isinstance(about, dict):
             raise TypeError("not an object")
@@ -138,11 +139,11 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise
     except FileNotFoundError as error:
         beside = f", only {archive_path.name}" if archive_path.is_file() else ""
-        raise BaselineError("missing", f"{about_path}: there is no such baseline{beside}") from error
+        raise _error("missing", about_path, f"there is no such baseline{beside}") from error
     except (*_DAMAGE, RecursionError) as error:
-        raise BaselineError("damaged", f"{about_path}: damaged ({_said(error)})") from error
+        raise _error("damaged", about_path, f"damaged ({_said(error)})") from error
     if version > FORMAT:
-        raise BaselineError("version", f"{about_path}: written in format {version}, this version reads up to {FORMAT}")
+        raise _error("version", about_path, f"written in format {version}, this version reads up to {FORMAT}")
     return about
 
 
@@ -203,10 +204,10 @@ def _unpack(data: bytes, file: Path) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
-            raise BaselineError("size", f"{file}: {len(entries)} entries; at most {MAX_ENTRIES} are read")
+            raise _error("size", file, f"{len(entries)} entries; at most {MAX_ENTRIES} are read")
         total = sum(entry.file_size for entry in entries)
         if total > MAX_ARRAY_BYTES:
-            raise BaselineError("size", f"{file}: inflates to {total:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
+            raise _error("size", file, f"inflates to {total:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
         for entry in entries:
             name = entry.filename.removesuffix(".npy")
             if name == entry.filename or name in arrays:
@@ -214,7 +215,9 @@ def _unpack(data: bytes, file: Path) -> dict[str, NDArray[Any]]:
             with archive.open(entry) as stream:
                 shape, dtype = _head(stream)
                 if dtype.hasobject:
-                    raise BaselineError("pickle", f"{file}: entry {name!r} holds pickled objects")
+                    raise _error("pickle", file, f"entry {name!r} holds pickled objects")
+                if any(side < 0 for side in shape):
+                    raise ValueError(f"entry {name!r} has the shape {shape}")
                 wanted = dtype.itemsize * int(np.prod([int(side) for side in shape], dtype=object))
                 if wanted > entry.file_size:
                     raise ValueError(f"entry {name!r} says {wanted:,} bytes and holds {entry.file_size:,}")
@@ -243,7 +246,7 @@ def _snapshot(arrays: dict[str, NDArray[Any]], about: dict[str, Any], source: st
     scale = arrays["scale"].reshape(n, *(1,) * (levels.ndim - 1))
     rows = about["probes"]
     digests = [row["input"] for row in rows]
-    known = {"format", "npz", "check", "masks", "probes"}
+    known = {"format", "npz", "masks", "probes"}
     snapshot = Snapshot(
         heatmaps=(np.sign(share) * share**2 * scale).astype(np.float32),
         logit=arrays["logit"].astype(np.float32),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def compare(a: Source, b: Source, *, tier: str = "same_weights", masks: Masks = 
         *(_mask(name, *mass[name], chosen.mask_limit(name), now.names) for name in regions),
     ]
     return Comparison(
-        before, now, tier, chosen, found, mass, regions, beyond, flipped, tuple(checks), _notes(before, now)
+        before, now, tier, chosen, found, mass, regions, beyond, flipped, tuple(checks), _notes(before, now, tier)
     )
 
 
@@ -93,20 +93,15 @@ def snapshot_of(source: Source) -> Snapshot:
 
 def check_comparable(before: Snapshot, now: Snapshot) -> None:
     """BaselineError where maps of the two say nothing about each other, naming what differs."""
-    if len(before) != len(now):
-        raise BaselineError("probes", f"another probe set: {len(now)} probes, the baseline has {len(before)}")
+    if before.digests is not None and now.digests is not None:
+        check_probes(before.digests, now.digests, now.names)
     if before.heatmaps.shape != now.heatmaps.shape:
         raise BaselineError(
             "probes",
-            f"another probe set: maps of shape {now.heatmaps.shape[1:]}, the baseline's {before.heatmaps.shape[1:]}",
+            f"another probe set: maps {now.heatmaps.shape}, the baseline's {before.heatmaps.shape}",
         )
-    if before.digests is not None and now.digests is not None:
-        other = [i for i, pair in enumerate(zip(before.digests, now.digests, strict=True)) if len(set(pair)) > 1]
-        if other:
-            reordered = sorted(before.digests) == sorted(now.digests)
-            what = "the probes come in another order" if reordered else "the input is another one"
-            raise BaselineError("probes", f"another probe set: {what} at {_named(other, now.names)}")
-    elif before.meta.get("probes_hash") != now.meta.get("probes_hash"):
+    known = before.digests is not None and now.digests is not None
+    if not known and before.meta.get("probes_hash") != now.meta.get("probes_hash"):
         raise BaselineError(
             "probes",
             f"another probe set: its hash is {_short(now)}, that of the other {_short(before)} (of inputs, labels, "
@@ -128,6 +123,16 @@ def check_comparable(before: Snapshot, now: Snapshot) -> None:
         raise BaselineError(
             "classes", f"the model has {now.logits.shape[-1]} outputs, in the baseline {before.logits.shape[-1]}"
         )
+
+
+def check_probes(before: Sequence[str], now: Sequence[str], names: Sequence[str]) -> None:
+    """BaselineError where the inputs of two probe sets, given by their digests, are not the same in the same order."""
+    if len(before) != len(now):
+        raise BaselineError("probes", f"another probe set: {len(now)} probes, the baseline has {len(before)}")
+    other = [i for i, (old, new) in enumerate(zip(before, now, strict=True)) if old != new]
+    if other:
+        what = "the probes come in another order" if sorted(before) == sorted(now) else "the input is not the same"
+        raise BaselineError("probes", f"another probe set: {what} at {_named(other, names)}")
 
 
 def _masks(before: Snapshot, now: Snapshot, masks: Masks) -> dict[str, NDArray[np.bool_]]:
@@ -194,7 +199,7 @@ def _mask(name: str, before: Floats, now: Floats, limit: float | None, names: tu
     if limit is None:
         return Check(f"mask {name}", True, text, limited=False)
     ok = new - old <= limit
-    text += f" (+{100 * limit:g} points may be)"
+    text += f" (limit +{100 * limit:g} points)"
     return Check(f"mask {name}", ok, text if ok else f"{text}, most at {names[worst]!r}: {100 * now[worst]:.1f} %")
 
 
@@ -203,7 +208,7 @@ def _allowed(share: float, n: int) -> int:
     return int(share * n + 1e-9)
 
 
-def _named(indices: list[int], names: tuple[str, ...]) -> str:
+def _named(indices: Sequence[int], names: Sequence[str]) -> str:
     shown = ", ".join(repr(names[i]) for i in indices[:3])
     return shown if len(indices) <= 3 else f"{shown} and {len(indices) - 3} more"
 
@@ -223,14 +228,17 @@ def _difference(old: Any, new: Any) -> str:
     return f"now {'; '.join(come) or 'nothing'}, in the baseline {'; '.join(gone) or 'nothing'}"
 
 
-def _notes(before: Snapshot, now: Snapshot) -> tuple[str, ...]:
+def _notes(before: Snapshot, now: Snapshot, tier: str) -> tuple[str, ...]:
     notes = []
     old, new = before.meta, now.meta
     if old.get("architecture") and new.get("architecture") and old["architecture"] != new["architecture"]:
         notes.append(f"another architecture: {new.get('parameters')} parameters, before {old.get('parameters')}")
     elif old.get("weights") and new.get("weights"):
         same = old["weights"] == new["weights"]
-        notes.append("the weights are the same" if same else "the weights are not the same")
+        other = "the weights are not the same"
+        if tier == "same_weights":
+            other += ": after training, choose tier fine_tuned or retrained"
+        notes.append("the weights are the same" if same else other)
     changed = [
         f"{name} {old['versions'].get(name)} -> {value}"
         for name, value in dict(new.get("versions") or {}).items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from typing import Literal
 
 Kind = Literal[
@@ -13,19 +15,19 @@ files do not belong together. version: written in a newer format. size: larger t
 pickled objects. refused: not to be written here."""
 
 _MENDS: dict[str, str] = {
-    "missing": "make it with Snapshot.of(model, probes).save(path), `lrp-monitor baseline create`, or `pytest "
-    "--lrp-update`",
+    "missing": "make it with Snapshot.of(model, probes).save(path), `lrp-monitor baseline create`, or "
+    "`pytest --lrp-update`",
     "probes": "compare the same probes, or make the baseline anew (`pytest --lrp-update`, `lrp-monitor baseline "
     "update`) where the change is meant",
     "composite": "explain with the baseline's composite, or make the baseline anew (`pytest --lrp-update`, "
     "`lrp-monitor baseline update`) where the change is meant",
     "classes": "explain the same classes (Snapshot.of(..., targets=baseline.targets)), or make the baseline anew",
-    "damaged": "restore both files (`git checkout -- FILE.npz FILE.json`), or make the baseline anew",
-    "mismatch": "restore both files from the same commit (`git checkout COMMIT -- FILE.npz FILE.json`), or make the "
-    "baseline anew",
+    "damaged": "restore both files, `git checkout -- {files}`, or make the baseline anew",
+    "mismatch": "restore both files from one commit, `git checkout HEAD -- {files}`, or make the baseline anew",
     "version": "upgrade with `pip install --upgrade lrp_monitor`, or make the baseline anew",
-    "size": "it is not read: make the baseline anew with fewer or smaller probes",
-    "pickle": "it is not read, pickled objects can run code: restore the file or make the baseline anew",
+    "size": "restore both files, `git checkout -- {files}`, or make the baseline anew with fewer or smaller probes",
+    "pickle": "pickled objects can run code and are never read: restore both files, `git checkout -- {files}`, or make "
+    "the baseline anew",
     "refused": "see the message",
 }
 
@@ -33,11 +35,13 @@ _MENDS: dict[str, str] = {
 class BaselineError(ValueError):
     """A baseline cannot be read, written or compared; ``kind`` says in one word why.
 
-    problem: what is wrong, naming the file. mend: what to do; by default that of the kind.
+    problem: what is wrong, naming the file. mend: what to do; by default that of the kind. files: those of the
+    baseline, for the command that mends it.
     """
 
-    def __init__(self, kind: Kind, problem: str, mend: str | None = None) -> None:
+    def __init__(self, kind: Kind, problem: str, mend: str | None = None, files: Iterable[object] = ()) -> None:
         self.kind = kind
         self.problem = problem
-        self.mend = mend or _MENDS[kind]
+        named = " ".join(shlex.quote(str(file)) for file in files) or "FILE.npz FILE.json"
+        self.mend = mend or _MENDS[kind].replace("{files}", named)
         super().__init__(f"{problem}\nTo mend: {self.mend}")

@@ -19,7 +19,7 @@ from lrp_monitor.regression.table import class_name
 from lrp_monitor.render import colours, enlarge, outline, png
 
 _SHOWN = 100
-_SIDE = 160  # the longest side of a picture on the page, in pixels
+_SIDE = 128  # the longest side of a picture on the page, in pixels
 _STRIP = 24  # the height of the picture of a map with one axis
 _HEADINGS = {
     "cosine": ("cosine", "1 equal, 0 nothing in common"),

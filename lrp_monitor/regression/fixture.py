@@ -1,0 +1,227 @@
+"""LRPBaseline: what a test holds in its hand to compare heatmaps with its baseline."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.regression.baseline import paths_of, read_baseline, write_baseline
+from lrp_monitor.regression.comparing import Masks, check_comparable, check_probes, compare
+from lrp_monitor.regression.comparison import Comparison
+from lrp_monitor.regression.errors import BaselineError
+from lrp_monitor.regression.pytest_plugin import MARKER, OPTION_UPDATE, PROPERTY, REPORT_PROPERTY
+from lrp_monitor.regression.snapshot import Snapshot, probe_digests
+
+_LONGEST_NAME = 100
+
+
+class LRPBaseline:
+    """The baselines of one test. Made by the fixture `lrp_baseline`."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._request = request
+        self._config = request.config
+        self._names: set[str | None] = set()
+        self.checked = False
+        """Whether `check` was called: a test that never does fails."""
+
+    def check(
+        self,
+        model: Any,
+        probes: ProbeSet | None = None,
+        *,
+        tier: str | None = None,
+        masks: Masks = None,
+        composite: Any = None,
+        name: str | None = None,
+        **limits: Any,
+    ) -> Comparison | None:
+        """Explain the probes and compare with the baseline; the test fails where it differs or there is none.
+
+        model: a built Keras model, an `Explainer`, or a `Snapshot` (without probes). tier, masks, limits: as for
+        `lrp_monitor.compare`; composite: as for `Explainer`. What is not given comes from the nearest marker
+        ``@pytest.mark.lrp_baseline(...)``, then from the ini options lrp_tier and lrp_composite.
+        name: tells several checks of one test apart.
+        Where the probe set explains predicted classes, those of the baseline are explained.
+
+        Under ``pytest --lrp-update`` a missing or differing baseline is written instead; one that agrees within the
+        limits of tier same_weights stays untouched. Returns the comparison, None where the baseline was written.
+        """
+        __tracebackhide__ = True
+        self.checked = True
+        given = {"tier": tier, "masks": masks, "composite": composite}
+        options = self._marked() | limits | {key: value for key, value in given.items() if value is not None}
+        tier = options.pop("tier", None) or self._config.getini("lrp_tier")
+        masks = options.pop("masks", None)
+        composite = options.pop("composite", None)
+        path = self._path(name)
+        try:
+            if self._config.getoption("lrp_update"):
+                return self._update(path, self._snapshot(model, probes, composite, None))
+            return self._check(path, model, probes, composite, tier=tier, masks=masks, limits=options)
+        except BaselineError as error:
+            message = self._in_words(error, path)
+        # Outside of the except clause: the failure is the message, without the errors that led to it.
+        raise self._failure(message)
+
+    def _check(
+        self, path: Path, model: Any, probes: ProbeSet | None, composite: Any, *, tier: str, masks: Any, limits: Any
+    ) -> Comparison:
+        __tracebackhide__ = True
+        before = read_baseline(path)
+        if probes is not None and before.digests is not None:
+            # Before explaining: a changed probe is told as that, not as what a model says to it.
+            check_probes(before.digests, probe_digests(probes), tuple(probes.names))
+        now = self._snapshot(model, probes, composite, before)
+        found = compare(before, now, tier=tier, masks=masks, **limits)
+        if not any(check.limited for check in found.checks):
+            raise self._failure(
+                f"tier {tier!r} with {limits} has no limit at all: nothing is tested. Give one, such as cosine=.95"
+            )
+        self._note(PROPERTY, f"compared {self._shown(path)}")
+        if not found.ok:
+            raise self._failure(f"{found}\n\n{self._report(found, path)}\nWhere the change is meant: {self._command()}")
+        return found
+
+    def _update(self, path: Path, now: Snapshot) -> Comparison | None:
+        try:
+            before = read_baseline(path)
+            check_comparable(before, now)
+            found = compare(before, now, masks=())
+            if found.ok and _same_masks(before, now) and before.names == now.names:
+                self._note(PROPERTY, f"unchanged {self._shown(path)}")
+                return found
+        except BaselineError as error:
+            if error.kind == "version":
+                raise  # written by a newer version: what it holds is not this one's to throw away
+        write_baseline(now, path)
+        self._note(PROPERTY, f"written {self._shown(path)}")
+        return None
+
+    def _snapshot(self, model: Any, probes: ProbeSet | None, composite: Any, before: Snapshot | None) -> Snapshot:
+        if isinstance(model, Snapshot):
+            if probes is not None or composite is not None:
+                raise TypeError("check(snapshot) takes no probes and no composite: the snapshot was made of them")
+            return model
+        if not isinstance(probes, ProbeSet):
+            raise TypeError(f"probes must be a ProbeSet, got {type(probes).__name__}: check(model, probes)")
+        targets = before.targets if before is not None and probes.targets is None else None
+        if hasattr(model, "explain"):
+            if composite is not None:
+                raise TypeError("composite: an Explainer has its own; give the model itself, or leave composite out")
+            return Snapshot.of(model, probes, targets=targets)
+        chosen = composite if composite is not None else self._config.getini("lrp_composite")
+        return Snapshot.of(model, probes, chosen, targets=targets)
+
+    def _marked(self) -> dict[str, Any]:
+        """The arguments of all markers, those nearest to the test winning."""
+        found: dict[str, Any] = {}
+        for marker in reversed(list(self._request.node.iter_markers(MARKER))):
+            if marker.args:
+                raise TypeError(
+                    f"@pytest.mark.{MARKER} takes keywords only, such as tier='retrained'; got {marker.args}"
+                )
+            found |= marker.kwargs
+        return found
+
+    # ---- names and places
+
+    def _path(self, name: str | None) -> Path:
+        if name in self._names:
+            again = "twice without a name" if name is None else f"twice with name={name!r}"
+            raise self._failure(
+                f"lrp_baseline.check was called {again} in one test: give each call a name of its own, name=..."
+            )
+        self._names.add(name)
+        node = self._request.node
+        file = Path(node.path)
+        stem = _file_name("::".join(node.nodeid.split("::")[1:]) + ("" if name is None else f"::{name}"))
+        folder = self._config.getini("lrp_baseline_dir")
+        if not folder:
+            return file.parent / "lrp_baselines" / file.stem / stem
+        root = self._config.rootpath
+        inside = os.path.relpath(file.with_suffix(""), root).replace(os.pardir, "up")
+        return root / folder / inside / stem
+
+    def _shown(self, path: Path) -> str:
+        return os.path.relpath(paths_of(path)[0], self._config.invocation_params.dir)
+
+    def _command(self) -> str:
+        node = self._request.node
+        file = os.path.relpath(node.path, self._config.invocation_params.dir)
+        return f"pytest {OPTION_UPDATE} " + shlex.quote("::".join([file, *node.nodeid.split("::")[1:]]))
+
+    def _report(self, found: Comparison, path: Path) -> str:
+        """Writes the HTML page, and says where; never raises, the comparison's own failure is what counts."""
+        try:
+            page = self._report_dir() / f"{Path(self._request.node.path).stem}.{path.name}.html"
+            page.parent.mkdir(parents=True, exist_ok=True)
+            found.write_html(page, title=self._request.node.nodeid)
+        except OSError as error:
+            return f"The pictures could not be written: {error}"
+        shown = os.path.relpath(page, self._config.invocation_params.dir)
+        shown = str(page) if shown.count(os.pardir) > 2 else shown
+        self._note(REPORT_PROPERTY, shown)
+        return f"Pictures: {shown}"
+
+    def _report_dir(self) -> Path:
+        option = self._config.getoption("lrp_report_dir")
+        if option:
+            return Path(self._config.invocation_params.dir, os.path.expanduser(option))
+        ini = self._config.getini("lrp_report_dir")
+        if ini:
+            return Path(self._config.rootpath, ini)
+        cache = getattr(self._config, "cache", None)  # none under -p no:cacheprovider
+        return Path(cache.mkdir("lrp-reports")) if cache is not None else Path(tempfile.gettempdir(), "lrp-reports")
+
+    def _note(self, name: str, value: str) -> None:
+        self._request.node.user_properties.append((name, value))
+
+    def _failure(self, message: str) -> BaseException:
+        # Without a traceback, which would be longer than the message; the line of the call stands in its place.
+        return pytest.fail.Exception(f"{self._call_site()}{message}", pytrace=False)
+
+    def _in_words(self, error: BaselineError, path: Path) -> str:
+        """The error with paths as they are typed here, and with the command that makes this very baseline anew."""
+        if error.kind == "missing":
+            mend = f"make it with: {self._command()}"
+        else:
+            mend = error.mend.split(", or make the baseline anew")[0]
+            if error.kind == "version":
+                mend += f", or delete both files, then: {self._command()}"
+            elif error.kind != "refused":
+                meant = error.kind in ("probes", "composite", "classes")
+                mend += f"\n{'Where the change is meant' if meant else 'Or make it anew'}: {self._command()}"
+        return f"{error.problem}\nTo mend: {mend}".replace(str(path), self._shown(path).removesuffix(".npz"))
+
+    def _call_site(self) -> str:
+        frame = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename == __file__:
+            frame = frame.f_back  # type: ignore[assignment]  # the outermost frame is pytest's, never reached
+        file = os.path.relpath(frame.f_code.co_filename, self._config.invocation_params.dir)
+        return f"{file}:{frame.f_lineno}: "
+
+
+def _same_masks(before: Snapshot, now: Snapshot) -> bool:
+    return list(before.masks) == list(now.masks) and all(
+        np.array_equal(before.masks[m], now.masks[m]) for m in now.masks
+    )
+
+
+def _file_name(test: str) -> str:
+    """A test's name as a file's: what is no letter, digit or `._=+-` is replaced, and a hash keeps names apart."""
+    name = test.replace("::", ".").replace("[", "-", 1).removesuffix("]")
+    plain = re.sub(r"[^A-Za-z0-9._=+-]", "_", name)[:_LONGEST_NAME].lstrip(".") or "_"
+    if plain == name:
+        return plain
+    return f"{plain}-{hashlib.sha256(test.encode()).hexdigest()[:8]}"
