@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrp_monitor import __version__, cli_baseline, cli_model
+from lrp_monitor import __version__, cli_baseline, cli_cluster, cli_model
 from lrp_monitor.cli_errors import CommandError
 from lrp_monitor.cli_parts import EXIT_CODES, FAILED, OK, add, whole
 
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_model.add_check(commands)
     _add_show(commands)
     _add_export(commands)
+    cli_cluster.add_cluster(commands)
     cli_baseline.add_compare(commands)
     cli_baseline.add_baseline(commands)
     return parser

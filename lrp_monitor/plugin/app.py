@@ -60,6 +60,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             "/film": LRPPlugin._film,
             "/timeline": LRPPlugin._timeline,
             "/histogram": LRPPlugin._histogram,
+            "/clusters": LRPPlugin._clusters,
         }
         routes |= dict.fromkeys(_STATIC, LRPPlugin._static)
         return {path: self._application(handler) for path, handler in routes.items()}
@@ -261,6 +262,20 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             "counts": found.counts.tolist(),
         }
         return _json(request, answer, immutable=True)
+
+    def _clusters(self, request: wrappers.Request) -> wrappers.Response:
+        name, run = self._reader(request)
+        found = [
+            {
+                "step": clusters.step,
+                "session": clusters.session,
+                "count": clusters.count,
+                "labels": clusters.labels.tolist(),
+                "logged": not clusters.settings,
+            }
+            for clusters in run.clusters().values()
+        ]
+        return _json(request, {"run": name, "clusters": found})
 
 
 def assets() -> Path:

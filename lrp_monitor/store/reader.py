@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from lrp_monitor.store import codec, records
 from lrp_monitor.store.access import RecordAccess
+from lrp_monitor.store.clusters import StepClusters, list_clusters, read_clusters, write_clusters
 from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE, Entry, SessionInfo
 from lrp_monitor.store.steps import StepHeader, chunks_start, header_json, plain_list, plain_number
-from lrp_monitor.store.storage import open_storage
+from lrp_monitor.store.storage import Storage, open_storage
 
 
 def open_run(path: str | os.PathLike[str], *, within: str | None = None) -> Run:
@@ -59,6 +60,10 @@ class Run(RecordAccess):
     Where sessions (process starts) overlap, the later one counts from its first step on. ``KeyError`` is
     raised for a step, probe, statistic, scalar or tensor that is not there, StoreError for damaged records.
     """
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage)
+        self._clusters: dict[str, tuple[tuple[int, int], StepClusters]] = {}
 
     @property
     def steps(self) -> list[int]:
@@ -198,6 +203,38 @@ class Run(RecordAccess):
             ]
             probes.append(np.stack(parts, axis=-1))
         return np.stack(probes)
+
+    def clusters(self) -> dict[int, StepClusters]:
+        """Step -> groups of its heatmaps, ascending: found afterwards, else as logged (statistic ``cluster``)."""
+        view = self._view
+        found = {}
+        for header in self._all_headers(view=view):
+            logged = header.statistics.get("cluster")
+            if logged is not None:
+                labels = np.where(np.isfinite(logged), logged, -1.0).astype(np.int64)
+                found[header.step] = StepClusters(header.step, header.session, labels)
+        for name, (step, session, state) in list_clusters(self._storage).items():
+            entry = view.entries.get(step)
+            if entry is None or entry.session != session:
+                continue  # of a step that a later session replaced
+            known = self._clusters.get(name)
+            if known is None or known[0] != state:
+                try:
+                    known = (state, read_clusters(self._storage, name, len(self._probes)))
+                except StoreError as error:
+                    self._note(str(error))
+                    continue
+                with self._lock:
+                    self._clusters[name] = known
+            found[step] = known[1]
+        return dict(sorted(found.items()))
+
+    def write_clusters(self, clusters: StepClusters) -> None:
+        """Keeps the groups of a step beside the run. Raises ValueError, KeyError, StoreError, StoreOSError."""
+        self._entry(self._view, clusters.step, clusters.session)
+        if clusters.labels.shape != (len(self._probes),):
+            raise ValueError(f"labels must have shape {(len(self._probes),)}, got {clusters.labels.shape}")
+        write_clusters(self._storage, clusters)
 
     def raw_step(self, step: int, session: str | None = None, *, channels: bool = False) -> bytes:
         """A step as the dashboard takes it: u32 JSON length, JSON, the maps' chunks still compressed.

@@ -26,6 +26,8 @@ from conftest import (
 
 import lrp_monitor
 from lrp_monitor.plugin.app import assets
+from lrp_monitor.store.clusters import StepClusters, clusters_name
+from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.writer import RunWriter
 
 
@@ -257,6 +259,16 @@ def test_histogram(site: Site) -> None:
     missing = site.server.get("histogram", step=0, kind="gradient", **asked)
     assert missing.status == 404
     assert "no gradient histogram of 'conv2d/kernel' at step 0" in missing.text
+
+
+def test_clusters_appear_as_soon_as_they_are_found(site: Site) -> None:
+    assert site.server.get("clusters", run="control/lrp").json == {"run": "control/lrp", "clusters": []}
+    run = open_run(site.folder / "control")
+    run.write_clusters(StepClusters(1, site.control, np.array([0, 1, 0]), np.array([0.0, 0.3]), {"side": 16}))
+    expected = {"step": 1, "session": site.control, "count": 2, "labels": [0, 1, 0], "logged": False}
+    assert site.server.get("clusters", run="control/lrp").json["clusters"] == [expected]
+    (Path(run.path) / clusters_name(1, site.control)).unlink()
+    assert site.server.get("clusters", run="control/lrp").json["clusters"] == []
 
 
 @pytest.mark.parametrize(
