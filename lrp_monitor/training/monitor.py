@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
+import numpy as np
 
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.training.alerts import alert_limits
+from lrp_monitor.training.baseline import read_baseline
+from lrp_monitor.training.look import groups
 from lrp_monitor.training.options import Options, name_list
 from lrp_monitor.training.schedule import Schedule
 from lrp_monitor.training.watch import Watch
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.composites import Composite
+    from lrp_monitor.regression.snapshot import Snapshot
 
 
 class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
@@ -52,6 +56,12 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         that it was taken at, the last state logged as usual. A fit's first state only warns: nothing was trained.
     inspect: "all", or the layers ("conv2d", "block1*", "base" for all inside it) whose relevance is logged for each
         probe: the sum at the layer's output over the explained logit, as statistic "layer/<layer>".
+    channels: whether each heatmap's parts by input channel are stored besides; they take as much room as a map each.
+    clusters: whether the heatmaps are grouped at each log (spectral relevance analysis, needs the extra "clusters"),
+        as statistic "cluster": 0 the largest group, -1 no relevance. Groups are of their step, not tracked.
+    baseline: a baseline's path (or a Snapshot, or a logged run) of the same probes: how like it the heatmaps are is
+        drawn as lrp/baseline/cosine, iou, js, relative_l2, logits, flips and mask_rise/<mask>. Probes without labels
+        or targets explain its classes.
 
     The state before training and the last one are always logged. Steps count completed epochs, or completed
     batches where `batches` or `first_epoch` is given, over everything that log_dir ever saw: a second fit
@@ -59,8 +69,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     axis.start_of_fit). The record of a step holds the weights after it and the gradient of the last batch
     before it.
 
-    Raises ValueError that names the argument; StoreError (an OSError where the system refused) about log_dir;
-    UnsupportedModelError about layers.
+    Raises ValueError that names the argument; BaselineError about a baseline; StoreError (an OSError where the
+    system refused) about log_dir; UnsupportedModelError about layers.
     """
 
     def __init__(
@@ -85,8 +95,13 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         alert: Mapping[str, float] | None = None,
         stop_on_alert: bool = False,
         inspect: str | Sequence[str] | None = None,
+        channels: bool = False,
+        clusters: bool = False,
+        baseline: str | os.PathLike[str] | Snapshot | None = None,
     ) -> None:
         super().__init__()
+        if clusters:
+            groups(np.ones((1, 1), np.float32))  # says now, not at the first log, that scikit-learn is missing
         self.options = Options(
             probes=probes,
             log_dir=os.path.expanduser(os.fspath(log_dir)),
@@ -105,6 +120,9 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             alerts=alert_limits(alert, probes),
             stop_on_alert=bool(stop_on_alert),
             inspect=name_list("inspect", inspect, '"all", names of layers such as "conv2d" or "block1*", or None'),
+            channels=bool(channels),
+            clusters=bool(clusters),
+            baseline=None if baseline is None else read_baseline(baseline, probes),
         )
         self._watch: Watch | None = None
         self._watched_before = False

@@ -14,6 +14,7 @@ from lrp_monitor.training.schedule import Schedule, positive_int
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.composites import Composite
+    from lrp_monitor.regression.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Options:
     alerts: Mapping[str, float] = field(default_factory=dict)
     stop_on_alert: bool = False
     inspect: list[str] | None = None
+    channels: bool = False
+    clusters: bool = False
+    baseline: Snapshot | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.probes, ProbeSet):
@@ -51,6 +55,11 @@ class Options:
             raise ValueError(
                 'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; '
                 'or use gradients="train" or "off"'
+            )
+        if self.channels and self.probes.channel_axis is None:
+            raise ValueError(
+                f"channels=True: probes of shape {self.probes.sample_shape} have no channel axis, a heatmap is all "
+                "there is; give one (ProbeSet(..., channel_axis=-1)) or leave channels out"
             )
         if self.stop_on_alert and not self.alerts:
             raise ValueError('stop_on_alert=True needs a limit to stop at: alert={"mask": 0.25}')

@@ -10,29 +10,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor.engine.explainer import Explainer, Explanation
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import Histogram, StepRecord
 from lrp_monitor.training.axis import Place
 from lrp_monitor.training.checks import chosen_tensors, loss_targets
 from lrp_monitor.training.gradients import GradientCapture
 from lrp_monitor.training.histograms import TensorStatistics
-from lrp_monitor.training.layerwise import LayerRelevance
-from lrp_monitor.training.measures import Floats, probe_scalars, probe_statistics
+from lrp_monitor.training.look import Lookout, View
+from lrp_monitor.training.measures import probe_scalars
 from lrp_monitor.training.names import tensor_names
 from lrp_monitor.training.probe_gradients import ProbeGradients
 
 NO_STEP_YET = "no training step yet"
 NOT_CAPTURED = "not captured: at the last batch it was not known that a log would follow"
-
-
-@dataclass
-class View:
-    """The probes as the model sees them now: heatmaps (n, *map_shape) and their statistics (n,) each."""
-
-    explanation: Explanation
-    heatmaps: NDArray[np.float32]
-    statistics: dict[str, Floats]
 
 
 @dataclass
@@ -48,19 +38,18 @@ class Gradient:
 class Recorder:
     """Looks at one model through one probe set.
 
-    inspected: the layers whose relevance is logged (names, patterns, "all"), or None. gradients: "train", "probe"
-    or "off". layers: which tensors have histograms, None for all. targets: the classes explained, (n,); None until
-    the first log. previous: the heatmaps of the log before. capture: the training gradient's, where asked for.
-    activation: what the model ends in. gradient_problem: why the last record holds no gradient, where that failed.
+    lookout: what explains the probes. gradients: "train", "probe" or "off". layers: which tensors have histograms,
+    None for all. targets: the classes explained, (n,); None until the first log. previous: the heatmaps of the log
+    before. capture: the training gradient's, where asked for. activation: what the model ends in. gradient_problem:
+    why the last record holds no gradient, where that failed.
     """
 
     model: keras.Model
     probes: ProbeSet
-    explainer: Explainer
+    lookout: Lookout
     gradients: str
     weights: bool
     layers: list[str] | None
-    inspected: list[str] | None = None
     targets: NDArray[np.int64] | None = None
     previous: NDArray[np.float32] | None = None
     capture: GradientCapture | None = field(init=False, default=None)
@@ -73,7 +62,6 @@ class Recorder:
     def __post_init__(self) -> None:
         if self.gradients == "train":
             self.capture = GradientCapture(self.model)
-        self._layerwise = None if self.inspected is None else LayerRelevance(self.model, self.inspected)
         # Asked for again at every log: unfreezing or replacing a layer between fits changes what there is.
         self._statistics = TensorStatistics(lambda: self._chosen(trainable_only=False))
         self._probe_gradients: ProbeGradients | None = None
@@ -89,22 +77,11 @@ class Recorder:
             found += [("gradient", name) for name in self._chosen(trainable_only=True)]
         return found
 
-    @property
-    def inspected_layers(self) -> list[str]:
-        """The layers whose relevance is logged, in the order of the data; known once `look` was called."""
-        return [] if self._layerwise is None else self._layerwise.names
-
     def look(self) -> View:
         """Explains the probes with the present weights."""
-        if self._layerwise is None:
-            explanation, layers = self.explainer.explain(self.probes.inputs, self.targets), {}
-        else:
-            inspection = self.explainer.inspect(self.probes.inputs, self.targets)
-            explanation, layers = inspection.explanation, self._layerwise.columns(inspection)
-        heatmaps = self.probes.heatmaps(explanation.relevance)
-        statistics = probe_statistics(heatmaps, explanation, self.probes.masks, self.previous) | layers
-        self.activation = explanation.activation
-        return View(explanation, heatmaps, statistics)
+        view = self.lookout.look(self.targets, self.previous)
+        self.activation = view.explanation.activation
+        return view
 
     # ---- the training gradient
 
@@ -140,7 +117,7 @@ class Recorder:
         self.gradient_problem = None if expected or self.gradients == "off" else gradient.reason
         weights = self._statistics() if self.weights else []
         histograms = weights + self._gradient_histograms(gradient)
-        scalars = probe_scalars(view.statistics, self.probes.labels)
+        scalars = probe_scalars(view.statistics, self.probes.labels) | view.scalars
         if self.weights:
             scalars |= self._tensor_scalars("weights", weights)
         if gradient.histograms is not None:
@@ -153,6 +130,7 @@ class Recorder:
             batch=place.batch,
             wall_time=time.time(),
             heatmaps=view.heatmaps,
+            channels=view.channels,
             probes=view.statistics,
             scalars=scalars,
             histograms=histograms,

@@ -109,6 +109,8 @@ def _figures(scalars: dict[str, float]) -> list[str]:
     for tag, share in scalars.items():
         if tag.startswith("lrp/mask_mass/"):
             found.append(f"{tag.removeprefix('lrp/mask_mass/')} {_percent(share)}")
+    if "lrp/baseline/cosine" in scalars:
+        found.append(f"cosine to the baseline {scalars['lrp/baseline/cosine']:.2f}")
     if "lrp/accuracy" in scalars:
         found.append(f"probes right {_percent(scalars['lrp/accuracy'])}")
     if "lrp/probability" in scalars:

@@ -18,11 +18,14 @@ from lrp_monitor.store.writer import estimate_bytes
 from lrp_monitor.training import report
 from lrp_monitor.training.alerts import Alerts
 from lrp_monitor.training.axis import EpochProgress, Place, start_of_fit
+from lrp_monitor.training.baseline import Baseline
 from lrp_monitor.training.checks import check_classes, explained_units
+from lrp_monitor.training.layerwise import LayerRelevance
+from lrp_monitor.training.look import Lookout, View
 from lrp_monitor.training.measures import probe_scalars
 from lrp_monitor.training.options import Options
 from lrp_monitor.training.past import Past
-from lrp_monitor.training.recorder import Recorder, View
+from lrp_monitor.training.recorder import Recorder
 from lrp_monitor.training.session import Session
 
 
@@ -48,7 +51,7 @@ class Watch:
             gradients=options.gradients,
             summaries=options.standard_summaries,
         )
-        self._notes = [*self._recorder.explainer.notes, *self._past.changes(meta)]
+        self._notes = [*self._lookout.explainer.notes, *self._past.changes(meta)]
         self._report = report.Report(self._axis, options.verbose)
         self._place: Place | None = None  # the last end of an epoch, on the run's axis
         self._last_step: int | None = None
@@ -71,10 +74,13 @@ class Watch:
             batch_size=options.batch_size,
             on_unknown=options.on_unknown,
         )
-        recorder = Recorder(
-            self._model, probes, explainer, options.gradients, options.weights, options.layers, options.inspect
-        )
+        layerwise = None if options.inspect is None else LayerRelevance(self._model, options.inspect)
+        self._lookout = Lookout(explainer, probes, layerwise, options.channels, options.clusters)
+        recorder = Recorder(self._model, probes, self._lookout, options.gradients, options.weights, options.layers)
         recorder.targets = probes.targets if probes.targets is not None else self._past.targets
+        if options.baseline is not None:
+            baseline = Baseline(options.baseline, explainer, probes, recorder.targets)
+            self._lookout.baseline, recorder.targets = baseline, baseline.targets
         # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named
         # now.
         recorder.look()
@@ -82,7 +88,7 @@ class Watch:
         return recorder
 
     def _meta(self) -> dict[str, Any]:
-        explainer, options = self._recorder.explainer, self._options
+        explainer, options = self._lookout.explainer, self._options
         return {
             "composite": explainer.composite_name,
             "composite_rules": str(explainer.composite),
@@ -94,7 +100,8 @@ class Watch:
             "gradients": options.gradients,
             "target": options.probes.target,
             "alerts": dict(options.alerts),
-            "layers": self._recorder.inspected_layers,
+            "layers": [] if self._lookout.layerwise is None else self._lookout.layerwise.names,
+            "baseline": None if self._lookout.baseline is None else self._lookout.baseline.source,
             "model": self._model.name,
             "parameters": int(self._model.count_params()),
             "versions": {
@@ -186,9 +193,10 @@ class Watch:
     def _plan(self, first: int, last: int, steps: int | None, note: str) -> None:
         assert self._place is not None
         probes, tensors = self._options.probes, len(self._recorder.tensors)
-        each = estimate_bytes(len(probes), probes.map_shape, self._options.encoding, tensors)
+        channels = probes.inputs.shape[probes.channel_axis] if self._options.channels and probes.channel_axis else 0
+        each = estimate_bytes(len(probes), probes.map_shape, self._options.encoding, tensors, channels)
         self._report.plan(
-            f"{len(probes)} probes, {self._recorder.explainer.composite_name}, {self._schedule}",
+            f"{len(probes)} probes, {self._lookout.explainer.composite_name}, {self._schedule}",
             self._schedule.count(first, last, steps),
             report.step_bytes(each, tensors if self._options.standard_summaries else 0),
             self._options.run_dir,
@@ -289,7 +297,7 @@ class Watch:
         self._report.logged(report.Told(step, record.scalars), time.perf_counter() - began)
 
     def _scalars(self, view: View) -> dict[str, float]:
-        return probe_scalars(view.statistics, self._options.probes.labels)
+        return probe_scalars(view.statistics, self._options.probes.labels) | view.scalars
 
     def _warn_of_nonfinite(self, step: int, scalars: dict[str, float]) -> None:
         for what in ("weights", "gradients", "probe_gradients"):

@@ -84,7 +84,9 @@ def main(count: int, folder: Path) -> int:
                 failures += 1
                 print(f"kill {number}: lost {kill.lost}, not shown {missing}, problems {other}")
             if number % 20 == 0:
-                print(f"{number} kills, {max(kill.read, default=0)} epochs, {len(cut)} records cut off so far", flush=True)
+                print(
+                    f"{number} kills, {max(kill.read, default=0)} epochs, {len(cut)} records cut off so far", flush=True
+                )
         last = max(max(kill.read, default=0) for kill in kills) + 5
         killer.finish(run_folder, last)
         after = board.steps("run/lrp")
@@ -97,12 +99,12 @@ def main(count: int, folder: Path) -> int:
     events = plugin_event_accumulator.EventAccumulator(str(run_folder / "lrp"), guidance).Reload()
     drawn = [event.step for event in events.Tensors("lrp/probability")] == list(range(last + 1))
     started = [kill for kill in kills if kill.started]
+    said = ["complete" if fine else "NOT complete" for fine in (whole, drawn, after == set(run.steps))]
     print(
         f"{count} kills ({len(started)} in training, {count - len(started)} before it) in "
         f"{time.monotonic() - began:.0f} s, {len(run.sessions)} sessions, {failures} with a loss or an error\n"
         f"TensorBoard showed every logged step after {shown} of {sum(bool(kill.read) for kill in kills)} kills\n"
-        f"resumed to epoch {last}: store {'complete' if whole else 'NOT complete'}, event files "
-        f"{'complete' if drawn else 'NOT complete'}, dashboard {'complete' if after == set(run.steps) else 'NOT complete'}"
+        f"resumed to epoch {last}: store {said[0]}, event files {said[1]}, dashboard {said[2]}"
     )
     return int(bool(failures) or not (whole and drawn and after == set(run.steps)))
 

@@ -74,7 +74,12 @@ def run(folder: Path, epochs: int) -> None:
     x, y = rng.normal(size=(32, 4, 4, 1)).astype(np.float32), rng.integers(0, 3, 32)
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
-        [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "softmax")]
+        [
+            keras.Input((4, 4, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(8, "relu"),
+            keras.layers.Dense(3, "softmax"),
+        ]
     )
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
     first = restored(model, folder / "backup.npz")

@@ -1,0 +1,74 @@
+"""One look at the probes: explanation, heatmaps, and everything that is said about them at a log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor.engine.explainer import Explainer, Explanation
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.training.baseline import Baseline
+from lrp_monitor.training.layerwise import LayerRelevance
+from lrp_monitor.training.measures import Floats, probe_statistics
+
+
+@dataclass
+class View:
+    """The probes as the model sees them now.
+
+    heatmaps: (n, *map_shape); statistics: (n,) each; channels: (n, *map_shape, c), the heatmaps' parts by input
+    channel, where asked for; scalars: what is said over all probes beyond the means of the statistics.
+    """
+
+    explanation: Explanation
+    heatmaps: NDArray[np.float32]
+    statistics: dict[str, Floats]
+    channels: NDArray[np.float32] | None = None
+    scalars: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Lookout:
+    """Explains the probes, in one compiled pass.
+
+    layerwise: the layers whose relevance is read off besides, or None. channels: whether the parts by input channel
+    are kept. clusters: whether the heatmaps are grouped. baseline: what they are compared with, or None.
+    """
+
+    explainer: Explainer
+    probes: ProbeSet
+    layerwise: LayerRelevance | None = None
+    channels: bool = False
+    clusters: bool = False
+    baseline: Baseline | None = None
+
+    def look(self, targets: NDArray[np.int64] | None, previous: NDArray[np.float32] | None) -> View:
+        """With the model's present weights. targets: the classes to explain; previous: the log before's heatmaps."""
+        probes = self.probes
+        layers: dict[str, Floats] = {}
+        if self.layerwise is None:
+            explanation = self.explainer.explain(probes.inputs, targets)
+        else:
+            inspection = self.explainer.inspect(probes.inputs, targets)
+            explanation, layers = inspection.explanation, self.layerwise.columns(inspection)
+        heatmaps = probes.heatmaps(explanation.relevance)
+        view = View(explanation, heatmaps, probe_statistics(heatmaps, explanation, probes.masks, previous) | layers)
+        if self.channels and probes.channel_axis is not None:
+            view.channels = np.moveaxis(explanation.relevance, probes.channel_axis, -1)
+        if self.clusters:
+            view.statistics["cluster"] = groups(heatmaps)
+        if self.baseline is not None:
+            view.scalars = self.baseline.scalars(explanation, heatmaps)
+        return view
+
+
+def groups(heatmaps: NDArray[np.float32]) -> Floats:
+    """The group of each heatmap, (n,): 0 the largest, -1 for a map without relevance. See `spectral.cluster`.
+
+    ModuleNotFoundError that names the extra where scikit-learn is not installed.
+    """
+    from lrp_monitor.spectral import cluster  # for those who asked: scikit-learn is an extra
+
+    return cluster(heatmaps).labels.astype(np.float64)
