@@ -1,0 +1,129 @@
+"""Covering a mask against covering as much elsewhere: by hand, and on the demo's two models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from sanity_helpers import PIXELS, WEIGHTS, linear, probe
+
+import lrp_monitor as lrp
+from lrp_monitor.demo import train
+
+
+class TestByHand:
+    def test_one_pixel(self) -> None:
+        probes = probe(masks={"first": (0, 0, 1, 1), "second": (0, 1, 1, 2)})
+        first = lrp.occlude(linear(WEIGHTS), probes, "first", fill=0.0)
+        place = first.places[0]
+        assert (place.logit, place.drop) == (6, 4)
+        assert place.offsets.tolist() == [[0, 1], [1, 0], [1, 1]]
+        assert place.drops.tolist() == [2, -3, 3]
+        assert (place.largest_elsewhere, place.largest_other, place.rank) == (3, 3, 1)
+        assert first.relies
+        assert place.map().tolist() == [[4, 2], [-3, 3]]
+        second = lrp.occlude(linear(WEIGHTS), probes, "second", fill=0.0)
+        assert second.drop.tolist() == [2]
+        assert second.elsewhere.tolist() == [4]
+        assert not second.relies
+        assert second.places[0].rank == pytest.approx(1 / 3)
+        assert "takes 2.000 from the logit, the costliest other region of its size 4.000" in second.summary()
+
+    def test_overlap_and_stride(self) -> None:
+        model = linear(np.arange(16.0), shape=(4, 4, 1))
+        probes = lrp.ProbeSet(np.ones((1, 4, 4, 1)), target=0)
+        whole = lrp.occlude(model, probes, (1, 1, 3, 3), fill=0.0).places[0]
+        assert len(whole.drops) == 8
+        assert whole.drop == 5 + 6 + 9 + 10
+        corners = np.abs(whole.offsets).sum(axis=1) == 2
+        assert whole.overlap[corners].tolist() == [0.25] * 4
+        assert whole.overlap[~corners].tolist() == [0.5] * 4
+        assert np.isnan(whole.largest_elsewhere)  # no place of a 4 x 4 map is apart from its middle
+        assert whole.largest_other == 10 + 11 + 14 + 15
+        coarse = lrp.occlude(model, probes, (0, 0, 2, 2), fill=0.0, stride=2).places[0]
+        assert coarse.offsets.tolist() == [[0, 2], [2, 0], [2, 2]]
+        assert coarse.drops.tolist() == [2 + 3 + 6 + 7, 8 + 9 + 12 + 13, 10 + 11 + 14 + 15]
+        # the mean over the covers that reach a pixel; the mask's own place among them
+        assert coarse.map()[0].tolist() == [10, 10, 18, 18]
+
+    def test_a_form_that_is_no_box_keeps_its_form(self) -> None:
+        corner = np.zeros((3, 3), bool)
+        corner[1:, 1] = corner[2, 2] = True
+        found = lrp.occlude(linear(2.0 ** np.arange(9), shape=(3, 3, 1)), np.ones((1, 3, 3, 1)), corner, fill=0.0)
+        place = found.places[0]
+        assert place.drop == 2**4 + 2**7 + 2**8
+        assert dict(zip(map(tuple, place.offsets), place.drops, strict=True)) == {
+            (-1, -1): 2**0 + 2**3 + 2**4, (-1, 0): 2**1 + 2**4 + 2**5, (0, -1): 2**3 + 2**6 + 2**7,
+        }  # fmt: skip
+
+    def test_a_single_sigmoid_unit_explained_for_its_class_0(self) -> None:
+        model = keras.Sequential(
+            [keras.layers.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid", use_bias=False)]
+        )
+        model.layers[-1].kernel.assign(np.array(WEIGHTS, np.float32)[:, None])
+        place = lrp.occlude(model, probe(), (0, 0, 1, 1), fill=0.0).places[0]
+        assert (place.logit, place.drop) == (-6, -4)
+        assert place.drops.tolist() == [-2, 3, -3]
+
+    def test_only_probes_that_carry_the_mask(self) -> None:
+        mask = np.zeros((2, 2, 2), bool)
+        mask[1, 0, 0] = True
+        probes = lrp.ProbeSet(np.stack([PIXELS, PIXELS])[..., None], target=0, names=["a", "b"], masks={"m": mask})
+        assert [place.name for place in lrp.occlude(linear(WEIGHTS), probes, "m").places] == ["b"]
+
+    def test_wrong_arguments(self) -> None:
+        with pytest.raises(ValueError, match="no mask 'hat'; the probes have: m"):
+            lrp.occlude(linear(WEIGHTS), probe(masks={"m": (0, 0, 1, 1)}), "hat")
+        with pytest.raises(ValueError, match="stride=0"):
+            lrp.occlude(linear(WEIGHTS), probe(), (0, 0, 1, 1), stride=0)
+        with pytest.raises(ValueError, match=r"half open, inside the map's shape"):
+            lrp.occlude(linear(WEIGHTS), probe(), (0, 0, 3, 3))
+
+    def test_a_large_map_is_searched_coarsely(self) -> None:
+        model = linear(np.ones(60 * 60), shape=(60, 60, 1))
+        place = lrp.occlude(model, np.ones((1, 60, 60, 1)), (10, 10, 13, 13)).places[0]
+        assert len(place.offsets) < 2000  # 58 x 58 places at a stride of 1
+        assert set(np.unique(place.offsets % 2)) == {0}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, keras.Model]:
+    """The demo's two models, trained for real."""
+    folder: Path = tmp_path_factory.mktemp("runs")
+    return {run: train.train(run, folder / run, train.Settings(epochs=4)).model for run in train.RUNS}
+
+
+@pytest.mark.slow
+class TestOnTheDemo:
+    def test_covering_the_stamp_costs_the_planted_model_most(self, models: dict[str, keras.Model]) -> None:
+        found = lrp.occlude(models["planted"], train.probe_set(), "stamp")
+        assert [place.name for place in found.places] == [f"triangle {number}" for number in range(4)]
+        for place in found.places:
+            assert len(place.drops) == 28 * 28 - 1  # every other place of a 5 x 5 box
+            assert place.drop > place.largest_other  # also those that cover a part of the stamp
+            assert place.drop > 3 * place.largest_elsewhere
+            assert place.drop > 0.5 * place.logit
+        assert found.relies
+
+    def test_covering_it_costs_the_control_nothing(self, models: dict[str, keras.Model]) -> None:
+        found = lrp.occlude(models["control"], train.probe_set(), "stamp")
+        assert not found.exceeds.any()
+        assert (np.abs(found.drop) < 0.2 * found.elsewhere).all()
+
+    def test_the_report_says_so(self, models: dict[str, keras.Model], tmp_path: Path) -> None:
+        before = [variable.numpy().tobytes() for variable in models["planted"].variables]
+        report = lrp.sanity_check(models["planted"], train.probe_set(), cover="stamp")
+        assert [variable.numpy().tobytes() for variable in models["planted"].variables] == before
+        assert report.verdicts == {"randomisation": True, "sensitivity": True, "faithfulness": True}
+        assert "it costs most on 4 of 4 probes" in str(report)
+        stamp, shape = report.localisation
+        assert (stamp.mask, shape.mask) == ("stamp", "shape")
+        assert stamp.mass.min() > 5 * 25 / 1024
+        assert stamp.rank.min() > 0.5
+        found = report.to_json()
+        assert found["occlusion"]["stamp"]["relies"] is True
+        assert found["randomisation"]["layers"] == ["classes", "conv_3", "conv_2", "conv_1"]
+        report.write_plot(tmp_path / "report.png")
+        assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
