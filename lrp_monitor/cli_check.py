@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrp_monitor.cli_errors import CommandError
-from lrp_monitor.cli_opened import one_line, opened
+from lrp_monitor.cli_opened import head_of, one_line, opened
 from lrp_monitor.cli_parts import NO, OK
 from lrp_monitor.console import Progress
 from lrp_monitor.model_inputs import read_class_names
@@ -42,16 +42,19 @@ def _report(arguments: argparse.Namespace, part: Any) -> Any:
     if len(shapes) > 1:
         raise CommandError("the inputs differ in size; check the model on one size at a time")
     values = np.stack([sample.values for sample in with_model.samples]) if shapes else None
-    options = {
-        "output": arguments.head, "batch_size": arguments.batch_size, "on_unknown": arguments.on_unknown,
-    }  # fmt: skip
-    if isinstance(options["output"], str) and options["output"].isdecimal():
-        options["output"] = int(options["output"])
     try:
         target = _target(arguments.target, names, with_model)
     except UnsupportedModelError:
         target = None  # the report says what is not supported
-    return check_model(with_model.model, values, target, explainer.composite, **options)
+    return check_model(
+        with_model.model,
+        values,
+        target,
+        explainer.composite,
+        output=head_of(arguments),
+        batch_size=arguments.batch_size,
+        on_unknown=arguments.on_unknown,
+    )
 
 
 def _target(text: str | None, names: str | None, with_model: Any) -> int | None:

@@ -108,14 +108,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", help="the output to explain, by name or number, of a model with several")
 
 
-def add_composite_options(parser: argparse.ArgumentParser) -> None:
-    """Declares which rules relevance follows."""
+def add_composite_options(parser: argparse.ArgumentParser, default: str | None = "epsilon_plus_flat") -> None:
+    """Declares which rules relevance follows. default: None for that of what is compared with, where there is one."""
+    usual = default or "that of the baseline, else epsilon_plus_flat"
     parser.add_argument(
         "--composite",
         choices=COMPOSITES,
-        default="epsilon_plus_flat",
+        default=default,
         metavar="NAME",
-        help=f"which LRP rule for which layer (default epsilon_plus_flat): {', '.join(COMPOSITES)}",
+        help=f"which LRP rule for which layer (default {usual}): {', '.join(COMPOSITES)}",
     )
     for end, what in (("low", "smallest"), ("high", "largest")):
         parser.add_argument(

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from numpy.typing import NDArray
+
 from lrp_monitor import model_files, model_inputs
 from lrp_monitor.cli_errors import CommandError
 from lrp_monitor.model_inputs import Reader, Sample, Scaling
@@ -111,26 +113,39 @@ def _sample_shape(model: Any) -> tuple[int | None, ...]:
 
 
 def _explainer(model: Any, arguments: argparse.Namespace, scaling: Scaling, samples: Sequence[Sample]) -> Any:
-    from lrp_monitor.engine import composites
     from lrp_monitor.engine.explainer import Explainer
 
-    name = arguments.composite
-    if name in _BOUNDED:
-        low, high = scaling.bounds
-        low = low if arguments.low is None else arguments.low
-        high = high if arguments.high is None else arguments.high
-        for sample in samples:
-            if (sample.values < low).any() or (sample.values > high).any():
-                raise CommandError(
-                    f"{sample.name}: values from {sample.values.min():g} to {sample.values.max():g} lie outside the "
-                    f"bounds of composite {name}; give --low and --high"
-                )
-        name = composites.PRESETS[name](low, high)
-    head = arguments.head
+    low, high = scaling.bounds
+    low = low if arguments.low is None else arguments.low
+    high = high if arguments.high is None else arguments.high
+    composite = composite_of(arguments.composite, low, high, [sample.values for sample in samples])
     return Explainer(
         model,
-        name,
-        output=int(head) if head is not None and head.isdecimal() else head,
+        composite,
+        output=head_of(arguments),
         batch_size=arguments.batch_size,
         on_unknown=arguments.on_unknown,
     )
+
+
+def head_of(arguments: argparse.Namespace) -> str | int | None:
+    """The output to explain, by number where it is one."""
+    head: str | None = arguments.head
+    return int(head) if head is not None and head.isdecimal() else head
+
+
+def composite_of(name: str, low: Any, high: Any, inputs: Sequence[NDArray[Any]]) -> Any:
+    """A preset; where it needs the bounds of the input, with these. Raises CommandError where inputs leave them."""
+    from lrp_monitor.engine import composites
+
+    if name not in _BOUNDED:
+        return name
+    if low is None or high is None:
+        raise CommandError(f"composite {name} needs the bounds of the model's input: give --low and --high")
+    for values in inputs:
+        if (values < low).any() or (values > high).any():
+            raise CommandError(
+                f"inputs from {values.min():g} to {values.max():g} lie outside the bounds of composite {name}; give "
+                "--low and --high"
+            )
+    return composites.PRESETS[name](low, high)
