@@ -33,8 +33,12 @@ MAX_ENTRIES = 256
 _LEVELS = 32767
 _THUMBNAIL = 96
 _LFS_POINTER = b"version https://git-lfs"
-# What a foreign or damaged file has been seen to raise on its way through zip, npy and JSON.
-_DAMAGE = (EOFError, OSError, LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error)
+# What a foreign or damaged file can raise on its way through zip, npy and JSON (RuntimeError: encrypted entries,
+# methods of compression that zipfile does not know, JSON nested too deep).
+_DAMAGE = (
+    AttributeError, EOFError, LookupError, OSError, OverflowError, RuntimeError, SyntaxError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def paths_of(path: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -140,7 +144,7 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
     except FileNotFoundError as error:
         beside = f", only {archive_path.name}" if archive_path.is_file() else ""
         raise _error("missing", about_path, f"there is no such baseline{beside}") from error
-    except (*_DAMAGE, RecursionError) as error:
+    except _DAMAGE as error:
         raise _error("damaged", about_path, f"damaged ({_said(error)})") from error
     if version > FORMAT:
         raise _error("version", about_path, f"written in format {version}, this version reads up to {FORMAT}")
