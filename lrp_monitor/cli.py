@@ -13,7 +13,7 @@ from typing import Any
 
 from lrp_monitor import __version__, cli_baseline, cli_cluster, cli_model
 from lrp_monitor.cli_errors import CommandError
-from lrp_monitor.cli_parts import EXIT_CODES, FAILED, OK, add, whole
+from lrp_monitor.cli_parts import EXIT_CODES, FAILED, OK, add, add_json, whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,19 +108,29 @@ def _add_show(commands: Any) -> None:
         commands,
         "show",
         "what a logged run holds",
-        "Prints a run's model, steps, probes and size, and the scalars about relevance over its steps.",
+        "Prints a run's model, steps, probes and size, the scalars about relevance over its steps, what is known\n"
+        "of each probe at the last of them, and heatmaps where the terminal has colours (it has none for a pipe,\n"
+        "nor where NO_COLOR is set).",
         "lrp-monitor show runs/demo/planted",
+        'lrp-monitor show runs/demo/planted --probe "triangle 0" --steps 0,8,940',
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the log_dir that the monitor was given")
     _add_steps(parser, "12 of them")
-    parser.add_argument("--json", action="store_true", help="print everything but maps as JSON")
+    parser.add_argument("--probe", action="append", help="a probe's name or number, once for each (default: a few)")
+    parser.add_argument(
+        "--maps",
+        action=argparse.BooleanOptionalAction,
+        help="heatmaps in the terminal: coloured half blocks, or signs without colours (default: where it has colours)",
+    )
+    parser.add_argument("--colormap", choices=("seismic", "safe", "dark"), default="seismic")
+    add_json(parser, "everything but maps")
     parser.set_defaults(command=_show)
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from lrp_monitor import cli_runs
+    from lrp_monitor import cli_show
 
-    cli_runs.show(arguments)
+    cli_show.show(arguments)
     return OK
 
 

@@ -1,11 +1,9 @@
-"""The commands that read logged runs, `lrp-monitor show` and `lrp-monitor export`: without TensorFlow."""
+"""`lrp-monitor export`, and what the commands that read logged runs share: without TensorFlow."""
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,86 +17,7 @@ from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run, open_run
 
 _SHEET_STEPS = 8
-_TABLE_STEPS = 12
-_LOGGED = "lrp/"
 _FORMATS = (".png", ".gif", ".npz")
-
-
-def show(arguments: argparse.Namespace) -> None:
-    """Prints what a run holds."""
-    try:
-        run = open_run(arguments.run)
-        chosen = _chosen_steps(arguments.steps, [run], _TABLE_STEPS)
-        print(json.dumps(_as_json(run), indent=2) if arguments.json else _as_text(run, chosen))
-    except StoreError as error:
-        raise CommandError(str(error)) from error
-
-
-def _as_json(run: Run) -> dict[str, Any]:
-    scalars = {}
-    for tag in run.scalars:
-        steps, values = run.scalar(tag)
-        scalars[tag] = {"steps": steps.tolist(), "values": [_finite(value) for value in values.tolist()]}
-    probes = run.probes
-    return {
-        "path": run.path,
-        "steps": run.steps,
-        "sessions": [session.id for session in run.sessions],
-        "probes": {
-            "names": probes.names,
-            "labels": None if probes.labels is None else probes.labels.tolist(),
-            "class_names": probes.class_names,
-            "input_shape": list(probes.input_shape),
-            "map_shape": list(probes.map_shape),
-            "masks": sorted(probes.masks),
-            "hash": probes.hash,
-        },
-        "meta": run.meta,
-        "scalars": scalars,
-        "problems": run.problems,
-        "bytes": _bytes(run),
-    }
-
-
-def _as_text(run: Run, chosen: Sequence[int]) -> str:
-    probes, steps, meta = run.probes, run.steps, run.meta
-    names = ", ".join(probes.names[:4]) + (", ..." if len(probes) > 4 else "")
-    shape = " x ".join(map(str, probes.map_shape))
-    parameters = meta.get("parameters")
-    model = [
-        str(meta.get("model", "unnamed")),
-        *([f"{parameters:,} parameters"] if isinstance(parameters, int) else []),
-        f"composite {meta.get('composite', 'not noted')}",
-    ]
-    unit = {"batch": "batches", "epoch": "epochs"}.get(str(meta.get("axis")), "steps")
-    span = f"{len(steps)}, from {steps[0]} to {steps[-1]} {unit}" if steps else "none logged yet"
-    sessions = f", {len(run.sessions)} sessions" if len(run.sessions) > 1 else ""
-    lines = [
-        run.path,
-        f"  model     {', '.join(model)}",
-        f"  steps     {span}{sessions}, {_bytes(run) / 1e6:.1f} MB",
-        f"  probes    {len(probes)} of {shape}: {names}",
-        *([f"  masks     {', '.join(sorted(probes.masks))}"] if probes.masks else []),
-        *(f"  problem   {problem}" for problem in run.problems),
-    ]
-    if chosen:
-        lines += ["", *_table(run, chosen)]
-    return "\n".join(lines)
-
-
-def _table(run: Run, chosen: Sequence[int]) -> list[str]:
-    """The scalars about relevance at the chosen steps, a column each."""
-    tags = [tag for tag in run.scalars if tag.startswith(_LOGGED)]
-    records = [run.record(step) for step in chosen]
-    head = ["step", "epoch", *(tag.removeprefix(_LOGGED) for tag in tags)]
-    body = [
-        [str(record.step), str(record.epoch), *(_number(record.scalars.get(tag, math.nan)) for tag in tags)]
-        for record in records
-    ]
-    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
-    return [
-        "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [head, *body]
-    ]
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -109,7 +28,7 @@ def export(arguments: argparse.Namespace) -> None:
         raise CommandError(f"{output}: the ending says what to write; use one of {', '.join(_FORMATS)}")
     try:
         runs = [open_run(path) for path in arguments.runs]
-        steps = _chosen_steps(arguments.steps, runs, _SHEET_STEPS if kind == ".png" else None)
+        steps = chosen_steps(arguments.steps, runs, _SHEET_STEPS if kind == ".png" else None)
         if not steps:
             raise CommandError("nothing to export: the runs have no step in common yet")
         if kind == ".npz":
@@ -133,7 +52,7 @@ def _drawn(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[i
     strips = []
     for run, path in zip(runs, arguments.runs, strict=True):
         for probe in arguments.probe or ["0"]:
-            number = _probe_number(run, probe)
+            number = probe_number(run, probe)
             name = run.probes.names[number]
             mask = None if arguments.mask is None else _mask(run, arguments.mask)[number]
             title = name if len(runs) == 1 else f"{_run_name(path)}: {name}"
@@ -150,7 +69,7 @@ def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[
     if len(runs) > 1:
         raise CommandError("an .npz holds one run; export the runs one at a time")
     run = runs[0]
-    numbers = [_probe_number(run, probe) for probe in arguments.probe or range(len(run.probes))]
+    numbers = [probe_number(run, probe) for probe in arguments.probe or range(len(run.probes))]
     arrays: dict[str, NDArray[Any]] = {
         "steps": np.array(steps, np.int64),
         "names": np.array([run.probes.names[number] for number in numbers]),
@@ -168,7 +87,7 @@ def _maps(run: Run, number: int, steps: Sequence[int]) -> NDArray[np.float32]:
     return np.stack([run.heatmap(number, step) for step in steps])
 
 
-def _probe_number(run: Run, probe: str | int) -> int:
+def probe_number(run: Run, probe: str | int) -> int:
     """A probe's place from its name, or from its number as text."""
     names = run.probes.names
     if isinstance(probe, str) and probe in names:
@@ -190,7 +109,7 @@ def _run_name(path: Path) -> str:
     return resolved.parent.name if resolved.name == "lrp" else resolved.name
 
 
-def _chosen_steps(wanted: str | None, runs: Sequence[Run], count: int | None) -> list[int]:
+def chosen_steps(wanted: str | None, runs: Sequence[Run], count: int | None) -> list[int]:
     """The steps that `wanted` names; None: those that all runs hold, at most `count` (None: all)."""
     common = sorted(set.intersection(*(set(run.steps) for run in runs)))
     if wanted is None and count is not None:
@@ -209,15 +128,3 @@ def _chosen_steps(wanted: str | None, runs: Sequence[Run], count: int | None) ->
                 except KeyError as error:
                     raise CommandError(str(error.args[0])) from error
     return steps
-
-
-def _bytes(run: Run) -> int:
-    return sum(file.stat().st_size for file in Path(run.path).glob("*.tfrecord"))
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

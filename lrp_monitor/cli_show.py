@@ -1,0 +1,191 @@
+"""`lrp-monitor show`: what a logged run holds, its heatmaps among it where the terminal has colours."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lrp_monitor import film, terminal
+from lrp_monitor.cli_errors import CommandError
+from lrp_monitor.cli_runs import chosen_steps, probe_number
+from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.reader import Run, open_run
+
+_TABLE_STEPS = 12
+_TABLE_PROBES = 16
+_LOGGED = "lrp/"
+_STATISTICS = ("logit", "probability", "conservation", "drift", "absmax")
+_MAPPED_PROBES = 4
+_MAP_COLUMNS, _LEAST_COLUMNS = 32, 12
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Prints what a run holds."""
+    try:
+        run = open_run(arguments.run)
+        steps = chosen_steps(arguments.steps, [run], _TABLE_STEPS)
+        if arguments.json:
+            print(json.dumps(_as_json(run), indent=2))
+            return
+        probes = [probe_number(run, probe) for probe in arguments.probe or []]
+        lines = [_as_text(run, steps)]
+        if steps:
+            lines += _statistics(run, steps[-1], probes or range(len(run.probes)))
+            depth = terminal.colour_depth(sys.stdout)
+            if arguments.maps or (arguments.maps is None and depth != "none"):
+                lines += _maps(run, steps, probes, depth, arguments.colormap)
+        print("\n".join(lines))
+    except StoreError as error:
+        raise CommandError(str(error)) from error
+
+
+def _statistics(run: Run, step: int, probes: Sequence[int]) -> list[str]:
+    """A table of the probes at a step; empty where nothing was logged of them."""
+    found, info = run.record(step).statistics, run.probes
+    names = [name for name in (*_STATISTICS, *sorted(n for n in found if n.startswith("mask_mass/"))) if name in found]
+    if not names:
+        return []
+    shown = probes[:_TABLE_PROBES]
+    head = ["probe", *(["explained", "predicted"] if "target" in found else []), *names]
+    body = []
+    for probe in shown:
+        classes = [_class(run, found[key][probe]) for key in ("target", "prediction") if "target" in found]
+        body.append([info.names[probe], *classes, *(_number(found[name][probe]) for name in names)])
+    left = 3 if "target" in found else 1
+    lines = ["", f"  probes at step {step}", *_aligned([head, *body], left)]
+    if len(probes) > len(shown):
+        lines.append(f"  ... and {len(probes) - len(shown)} more: choose with --probe, or all with --json")
+    return lines
+
+
+def _class(run: Run, number: float) -> str:
+    names = run.probes.class_names
+    if not math.isfinite(number):
+        return "-"
+    return names[int(number)] if names and int(number) < len(names) else str(int(number))
+
+
+def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: terminal.Depth, colormap: str) -> list[str]:
+    """Heatmaps of a few probes, a row each, at as many of the steps as the terminal has room for."""
+    width = shutil.get_terminal_size((100, 24)).columns - 2
+    chosen = list(probes) or film.spread(range(len(run.probes)), _MAPPED_PROBES)
+    held = [step for step in steps if run.record(step).maps]
+    if not held:
+        return ["", "  no maps are stored at these steps"]
+    own = run.probes.map_shape[-1] * (1 if depth != "none" else 2)
+    columns = max(_LEAST_COLUMNS, min(_MAP_COLUMNS, own, width))
+    shown = film.spread(held, max(1, (width + 2) // (columns + 2)))
+    lines = ["", f"  heatmaps, each by its own largest relevance; steps {', '.join(map(str, shown))}"]
+    for probe in chosen:
+        blocks = [
+            terminal.heatmap_lines(run.heatmap(probe, step), depth, columns=columns, colormap=colormap)
+            for step in shown
+        ]
+        widths = [max(map(terminal.visible, block), default=0) for block in blocks]
+        widths = [max(columns if depth == "none" else 0, one) for one in widths]
+        lines += [f"  {run.probes.names[probe]}", *(f"  {line}".rstrip() for line in terminal.beside(blocks, widths))]
+    if depth == "none":
+        lines.append("  # + speak for the class, = - against it")
+    return lines
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    scalars = {}
+    for tag in run.scalars:
+        steps, values = run.scalar(tag)
+        scalars[tag] = {"steps": steps.tolist(), "values": [_finite(value) for value in values.tolist()]}
+    statistics = {}
+    for name in run.statistics:
+        steps, table = run.statistic(name)
+        rows = [[_finite(value) for value in row] for row in table.tolist()]
+        statistics[name] = {"steps": steps.tolist(), "values": rows}
+    probes = run.probes
+    return {
+        "path": run.path,
+        "steps": run.steps,
+        "sessions": [session.id for session in run.sessions],
+        "probes": {
+            "names": probes.names,
+            "labels": None if probes.labels is None else probes.labels.tolist(),
+            "class_names": probes.class_names,
+            "input_shape": list(probes.input_shape),
+            "map_shape": list(probes.map_shape),
+            "masks": sorted(probes.masks),
+            "hash": probes.hash,
+        },
+        "meta": run.meta,
+        "scalars": scalars,
+        "statistics": statistics,
+        "problems": run.problems,
+        "bytes": _bytes(run),
+    }
+
+
+def _as_text(run: Run, chosen: Sequence[int]) -> str:
+    probes, steps, meta = run.probes, run.steps, run.meta
+    names = ", ".join(probes.names[:4]) + (", ..." if len(probes) > 4 else "")
+    shape = " x ".join(map(str, probes.map_shape))
+    parameters = meta.get("parameters")
+    model = [
+        str(meta.get("model", "unnamed")),
+        *([f"{parameters:,} parameters"] if isinstance(parameters, int) else []),
+        f"composite {meta.get('composite', 'not noted')}",
+    ]
+    unit = {"batch": "batches", "epoch": "epochs"}.get(str(meta.get("axis")), "steps")
+    span = f"{len(steps)}, from {steps[0]} to {steps[-1]} {unit}" if steps else "none logged yet"
+    sessions = f", {len(run.sessions)} sessions" if len(run.sessions) > 1 else ""
+    each = f" ({_bytes(run) / len(steps) / 1e3:.0f} kB a step)" if steps else ""
+    lines = [
+        run.path,
+        f"  model     {', '.join(model)}",
+        f"  steps     {span}{sessions}, {_bytes(run) / 1e6:.1f} MB{each}",
+        f"  probes    {len(probes)} of {shape}: {names}",
+        *([f"  masks     {', '.join(sorted(probes.masks))}"] if probes.masks else []),
+        *(f"  problem   {problem}" for problem in run.problems),
+    ]
+    if chosen:
+        lines += ["", *_table(run, chosen)]
+    return "\n".join(lines)
+
+
+def _table(run: Run, chosen: Sequence[int]) -> list[str]:
+    """The scalars about relevance at the chosen steps, a column each."""
+    tags = [tag for tag in run.scalars if tag.startswith(_LOGGED)]
+    records = [run.record(step) for step in chosen]
+    head = ["step", "epoch", *(tag.removeprefix(_LOGGED) for tag in tags)]
+    body = [
+        [str(record.step), str(record.epoch), *(_number(record.scalars.get(tag, math.nan)) for tag in tags)]
+        for record in records
+    ]
+    return _aligned([head, *body])
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
+    """Rows of cells as lines; the first `left` columns start, the others end, at the same place."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _bytes(run: Run) -> int:
+    return sum(file.stat().st_size for file in Path(run.path).glob("*.tfrecord"))
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
