@@ -239,7 +239,7 @@ def raw_operations(sources: Sequence[Tensor], result: Tensor) -> list[RawOperati
         is_treated = TREATED_SCOPE in op.name
         if not is_treated and id(op) in needed and not any(op.outputs[0] is source for source in sources):
             zero = tuple(not flag and is_static_zero(t) for flag, t in zip(flags, op.inputs, strict=True))
-            found.append(RawOperation(op.type, op.name, _call_site(op), flags, zero))
+            found.append(RawOperation(op.type, op.name, call_site(op), flags, zero))
         if not (is_treated and op.type == "StopGradient"):
             dependent.update(id(t) for t in op.outputs)
     return found
@@ -248,7 +248,8 @@ def raw_operations(sources: Sequence[Tensor], result: Tensor) -> list[RawOperati
 _FRAMEWORK = ("/tensorflow/", "/keras/", "/lrp_monitor/engine/")
 
 
-def _call_site(op: Any) -> str:
+def call_site(op: Any) -> str:
+    """``file:line`` of the innermost frame outside the framework that made ``op``, empty where it cannot be known."""
     for frame in reversed(op.traceback or ()):
         path = frame.filename.replace("\\", "/")
         if not any(part in path for part in _FRAMEWORK):

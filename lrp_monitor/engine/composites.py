@@ -24,6 +24,13 @@ class Composite:
     ``conv`` is for convolutions of every kind, ``dense`` for Dense and EinsumDense, ``first`` (if given) for the
     first weighted layer in data flow. ``overrides`` maps a layer's name (or its path), a layer class, or a
     predicate ``layer -> bool`` to a rule, and wins over the rest; the first match in the order given counts.
+    ``until`` makes ``first`` the rule of a whole *prefix* of the network, through which relevance then passes whatever
+    the values are, so that the map is as coarse as what the layers behind it see (as wanted for clustering maps: SpRAy,
+    Lapuschkin et al. 2019). Every weighted layer of it takes ``first`` (Flat, WSquare, or a rule of your own with
+    ``input_only``, which sees ones in place of the input), activations and normalisations pass relevance one to one,
+    poolings (of maxima too) and sums share it in equal parts; the prefix conserves relevance exactly. ``until`` names
+    the last layer of the prefix by name (or path; a model inside the model too), class or predicate. The prefix is all
+    that this layer's output is computed from; where several layers match, all that any of their outputs is.
     ``norm`` says how a BatchNormalization that follows no weighted layer is treated: ``"epsilon"`` (the epsilon
     rule on its affine map: stable, its shift absorbs relevance) or ``"identity"`` (relevance passes one to one:
     conserves, but can explode where a sum crosses zero).
@@ -44,6 +51,7 @@ class Composite:
     product: str = "gate"
     attention: str = "attn_lrp"
     name: str = "custom"
+    until: Key | None = None
 
     def __post_init__(self) -> None:
         for role in ("conv", "dense"):
@@ -56,6 +64,8 @@ class Composite:
             if not (isinstance(key, str | type) or callable(key)):
                 raise TypeError(f"overrides: a key must be a layer's name, a class or a predicate, got {key!r}")
             _check_rule(rule, f"overrides[{key!r}]")
+        if self.until is not None:
+            self._check_until()
         for option, choices in (
             ("norm", ("epsilon", "identity")), ("product", ("half", "gate")), ("attention", ("attn_lrp", "cp_lrp")),
         ):  # fmt: skip
@@ -65,16 +75,22 @@ class Composite:
 
     def override(self, layer: Any) -> Rule | None:
         """The rule that ``overrides`` names for ``layer``, None where it names none."""
-        for key, rule in self.overrides.items():
-            if isinstance(key, str):
-                matched = key in (layer.name, getattr(layer, "path", None))
-            elif isinstance(key, type):
-                matched = isinstance(layer, key)
-            else:
-                matched = bool(key(layer))
-            if matched:
-                return rule
-        return None
+        return next((rule for key, rule in self.overrides.items() if _matches(key, layer)), None)
+
+    def ends_prefix(self, layer: Any) -> bool:
+        """Whether ``until`` names ``layer``."""
+        return self.until is not None and _matches(self.until, layer)
+
+    def _check_until(self) -> None:
+        if not (isinstance(self.until, str | type) or callable(self.until)):
+            raise TypeError(f"until must be a layer's name, a class or a predicate, got {self.until!r}")
+        if self.first is None:
+            raise ValueError("until says how far the rule first reaches: give first, such as first=Flat()")
+        if not fits_prefix(self.first):
+            raise ValueError(
+                f"until needs a rule for a whole prefix of the network, which shares relevance out whatever the values "
+                f"are: first=Flat() or first=WSquare(), got {self.first!r}"
+            )
 
     def rule_for(self, layer: Any, kind: str, is_first: bool) -> Rule:
         """The rule for a weighted layer of ``kind`` ``"conv"`` or ``"dense"``."""
@@ -88,10 +104,22 @@ class Composite:
     def __str__(self) -> str:
         rows = [f"composite {self.name}"]
         if self.first is not None:
-            rows.append(f"  first weighted layer  {self.first!r}")
+            reach = "first weighted layer " if self.until is None else f"all until {_key_name(self.until):<11}"
+            rows.append(f"  {reach} {self.first!r}")
         rows += [f"  convolutions          {self.conv!r}", f"  dense layers          {self.dense!r}"]
         rows += [f"  {_key_name(key):<21} {rule!r}" for key, rule in self.overrides.items()]
         return "\n".join(rows)
+
+
+def fits_prefix(rule: Rule) -> bool:
+    """Whether ``rule`` can share relevance out in a prefix of the network, where no values count."""
+    return rule.input_only and not isinstance(rule, ZBox)
+
+
+def _matches(key: Key, layer: Any) -> bool:
+    if isinstance(key, str):
+        return key in (layer.name, getattr(layer, "path", None))
+    return isinstance(layer, key) if isinstance(key, type) else bool(key(layer))
 
 
 def _key_name(key: Key) -> str:
@@ -120,9 +148,9 @@ def epsilon_plus() -> Composite:
     return Composite(conv=ZPlus(), name="epsilon_plus")
 
 
-def epsilon_plus_flat() -> Composite:
-    """z+ for convolutions, epsilon for dense layers, flat for the first weighted layer."""
-    return Composite(conv=ZPlus(), first=Flat(), name="epsilon_plus_flat")
+def epsilon_plus_flat(until: Key | None = None) -> Composite:
+    """z+ for convolutions, epsilon for dense layers, flat for the first weighted layer, or all layers ``until`` one."""
+    return Composite(conv=ZPlus(), first=Flat(), until=until, name="epsilon_plus_flat")
 
 
 def epsilon_alpha2_beta1() -> Composite:
@@ -130,9 +158,9 @@ def epsilon_alpha2_beta1() -> Composite:
     return Composite(conv=AlphaBeta(2.0, 1.0), name="epsilon_alpha2_beta1")
 
 
-def epsilon_alpha2_beta1_flat() -> Composite:
-    """alpha-beta (2, 1) for convolutions, epsilon for dense layers, flat for the first weighted layer."""
-    return Composite(conv=AlphaBeta(2.0, 1.0), first=Flat(), name="epsilon_alpha2_beta1_flat")
+def epsilon_alpha2_beta1_flat(until: Key | None = None) -> Composite:
+    """alpha-beta (2, 1) for convolutions, epsilon for dense layers, flat for the first layer or ``until`` one."""
+    return Composite(conv=AlphaBeta(2.0, 1.0), first=Flat(), until=until, name="epsilon_alpha2_beta1_flat")
 
 
 def epsilon_gamma_box(low: Any, high: Any) -> Composite:

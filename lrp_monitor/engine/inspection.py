@@ -109,7 +109,7 @@ def read_off(
         return ops.zeros_like(tensor) if gradient is None else tensor * gradient
 
     def at(output: Tensor) -> Tensor:
-        companion = found.trace.companion_of(output)
+        companion = found.trace.beside(output)
         if companion is None:
             live = [relevance(tensor) for tensor in recorder.live(found.trace, output)]
             return sum(live[1:], start=live[0])

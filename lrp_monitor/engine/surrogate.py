@@ -18,9 +18,13 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.layers import is_weighted, treatment_for, unknown
+from lrp_monitor.engine.layers import prefix as prefix_layers
 from lrp_monitor.engine.layers.operations import operations_of, shadow_operation
+from lrp_monitor.engine.prefix import hand_on
+from lrp_monitor.engine.reach import calls_until
 from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.rules import Gradient, Pass
+from lrp_monitor.engine.shadows import keep_losses, shadows
 from lrp_monitor.engine.trace import Trace, path_of
 
 
@@ -38,63 +42,77 @@ def _shadow(trace: Trace, layer: Any) -> Callable[..., Any] | None:
         treatment is None and rule is not None
     ):
         treatment = unknown
-    original, recorder = layer.call, trace.recorder
-    if treatment is None:
-        return (
-            None
-            if recorder is None
-            else lambda *args, **kwargs: (
-                original(*args, **kwargs) if trace.muted else recorder.run(trace, layer, args, kwargs, original)
-            )
-        )
-    chosen = treatment
+    original, recorder, chosen = layer.call, trace.recorder, treatment
+    if chosen is None and recorder is None and not trace.prefix:
+        return None
 
     def treat(*args: Any, **kwargs: Any) -> Any:
-        return chosen(trace, layer, original, args, kwargs)
+        if trace.in_prefix:
+            output = prefix_layers.treat(trace, layer, chosen, original, args, kwargs)
+            return _sealed(trace, output) if trace.composite.ends_prefix(layer) else output
+        return original(*args, **kwargs) if chosen is None else chosen(trace, layer, original, args, kwargs)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if trace.muted:
-            return original(*args, **kwargs)
-        with backend.treated():
-            return treat(*args, **kwargs) if recorder is None else recorder.run(trace, layer, args, kwargs, treat)
+        with trace.calling(layer):
+            if trace.muted:
+                return original(*args, **kwargs)
+            with contextlib.nullcontext() if chosen is None else backend.treated():
+                return treat(*args, **kwargs) if recorder is None else recorder.run(trace, layer, args, kwargs, treat)
 
     return call
+
+
+def _sealing(trace: Trace, container: Any) -> Callable[..., Any]:
+    """A model inside the model that ends the prefix: what it returns is a tensor like any other."""
+    original = container.call
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with trace.calling(container):
+            output = original(*args, **kwargs)
+            return _sealed(trace, output) if trace.in_prefix else output
+
+    return call
+
+
+def _sealed(trace: Trace, output: Any) -> Any:
+    """The output of the prefix, also where raw operations made it, with its relevance going to its mask."""
+
+    def seal(value: Any) -> Any:
+        if not backend.is_float_tensor(value) or trace.mask_at(value) is not None:
+            return value
+        companion = trace.companion_of(value)
+        if companion is None:
+            return value
+        with backend.treated():
+            return hand_on(trace, value, companion.mask)
+
+    return keras.tree.map_structure(seal, output)
 
 
 @contextlib.contextmanager
 def _shadowed(trace: Trace) -> Iterator[None]:
     """Shadow ``call`` of every treated layer and the dtype policy of every layer; leave no sign afterwards."""
     policy = keras.DTypePolicy("float32")
-    restore: list[tuple[dict[str, Any], str, Any]] = []
-    missing = object()
-
-    def put(target: Any, name: str, value: Any) -> None:
-        restore.append((target.__dict__, name, target.__dict__.get(name, missing)))
-        target.__dict__[name] = value
-
-    try:
+    with shadows() as put:
         for layer in trace.model._flatten_layers():
             if getattr(layer, "quantization_mode", None) is not None:
                 trace.refuse(layer, "it is quantised, which no rule covers")
-            put(layer, "_losses", list(layer.__dict__.get("_losses", ())))
-            put(layer, "_loss_ids", set(layer.__dict__.get("_loss_ids", ())))
+            keep_losses(put, layer)
             if layer.compute_dtype in ("float16", "bfloat16", "float64"):
                 put(layer, "_dtype_policy", policy)
         for layer in _leaves(trace.model):
             call = _shadow(trace, layer)
             if call is not None:
                 put(layer, "call", call)
+        if trace.prefix:
+            for part in trace.model._flatten_layers():
+                if part is not trace.model and isinstance(part, keras.Model) and trace.composite.ends_prefix(part):
+                    put(part, "call", _sealing(trace, part))
         for node in operations_of(trace.model):
             call = shadow_operation(trace, node)
             if call is not None:
                 put(node, "call", call)
         yield
-    finally:
-        for namespace, name, before in reversed(restore):
-            if before is missing:
-                namespace.pop(name, None)
-            else:
-                namespace[name] = before
 
 
 @dataclass(frozen=True)
@@ -136,6 +154,9 @@ def run(
     for source, mask in zip(trace.sources, masks, strict=True):
         trace.set_companion(source, Companion(mask, _for_one_sample(mask)))
     _check_overrides(model, composite)
+    if composite.until is not None:
+        signature = [(tuple(x.shape), "float32") for x in inputs]
+        trace.prefix = calls_until(model, signature, composite, call)
     with _shadowed(trace):
         output = call(model, list(trace.sources))
     activation, logits = trace.head_of(output)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrp_monitor.engine import activations, backend
+from lrp_monitor.engine import activations, backend, prefix
 from lrp_monitor.engine.affine import Affine, Companion
 from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
 from lrp_monitor.engine.composites import Composite
@@ -39,9 +39,18 @@ class Trace:
     first_layers: int = 0
     recorder: Recorder | None = None
     """Records what passes through each layer, where that was asked for."""
+    prefix: frozenset[tuple[int, int]] = frozenset()
+    """The calls of layers that lie in the prefix of the composite's ``until``: layer's id, number of the call."""
+    in_prefix: bool = False
+    """Whether the layer that runs now lies in the prefix."""
+    raw_masks: dict[int, Tensor | None] = field(default_factory=dict)
+    """The masks at raw tensors of the prefix, as far as they were asked for."""
     muted: bool = False
     """Inside a layer that is taken (or refused) as a whole: its parts run as they are."""
     _companions: dict[int, Companion] = field(default_factory=dict)
+    # Tensors behind a weighted layer of the prefix: only what lies in the prefix itself sees their masks.
+    _inner: set[int] = field(default_factory=set)
+    _calls: dict[int, int] = field(default_factory=dict)
     _affines: dict[int, tuple[Affine, Rule]] = field(default_factory=dict)
     _heads: dict[int, tuple[str, Tensor]] = field(default_factory=dict)
     _non_negative: set[int] = field(default_factory=set)
@@ -52,12 +61,51 @@ class Trace:
     # --- what a treatment may ask and tell ---
 
     def companion_of(self, x: Tensor) -> Companion | None:
-        """The companion mask of ``x`` where x is the model's input behind preprocessing alone."""
+        """The companion mask of ``x`` where x is the model's input behind preprocessing (or its prefix) alone."""
         known = self._companions.get(id(x))
-        if known is None:
-            source = self._source_behind(x)
-            known = None if source is None else self._companions[id(source)]
-        return known
+        if known is not None:
+            return known if self.in_prefix or id(x) not in self._inner else None
+        source = self._source_behind(x)
+        if source is not None:
+            return self._companions[id(source)]
+        if self.in_prefix and backend.is_tensor(x):
+            with backend.treated():
+                mask = prefix.mask_behind(self, x)
+            if mask is not None:
+                self.set_inner(x, prefix.companion(mask))
+        return self._companions.get(id(x))
+
+    def beside(self, x: Tensor) -> Companion | None:
+        """The companion mask that takes relevance in place of ``x`` itself, also inside the prefix."""
+        return self._companions.get(id(x)) or self.companion_of(x)
+
+    def mask_at(self, x: Tensor) -> Tensor | None:
+        """The mask that is recorded for this very tensor."""
+        known = self._companions.get(id(x))
+        return None if known is None else known.mask
+
+    def set_inner(self, x: Tensor, companion: Companion) -> None:
+        """Record the mask that stands for ``x`` inside the prefix."""
+        self.set_companion(x, companion)
+        self._inner.add(id(x))
+
+    def is_inner(self, x: Tensor) -> bool:
+        """Whether ``x`` lies in the prefix behind more than preprocessing."""
+        return id(x) in self._inner
+
+    @contextlib.contextmanager
+    def calling(self, layer: Any) -> Iterator[None]:
+        """Count a call of ``layer`` and tell whether it lies in the prefix, while it runs."""
+        number = self._calls[id(layer)] = self._calls.get(id(layer), -1) + 1
+        before, self.in_prefix = self.in_prefix, (id(layer), number) in self.prefix
+        try:
+            yield
+        finally:
+            self.in_prefix = before
+
+    def keep(self, x: Tensor) -> None:
+        """Keep ``x`` alive, whose id is a key."""
+        self._alive.append(x)
 
     def _source_behind(self, x: Tensor) -> Tensor | None:
         """The input of the model that raw scaling and shifting alone made ``x`` of."""
@@ -102,10 +150,14 @@ class Trace:
 
     def refuse(self, layer: Any, why: str) -> None:
         """Record that ``layer`` cannot be treated, or, with on_unknown="gradient", that the gradient passes there."""
-        problem = f"layer {path_of(layer)!r} ({type(layer).__name__}): {why}"
+        if self.on_unknown == "gradient":
+            self.note_row(layer, "plain gradient (no rule)")
+        self.refuse_operation(f"layer {path_of(layer)!r} ({type(layer).__name__}): {why}")
+
+    def refuse_operation(self, problem: str) -> None:
+        """Record a problem in words, or, with on_unknown="gradient", that the gradient passes there."""
         if self.on_unknown == "gradient":
             self.notes.append(f"plain gradient at {problem}")
-            self.note_row(layer, "plain gradient (no rule)")
         else:
             self.problems.append(problem)
 
@@ -122,6 +174,12 @@ class Trace:
         """The output of a weighted map: its own value, with the gradient of the rule's surrogate."""
         if self.recorder is not None:
             affine = self.recorder.tapped(affine)
+        if self.in_prefix and affine.companion is not None:
+            output = prefix.share_out(self, affine, rule)
+            self._affines[id(output)] = (affine, rule)  # for a normalisation to fold that follows the last layer
+            if self.recorder is not None:
+                self.recorder.made(affine, output)
+            return output
         surrogate = rule.surrogate(affine)
         output = straight_through(surrogate, affine.value)
         self._affines[id(output)] = (affine, rule)
@@ -136,6 +194,8 @@ class Trace:
 
     def activate(self, layer: Any, z: Tensor, activation: Any) -> Tensor:
         """The activation of ``z``, through which relevance passes."""
+        if self.in_prefix and self.companion_of(z) is not None:
+            return prefix.activate(self, layer, z, activation)
         name = activations.name_of(activation)
         if name == "linear":
             return z

@@ -54,7 +54,8 @@ def _preprocessed(trace: Trace, layer: Any, x: Tensor, function: Callable[[Tenso
     """Scaling and shifting of the input itself: the mask is attached behind it, so relevance passes one to one."""
     companion = trace.companion_of(x)
     assert companion is not None
-    output = function(stop_gradient(trace.attach(x))) * companion.mask
+    y = function(stop_gradient(trace.attach(x)))
+    output = straight_through(y * companion.mask, y)  # the mask is 0 where padding was put in; the value is y there too
     trace.set_companion(output, Companion(companion.mask, lambda bound: function(companion.bounds(bound))))
     trace.note_row(layer, "preprocessing: relevance passes one to one")
     return output
@@ -79,7 +80,7 @@ def _constant_scale(trace: Trace, layer: Any, x: Tensor, lin: Tensor, y: Tensor,
     if companion is None:
         trace.note_row(layer, "its scale factor is a constant" + ("; beta absorbs its share" if beta else ""))
         return straight_through(lin, y)
-    output = stop_gradient(y) * companion.mask
+    output = straight_through(stop_gradient(y) * companion.mask, y)
 
     def no_bounds(value: Tensor) -> Tensor:
         raise ValueError(

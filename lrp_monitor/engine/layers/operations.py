@@ -64,6 +64,13 @@ def shadow_operation(trace: Trace, node: Any) -> Callable[..., Any] | None:
             trace.note_row(node, treatment)
             return original(*given, **kwargs)
 
-    if type(node).__name__ in _PRODUCTS:
-        return product
-    return call if kind in whole or passes else None
+    treat = product if type(node).__name__ in _PRODUCTS else call if kind in whole or passes else None
+    if treat is None:
+        return None
+    chosen = treat
+
+    def shadow(*args: Any, **kwargs: Any) -> Any:
+        with trace.calling(node):  # in a prefix the mask is handed on from operation to operation
+            return (original if trace.in_prefix else chosen)(*args, **kwargs)
+
+    return shadow

@@ -22,7 +22,7 @@ def _size(x: Tensor) -> int:
     return size
 
 
-def _gate(trace: Trace, factors: Sequence[Tensor]) -> int | None:
+def gate_of(trace: Trace, factors: Sequence[Tensor]) -> int | None:
     """Which of two factors is the gate: the one that is spread over the other, or the sigmoid or softmax."""
     if len(factors) != 2:
         return None
@@ -44,7 +44,7 @@ def share_product(trace: Trace, factors: Sequence[Tensor]) -> tuple[list[Tensor]
     shared = list(factors)
     if len(live) < 2:
         return shared, "scales"
-    gate = _gate(trace, factors) if trace.composite.product == "gate" else None
+    gate = gate_of(trace, factors) if trace.composite.product == "gate" else None
     if gate is not None:
         shared[gate] = keep_mask(stop_gradient(factors[gate]), factors[gate])
         return shared, f"product: factor {gate} is the gate, held constant"
