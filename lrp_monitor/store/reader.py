@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrp_monitor.store import codec, records
+from lrp_monitor.store import codec, records, tables
 from lrp_monitor.store.access import RecordAccess
 from lrp_monitor.store.clusters import StepClusters, list_clusters, read_clusters, write_clusters
 from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
@@ -164,6 +164,18 @@ class Run(RecordAccess):
             np.array([header.step for header in headers], np.int64),
             np.stack([header.statistics[name] for header in headers]),
         )
+
+    def table(self, by: str = "step") -> dict[str, npt.NDArray[Any]]:
+        """All numbers as columns of equal length, for ``pandas.DataFrame(run.table())``.
+
+        ``by``: "step", a row a step with every scalar; "probe", a row a step and probe with every statistic. See
+        `tables`. Raises ValueError for anything else.
+        """
+        if by == "step":
+            return tables.by_step(self._all_headers())
+        if by == "probe":
+            return tables.by_probe(self._all_headers(), self._probes)
+        raise ValueError(f'by={by!r}: expected "step" or "probe"')
 
     def tensors(self, step: int) -> list[tuple[str, str]]:
         """(kind, name) of each histogram of a step, as logged."""
