@@ -111,6 +111,37 @@ class Session:
         self._finalizer()
 
 
+class Onlooker(Session):
+    """The writing side of a worker that is not the chief: it takes records and writes nothing."""
+
+    def __init__(self) -> None:
+        self._stored: set[int] = set()
+
+    bytes_written = 0
+    notice = None
+
+    def log(self, record: StepRecord) -> bool:
+        """Forgets the record."""
+        self._stored.add(record.step)
+        return True
+
+    def problems(self) -> tuple[list[str], list[str]]:
+        """None: nothing is written."""
+        return [], []
+
+    @property
+    def stored(self) -> set[int]:
+        """The steps that were taken; the chief stores them."""
+        return set(self._stored)
+
+    def drain(self) -> bool:
+        """There is nothing to wait for."""
+        return True
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 class _Sink:
     """What the thread does with a record."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -20,13 +21,14 @@ from lrp_monitor.training.alerts import Alerts
 from lrp_monitor.training.axis import EpochProgress, Place, start_of_fit
 from lrp_monitor.training.baseline import Baseline
 from lrp_monitor.training.checks import check_classes, explained_units
+from lrp_monitor.training.crew import Crew
 from lrp_monitor.training.layerwise import LayerRelevance
 from lrp_monitor.training.look import Lookout, View
 from lrp_monitor.training.measures import probe_scalars
 from lrp_monitor.training.options import Options
 from lrp_monitor.training.past import Past
 from lrp_monitor.training.recorder import Recorder
-from lrp_monitor.training.session import Session
+from lrp_monitor.training.session import Onlooker, Session
 
 
 class Watch:
@@ -38,21 +40,20 @@ class Watch:
     def __init__(self, model: keras.Model, params: dict[str, Any], options: Options, again: bool) -> None:
         self._model, self._params, self._options, self._again = model, params or {}, options, again
         self._schedule, self._axis = options.schedule, options.schedule.axis
-        self._past = Past.of(options.run_dir, options.probes.hash)
-        self._past.check_axis(self._axis, options.log_dir)
-        self._recorder = self._make_recorder()
-        meta = self._meta()
-        self._session = Session(
-            options.run_dir,
-            probe_info(options.probes),
-            meta,
-            encoding=options.encoding,
-            max_store_mb=options.max_store_mb,
-            gradients=options.gradients,
-            summaries=options.standard_summaries,
-        )
+        self._crew = Crew(model)
+        failed: BaseException | None = None
+        try:
+            meta = self._open()
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            # A worker that raises alone would leave the others waiting for it.
+            if self._crew.any(failed is not None) and failed is None:
+                self._session.close()
+                raise RuntimeError("LRPMonitor: another worker could not begin to log; its own error says why")
         self._notes = [*self._lookout.explainer.notes, *self._past.changes(meta)]
-        self._report = report.Report(self._axis, options.verbose)
+        self._report = report.Report(self._axis, options.verbose if self._crew.is_chief else 0)
         self._place: Place | None = None  # the last end of an epoch, on the run's axis
         self._last_step: int | None = None
         self._progress = EpochProgress(1, None, None, 0)
@@ -61,6 +62,28 @@ class Watch:
         self._keras_epoch = 0
         self._warned: set[str] = set()
         self._alerts = Alerts(options.alerts)
+
+    def _open(self) -> dict[str, Any]:
+        """Looks at everything that training could founder on, opens the run and returns what it is told of."""
+        options, writes = self._options, self._crew.is_chief
+        self._past = Past.of(options.run_dir, options.probes.hash) if writes else Past()
+        self._past.check_axis(self._axis, options.log_dir)
+        self._recorder = self._make_recorder()
+        meta = self._meta()
+        self._session = (
+            Onlooker()
+            if not writes
+            else Session(
+                options.run_dir,
+                probe_info(options.probes),
+                meta,
+                encoding=options.encoding,
+                max_store_mb=options.max_store_mb,
+                gradients=options.gradients,
+                summaries=options.standard_summaries,
+            )
+        )
+        return meta
 
     def _make_recorder(self) -> Recorder:
         options = self._options
@@ -173,6 +196,8 @@ class Watch:
             self._due,
             self._again,
         )
+        epoch, batch, baseline = self._crew.share([*start.place, start.baseline])
+        start = replace(start, place=Place(int(epoch), int(batch)), baseline=bool(baseline))
         self._place = start.place
         if start.note:
             self._notes.append(start.note)
@@ -270,6 +295,13 @@ class Watch:
     # ---- a log
 
     def _log(self, place: Place, view: View | None = None) -> None:
+        self._take(place, view)
+        # Agreed on after the log, whether or not it failed: every worker comes by here.
+        if self._options.stop_on_alert and self._ran:
+            if self._crew.share([self._alerts.any_above])[0]:
+                self._model.stop_training = True
+
+    def _take(self, place: Place, view: View | None) -> None:
         step, began = place.step(self._axis), time.perf_counter()
         self._last_step = step
         self._report.due += 1
@@ -308,15 +340,19 @@ class Watch:
                 names = [tag.removeprefix(prefix) for tag, n in scalars.items() if tag.startswith(prefix) and n]
                 text = f"{count:.0f} values of the {what.replace('_', ' ')} are not finite at step {step}"
                 self._notes.append(f"{text}: {', '.join(names)}")
-                warnings.warn(f"LRPMonitor: {self._notes[-1]}", RuntimeWarning, stacklevel=2)
+                self._warn(self._notes[-1])
 
     def _heed_alerts(self, step: int, scalars: dict[str, float]) -> None:
         for text in self._alerts.crossed(scalars, f"{self._axis} {step}"):
             self._notes.append(f"alert: {text}")
-            warnings.warn(f"LRPMonitor: {text}", RuntimeWarning, stacklevel=2)
-        if self._options.stop_on_alert and self._alerts.any_above and self._ran and not self._model.stop_training:
-            self._model.stop_training = True
+            self._warn(text)
+        stopped = getattr(self._model, "stop_training", False)
+        if self._options.stop_on_alert and self._alerts.any_above and self._ran and not stopped:
             self._notes.append("training is stopped by stop_on_alert")
+
+    def _warn(self, text: str) -> None:
+        if self._crew.is_chief:
+            warnings.warn(f"LRPMonitor: {text}", RuntimeWarning, stacklevel=3)
 
     def _ask_session(self) -> None:
         problems, notes = self._session.problems()
@@ -328,18 +364,14 @@ class Watch:
         notice = self._session.notice
         if notice is not None and "notice" not in self._warned:
             self._warned.add("notice")
-            warnings.warn(f"LRPMonitor: {notice}", RuntimeWarning, stacklevel=2)
+            self._warn(notice)
 
     def _problem(self, text: str) -> None:
         """Something failed in a log: warned of once a fit, noted in the next record."""
         self._notes.append(text)
         if "problem" not in self._warned:
             self._warned.add("problem")
-            warnings.warn(
-                f"LRPMonitor: {text}. Training goes on; what fails from here on is noted in the run alone",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            self._warn(f"{text}. Training goes on; what fails from here on is noted in the run alone")
 
 
 def probe_info(probes: ProbeSet) -> ProbeInfo:

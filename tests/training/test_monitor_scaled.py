@@ -1,0 +1,139 @@
+"""Fits on several replicas and in several processes: one run, the gradients of the joined batch, no deadlock."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from monitor_helpers import places
+
+from lrp_monitor.store.reader import Run, open_run
+
+BATCHES = 4  # an epoch: 64 samples in batches of 16
+TIMEOUT = 240
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def trained(kind: str, folder: Path, slow: float = 0.0, fail: bool = False, **options: Any) -> list[dict[str, Any]]:
+    """What each worker of a fit of three epochs said: its weights and warnings, and what it printed."""
+    count = 2 if kind == "workers" else 1
+    watched = None if options.pop("unwatched", False) else options
+    given = {"kind": kind, "ports": free_ports(2), "options": watched, "epochs": options.pop("epochs", 3), "fail": fail}
+    processes = []
+    for task in range(count):
+        own = {"task": task, "folder": str(folder if task == 0 else f"{folder}-other"), "slow": slow * task}
+        command = [sys.executable, str(Path(__file__).with_name("scaled_child.py")), json.dumps(given | own)]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment.pop("TF_CONFIG", None)
+        processes.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        )
+    found = []
+    try:
+        for process in processes:
+            printed, errors = process.communicate(timeout=TIMEOUT)
+            assert process.returncode == 0, errors[-3000:]
+            line = next(line for line in printed.splitlines() if line.startswith("RESULT"))
+            found.append({**json.loads(line.removeprefix("RESULT")), "printed": printed})
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Any]]:
+    """The same fit in one process on the whole batch."""
+    folder = tmp_path_factory.mktemp("alone")
+    [result] = trained("alone", folder)
+    return open_run(folder), result["weights"]
+
+
+def same_run(run: Run, other: Run) -> None:
+    assert run.steps == other.steps == [0, 1, 2, 3]
+    for step in run.steps:
+        assert run.tensors(step) == other.tensors(step)
+        ours, theirs = run.record(step), other.record(step)
+        assert ours.gradient_batch == theirs.gradient_batch
+        assert set(ours.scalars) == set(theirs.scalars)
+        for tag, value in theirs.scalars.items():
+            assert ours.scalars[tag] == pytest.approx(value, rel=1e-4, abs=1e-4), (step, tag)
+        for kind, name in run.tensors(step):
+            mine, its = run.histogram(step, kind, name), other.histogram(step, kind, name)
+            assert mine.norm == pytest.approx(its.norm, rel=1e-4, abs=1e-6), (step, kind, name)
+            assert (mine.size, mine.note) == (its.size, its.note)
+        np.testing.assert_allclose(
+            run.heatmaps(step), other.heatmaps(step), atol=0.02 * np.abs(other.heatmaps(step)).max()
+        )
+    assert run.record(3).scalars["gradients/norm"] > 0.01
+
+
+@pytest.mark.slow
+def test_mirrored_replicas_log_the_run_of_the_joined_batch(tmp_path: Path, alone: tuple[Run, list[Any]]) -> None:
+    [watched] = trained("mirrored", tmp_path / "run", inspect="all")
+    [unwatched] = trained("mirrored", tmp_path / "none", unwatched=True)
+    assert watched["said"] == []
+    assert watched["weights"] == unwatched["weights"]
+    run = open_run(tmp_path / "run")
+    same_run(run, alone[0])
+    assert "layer/dense" in run.record(3).statistics
+    for mine, theirs in zip(watched["weights"], alone[1], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_workers_one_of_them_slow_write_one_run_of_the_joined_batch(
+    tmp_path: Path, alone: tuple[Run, list[Any]]
+) -> None:
+    chief, other = trained("workers", tmp_path / "run", slow=0.3)
+    assert chief["said"] == other["said"] == []
+    assert chief["weights"] == other["weights"]
+    unwatched, _ = trained("workers", tmp_path / "none", unwatched=True)
+    assert chief["weights"] == unwatched["weights"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # the other worker has written nothing
+    same_run(open_run(tmp_path / "run"), alone[0])
+    assert "LRP monitor: 4 logs (epoch 0 to 3)" in chief["printed"]
+    assert "LRP" not in other["printed"]
+
+
+@pytest.mark.slow
+def test_what_the_chief_decides_holds_for_all_workers(tmp_path: Path) -> None:
+    """A resumed run in batches, stopped by an alert: only the chief's disk knows where the run stands."""
+    folder = tmp_path / "run"
+    trained("workers", folder, batches=3, epochs=1)
+    assert [step for step, _, _ in places(folder)] == [0, 3, 4]
+    chief, other = trained("workers", folder, batches=3, alert={"left": 0.01}, stop_on_alert=True)
+    assert chief["stopped"]
+    assert other["stopped"]
+    assert chief["weights"] == other["weights"]
+    assert [text for text in chief["said"] if "lies on 'left'" in text]
+    assert other["said"] == []
+    held = [step for step, _, _ in places(folder)]
+    # The same untrained model: the run starts over. Batch 3 is above the limit, batch 4 is the last one.
+    assert held == [0, 3, 4]
+    assert open_run(folder).record(4).gradient_batch == 4
+
+
+@pytest.mark.slow
+def test_a_chief_that_cannot_write_ends_every_worker_at_once(tmp_path: Path) -> None:
+    chief, other = trained("workers", tmp_path / "run", fail=True)
+    assert "Not a directory" in chief["said"][0]
+    assert other["said"] == ["RuntimeError: LRPMonitor: another worker could not begin to log; its own error says why"]
