@@ -16,7 +16,7 @@ import pytest
 
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.regression.baseline import paths_of, read_baseline, write_baseline
-from lrp_monitor.regression.comparing import Masks, check_comparable, check_probes, compare
+from lrp_monitor.regression.comparing import Masks, check_probes, compare
 from lrp_monitor.regression.comparison import Comparison
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.pytest_plugin import MARKER, OPTION_UPDATE, PROPERTY, REPORT_PROPERTY
@@ -59,44 +59,43 @@ class LRPBaseline:
         """
         __tracebackhide__ = True
         self.checked = True
+        self._check_types(model, probes, composite)
         given = {"tier": tier, "masks": masks, "composite": composite}
         options = self._marked() | limits | {key: value for key, value in given.items() if value is not None}
-        tier = options.pop("tier", None) or self._config.getini("lrp_tier")
-        masks = options.pop("masks", None)
-        composite = options.pop("composite", None)
+        options.setdefault("tier", self._config.getini("lrp_tier"))
+        composite = options.pop("composite", None) or self._config.getini("lrp_composite")
         path = self._path(name)
         try:
             if self._config.getoption("lrp_update"):
-                return self._update(path, self._snapshot(model, probes, composite, None))
-            return self._check(path, model, probes, composite, tier=tier, masks=masks, limits=options)
+                return self._update(path, _snapshot(model, probes, composite, None), options)
+            return self._check(path, model, probes, composite, options)
         except BaselineError as error:
             message = self._in_words(error, path)
         # Outside of the except clause: the failure is the message, without the errors that led to it.
         raise self._failure(message)
 
     def _check(
-        self, path: Path, model: Any, probes: ProbeSet | None, composite: Any, *, tier: str, masks: Any, limits: Any
+        self, path: Path, model: Any, probes: ProbeSet | None, composite: Any, options: dict[str, Any]
     ) -> Comparison:
         __tracebackhide__ = True
         before = read_baseline(path)
         if probes is not None and before.digests is not None:
             # Before explaining: a changed probe is told as that, not as what a model says to it.
             check_probes(before.digests, probe_digests(probes), tuple(probes.names))
-        now = self._snapshot(model, probes, composite, before)
-        found = compare(before, now, tier=tier, masks=masks, **limits)
-        if not any(check.limited for check in found.checks):
-            raise self._failure(
-                f"tier {tier!r} with {limits} has no limit at all: nothing is tested. Give one, such as cosine=.95"
-            )
+        found = self._compare(before, _snapshot(model, probes, composite, before), options)
         self._note(PROPERTY, f"compared {self._shown(path)}")
         if not found.ok:
             raise self._failure(f"{found}\n\n{self._report(found, path)}\nWhere the change is meant: {self._command()}")
         return found
 
-    def _update(self, path: Path, now: Snapshot) -> Comparison | None:
+    def _update(self, path: Path, now: Snapshot, options: dict[str, Any]) -> Comparison | None:
+        __tracebackhide__ = True
+        # What is wrong with the call itself would else be told only when the baseline is there.
+        rehearsal = self._compare(now, now, options)
+        if not rehearsal.ok and np.isfinite(now.heatmaps).all():
+            raise self._failure(f"no baseline is written that fails against itself:\n{rehearsal}")
         try:
             before = read_baseline(path)
-            check_comparable(before, now)
             found = compare(before, now, masks=())
             if found.ok and _same_masks(before, now) and before.names == now.names:
                 self._note(PROPERTY, f"unchanged {self._shown(path)}")
@@ -108,20 +107,24 @@ class LRPBaseline:
         self._note(PROPERTY, f"written {self._shown(path)}")
         return None
 
-    def _snapshot(self, model: Any, probes: ProbeSet | None, composite: Any, before: Snapshot | None) -> Snapshot:
+    def _compare(self, before: Snapshot, now: Snapshot, options: dict[str, Any]) -> Comparison:
+        __tracebackhide__ = True
+        found = compare(before, now, **options)
+        if not any(check.limited for check in found.checks if check.name != "finite"):
+            raise self._failure(
+                f"tier {found.tier} with {options} has no limit at all: nothing is tested. Give one, such as cosine=.95"
+            )
+        return found
+
+    @staticmethod
+    def _check_types(model: Any, probes: Any, composite: Any) -> None:
         if isinstance(model, Snapshot):
             if probes is not None or composite is not None:
                 raise TypeError("check(snapshot) takes no probes and no composite: the snapshot was made of them")
-            return model
-        if not isinstance(probes, ProbeSet):
+        elif not isinstance(probes, ProbeSet):
             raise TypeError(f"probes must be a ProbeSet, got {type(probes).__name__}: check(model, probes)")
-        targets = before.targets if before is not None and probes.targets is None else None
-        if hasattr(model, "explain"):
-            if composite is not None:
-                raise TypeError("composite: an Explainer has its own; give the model itself, or leave composite out")
-            return Snapshot.of(model, probes, targets=targets)
-        chosen = composite if composite is not None else self._config.getini("lrp_composite")
-        return Snapshot.of(model, probes, chosen, targets=targets)
+        elif _is_explainer(model) and composite is not None:
+            raise TypeError("composite: an Explainer has its own; give the model itself, or leave composite out")
 
     def _marked(self) -> dict[str, Any]:
         """The arguments of all markers, those nearest to the test winning."""
@@ -210,6 +213,20 @@ class LRPBaseline:
             frame = frame.f_back  # type: ignore[assignment]  # the outermost frame is pytest's, never reached
         file = os.path.relpath(frame.f_code.co_filename, self._config.invocation_params.dir)
         return f"{file}:{frame.f_lineno}: "
+
+
+def _snapshot(model: Any, probes: ProbeSet | None, composite: Any, before: Snapshot | None) -> Snapshot:
+    if isinstance(model, Snapshot):
+        return model
+    assert probes is not None
+    targets = before.targets if before is not None and probes.targets is None else None
+    if _is_explainer(model):
+        return Snapshot.of(model, probes, targets=targets)
+    return Snapshot.of(model, probes, composite, targets=targets)
+
+
+def _is_explainer(model: Any) -> bool:
+    return hasattr(model, "explain") and hasattr(model, "composite")
 
 
 def _same_masks(before: Snapshot, now: Snapshot) -> bool:
