@@ -40,7 +40,15 @@ const after = (run: string, since: Since | null): Record<string, string | number
 
 export const fetchRun = (run: string, since: Since | null): Promise<RunInfo> => json("run", after(run, since));
 
-export const fetchTimeline = (run: string, since: Since | null): Promise<Timeline> => json("timeline", after(run, since));
+/** Scalars over the steps, with the per-probe columns that are named only: all of them are many megabytes. */
+export const fetchTimeline = (run: string, since: Since | null, columns: readonly string[]): Promise<Timeline> =>
+  json("timeline", { ...after(run, since), columns: columns.join(",") });
+
+/** The runs of this TensorBoard, of whatever plugin, in its own order. */
+export const fetchAllRunNames = async (): Promise<string[]> => {
+  const answer = await json<unknown>("../../runs", {});
+  return Array.isArray(answer) ? answer.filter((name): name is string => typeof name === "string") : [];
+};
 
 export const fetchHistogram = (
   run: string,

@@ -13,6 +13,8 @@ interface ColourMap {
   /** Words of the legend for the two ends; null where negative relevance is not shown. */
   negative: string | null;
   positive: string;
+  /** Where the colour of an overlay is taken: its strongest hue. */
+  hue: number;
   /** Ascending; from -1 to 1. */
   anchors: Anchor[];
 }
@@ -23,6 +25,7 @@ export const COLOURS: Record<ColourName, ColourMap> = {
     title: "Blue – white – red",
     negative: "blue",
     positive: "red",
+    hue: 0.5,
     anchors: [
       { at: -1, rgb: [0, 0, 77] },
       { at: -0.5, rgb: [0, 0, 255] },
@@ -35,6 +38,7 @@ export const COLOURS: Record<ColourName, ColourMap> = {
     title: "Blue – white – red, plain",
     negative: "blue",
     positive: "red",
+    hue: 1,
     anchors: [
       { at: -1, rgb: [0, 0, 255] },
       { at: 0, rgb: [255, 255, 255] },
@@ -46,6 +50,7 @@ export const COLOURS: Record<ColourName, ColourMap> = {
     title: "Blue – white – red, soft (RdBu)",
     negative: "blue",
     positive: "red",
+    hue: 0.8,
     anchors: [
       { at: -1, rgb: [5, 48, 97] },
       { at: -0.8, rgb: [33, 102, 172] },
@@ -65,6 +70,7 @@ export const COLOURS: Record<ColourName, ColourMap> = {
     title: "Purple – white – orange (colour-blind safe)",
     negative: "purple",
     positive: "orange",
+    hue: 0.5,
     anchors: [
       { at: -1, rgb: [38, 14, 92] },
       { at: -0.5, rgb: [104, 84, 182] },
@@ -77,6 +83,7 @@ export const COLOURS: Record<ColourName, ColourMap> = {
     title: "Blue – black – red",
     negative: "blue",
     positive: "red",
+    hue: 0.5,
     anchors: [
       { at: -1, rgb: [170, 214, 255] },
       { at: -0.5, rgb: [24, 110, 235] },
@@ -89,6 +96,7 @@ export const COLOURS: Record<ColourName, ColourMap> = {
     title: "Positive only: black – red – yellow",
     negative: null,
     positive: "bright",
+    hue: 0.6,
     anchors: [
       { at: -1, rgb: [10, 10, 12] },
       { at: 0, rgb: [10, 10, 12] },
@@ -110,9 +118,11 @@ export function colourAt(name: ColourName, value: number): [number, number, numb
   return [0, 1, 2].map((c) => Math.round(a.rgb[c]! + f * (b.rgb[c]! - a.rgb[c]!))) as [number, number, number];
 }
 
-/** A CSS gradient that shows a colour map from -1 (left) to 1. */
+/** A CSS gradient that shows a colour map from -1 (left; 0 where it shows positive relevance only) to 1. */
 export function cssGradient(name: ColourName): string {
-  const stops = COLOURS[name].anchors.map(({ at, rgb }) => `rgb(${rgb.join(",")}) ${50 * (at + 1)}%`);
+  const low = COLOURS[name].negative === null ? 0 : -1;
+  const shown = COLOURS[name].anchors.filter(({ at }) => at >= low);
+  const stops = shown.map(({ at, rgb }) => `rgb(${rgb.join(",")}) ${(100 * (at - low)) / (1 - low)}%`);
   return `linear-gradient(to right, ${stops.join(", ")})`;
 }
 
@@ -125,16 +135,26 @@ function pack(r: number, g: number, b: number, a: number): number {
   return ((a << 24) | (b << 16) | (g << 8) | r) >>> 0;
 }
 
-function table(name: ColourName, overlay: boolean): Uint32Array {
-  const key = `${name} ${overlay}`;
+/** How relevance becomes a colour. `limit` > 0 is the relevance at full colour, `gamma` the exponent of its strength. */
+export interface Shade {
+  colours: ColourName;
+  limit: number;
+  gamma: number;
+  overlay: boolean;
+}
+
+function table(name: ColourName, gamma: number, overlay: boolean): Uint32Array {
+  const key = `${name} ${gamma} ${overlay}`;
   let found = tables.get(key);
   if (!found) {
     found = new Uint32Array(2 * HALF + 1);
     for (let i = 0; i < found.length; i++) {
-      const t = (i - HALF) / HALF;
+      const raw = (i - HALF) / HALF;
+      const t = Math.sign(raw) * Math.abs(raw) ** gamma;
       // Over a picture the colour says the sign and the opacity the strength: a white centre would hide the picture.
-      const [r, g, b] = overlay ? colourAt(name, Math.sign(t) * 0.5) : colourAt(name, t);
-      found[i] = pack(r, g, b, overlay ? Math.round(255 * Math.abs(t)) : 255);
+      const hidden = COLOURS[name].negative === null && t < 0;
+      const [r, g, b] = overlay ? colourAt(name, Math.sign(t) * COLOURS[name].hue) : colourAt(name, t);
+      found[i] = pack(r, g, b, overlay ? (hidden ? 0 : Math.round(255 * Math.abs(t))) : 255);
     }
     tables.set(key, found);
   }
@@ -144,12 +164,9 @@ function table(name: ColourName, overlay: boolean): Uint32Array {
 const wordOf = (lut: Uint32Array, t: number): number =>
   t !== t ? NOT_FINITE : lut[HALF + Math.round(HALF * Math.min(1, Math.max(-1, t)))]!;
 
-/**
- * Colours of a heatmap, one RGBA word per pixel. `limit` > 0 is the relevance at the ends of the colour map; with 0
- * (a map of zeros) everything has the centre's colour. Pixels that are not finite are grey.
- */
-export function paintHeatMap(map: HeatMap, limit: number, name: ColourName, overlay: boolean): Uint32Array {
-  const lut = table(name, overlay);
+/** Colours of a heatmap, one RGBA word per pixel. A map of zeros has the centre's colour; not finite pixels are grey. */
+export function paintHeatMap(map: HeatMap, { colours, limit, gamma, overlay }: Shade): Uint32Array {
+  const lut = table(colours, gamma, overlay);
   const out = new Uint32Array(map.height * map.width);
   if (map.kind === "sqrt8") {
     const ratio = limit > 0 ? map.absmax / limit : 0;

@@ -11,15 +11,19 @@ export type Loaded = Frame | HistogramAnswer;
 /** Everything known of one run. */
 export interface RunState {
   listing: RunListing;
-  /** Place in the order in which runs were first seen; decides the colour. */
+  /** Place of its colour in TensorBoard's palette. */
   order: number;
   info: RunInfo | null;
   /** The logged steps of `info`, ascending. */
   steps: readonly number[];
   timeline: Timeline | null;
+  /** The per-probe column the timeline was asked for; null: none. */
+  timelineColumn: string | null;
   error: string | null;
   /** What the page shows of it now: the last step that was ready, so that nothing flickers while the next one loads. */
   frame: Frame | null;
+  /** What is subtracted from `frame` where a difference is shown. */
+  against: Frame | null;
   histograms: Partial<Record<TensorKind, ShownHistogram>>;
 }
 
@@ -29,6 +33,8 @@ export interface ShownHistogram {
   answer: HistogramAnswer | null;
   /** In words, where there is no histogram. */
   missing: string | null;
+  /** The same of the step logged before; null where there is none or it is still loading. */
+  ghost: { step: number; answer: HistogramAnswer } | null;
 }
 
 export const has = (run: RunState, kind: TensorKind, name: string): boolean =>

@@ -1,38 +1,36 @@
 // The page's data and its view in one place: polls the run list, loads what the view needs, tells who listens.
 import * as api from "./api";
+import { spread } from "./axis";
 import type { Frame, ProbePictures } from "./decode";
+import { Feed, stepOf, type Scene } from "./feed";
 import type { Host } from "./host";
-import {
-  frameJob,
-  frameKey,
-  has,
-  histogramJob,
-  neighbours,
-  type Loaded,
-  type RunState,
-} from "./jobs";
-import { Loader, type Job } from "./loader";
-import { indexAtOrBefore, nearestIndex, union } from "./steps";
+import { neighbours, type RunState } from "./jobs";
+import { limitColumn } from "./limits";
+import { Player } from "./player";
+import { nearestIndex, union } from "./steps";
 import { followUp, mergeRun, mergeTimeline } from "./tail";
 import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "./types";
 import { fromParameters, toParameters, type View } from "./view";
 
 const POLL_SECONDS = 3;
-const CACHE_BYTES = 128 << 20;
-const PLAY_SECONDS = 0.12;
 /** Rest after a move before neighbours are loaded: while the slider is dragged only what is under it counts. */
 const REST_SECONDS = 0.06;
-export const KINDS: readonly TensorKind[] = ["weight", "gradient"];
+/** Steps that take longer than this to load are shown dimmed until they are there. */
+const SLOW_SECONDS = 0.3;
+/** The address bar is written at most this often: browsers slow pages down that do it more. */
+const ADDRESS_SECONDS = 0.25;
+const FILM_FRAMES = 12;
+const RIDGES = 16;
 
 export class Model {
   view: View;
   runs: RunState[] | null = null;
   error: string | null = null;
-  playing = false;
   private readonly pictures = new Map<string, ProbePictures | "loading" | Error>();
-  private readonly loader: Loader<Loaded>;
+  private readonly feed: Feed;
+  private readonly player: Player;
   private readonly listeners = new Set<() => void>();
-  private readonly seen = new Map<string, number>();
+  private colours = new Map<string, number>();
   private places: { of: (readonly number[])[]; steps: readonly number[]; indices: Map<number, number> } = {
     of: [],
     steps: [],
@@ -40,16 +38,24 @@ export class Model {
   };
   private pollTimer = 0;
   private polling = false;
-  private playTimer = 0;
   private lastDirection = 1;
   private restTimer = 0;
   private resting = true;
+  private slowTimer = 0;
+  private slow = false;
+  private addressTimer = 0;
+  private addressWritten = 0;
+  private notifying = false;
 
   constructor(private readonly host: Host) {
     this.view = fromParameters(host.readParameters());
-    this.loader = new Loader<Loaded>(CACHE_BYTES, 4, (key) => {
-      if (this.settle() || this.loader.failure(key) !== undefined) this.notify();
-    });
+    this.feed = new Feed(() => this.notify());
+    this.player = new Player(
+      () => Number(this.view.speed),
+      () => this.selected().every((run) => this.isSettled(run)),
+      () => this.advance(),
+      () => this.notify(),
+    );
   }
 
   start(): void {
@@ -80,10 +86,21 @@ export class Model {
       this.lastDirection = after > before ? 1 : -1;
       this.waitForRest();
     }
-    this.host.writeParameters(toParameters(this.view));
-    if (change.runs) void this.refreshSelected();
+    this.writeAddress();
+    if (change.runs || change.scale || change.clip) void this.refreshSelected();
     this.settle();
     this.notify();
+  }
+
+  private writeAddress(): void {
+    window.clearTimeout(this.addressTimer);
+    const write = (): void => {
+      this.addressWritten = performance.now();
+      this.host.writeParameters(toParameters(this.view));
+    };
+    const wait = this.addressWritten + 1000 * ADDRESS_SECONDS - performance.now();
+    if (wait <= 0) write();
+    else this.addressTimer = window.setTimeout(write, wait);
   }
 
   private waitForRest(): void {
@@ -91,8 +108,15 @@ export class Model {
     window.clearTimeout(this.restTimer);
     this.restTimer = window.setTimeout(() => {
       this.resting = true;
-      if (this.settle()) this.notify();
+      this.settle();
+      this.notify();
     }, REST_SECONDS * 1000);
+    window.clearTimeout(this.slowTimer);
+    this.slowTimer = window.setTimeout(() => {
+      this.slow = true;
+      this.notify();
+    }, SLOW_SECONDS * 1000);
+    this.slow = false;
   }
 
   /** The chosen runs that exist; without a choice the first two readable ones that watch the same probes. */
@@ -138,41 +162,38 @@ export class Model {
     this.setView({ step: steps[index]! });
   }
 
-  /** The logged step a run shows at the slider's step: the last one up to it. */
   stepOf(run: RunState, step: number | null): StepInfo | null {
-    if (run.info === null || step === null) return null;
-    return run.info.steps[indexAtOrBefore(run.steps, step)] ?? null;
+    return stepOf(run, step);
   }
 
   // ---- playing
+
+  get playing(): boolean {
+    return this.player.playing;
+  }
+
+  /** Whether the slider stands still: what depends on the step but should not jump about may be put in order now. */
+  get still(): boolean {
+    return this.resting && !this.playing;
+  }
 
   play(): void {
     const steps = this.steps();
     if (steps.length < 2) return;
     if (this.currentStep() === steps[steps.length - 1]) this.setView({ step: steps[0]! });
-    this.playing = true;
-    this.playOn();
+    this.player.play();
     this.notify();
   }
 
   pause(): void {
-    this.playing = false;
-    window.clearTimeout(this.playTimer);
-    this.notify();
+    this.player.pause();
   }
 
-  private playOn(): void {
-    window.clearTimeout(this.playTimer);
-    this.playTimer = window.setTimeout(() => {
-      const steps = this.steps();
-      if (!this.playing) return;
-      if (this.currentStep() === steps[steps.length - 1]) this.pause();
-      else {
-        // A film without its pictures tells nothing: wait for the step that is still loading.
-        if (this.selected().every((run) => this.isSettled(run))) this.move(1);
-        this.playOn();
-      }
-    }, PLAY_SECONDS * 1000);
+  private advance(): boolean {
+    const steps = this.steps();
+    if (this.currentStep() === steps[steps.length - 1]) return false;
+    this.move(1);
+    return true;
   }
 
   // ---- what is shown
@@ -184,13 +205,38 @@ export class Model {
 
   /** Whether a run shows the step it should, or says why it cannot. */
   isSettled(run: RunState): boolean {
-    const wanted = this.stepOf(run, this.currentStep());
+    const wanted = stepOf(run, this.currentStep());
     return wanted === null || run.frame?.header.step === wanted.step || this.frameError(run) !== null;
   }
 
+  /** Whether a run has shown another step than it should for so long that it must be told. */
+  isStale(run: RunState): boolean {
+    return this.slow && run.frame !== null && !this.isSettled(run);
+  }
+
   frameError(run: RunState): string | null {
-    const wanted = this.stepOf(run, this.currentStep());
-    return wanted === null ? null : (this.loader.failure(frameKey(run, wanted)) ?? null);
+    return this.feed.frameError(run, stepOf(run, this.currentStep()));
+  }
+
+  /** Steps of the slider that a film shows, the first and the last among them, the others evenly between. */
+  filmSteps(): number[] {
+    const steps = this.steps();
+    return spread(steps.length, FILM_FRAMES).map((i) => steps[i]!);
+  }
+
+  /** Steps of the slider whose histograms stand one behind the other. */
+  ridgeSteps(): number[] {
+    const steps = this.steps();
+    return spread(steps.length, RIDGES).map((i) => steps[i]!);
+  }
+
+  /** A run's heatmaps at a step of the film; null while they load. */
+  frameAt(run: RunState, step: number): Frame | null {
+    return this.feed.frame(run, stepOf(run, step));
+  }
+
+  histogramAt(run: RunState, step: number, kind: TensorKind): HistogramAnswer | null {
+    return this.feed.histogram(run, step, kind);
   }
 
   /** Names of all tensors of the chosen runs, in the order of the model. */
@@ -207,7 +253,7 @@ export class Model {
 
   retry(): void {
     for (const [hash, pictures] of this.pictures) if (pictures instanceof Error) this.pictures.delete(hash);
-    this.loader.retry();
+    this.feed.retry();
     void this.poll();
     this.settle();
     this.notify();
@@ -230,6 +276,7 @@ export class Model {
   private async refresh(): Promise<void> {
     try {
       const listings = await api.fetchRuns();
+      if (listings.some((listing) => !this.colours.has(listing.run))) void this.colourRuns();
       const known = new Map(this.runs?.map((run) => [run.listing.run, run]));
       this.runs = listings.map((listing) => this.stateOf(listing, known.get(listing.run)));
       this.error = null;
@@ -240,14 +287,29 @@ export class Model {
     await this.refreshSelected();
   }
 
+  /** Gives runs the colours they have elsewhere in TensorBoard, which numbers its runs in the order it lists them. */
+  private async colourRuns(): Promise<void> {
+    let names: string[] = [];
+    try {
+      names = await api.fetchAllRunNames();
+    } catch {
+      // Without the list the runs of this page have their own order of the same colours.
+    }
+    for (const name of [...names, ...(this.runs ?? []).map((run) => run.listing.run)]) {
+      if (!this.colours.has(name)) this.colours.set(name, this.colours.size);
+    }
+    for (const run of this.runs ?? []) run.order = this.colours.get(run.listing.run) ?? run.order;
+    this.notify();
+  }
+
   private stateOf(listing: RunListing, known: RunState | undefined): RunState {
     if (known) {
       known.listing = listing;
       return known;
     }
-    if (!this.seen.has(listing.run)) this.seen.set(listing.run, this.seen.size);
-    const order = this.seen.get(listing.run)!;
-    return { listing, order, info: null, steps: [], timeline: null, error: null, frame: null, histograms: {} };
+    const order = this.colours.get(listing.run) ?? 0;
+    const nothing = { info: null, steps: [], timeline: null, timelineColumn: null, error: null, frame: null, against: null };
+    return { listing, order, ...nothing, histograms: {} };
   }
 
   private async refreshSelected(): Promise<void> {
@@ -258,17 +320,23 @@ export class Model {
   private async refreshRun(run: RunState): Promise<void> {
     if (run.listing.error !== undefined) return;
     const ask = followUp(run.info, run.listing);
-    if (ask === "nothing" && run.timeline && run.error === null) return;
-    const since = ask === "nothing" || ask === "all" || run.timeline === null ? null : ask;
+    const column = limitColumn(this.view);
+    const timelineFits = run.timeline !== null && (column === null || column === run.timelineColumn);
+    if (ask === "nothing" && timelineFits && run.error === null) return;
+    const since = ask === "nothing" || ask === "all" || !timelineFits ? null : ask;
     try {
-      const info = await api.fetchRun(run.listing.run, since);
-      run.info = mergeRun(since && run.info, info);
-      run.steps = run.info.steps.map((step) => step.step);
-      run.error = null;
-      this.loadPictures(run);
-      this.settle(); // heatmaps need not wait for the timeline, nor this run for the others
-      this.notify();
-      run.timeline = mergeTimeline(since && run.timeline, await api.fetchTimeline(run.listing.run, since));
+      if (ask !== "nothing" || run.info === null || run.error !== null) {
+        const info = await api.fetchRun(run.listing.run, since);
+        run.info = mergeRun(since && run.info, info);
+        run.steps = run.info.steps.map((step) => step.step);
+        run.error = null;
+        this.loadPictures(run);
+        this.settle(); // heatmaps need not wait for the timeline, nor this run for the others
+        this.notify();
+      }
+      const timeline = await api.fetchTimeline(run.listing.run, since, column === null ? [] : [column]);
+      run.timeline = mergeTimeline(since && run.timeline, timeline);
+      run.timelineColumn = column;
     } catch (error) {
       run.error = words(error);
     }
@@ -286,77 +354,32 @@ export class Model {
     ).finally(() => this.notify());
   }
 
-  /**
-   * Takes over what has arrived, asks for what is missing and for the neighbours of the current step. Tells whether
-   * anything that is shown has changed: what comes ahead of its time must not cost a drawing of the page.
-   */
-  private settle(): boolean {
-    let changed = false;
-    const jobs: Job<Loaded>[] = [];
-    const runs = this.selected();
-    const step = this.currentStep();
-    for (const run of runs) {
-      const wanted = this.stepOf(run, step);
-      if (wanted === null) continue;
-      jobs.push(frameJob(run, wanted));
-      const frame = this.loader.get(frameKey(run, wanted)) as Frame | undefined;
-      if (frame && frame !== run.frame) {
-        run.frame = frame;
-        changed = true;
-      }
-      for (const kind of KINDS) changed = this.settleHistogram(run, wanted, kind, jobs) || changed;
-    }
+  private settle(): void {
     const steps = this.steps();
-    const at = this.indexOf(step);
-    for (const offset of this.resting ? neighbours(this.lastDirection, this.playing) : []) {
-      const neighbour = steps[at + offset];
-      if (at < 0 || neighbour === undefined) continue;
-      for (const run of runs) {
-        const info = this.stepOf(run, neighbour);
-        if (info === null) continue;
-        jobs.push(frameJob(run, info));
-        for (const kind of KINDS) jobs.push(...this.histogramJobs(run, info, kind));
-      }
-    }
-    this.loader.want(jobs);
-    return changed;
-  }
-
-  private settleHistogram(run: RunState, step: StepInfo, kind: TensorKind, jobs: Job<Loaded>[]): boolean {
-    const tensor = this.tensor();
-    if (tensor === null) return false;
-    const before = run.histograms[kind];
-    const show = (answer: HistogramAnswer | null, missing: string | null): void => {
-      if (before?.step === step.step && before.tensor === tensor && before.answer === answer && before.missing === missing) {
-        return;
-      }
-      run.histograms[kind] = { step: step.step, tensor, answer, missing };
+    const { view } = this;
+    const scene: Scene = {
+      runs: this.selected(),
+      steps,
+      at: this.indexOf(this.currentStep()),
+      ahead: this.resting ? neighbours(this.lastDirection, this.playing) : [],
+      tensor: this.tensor(),
+      minus: view.minus,
+      film: view.show === "film" && this.resting ? this.filmSteps() : [],
+      ridge: view.plots === "ridge" && this.resting ? this.ridgeSteps() : [],
     };
-    const wanted = this.histogramJobs(run, step, kind);
-    jobs.push(...wanted);
-    const key = wanted[0]?.key;
-    if (key !== undefined) {
-      const answer = this.loader.get(key) as HistogramAnswer | undefined;
-      const failure = this.loader.failure(key);
-      if (answer) show(answer, answer.note || null);
-      else if (failure !== undefined) show(null, failure);
-    } else if (kind === "gradient" && step.batch === 0) show(null, "No training step yet.");
-    else if (!has(run, kind, tensor)) show(null, "Not logged in this run.");
-    else if (run.frame?.header.step === step.step) show(null, "No gradients were logged at this step.");
-    return run.histograms[kind] !== before;
+    this.feed.settle(scene);
   }
 
-  /** The request for a histogram, where there can be one: a step says itself whether gradients were logged with it. */
-  private histogramJobs(run: RunState, step: StepInfo, kind: TensorKind): Job<Loaded>[] {
-    const tensor = this.tensor();
-    if (tensor === null || !has(run, kind, tensor)) return [];
-    const header = (this.loader.get(frameKey(run, step)) as Frame | undefined)?.header;
-    if (kind === "gradient" && (header?.gradient_batch ?? null) === null) return [];
-    return [histogramJob(run, step, kind, tensor)];
-  }
-
+  /** Draws once for all that changed since the last picture; a page that is not drawn is told at once. */
   private notify(): void {
-    for (const listener of this.listeners) listener();
+    if (this.notifying) return;
+    this.notifying = true;
+    const tell = (): void => {
+      this.notifying = false;
+      for (const listener of this.listeners) listener();
+    };
+    if (this.host.isVisible()) requestAnimationFrame(tell);
+    else queueMicrotask(tell);
   }
 }
 

@@ -68,6 +68,8 @@ export interface StepHeader {
   scalars: Record<string, number | null>;
   notes: string[];
   gradient_batch: number | null;
+  /** Maps by input channel that are stored besides each map. */
+  channels: number;
 }
 
 export interface HistogramAnswer {

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { COLOURS, colourAt, paintHeatMap, paintPicture, type ColourName } from "../src/colormap";
+import { COLOURS, colourAt, cssGradient, paintHeatMap as paint, paintPicture, type ColourName } from "../src/colormap";
 import type { HeatMap } from "../src/decode";
 
 const rgba = (word: number): number[] => [word & 255, (word >> 8) & 255, (word >> 16) & 255, word >>> 24];
+const paintHeatMap = (map: HeatMap, limit: number, colours: ColourName, overlay: boolean, gamma = 1): Uint32Array =>
+  paint(map, { colours, limit, gamma, overlay });
 const names = Object.keys(COLOURS) as ColourName[];
 
 test("seismic: white at 0, pure blue and red half way, dark at the ends, clipped beyond", () => {
@@ -47,6 +49,32 @@ test("over an input the opacity is the strength and the colour the sign", () => 
   assert.deepEqual(strong, [255, 0, 0, 255]);
   assert.deepEqual(half, [0, 0, 255, 128]);
   assert.equal(none![3], 0);
+});
+
+test("gamma raises the strength of a colour, not its sign: the table holds the power of each value", () => {
+  const map: HeatMap = { kind: "float", data: Float32Array.from([0.25, -0.25, 1]), absmax: 1, height: 1, width: 3 };
+  const [weak, against, full] = [...paintHeatMap(map, 1, "seismic", false, 0.5)].map(rgba);
+  assert.deepEqual(weak!.slice(0, 3), colourAt("seismic", 0.5));
+  assert.deepEqual(against!.slice(0, 3), colourAt("seismic", -0.5));
+  assert.deepEqual(full!.slice(0, 3), colourAt("seismic", 1));
+  assert.equal(rgba(paintHeatMap(map, 1, "seismic", true, 2)[0]!)[3], 16); // 255 / 16
+});
+
+test("the positive-only map shows nothing of what is negative, beside the input or over it", () => {
+  const map: HeatMap = { kind: "float", data: Float32Array.from([-1, 0, 1]), absmax: 1, height: 1, width: 3 };
+  const alone = [...paintHeatMap(map, 1, "positive", false)];
+  assert.equal(alone[0], alone[1]);
+  assert.notEqual(alone[2], alone[1]);
+  assert.deepEqual([...paintHeatMap(map, 1, "positive", true)].map((word) => rgba(word)[3]), [0, 0, 255]);
+  assert.match(cssGradient("positive"), /^linear-gradient\(to right, rgb\(10,10,12\) 0%, .* 100%\)$/);
+  assert.match(cssGradient("seismic"), /rgb\(255,255,255\) 50%/);
+});
+
+test("RdBu has ColorBrewer's classes, red for what is positive", () => {
+  assert.deepEqual(colourAt("rdbu", 1), [103, 0, 31]);
+  assert.deepEqual(colourAt("rdbu", 0), [247, 247, 247]);
+  assert.deepEqual(colourAt("rdbu", -0.6), [67, 147, 195]);
+  assert.deepEqual(colourAt("bwr", 0.5), [255, 128, 128]);
 });
 
 test("pictures keep their colours, or become their luminance", () => {

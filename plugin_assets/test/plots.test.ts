@@ -3,11 +3,10 @@ import test from "node:test";
 import { decadeTicks, niceTicks, spread } from "../src/axis";
 import { bucketEdges, extent, fillCells } from "../src/bins";
 import { count, isShare, number, percent, position, quantityTitle } from "../src/format";
-import { colourLimit } from "../src/limits";
 import { outlinePath } from "../src/outline";
 import { linePath, quantities, useLog, yRange } from "../src/series";
 import type { HistogramAnswer } from "../src/types";
-import { cardLayout } from "../src/ui/Grid";
+import { cardLayout } from "../src/ui/layout";
 
 const bucketOf = (value: number): number => {
   const view = new DataView(new ArrayBuffer(4));
@@ -109,15 +108,6 @@ test("axes: shares from 0 to 100 %, norms on a log axis where they span much", (
   assert.equal(useLog("gradients/norm", [[1, 3]]), false);
   assert.equal(useLog("gradients/norm", [[0, 300]]), false);
   assert.deepEqual(yRange([], false, false), { low: 0, high: 1 });
-});
-
-test("full colour over time is the probe's largest absmax", () => {
-  const map = { kind: "float", data: new Float32Array(1), absmax: 2, height: 1, width: 1 } as const;
-  const timeline = { steps: [0, 1, 2], scalars: {}, probes: { absmax: [[1, 9], [5, null], [2, 3]] } };
-  assert.equal(colourLimit("map", map, timeline, 0), 2);
-  assert.equal(colourLimit("time", map, timeline, 0), 5);
-  assert.equal(colourLimit("time", map, timeline, 1), 9);
-  assert.equal(colourLimit("time", map, null, 0), 2);
 });
 
 test("cards fill the row without captions getting too narrow", () => {

@@ -1,4 +1,4 @@
-// The frame of the page: rail, transport, grid, and the dock with the timeline and the histograms.
+// The frame of the page: rail, transport, grid, timelines below and histograms beside or below.
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import type { Model } from "../model";
@@ -9,7 +9,8 @@ import { Histograms } from "./Histograms";
 import { useModel } from "./hooks";
 import { OpenedProbe } from "./OpenedProbe";
 import { Rail } from "./Rail";
-import { Timeline } from "./Timeline";
+import { Timelines } from "./Timeline";
+import { zoomAt } from "../zoom";
 import { Transport } from "./Transport";
 
 export function App({ model }: { model: Model }): JSX.Element {
@@ -31,7 +32,7 @@ function Page({ model }: { model: Model }): JSX.Element {
   return (
     <div class="page" data-testid="page">
       <Rail model={model} />
-      <main class="main">
+      <div class="top">
         {model.error !== null && (
           <div class="banner" role="alert" data-testid="banner">
             <span>{model.error}</span>
@@ -41,12 +42,10 @@ function Page({ model }: { model: Model }): JSX.Element {
           </div>
         )}
         <Transport model={model} />
-        {model.view.probe === null ? <Grid model={model} /> : <OpenedProbe model={model} />}
-        <section class="dock" aria-label="Over training and at this step">
-          <Timeline model={model} />
-          <Histograms model={model} />
-        </section>
-      </main>
+      </div>
+      <main class="main">{model.view.probe === null ? <Grid model={model} /> : <OpenedProbe model={model} />}</main>
+      <Timelines model={model} />
+      <Histograms model={model} />
     </div>
   );
 }
@@ -61,6 +60,9 @@ function handleKey(model: Model, event: KeyboardEvent): void {
   else if (event.key === "ArrowRight") model.move(far);
   else if (event.key === "Home") model.move(-Infinity);
   else if (event.key === "End") model.move(Infinity);
+  else if (event.key === "+" || event.key === "=") model.setView({ zoom: zoomAt(model.view.zoom, 1.5) });
+  else if (event.key === "-") model.setView({ zoom: zoomAt(model.view.zoom, 1 / 1.5) });
+  else if (event.key === "0") model.setView({ zoom: null });
   else if (event.key === "Escape" && model.view.probe !== null) model.setView({ probe: null });
   else if (event.key === " " && !target.closest("button, summary")) {
     if (model.playing) model.pause();

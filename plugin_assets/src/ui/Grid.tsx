@@ -1,32 +1,22 @@
 // The grid of probes; where chosen runs watch different probes, one grid a probe set.
 import type { JSX } from "preact";
-import { useMemo } from "preact/hooks";
+import { useMemo, useRef } from "preact/hooks";
 import { planeOf, type ProbePictures } from "../decode";
 import { plural } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { outlinePath } from "../outline";
+import { selectProbes, type ProbeGroup } from "../selection";
 import type { ProbeNames } from "../types";
 import type { MaskOutline } from "./canvases";
+import { FilmCard } from "./Film";
 import { useSize } from "./hooks";
+import { CELL, cardLayout } from "./layout";
+import { useMapPointer } from "./pointer";
 import { ProbeCard } from "./ProbeCard";
+import { Readout } from "./Readout";
 
-/** Width of a map on the page in pixels, about: cards stretch or shrink a little to fill their row. */
-const CELL = { s: 108, m: 140, l: 220 } as const;
-/** Below this a caption would not fit. */
-const LEAST_CELL = 102;
-const MOST_STRETCH = 1.5;
-const GAP = 12;
-const CARD_EDGES = 2 * (12 + 1);
-
-/** Cards side by side in `width`, and the width of one, so that its `maps` maps come near to `cell` pixels. */
-export function cardLayout(width: number, maps: number, cell: number): { columns: number; card: number } {
-  const cardOf = (size: number): number => maps * (size + GAP) - GAP + CARD_EDGES;
-  let columns = Math.max(1, Math.round((width + GAP) / (cardOf(cell) + GAP)));
-  while (columns > 1 && (width + GAP) / columns - GAP < cardOf(LEAST_CELL)) columns--;
-  const card = Math.min((width + GAP) / columns - GAP, cardOf(MOST_STRETCH * cell));
-  return { columns, card: Math.floor(card) };
-}
+const NO_OUTLINES: readonly MaskOutline[] = [];
 
 export function Grid({ model }: { model: Model }): JSX.Element {
   const runs = model.selected();
@@ -50,42 +40,43 @@ export function Grid({ model }: { model: Model }): JSX.Element {
     );
   }
   if (ready.length === 0) return <Skeleton />;
+  return <Maps model={model} runs={ready} />;
+}
+
+function Maps({ model, runs }: { model: Model; runs: RunState[] }): JSX.Element {
+  const area = useRef<HTMLDivElement>(null);
+  const pointed = useMapPointer(model, area);
   const groups = new Map<string, RunState[]>();
-  for (const run of ready) {
+  for (const run of runs) {
     const hash = run.info!.probes.hash;
     groups.set(hash, [...(groups.get(hash) ?? []), run]);
   }
   return (
-    <div class="grid-area" data-testid="grid" tabIndex={-1}>
+    <div class={`grid-area${model.view.zoom ? " zoomed" : ""}`} data-testid="grid" tabIndex={-1} ref={area}>
       {[...groups].map(([hash, members]) => (
-        <ProbeGroup key={hash} model={model} runs={members} titled={groups.size > 1} />
+        <ProbeSet key={hash} model={model} runs={members} titled={groups.size > 1} />
       ))}
+      <Readout model={model} pointed={pointed} />
     </div>
   );
 }
 
-interface GroupProps {
+interface SetProps {
   model: Model;
   runs: RunState[];
   titled: boolean;
 }
 
-function ProbeGroup({ model, runs, titled }: GroupProps): JSX.Element {
+function ProbeSet({ model, runs, titled }: SetProps): JSX.Element {
   const probes = runs[0]!.info!.probes;
   const loaded = model.picturesOf(runs[0]!);
   const pictures = loaded instanceof Error ? null : loaded;
   const outlines = useOutlines(pictures, probes);
-  const { height, width } = planeOf(probes.map_shape);
   const [ref, available] = useSize<HTMLDivElement>();
-  const maps = runs.length + (model.view.show === "pair" ? 1 : 0);
-  const { columns, card } = cardLayout(available, maps, CELL[model.view.size]);
-  const style = {
-    "--maps": String(maps),
-    "--aspect": `${width} / ${height}`,
-    gridTemplateColumns: `repeat(${columns}, ${card}px)`,
-  };
+  const groups = useSelection(model, runs, probes);
+  const shown = groups.reduce((n, group) => n + group.probes.length, 0);
   return (
-    <section class="group" aria-label={runs.map((run) => run.listing.name).join(", ")}>
+    <section class="group" data-hash={probes.hash} aria-label={runs.map((run) => run.listing.name).join(", ")} ref={ref}>
       {titled && (
         <h2>
           {plural(probes.names.length, "probe")} of <bdi>{runs.map((run) => run.listing.name).join(", ")}</bdi>
@@ -96,21 +87,103 @@ function ProbeGroup({ model, runs, titled }: GroupProps): JSX.Element {
           The inputs could not be loaded: {loaded.message}
         </p>
       )}
-      <div class="cards" ref={ref} style={style}>
-        {available > 0 && probes.names.map((name, index) => (
-          <ProbeCard
-            key={index}
-            model={model}
-            runs={runs}
-            probes={probes}
-            index={index}
-            name={name}
-            picture={pictures?.pictures[index] ?? null}
-            outline={model.view.outlines ? (outlines[index] ?? []) : []}
-          />
+      {shown === 0 && <NoneLeft model={model} />}
+      {available > 0 &&
+        groups.map(({ cluster, probes: members }) => (
+          <Cluster key={String(cluster)} cluster={cluster} count={members.length}>
+            <Cards model={model} runs={runs} probes={probes} members={members} pictures={pictures} outlines={outlines} width={available} />
+          </Cluster>
         ))}
-      </div>
     </section>
+  );
+}
+
+interface CardsProps {
+  model: Model;
+  runs: RunState[];
+  probes: ProbeNames;
+  members: readonly number[];
+  pictures: ProbePictures | null;
+  outlines: MaskOutline[][];
+  width: number;
+}
+
+function Cards({ model, runs, probes, members, pictures, outlines, width }: CardsProps): JSX.Element {
+  const { view } = model;
+  const film = view.show === "film";
+  const plane = planeOf(probes.map_shape);
+  const maps = runs.length + (view.show === "pair" ? 1 : 0);
+  const { columns, card } = cardLayout(width, maps, CELL[view.size]);
+  const style = {
+    "--maps": String(maps),
+    "--aspect": `${plane.width} / ${plane.height}`,
+    gridTemplateColumns: film ? "minmax(0, 1fr)" : `repeat(${columns}, ${card}px)`,
+  };
+  const Card = film ? FilmCard : ProbeCard;
+  return (
+    <div class="cards" style={style}>
+      {members.map((index) => (
+        <Card
+          key={index}
+          model={model}
+          runs={runs}
+          probes={probes}
+          index={index}
+          name={probes.names[index]!}
+          picture={pictures?.pictures[index] ?? null}
+          outline={view.outlines ? (outlines[index] ?? NO_OUTLINES) : NO_OUTLINES}
+        />
+      ))}
+    </div>
+  );
+}
+
+/** The probes to show. While the slider moves they keep their places, so that one can follow a probe with the eye. */
+function useSelection(model: Model, runs: RunState[], probes: ProbeNames): ProbeGroup[] {
+  const { classes, answers, search, sort, clusters } = model.view;
+  const choice = JSON.stringify([classes, answers, search, sort, clusters, runs.map((run) => run.listing.run)]);
+  const kept = useRef<{ choice: string; known: boolean; groups: ProbeGroup[] } | null>(null);
+  const known = runs.every((run) => run.frame !== null);
+  const settled = model.still && runs.every((run) => model.isSettled(run));
+  if (kept.current?.choice !== choice || kept.current.known !== known || settled) {
+    const headers = runs.map((run) => run.frame?.header ?? null);
+    kept.current = { choice, known, groups: selectProbes(probes, headers, model.view) };
+  }
+  return kept.current.groups;
+}
+
+interface ClusterProps {
+  cluster: number | null;
+  count: number;
+  children: JSX.Element;
+}
+
+/** Probes whose heatmaps look alike at this step, behind a stripe in the cluster's colour. */
+function Cluster({ cluster, count, children }: ClusterProps): JSX.Element {
+  if (cluster === null) return children;
+  const title = cluster < 0 ? "Without a cluster" : `Cluster ${cluster + 1}`;
+  return (
+    <section class="cluster" data-testid={`cluster-${cluster}`} style={{ "--cluster": clusterColour(cluster) }} aria-label={title}>
+      <h2>
+        {title} <span class="aside">{plural(count, "probe")}</span>
+      </h2>
+      {children}
+    </section>
+  );
+}
+
+/** Hues that are far apart for neighbours: the golden angle. */
+const clusterColour = (cluster: number): string =>
+  cluster < 0 ? "var(--border)" : `hsl(${Math.round((40 + 137.5 * cluster) % 360)} 60% 50%)`;
+
+function NoneLeft({ model }: { model: Model }): JSX.Element {
+  return (
+    <div class="none-left" data-testid="none-left">
+      <p>No probe fits the filter at this step.</p>
+      <button type="button" onClick={() => model.setView({ classes: null, answers: "all", search: "" })}>
+        Show all probes
+      </button>
+    </div>
   );
 }
 

@@ -1,21 +1,20 @@
 // Weight and gradient histogram of one tensor at the step of the slider, the chosen runs on one axis.
 import type { JSX } from "preact";
-import { useRef } from "preact/hooks";
 import { decadeTicks, niceTicks } from "../axis";
-import { extent, fillCells, join, type Range } from "../bins";
 import { count, number } from "../format";
 import type { RunState, ShownHistogram } from "../jobs";
 import type { Model } from "../model";
 import type { HistogramAnswer, TensorKind } from "../types";
+import { KINDS } from "../feed";
 import { runColour } from "./colours";
 import { useSize } from "./hooks";
+import { cellsFor, shares, stairs, useStableRange } from "./outlines";
+import { Ridgeline } from "./Ridgeline";
 import { superscript } from "./superscript";
 
 const SIDE = 10;
 const TOP = 8;
 const BOTTOM = 22;
-/** Cells of the x axis: the fewer the values, the wider, or chance draws the picture. */
-const cellsFor = (size: number): number => Math.min(72, Math.max(16, Math.ceil(2 * Math.sqrt(size))));
 
 export function Histograms({ model }: { model: Model }): JSX.Element {
   const tensors = model.tensors();
@@ -24,7 +23,7 @@ export function Histograms({ model }: { model: Model }): JSX.Element {
   return (
     <section class="panel histograms" aria-label="Histograms at this step">
       <header>
-        <h2>At this step</h2>
+        <h2>{model.view.plots === "ridge" ? "Over training" : "At this step"}</h2>
         <select
           aria-label="Tensor"
           data-testid="tensor"
@@ -39,10 +38,25 @@ export function Histograms({ model }: { model: Model }): JSX.Element {
             </option>
           ))}
         </select>
+        <label class="check small" title="Histograms of steps spread over training, one behind the other">
+          <input
+            type="checkbox"
+            checked={model.view.plots === "ridge"}
+            data-testid="ridge"
+            onChange={(event) => model.setView({ plots: event.currentTarget.checked ? "ridge" : "step" })}
+          />
+          all steps
+        </label>
       </header>
       <div class="plots">
-        <Histogram model={model} kind="weight" title="Weights" tensor={tensor} />
-        <Histogram model={model} kind="gradient" title={ofProbes ? "Gradients of the loss on the probes, log₁₀ |g|" : "Gradients, log₁₀ |g|"} tensor={tensor} />
+        {KINDS.map((kind) => {
+          const title = kind === "weight" ? "Weights" : ofProbes ? "Gradients of the loss on the probes, log₁₀ |g|" : "Gradients, log₁₀ |g|";
+          return model.view.plots === "ridge" ? (
+            <Ridgeline key={kind} model={model} kind={kind} title={title} tensor={tensor} />
+          ) : (
+            <Histogram key={kind} model={model} kind={kind} title={title} tensor={tensor} />
+          );
+        })}
       </div>
     </section>
   );
@@ -60,7 +74,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
   const log = kind === "gradient";
   const runs = model.selected();
   const shown = runs.map((run) => ({ run, histogram: run.histograms[kind] }));
-  const range = useStableRange(`${kind} ${tensor} ${runs.map((run) => run.listing.run).join(" ")}`, shown, log);
+  const range = useStableRange(`${kind} ${tensor} ${runs.map((run) => run.listing.run).join(" ")}`, shown.flatMap(({ histogram }) => [histogram?.answer, histogram?.ghost?.answer]), log);
   const current = model.currentStep();
   const settled = shown.every(({ run, histogram }) => {
     const wanted = model.stepOf(run, current);
@@ -71,8 +85,15 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
   const toX = (value: number): number =>
     range === null ? SIDE : SIDE + ((value - range.low) / (range.high - range.low)) * (right - SIDE);
   const cells = cellsFor(Math.max(...shown.map(({ histogram }) => histogram?.answer?.size ?? 0), 0));
-  const outlines = shown.map(({ run, histogram }) => ({ run, shares: shares(histogram, range, log, cells) }));
-  const peak = Math.max(1e-12, ...outlines.map(({ shares: all }) => all.reduce((a, b) => Math.max(a, b), 0)));
+  const outlines = shown.map(({ run, histogram }) => ({ run, shares: shares(histogram?.answer, range, log, cells) }));
+  // The previous log's outlines, drawn behind: what this step has changed.
+  const ghosts = shown.map(({ run, histogram }) => ({
+    run,
+    step: histogram?.ghost?.step,
+    shares: shares(histogram?.ghost?.answer, range, log, cells),
+  }));
+  const peak = Math.max(1e-12, ...[...outlines, ...ghosts].map(({ shares: all }) => all.reduce((a, b) => Math.max(a, b), 0)));
+  const ghostStep = ghosts.find(({ shares: all }) => all.length > 0)?.step;
   const wordsOnly = shown.every(({ histogram }) => !histogram?.answer || histogram.answer.counts.length === 0);
   const ticks = range === null ? [] : log ? decadeTicks(range.low, range.high, width / 45) : niceTicks(range.low, range.high, width / 45);
   return (
@@ -82,7 +103,10 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
       data-step={settled && current !== null ? current : undefined}
       data-tensor={tensor ?? undefined}
     >
-      <h3>{title}</h3>
+      <h3>
+        {title}
+        {ghostStep !== undefined && <span class="aside"> · dashed: step {ghostStep}</span>}
+      </h3>
       <div class="plot-box">
         <svg ref={ref} class="plot" role="img" aria-label={`${title} of ${tensor ?? "no tensor"} at step ${current ?? "–"}`}>
           {width > 0 && (
@@ -95,6 +119,18 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
                     {log ? `10${superscript(value)}` : number(value)}
                   </text>
                 </g>
+              ))}
+              {ghosts.map(({ run, step, shares: all }) => (
+                <path
+                  key={`ghost ${run.listing.run}`}
+                  class="ghost"
+                  style={{ stroke: runColour(run.order) }}
+                  d={stairs(all, SIDE, right, bottom, TOP, peak)}
+                  data-testid={`ghost-${kind}`}
+                  data-step={step}
+                >
+                  <title>{`Step ${step ?? ""}, logged before`}</title>
+                </path>
               ))}
               {outlines.map(({ run, shares: all }) => (
                 <path
@@ -113,36 +149,6 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
       <Counts runs={shown} kind={kind} />
     </figure>
   );
-}
-
-/** The x axis of what was seen so far of this tensor: it only ever grows, so that moving the slider moves the data. */
-function useStableRange(key: string, shown: { histogram: ShownHistogram | undefined }[], log: boolean): Range | null {
-  const kept = useRef<{ key: string; range: Range | null }>({ key: "", range: null });
-  let range = kept.current.key === key ? kept.current.range : null;
-  for (const { histogram } of shown) {
-    if (histogram?.answer) range = join(range, extent(histogram.answer, log));
-  }
-  kept.current = { key, range };
-  return range;
-}
-
-function shares(histogram: ShownHistogram | undefined, range: Range | null, log: boolean, cells: number): number[] {
-  if (!histogram?.answer || range === null) return [];
-  const { answer } = histogram;
-  const total = Math.max(1, answer.size);
-  return Array.from(fillCells(answer, range, log, cells), (amount) => amount / total);
-}
-
-/** Closed outline of the cells, the highest reaching `top`. */
-function stairs(all: number[], left: number, right: number, bottom: number, top: number, peak: number): string {
-  if (all.length === 0) return "";
-  const width = (right - left) / all.length;
-  let path = `M${left} ${bottom}`;
-  all.forEach((share, i) => {
-    const y = bottom - (share / peak) * (bottom - top);
-    path += `V${y.toFixed(1)}H${(left + (i + 1) * width).toFixed(1)}`;
-  });
-  return `${path}V${bottom}Z`;
 }
 
 function sameWords(histograms: (ShownHistogram | undefined)[]): string {

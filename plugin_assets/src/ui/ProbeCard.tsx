@@ -1,13 +1,17 @@
 // One probe: its input, and for each chosen run the heatmap of the step with a caption that tells what it shows.
 import type { ComponentChildren, JSX } from "preact";
-import { planeOf, type Picture } from "../decode";
-import { className, number, percent } from "../format";
-import { colourLimit } from "../limits";
+import { planeOf, type Frame, type HeatMap, type Picture } from "../decode";
+import { className } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
-import type { ProbeNames, StepHeader } from "../types";
+import { alertLimits, exceeded } from "../selection";
+import { shownMap } from "../shown";
+import type { ProbeNames } from "../types";
+import type { View } from "../view";
 import { HeatCanvas, maskStyle, Outlines, PictureCanvas, type MaskOutline } from "./canvases";
+import { AlertBadge, Caption } from "./Caption";
 import { runColour } from "./colours";
+import { memo } from "./memo";
 
 interface CardProps {
   model: Model;
@@ -16,176 +20,185 @@ interface CardProps {
   index: number;
   name: string;
   picture: Picture | null;
-  outline: MaskOutline[];
+  outline: readonly MaskOutline[];
 }
 
 export function ProbeCard({ model, runs, probes, index, name, picture, outline }: CardProps): JSX.Element {
-  const { show } = model.view;
-  const label = probes.labels ? className(probes, probes.labels[index]) : null;
-  const { height, width } = planeOf(probes.map_shape);
+  const { view } = model;
+  const all = model.selected();
   return (
     <article class="probe" data-testid={`probe-${index}`} aria-label={name}>
-      <header>
-        <h3 title={name}>
-          <button
-            type="button"
-            class="open"
-            data-testid={`open-${index}`}
-            onClick={() => model.setView({ probe: { hash: probes.hash, index } })}
-          >
-            <bdi>{name}</bdi>
-          </button>
-        </h3>
-        {label !== null && (
-          <span class="label" title={`Labelled ${label}`}>
-            label <bdi>{label}</bdi>
-          </span>
-        )}
-      </header>
+      <CardHeader probes={probes} index={index} name={name} open={() => model.setView({ probe: { hash: probes.hash, index } })} />
       <div class="maps">
-        {show === "pair" && (
-          <figure class="input">
-            <div class="cell">
-              <PictureCanvas picture={picture} grey={false} label={`Input of ${name}`} testid={`input-${index}`} />
-              <Outlines outlines={outline} height={height} width={width} />
-            </div>
-            <figcaption>
-              <p class="of">Input</p>
-              {outline.map(({ mask, path }, order) =>
-                path === "" ? null : (
-                  <p key={mask} class="of" title={`This line is drawn around the mask ${mask}`}>
-                    <span class={`mask-mark ${maskStyle(order)}`} />
-                    <bdi>{mask}</bdi>
-                  </p>
-                ),
-              )}
-            </figcaption>
-          </figure>
-        )}
-        {runs.map((run) => (
-          <Heat
-            key={run.listing.run}
-            model={model}
-            run={run}
-            probes={probes}
-            index={index}
-            name={name}
-            picture={picture}
-            outline={outline}
-            named={model.selected().length > 1}
-          />
-        ))}
+        {view.show === "pair" && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
+        {runs.map((run) => {
+          const wanted = model.stepOf(run, model.currentStep());
+          const frame = wanted === null ? null : run.frame;
+          const failure = model.frameError(run);
+          const { map, limit, instead, isDifference } = shownMap(run, frame, index, view, all);
+          return (
+            <Heat
+              key={run.listing.run}
+              run={run.listing.run}
+              runName={run.listing.name}
+              order={run.order}
+              named={all.length > 1}
+              meta={run.info?.meta}
+              probes={probes}
+              index={index}
+              name={name}
+              picture={picture}
+              outline={outline}
+              frame={frame}
+              map={failure === null ? map : null}
+              limit={limit}
+              isDifference={isDifference}
+              reference={view.minus !== null && !isDifference}
+              instead={failure ?? (wanted === null && run.info !== null ? "not logged yet" : instead)}
+              stale={model.isStale(run)}
+              show={view.show}
+              colours={view.colours}
+              gamma={view.gamma}
+              opacity={view.opacity}
+            />
+          );
+        })}
       </div>
     </article>
   );
 }
 
-interface HeatProps extends Omit<CardProps, "runs"> {
-  run: RunState;
-  named: boolean;
+interface HeaderProps {
+  probes: ProbeNames;
+  index: number;
+  name: string;
+  open: () => void;
 }
 
-function Heat({ model, run, probes, index, name, picture, outline, named }: HeatProps): JSX.Element {
-  const { view } = model;
-  const { height, width } = planeOf(probes.map_shape);
-  const wanted = model.stepOf(run, model.currentStep());
-  const frame = wanted === null ? null : run.frame;
-  const map = frame?.maps[index] ?? null;
-  const stale = frame !== null && !model.isSettled(run);
-  const failure = model.frameError(run);
-  const overlay = view.show === "overlay";
-  const target = frame ? className(probes, frame.header.probes.target?.[index]) : "";
-  const title = `Relevance of ${name} for ${target} in ${run.listing.name} at step ${frame?.header.step ?? "–"}`;
-  let instead: ComponentChildren = null;
-  if (failure !== null) instead = failure;
-  else if (wanted === null && run.info !== null) instead = "not logged yet";
-  else if (frame !== null && map === null) instead = "not stored";
+export function CardHeader({ probes, index, name, open }: HeaderProps): JSX.Element {
+  const label = probes.labels ? className(probes, probes.labels[index]) : null;
   return (
-    <figure class={`heat${stale ? " stale" : ""}`} data-run={run.listing.run} data-step={frame?.header.step}>
-      <div class="cell">
-        {overlay && <PictureCanvas picture={picture} grey={true} label={`Input of ${name}`} />}
-        {map !== null && failure === null && (
-          <HeatCanvas
-            map={map}
-            step={frame!.header.step}
-            limit={colourLimit(view.scale, map, run.timeline, index)}
-            colours={view.colours}
-            overlay={overlay}
-            opacity={view.opacity}
-            label={title}
-            testid={`heatmap-${index}`}
-            run={run.listing.run}
-          />
+    <header>
+      <h3>
+        <button type="button" class="open" title={`${name}: open large`} data-testid={`open-${index}`} onClick={open}>
+          <bdi>{name}</bdi>
+        </button>
+      </h3>
+      {label !== null && (
+        <span class="label" title={`Labelled ${label}`}>
+          label <bdi>{label}</bdi>
+        </span>
+      )}
+    </header>
+  );
+}
+
+interface InputProps {
+  probes: ProbeNames;
+  index: number;
+  name: string;
+  picture: Picture | null;
+  outline: readonly MaskOutline[];
+}
+
+export const Input = memo<InputProps>(function Input({ probes, index, name, picture, outline }) {
+  const { height, width } = planeOf(probes.map_shape);
+  return (
+    <figure class="input">
+      <div class="cell" data-probe={index}>
+        <div class="layer">
+          <PictureCanvas picture={picture} grey={false} label={`Input of ${name}`} testid={`input-${index}`} />
+          <Outlines outlines={outline} height={height} width={width} />
+        </div>
+      </div>
+      <figcaption>
+        <p class="of">Input</p>
+        {outline.map(({ mask, path }, order) =>
+          path === "" ? null : (
+            <p key={mask} class="of" title={`This line is drawn around the mask ${mask}`}>
+              <span class={`mask-mark ${maskStyle(order)}`} />
+              <bdi>{mask}</bdi>
+            </p>
+          ),
         )}
-        {instead !== null ? <p class="instead">{instead}</p> : <Outlines outlines={outline} height={height} width={width} />}
+      </figcaption>
+    </figure>
+  );
+});
+
+interface HeatProps extends InputProps {
+  run: string;
+  runName: string;
+  order: number;
+  /** Whether the run's name is needed to tell heatmaps apart. */
+  named: boolean;
+  meta: Record<string, unknown> | undefined;
+  frame: Frame | null;
+  map: HeatMap | null;
+  limit: number;
+  isDifference: boolean;
+  /** Whether this is what the others' differences are to. */
+  reference: boolean;
+  instead: string | null;
+  stale: boolean;
+  show: View["show"];
+  colours: View["colours"];
+  gamma: View["gamma"];
+  opacity: number;
+}
+
+const Heat = memo<HeatProps>(function Heat(props) {
+  const { run, runName, named, probes, index, name, picture, outline, frame, map, limit } = props;
+  const { height, width } = planeOf(probes.map_shape);
+  const overlay = props.show === "overlay";
+  const header = frame?.header ?? null;
+  const target = header ? className(probes, header.probes.target?.[index]) : "";
+  const kind = props.isDifference ? "Difference of relevance" : "Relevance";
+  const title = `${kind} of ${name} for ${target} in ${runName} at step ${header?.step ?? "–"}`;
+  const limits = alertLimits(props.meta);
+  const alerts = exceeded(limits, (mask) => header?.probes[`mask_mass/${mask}`]?.[index]);
+  let content: ComponentChildren = null;
+  if (props.instead !== null) content = <p class="instead">{props.instead}</p>;
+  else content = <Outlines outlines={outline} height={height} width={width} />;
+  return (
+    <figure class={`heat${props.stale ? " stale" : ""}`} data-run={run} data-step={header?.step}>
+      <div class="cell" data-probe={index} data-run={run}>
+        <div class="layer">
+          {overlay && <PictureCanvas picture={picture} grey={true} label={`Input of ${name}`} />}
+          {map !== null && header !== null && (
+            <HeatCanvas
+              map={map}
+              step={header.step}
+              limit={limit}
+              colours={props.colours}
+              gamma={Number(props.gamma)}
+              overlay={overlay}
+              opacity={props.opacity}
+              label={title}
+              testid={`heatmap-${index}`}
+              run={run}
+            />
+          )}
+          {props.instead === null && content}
+        </div>
+        {props.instead !== null && content}
+        <AlertBadge masks={alerts} limits={limits} />
       </div>
       <figcaption data-testid={`caption-${index}`}>
-        <p class="of" title={named ? `${run.listing.name}, relevance for ${target}` : `Relevance for ${target}`}>
-          {named && <span class="dot" style={{ background: runColour(run.order) }} />}
-          <bdi>{named ? run.listing.name : `for ${target}`}</bdi>
+        <p class="of" title={named ? `${runName}, relevance for ${target}` : `Relevance for ${target}`}>
+          {named && <span class="dot" style={{ background: runColour(props.order) }} />}
+          <bdi>{named ? runName : `for ${target}`}</bdi>
+          {props.reference && <span class="aside">reference</span>}
         </p>
         <Caption
           probes={probes}
-          header={frame?.header ?? null}
+          header={header}
           index={index}
-          limit={map === null ? null : colourLimit(view.scale, map, run.timeline, index)}
+          limit={map === null ? null : limit}
+          isDifference={props.isDifference}
+          alerts={limits}
         />
       </figcaption>
     </figure>
   );
-}
-
-interface CaptionProps {
-  probes: ProbeNames;
-  header: StepHeader | null;
-  index: number;
-  limit: number | null;
-}
-
-function Caption({ probes, header, index, limit }: CaptionProps): JSX.Element {
-  const of = (column: string): number | null => header?.probes[column]?.[index] ?? null;
-  const predicted = of("prediction");
-  const right = probes.labels && predicted !== null ? predicted === probes.labels[index] : null;
-  const target = className(probes, of("target"));
-  return (
-    <dl>
-      <dt>predicts</dt>
-      <dd class={right === null ? "" : right ? "right" : "wrong"} title={className(probes, predicted)}>
-        {right !== null && <span class="mark">{right ? "✓" : "✗"}</span>}
-        {right !== null && <span class="hidden">{right ? "right: " : "wrong: "}</span>}
-        <bdi>{className(probes, predicted)}</bdi>
-        {predicted !== of("target") && of("prediction_probability") !== null && ` ${percent(of("prediction_probability"))}`}
-      </dd>
-      <dt title={`Probability of the explained class, ${target}`}>
-        P(<bdi>{target}</bdi>)
-      </dt>
-      <dd>{percent(of("probability"))}</dd>
-      <dt title="Sum of the relevance of all pixels over the explained logit: 1 where the rules conserve it">
-        <span class="hidden">Sum of relevance over logit</span>
-        <span aria-hidden="true">Σ R / logit</span>
-      </dt>
-      <dd>{number(of("conservation"))}</dd>
-      <dt title="The relevance at full colour">full colour</dt>
-      <dd>{limit === null ? "–" : `±${number(limit)}`}</dd>
-      {probes.masks.map((mask) => (
-        <Mass key={mask} mask={mask} value={of(`mask_mass/${mask}`)} />
-      ))}
-    </dl>
-  );
-}
-
-/** The share of the positive relevance that lies inside a mask, as a number and a bar. */
-function Mass({ mask, value }: { mask: string; value: number | null }): JSX.Element {
-  const title = `Share of the positive relevance inside the mask ${mask}`;
-  return (
-    <>
-      <dt title={title}>
-        in <bdi>{mask}</bdi>
-      </dt>
-      <dd title={title}>{value === null ? "no mask" : percent(value)}</dd>
-      <div class="meter" aria-hidden="true">
-        <span style={{ width: `${100 * Math.min(1, Math.max(0, value ?? 0))}%` }} />
-      </div>
-    </>
-  );
-}
+});

@@ -6,6 +6,7 @@ import { isShare, number, percent, quantityTitle } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { linePath, quantities, useLog, valueAt, yRange } from "../series";
+import { alertLimits } from "../selection";
 import { indexAtOrBefore, nearestIndex } from "../steps";
 import { runColour } from "./colours";
 import { superscript } from "./superscript";
@@ -16,54 +17,100 @@ const RIGHT = 12;
 const TOP = 10;
 const BOTTOM = 22;
 
-export function Timeline({ model }: { model: Model }): JSX.Element {
+export function Timelines({ model }: { model: Model }): JSX.Element {
   const runs = model.selected().filter((run) => run.timeline !== null);
   const timelines = runs.map((run) => run.timeline!);
   const tags = useMemo(() => {
     const masks = runs.flatMap((run) => run.info?.probes.masks ?? []);
     return quantities(timelines, masks);
   }, [timelines.length, ...timelines]);
-  const chosen = model.view.quantities?.[0] ?? null;
-  const tag = chosen !== null && tags.all.includes(chosen) ? chosen : (tags.all[0] ?? null);
+  const chosen = shownQuantities(model.view.quantities, tags.all);
+  const choose = (next: string[]): void => model.setView({ quantities: next });
+  const free = tags.main.find((tag) => !chosen.includes(tag));
   return (
-    <section class="panel timeline" aria-label="Over training">
-      <header>
-        <h2>Over training</h2>
-        <select
-          aria-label="Quantity"
-          data-testid="quantity"
-          value={tag ?? ""}
-          disabled={tag === null}
-          onChange={(event) => model.setView({ quantities: [event.currentTarget.value] })}
-        >
-          {tags.main.map((name) => (
+    <section class="panel timelines" aria-label="Over training" data-count={Math.max(1, chosen.length)}>
+      {(chosen.length === 0 ? [null] : chosen).map((tag, place) => (
+        <div key={tag ?? ""} class="timeline">
+          <header>
+            {place === 0 && <h2>Over training</h2>}
+            <QuantityMenu tags={tags} tag={tag} choose={(next) => choose(chosen.map((old, i) => (i === place ? next : old)))} />
+            {chosen.length > 1 && (
+              <button
+                type="button"
+                class="small"
+                aria-label={`Close the timeline of ${quantityTitle(tag ?? "")}`}
+                onClick={() => choose(chosen.filter((_, i) => i !== place))}
+              >
+                ×
+              </button>
+            )}
+            {place === chosen.length - 1 && chosen.length < MOST_TIMELINES && free !== undefined && (
+              <button type="button" class="small" title="Add a timeline of another quantity" aria-label="Add a timeline" data-testid="add-timeline" onClick={() => choose([...chosen, free])}>
+                +
+              </button>
+            )}
+            {place === 0 && <ToScale model={model} />}
+          </header>
+          <Plot model={model} runs={runs} tag={tag} first={place === 0} />
+          <Readout model={model} runs={runs} tag={tag} first={place === 0} />
+        </div>
+      ))}
+    </section>
+  );
+}
+
+const MOST_TIMELINES = 3;
+
+/** The chosen quantities that some run has, each once; without any the most telling one. */
+export function shownQuantities(chosen: readonly string[] | null, all: readonly string[]): string[] {
+  const found = [...new Set(chosen ?? [])].filter((tag) => all.includes(tag)).slice(0, MOST_TIMELINES);
+  return found.length > 0 ? found : all.slice(0, 1);
+}
+
+interface MenuProps {
+  tags: { main: string[]; tensors: string[]; all: string[] };
+  tag: string | null;
+  choose: (tag: string) => void;
+}
+
+function QuantityMenu({ tags, tag, choose }: MenuProps): JSX.Element {
+  return (
+    <select
+      aria-label="Quantity"
+      data-testid="quantity"
+      value={tag ?? ""}
+      disabled={tag === null}
+      onChange={(event) => choose(event.currentTarget.value)}
+    >
+      {tags.main.map((name) => (
+        <option key={name} value={name}>
+          {quantityTitle(name)}
+        </option>
+      ))}
+      {tags.tensors.length > 0 && (
+        <optgroup label="Of one tensor">
+          {tags.tensors.map((name) => (
             <option key={name} value={name}>
               {quantityTitle(name)}
             </option>
           ))}
-          {tags.tensors.length > 0 && (
-            <optgroup label="Of one tensor">
-              {tags.tensors.map((name) => (
-                <option key={name} value={name}>
-                  {quantityTitle(name)}
-                </option>
-              ))}
-            </optgroup>
-          )}
-        </select>
-        <label class="check small" title="Off: one place per logged step, as on the slider. On: distances as in training.">
-          <input
-            type="checkbox"
-            checked={model.view.axis === "steps"}
-            data-testid="axis"
-            onChange={(event) => model.setView({ axis: event.currentTarget.checked ? "steps" : "logs" })}
-          />
-          to scale
-        </label>
-      </header>
-      <Plot model={model} runs={runs} tag={tag} />
-      <Readout model={model} runs={runs} tag={tag} />
-    </section>
+        </optgroup>
+      )}
+    </select>
+  );
+}
+
+function ToScale({ model }: { model: Model }): JSX.Element {
+  return (
+    <label class="check small" title="Off: one place per logged step, as on the slider. On: distances as in training.">
+      <input
+        type="checkbox"
+        checked={model.view.axis === "steps"}
+        data-testid="axis"
+        onChange={(event) => model.setView({ axis: event.currentTarget.checked ? "steps" : "logs" })}
+      />
+      to scale
+    </label>
   );
 }
 
@@ -71,9 +118,11 @@ interface PlotProps {
   model: Model;
   runs: RunState[];
   tag: string | null;
+  /** Whether this is the first timeline. */
+  first: boolean;
 }
 
-function Plot({ model, runs, tag }: PlotProps): JSX.Element {
+function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
   const [ref, width, height] = useSize<SVGSVGElement>();
   const steps = model.steps();
   const current = model.currentStep();
@@ -98,8 +147,9 @@ function Plot({ model, runs, tag }: PlotProps): JSX.Element {
     const xTicks = toScale
       ? niceTicks(first, last, Math.max(2, Math.floor(width / 80)))
       : spread(steps.length, Math.max(2, Math.floor(width / 70))).map((i) => steps[i]!);
-    return { log, toX, toY, lines, yTicks, xTicks };
+    return { log, toX, toY, lines, yTicks, xTicks, range };
   }, [steps, tag, toScale, width, height, series.length, ...series]);
+  const limits = limitLines(runs, tag).filter(({ limit }) => !drawn.log && limit <= drawn.range.high);
   const { log, toX, toY } = drawn;
   const yText = (value: number): string => (log ? `10${superscript(value)}` : share ? percent(value) : number(value));
   const scrub = (event: PointerEvent & { currentTarget: SVGSVGElement }): void => {
@@ -119,7 +169,8 @@ function Plot({ model, runs, tag }: PlotProps): JSX.Element {
       aria-valuemin={first}
       aria-valuemax={last}
       aria-valuenow={current ?? first}
-      data-testid="timeline"
+      data-testid={isFirst ? "timeline" : "timeline-more"}
+      data-tag={tag ?? undefined}
       data-step={current ?? undefined}
       onPointerDown={(event) => {
         event.currentTarget.setPointerCapture(event.pointerId);
@@ -145,6 +196,11 @@ function Plot({ model, runs, tag }: PlotProps): JSX.Element {
             </text>
           ))}
           <line class="axis" x1={LEFT} x2={right} y1={bottom} y2={bottom} />
+          {limits.map(({ run, limit }) => (
+            <line key={run} class="limit" data-testid="limit" x1={LEFT} x2={right} y1={toY(limit)} y2={toY(limit)}>
+              <title>{`Alert above ${percent(limit)}`}</title>
+            </line>
+          ))}
           {current !== null && <line class="cursor" x1={toX(current)} x2={toX(current)} y1={TOP - 4} y2={bottom + 4} />}
           {runs.map((run, i) => (
             <path
@@ -169,10 +225,23 @@ function Plot({ model, runs, tag }: PlotProps): JSX.Element {
   );
 }
 
-function Readout({ model, runs, tag }: PlotProps): JSX.Element {
+/** The alert limits of a mask's share, where a timeline shows one: each value once. */
+function limitLines(runs: RunState[], tag: string | null): { run: string; limit: number }[] {
+  const mask = tag?.startsWith(MASS) ? tag.slice(MASS.length) : null;
+  const found = new Map<number, string>();
+  for (const run of mask === null ? [] : runs) {
+    const limit = alertLimits(run.info?.meta).get(mask!);
+    if (limit !== undefined && !found.has(limit)) found.set(limit, run.listing.run);
+  }
+  return [...found].map(([limit, run]) => ({ run, limit }));
+}
+
+const MASS = "lrp/mask_mass/";
+
+function Readout({ model, runs, tag, first }: PlotProps): JSX.Element {
   const current = model.currentStep();
   return (
-    <ul class="readout" data-testid="timeline-readout">
+    <ul class="readout" data-testid={first ? "timeline-readout" : undefined}>
       {tag === null && runs.length > 0 && <li>This run logged no scalars.</li>}
       {tag !== null &&
         runs.map((run) => {

@@ -1,14 +1,13 @@
-// The step slider with its buttons and number box, and the line that says what the colours and this step mean.
+// The step slider with its buttons and number box.
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { spread } from "../axis";
-import { COLOURS, cssGradient } from "../colormap";
-import { plural, position } from "../format";
-import type { RunState } from "../jobs";
+import { position } from "../format";
 import type { Model } from "../model";
 import { nearestIndex } from "../steps";
-import type { StepInfo } from "../types";
+import type { View } from "../view";
 import { Icon } from "./icons";
+import { Legend } from "./Legend";
 
 export function Transport({ model }: { model: Model }): JSX.Element {
   const steps = model.steps();
@@ -32,6 +31,20 @@ export function Transport({ model }: { model: Model }): JSX.Element {
           <Button icon="next" title="Next step (→)" press={() => model.move(1)} off={atEnd} />
           <Button icon="last" title="Last step (End)" press={() => model.move(Infinity)} off={atEnd} />
         </div>
+        <select
+          class="speed"
+          aria-label="Speed of playing, in logged steps per second"
+          title="Logged steps per second while playing"
+          value={model.view.speed}
+          data-testid="speed"
+          onChange={(event) => model.setView({ speed: event.currentTarget.value as View["speed"] })}
+        >
+          {(["2", "4", "8", "16"] as const).map((speed) => (
+            <option key={speed} value={speed}>
+              {speed} / s
+            </option>
+          ))}
+        </select>
         <Slider model={model} steps={steps} index={index} />
         <NumberBox model={model} steps={steps} current={current} />
         <label class="follow" title="Show each new step as soon as it is logged">
@@ -169,65 +182,4 @@ function where(model: Model, current: number | null): string {
   const infos = model.selected().map((run) => model.stepOf(run, current));
   const info = infos.find((found) => found?.step === current);
   return info ? position(info.epoch, info.batch) : "";
-}
-
-function Legend({ model }: { model: Model }): JSX.Element {
-  const { negative, positive } = COLOURS[model.view.colours];
-  return (
-    <div class="legend" data-testid="legend">
-      <span class="swatch" style={{ background: cssGradient(model.view.colours) }} aria-hidden="true" />
-      <p>
-        <strong>{capital(positive)}</strong> pixels speak for the explained class
-        {negative === null ? "; what speaks against it is not shown." : <>, <strong>{negative}</strong> pixels against it.</>}
-      </p>
-      <Remarks model={model} />
-    </div>
-  );
-}
-
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
-
-/** What a reader must know of this step: untrained, maps not stored, another step shown, notes of the log. */
-function Remarks({ model }: { model: Model }): JSX.Element {
-  const current = model.currentStep();
-  const runs = model.selected();
-  const whose = new Map<string, { title: string; names: string[] }>();
-  for (const run of runs) {
-    for (const [text, title] of remarksOf(run, model.stepOf(run, current), current)) {
-      const found = whose.get(text) ?? { title, names: [] };
-      found.names.push(run.listing.name);
-      whose.set(text, found);
-    }
-  }
-  return (
-    <ul class="remarks" data-testid="remarks" aria-live="polite">
-      {[...whose].map(([text, { title, names }]) => (
-        <li key={text} title={title || text}>
-          {names.length < runs.length && (
-            <>
-              <bdi>{names.join(", ")}</bdi>:{" "}
-            </>
-          )}
-          <bdi>{text}</bdi>
-        </li>
-      ))}
-    </ul>
-  );
-}
-
-/** Remarks on one run, each with a longer explanation. */
-function remarksOf(run: RunState, info: StepInfo | null, current: number | null): [string, string][] {
-  if (info === null) {
-    const first = run.info?.steps[0];
-    return first ? [[`first logged at step ${first.step}`, "Move the slider further to see this run"]] : [];
-  }
-  const out: [string, string][] = [];
-  if (info.batch === 0) out.push(["untrained", "Logged before the first training step"]);
-  if (info.step !== current) {
-    out.push([`shown at step ${info.step}`, "Nothing was logged at the slider’s step; this is the nearest one before it"]);
-  }
-  if (!info.maps) out.push(["heatmaps not stored", "The log’s size limit was reached: figures go on, heatmaps do not"]);
-  if (info.notes.length === 1) out.push([info.notes[0]!, ""]);
-  if (info.notes.length > 1) out.push([plural(info.notes.length, "note"), info.notes.join("\n")]);
-  return out;
 }

@@ -4,7 +4,8 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { paintHeatMap, paintPicture, type ColourName } from "../colormap";
 import type { HeatMap, Picture } from "../decode";
 
-function put(canvas: HTMLCanvasElement, words: Uint32Array, height: number, width: number): void {
+/** Puts RGBA words on a canvas, in the map's own pixels. */
+export function put(canvas: HTMLCanvasElement, words: Uint32Array, height: number, width: number): void {
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
   const context = canvas.getContext("2d");
@@ -35,6 +36,7 @@ interface HeatCanvasProps {
   step: number;
   limit: number;
   colours: ColourName;
+  gamma: number;
   overlay: boolean;
   opacity: number;
   label: string;
@@ -42,13 +44,14 @@ interface HeatCanvasProps {
   run: string;
 }
 
-export function HeatCanvas({ map, step, limit, colours, overlay, opacity, label, testid, run }: HeatCanvasProps): JSX.Element {
+export function HeatCanvas(props: HeatCanvasProps): JSX.Element {
+  const { map, step, limit, colours, gamma, overlay, opacity, label, testid, run } = props;
   const ref = useRef<HTMLCanvasElement>(null);
   useLayoutEffect(() => {
     if (!ref.current) return;
-    put(ref.current, paintHeatMap(map, limit, colours, overlay), map.height, map.width);
+    put(ref.current, paintHeatMap(map, { limit, colours, gamma, overlay }), map.height, map.width);
     ref.current.dataset.step = String(step);
-  }, [map, step, limit, colours, overlay]);
+  }, [map, step, limit, colours, gamma, overlay]);
   return (
     <canvas
       ref={ref}
@@ -71,7 +74,7 @@ export interface MaskOutline {
 }
 
 interface OutlinesProps {
-  outlines: MaskOutline[];
+  outlines: readonly MaskOutline[];
   height: number;
   width: number;
 }

@@ -1,6 +1,7 @@
-// Colours of runs. Red and blue belong to the heatmaps and are left out.
-const LIGHT = ["#00796b", "#b06000", "#8e24aa", "#5a6872", "#558b2f", "#a0527a", "#6d4c41"];
-const DARK = ["#4db6ac", "#ffb74d", "#ce93d8", "#b0bec5", "#aed581", "#f3a6c4", "#bcaaa4"];
+// Colours of runs: TensorBoard's own palette, so that a run has one colour everywhere.
+// Colours that a user gives by hand or by a regular expression are known to TensorBoard's own page alone.
+const LIGHT = ["#425066", "#12b5cb", "#e52592", "#f9ab00", "#9334e6", "#7cb342", "#e8710a"];
+const DARK = ["#8e98a3", ...LIGHT.slice(1)];
 
 /** A run's colour as a CSS value that follows the theme. */
 export const runColour = (order: number): string => `var(--run-${order % LIGHT.length})`;

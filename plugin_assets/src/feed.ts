@@ -1,0 +1,185 @@
+// Decides what to load for what is on the page, most urgent first, and hands over what has arrived.
+import type { Frame } from "./decode";
+import { frameJob, frameKey, has, histogramJob, type Loaded, type RunState, type ShownHistogram } from "./jobs";
+import { Loader, type Job } from "./loader";
+import { indexAtOrBefore } from "./steps";
+import type { HistogramAnswer, StepInfo, TensorKind } from "./types";
+import type { Minus } from "./view";
+
+const CACHE_BYTES = 48 << 20;
+const PARALLEL = 6;
+export const KINDS: readonly TensorKind[] = ["weight", "gradient"];
+
+/** What the page shows now. */
+export interface Scene {
+  runs: readonly RunState[];
+  /** All places of the slider, where it stands, and the offsets of the places to load ahead. */
+  steps: readonly number[];
+  at: number;
+  ahead: readonly number[];
+  tensor: string | null;
+  minus: Minus | null;
+  /** Steps whose heatmaps, and whose histograms, are shown all at once. */
+  film: readonly number[];
+  ridge: readonly number[];
+}
+
+/** The logged step a run shows at a step of the slider: the last one up to it. */
+export const stepOf = (run: RunState, step: number | null): StepInfo | null =>
+  run.info === null || step === null ? null : (run.info.steps[indexAtOrBefore(run.steps, step)] ?? null);
+
+export class Feed {
+  private readonly loader: Loader<Loaded>;
+  /** Keys of what is shown beside the slider's own step. */
+  private extra = new Set<string>();
+  private scene: Scene | null = null;
+
+  /** `changed` is called when something arrived that is on the page. */
+  constructor(changed: () => void) {
+    this.loader = new Loader<Loaded>(CACHE_BYTES, PARALLEL, (key) => {
+      const shown = this.scene !== null && this.settle(this.scene);
+      if (shown || this.extra.has(key) || this.loader.failure(key) !== undefined) changed();
+    });
+  }
+
+  frame(run: RunState, step: StepInfo | null): Frame | null {
+    return step === null ? null : ((this.loader.get(frameKey(run, step)) as Frame | undefined) ?? null);
+  }
+
+  /** Why the heatmaps of a step could not be loaded; null where they could, or may still be. */
+  frameError(run: RunState, step: StepInfo | null): string | null {
+    return step === null ? null : (this.loader.failure(frameKey(run, step)) ?? null);
+  }
+
+  /** A histogram of a step that is among the scene's; null where there is none (yet). */
+  histogram(run: RunState, step: number, kind: TensorKind): HistogramAnswer | null {
+    const info = stepOf(run, step);
+    const job = info && this.histogramJobs(run, info, kind)[0];
+    return job ? ((this.loader.get(job.key) as HistogramAnswer | undefined) ?? null) : null;
+  }
+
+  retry(): void {
+    this.loader.retry();
+  }
+
+  /** Takes over what has arrived and asks for what is missing. Tells whether anything that is shown has changed. */
+  settle(scene: Scene): boolean {
+    this.scene = scene;
+    let changed = false;
+    const jobs: Job<Loaded>[] = [];
+    const extra = new Set<string>();
+    const step = scene.steps[scene.at] ?? null;
+    const more = (job: Job<Loaded>): void => {
+      extra.add(job.key);
+      jobs.push(job);
+    };
+    for (const run of scene.runs) {
+      const wanted = stepOf(run, step);
+      if (wanted === null) continue;
+      jobs.push(frameJob(run, wanted));
+      const frame = this.frame(run, wanted);
+      if (frame && frame !== run.frame) {
+        run.frame = frame;
+        changed = true;
+      }
+    }
+    for (const run of scene.runs) changed = this.settleAgainst(scene, run, step, more) || changed;
+    for (const run of scene.runs) {
+      const wanted = stepOf(run, step);
+      if (wanted === null) continue;
+      for (const kind of KINDS) changed = this.settleHistogram(run, wanted, kind, jobs) || changed;
+    }
+    for (const run of scene.runs) {
+      for (const film of scene.film) {
+        const info = stepOf(run, film);
+        if (info) more(frameJob(run, info));
+      }
+      for (const ridge of scene.ridge) {
+        const info = stepOf(run, ridge);
+        if (info) for (const kind of KINDS) this.histogramJobs(run, info, kind).forEach(more);
+      }
+    }
+    this.addAhead(scene, jobs);
+    this.extra = extra;
+    this.loader.want(jobs);
+    return changed;
+  }
+
+  private addAhead(scene: Scene, jobs: Job<Loaded>[]): void {
+    for (const offset of scene.ahead) {
+      const neighbour = scene.steps[scene.at + offset];
+      if (scene.at < 0 || neighbour === undefined) continue;
+      for (const run of scene.runs) {
+        const info = stepOf(run, neighbour);
+        if (info === null) continue;
+        jobs.push(frameJob(run, info));
+        for (const kind of KINDS) jobs.push(...this.histogramJobs(run, info, kind));
+      }
+    }
+  }
+
+  /** The frame that is subtracted: of the same run at the pinned step, or of the other run at the slider's step. */
+  private settleAgainst(scene: Scene, run: RunState, step: number | null, more: (job: Job<Loaded>) => void): boolean {
+    const { minus } = scene;
+    let against: Frame | null = null;
+    if (minus !== null) {
+      const other = "step" in minus ? run : scene.runs.find((candidate) => candidate.listing.run === minus.run);
+      const info = other && other.info?.probes.hash === run.info?.probes.hash ? stepOf(other, "step" in minus ? minus.step : step) : null;
+      if (other && info) {
+        more(frameJob(other, info));
+        against = this.frame(other, info);
+      }
+    }
+    if (against === run.against) return false;
+    run.against = against;
+    return true;
+  }
+
+  private settleHistogram(run: RunState, step: StepInfo, kind: TensorKind, jobs: Job<Loaded>[]): boolean {
+    const tensor = this.scene?.tensor ?? null;
+    if (tensor === null) return false;
+    const before = run.histograms[kind];
+    const show = (answer: HistogramAnswer | null, missing: string | null): void => {
+      const ghost = this.ghost(run, step, kind, jobs);
+      const same = before?.step === step.step && before.tensor === tensor;
+      if (same && before.answer === answer && before.missing === missing && before.ghost?.answer === ghost?.answer) return;
+      run.histograms[kind] = { step: step.step, tensor, answer, missing, ghost };
+    };
+    const wanted = this.histogramJobs(run, step, kind);
+    jobs.push(...wanted);
+    const key = wanted[0]?.key;
+    if (key !== undefined) {
+      const answer = this.loader.get(key) as HistogramAnswer | undefined;
+      const failure = this.loader.failure(key);
+      if (answer) show(answer, answer.note || null);
+      else if (failure !== undefined) show(null, failure);
+    } else if (kind === "gradient" && step.batch === 0) show(null, "No training step yet.");
+    else if (!has(run, kind, tensor)) show(null, "Not logged in this run.");
+    else if (run.frame?.header.step === step.step) show(null, "No gradients were logged at this step.");
+    return run.histograms[kind] !== before;
+  }
+
+  /** The histogram of the step logged before this one, which is drawn behind it. */
+  private ghost(run: RunState, step: StepInfo, kind: TensorKind, jobs: Job<Loaded>[]): ShownHistogram["ghost"] {
+    const previous = run.info?.steps[indexAtOrBefore(run.steps, step.step) - 1];
+    if (!previous) return null;
+    const job = this.histogramJobs(run, previous, kind)[0];
+    if (!job) return null;
+    jobs.push(job);
+    const answer = this.loader.get(job.key) as HistogramAnswer | undefined;
+    return answer ? { step: previous.step, answer } : null;
+  }
+
+  /** The request for a histogram, where there can be one: a step says itself whether gradients were logged with it. */
+  private histogramJobs(run: RunState, step: StepInfo, kind: TensorKind): Job<Loaded>[] {
+    const tensor = this.scene?.tensor ?? null;
+    if (tensor === null || !has(run, kind, tensor)) return [];
+    if (kind === "gradient") {
+      if (step.batch === 0) return [];
+      const header = this.frame(run, step)?.header;
+      // Before its frame is there nothing is known: asking would end in an error where none were logged.
+      if ((header?.gradient_batch ?? null) === null) return [];
+    }
+    return [histogramJob(run, step, kind, tensor)];
+  }
+}

@@ -1,0 +1,84 @@
+// Which probes of a set are shown, in which order, and in which groups.
+import type { ProbeNames, StepHeader } from "./types";
+import type { View } from "./view";
+
+export interface ProbeGroup {
+  /** Cluster of the probes; null where they are not grouped; -1: without one. */
+  cluster: number | null;
+  probes: number[];
+}
+
+type Choice = Pick<View, "classes" | "answers" | "search" | "sort" | "clusters">;
+
+const column = (header: StepHeader | null | undefined, name: string, index: number): number | null =>
+  header?.probes[name]?.[index] ?? null;
+
+/** Whether a run's model answers a probe as labelled at the step of `header`; null where one of both is not known. */
+export function isRight(probes: ProbeNames, header: StepHeader | null | undefined, index: number): boolean | null {
+  const predicted = column(header, "prediction", index);
+  return probes.labels === null || predicted === null ? null : predicted === probes.labels[index];
+}
+
+/** Orders of the probes a view can ask for, with the words of the menu. */
+export function sortings(probes: ProbeNames): [string, string][] {
+  return [
+    ["given", "as given"],
+    ...probes.masks.map((mask): [string, string] => [`mass:${mask}`, `most relevance in ${mask}`]),
+    ["drift", "most changed since last log"],
+    ["probability", "least sure first"],
+  ];
+}
+
+/**
+ * The probes to show. `headers` are those of the chosen runs at the shown step; the first decides the order, and a
+ * probe counts as wrong where any of the runs is wrong on it. Probes without a value come last, equal ones as given.
+ */
+export function selectProbes(probes: ProbeNames, headers: readonly (StepHeader | null)[], view: Choice): ProbeGroup[] {
+  const wanted = view.search.trim().toLocaleLowerCase();
+  let shown = probes.names.map((_, index) => index);
+  shown = shown.filter((index) => {
+    if (view.classes && probes.labels && !view.classes.includes(probes.labels[index]!)) return false;
+    if (wanted !== "" && !probes.names[index]!.toLocaleLowerCase().includes(wanted)) return false;
+    if (view.answers === "all") return true;
+    const answers = headers.map((header) => isRight(probes, header, index)).filter((right) => right !== null);
+    if (answers.length === 0) return true; // nothing known (yet): hiding it would look like an answer
+    return answers.every(Boolean) === (view.answers === "right");
+  });
+  const [name, up] = sortColumn(view.sort);
+  if (name !== null) {
+    const of = (index: number): number => {
+      const value = column(headers[0], name, index);
+      return value === null ? Infinity : up ? value : -value;
+    };
+    const values = new Map(shown.map((index) => [index, of(index)]));
+    shown.sort((a, b) => (values.get(a) === values.get(b) ? a - b : values.get(a)! - values.get(b)!));
+  }
+  if (!view.clusters) return [{ cluster: null, probes: shown }];
+  const groups = new Map<number, number[]>();
+  for (const index of shown) {
+    const cluster = column(headers[0], "cluster", index) ?? -1;
+    groups.set(cluster, [...(groups.get(cluster) ?? []), index]);
+  }
+  return [...groups].sort(([a], [b]) => rank(a) - rank(b)).map(([cluster, members]) => ({ cluster, probes: members }));
+}
+
+const rank = (cluster: number): number => (cluster < 0 ? Infinity : cluster);
+
+function sortColumn(sort: string): [string | null, boolean] {
+  if (sort === "drift") return ["drift", false];
+  if (sort === "probability") return ["probability", true];
+  return sort.startsWith("mass:") ? [`mask_mass/${sort.slice(5)}`, false] : [null, true];
+}
+
+/** The limits set in the callback: mask -> largest share of relevance that is still fine. */
+export function alertLimits(meta: Record<string, unknown> | undefined): Map<string, number> {
+  const out = new Map<string, number>();
+  const alerts = meta?.alerts;
+  if (typeof alerts !== "object" || alerts === null) return out;
+  for (const [mask, limit] of Object.entries(alerts)) if (typeof limit === "number") out.set(mask, limit);
+  return out;
+}
+
+/** The masks whose share is above its limit, by the values `of` gives. */
+export const exceeded = (limits: ReadonlyMap<string, number>, of: (mask: string) => number | null | undefined): string[] =>
+  [...limits].filter(([mask, limit]) => (of(mask) ?? -Infinity) > limit).map(([mask]) => mask);

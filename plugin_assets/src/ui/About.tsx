@@ -1,0 +1,62 @@
+// What the chosen runs are: model, composite, what was logged.
+import type { ComponentChildren, JSX } from "preact";
+import { count, plural } from "../format";
+import type { RunState } from "../jobs";
+import type { Model } from "../model";
+import { runColour } from "./colours";
+
+export function About({ model }: { model: Model }): JSX.Element | null {
+  const runs = model.selected().filter((run) => run.info !== null);
+  if (runs.length === 0) return null;
+  return (
+    <section aria-labelledby="rail-about">
+      <h2 id="rail-about">About</h2>
+      {runs.map((run) => (
+        <AboutRun key={run.listing.run} run={run} />
+      ))}
+    </section>
+  );
+}
+
+function AboutRun({ run }: { run: RunState }): JSX.Element {
+  const meta = run.info?.meta ?? {};
+  const text = (key: string): string | null => (typeof meta[key] === "string" ? meta[key] : null);
+  const table = text("composite_table");
+  return (
+    <details>
+      <summary>
+        <span class="dot" style={{ background: runColour(run.order) }} />
+        <bdi class="name">{run.listing.name}</bdi>
+      </summary>
+      <dl>
+        <Line title="Model">{text("model")}</Line>
+        <Line title="Parameters">{typeof meta.parameters === "number" ? count(meta.parameters) : null}</Line>
+        <Line title="Composite">{text("composite")}</Line>
+        <Line title="Gradients">{GRADIENTS[text("gradients") ?? ""] ?? null}</Line>
+        <Line title="Steps count">{text("axis") === "batch" ? "batches" : text("axis") === "epoch" ? "epochs" : null}</Line>
+        <Line title="Logged">{plural(run.info?.steps.length ?? 0, "step")}</Line>
+      </dl>
+      {table && (
+        <pre tabIndex={0} aria-label="Which rule for which layer">
+          {table}
+        </pre>
+      )}
+    </details>
+  );
+}
+
+const GRADIENTS: Record<string, string> = {
+  train: "of the training batch",
+  probe: "of the probes",
+  off: "not logged",
+};
+
+function Line({ title, children }: { title: string; children: ComponentChildren }): JSX.Element | null {
+  if (children === null) return null;
+  return (
+    <>
+      <dt>{title}</dt>
+      <dd>{children}</dd>
+    </>
+  );
+}

@@ -1,0 +1,95 @@
+// One probe through training: for each chosen run a strip of heatmaps, evenly spread over the logged steps.
+import type { JSX } from "preact";
+import { planeOf, type Frame, type Picture } from "../decode";
+import { className } from "../format";
+import type { RunState } from "../jobs";
+import type { Model } from "../model";
+import { shownMap } from "../shown";
+import { indexAtOrBefore } from "../steps";
+import type { ProbeNames } from "../types";
+import { HeatCanvas, Outlines, type MaskOutline } from "./canvases";
+import { runColour } from "./colours";
+import { CardHeader, Input } from "./ProbeCard";
+
+interface FilmProps {
+  model: Model;
+  runs: RunState[];
+  probes: ProbeNames;
+  index: number;
+  name: string;
+  picture: Picture | null;
+  outline: readonly MaskOutline[];
+}
+
+export function FilmCard({ model, runs, probes, index, name, picture, outline }: FilmProps): JSX.Element {
+  const steps = model.filmSteps();
+  const current = model.currentStep();
+  const at = current === null ? -1 : indexAtOrBefore(steps, current);
+  return (
+    <article class="probe film" data-testid={`probe-${index}`} aria-label={name}>
+      <CardHeader probes={probes} index={index} name={name} open={() => model.setView({ probe: { hash: probes.hash, index } })} />
+      <div class="film-body">
+        <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />
+        <div class="strips">
+          {runs.map((run) => (
+            <div key={run.listing.run} class="strip" data-testid={`film-${index}`} data-run={run.listing.run}>
+              <p class="of">
+                <span class="dot" style={{ background: runColour(run.order) }} />
+                <bdi>{run.listing.name}</bdi>
+              </p>
+              <ol style={{ "--frames": String(steps.length) }}>
+                {steps.map((step, i) => (
+                  <li key={step} class={i === at ? "now" : ""}>
+                    <Still model={model} run={run} step={step} frame={model.frameAt(run, step)} probes={probes} index={index} name={name} outline={outline} />
+                    <button type="button" aria-label={`Go to step ${step}`} onClick={() => model.setView({ step })}>
+                      {step}
+                    </button>
+                  </li>
+                ))}
+              </ol>
+            </div>
+          ))}
+        </div>
+      </div>
+    </article>
+  );
+}
+
+interface StillProps extends Omit<FilmProps, "runs" | "picture"> {
+  run: RunState;
+  step: number;
+  frame: Frame | null;
+}
+
+function Still({ model, run, step, frame, probes, index, name, outline }: StillProps): JSX.Element {
+  const { view } = model;
+  const { height, width } = planeOf(probes.map_shape);
+  const wanted = model.stepOf(run, step);
+  // A difference to another run is one at the slider's step alone.
+  const minus = view.minus && "step" in view.minus ? view.minus : null;
+  const { map, limit, instead } = shownMap(run, frame, index, { ...view, minus }, model.selected());
+  const words = wanted === null ? "not logged yet" : instead;
+  const target = frame ? className(probes, frame.header.probes.target?.[index]) : "";
+  return (
+    <div class="cell" data-probe={index} data-film-step={step} title={wanted && wanted.step !== step ? `step ${wanted.step}, the last one logged before` : ""}>
+      <div class="layer">
+        {map !== null && frame !== null && (
+          <HeatCanvas
+            map={map}
+            step={frame.header.step}
+            limit={limit}
+            colours={view.colours}
+            gamma={Number(view.gamma)}
+            overlay={false}
+            opacity={1}
+            label={`Relevance of ${name} for ${target} in ${run.listing.name} at step ${frame.header.step}`}
+            testid={`film-${index}-${step}`}
+            run={run.listing.run}
+          />
+        )}
+        {words === null && <Outlines outlines={outline} height={height} width={width} />}
+      </div>
+      {words !== null && <p class="instead">{words}</p>}
+    </div>
+  );
+}

@@ -1,0 +1,86 @@
+// The line that says what the colours mean, and what a reader must know of the step that is shown.
+import type { JSX } from "preact";
+import { COLOURS, cssGradient } from "../colormap";
+import { count, plural } from "../format";
+import type { RunState } from "../jobs";
+import type { Model } from "../model";
+import { minusWords } from "../shown";
+import type { StepInfo } from "../types";
+
+export function Legend({ model }: { model: Model }): JSX.Element {
+  const { view } = model;
+  const { negative, positive } = COLOURS[view.colours];
+  const minus = minusWords(view, model.selected());
+  const [more, less] = minus === null ? ["speak for the explained class", "against it"] : ["gained relevance", "lost it"];
+  return (
+    <div class="legend" data-testid="legend">
+      <span class="swatch" style={{ background: cssGradient(view.colours) }} aria-hidden="true" />
+      <p>
+        <strong>{capital(positive)}</strong> pixels {more}
+        {negative === null ? "; negative ones are not shown." : <>, <strong>{negative}</strong> pixels {less}.</>}
+      </p>
+      <Remarks model={model} minus={minus} />
+    </div>
+  );
+}
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** What a reader must know of this step: untrained, maps not stored, another step shown, notes of the log. */
+function Remarks({ model, minus }: { model: Model; minus: string | null }): JSX.Element {
+  const current = model.currentStep();
+  const runs = model.selected();
+  const whose = new Map<string, { title: string; names: string[] }>();
+  for (const run of runs) {
+    for (const [text, title] of remarksOf(run, model.stepOf(run, current), current)) {
+      const found = whose.get(text) ?? { title, names: [] };
+      found.names.push(run.listing.name);
+      whose.set(text, found);
+    }
+  }
+  const general: [string, string][] = [];
+  if (minus !== null) general.push([minus, "Chosen on the left under Display"]);
+  if (model.view.clip !== "100") {
+    general.push([`clipped at the ${model.view.clip}th percentile`, "Stronger relevance has the colour of that percentile"]);
+  }
+  const sampled = model.view.show === "film" ? model.filmSteps().length : 0;
+  if (sampled > 0 && sampled < model.steps().length) {
+    general.push([`film: ${sampled} of ${count(model.steps().length)} logged steps`, "Evenly spread; a click on a probe’s name shows all"]);
+  }
+  return (
+    <ul class="remarks" data-testid="remarks" aria-live="polite">
+      {general.map(([text, title]) => (
+        <li key={text} title={title}>
+          <bdi>{text}</bdi>
+        </li>
+      ))}
+      {[...whose].map(([text, { title, names }]) => (
+        <li key={text} title={title || text}>
+          {names.length < runs.length && (
+            <>
+              <bdi>{names.join(", ")}</bdi>:{" "}
+            </>
+          )}
+          <bdi>{text}</bdi>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** Remarks on one run, each with a longer explanation. */
+function remarksOf(run: RunState, info: StepInfo | null, current: number | null): [string, string][] {
+  if (info === null) {
+    const first = run.info?.steps[0];
+    return first ? [[`first logged at step ${first.step}`, "Move the slider further to see this run"]] : [];
+  }
+  const out: [string, string][] = [];
+  if (info.batch === 0) out.push(["untrained", "Logged before the first training step"]);
+  if (info.step !== current) {
+    out.push([`shown at step ${info.step}`, "Nothing was logged at the slider’s step; this is the nearest one before it"]);
+  }
+  if (!info.maps) out.push(["heatmaps not stored", "The log’s size limit was reached: figures go on, heatmaps do not"]);
+  if (info.notes.length === 1) out.push([info.notes[0]!, ""]);
+  if (info.notes.length > 1) out.push([plural(info.notes.length, "note"), info.notes.join("\n")]);
+  return out;
+}

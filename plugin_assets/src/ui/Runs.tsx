@@ -1,0 +1,95 @@
+// The list of runs: choosing them, their colours, and what is wrong with them.
+import type { JSX } from "preact";
+import { plural } from "../format";
+import type { RunState } from "../jobs";
+import type { Model } from "../model";
+import { alertLimits, exceeded } from "../selection";
+import { AlertBadge } from "./Caption";
+import { runColour } from "./colours";
+
+function alertsOf(model: Model, run: RunState): { masks: string[]; limits: ReadonlyMap<string, number> } {
+  const limits = alertLimits(run.info?.meta);
+  const wanted = model.stepOf(run, model.currentStep());
+  const scalars = wanted === null ? undefined : run.frame?.header.scalars;
+  return { limits, masks: exceeded(limits, (mask) => scalars?.[`lrp/mask_mass/${mask}`]) };
+}
+
+export function Runs({ model }: { model: Model }): JSX.Element {
+  const selected = new Set(model.selected().map((run) => run.listing.run));
+  const choose = (names: string[]): void => model.setView({ runs: names });
+  return (
+    <section aria-labelledby="rail-runs">
+      <h2 id="rail-runs">Runs</h2>
+      <ul class="runs" data-testid="runs">
+        {model.runs === null && [0, 1].map((i) => <li key={i} class="skeleton line" />)}
+        {model.runs?.map((run) => (
+          <RunLine
+            key={run.listing.run}
+            run={run}
+            alerts={alertsOf(model, run)}
+            checked={selected.has(run.listing.run)}
+            alone={selected.size === 1}
+            toggle={(on) => {
+              if (on) selected.add(run.listing.run);
+              else selected.delete(run.listing.run);
+              choose((model.runs ?? []).map((r) => r.listing.run).filter((name) => selected.has(name)));
+            }}
+            only={() => choose([run.listing.run])}
+          />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+interface RunLineProps {
+  run: RunState;
+  /** Masks whose share over all probes is above the limit set in the callback, with the limits. */
+  alerts: { masks: string[]; limits: ReadonlyMap<string, number> };
+  checked: boolean;
+  alone: boolean;
+  toggle: (on: boolean) => void;
+  only: () => void;
+}
+
+function RunLine({ run, alerts, checked, alone, toggle, only }: RunLineProps): JSX.Element {
+  const { name, steps, error } = run.listing;
+  const trouble = error ?? run.error;
+  const problems = run.info?.problems ?? run.listing.problems;
+  return (
+    <li>
+      <div class="run-line">
+        <label title={name}>
+          <input
+            type="checkbox"
+            checked={checked}
+            disabled={error !== undefined}
+            style={{ accentColor: runColour(run.order) }}
+            onChange={(event) => toggle(event.currentTarget.checked)}
+          />
+          <span class="dot" style={{ background: runColour(run.order) }} />
+          <bdi class="name">{name}</bdi>
+        </label>
+        <AlertBadge masks={alerts.masks} limits={alerts.limits} />
+        {checked && alone ? (
+          <span class="aside">{plural(steps, "step")}</span>
+        ) : (
+          <button type="button" class="only" onClick={only} disabled={error !== undefined} aria-label={`Show only ${name}`}>
+            only
+          </button>
+        )}
+      </div>
+      {trouble && <p class="trouble">{trouble}</p>}
+      {problems.length > 0 && (
+        <details class="trouble">
+          <summary>{plural(problems.length, "remark")} on its files</summary>
+          <ul>
+            {problems.map((problem) => (
+              <li key={problem}>{problem}</li>
+            ))}
+          </ul>
+        </details>
+      )}
+    </li>
+  );
+}

@@ -1,0 +1,18 @@
+// Sizes of the cards in the grid.
+
+/** Width of a map on the page in pixels, about: cards stretch or shrink a little to fill their row. */
+export const CELL = { s: 108, m: 140, l: 220 } as const;
+/** Below this a caption would not fit. */
+const LEAST_CELL = 102;
+const MOST_STRETCH = 1.5;
+const GAP = 12;
+const CARD_EDGES = 2 * (12 + 1);
+
+/** Cards side by side in `width`, and the width of one, so that its `maps` maps come near to `cell` pixels. */
+export function cardLayout(width: number, maps: number, cell: number): { columns: number; card: number } {
+  const cardOf = (size: number): number => maps * (size + GAP) - GAP + CARD_EDGES;
+  let columns = Math.max(1, Math.round((width + GAP) / (cardOf(cell) + GAP)));
+  while (columns > 1 && (width + GAP) / columns - GAP < cardOf(LEAST_CELL)) columns--;
+  const card = Math.min((width + GAP) / columns - GAP, cardOf(MOST_STRETCH * cell));
+  return { columns, card: Math.floor(card) };
+}

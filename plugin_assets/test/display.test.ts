@@ -1,0 +1,137 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import type { HeatMap } from "../src/decode";
+import { difference, percentile, valueOf } from "../src/difference";
+import { colourLimit, limitColumn } from "../src/limits";
+import { alertLimits, exceeded, selectProbes, sortings } from "../src/selection";
+import type { ProbeNames, StepHeader, Timeline } from "../src/types";
+import { DEFAULT_VIEW } from "../src/view";
+
+const floats = (...values: number[]): HeatMap => {
+  const absmax = Math.max(...values.map(Math.abs).filter(Number.isFinite), 0);
+  return { kind: "float", data: Float32Array.from(values), absmax, height: 1, width: values.length };
+};
+const bytes = (absmax: number, ...q: number[]): HeatMap => ({
+  kind: "sqrt8",
+  data: Int8Array.from(q),
+  absmax,
+  height: 1,
+  width: q.length,
+});
+
+test("a difference in relevance, and one of shares of each map's maximum", () => {
+  const [a, b] = [floats(4, -2, 0), floats(1, 1, -2)];
+  const plain = difference(a, b, false)!;
+  assert.deepEqual([...plain.data], [3, -3, 2]);
+  assert.equal(plain.absmax, 3);
+  const shares = difference(a, b, true)!;
+  assert.deepEqual([...shares.data], [0.5, -1, 1]);
+  assert.equal(shares.absmax, 1);
+  assert.equal(difference(a, b, true), shares); // the last one is kept
+  assert.equal(difference(a, floats(1, 2), true), null);
+  assert.deepEqual([...difference(a, floats(0, 0, 0), true)!.data], [1, -0.5, 0]);
+});
+
+test("a difference of stored maps is that of their values; what is not finite in either is not finite", () => {
+  const made = difference(bytes(4, 127, -127, -128, 0), bytes(2, 127, 127, 5, -128), false)!;
+  assert.deepEqual([...made.data.slice(0, 2)], [2, -6]);
+  assert.ok(Number.isNaN(made.data[2]) && Number.isNaN(made.data[3]));
+  assert.equal(made.absmax, 6);
+});
+
+test("percentiles of |R| of stored maps and of numbers, without what is not finite", () => {
+  const ramp = Float32Array.from({ length: 100 }, (_, i) => (i % 2 ? 1 : -1) * (i + 1));
+  const map: HeatMap = { kind: "float", data: ramp, absmax: 100, height: 10, width: 10 };
+  assert.equal(percentile(map, 100), 100);
+  assert.equal(percentile(map, 99), 99);
+  assert.equal(percentile(map, 90), 90);
+  const stored = bytes(1, ...Array.from({ length: 9 }, () => -10), 127, -128);
+  assert.equal(percentile(stored, 90), (10 / 127) ** 2);
+  assert.equal(percentile(stored, 99), 1);
+  assert.equal(percentile(floats(NaN, Infinity), 90), 0);
+  assert.equal(percentile(bytes(0, 0, 0), 90), 0);
+});
+
+test("the value of one pixel", () => {
+  assert.equal(valueOf(bytes(8, 127, -127, -128), 1), -8);
+  assert.ok(Number.isNaN(valueOf(bytes(8, 127, -127, -128), 2)));
+  assert.equal(valueOf(floats(1, 2.5), 1), 2.5);
+  assert.ok(Number.isNaN(valueOf(floats(1), 7)));
+});
+
+const over = (columns: Record<string, number[][]>): Timeline => ({ steps: [0, 1], scalars: {}, probes: columns });
+
+test("full colour: of the map, of the probe over time, of all probes and runs; at a percentile", () => {
+  const one = over({ absmax: [[1, 2], [3, 20]], q99: [[0.5, 1], [0.25, 8]] });
+  const two = over({ absmax: [[50, 1], [1, 1]], q99: [[6, 0], [0, 0]] });
+  const map = floats(2, -1, 0, 0.5);
+  const limit = (change: object, own: Timeline | null = one): number =>
+    colourLimit({ ...DEFAULT_VIEW, ...change }, map, own, 0, [one, two]);
+  assert.equal(limit({}), 2);
+  assert.equal(limit({ scale: "time" }), 3);
+  assert.equal(limit({ scale: "all" }), 50);
+  assert.equal(limit({ scale: "time", clip: "99" }), 0.5);
+  assert.equal(limit({ scale: "all", clip: "99" }), 8);
+  assert.equal(limit({ scale: "time" }, null), 2); // before the timeline is there
+  assert.equal(limit({ scale: "time", clip: "90" }), 2); // that column was not logged: the map's own 90th percentile
+  assert.equal(limitColumn({ scale: "map", clip: "90" }), null);
+  assert.equal(limitColumn({ scale: "all", clip: "90" }), "q90");
+});
+
+const probes: ProbeNames = {
+  names: ["Cat one", "cat two", "dog one", "dog two"],
+  labels: [0, 0, 1, 1],
+  class_names: ["cat", "dog"],
+  map_shape: [2, 2],
+  image_shape: [2, 2, 1],
+  masks: ["stamp", "a:b"],
+  hash: "ab",
+};
+const header = (columns: Record<string, (number | null)[]>): StepHeader => ({ probes: columns }) as unknown as StepHeader;
+const here = header({
+  prediction: [0, 1, 1, 0],
+  drift: [0.1, null, 0.9, 0.4],
+  probability: [0.9, 0.2, 0.5, 0.2],
+  "mask_mass/stamp": [0.1, 0.7, null, 0.2],
+  cluster: [1, 0, 0, -1],
+});
+const pick = (change: object, headers = [here]): number[][] =>
+  selectProbes(probes, headers, { ...DEFAULT_VIEW, ...change }).map((group) => group.probes);
+
+test("filters: classes, text in the name, right or wrong now", () => {
+  assert.deepEqual(pick({}), [[0, 1, 2, 3]]);
+  assert.deepEqual(pick({ classes: [1] }), [[2, 3]]);
+  assert.deepEqual(pick({ classes: [] }), [[]]);
+  assert.deepEqual(pick({ search: " CAT " }), [[0, 1]]);
+  assert.deepEqual(pick({ answers: "right" }), [[0, 2]]);
+  assert.deepEqual(pick({ answers: "wrong" }), [[1, 3]]);
+  const other = header({ prediction: [1, 0, 1, 1] });
+  assert.deepEqual(pick({ answers: "wrong" }, [here, other]), [[0, 1, 3]]); // wrong in any run
+  assert.deepEqual(pick({ answers: "wrong" }, [header({})]), [[0, 1, 2, 3]]); // nothing is known yet
+});
+
+test("orders: by a mask's share, by drift, by probability; no value comes last, ties as given", () => {
+  assert.deepEqual(pick({ sort: "mass:stamp" }), [[1, 3, 0, 2]]);
+  assert.deepEqual(pick({ sort: "drift" }), [[2, 3, 0, 1]]);
+  assert.deepEqual(pick({ sort: "probability" }), [[1, 3, 2, 0]]);
+  assert.deepEqual(pick({ sort: "mass:nowhere" }), [[0, 1, 2, 3]]);
+  assert.deepEqual(sortings(probes).map(([key]) => key), ["given", "mass:stamp", "mass:a:b", "drift", "probability"]);
+});
+
+test("clusters are groups, the first one first, probes without one last", () => {
+  const groups = selectProbes(probes, [here], { ...DEFAULT_VIEW, clusters: true, sort: "drift" });
+  assert.deepEqual(groups, [
+    { cluster: 0, probes: [2, 1] },
+    { cluster: 1, probes: [0] },
+    { cluster: -1, probes: [3] },
+  ]);
+});
+
+test("alerts: limits of the callback, exceeded only above them", () => {
+  const limits = alertLimits({ alerts: { stamp: 0.25, other: "x" } });
+  assert.deepEqual([...limits], [["stamp", 0.25]]);
+  assert.deepEqual(exceeded(limits, () => 0.25), []);
+  assert.deepEqual(exceeded(limits, () => 0.2501), ["stamp"]);
+  assert.deepEqual(exceeded(limits, () => null), []);
+  assert.deepEqual([...alertLimits({}), ...alertLimits(undefined), ...alertLimits({ alerts: null })], []);
+});
