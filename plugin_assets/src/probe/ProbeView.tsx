@@ -1,10 +1,21 @@
-// One probe large: its input and, for each chosen run, the heatmap of the slider's step.
+// One probe large: a filmstrip of all steps, its heatmaps, what it is taken for over time, layers and channels, files.
 import type { JSX } from "preact";
+import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import type { ProbePictures } from "../decode";
+import { planeOf } from "../decode";
+import { className } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
+import { outlinePath } from "../outline";
 import type { ProbeNames } from "../types";
 import { ProbeCard } from "../ui/ProbeCard";
+import { Channels } from "./Channels";
+import { ProbeData } from "./data";
+import { ExportMenu } from "./ExportMenu";
+import { Filmstrip } from "./Filmstrip";
+import { Layers } from "./Layers";
+import { OverTime, type Line } from "./OverTime";
+import css from "./probe.css";
 
 export interface ProbeViewProps {
   model: Model;
@@ -18,24 +29,162 @@ export interface ProbeViewProps {
   close: () => void;
 }
 
+let styled = false;
+
+function addStyles(): void {
+  if (styled) return;
+  styled = true;
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(css);
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+}
+
 export function ProbeView({ model, runs, probes, index, pictures, close }: ProbeViewProps): JSX.Element {
+  addStyles();
+  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  const data = useMemo(() => new ProbeData(index, () => redraw(undefined as never)), [probes.hash, index]);
+  const [inView, setInView] = useState<readonly number[]>([]);
+  const shown = runs.map((run) => run.frame?.header.step ?? null);
+  useEffect(() => {
+    data.want(runs, inView, shown);
+  }, [data, inView, ...shown, runs.length, ...runs.map((run) => run.steps), ...runs.map((run) => run.info?.session)]);
+  const back = useRef<HTMLButtonElement>(null);
+  useEffect(() => back.current?.focus(), []);
+  const go = (by: number): void => {
+    const next = index + by;
+    if (next >= 0 && next < probes.names.length) model.setView({ probe: { hash: probes.hash, index: next } });
+  };
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent): void => {
+      if (event.key !== "PageUp" && event.key !== "PageDown") return;
+      go(event.key === "PageUp" ? -1 : 1);
+      event.preventDefault();
+    };
+    window.addEventListener("keydown", onKey);
+    return () => window.removeEventListener("keydown", onKey);
+  }, [index, probes.hash]);
+  const outline = useMemo(
+    () =>
+      pictures === null || !model.view.outlines
+        ? []
+        : [...pictures.masks].map(([mask, masks]) => ({
+            mask,
+            path: outlinePath(masks[index]!, pictures.mapHeight, pictures.mapWidth),
+          })),
+    [pictures, index, model.view.outlines],
+  );
   const name = probes.names[index] ?? "";
+  const label = probes.labels?.[index] ?? null;
+  const { height, width } = planeOf(probes.map_shape);
+  const maps = runs.length + (model.view.show === "overlay" || model.view.show === "heatmap" ? 0 : 1);
+  const lines = linesOf(data, runs, probes);
+  const failures = runs.map((run) => data.failure(run)).filter((failure) => failure !== null);
   return (
-    <section class="grid-area probe-view" data-testid="probe-view" aria-label={name}>
-      <button type="button" data-testid="probe-close" onClick={close}>
-        Back to all probes
-      </button>
-      <div class="cards" style={{ "--maps": String(runs.length + 1) }}>
-        <ProbeCard
-          model={model}
-          runs={runs}
-          probes={probes}
-          index={index}
-          name={name}
-          picture={pictures?.pictures[index] ?? null}
-          outline={[]}
-        />
+    <section class="probe-view" data-testid="probe-view" aria-label={`Probe ${name}`}>
+      <header class="probe-head">
+        <button type="button" ref={back} data-testid="probe-close" onClick={close} title="Back to all probes (Escape)">
+          ‹ All probes
+        </button>
+        <button type="button" data-testid="probe-previous" aria-label="Previous probe" title="Previous probe (Page up)" disabled={index === 0} onClick={() => go(-1)}>
+          ↑
+        </button>
+        <button
+          type="button"
+          data-testid="probe-next"
+          aria-label="Next probe"
+          title="Next probe (Page down)"
+          disabled={index === probes.names.length - 1}
+          onClick={() => go(1)}
+        >
+          ↓
+        </button>
+        <h2 title={name}>
+          <bdi>{name}</bdi>
+        </h2>
+        <span class="aside">
+          {index + 1} of {probes.names.length}
+          {label !== null && (
+            <>
+              , label <bdi>{className(probes, label)}</bdi>
+            </>
+          )}
+        </span>
+        <ExportMenu of={{ model, data, runs, probes, index, pictures }} milliseconds={1000 / Number(model.view.speed)} />
+      </header>
+      {failures.length > 0 && (
+        <p class="trouble" role="alert">
+          {failures[0]}
+        </p>
+      )}
+      <Filmstrip model={model} data={data} runs={runs} probes={probes} index={index} inView={setInView} />
+      <div class="probe-body">
+        <div class="probe-left">
+          <div class="probe-large" style={{ "--maps": String(maps), "--aspect": `${width} / ${height}`, maxWidth: `${maps * 330}px` }}>
+            <ProbeCard model={model} runs={runs} probes={probes} index={index} name={name} picture={pictures?.pictures[index] ?? null} outline={outline} />
+          </div>
+          <Channels model={model} data={data} runs={runs} pictureChannels={pictures?.pictures[index]?.channels ?? 1} />
+        </div>
+        <div class="probe-right">
+          <OverTime
+            model={model}
+            title={`Probability of ${targetName(data, runs, probes)}, and what is predicted`}
+            testid="over-probability"
+            lines={lines.probability}
+            share
+            bands={{ probes, label }}
+          />
+          {lines.masses.length > 0 && (
+            <OverTime
+              model={model}
+              title="Relevance inside the mask"
+              testid="over-mass"
+              lines={lines.masses}
+              share
+              limits={limitsOf(runs, probes)}
+            />
+          )}
+          <Layers model={model} data={data} runs={runs} />
+        </div>
       </div>
     </section>
   );
+}
+
+function linesOf(data: ProbeData, runs: readonly RunState[], probes: ProbeNames): { probability: Line[]; masses: Line[] } {
+  const probability: Line[] = [];
+  const masses: Line[] = [];
+  for (const run of runs) {
+    const timeline = data.timeline(run);
+    if (timeline === null) continue;
+    probability.push({ run, timeline, column: "probability", of: "", order: 0 });
+    probes.masks.forEach((mask, order) => {
+      const rows = timeline.probes[`mask_mass/${mask}`];
+      // A probe without this mask has no share in it at any step.
+      if (!rows?.some((values) => typeof values[0] === "number")) return;
+      masses.push({ run, timeline, column: `mask_mass/${mask}`, of: probes.masks.length > 1 ? mask : "", order });
+    });
+  }
+  return { probability, masses };
+}
+
+/** The limits at which the callback raises an alert, as the runs noted them. */
+function limitsOf(runs: readonly RunState[], probes: ProbeNames): { value: number; text: string }[] {
+  const out = new Map<string, number>();
+  for (const run of runs) {
+    const alerts = run.info?.meta.alerts;
+    if (typeof alerts !== "object" || alerts === null) continue;
+    for (const [mask, limit] of Object.entries(alerts)) {
+      if (typeof limit === "number" && probes.masks.includes(mask)) out.set(`Alert above this share of “${mask}”`, limit);
+    }
+  }
+  return [...out].map(([text, value]) => ({ text, value }));
+}
+
+function targetName(data: ProbeData, runs: readonly RunState[], probes: ProbeNames): string {
+  for (const run of runs) {
+    const rows = data.timeline(run)?.probes.target;
+    const target = rows?.[rows.length - 1]?.[0];
+    if (typeof target === "number") return className(probes, target);
+  }
+  return "the explained class";
 }

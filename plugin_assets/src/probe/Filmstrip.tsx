@@ -1,0 +1,141 @@
+// All logged steps of one probe in a row per run: only what is in view is loaded and drawn. A click goes to the step.
+import type { JSX } from "preact";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { planeOf, type HeatMap } from "../decode";
+import { className, percent } from "../format";
+import type { RunState } from "../jobs";
+import type { Model } from "../model";
+import type { ProbeNames } from "../types";
+import { runColour } from "../ui/colours";
+import { useSize } from "../ui/hooks";
+import { column, type ProbeData } from "./data";
+import { paintKey, paintMap, put } from "./paint";
+
+const HEIGHT = 68;
+const LEAST_WIDTH = 46;
+const MOST_WIDTH = 160;
+const GAP = 4;
+const AHEAD = 6;
+
+interface FilmstripProps {
+  model: Model;
+  data: ProbeData;
+  runs: readonly RunState[];
+  probes: ProbeNames;
+  index: number;
+  /** Told which steps are in view. */
+  inView: (steps: readonly number[]) => void;
+}
+
+export function Filmstrip({ model, data, runs, probes, index, inView }: FilmstripProps): JSX.Element {
+  const steps = model.steps();
+  const current = model.currentStep();
+  const place = model.indexOf(current);
+  const { height, width } = planeOf(probes.map_shape);
+  const cell = Math.min(MOST_WIDTH, Math.max(LEAST_WIDTH, Math.round((HEIGHT * width) / height)));
+  const [ref, room] = useSize<HTMLDivElement>();
+  const [left, setLeft] = useState(0);
+  const pitch = cell + GAP;
+  const first = Math.max(0, Math.floor(left / pitch) - AHEAD);
+  const end = Math.min(steps.length, Math.ceil((left + room) / pitch) + AHEAD);
+  const shown = useMemo(() => steps.slice(first, end), [steps, first, end]);
+  useEffect(() => inView(shown), [shown]);
+  // The step that is shown stays in view; where the user has scrolled away, only until it moves.
+  const settled = useRef<string>("");
+  useLayoutEffect(() => {
+    const box = ref.current;
+    const wish = `${place} ${steps.length} ${room}`;
+    if (!box || place < 0 || room === 0 || settled.current === wish) return;
+    settled.current = wish;
+    const at = place * pitch;
+    if (at < box.scrollLeft || at + cell > box.scrollLeft + room) box.scrollLeft = at - (room - cell) / 2;
+    setLeft(box.scrollLeft);
+  }, [place, steps.length, room]);
+  return (
+    <div class="film">
+      <ul class="film-runs" aria-hidden="true">
+        {runs.map((run) => (
+          <li key={run.listing.run} title={run.listing.name}>
+            <span class="dot" style={{ background: runColour(run.order) }} />
+            <bdi class="name">{run.listing.name}</bdi>
+          </li>
+        ))}
+      </ul>
+      <div
+        ref={ref}
+        class="film-scroll"
+        data-testid="film"
+        data-steps={steps.length}
+        onScroll={(event) => setLeft(event.currentTarget.scrollLeft)}
+      >
+        <ol class="film-steps" style={{ width: `${steps.length * pitch - GAP}px`, height: `${runs.length * (HEIGHT + GAP) + 20}px` }}>
+          {shown.map((step, i) => (
+            <li key={step} style={{ left: `${(first + i) * pitch}px`, width: `${cell}px` }}>
+              <button
+                type="button"
+                class={step === current ? "film-step on" : "film-step"}
+                data-testid={`film-${step}`}
+                tabIndex={step === current ? 0 : -1}
+                aria-current={step === current ? "step" : undefined}
+                aria-label={describe(data, runs, probes, step)}
+                onClick={() => model.setView({ step })}
+              >
+                {runs.map((run) => (
+                  <Thumb key={run.listing.run} model={model} data={data} run={run} probes={probes} index={index} step={step} />
+                ))}
+                <span class="film-number">{step}</span>
+              </button>
+            </li>
+          ))}
+        </ol>
+      </div>
+    </div>
+  );
+}
+
+interface ThumbProps {
+  model: Model;
+  data: ProbeData;
+  run: RunState;
+  probes: ProbeNames;
+  index: number;
+  step: number;
+}
+
+function Thumb({ model, data, run, probes, index, step }: ThumbProps): JSX.Element {
+  const frame = data.frame(run, step);
+  const map: HeatMap | null = typeof frame === "object" ? frame.map : null;
+  const ref = useRef<HTMLCanvasElement>(null);
+  useLayoutEffect(() => {
+    if (!ref.current || !map) return;
+    put(ref.current, paintMap(model, run, index, map), map.height, map.width);
+    ref.current.dataset.painted = String(step);
+  }, [map, index, ...paintKey(model)]);
+  const logged = run.info?.steps.some((info) => info.step === step) ?? false;
+  const instead = !logged ? "–" : typeof frame === "string" ? "!" : frame !== undefined && map === null ? "not stored" : null;
+  const answer = answerAt(data, run, probes.labels?.[index], step);
+  return (
+    <span class={`thumb${answer ? ` ${answer}` : ""}`} title={typeof frame === "string" ? frame : undefined}>
+      {map !== null && <canvas ref={ref} data-run={run.listing.run} data-thumb={step} />}
+      {instead !== null && <span class="thumb-text">{instead}</span>}
+    </span>
+  );
+}
+
+function answerAt(data: ProbeData, run: RunState, label: number | undefined, step: number): "right" | "wrong" | null {
+  const timeline = data.timeline(run);
+  const predicted = timeline ? column(timeline, "prediction")[timeline.steps.indexOf(step)] : null;
+  return label === undefined || typeof predicted !== "number" ? null : predicted === label ? "right" : "wrong";
+}
+
+function describe(data: ProbeData, runs: readonly RunState[], probes: ProbeNames, step: number): string {
+  const parts = runs.map((run) => {
+    const timeline = data.timeline(run);
+    const at = timeline ? timeline.steps.indexOf(step) : -1;
+    if (timeline === null || at < 0) return `${run.listing.name}: not logged`;
+    const predicted = className(probes, column(timeline, "prediction")[at]);
+    const target = className(probes, column(timeline, "target")[at]);
+    return `${run.listing.name} predicts ${predicted}, probability of ${target} ${percent(column(timeline, "probability")[at])}`;
+  });
+  return `Step ${step}. ${parts.join(". ")}`;
+}

@@ -1,0 +1,60 @@
+// One probe at many steps, in the answers of the route `film`.
+import { request } from "../api";
+import { decodeMap, openEnvelope, planeOf, type HeatMap, type Plane } from "../decode";
+
+/** A probe at one step; `map` is null where maps were not stored, `channels` empty where those were not. */
+export interface FilmFrame {
+  step: number;
+  map: HeatMap | null;
+  channels: HeatMap[];
+}
+
+interface FilmHeader {
+  map_shape: number[];
+  frames: {
+    step: number;
+    encoding: string;
+    scale: number | null;
+    map: [number, number] | null;
+    channel_maps?: [number, number][];
+    channel_scale?: (number | null)[];
+  }[];
+}
+
+/** Decodes an answer; `flat` leaves the pixels of volumes in the order of the array instead of side by side. */
+export async function decodeFilm(buffer: ArrayBuffer, flat = false): Promise<FilmFrame[]> {
+  const { header, chunks } = openEnvelope<FilmHeader>(buffer);
+  const shape = header.map_shape;
+  const pixels = shape.reduce((a, b) => a * b, 1);
+  const plane: Plane = flat ? { height: 1, width: pixels, depth: 1, columns: 1 } : planeOf(shape);
+  const decode = (range: [number, number], encoding: string, scale: number | null | undefined): Promise<HeatMap> =>
+    decodeMap(chunks, range, encoding, scale, shape, plane);
+  return Promise.all(
+    header.frames.map(async ({ step, encoding, scale, map, channel_maps, channel_scale }) => ({
+      step,
+      map: map === null ? null : await decode(map, encoding, scale),
+      channels: await Promise.all((channel_maps ?? []).map((range, c) => decode(range, encoding, channel_scale?.[c]))),
+    })),
+  );
+}
+
+export interface FilmRequest {
+  run: string;
+  /** Latest session of the run: the answer is kept under its name. */
+  session: string;
+  probe: number;
+  steps: readonly number[];
+  channels?: boolean;
+  flat?: boolean;
+}
+
+export async function fetchFilm({ run, session, probe, steps, channels, flat }: FilmRequest): Promise<FilmFrame[]> {
+  const parameters: Record<string, string | number> = { run, session, probe, steps: steps.join(",") };
+  if (channels) parameters.channels = 1;
+  return decodeFilm(await (await request("film", parameters)).arrayBuffer(), flat);
+}
+
+const bytesOfMap = (map: HeatMap | null): number => map?.data.byteLength ?? 0;
+
+export const filmBytes = (frames: readonly FilmFrame[]): number =>
+  frames.reduce((sum, frame) => sum + 200 + [frame.map, ...frame.channels].reduce((s, map) => s + bytesOfMap(map), 0), 0);

@@ -1,0 +1,98 @@
+// One picture of a probe at a step for PNG and GIF: its input and each run's heatmap side by side, with captions.
+import { paintPicture } from "../colormap";
+import { planeOf, type HeatMap, type Picture } from "../decode";
+import type { RunState } from "../jobs";
+import type { Model } from "../model";
+import { paintMap, put } from "./paint";
+
+const MARGIN = 12;
+const HEAD = 24;
+const FOOT = 22;
+const FONT = "Roboto, 'Segoe UI', Arial, sans-serif";
+
+export interface SheetCell {
+  run: RunState;
+  map: HeatMap | null;
+  step: number | null;
+}
+
+/** Draws sheets of one probe, all of one size, black on white whatever the theme. */
+export class Sheet {
+  readonly canvas = document.createElement("canvas");
+  private readonly context: CanvasRenderingContext2D;
+  private readonly side: { height: number; width: number };
+  private readonly scratch = document.createElement("canvas");
+
+  constructor(
+    private readonly model: Model,
+    private readonly name: string,
+    private readonly index: number,
+    private readonly picture: Picture | null,
+    private readonly runs: readonly RunState[],
+    mapShape: readonly number[],
+    least: number,
+  ) {
+    const { height, width } = planeOf(mapShape);
+    // Whole multiples of the map's pixels where it is small: its pixels stay as sharp and as equal as they are.
+    const factor = Math.max(1, Math.ceil(least / Math.max(height, width)));
+    this.side = { height: Math.max(24, height * factor), width: Math.max(96, width * factor) };
+    const columns = runs.length + (picture ? 1 : 0);
+    this.canvas.width = MARGIN + columns * (this.side.width + MARGIN);
+    this.canvas.height = MARGIN + HEAD + this.side.height + FOOT;
+    const context = this.canvas.getContext("2d", { willReadFrequently: true });
+    if (!context) throw new Error("this browser gives no 2D canvas");
+    this.context = context;
+  }
+
+  draw(step: number, cells: readonly SheetCell[]): void {
+    const { context, canvas } = this;
+    context.fillStyle = "#ffffff";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.textBaseline = "middle";
+    context.imageSmoothingEnabled = false;
+    this.text(`step ${step}`, canvas.width - MARGIN, MARGIN + 6, "right", `600 13px ${FONT}`, canvas.width / 2);
+    this.text(this.name, MARGIN, MARGIN + 6, "left", `600 13px ${FONT}`, canvas.width - 3 * MARGIN - 90);
+    let left = MARGIN;
+    if (this.picture) {
+      this.cell(left, paintPicture(this.picture, false), this.picture.height, this.picture.width, "Input");
+      left += this.side.width + MARGIN;
+    }
+    for (const { run, map, step: own } of cells) {
+      const words = map && paintMap(this.model, run, this.index, map);
+      const title = this.runs.length > 1 ? run.listing.name : "Relevance";
+      const aside = own !== null && own !== step ? `${title} (step ${own})` : title;
+      this.cell(left, words, map?.height ?? 1, map?.width ?? 1, map ? aside : `${title}: not stored`);
+      left += this.side.width + MARGIN;
+    }
+  }
+
+  pixels(): Uint32Array {
+    const { data } = this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
+    return new Uint32Array(data.buffer);
+  }
+
+  private cell(left: number, words: Uint32Array | null, height: number, width: number, caption: string): void {
+    const top = MARGIN + HEAD;
+    if (words) {
+      put(this.scratch, words, height, width);
+      this.context.drawImage(this.scratch, left, top, this.side.width, this.side.height);
+    } else {
+      this.context.fillStyle = "#eceef1";
+      this.context.fillRect(left, top, this.side.width, this.side.height);
+    }
+    this.context.strokeStyle = "#9aa2ab";
+    this.context.strokeRect(left - 0.5, top - 0.5, this.side.width + 1, this.side.height + 1);
+    this.text(caption, left, top + this.side.height + FOOT / 2 + 1, "left", `12px ${FONT}`, this.side.width);
+  }
+
+  /** A line of text, cut with dots where it is wider than `room`. */
+  private text(text: string, x: number, y: number, align: CanvasTextAlign, font: string, room: number): void {
+    const { context } = this;
+    context.font = font;
+    context.fillStyle = "#1d2126";
+    context.textAlign = align;
+    let shown = text.slice(0, 200);
+    while (shown.length > 1 && context.measureText(shown).width > room) shown = `${shown.slice(0, -2)}…`;
+    context.fillText(shown, x, y);
+  }
+}
