@@ -107,10 +107,9 @@ def check_comparable(before: Snapshot, now: Snapshot) -> None:
             f"another probe set: its hash is {_short(now)}, that of the other {_short(before)} (of inputs, labels, "
             "names and masks: a logged run does not keep them apart)",
         )
-    for key in ("composite_rules", "composite_options", "notes"):
-        old, new = before.meta.get(key), now.meta.get(key)
-        if old is not None and new is not None and old != new:
-            raise BaselineError("composite", f"another composite: {_difference(old, new)}")
+    old, new = _composite(before, now), _composite(now, before)
+    if old and new and old != new:
+        raise BaselineError("composite", f"another composite: {_difference(old, new)}")
     other = [int(i) for i in np.flatnonzero(before.targets != now.targets)]
     if other:
         i = other[0]
@@ -217,14 +216,23 @@ def _short(snapshot: Snapshot) -> str:
     return str(snapshot.meta.get("probes_hash", "unknown"))[:12]
 
 
-def _difference(old: Any, new: Any) -> str:
+def _composite(snapshot: Snapshot, other: Snapshot) -> list[str]:
+    """The composite in lines, empty where it is not known.
+
+    An option that the other snapshot does not know is left out: the version of lrp_monitor that made it had none.
+    """
+    rules = list(snapshot.meta.get("composite_rules") or ())
+    known = dict(other.meta.get("composite_options") or {})
+    options = dict(snapshot.meta.get("composite_options") or {})
+    return rules and [*rules, *(f"{name}={options[name]}" for name in sorted(options) if name in known)]
+
+
+def _difference(old: Sequence[str], new: Sequence[str]) -> str:
     """What two descriptions of a composite differ in, in one line."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        old = [f"{key}={value}" for key, value in sorted(old.items())]
-        new = [f"{key}={value}" for key, value in sorted(new.items())]
-    squeezed = [[" ".join(str(line).split()) for line in lines] for lines in (old, new)]
-    gone = [line for line in squeezed[0] if line not in squeezed[1]]
-    come = [line for line in squeezed[1] if line not in squeezed[0]]
+    before, now = ([" ".join(line.split()) for line in lines] for lines in (old, new))
+    gone, come = [line for line in before if line not in now], [line for line in now if line not in before]
+    if not gone and not come:
+        return "the same rules in another order"
     return f"now {'; '.join(come) or 'nothing'}, in the baseline {'; '.join(gone) or 'nothing'}"
 
 

@@ -64,6 +64,13 @@ class Comparison:
         none = np.zeros(len(self.now), dtype=np.bool_)
         return np.logical_or.reduce([none, *self.beyond.values()])
 
+    def risen(self, mask: str) -> NDArray[np.bool_]:
+        """(n,) where a probe's own mass in the mask rose by more than what the mean may."""
+        before, now = self.mask_mass[mask]
+        limit = self.limits.mask_limit(mask)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(now - before > (math.inf if limit is None else limit))
+
     @property
     def worst_first(self) -> NDArray[np.intp]:
         """Indices of the probes: those beyond a limit first, then by what their map and the masks say."""

@@ -100,7 +100,7 @@ def _heads(comparison: Comparison) -> str:
     heads += [_head(label, title) for label, title in _HEADINGS.values()]
     heads += [_head(f"{name} %", "share of the positive relevance inside the mask") for name in comparison.mask_mass]
     heads.append(_head("class", "the predicted class; changed ones last"))
-    heads.append(_head("worst", "the page's own order"))
+    heads.append(_head("rank", "the page's own order, the worst first"))
     return "".join(heads)
 
 
@@ -120,10 +120,10 @@ def _row(comparison: Comparison, i: int, place: int, pictures: list[NDArray[np.u
         # Sorted upwards every column ends in its worst.
         worst_last = -value if metric in LOWER_IS_WORSE else value
         cells.append(_cell(f"{value:.5f}" if metric == "cosine" else f"{value:.3g}", worst_last, bad))
-    for before, now in comparison.mask_mass.values():
+    for mask, (before, now) in comparison.mask_mass.items():
         known = np.isfinite(now[i])
         text = f"{100 * before[i]:.1f} → {100 * now[i]:.1f}" if known else "–"
-        cells.append(_cell(text, float(now[i]) if known else -1.0, False))
+        cells.append(_cell(text, float(now[i]) if known else -1.0, bool(comparison.risen(mask)[i])))
     old, new = (int(side.predictions[i]) for side in (comparison.before, comparison.now))
     shown = class_name(comparison, new)
     flipped = bool(comparison.flipped[i])

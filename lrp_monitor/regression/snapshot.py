@@ -7,7 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,7 @@ class Snapshot:
                 "probes_hash": probes.hash,
                 "class_names": probes.class_names,
                 "composite": meta.get("composite"),
-                "composite_rules": str(meta.get("composite_rules", "")).splitlines(),
+                "composite_rules": _rules(str(meta.get("composite_rules", ""))) or None,
                 "model": meta.get("model"),
                 "parameters": meta.get("parameters"),
                 "versions": meta.get("versions", {}),
@@ -160,12 +160,11 @@ def _meta(explainer: Explainer, probes: ProbeSet) -> dict[str, Any]:
         "probes_hash": probes.hash,
         "class_names": None if probes.class_names is None else list(probes.class_names),
         "composite": composite.name,
-        # An override by a nameless object prints its address, which differs from process to process.
-        "composite_rules": re.sub(r" at 0x[0-9a-fA-F]+", "", str(composite)).splitlines(),
+        "composite_rules": _rules(str(composite)),
         "composite_options": {
-            "norm": composite.norm,
-            "product": composite.product,
-            "attention": composite.attention,
+            option.name: getattr(composite, option.name)
+            for option in fields(composite)
+            if option.name != "name" and isinstance(getattr(composite, option.name), str)
         },
         "notes": list(explainer.notes),
         "model": model.name,
@@ -180,6 +179,11 @@ def _meta(explainer: Explainer, probes: ProbeSet) -> dict[str, Any]:
             "numpy": np.__version__,
         },
     }
+
+
+def _rules(composite: str) -> list[str]:
+    """A composite in lines. An override by a nameless object prints its address, which every process gives anew."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", composite).splitlines()
 
 
 def _architecture(model: Any) -> str:

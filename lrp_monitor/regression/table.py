@@ -45,7 +45,8 @@ def _probes(comparison: Comparison) -> list[str]:
             row.append(_number(comparison.metrics[metric][i], metric) + mark)
         for mask in masks:
             before, now = comparison.mask_mass[mask]
-            row.append(f"{_percent(before[i])} -> {_percent(now[i])}" if np.isfinite(now[i]) else "-")
+            mark = "*" if comparison.risen(mask)[i] else " "
+            row.append(f"{_percent(before[i])} -> {_percent(now[i])}{mark}" if np.isfinite(now[i]) else "- ")
         old, new = comparison.before.predictions[i], comparison.now.predictions[i]
         row.append(
             " -> ".join(_safe(class_name(comparison, side), 14) for side in ([new] if old == new else [old, new]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,8 @@ def test_a_mask_may_lose_relevance_but_not_gain_it():
     assert not found.ok
     assert checks_of(found)["mask stamp"] is False
     line = next(line for line in str(found).splitlines() if "stamp" in line)
+    assert found.risen("stamp").all()
+    assert re.search(r"5\.0 -> 30\.0\*", str(found))
     assert "FAIL" in line
     assert "5.0 % -> 30.0 %" in line
     assert compare(now, before, **loose).ok
@@ -174,8 +177,12 @@ def test_what_cannot_be_compared_is_an_error_of_its_own():
 
 
 def test_the_options_of_a_composite_count_as_well():
-    before = make_snapshot(meta={"composite_options": {"attention": "attn_lrp", "norm": "epsilon"}})
-    now = make_snapshot(meta={"composite_options": {"attention": "cp_lrp", "norm": "epsilon"}})
+    options = {"attention": "attn_lrp", "norm": "epsilon"}
+    before = make_snapshot(meta={"composite_rules": RULES, "composite_options": options})
+    newer = make_snapshot(meta={"composite_rules": RULES, "composite_options": options | {"unheard_of": "yes"}})
+    assert compare(before, newer).ok
+    assert compare(newer, before).ok
+    now = make_snapshot(meta={"composite_rules": RULES, "composite_options": options | {"attention": "cp_lrp"}})
     with pytest.raises(BaselineError, match="now attention=cp_lrp, in the baseline attention=attn_lrp"):
         compare(before, now)
 
