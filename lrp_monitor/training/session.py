@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from collections.abc import Callable, Mapping
@@ -46,13 +47,15 @@ class Session:
         gradients: str,
         summaries: bool,
     ) -> None:
-        store = RunWriter(run_dir, probes, meta=dict(meta), encoding=encoding, max_store_mb=max_store_mb)
-        try:
-            events = EventWriter(run_dir)
-        except Exception:  # whatever it is goes on to the caller, with the store closed
-            store.close()
-            raise
-        sink = _Sink(store, events, "probe_gradients" if gradients == "probe" else "gradients", summaries, meta)
+        def open_files() -> tuple[RunWriter, EventWriter]:
+            store = RunWriter(run_dir, probes, meta=dict(meta), encoding=encoding, max_store_mb=max_store_mb)
+            try:
+                return store, EventWriter(run_dir)
+            except Exception:  # whatever it is goes on to the caller, with the store closed
+                store.close()
+                raise
+
+        sink = _Sink(open_files, "probe_gradients" if gradients == "probe" else "gradients", summaries, meta)
         self._sink = sink
         self._worker: Worker[StepRecord] = Worker(sink.write, QUEUE, PATIENCE)
         # The thread knows the sink alone, so a session that is dropped (a fit that raised) ends its thread.
@@ -84,7 +87,7 @@ class Session:
 
     def problems(self) -> tuple[list[str], list[str]]:
         """What went wrong in writing since this was asked last, in words, and the notes lost with it."""
-        found, notes = [], []
+        found, notes = self._sink.take_told(), []
         for record, error in self._worker.failures():
             if record.step in self._sink.stored:
                 found.append(f"the TensorBoard summaries of step {record.step} were not written: {_said(error)}")
@@ -146,12 +149,18 @@ class _Sink:
     """What the thread does with a record."""
 
     def __init__(
-        self, store: RunWriter, events: EventWriter, gradients: str, summaries: bool, meta: Mapping[str, Any]
+        self,
+        open_files: Callable[[], tuple[RunWriter, EventWriter]],
+        gradients: str,
+        summaries: bool,
+        meta: Mapping[str, Any],
     ) -> None:
-        self.store = store
-        self._events = events
+        self._open_files = open_files
+        self.store, self._events = open_files()
         self._summaries = summaries
-        self._about = {"session": store.session, "version": meta["versions"]["lrp_monitor"]}
+        self._version = meta["versions"]["lrp_monitor"]
+        self._told: list[str] = []
+        self._known = self._sessions()
         self._started = False
         self.stored: set[int] = set()
         self._rows: dict[str, tuple[str, Callable[[Histogram], NDArray[np.float64]]]] = {
@@ -159,7 +168,13 @@ class _Sink:
             "gradient": (f"{gradients}_log10", gradient_rows),
         }
 
+    def take_told(self) -> list[str]:
+        """What was met with since this was asked last, in words."""
+        told, self._told = self._told, []
+        return told
+
     def write(self, record: StepRecord) -> None:
+        self._look_around(record.step)
         # The event file first: a process killed in between leaves a step that is in the event file alone, which a
         # resumed fit logs again, and TensorBoard drops what the session before had of it. The other way round the
         # resumed fit would find the step in the store, and the event file would never get it.
@@ -174,9 +189,39 @@ class _Sink:
         if failed is not None:
             raise failed
 
+    def _look_around(self, step: int) -> None:
+        """Begins anew where the files were removed, and notices other processes that write beside this one."""
+        there = self._sessions()
+        if self.store.session not in there:
+            with contextlib.suppress(OSError):
+                self.close()
+            self.store, self._events = self._open_files()
+            self._started = False
+            self.stored.clear()
+            self._told.append(
+                f"{self.store.path} was removed in mid-run: what was logged before is gone with it, step {step} and "
+                "what follows is logged anew"
+            )
+        elif others := there - self._known:
+            self._told.append(
+                f"another process logs to {self.store.path}, too, so that the steps of the one that began later count "
+                f"(session {min(others)}): give each run a log_dir of its own"
+            )
+        self._known |= there | {self.store.session}
+
+    def _sessions(self) -> set[str]:
+        """The ids of the sessions that have files in the store's folder."""
+        try:
+            return {parts[2] for name in os.listdir(self.store.path) if len(parts := name.split("-")) == 4}
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        except OSError:  # not ours to list: what is open may still be written
+            return {self.store.session}
+
     def _write_events(self, record: StepRecord) -> None:
         if not self._started:
-            self._events.start(record.step, record.wall_time, self._about)
+            about = {"session": self.store.session, "version": self._version}
+            self._events.start(record.step, record.wall_time, about)
             self._started = True
         if not self._summaries:
             return

@@ -297,9 +297,8 @@ class Watch:
     def _log(self, place: Place, view: View | None = None) -> None:
         self._take(place, view)
         # Agreed on after the log, whether or not it failed: every worker comes by here.
-        if self._options.stop_on_alert and self._ran:
-            if self._crew.share([self._alerts.any_above])[0]:
-                self._model.stop_training = True
+        if self._options.stop_on_alert and self._ran and self._crew.share([self._alerts.any_above])[0]:
+            self._model.stop_training = True
 
     def _take(self, place: Place, view: View | None) -> None:
         step, began = place.step(self._axis), time.perf_counter()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +13,7 @@ import textwrap
 import threading
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ import keras
 import numpy as np
 import pytest
 from monitor_helpers import StopAt, epochs_of, fit, make_model, make_probes, monitor, places
+from tensorboard.backend.event_processing import plugin_event_accumulator
 
 from lrp_monitor.store.format import StepRecord, StoreOSError
 from lrp_monitor.store.reader import open_run
@@ -107,14 +112,202 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     assert steps == list(range(len(steps)))
 
 
-def test_the_log_directory_removed_in_mid_run(tmp_path: Path) -> None:
-    class Remove(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            if epoch == 1:
-                shutil.rmtree(tmp_path / "run")
+class At(keras.callbacks.Callback):
+    """Does something at the end of an epoch (counted from 0)."""
 
-    history = fit(make_model(), monitor(tmp_path / "run"), Remove(), epochs=4)
-    assert len(history.history["loss"]) == 4
+    def __init__(self, epoch: int, act: Callable[[], object]) -> None:
+        super().__init__()
+        self.at, self.act = epoch, act
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == self.at:
+            self.act()
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A file system of that many bytes; where none may be mounted, writes that fail half-way as on a full one."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=False)
+    if mounted.returncode == 0:
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+        return
+    room, write = int(size), os.write
+
+    def short(handle: int, data: Any) -> int:
+        nonlocal room
+        if not os.readlink(f"/proc/self/fd/{handle}").startswith(str(folder)):
+            return write(handle, data)
+        if room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done = write(handle, bytes(data)[:room])
+        room -= done
+        return done
+
+    monkeypatch.setattr(os, "write", short)
+    yield
+    monkeypatch.setattr(os, "write", write)
+
+
+def test_a_full_file_system_ends_the_log_not_the_training(tmp_path: Path, monkeypatch) -> None:
+    watched, alone, disk = make_model(), make_model(), tmp_path / "disk"
+    with small_disk(disk, "65536", monkeypatch):
+        told = warnings_of(lambda: fit(watched, monitor(disk), epochs=12))
+        assert len(told) == 1
+        assert "No space left on device" in told[0]
+        steps = [step for step, _, _ in places(disk)]
+        assert 1 < len(steps) < 12
+        assert steps == list(range(len(steps)))
+        assert np.isfinite(open_run(disk).heatmaps(steps[-1])).all()
+    fit(alone, epochs=12)
+    for mine, theirs in zip(watched.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_run_goes_on_once_there_is_room_again(tmp_path: Path, monkeypatch) -> None:
+    model, append, full = make_model(), RunWriter.append, True
+
+    def refuse(self: RunWriter, record: StepRecord) -> None:
+        if full and record.step >= 2:
+            raise StoreOSError(f"{self.path} cannot be written: No space left on device", 28)
+        append(self, record)
+
+    monkeypatch.setattr(RunWriter, "append", refuse)
+    assert len(warnings_of(lambda: fit(model, monitor(tmp_path), epochs=3))) == 1
+    assert places(tmp_path) == epochs_of(0, 1)
+    full = False
+    fit(model, monitor(tmp_path), epochs=5, initial_epoch=3)
+    assert places(tmp_path) == epochs_of(0, 1, 3, 4, 5)
+
+
+def test_the_log_directory_removed_in_mid_run_is_begun_anew(tmp_path: Path) -> None:
+    watched, alone, folder = make_model(), make_model(), tmp_path / "run"
+    told = warnings_of(lambda: fit(watched, At(1, lambda: shutil.rmtree(folder)), monitor(folder), epochs=4))
+    assert len(told) == 1
+    assert "was removed in mid-run" in told[0]
+    assert places(folder) == epochs_of(2, 3, 4)
+    assert any("step 2 and what follows is logged anew" in note for note in open_run(folder).record(3).notes)
+    assert len(list((folder / "lrp").glob("events*"))) == 1
+    fit(alone, epochs=4)
+    for mine, theirs in zip(watched.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_file_in_place_of_the_log_directory_is_told_and_training_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def replace() -> None:
+        shutil.rmtree(folder)
+        folder.write_text("in the way")
+
+    told = warnings_of(lambda: fit(make_model(), At(1, replace), monitor(folder), epochs=4))
+    assert len(told) == 1
+    assert "step 2 was not written: StoreOSError" in told[0]
+    assert folder.read_text() == "in the way"
+
+
+def test_a_log_directory_made_read_only_in_mid_run_loses_nothing(tmp_path: Path) -> None:
+    """As another user where the test runs as root, who may write anywhere. What is open stays open."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        os.chown(folder, 65534, 65534)
+        for parent in [tmp_path, *tmp_path.parents[:-2]]:
+            os.chmod(parent, parent.stat().st_mode | 0o055)
+    code = f"""
+        import os, sys, warnings
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from monitor_helpers import fit, make_model, monitor
+        from test_monitor_faults import At
+        folder, model = Path({str(folder)!r}), make_model()
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        def close():
+            for path in [*folder.rglob("*"), folder]:
+                os.chmod(path, 0o555 if path.is_dir() else 0o444)
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        fit(model, monitor(folder), At(1, close), epochs=4)
+        try:
+            fit(model, monitor(folder), epochs=6, initial_epoch=4)
+        except OSError as error:
+            sys.exit(0 if "Permission denied" in str(error) else str(error))
+        sys.exit("not refused")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert places(folder) == epochs_of(0, 1, 2, 3, 4)
+
+
+TOGETHER = """
+    import sys, time, warnings
+    sys.path.insert(0, {tests!r})
+    from pathlib import Path
+    import keras
+    from monitor_helpers import fit, make_model, monitor
+
+    class InStep(keras.callbacks.Callback):
+        # Both processes log an epoch before either goes on to the next one.
+        def on_epoch_end(self, epoch, logs=None):
+            (Path({meet!r}) / f"{{{me}}}-{{epoch}}").touch()
+            end = time.monotonic() + 60
+            while not (Path({meet!r}) / f"{{1 - {me}}}-{{epoch}}").exists() and time.monotonic() < end:
+                time.sleep(0.01)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = fit(make_model(seed={me}), monitor(Path({folder!r})), InStep(), epochs=5)
+    told = [str(w.message) for w in caught if "LRPMonitor" in str(w.message)]
+    assert len(history.history["loss"]) == 5
+    assert len(told) <= 1 and all("another process logs to" in text for text in told), told
+    print("TOLD", len(told))
+"""
+
+
+def test_two_processes_in_one_log_directory(tmp_path: Path) -> None:
+    """Each is told or is the later one; both train to their ends, and the run that is read is whole."""
+    meet, folder = tmp_path / "meet", tmp_path / "run"
+    meet.mkdir()
+    processes = []
+    for me in (0, 1):
+        values = {"tests": str(Path(__file__).parent), "meet": str(meet), "folder": str(folder), "me": me}
+        code = textwrap.dedent(TOGETHER).format(**values)
+        processes.append(
+            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    answers = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers[0][1][-2000:] + answers[1][1][-2000:]
+    assert sum(int(printed.split("TOLD ")[1]) for printed, _ in answers) >= 1
+    assert [step for step, _, _ in places(folder)][-1] in (5, 10)  # the later one went on, or began beside the other
+    run = open_run(folder)
+    assert len(run.sessions) == 2
+    assert all(np.isfinite(run.heatmaps(step)).all() for step in run.steps)
+    written = [session.steps for session in run.sessions]
+    assert min(written) >= 5
+
+
+def test_a_clock_that_goes_backwards(tmp_path: Path, monkeypatch) -> None:
+    model, clock = make_model(), time.time
+    fit(model, monitor(tmp_path), epochs=2)
+    shift = [-86400.0]
+
+    def behind() -> float:
+        shift[0] -= 3600.0  # an hour back at each look
+        return clock() + shift[0]
+
+    monkeypatch.setattr(time, "time", behind)
+    fit(model, monitor(tmp_path), epochs=2)
+    monkeypatch.setattr(time, "time", clock)
+    assert places(tmp_path) == epochs_of(0, 1, 2, 3, 4)
+    run = open_run(tmp_path)
+    assert run.record(4).wall_time < run.record(0).wall_time
+    guidance = {plugin_event_accumulator.TENSORS: 0}
+    events = plugin_event_accumulator.EventAccumulator(str(tmp_path / "lrp"), guidance).Reload()
+    assert [event.step for event in events.Tensors("lrp/probability")] == [0, 1, 2, 3, 4]
 
 
 def test_a_writing_thread_that_dies_is_told_and_holds_nobody_up(tmp_path: Path, monkeypatch) -> None:
@@ -232,15 +425,32 @@ KILLED = """
                     raise RuntimeError("broken")
                 os.kill(os.getpid(), getattr(signal, {end!r}))
 
-    fit(make_model(), monitor(Path({folder!r})), Kill(), epochs=5)
+    fit(make_model(), monitor(Path({folder!r})), keras.callbacks.BackupAndRestore({backup!r}), Kill(), epochs=5)
 """
 
 
 @pytest.mark.parametrize("end", ["raise", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_every_way_to_end_a_process_leaves_a_readable_run(tmp_path: Path, end: str) -> None:
-    code = textwrap.dedent(KILLED).format(tests=str(Path(__file__).parent), end=end, folder=str(tmp_path))
+    folder, backup = tmp_path / "run", tmp_path / "backup"
+    values = {"tests": str(Path(__file__).parent), "end": end, "folder": str(folder), "backup": str(backup)}
+    code = textwrap.dedent(KILLED).format(**values)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300, check=False)
     assert done.returncode != 0
     if end.startswith("SIG") and end != "SIGINT":
         assert done.returncode == -getattr(signal, end)
-    assert places(tmp_path) == epochs_of(0, 1, 2, 3)
+    assert places(folder) == epochs_of(0, 1, 2, 3)
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    model = make_model()
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(backup / "latest.weights.h5")
+    fit(model, monitor(copy), epochs=5, initial_epoch=3)
+    fit(make_model(), monitor(folder), keras.callbacks.BackupAndRestore(str(backup)), epochs=5)
+    for resumed in (copy, folder):
+        assert places(resumed) == epochs_of(0, 1, 2, 3, 4, 5)
+        run = open_run(resumed)
+        sessions = [run.record(step).session for step in run.steps]
+        assert sessions[:4] == [sessions[0]] * 4
+        assert sessions[4:] == [run.session] * 2
+        assert not any(run.record(step).notes for step in run.steps)
