@@ -154,14 +154,14 @@ class _Plot:
             x, bottom = self._at(value, self._y[0])
             draw.line((x, bottom, x, bottom + 4 * _FINER), fill=muted, width=_FINER)
             name = f"{value:g}" if x_ticks is None else x_ticks[int(value)]
-            self._texts.append((x / _FINER, bottom / _FINER + 6, name, "mt", muted, _TEXT))
+            self._texts.append((x / _FINER, bottom / _FINER + 6, name, "ma", muted, _TEXT))
         left, bottom = self._at(self._x[0], self._y[0])
         right, top = self._at(self._x[1], self._y[1])
         draw.line((left, top, left, bottom, right, bottom), fill=muted, width=_FINER)
-        self._texts.append((12, 8, title, "lt", ink, _TITLE))
-        self._texts.append((self._size[0] - _RIGHT, self._size[1] - _BOTTOM + 24, x_label, "rt", muted, _TEXT))
+        self._texts.append((12, 8, title, "la", ink, _TITLE))
+        self._texts.append((self._size[0] - _RIGHT, self._size[1] - _BOTTOM + 24, x_label, "ra", muted, _TEXT))
         title_end = 24 + (_font(_TITLE).getlength(title) if title else 0)
-        self._texts.append((title_end, 10, y_label, "lt", muted, _TEXT))
+        self._texts.append((title_end, 10, y_label, "la", muted, _TEXT))
 
     def _every(self, names: Sequence[str]) -> list[float]:
         """As many of the places 0, 1, 2 ... as their names have room for, the last one always."""
@@ -195,7 +195,7 @@ class _Plot:
         x = float(_LEFT)
         for place, name in enumerate(names):
             colour = COLOURS[place % len(COLOURS)]
-            self._texts.append((x, self._size[1] - 16, name, "lt", colour, _TEXT))
+            self._texts.append((x, self._size[1] - 16, name, "la", colour, _TEXT))
             x += _font(_TEXT).getlength(name) + 18
 
     def pixels(self) -> Picture:

@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lrp-monitor: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("lrp-monitor: interrupted; what was logged until then stays readable", file=sys.stderr)
+        logged = "; what was logged until then stays readable" if command is _demo else ""
+        print(f"lrp-monitor: interrupted{logged}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
         # The reader of a pipe (`| head`) has left: nothing is wrong, and nothing more can be said to it.
@@ -168,6 +169,7 @@ def _add_export(commands: Any) -> None:
     parser.add_argument(
         "--milliseconds", type=whole(20), default=300, help="that each step stays in a .gif (default 300)"
     )
+    add_json(parser, "what was written")
     parser.set_defaults(command=_export)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from lrp_monitor import film, render
 from lrp_monitor.cli_errors import CommandError
+from lrp_monitor.console import Progress
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run, open_run
 
@@ -31,10 +33,11 @@ def export(arguments: argparse.Namespace) -> None:
         steps = chosen_steps(arguments.steps, runs, _SHEET_STEPS if kind == ".png" else None)
         if not steps:
             raise CommandError("nothing to export: the runs have no step in common yet")
-        if kind == ".npz":
-            data = _arrays(runs, arguments, steps)
-        else:
-            data = _drawn(runs, arguments, steps, animate=kind == ".gif")
+        with Progress(len(runs) * (len(arguments.probe or [0]) + 1), lines=False) as progress:
+            if kind == ".npz":
+                data = _arrays(runs, arguments, steps, progress)
+            else:
+                data = _drawn(runs, arguments, steps, progress, animate=kind == ".gif")
         render.write(output, data)
     except StoreError as error:
         raise CommandError(str(error)) from error
@@ -44,10 +47,15 @@ def export(arguments: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{output}: {error.strerror or error}") from error
-    print(f"{output}: {len(steps)} steps, {len(data) / 1e3:.0f} kB")
+    if arguments.json:
+        print(json.dumps({"output": str(output), "steps": steps, "bytes": len(data)}, indent=2))
+    else:
+        print(f"{output}: {len(steps)} steps, {len(data) / 1e3:.0f} kB")
 
 
-def _drawn(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int], animate: bool) -> bytes:
+def _drawn(
+    runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int], progress: Progress, animate: bool
+) -> bytes:
     look = film.Look(arguments.colormap, arguments.scale, arguments.clip, arguments.overlay)
     strips = []
     for run, path in zip(runs, arguments.runs, strict=True):
@@ -57,19 +65,23 @@ def _drawn(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[i
             mask = None if arguments.mask is None else _mask(run, arguments.mask)[number]
             title = name if len(runs) == 1 else f"{_run_name(path)}: {name}"
             picture = run.probes.images[number]
+            progress.part(f"reading {name}")
             strips.append(film.Strip(title, _maps(run, number, steps), (), picture, mask))
+            progress.advance()
+    progress.part(f"drawing {len(steps)} steps")
     labels = [f"step {step}" for step in steps]
     if animate:
         return render.gif(film.frames(strips, labels, look=look), arguments.milliseconds, 2000)
     return render.png(film.sheet(strips, labels, look=look))
 
 
-def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int]) -> bytes:
+def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int], progress: Progress) -> bytes:
     """steps (s,), names (p,), maps (p, s, *map shape), images (p, H, W, C), "mask NAME" for each mask."""
     if len(runs) > 1:
         raise CommandError("an .npz holds one run; export the runs one at a time")
     run = runs[0]
     numbers = [probe_number(run, probe) for probe in arguments.probe or range(len(run.probes))]
+    progress.part(f"reading {len(numbers)} probes at {len(steps)} steps")
     arrays: dict[str, NDArray[Any]] = {
         "steps": np.array(steps, np.int64),
         "names": np.array([run.probes.names[number] for number in numbers]),
