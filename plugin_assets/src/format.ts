@@ -31,6 +31,14 @@ export function plural(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
+/** A name with its middle left out where it is longer than `most` characters. */
+export function short(name: string, most: number): string {
+  const letters = [...name.slice(0, 4096)];
+  if (letters.length <= most && name.length <= 4096) return name;
+  const tail = Math.floor((most - 1) / 3);
+  return `${letters.slice(0, most - 1 - tail).join("")}…${[...name.slice(-2 * tail)].slice(-tail).join("")}`;
+}
+
 /** The name of a class, or "class 3" where the run gives no names. */
 export function className(probes: ProbeNames, index: number | null | undefined): string {
   if (index === null || index === undefined || !Number.isFinite(index)) return "–";

@@ -109,12 +109,14 @@ export class Model {
     this.restTimer = window.setTimeout(() => {
       this.resting = true;
       this.settle();
-      this.notify();
+      const { sort, answers, clusters, show, plots } = this.view;
+      const waited = sort !== "given" || answers !== "all" || clusters || show === "film" || plots === "ridge";
+      if (waited) this.notify();
     }, REST_SECONDS * 1000);
     window.clearTimeout(this.slowTimer);
     this.slowTimer = window.setTimeout(() => {
       this.slow = true;
-      this.notify();
+      if (this.selected().some((run) => this.isStale(run))) this.notify();
     }, SLOW_SECONDS * 1000);
     this.slow = false;
   }

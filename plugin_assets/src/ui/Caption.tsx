@@ -1,8 +1,11 @@
 // What stands under a heatmap: prediction, probability, how much relevance there is and where.
 import type { JSX } from "preact";
-import { className, number, percent } from "../format";
+import { className, number, percent, short } from "../format";
 import { isRight } from "../selection";
 import type { ProbeNames, StepHeader } from "../types";
+
+/** Longer names are cut: clipping every line by the browser costs more than all the rest of a slider move. */
+const MOST_LETTERS = 14;
 
 interface CaptionProps {
   probes: ProbeNames;
@@ -27,11 +30,11 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
       <dd class={right === null ? "" : right ? "right" : "wrong"} title={className(probes, predicted)}>
         {right !== null && <span class="mark">{right ? "✓" : "✗"}</span>}
         {right !== null && <span class="hidden">{right ? "right: " : "wrong: "}</span>}
-        <bdi>{className(probes, predicted)}</bdi>
+        <bdi>{short(className(probes, predicted), MOST_LETTERS)}</bdi>
         {predicted !== of("target") && of("prediction_probability") !== null && ` ${percent(of("prediction_probability"))}`}
       </dd>
       <dt title={`Probability of the explained class, ${target}`}>
-        P(<bdi>{target}</bdi>)
+        P(<bdi>{short(target, MOST_LETTERS)}</bdi>)
       </dt>
       <dd>{percent(of("probability"))}</dd>
       <dt title="Sum of the relevance of all pixels over the explained logit: 1 where the rules conserve it">
@@ -62,7 +65,7 @@ function Mass({ mask, value, limit }: MassProps): JSX.Element {
   return (
     <>
       <dt title={title}>
-        in <bdi>{mask}</bdi>
+        in <bdi>{short(mask, MOST_LETTERS)}</bdi>
       </dt>
       <dd title={title} class={over ? "wrong" : ""}>
         {value === null ? "no mask" : percent(value)}

@@ -11,7 +11,7 @@ import type { ProbeNames } from "../types";
 import type { MaskOutline } from "./canvases";
 import { FilmCard } from "./Film";
 import { useSize } from "./hooks";
-import { CELL, cardLayout } from "./layout";
+import { CELL, cardHeight, cardLayout } from "./layout";
 import { useMapPointer } from "./pointer";
 import { ProbeCard } from "./ProbeCard";
 import { Readout } from "./Readout";
@@ -117,6 +117,7 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
   const style = {
     "--maps": String(maps),
     "--aspect": `${plane.width} / ${plane.height}`,
+    "--card-height": `${cardHeight(card, maps, plane.height / plane.width, probes.masks.length)}px`,
     gridTemplateColumns: film ? "minmax(0, 1fr)" : `repeat(${columns}, ${card}px)`,
   };
   const Card = film ? FilmCard : ProbeCard;

@@ -1,7 +1,7 @@
 // One probe: its input, and for each chosen run the heatmap of the step with a caption that tells what it shows.
 import type { ComponentChildren, JSX } from "preact";
 import { planeOf, type Frame, type HeatMap, type Picture } from "../decode";
-import { className } from "../format";
+import { className, short } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { alertLimits, exceeded } from "../selection";
@@ -117,7 +117,7 @@ export const Input = memo<InputProps>(function Input({ probes, index, name, pict
           path === "" ? null : (
             <p key={mask} class="of" title={`This line is drawn around the mask ${mask}`}>
               <span class={`mask-mark ${maskStyle(order)}`} />
-              <bdi>{mask}</bdi>
+              <bdi>{short(mask, 20)}</bdi>
             </p>
           ),
         )}
@@ -187,7 +187,7 @@ const Heat = memo<HeatProps>(function Heat(props) {
       <figcaption data-testid={`caption-${index}`}>
         <p class="of" title={named ? `${runName}, relevance for ${target}` : `Relevance for ${target}`}>
           {named && <span class="dot" style={{ background: runColour(props.order) }} />}
-          <bdi>{named ? runName : `for ${target}`}</bdi>
+          <bdi>{short(named ? runName : `for ${target}`, 26)}</bdi>
           {props.reference && <span class="aside">reference</span>}
         </p>
         <Caption

@@ -16,3 +16,11 @@ export function cardLayout(width: number, maps: number, cell: number): { columns
   const card = Math.min((width + GAP) / columns - GAP, cardOf(MOST_STRETCH * cell));
   return { columns, card: Math.floor(card) };
 }
+
+const HEADER = 28;
+const CAPTION = 26 + 4 * 17;
+const PER_MASK = 22;
+
+/** Height of a card, about, for those out of sight: the scroll bar should not jump when they come into view. */
+export const cardHeight = (card: number, maps: number, aspect: number, masks: number): number =>
+  Math.round(CARD_EDGES - 4 + HEADER + ((card - CARD_EDGES + GAP) / maps - GAP) * aspect + CAPTION + PER_MASK * masks);
