@@ -28,6 +28,15 @@ export interface Scene {
 export const stepOf = (run: RunState, step: number | null): StepInfo | null =>
   run.info === null || step === null ? null : (run.info.steps[indexAtOrBefore(run.steps, step)] ?? null);
 
+/** Whether gradients were logged at a step, by the run's scalars; null where they do not tell (yet). */
+export function gradientsLogged(run: Pick<RunState, "timeline">, step: number): boolean | null {
+  const { timeline } = run;
+  const norms = timeline?.scalars["gradients/norm"] ?? timeline?.scalars["probe_gradients/norm"];
+  const at = timeline ? indexAtOrBefore(timeline.steps, step) : -1;
+  if (!norms || timeline!.steps[at] !== step) return null;
+  return typeof norms[at] === "number" ? true : null;
+}
+
 export class Feed {
   private readonly loader: Loader<Loaded>;
   /** Keys of what is shown beside the slider's own step. */
@@ -176,9 +185,9 @@ export class Feed {
     if (tensor === null || !has(run, kind, tensor)) return [];
     if (kind === "gradient") {
       if (step.batch === 0) return [];
-      const header = this.frame(run, step)?.header;
-      // Before its frame is there nothing is known: asking would end in an error where none were logged.
-      if ((header?.gradient_batch ?? null) === null) return [];
+      // Where nothing tells of gradients none are asked for: that would end in an error if none were logged.
+      const logged = gradientsLogged(run, step.step) ?? (this.frame(run, step)?.header.gradient_batch ?? null) !== null;
+      if (!logged) return [];
     }
     return [histogramJob(run, step, kind, tensor)];
   }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { gradientsLogged } from "../src/feed";
 import test from "node:test";
 import { Loader, type Job } from "../src/loader";
 import { indexAtOrBefore, nearestIndex, union } from "../src/steps";
@@ -127,4 +128,13 @@ test("a failure is kept in words and not asked again until retry", async () => {
   bench.finish.get("a")!("A");
   await turn();
   assert.equal(loader.get("a"), "A");
+});
+
+test("gradients were logged where their norm is a number; elsewhere the scalars do not tell", () => {
+  const timeline = { steps: [0, 5, 9], scalars: { "gradients/norm": [null, 0.5, null] }, probes: {} };
+  assert.equal(gradientsLogged({ timeline }, 5), true);
+  assert.equal(gradientsLogged({ timeline }, 0), null);
+  assert.equal(gradientsLogged({ timeline }, 7), null);
+  assert.equal(gradientsLogged({ timeline: { ...timeline, scalars: {} } }, 5), null);
+  assert.equal(gradientsLogged({ timeline: null }, 5), null);
 });

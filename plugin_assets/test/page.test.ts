@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { short } from "../src/format";
+import { Player } from "../src/player";
+import { shownQuantities } from "../src/ui/Timeline";
+import { cardHeight } from "../src/ui/layout";
+import { mapPoint, pan, settleZoom, transformOf, zoomAt } from "../src/zoom";
+
+test("zoom: what lies under the pointer stays there, as far as the edges allow", () => {
+  const zoom = zoomAt(null, 4, 0.5, 0.25)!;
+  assert.deepEqual(zoom, { times: 4, x: 0.5, y: 0.3125 });
+  assert.deepEqual(mapPoint(zoom, 0.5, 0.25), [0.5, 0.25]);
+  assert.deepEqual(mapPoint(null, 0.2, 0.9), [0.2, 0.9]);
+  const corner = zoomAt(null, 4, 0, 0)!;
+  assert.deepEqual(mapPoint(corner, 0, 0), [0, 0]);
+  assert.equal(zoomAt(zoom, 1 / 8), null); // back to the whole map
+  assert.equal(zoomAt(zoom, 1000)!.times, 16);
+});
+
+test("zoom: panning stops at the edges and the transform shows the window", () => {
+  const zoom = settleZoom({ times: 2, x: 0.9, y: 0.5 })!;
+  assert.deepEqual(zoom, { times: 2, x: 0.75, y: 0.5 });
+  assert.deepEqual(pan(zoom, 0.25, 0), { times: 2, x: 0.625, y: 0.5 });
+  assert.deepEqual(pan(zoom, -9, 9), { times: 2, x: 0.75, y: 0.25 });
+  assert.equal(pan(null, 1, 1), null);
+  assert.equal(transformOf(null), "none");
+  assert.equal(transformOf(zoom), "translate(-100.000%, -50.000%) scale(2)");
+});
+
+test("long names keep their ends", () => {
+  assert.equal(short("triangle", 14), "triangle");
+  assert.equal(short("abcdefghijklmnopqrstuvwxyz", 10), "abcdef…xyz");
+  assert.equal([...short("x".repeat(10_000), 14)].length, 14);
+  assert.equal(short("🙂".repeat(20), 10), "🙂🙂🙂🙂🙂🙂…🙂🙂🙂"); // letters are never cut in two
+});
+
+test("playing goes on when a step has arrived and stops at the end", async () => {
+  let ready = false;
+  let steps = 3;
+  const told: string[] = [];
+  await new Promise<void>((resolve) => {
+    const player = new Player(
+      () => 500,
+      () => {
+        told.push(ready ? "ready" : "waiting");
+        const now = ready;
+        ready = true;
+        return now;
+      },
+      () => {
+        steps--;
+        return steps > 0;
+      },
+      () => {
+        assert.equal(player.playing, false);
+        resolve();
+      },
+    );
+    player.play();
+    assert.equal(player.playing, true);
+  });
+  assert.deepEqual(told, ["waiting", "ready", "ready", "ready"]);
+  assert.equal(steps, 0);
+});
+
+test("timelines: the chosen quantities that there are, at most three; else the most telling one", () => {
+  const all = ["a", "b", "c", "d"];
+  assert.deepEqual(shownQuantities(null, all), ["a"]);
+  assert.deepEqual(shownQuantities(["d", "x", "b", "d"], all), ["d", "b"]);
+  assert.deepEqual(shownQuantities(["x"], all), ["a"]);
+  assert.deepEqual(shownQuantities(all, all), ["a", "b", "c"]);
+  assert.deepEqual(shownQuantities(null, []), []);
+});
+
+test("the height of cards out of sight grows with their maps and masks", () => {
+  assert.equal(cardHeight(578, 3, 1, 2) - cardHeight(578, 3, 1, 1), 22);
+  assert.ok(Math.abs(cardHeight(578, 3, 1, 2) - 362) < 12, String(cardHeight(578, 3, 1, 2)));
+});
