@@ -52,6 +52,14 @@ class Opened:
     samples: list[Sample]
     class_names: tuple[str, ...] | None
 
+    @property
+    def classes(self) -> int:
+        """How many classes there are. To say so the explainer compiles: for the very inputs that it will be given."""
+        if self.samples:
+            shape = self.samples[0].values.shape
+            self.explainer.prepare(shape, sum(sample.values.shape == shape for sample in self.samples))
+        return int(self.explainer.classes)
+
     def target(self, text: str | None) -> int | None:
         """A class from its number or its name; None: the predicted one. Raises CommandError."""
         if text is None or text == "predicted":
@@ -59,10 +67,10 @@ class Opened:
         names = self.class_names or ()
         if text in names:
             return names.index(text)
-        if text.isdecimal() and int(text) < self.explainer.classes:
+        if text.isdecimal() and int(text) < self.classes:
             return int(text)
         known = f", or a name: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" if names else ""
-        raise CommandError(f"--target {text}: no such class; give a number, 0 to {self.explainer.classes - 1}{known}")
+        raise CommandError(f"--target {text}: no such class; give a number, 0 to {self.classes - 1}{known}")
 
     def class_name(self, number: int) -> str:
         """A class as shown to a person."""
@@ -91,9 +99,10 @@ def opened(arguments: argparse.Namespace, part: Any) -> Opened:
         for words in reader.notes:
             note(words)
     explainer = _explainer(model, arguments, scaling, samples)
-    if names is not None and len(names) != explainer.classes:
-        raise CommandError(f"{len(names)} class names for a model of {explainer.classes} classes")
-    return Opened(model, explainer, samples, None if names is None else tuple(names))
+    found = Opened(model, explainer, samples, None if names is None else tuple(names))
+    if names is not None and len(names) != found.classes:
+        raise CommandError(f"{len(names)} class names for a model of {found.classes} classes")
+    return found
 
 
 def _scaling_name(model: Any) -> str:
