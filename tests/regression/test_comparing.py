@@ -53,10 +53,12 @@ def test_one_probe_that_moves_fails_the_strict_tier():
 
 def test_a_share_of_the_probes_may_fail_rounded_down():
     before = make_snapshot(n=15)
-    # A fifth of 15 is 3, although .2 * 15 is a little less as a float.
     assert compare(before, moved(before, 3), relative_l2=None, cosine=0.99, failing=0.2).ok
     assert not compare(before, moved(before, 4), relative_l2=None, cosine=0.99, failing=0.2).ok
     assert not compare(before, moved(before, 3), relative_l2=None, cosine=0.99, failing=0.19).ok
+    hundred = make_snapshot(n=100)
+    assert 0.29 * 100 < 29  # as floats
+    assert compare(hundred, moved(hundred, 29), relative_l2=None, cosine=0.99, failing=0.29).ok
 
 
 def test_logits_have_no_exceptions():
@@ -124,6 +126,7 @@ def test_a_mask_that_nothing_can_be_measured_in_fails():
     negative = replace(make_snapshot(), heatmaps=-np.ones((8, 10, 10), np.float32))
     found = compare(negative, negative, masks={"stamp": (0, 0, 2, 2)})
     assert checks_of(found) == {"maps": True, "logits": True, "mask stamp": False}
+    assert "FAIL mask stamp  no probe has positive relevance to measure" in str(found)
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
@@ -239,7 +242,8 @@ def test_runs_and_baselines_are_sources(tmp_path):
 def test_the_table_is_short_and_cannot_steer_a_terminal():
     names = (f"\x1b[2J\n{'x' * 300}", *(f"probe {i}\t" for i in range(99)))
     before = make_snapshot(n=100, names=names)
-    masks = {f"mask {i}\x07": np.s_[i : i + 1, :] for i in range(9)}
+    masks = {f"mask {i}\x07": np.s_[i : i + 1, :] for i in range(10)}
+    masks |= {f"more {i}": (0, 0, 5, 5) for i in range(10)}
     text = str(compare(before, moved(before, 100, by=20), tier="retrained", masks=masks, mask_mass=0.0))
     assert len(text.splitlines()) <= 30
     assert all(char.isprintable() for line in text.splitlines() for char in line)

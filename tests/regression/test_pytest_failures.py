@@ -248,3 +248,20 @@ def test_a_model_whose_maps_are_not_finite_is_no_baseline(project):
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["*not written, NaN or infinity*", "To mend: mend the model first*"])
     assert not baselines(project)
+
+
+def test_no_baseline_is_written_that_would_fail_against_itself(project):
+    project.makepyfile(
+        """
+        import numpy as np
+        from helpers import make_snapshot
+
+        def test_it(lrp_baseline):
+            maps = -np.ones((8, 10, 10), np.float32)  # nothing positive, so that no share of it lies in a mask
+            lrp_baseline.check(make_snapshot(heatmaps=maps), masks={"stamp": (0, 0, 2, 2)})
+        """
+    )
+    done = run(project, "--lrp-update")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*no baseline is written that fails against itself:", "*FAIL mask stamp*"])
+    assert not baselines(project)
