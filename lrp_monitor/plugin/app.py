@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tensorboard import errors, plugin_util
 from tensorboard.backend import http_util
 from tensorboard.plugins import base_plugin
@@ -68,7 +69,10 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
     def is_active(self) -> bool:
         """Whether any run carries the tab's marker."""
         context = plugin_util.context({})
-        return bool(self._names(context, ""))
+        names = self._names(context, "")
+        # TensorBoard asks when its page is opened: long before anybody has found the tab.
+        self._readers.warm(names)
+        return bool(names)
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
         """The tab's name and the module that draws it."""
@@ -188,15 +192,12 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         columns = parameters.column_names(request, known)
         probe = parameters.position(request, "probe", len(run.probes))
         chosen = slice(None) if probe is None else slice(probe, probe + 1)
-        nothing = np.zeros(0)
         answer: dict[str, Any] = {
             "steps": [header.step for header in headers],
             "session": run.session or None,
-            "scalars": {tag: [plain_number(h.scalars.get(tag, np.nan)) for h in headers] for tag in tags},
+            "scalars": {tag: plain_list(np.array([h.scalars.get(tag, np.nan) for h in headers])) for tag in tags},
             "columns": known,
-            "probes": {
-                name: [plain_list(h.statistics.get(name, nothing)[chosen]) for h in headers] for name in columns
-            },
+            "probes": {name: _rows([h.statistics.get(name) for h in headers], chosen) for name in columns},
         }
         if reset:
             answer["reset"] = True
@@ -276,6 +277,16 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             for clusters in run.clusters().values()
         ]
         return _json(request, {"run": name, "clusters": found})
+
+
+def _rows(rows: list[npt.NDArray[np.float64] | None], chosen: slice) -> list[list[float | None]]:
+    """A column step by step for a browser; empty at the steps that lack it."""
+    if rows and all(row is not None for row in rows):
+        values = np.stack([row[chosen] for row in rows if row is not None])
+        if np.isfinite(values).all():
+            numbers: list[list[float | None]] = values.tolist()
+            return numbers
+    return [[] if row is None else plain_list(row[chosen]) for row in rows]
 
 
 def assets() -> Path:

@@ -15,6 +15,8 @@ from lrp_monitor.store.writer import store_folder
 
 # Listing the runs asks TensorBoard's data server; a page asks for many steps in a row.
 _LISTING_SECONDS = 1.0
+# Headers read ahead at most: a few seconds of work, and some 4 KB each with 16 probes.
+_WARM_STEPS = 20_000
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9.]*://")
 
 
@@ -96,6 +98,7 @@ class Readers:
         self._lock = threading.Lock()
         self._open: dict[str, tuple[str, Run]] = {}
         self._listed: dict[str, tuple[float, list[str]]] = {}
+        self._warmed: set[str] = set()
 
     def listed(self, experiment: str, ask: Callable[[], list[str]]) -> list[str]:
         """The names of the runs of an experiment, asked for at most once a second."""
@@ -111,6 +114,28 @@ class Readers:
             for name in gone:
                 del self._open[name]
         return names
+
+    def warm(self, names: list[str]) -> None:
+        """Reads the headers of runs in the background, once each: the tab then opens without waiting for them."""
+        with self._lock:
+            fresh = [name for name in names if name not in self._warmed]
+            self._warmed.update(fresh)
+        if not fresh:
+            return
+        threading.Thread(target=self._warm, args=(fresh,), name="lrp_monitor", daemon=True).start()
+
+    def _warm(self, names: list[str]) -> None:
+        left = _WARM_STEPS
+        for name in names:
+            try:
+                run = self.reader(name)
+                left -= len(run.steps)
+                if left < 0:
+                    return
+                run.records()
+                run.all_tensors()
+            except StoreError:
+                continue  # told in words by the route that is asked for it
 
     def reader(self, run: str) -> Run:
         """The reader of a listed run, brought up to date. Raises StoreError where no store can be read."""

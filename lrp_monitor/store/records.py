@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
+import numpy as np
 
 from lrp_monitor.store.format import StoreError
 
@@ -153,6 +154,21 @@ def place(value: Any, available: int, what: str) -> tuple[int, int]:
     ):
         raise StoreError(f"{what}: the place {value!r} of a chunk is not inside its record")
     return value[0], value[1]
+
+
+def places(values: Any, available: int, what: str) -> tuple[tuple[int, int], ...]:
+    """Several chunks' places as ``place`` checks each, many times faster where nothing is wrong with them."""
+    table = np.array(values)
+    if (
+        table.ndim == 2
+        and table.shape[1] == 2
+        and table.dtype == np.int64
+        and table.min() >= 0
+        and table.max() <= available  # each part first: a sum of two that are too large could wrap around
+        and table.sum(axis=1).max() <= available
+    ):
+        return tuple(map(tuple, table.tolist()))
+    return tuple(place(value, available, what) for value in values)
 
 
 def number_to_json(value: float) -> float | str | None:

@@ -90,7 +90,7 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
     if maps is not None:
         if len(maps) != probes:
             raise ValueError(f"{len(maps)} maps for {probes} probes")
-        places = tuple(records.place(value, available, what) for value in maps)
+        places = records.places(maps, available, what)
         scale = _vector(header["scale"], probes, "scale")
     channels, channel_scale, channel_places = _channels(header.get("channels"), probes, available, what)
     if table is not None:
@@ -128,7 +128,7 @@ def _channels(
     """Number, scales and places of the maps by channel; none in records without them, as older ones are."""
     if value is None:
         return 0, np.zeros((probes, 0)), ()
-    places = tuple(tuple(records.place(place, available, what) for place in parts) for parts in value["maps"])
+    places = tuple(records.places(parts, available, what) for parts in value["maps"])
     scale = np.array(value["scale"], np.float64)
     counts = {len(parts) for parts in places}
     if len(places) != probes or len(counts) != 1 or counts == {0} or scale.shape != (probes, *counts):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from werkzeug.test import Client
 
 from lrp_monitor.plugin.app import LRPPlugin
 from lrp_monitor.plugin.loader import LRPLoader
-from lrp_monitor.plugin.runs import Folders, parse_logdir_spec
+from lrp_monitor.plugin.runs import Folders, Readers, parse_logdir_spec
 from lrp_monitor.store.format import StoreError
 
 
@@ -205,3 +207,16 @@ def test_a_bare_checkout_serves_the_bundle_of_its_source_folder(tmp_path: Path) 
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert found.stdout.strip() == str((tmp_path / "plugin_assets/dist/index.js").resolve())
+
+
+def test_headers_are_read_ahead_once_and_a_broken_run_stops_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0, 1, 2])
+    write_run(tmp_path / "c", [0, 4])
+    readers = Readers(Folders(str(tmp_path), None))
+    for _ in range(2):
+        readers.warm(["a/lrp", "b/lrp", "c/lrp"])
+    end = time.monotonic() + 20
+    while time.monotonic() < end and any(t.name == "lrp_monitor" for t in threading.enumerate()):
+        time.sleep(0.02)
+    assert [len(readers.reader(name)._headers) for name in ("a/lrp", "c/lrp")] == [3, 2]
+    assert readers.reader("a/lrp") is readers.reader("a/lrp")

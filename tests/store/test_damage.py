@@ -281,3 +281,15 @@ def test_a_link_out_of_the_allowed_folder_is_not_followed(tmp_path: Path) -> Non
     with pytest.raises(StoreError, match="leads outside"):
         open_run(inside, within=str(inside))
     assert open_run(inside, within=str(tmp_path)).steps == [0]
+
+
+@pytest.mark.parametrize(
+    "value", [[0], [0, 1, 2], [-1, 2], [0, 101], [60, 41], [2**62, 2**62], [2**63, 0], [0.0, 1], ["0", 1], None, 7]
+)
+def test_a_place_outside_the_record_is_refused_in_any_list(value: object) -> None:
+    assert records.places([[0, 60], [60, 40]], 100, "x") == ((0, 60), (60, 40))
+    assert records.places([], 100, "x") == ()
+    with pytest.raises((StoreError, *records.MALFORMED)):
+        records.places([[0, 60], value], 100, "x")
+    with pytest.raises((StoreError, *records.MALFORMED)):
+        records.places([value], 100, "x")
