@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, stop_gradient
+from lrp_monitor.engine.backend import Tensor, after, identity, stop_gradient, straight_through
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,14 @@ class Companion:
 class Affine:
     """One weighted map, from its input to its pre-activation; tensors are made when a rule first asks for them.
 
-    A rule reads it and returns a surrogate (see :mod:`lrp_monitor.engine.rules`).
+    A rule reads it and returns a surrogate (see :mod:`lrp_monitor.engine.rules`). That happens in the reverse pass,
+    when the relevance of the output has arrived: what a rule makes lives for the time of this one layer.
     """
 
     x: Tensor
     """The input, (n, ...), float32."""
-    kernel: Tensor
-    """The weights, float32, in the layer's own layout; normalisation is folded in."""
+    weights: Callable[[], Tensor]
+    """Makes the kernel, float32, in the layer's own layout."""
     bias: Tensor | None
     """The bias in a shape that broadcasts to the output; normalisation is folded in."""
     lin: Callable[[Tensor, Tensor], Tensor]
@@ -53,7 +54,6 @@ class Affine:
     """Set where x is the model's input behind preprocessing: this is the first weighted layer in data flow."""
     base: Affine | None = None
     """The map of which this one was made by folding something into it or learning what follows."""
-    _given_linear: Callable[[], Tensor] | None = None
     _cache: dict[str, Tensor] = field(default_factory=dict)
 
     def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
@@ -62,9 +62,20 @@ class Affine:
         return self._cache[name]
 
     @property
+    def kernel(self) -> Tensor:
+        """The weights, float32, in the layer's own layout; normalisation is folded in."""
+        return self._once("kernel", self.weights)
+
+    @property
     def linear(self) -> Tensor:
         """``z0 = lin(x, w)``, differentiable with regard to x."""
-        return self._once("linear", self._given_linear or (lambda: self.lin(self.x, self.kernel)))
+
+        def make() -> Tensor:
+            lin = self.lin(self.x, self.kernel)
+            # Known already in the reverse pass: then only the gradient of this map is computed, not the map.
+            return straight_through(lin, self._known_linear()) if "value" in self._cache else lin
+
+        return self._once("linear", make)
 
     @property
     def positive(self) -> Tensor:
@@ -87,17 +98,16 @@ class Affine:
     def value(self) -> Tensor:
         """``z``, the pre-activation that the model computes, without gradient.
 
-        Made of the two signed parts where a rule has computed both: that saves one convolution.
+        Where the map is ``rectified`` it reads 0 in place of z < 0: no relevance arrives there.
         """
 
         def make() -> Tensor:
-            if "linear" not in self._cache and {"positive", "negative"} <= self._cache.keys():
-                z0 = self.positive + self.negative
-            else:
-                z0 = self.linear
-            return stop_gradient(z0 if self.bias is None else z0 + self.bias)
+            return stop_gradient(self.linear if self.bias is None else self.linear + self.bias)
 
         return self._once("value", make)
+
+    def _known_linear(self) -> Tensor:
+        return self.value if self.bias is None else self.value - self.bias
 
     def bias_part(self, sign: int) -> Tensor | float:
         """The positive (sign +1) or negative (-1) part of the bias, 0 where there is none."""
@@ -110,23 +120,28 @@ class Affine:
 
         ``broadcast`` shapes a vector over output channels so that it multiplies the output.
         """
-        scaled = broadcast(scale)
+        scaled, weights = broadcast(scale), self.weights
         bias = broadcast(shift) if self.bias is None else self.bias * scaled + broadcast(shift)
         return replace(
-            self,
-            kernel=self.scale_kernel(self.kernel, scale),
-            bias=bias,
-            base=self,
-            _given_linear=None,  # through the folded kernel: one pass over the output less, forwards and backwards
-            _cache={},
-        )
+            self, weights=lambda: self.scale_kernel(weights(), scale), bias=bias, base=self, _cache={}
+        )  # fmt: skip
 
     def rectify(self) -> Affine:
-        """The same map with the knowledge that a ReLU follows."""
-        return replace(
-            self,
-            rectified=True,
-            base=self,
-            _given_linear=lambda: self.linear,
-            _cache=dict(self._cache),
-        )
+        """The same map, of the same value, with the knowledge that a ReLU follows."""
+        return replace(self, rectified=True, base=self, _cache=dict(self._cache))
+
+    def output(self) -> Tensor:
+        """The layer's output: z, or ReLU(z) where the map is rectified. The surrogate is left to the reverse pass."""
+        with after(self.x):  # a folded kernel, as large as the kernel, is made when its turn has come
+            _ = self.kernel
+        return ops.relu(self.value) if self.rectified else self.value
+
+    def reversed(self, x: Tensor, mask: Tensor | None, output: Tensor) -> Affine:
+        """This map in the reverse pass: reading copies of its input and its mask, its output known."""
+        companion = None if self.companion is None else Companion(mask, self.companion.bounds)
+
+        def weights() -> Tensor:
+            with after(x):
+                return identity(self.weights())
+
+        return replace(self, x=x, weights=weights, companion=companion, _cache={"value": output})

@@ -44,6 +44,52 @@ def straight_through(surrogate: Tensor, value: Tensor) -> Tensor:
     return _straight_through(surrogate, tf.stop_gradient(value))
 
 
+_ARRANGING = frozenset(
+    {"Identity", "IdentityN", "Pad", "PadV2", "MirrorPad", "Reshape", "Transpose", "Cast", "Squeeze", "ExpandDims"}
+)
+
+
+def after(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Operations made inside wait for ``tensor``: otherwise all that need no input start at once, and fill memory.
+
+    They wait for what it was padded or arranged from: those operations may be fused with the convolution that they
+    feed, and a kernel must not wait for its own convolution.
+    """
+    while tensor.op.type in _ARRANGING and not tensor.op.control_inputs:
+        tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
+    return tf.control_dependencies([tensor])
+
+
+def deferred(
+    value: Tensor,
+    sources: Sequence[Tensor],
+    surrogate: Callable[[Sequence[Tensor], Tensor], Tensor],
+    *,
+    rectified: bool = False,
+) -> Tensor:
+    """``value`` with the gradient of ``surrogate(copies of sources, value)``, which is made in the reverse pass.
+
+    Nothing but ``value`` and ``sources`` is kept for the reverse pass, and the surrogate's tensors live while the
+    gradient passes. ``rectified``: value is the result of a ReLU, beyond which the gradient passes where it is > 0.
+    """
+
+    @tf.custom_gradient
+    def node(value: Tensor, *sources: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
+        output = tf.identity(value)
+
+        def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
+            if rectified:
+                upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=output)
+            with after(upstream):
+                copies, known = [tf.identity(source) for source in sources], tf.identity(output)
+            return (None, *tf.gradients(surrogate(copies, known), copies, grad_ys=[upstream]))
+
+        return output, gradient
+
+    result: Tensor = node(tf.stop_gradient(value), *sources)
+    return result
+
+
 def gradients(of: Tensor, with_regard_to: Sequence[Tensor], stop: Sequence[Tensor] = ()) -> list[Tensor | None]:
     """The gradients of a scalar with regard to tensors, None where no path joins them; only under trace.
 

@@ -102,15 +102,23 @@ class AlphaBeta(Rule):
             raise ValueError(f"alpha - beta must be 1, got alpha={self.alpha:g} and beta={self.beta:g}")
 
     def surrogate(self, a: Affine) -> Tensor:
+        # The signs apart in two maps: by sums of all and of all absolute contributions it would take fewer
+        # convolutions, but where positive ones are all but missing, their factor is huge and halves do not cancel.
         p = a.positive
-        n = a.negative if self.beta else None  # before a.value, which then needs no convolution of its own
-        # p + b+ >= 0 >= n + b- but for rounding, so the stabiliser's sign is known: one pass less over memory each.
-        positive = ops.maximum(p + (a.bias_part(+1) + self.epsilon), self.epsilon)
-        s = p * stop_gradient(_over(self.alpha, a.value, positive, self.epsilon))
-        if n is not None:
-            negative = ops.minimum(n + (a.bias_part(-1) - self.epsilon), -self.epsilon)
-            s = s - n * stop_gradient(_over(self.beta, a.value, negative, self.epsilon))
-        return s
+        up, down = self._factors(a.value, p + (a.bias_part(+1) + self.epsilon))
+        s = p * stop_gradient(up)
+        return s if down is None else s + a.negative * stop_gradient(down)
+
+    def _factors(self, z: Tensor, positive: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of the positive and of the negative contributions, from ``p + b+ + epsilon``.
+
+        The stabiliser's sign is known, and ``-(n + b- - epsilon) = p + b+ + epsilon - z``.
+        """
+        positive = ops.maximum(positive, self.epsilon)
+        up = _over(self.alpha, z, positive, self.epsilon)
+        if not self.beta:
+            return up, None
+        return up, _over(self.beta, z, ops.maximum(positive - z, self.epsilon), self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -152,13 +160,16 @@ class Gamma(Rule):
             biases = 0.0 if a.bias is None else a.bias + g * a.bias_part(+1)
             least = self.epsilon or 1e-30
             return favoured * stop_gradient(z / ops.maximum(favoured + (biases + self.epsilon), least))
-        # With p the positive contributions, n = z0 - p the negative ones: (z0 + g p) f where z > 0, (z0 + g n) f
-        # where z <= 0; as coefficients of z0 and p, so that only two convolutions run backwards.
-        p, up = a.positive, z > 0
-        positive = p + a.bias_part(+1)
-        f = z / stabilise(z + g * ops.where(up, positive, z - positive), self.epsilon)
-        gf = g * f
-        return a.linear * stop_gradient(ops.where(up, f, f + gf)) + p * stop_gradient(ops.where(up, gf, -gf))
+        # With m = sum_i |x_i w_ij| the favoured contributions are (z0 + m) / 2 where z > 0 and (z0 - m) / 2 where not,
+        # so that R = (z0 + sign(z) k m) |q| with k = (g / 2) / (1 + g / 2) and q = z / (|z| + k (m + |b|)). Nothing
+        # cancels, and an input of both signs needs no more convolutions than another.
+        k = 0.5 * g / (1.0 + 0.5 * g)
+        m = a.lin(a.x if a.non_negative_input else ops.abs(a.x), k * ops.abs(a.kernel))
+        constant = self.epsilon / (1.0 + 0.5 * g) or 1e-30
+        if a.bias is not None:
+            constant = k * ops.abs(a.bias) + constant
+        q = z / (ops.abs(z) + (m + constant))
+        return a.linear * stop_gradient(ops.abs(q)) + m * stop_gradient(q)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lrp_monitor.engine import activations, backend, prefix
 from lrp_monitor.engine.affine import Affine, Companion
-from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
+from lrp_monitor.engine.backend import Tensor, stop_gradient
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.rules import Rule
@@ -171,7 +171,7 @@ class Trace:
             self.muted = before
 
     def apply(self, affine: Affine, rule: Rule) -> Tensor:
-        """The output of a weighted map: its own value, with the gradient of the rule's surrogate."""
+        """The output of a weighted map, behind its ReLU where it is rectified; the rule's surrogate is its gradient."""
         if self.recorder is not None:
             affine = self.recorder.tapped(affine)
         if self.in_prefix and affine.companion is not None:
@@ -180,9 +180,15 @@ class Trace:
             if self.recorder is not None:
                 self.recorder.made(affine, output)
             return output
-        surrogate = rule.surrogate(affine)
-        output = straight_through(surrogate, affine.value)
-        self._affines[id(output)] = (affine, rule)
+        made = affine.companion
+        sources = [affine.x] if made is None else [affine.x, made.mask]
+
+        def surrogate(copies: Sequence[Tensor], value: Tensor) -> Tensor:
+            return rule.surrogate(affine.reversed(copies[0], copies[1] if len(copies) > 1 else None, value))
+
+        output = backend.deferred(affine.output(), sources, surrogate, rectified=affine.rectified)
+        if not affine.rectified:
+            self._affines[id(output)] = (affine, rule)
         if self.recorder is not None:
             self.recorder.made(affine, output)
         self._alive.append(output)
@@ -211,7 +217,7 @@ class Trace:
             return activation(z)
         if name == "relu":
             made = self._affines.get(id(z))
-            y = activation(z if made is None else self.apply(made[0].rectify(), made[1]))
+            y = activation(z) if made is None else self.apply(made[0].rectify(), made[1])
         else:
             y = activations.pass_through(z, activation)
         if name == "sigmoid":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -114,19 +113,23 @@ def print_peak(net: str, composite: str, batch: int, xla: bool) -> None:
     model = network(net)
     x = images(model, batch)
     gpus = tf.config.list_physical_devices("GPU")
-    before = 0 if gpus else _resident_mib()
+    before = 0 if gpus else _resident_mib("VmRSS")
     compute = make(model, composite, batch, xla)
     for _ in range(3):
         compute(x)
     if gpus:
         print(tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20)
     else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before)
+        print(_resident_mib("VmHWM") - before)
 
 
-def _resident_mib() -> float:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
+def _resident_mib(field: str) -> float:
+    """Resident memory of this process now (``VmRSS``) or at its highest (``VmHWM``).
+
+    Not getrusage's maximum: that one counts the parent's memory at the moment of the fork.
+    """
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
 
 
 def measure(net: str, composites: list[str], batch: int, rounds: int, xla: bool, memory: bool) -> list[list[str]]:

@@ -77,7 +77,7 @@ class _Signal:
         if self.input_rule is not None:
             # First the part that came from x as a whole (a kernel of ones on its diagonal), then within x.
             part = Affine(
-                x=x, kernel=self.kernel, bias=None, lin=ops.matmul, scale_kernel=_scale_last,
+                x=x, weights=lambda: self.kernel, bias=None, lin=ops.matmul, scale_kernel=_scale_last,
                 one_output=lambda k: k[:, :1], companion=companion,
             )  # fmt: skip
             source, width = self.trace.apply(part, self.input_rule), self.kernel.shape[-1]
@@ -91,8 +91,9 @@ class _Signal:
             of_h = ops.matmul(value[:, width:], weights[kernel.shape[0] :])
             return of_x + (of_h if factor is None else factor * of_h)
 
+        joined = ops.concatenate([kernel, self.recurrent], axis=0)
         affine = Affine(
-            x=ops.concatenate([source, h], axis=-1), kernel=ops.concatenate([kernel, self.recurrent], axis=0),
+            x=ops.concatenate([source, h], axis=-1), weights=lambda: joined,
             bias=bias, lin=ops.matmul if self.input_rule is None and factor is None else lin,
             scale_kernel=_scale_last, channel_axis=1, non_negative_input=non_negative,
         )  # fmt: skip

@@ -36,8 +36,9 @@ def weighted_map(
         if channel_axis is not None:
             bias = along(channel_axis, len(x.shape))(bias)
     affine = Affine(
-        x=x, kernel=as_float32(kernel), bias=bias, lin=lin, scale_kernel=scale_kernel, channel_axis=channel_axis,
-        one_output=one_output, non_negative_input=trace.is_non_negative(x), companion=companion,
+        x=x, weights=lambda: as_float32(kernel), bias=bias, lin=lin, scale_kernel=scale_kernel,
+        channel_axis=channel_axis, one_output=one_output, non_negative_input=trace.is_non_negative(x),
+        companion=companion,
     )  # fmt: skip
     trace.note_row(layer, f"{part}{rule!r}")
     return trace.apply(affine, rule)
