@@ -266,6 +266,12 @@ class TestExport:
         assert done.stderr.startswith("lrp-monitor: ")
         assert not Path("film.png").exists()
 
+    def test_what_was_written_as_json(self, run: Path, tmp_path: Path) -> None:
+        out = tmp_path / "film.gif"
+        done = lrp_monitor("export", run, "-o", out, "--steps", "1,4", "--json")
+        assert json.loads(done.stdout) == {"output": str(out), "steps": [1, 4], "bytes": out.stat().st_size}
+        assert done.stderr == ""
+
     def test_arrays_of_two_runs_are_refused(self, run: Path, tmp_path: Path) -> None:
         done = lrp_monitor("export", run, run, "-o", tmp_path / "film.npz")
         assert done.returncode == 1
