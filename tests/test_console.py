@@ -39,6 +39,13 @@ class TestProgress:
             progress.part("two")
         assert stream.getvalue() == "one\ntwo\n"
 
+    def test_nothing_at_all_where_lines_are_not_wanted(self) -> None:
+        stream = io.StringIO()
+        with Progress(2, stream, lines=False) as progress:
+            progress.part("one")
+            progress.advance(2)
+        assert stream.getvalue() == ""
+
     def test_a_bar_that_is_taken_off_again(self) -> None:
         stream = Terminal()
         with Progress(8, stream) as progress:
