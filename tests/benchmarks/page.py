@@ -1,0 +1,416 @@
+"""Times the dashboard in headless Chromium: python tests/benchmarks/page.py [--loader python] [--folder DIR].
+
+Writes a store of 1,000 steps x 16 probes of 112 x 112 in three runs and one of 64 probes of 224 x 224 (about 0.9 GB,
+kept for another time in DIR), starts TensorBoard, and prints medians beside the limits: first heatmaps after a click
+on the tab, a slider move to an unvisited and to a prefetched step, 64 large probes, memory over 2,000 moves, a live
+run, and the server's own times. Nothing is asserted: timings belong to a quiet machine, and its load is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Browser, Frame, Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
+from browser_helpers import CHROMIUM_FLAGS, LOADERS, TensorBoard
+
+from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
+from lrp_monitor.store.reader import open_run
+from lrp_monitor.store.writer import RunWriter
+from lrp_monitor.training.events import EventWriter
+
+RUNS = ("a", "b", "c")
+LAYERS = 16
+SERVER_REPEATS = 15
+
+# Painted: the frame in which every heatmap in view has its step has been shown.
+HELPERS = """
+window.bench = {
+  maps: () => [...document.querySelectorAll('canvas[data-run]')].filter(c => {
+    const box = c.getBoundingClientRect();
+    return box.width > 0 && box.bottom > 0 && box.top < innerHeight;
+  }),
+  ready: step => {
+    // Where the heatmaps lie is looked up only when they are others: asking makes the browser lay out the page.
+    if (!bench.known?.length || !bench.known.every(c => c.isConnected)) bench.known = bench.maps();
+    return bench.known.length > 0 && !document.querySelector('.stale')
+      && bench.known.every(c => step === null ? c.dataset.step !== undefined : c.dataset.step === String(step));
+  },
+  shown: () => new Promise(done => requestAnimationFrame(() => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => done();
+    channel.port2.postMessage(0);
+  })),
+  painted: async (step, limit = 30000) => {
+    const start = performance.now();
+    if (step === null) bench.known = null;
+    while (!bench.ready(step)) {
+      if (performance.now() - start > limit) throw new Error(`step ${step} is not shown after ${limit} ms`);
+      await new Promise(done => requestAnimationFrame(done));
+    }
+    await bench.shown();
+    return performance.timeOrigin + performance.now();
+  },
+  slide: place => {
+    const slider = document.querySelector('[data-testid=slider]');
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(slider, String(place));
+    slider.dispatchEvent(new Event('input', { bubbles: true }));
+  },
+  move: async place => {
+    const start = performance.timeOrigin + performance.now();
+    bench.slide(place);
+    return (await bench.painted(place)) - start;
+  },
+};
+addEventListener('click', () => { bench.clicked = performance.timeOrigin + performance.now(); }, true);
+"""
+
+
+def probes(count: int, side: int) -> ProbeInfo:
+    """Probes of noise with one mask."""
+    images = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    mask = np.zeros((count, side, side), bool)
+    mask[:, 3 : side // 6, 3 : side // 6] = True
+    return ProbeInfo(
+        names=[f"probe {i}" for i in range(count)],
+        labels=np.arange(count) % 4,
+        class_names=["cat", "dog", "bird", "fish"],
+        images=images,
+        masks={"stamp": mask},
+        map_shape=(side, side),
+        hash=hashlib.sha256(images.tobytes()).hexdigest(),
+        input_shape=(side, side, 3),
+    )
+
+
+class LoggedRun:
+    """A run that can go on being logged. ``count`` probes of ``side`` pixels, a histogram per layer and kind."""
+
+    def __init__(self, folder: Path, count: int, side: int, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._count, self._side = count, side
+        self._writer = RunWriter(
+            folder / "lrp", probes(count, side), meta={"composite": "epsilon_plus", "axis": "batch"}
+        )
+        self._events = EventWriter(folder / "lrp")
+        self._events.start(0, 1.0, {"session": self._writer.session})
+        # As noisy as relevance of the epsilon rule: heavy tails under a smooth envelope.
+        grid = np.linspace(-1, 1, side)
+        centres = self._rng.uniform(-0.5, 0.5, (count, 2, 1))
+        envelope = (
+            np.exp(-6 * (grid - centres[:, 0]) ** 2)[:, :, None] * np.exp(-6 * (grid - centres[:, 1]) ** 2)[:, None]
+        )
+        noise = self._rng.standard_normal((5, count, side, side), dtype=np.float32) ** 3
+        self._pool = (noise * envelope).astype(np.float32)
+
+    def log(self, step: int) -> None:
+        """Appends a step whose maps differ from those of every other step."""
+        rng, count = self._rng, self._count
+        maps = self._pool[step % 5] + np.float32(0.3) * np.roll(self._pool[(step + 1) % 5], step, axis=2)
+        columns = "sum positive negative q50 q90 q99 logit probability conservation drift mask_mass/stamp"
+        values = {name: rng.random(count) for name in columns.split()}
+        values["absmax"] = np.abs(maps).max((1, 2)).astype(np.float64)
+        values["target"] = (np.arange(count) % 4).astype(np.float64)
+        values["prediction"] = rng.integers(0, 4, count).astype(np.float64)
+        tensors = [f"block{i // 4}/conv{i % 4}/kernel" for i in range(LAYERS)]
+        scalars = {"lrp/drift": rng.random(), "lrp/mask_mass/stamp": rng.random(), "gradients/norm": rng.random()}
+        scalars |= {f"weights/norm/{name}": rng.random() for name in tensors}
+        histograms = [
+            Histogram(
+                kind,
+                name,
+                100_000,
+                minimum=-1.0,
+                maximum=1.0,
+                norm=3.0,
+                buckets=np.sort(rng.choice(2048, 110, replace=False)).astype(np.uint16),
+                counts=rng.integers(1, 10_000, 110),
+            )
+            for kind in ("weight", "gradient")[: 1 + (step > 0)]
+            for name in tensors
+        ]
+        self._writer.append(
+            StepRecord(
+                step=step,
+                epoch=step // 10,
+                batch=10 * step,
+                wall_time=float(step),
+                heatmaps=maps,
+                probes=values,
+                scalars={name: float(value) for name, value in scalars.items()},
+                histograms=histograms,
+                gradient_batch=32 if step else None,
+            )
+        )
+
+    def close(self) -> None:
+        self._writer.close()
+        self._events.close()
+
+
+def make(folder: Path, steps: int, count: int, side: int, runs: tuple[str, ...]) -> Path:
+    """The log directory, written unless it is there from before."""
+    done = folder / "done"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        start = time.monotonic()
+        for seed, name in enumerate(runs):
+            run = LoggedRun(folder / name, count, side, seed)
+            for step in range(steps):
+                run.log(step)
+            run.close()
+        done.touch()
+        seconds = time.monotonic() - start
+        print(f"written in {seconds:.0f} s: {steps} steps x {count} probes of {side}^2 x {len(runs)} runs")
+    return folder
+
+
+def report(what: str, values: list[float], limit: str) -> None:
+    """One line: median and spread in ms, the limit, the load of the machine."""
+    low, high = min(values), max(values)
+    print(
+        f"{what:<58} {statistics.median(values):8.1f} ms  ({low:.1f} to {high:.1f}, n = {len(values)})  "
+        f"limit {limit}  load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+
+
+def link(runs: tuple[str, ...], **more: object) -> str:
+    """The tab's fragment for these runs."""
+    names = ",".join(urllib.parse.quote(f"{name}/lrp", safe="") for name in runs)
+    parameters = {"runs": names, **more}
+    return "lrp_monitor&" + "&".join(
+        f"p.lrp_monitor.{key}={urllib.parse.quote(str(value), safe='')}" for key, value in parameters.items()
+    )
+
+
+def open_page(browser: Browser, url: str, fragment: str, width: int = 1280, height: int = 900) -> tuple[Page, Frame]:
+    """A fresh context (nothing cached) at the tab, its heatmaps painted."""
+    page = browser.new_context(viewport={"width": width, "height": height}).new_page()
+    page.add_init_script(HELPERS)
+    page.goto(f"{url}/#{fragment}")
+    frame = frame_of(page)
+    frame.evaluate("() => bench.painted(null)")
+    return page, frame
+
+
+def frame_of(page: Page) -> Frame:
+    """The tab's frame."""
+    handle = page.wait_for_selector("iframe[src*='name=lrp_monitor']", state="attached", timeout=60_000)
+    assert handle is not None
+    frame = handle.content_frame()
+    assert frame is not None
+    return frame
+
+
+def first_heatmaps(browser: Browser, url: str, repeats: int) -> None:
+    """From the click on the tab, TensorBoard's page being up on another one, to painted heatmaps."""
+    times = []
+    for _ in range(repeats):
+        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        page.add_init_script(HELPERS)
+        page.goto(f"{url}/#timeseries")
+        tab = page.get_by_role("tab", name="LRP")
+        tab.wait_for(timeout=60_000)
+        page.wait_for_timeout(1500)
+        tab.click()
+        painted = frame_of(page).evaluate("() => bench.painted(null)")
+        times.append(painted - page.evaluate("() => bench.clicked"))
+        page.context.close()
+    report("first heatmaps after a click on the tab", times, "1500")
+
+
+def slider_moves(browser: Browser, url: str, repeats: int, steps: int) -> None:
+    """Unvisited and prefetched steps in turn, with a rest in which the neighbours are fetched."""
+    page, frame = open_page(browser, url, link(RUNS, step=500))
+    count = frame.evaluate("() => bench.maps().length")
+    places = random.Random(1).sample(range(20, steps - 20, 8), 3 * repeats)
+    times: dict[str, list[float]] = {"an unvisited": [], "a prefetched": []}
+    used = dict.fromkeys(times, 0.0)
+    for place in places:
+        for kind, at in zip(times, (place, place + 1), strict=True):
+            frame.wait_for_timeout(700)
+            before = chromium_seconds(browser)
+            times[kind].append(frame.evaluate("place => bench.move(place)", at))
+            used[kind] += chromium_seconds(browser) - before
+    for kind, limit in zip(times, ("150", "32"), strict=True):
+        report(f"slider to {kind} step ({count} heatmaps in view)", times[kind], limit)
+        print(f"  CPU time of all of Chromium's processes for it: {1e3 * used[kind] / len(places):.0f} ms in the mean")
+    page.context.close()
+
+
+def large(browser: Browser, url: str, repeats: int, steps: int) -> None:
+    """All 64 probes of 224 x 224 in view at steps not visited before."""
+    page, frame = open_page(browser, url, link(("a",), step=0, show="heatmap", size="s"), width=1920, height=3000)
+    count = frame.evaluate("() => bench.maps().length")
+    times = []
+    for place in random.Random(2).sample(range(8, steps - 8), 2 * repeats):
+        frame.wait_for_timeout(1500)
+        times.append(frame.evaluate("place => bench.move(place)", place))
+    report(f"{count} heatmaps of 224 x 224 at an unvisited step", times, "400")
+    page.context.close()
+
+
+def memory(browser: Browser, url: str, moves: int, steps: int) -> None:
+    """Heap and buffers of the page, and the renderer's resident memory, before and after many moves."""
+    page, frame = open_page(browser, url, link(RUNS, step=0))
+    session = page.context.new_cdp_session(page)
+    chosen = random.Random(3)
+
+    def used() -> tuple[float, float]:
+        session.send("HeapProfiler.collectGarbage")
+        usage: dict[str, Any] = session.send("Runtime.getHeapUsage")
+        heap = usage["usedSize"] + usage.get("backingStorageSize", 0) + usage.get("embedderHeapUsedSize", 0)
+        return heap / 1e6, renderer_bytes(browser) / 1e6
+
+    states = [(0, *used())]
+    warm = max(1, moves // 10)
+    for until in (warm, warm + moves // 2, warm + moves):
+        for _ in range(until - states[-1][0]):
+            frame.evaluate("place => bench.move(place)", chosen.randrange(steps))
+        states.append((until, *used()))
+    for count, heap, resident in states:
+        print(f"memory after {count:5d} slider moves: heap and buffers {heap:6.1f} MB, resident {resident:6.1f} MB")
+    (_, heap, resident), (_, heap_after, resident_after) = states[1], states[-1]
+    print(
+        f"growth over {moves} moves once the page's cache is full (limit 20 %): heap and buffers "
+        f"{100 * (heap_after / heap - 1):+.1f} %, resident {100 * (resident_after / resident - 1):+.1f} %"
+    )
+    page.context.close()
+
+
+def chromium_seconds(browser: Browser) -> float:
+    """CPU time that all of Chromium's processes have used: unlike wall time the same on a machine at work."""
+    session = browser.new_browser_cdp_session()
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+    return float(sum(process["cpuTime"] for process in processes))
+
+
+def renderer_bytes(browser: Browser) -> int:
+    """Resident bytes of Chromium's largest renderer process (Linux)."""
+    session = browser.new_browser_cdp_session()
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+    sizes = [0]
+    for process in processes:
+        if process["type"] == "renderer":
+            fields = Path(f"/proc/{process['id']}/statm").read_text().split()
+            sizes.append(int(fields[1]) * os.sysconf("SC_PAGE_SIZE"))
+    return max(sizes)
+
+
+def live(browser: Browser, folder: Path, flags: tuple[str, ...], repeats: int) -> None:
+    """From a step being logged to its heatmaps being painted, without a reload of the page."""
+    run = LoggedRun(folder / "live", 16, 112, 7)
+    for step in range(3):
+        run.log(step)
+    tensorboard = TensorBoard(folder, *flags, log=folder / "log.txt")
+    try:
+        page, frame = open_page(browser, tensorboard.url, link(("live",)))
+        chosen, times = random.Random(4), []
+        for step in range(3, 3 + repeats):
+            frame.wait_for_timeout(1000 + 3000 * chosen.random())
+            run.log(step)
+            logged = 1e3 * time.time()
+            times.append(frame.evaluate("step => bench.painted(step)", step) - logged)
+        report("a new step of a live run", times, "6000")
+        page.context.close()
+    finally:
+        tensorboard.stop()
+        run.close()
+
+
+def server(url: str, folder: Path, steps: int) -> None:
+    """Times of single requests to warm routes, in the order in which the page asks."""
+    run = open_run(folder / "a")
+    session, digest = run.session, run.probes.hash
+    tensor = "block0/conv0/kernel"
+    routes: dict[str, dict[str, Any]] = {
+        "runs": {},
+        "run": {"run": "a/lrp"},
+        "run, nothing new": {"run": "a/lrp", "since": steps - 1, "session": session},
+        "probes": {"run": "a/lrp", "hash": digest},
+        "step": {"run": "a/lrp", "session": session},
+        "histogram": {"run": "a/lrp", "session": session, "kind": "weight", "name": tensor},
+        "timeline": {"run": "a/lrp", "columns": "absmax"},
+        "timeline, all columns": {"run": "a/lrp"},
+        "film": {"run": "a/lrp", "session": session, "probe": 3, "steps": ",".join(map(str, range(24)))},
+        "clusters": {"run": "a/lrp"},
+    }
+    for name, parameters in routes.items():
+        times, size = [], 0
+        for i in range(SERVER_REPEATS):
+            step = {"step": 7 * i} if name in ("step", "histogram") else {}
+            query = urllib.parse.urlencode(parameters | step)
+            start = time.perf_counter()
+            with urllib.request.urlopen(f"{url}/data/plugin/lrp_monitor/{name.split(',')[0]}?{query}") as answer:
+                size = len(answer.read())
+            times.append(1e3 * (time.perf_counter() - start))
+        report(f"route {name} ({size / 1e3:.0f} KB)", times[1:], "none")
+
+
+def main() -> None:
+    """Runs what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="where the stores are written, or were before")
+    parser.add_argument("--loader", choices=list(LOADERS), default="fast")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--moves", type=int, default=2000, help="slider moves of the memory check; 0 leaves it out")
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--only", nargs="*", choices=["server", "first", "moves", "large", "live", "memory"])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(arguments, arguments.folder or Path(temporary))
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    """Everything, or ``--only`` some of it."""
+    chosen = set(arguments.only or ["server", "first", "moves", "large", "live", "memory"])
+    flags, repeats = LOADERS[arguments.loader], arguments.repeats
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    many = make(folder / "many", arguments.steps, 16, 112, RUNS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        print(f"Chromium {browser.version}, {arguments.loader} loader, load {os.getloadavg()[0]:.1f}")
+        tensorboard = TensorBoard(many, *flags, log=folder / "many.txt")
+        try:
+            if "server" in chosen:
+                server(tensorboard.url, many, arguments.steps)
+            if "first" in chosen:
+                first_heatmaps(browser, tensorboard.url, repeats)
+            if "moves" in chosen:
+                slider_moves(browser, tensorboard.url, repeats, arguments.steps)
+            if "memory" in chosen and arguments.moves:
+                memory(browser, tensorboard.url, arguments.moves, arguments.steps)
+        finally:
+            tensorboard.stop()
+        if "large" in chosen:
+            big = make(folder / "big", 40, 64, 224, ("a",))
+            tensorboard = TensorBoard(big, *flags, log=folder / "big.txt")
+            try:
+                large(browser, tensorboard.url, repeats, 40)
+            finally:
+                tensorboard.stop()
+        if "live" in chosen:
+            with tempfile.TemporaryDirectory() as temporary:
+                live(browser, Path(temporary), flags, repeats)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
