@@ -44,6 +44,12 @@ export const fetchRun = (run: string, since: Since | null): Promise<RunInfo> => 
 export const fetchTimeline = (run: string, since: Since | null, columns: readonly string[]): Promise<Timeline> =>
   json("timeline", { ...after(run, since), columns: columns.join(",") });
 
+/** Step -> cluster of each probe, as logged or found afterwards. */
+export async function fetchClusters(run: string): Promise<Map<number, number[]>> {
+  const { clusters } = await json<{ clusters: { step: number; labels: number[] }[] }>("clusters", { run });
+  return new Map(clusters.map(({ step, labels }) => [step, labels]));
+}
+
 /** The runs of this TensorBoard, of whatever plugin, in its own order. */
 export const fetchAllRunNames = async (): Promise<string[]> => {
   const answer = await json<unknown>("../../runs", {});

@@ -19,6 +19,8 @@ export interface RunState {
   timeline: Timeline | null;
   /** The per-probe column the timeline was asked for; null: none. */
   timelineColumn: string | null;
+  /** Step -> cluster of each probe, where heatmaps were grouped. */
+  clusters: ReadonlyMap<number, number[]>;
   error: string | null;
   /** What the page shows of it now: the last step that was ready, so that nothing flickers while the next one loads. */
   frame: Frame | null;

@@ -19,6 +19,8 @@ const REST_SECONDS = 0.06;
 const SLOW_SECONDS = 0.3;
 /** The address bar is written at most this often: browsers slow pages down that do it more. */
 const ADDRESS_SECONDS = 0.25;
+/** Clusters may be found afterwards, which no listing tells: they are asked for at every so manieth poll. */
+const CLUSTER_POLLS = 5;
 const FILM_FRAMES = 12;
 const RIDGES = 16;
 
@@ -38,6 +40,7 @@ export class Model {
   };
   private pollTimer = 0;
   private polling = false;
+  private polls = 0;
   private lastDirection = 1;
   private restTimer = 0;
   private resting = true;
@@ -88,6 +91,7 @@ export class Model {
     }
     this.writeAddress();
     if (change.runs || change.scale || change.clip) void this.refreshSelected();
+    if (change.runs) void this.refreshClusters();
     this.settle();
     this.notify();
   }
@@ -287,6 +291,21 @@ export class Model {
     }
     this.notify();
     await this.refreshSelected();
+    if (this.polls++ % CLUSTER_POLLS === 0) await this.refreshClusters();
+  }
+
+  private async refreshClusters(): Promise<void> {
+    for (const run of this.selected()) {
+      if (run.info === null) continue;
+      try {
+        const found = await api.fetchClusters(run.listing.run);
+        if (found.size === 0 && run.clusters.size === 0) continue;
+        run.clusters = found;
+        this.notify();
+      } catch {
+        // Said by the run's own requests, if it is the server; groups are an extra.
+      }
+    }
   }
 
   /** Gives runs the colours they have elsewhere in TensorBoard, which numbers its runs in the order it lists them. */
@@ -310,7 +329,7 @@ export class Model {
       return known;
     }
     const order = this.colours.get(listing.run) ?? 0;
-    const nothing = { info: null, steps: [], timeline: null, timelineColumn: null, error: null, frame: null, against: null };
+    const nothing = { info: null, steps: [], timeline: null, timelineColumn: null, clusters: new Map(), error: null, frame: null, against: null };
     return { listing, order, ...nothing, histograms: {} };
   }
 

@@ -1,4 +1,5 @@
 // Which probes of a set are shown, in which order, and in which groups.
+import { nearestIndex } from "./steps";
 import type { ProbeNames, StepHeader } from "./types";
 import type { View } from "./view";
 
@@ -30,10 +31,16 @@ export function sortings(probes: ProbeNames): [string, string][] {
 }
 
 /**
- * The probes to show. `headers` are those of the chosen runs at the shown step; the first decides the order, and a
- * probe counts as wrong where any of the runs is wrong on it. Probes without a value come last, equal ones as given.
+ * The probes to show. `headers` are those of the chosen runs at the shown step. A probe counts as wrong where any of
+ * the runs is wrong on it, and stands where the run that is most striking puts it. Probes without a value come last,
+ * equal ones as given. `clusters` holds the cluster of each probe, where it is known.
  */
-export function selectProbes(probes: ProbeNames, headers: readonly (StepHeader | null)[], view: Choice): ProbeGroup[] {
+export function selectProbes(
+  probes: ProbeNames,
+  headers: readonly (StepHeader | null)[],
+  view: Choice,
+  clusters: readonly number[] | null,
+): ProbeGroup[] {
   const wanted = view.search.trim().toLocaleLowerCase();
   let shown = probes.names.map((_, index) => index);
   shown = shown.filter((index) => {
@@ -47,19 +54,26 @@ export function selectProbes(probes: ProbeNames, headers: readonly (StepHeader |
   const [name, up] = sortColumn(view.sort);
   if (name !== null) {
     const of = (index: number): number => {
-      const value = column(headers[0], name, index);
-      return value === null ? Infinity : up ? value : -value;
+      const values = headers.map((header) => column(header, name, index)).filter((value) => value !== null);
+      return Math.min(Infinity, ...values.map((value) => (up ? value : -value)));
     };
     const values = new Map(shown.map((index) => [index, of(index)]));
     shown.sort((a, b) => (values.get(a) === values.get(b) ? a - b : values.get(a)! - values.get(b)!));
   }
-  if (!view.clusters) return [{ cluster: null, probes: shown }];
+  if (!view.clusters || clusters === null) return [{ cluster: null, probes: shown }];
   const groups = new Map<number, number[]>();
   for (const index of shown) {
-    const cluster = column(headers[0], "cluster", index) ?? -1;
+    const cluster = clusters[index] ?? -1;
     groups.set(cluster, [...(groups.get(cluster) ?? []), index]);
   }
   return [...groups].sort(([a], [b]) => rank(a) - rank(b)).map(([cluster, members]) => ({ cluster, probes: members }));
+}
+
+/** Clusters of the step, or of the nearest one that has any; null without. */
+export function clustersAt(all: ReadonlyMap<number, number[]>, step: number | null): { step: number; of: number[] } | null {
+  const steps = [...all.keys()].sort((a, b) => a - b);
+  const at = step === null ? -1 : nearestIndex(steps, step);
+  return at < 0 ? null : { step: steps[at]!, of: all.get(steps[at]!)! };
 }
 
 const rank = (cluster: number): number => (cluster < 0 ? Infinity : cluster);

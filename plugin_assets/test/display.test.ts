@@ -3,7 +3,7 @@ import test from "node:test";
 import type { HeatMap } from "../src/decode";
 import { difference, percentile, valueOf } from "../src/difference";
 import { colourLimit, limitColumn } from "../src/limits";
-import { alertLimits, exceeded, selectProbes, sortings } from "../src/selection";
+import { alertLimits, clustersAt, exceeded, selectProbes, sortings } from "../src/selection";
 import type { ProbeNames, StepHeader, Timeline } from "../src/types";
 import { DEFAULT_VIEW } from "../src/view";
 
@@ -93,10 +93,9 @@ const here = header({
   drift: [0.1, null, 0.9, 0.4],
   probability: [0.9, 0.2, 0.5, 0.2],
   "mask_mass/stamp": [0.1, 0.7, null, 0.2],
-  cluster: [1, 0, 0, -1],
 });
 const pick = (change: object, headers = [here]): number[][] =>
-  selectProbes(probes, headers, { ...DEFAULT_VIEW, ...change }).map((group) => group.probes);
+  selectProbes(probes, headers, { ...DEFAULT_VIEW, ...change }, null).map((group) => group.probes);
 
 test("filters: classes, text in the name, right or wrong now", () => {
   assert.deepEqual(pick({}), [[0, 1, 2, 3]]);
@@ -114,17 +113,25 @@ test("orders: by a mask's share, by drift, by probability; no value comes last, 
   assert.deepEqual(pick({ sort: "mass:stamp" }), [[1, 3, 0, 2]]);
   assert.deepEqual(pick({ sort: "drift" }), [[2, 3, 0, 1]]);
   assert.deepEqual(pick({ sort: "probability" }), [[1, 3, 2, 0]]);
+  const other = header({ "mask_mass/stamp": [0.9, 0, null, 0.3], probability: [0.95, 0.9, 0.1, 0.9] });
+  assert.deepEqual(pick({ sort: "mass:stamp" }, [here, other]), [[0, 1, 3, 2]]); // the run with more counts
+  assert.deepEqual(pick({ sort: "probability" }, [here, other]), [[2, 1, 3, 0]]);
   assert.deepEqual(pick({ sort: "mass:nowhere" }), [[0, 1, 2, 3]]);
   assert.deepEqual(sortings(probes).map(([key]) => key), ["given", "mass:stamp", "mass:a:b", "drift", "probability"]);
 });
 
 test("clusters are groups, the first one first, probes without one last", () => {
-  const groups = selectProbes(probes, [here], { ...DEFAULT_VIEW, clusters: true, sort: "drift" });
+  const groups = selectProbes(probes, [here], { ...DEFAULT_VIEW, clusters: true, sort: "drift" }, [1, 0, 0, -1]);
   assert.deepEqual(groups, [
     { cluster: 0, probes: [2, 1] },
     { cluster: 1, probes: [0] },
     { cluster: -1, probes: [3] },
   ]);
+  assert.deepEqual(pick({ clusters: true }), [[0, 1, 2, 3]]); // none are known
+  const found = new Map([[9, [0, 1]], [2, [1, 0]]]);
+  assert.deepEqual(clustersAt(found, 9), { step: 9, of: [0, 1] });
+  assert.deepEqual(clustersAt(found, 4), { step: 2, of: [1, 0] });
+  assert.equal(clustersAt(new Map(), 4), null);
 });
 
 test("alerts: limits of the callback, exceeded only above them", () => {

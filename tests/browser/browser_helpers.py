@@ -126,7 +126,11 @@ class Visit:
         return self.frame.inner_text(f"[data-testid='{testid}']")
 
     def hash_parameters(self) -> dict[str, str]:
-        """Our parameters in the address bar, decoded once, without their prefix."""
+        """Our parameters in the address bar, decoded once, without their prefix.
+
+        The page writes them at most every quarter of a second: this waits for the last ones.
+        """
+        self.page.wait_for_timeout(400)
         found = self.page.evaluate(
             """() => Object.fromEntries(location.hash.slice(1).split('&').filter(p => p.includes('='))
                  .map(p => p.split('=').map(decodeURIComponent)))"""
@@ -171,7 +175,8 @@ def histogram(kind: Any, name: str, values: NDArray[np.float32]) -> Histogram:
 class WrittenRun:
     """A run written record by record, for what a training run cannot be made to show on demand.
 
-    Three probes of 6 x 8 pixels, mask "corner" on the first, steps with noise that differs at every step.
+    Three probes of 6 x 8 pixels, mask "corner" on the first, steps with noise that differs at every step. `columns`
+    are further per-probe figures, or others in place of the usual ones, the same at every step.
     """
 
     def __init__(
@@ -184,8 +189,11 @@ class WrittenRun:
         mask: str = "corner",
         hash: str = "ab" * 32,
         max_store_mb: float | None = None,
+        alerts: dict[str, float] | None = None,
+        columns: dict[str, Sequence[float]] | None = None,
     ) -> None:
         self._names, self._tensor, self._mask = list(names), tensor, mask
+        self._columns = columns or {}
         masks = np.zeros((3, 6, 8), np.bool_)
         masks[0, :2, :3] = True
         rng = np.random.default_rng(5)
@@ -200,7 +208,9 @@ class WrittenRun:
             input_shape=(6, 8, 3),
             statistics={"min": [0.0] * 3, "max": [1.0] * 3, "mean": [0.5] * 3, "std": [0.3] * 3},
         )
-        meta = {"composite": "epsilon_plus_flat", "model": "tiny", "parameters": 12, "axis": "batch"}
+        meta: dict[str, Any] = {"composite": "epsilon_plus_flat", "model": "tiny", "parameters": 12, "axis": "batch"}
+        if alerts is not None:
+            meta["alerts"] = alerts
         self._writer = RunWriter(log_dir / "lrp", info, meta=meta, max_store_mb=max_store_mb)
         self._events = EventWriter(log_dir / "lrp")
         self._events.start(0, 1.0, {"session": self._writer.session})
@@ -218,6 +228,7 @@ class WrittenRun:
             "conservation": column,
             f"mask_mass/{self._mask}": np.array([column[0], np.nan, np.nan]),
         }
+        probes |= {name: np.asarray(values, np.float64) for name, values in self._columns.items()}
         weights = rng.normal(0, 0.1, 50).astype(np.float32)
         histograms = [histogram("weight", self._tensor, weights)]
         if step > 0:

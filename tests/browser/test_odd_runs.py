@@ -55,6 +55,8 @@ def test_hostile_names_are_text(tmp_path: Path, serve: Serve, visit: Open) -> No
         class_names=(f"{IMAGE}!", "</script><script>document.title='broken out'</script>"),
         tensor=f"{IMAGE}/kernel",
         mask=f"{IMAGE} mask",
+        alerts={f"{IMAGE} mask": 0.1},
+        columns={"cluster": [0.0, 0.0, 1.0]},
     )
     run.log(0)
     run.log(3)
@@ -73,6 +75,21 @@ def test_hostile_names_are_text(tmp_path: Path, serve: Serve, visit: Open) -> No
     box = frame.locator("[data-testid=probe-1]").bounding_box()
     assert box is not None
     assert box["width"] < 1000
+    badge = frame.get_attribute("[data-testid=probe-0] [data-testid=alert]", "title")
+    assert badge == f"Relevance in {IMAGE} mask above 10 %"
+    frame.select_option("[data-testid=sort]", f"mass:{IMAGE} mask")
+    frame.check("[data-testid=clusters]")
+    frame.check("[data-testid=ridge]")
+    frame.get_by_role("radio", name="Film").check(force=True)
+    frame.fill("[data-testid=search]", "ONERROR")
+    frame.wait_for_selector("article.film canvas[data-step='3']")
+    assert frame.eval_on_selector_all("article.film h3", "all => all.map(h => h.textContent)") == [IMAGE]
+    frame.hover("article.film .cell canvas")
+    frame.wait_for_selector("[data-testid=pixel-readout]")
+    assert frame.eval_on_selector_all("img, script:not([type=module]), b", "all => all.length") == 0
+    same = visit(serve(tmp_path), fragment=tab.page.url.split("#")[1])
+    same.frame.wait_for_selector("article.film canvas[data-step='3']")
+    assert same.frame.input_value("[data-testid=sort]") == f"mass:{IMAGE} mask"
     run.close()
 
 

@@ -50,19 +50,30 @@ function Page({ model }: { model: Model }): JSX.Element {
   );
 }
 
+function zoomKey(model: Model, key: string): boolean {
+  const { zoom } = model.view;
+  if (key === "+" || key === "=") model.setView({ zoom: zoomAt(zoom, 1.5) });
+  else if (key === "-") model.setView({ zoom: zoomAt(zoom, 1 / 1.5) });
+  else if (key === "0") model.setView({ zoom: null });
+  else return false;
+  return true;
+}
+
 /** Arrow keys, Home, End and space work wherever the focus is, except where a control has its own use for them. */
 function handleKey(model: Model, event: KeyboardEvent): void {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const target = event.target instanceof Element ? event.target : document.body;
-  if (target.closest("input, select, textarea")) return;
+  if (target.closest("input[type=text], select, textarea")) return;
+  if (zoomKey(model, event.key)) {
+    event.preventDefault();
+    return;
+  }
+  if (target.closest("input")) return;
   const far = event.shiftKey ? 10 : 1;
   if (event.key === "ArrowLeft") model.move(-far);
   else if (event.key === "ArrowRight") model.move(far);
   else if (event.key === "Home") model.move(-Infinity);
   else if (event.key === "End") model.move(Infinity);
-  else if (event.key === "+" || event.key === "=") model.setView({ zoom: zoomAt(model.view.zoom, 1.5) });
-  else if (event.key === "-") model.setView({ zoom: zoomAt(model.view.zoom, 1 / 1.5) });
-  else if (event.key === "0") model.setView({ zoom: null });
   else if (event.key === "Escape" && model.view.probe !== null) model.setView({ probe: null });
   else if (event.key === " " && !target.closest("button, summary")) {
     if (model.playing) model.pause();

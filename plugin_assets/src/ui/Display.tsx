@@ -33,11 +33,12 @@ export function Display({ model }: { model: Model }): JSX.Element {
         name="Heatmaps"
         value={view.show}
         options={[
-          ["pair", "Beside"],
-          ["overlay", "Over"],
+          ["pair", "Beside input"],
+          ["overlay", "Over input"],
           ["heatmap", "Alone"],
           ["film", "Film"],
         ]}
+        rows
         choose={(show) => set({ show })}
       />
       {view.show === "overlay" && (

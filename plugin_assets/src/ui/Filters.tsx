@@ -11,7 +11,7 @@ export function Filters({ model }: { model: Model }): JSX.Element | null {
   const probes = runs[0]?.info?.probes;
   if (!probes) return null;
   const { view } = model;
-  const clustered = runs.some((run) => run.frame?.header.probes.cluster !== undefined);
+  const clustered = runs.some((run) => run.clusters.size > 0);
   return (
     <section aria-labelledby="rail-probes">
       <h2 id="rail-probes">Probes</h2>

@@ -6,12 +6,12 @@ import { plural } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { outlinePath } from "../outline";
-import { selectProbes, type ProbeGroup } from "../selection";
+import { clustersAt, selectProbes, type ProbeGroup } from "../selection";
 import type { ProbeNames } from "../types";
 import type { MaskOutline } from "./canvases";
 import { FilmCard } from "./Film";
 import { useSize } from "./hooks";
-import { CELL, cardHeight, cardLayout } from "./layout";
+import { cardHeight, cardLayout, cellSize } from "./layout";
 import { useMapPointer } from "./pointer";
 import { ProbeCard } from "./ProbeCard";
 import { Readout } from "./Readout";
@@ -73,7 +73,9 @@ function ProbeSet({ model, runs, titled }: SetProps): JSX.Element {
   const pictures = loaded instanceof Error ? null : loaded;
   const outlines = useOutlines(pictures, probes);
   const [ref, available] = useSize<HTMLDivElement>();
-  const groups = useSelection(model, runs, probes);
+  const clusters = runs.map((run) => clustersAt(run.clusters, model.currentStep())).find((known) => known !== null) ?? null;
+  const groups = useSelection(model, runs, probes, clusters?.of ?? null);
+  const found = clusters && clusters.step !== model.currentStep() ? clusters.step : null;
   const shown = groups.reduce((n, group) => n + group.probes.length, 0);
   return (
     <section class="group" data-hash={probes.hash} aria-label={runs.map((run) => run.listing.name).join(", ")} ref={ref}>
@@ -90,7 +92,7 @@ function ProbeSet({ model, runs, titled }: SetProps): JSX.Element {
       {shown === 0 && <NoneLeft model={model} />}
       {available > 0 &&
         groups.map(({ cluster, probes: members }) => (
-          <Cluster key={String(cluster)} cluster={cluster} count={members.length}>
+          <Cluster key={String(cluster)} cluster={cluster} count={members.length} found={found}>
             <Cards model={model} runs={runs} probes={probes} members={members} pictures={pictures} outlines={outlines} width={available} />
           </Cluster>
         ))}
@@ -113,7 +115,7 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
   const film = view.show === "film";
   const plane = planeOf(probes.map_shape);
   const maps = runs.length + (view.show === "pair" ? 1 : 0);
-  const { columns, card } = cardLayout(width, maps, CELL[view.size]);
+  const { columns, card } = cardLayout(width, maps, cellSize(view.size, width));
   const style = {
     "--maps": String(maps),
     "--aspect": `${plane.width} / ${plane.height}`,
@@ -140,15 +142,15 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
 }
 
 /** The probes to show. While the slider moves they keep their places, so that one can follow a probe with the eye. */
-function useSelection(model: Model, runs: RunState[], probes: ProbeNames): ProbeGroup[] {
+function useSelection(model: Model, runs: RunState[], probes: ProbeNames, known: readonly number[] | null): ProbeGroup[] {
   const { classes, answers, search, sort, clusters } = model.view;
   const choice = JSON.stringify([classes, answers, search, sort, clusters, runs.map((run) => run.listing.run)]);
-  const kept = useRef<{ choice: string; known: boolean; groups: ProbeGroup[] } | null>(null);
-  const known = runs.every((run) => run.frame !== null);
+  const kept = useRef<{ choice: string; ready: boolean; groups: ProbeGroup[] } | null>(null);
+  const ready = runs.every((run) => run.frame !== null);
   const settled = model.still && runs.every((run) => model.isSettled(run));
-  if (kept.current?.choice !== choice || kept.current.known !== known || settled) {
+  if (kept.current?.choice !== choice || kept.current.ready !== ready || settled) {
     const headers = runs.map((run) => run.frame?.header ?? null);
-    kept.current = { choice, known, groups: selectProbes(probes, headers, model.view) };
+    kept.current = { choice, ready, groups: selectProbes(probes, headers, model.view, known) };
   }
   return kept.current.groups;
 }
@@ -156,17 +158,19 @@ function useSelection(model: Model, runs: RunState[], probes: ProbeNames): Probe
 interface ClusterProps {
   cluster: number | null;
   count: number;
+  /** The step at which the clusters were found, where it is not the one that is shown. */
+  found: number | null;
   children: JSX.Element;
 }
 
 /** Probes whose heatmaps look alike at this step, behind a stripe in the cluster's colour. */
-function Cluster({ cluster, count, children }: ClusterProps): JSX.Element {
+function Cluster({ cluster, count, found, children }: ClusterProps): JSX.Element {
   if (cluster === null) return children;
   const title = cluster < 0 ? "Without a cluster" : `Cluster ${cluster + 1}`;
   return (
     <section class="cluster" data-testid={`cluster-${cluster}`} style={{ "--cluster": clusterColour(cluster) }} aria-label={title}>
       <h2>
-        {title} <span class="aside">{plural(count, "probe")}</span>
+        {title} <span class="aside">{plural(count, "probe")}{found !== null && ` · heatmaps grouped at step ${found}`}</span>
       </h2>
       {children}
     </section>

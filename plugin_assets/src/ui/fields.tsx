@@ -6,13 +6,15 @@ interface SegmentsProps<Value extends string> {
   value: Value;
   options: [Value, string][];
   choose: (value: Value) => void;
+  /** In two rows. */
+  rows?: boolean;
 }
 
-export function Segments<Value extends string>({ name, value, options, choose }: SegmentsProps<Value>): JSX.Element {
+export function Segments<Value extends string>({ name, value, options, choose, rows = false }: SegmentsProps<Value>): JSX.Element {
   return (
     <fieldset class="field">
       <legend>{name}</legend>
-      <div class="segments">
+      <div class={rows ? "segments rows" : "segments"}>
         {options.map(([key, title]) => (
           <label key={key} class={key === value ? "on" : ""}>
             <input type="radio" name={`segment-${name}`} checked={key === value} onChange={() => choose(key)} />

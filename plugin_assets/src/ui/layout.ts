@@ -1,12 +1,15 @@
 // Sizes of the cards in the grid.
 
 /** Width of a map on the page in pixels, about: cards stretch or shrink a little to fill their row. */
-export const CELL = { s: 108, m: 140, l: 220 } as const;
+const CELL = { s: 108, m: 140, l: 220 } as const;
 /** Below this a caption would not fit. */
 const LEAST_CELL = 102;
 const MOST_STRETCH = 1.5;
 const GAP = 12;
 const CARD_EDGES = 2 * (12 + 1);
+
+/** On very wide screens maps grow with the screen, or there would be a dozen small ones in a row. */
+export const cellSize = (size: keyof typeof CELL, width: number): number => CELL[size] * (width > 1900 ? 1.5 : 1);
 
 /** Cards side by side in `width`, and the width of one, so that its `maps` maps come near to `cell` pixels. */
 export function cardLayout(width: number, maps: number, cell: number): { columns: number; card: number } {

@@ -1,0 +1,251 @@
+"""How heatmaps are shown: differences, scales, percentile, gamma, colour maps, overlay, zoom, pixel values, film."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from browser_helpers import Visit
+from conftest import Open, Serve
+from numpy.typing import NDArray
+
+import lrp_monitor as lrp
+
+pytestmark = pytest.mark.browser
+
+Table = tuple[Sequence[float], list[list[int]]]
+"""Positions from -1 to 1, and the colours there."""
+
+SEISMIC = ([-1, -0.5, 0, 0.5, 1], [[0, 0, 77], [0, 0, 255], [255, 255, 255], [255, 0, 0], [128, 0, 0]])
+BWR = ([-1, 0, 1], [[0, 0, 255], [255, 255, 255], [255, 0, 0]])
+POSITIVE = ([-1, 0, 0.35, 0.7, 1], [[10, 10, 12], [10, 10, 12], [170, 24, 40], [246, 132, 24], [255, 250, 190]])
+RUNS = ("planted", "control")
+
+
+def coloured(share: NDArray[np.floating], table: Table = SEISMIC) -> NDArray[np.float64]:
+    """Colours (h, w, 3) of values in -1 ... 1, clipped beyond."""
+    at, anchors = table
+    colours = np.array(anchors, np.float64)
+    return np.stack([np.interp(share, at, colours[:, c]) for c in range(3)], axis=-1)
+
+
+def open_at(visit: Open, serve: Serve, logdir: Path, step: int, **choices: str) -> Visit:
+    """Opens a view by its URL and waits until it is drawn."""
+    parameters = "".join(f"&p.lrp_monitor.{key}={quote(value, safe='')}" for key, value in choices.items())
+    tab = visit(serve(logdir), fragment=f"lrp_monitor&p.lrp_monitor.step={step}{parameters}")
+    tab.wait_for_step(step)
+    return tab
+
+
+def canvas(probe: int, run: str) -> str:
+    return f"canvas[data-testid='heatmap-{probe}'][data-run='{run}/lrp']"
+
+
+def stored(logdir: Path, run: str, step: int, probe: int) -> NDArray[np.float64]:
+    return lrp.open_run(logdir / run).heatmaps(step)[probe].astype(np.float64)
+
+
+def share(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values / np.abs(values).max()
+
+
+def test_difference_to_a_pinned_step_and_to_another_run(fitted: Path, serve: Serve, visit: Open) -> None:
+    first, *_, last = lrp.open_run(fitted / "planted").steps
+    tab = open_at(visit, serve, fitted, last)
+    frame = tab.frame
+    frame.press("[data-testid=slider]", "Home")
+    tab.wait_for_step(first)
+    frame.select_option("[data-testid=minus]", "pin")
+    frame.press("[data-testid=slider]", "End")
+    tab.wait_for_step(last)
+    assert f"difference to step {first}, each map over its own maximum" in tab.text("remarks")
+    assert "gained relevance" in tab.text("legend")
+    for run in RUNS:
+        now, then = (share(stored(fitted, run, step, 3)) for step in (last, first))
+        np.testing.assert_allclose(tab.pixels(canvas(3, run))[..., :3], coloured(share(now - then)), atol=2.01)
+    assert tab.hash_parameters()["minus"] == f"step:{first}"
+    frame.select_option("[data-testid=minus]", "run:control/lrp")
+    frame.wait_for_selector("text=reference")
+    assert "difference to run control" in tab.text("remarks")
+    planted, control = (share(stored(fitted, run, last, 3)) for run in RUNS)
+    np.testing.assert_allclose(tab.pixels(canvas(3, "planted"))[..., :3], coloured(share(planted - control)), atol=2.01)
+    np.testing.assert_allclose(tab.pixels(canvas(3, "control"))[..., :3], coloured(control), atol=2.01)
+    # On a common scale the difference is one of relevance itself, against the largest map there is.
+    frame.select_option("[data-testid=scale]", "all")
+    tab.frame.wait_for_function(
+        "() => !document.querySelector('[data-testid=remarks]').innerText.includes('own maximum')"
+    )
+    largest = max(float(lrp.open_run(fitted / run).statistic("absmax")[1].max()) for run in RUNS)
+    planted, control = (stored(fitted, run, last, 3) for run in RUNS)
+    expected = coloured((planted - control) / largest)
+    frame.wait_for_timeout(500)
+    np.testing.assert_allclose(tab.pixels(canvas(3, "planted"))[..., :3], expected, atol=2.01)
+
+
+def test_one_scale_for_all_probes_steps_and_runs(fitted: Path, serve: Serve, visit: Open) -> None:
+    step = lrp.open_run(fitted / "planted").steps[-2]
+    tab = open_at(visit, serve, fitted, step, scale="all")
+    largest = max(float(lrp.open_run(fitted / run).statistic("absmax")[1].max()) for run in RUNS)
+    tab.frame.wait_for_function("() => document.querySelector('[data-testid=timeline] path.line')")
+    tab.frame.wait_for_timeout(300)
+    for run in RUNS:
+        shown = tab.pixels(canvas(1, run))[..., :3]
+        np.testing.assert_allclose(shown, coloured(stored(fitted, run, step, 1) / largest), atol=2.01)
+
+
+def test_percentile_and_gamma(fitted: Path, serve: Serve, visit: Open) -> None:
+    step = lrp.open_run(fitted / "planted").steps[-1]
+    tab = open_at(visit, serve, fitted, step, clip="90", gamma="0.5")
+    values = stored(fitted, "planted", step, 0)
+    sizes = np.sort(np.abs(values).ravel())
+    limit = sizes[int(np.ceil(0.9 * sizes.size)) - 1]
+    expected = np.clip(values / limit, -1, 1)
+    expected = np.sign(expected) * np.abs(expected) ** 0.5
+    shown = tab.pixels(canvas(0, "planted"))[..., :3].astype(float)
+    # The table has 1,025 values of R: near zero the root is steep, so only stronger pixels are compared closely.
+    strong = np.abs(values / limit) > 0.05
+    np.testing.assert_allclose(shown[strong], coloured(expected)[strong], atol=6)
+    assert strong.mean() > 0.3
+    assert "clipped at the 90th percentile" in tab.text("remarks")
+
+
+@pytest.mark.parametrize(("name", "table"), [("bwr", BWR), ("positive", POSITIVE)])
+def test_colour_maps(fitted: Path, serve: Serve, visit: Open, name: str, table: Table) -> None:
+    step = lrp.open_run(fitted / "planted").steps[-1]
+    tab = open_at(visit, serve, fitted, step)
+    before = tab.pixels(canvas(2, "planted"))
+    tab.frame.select_option("[data-testid=colours]", name)
+    tab.frame.wait_for_timeout(300)
+    shown = tab.pixels(canvas(2, "planted"))
+    assert not np.array_equal(before, shown)
+    values = share(stored(fitted, "planted", step, 2))
+    np.testing.assert_allclose(shown[..., :3], coloured(values, table), atol=2.01)
+    if name == "positive":
+        assert "negative ones are not shown" in tab.text("legend")
+        assert (values < 0).any()
+        assert (shown[values < 0][:, :3] == [10, 10, 12]).all()
+
+
+def test_overlay_shows_the_input_under_relevance_as_strong_as_chosen(fitted: Path, serve: Serve, visit: Open) -> None:
+    step = lrp.open_run(fitted / "planted").steps[-1]
+    tab = open_at(visit, serve, fitted, step, show="overlay", opacity="0.40")
+    style = tab.frame.eval_on_selector(canvas(0, "planted"), "c => getComputedStyle(c).opacity")
+    assert float(style) == pytest.approx(0.4)
+    values = share(stored(fitted, "planted", step, 0))
+    shown = tab.pixels(canvas(0, "planted"))
+    np.testing.assert_allclose(shown[..., 3], 255 * np.abs(values), atol=1)
+    under = tab.frame.eval_on_selector(
+        canvas(0, "planted"),
+        """c => { const below = c.previousElementSibling;
+                  return [...below.getContext('2d').getImageData(0, 0, below.width, below.height).data]; }""",
+    )
+    image = lrp.open_run(fitted / "planted").probes.images[0, :, :, 0]
+    np.testing.assert_array_equal(np.array(under).reshape(32, 32, 4)[..., 0], image)
+    tab.frame.get_by_label("Opacity").fill("90")
+    assert tab.hash_parameters()["opacity"] == "0.90"
+
+
+def point(tab: Visit, selector: str, row: float, column: float) -> None:
+    """Moves the mouse over a place of a map, in its pixels (32 x 32), as the map lies in its cell without zoom."""
+    tab.frame.locator(selector).scroll_into_view_if_needed()
+    box = tab.frame.locator(selector).locator("xpath=ancestor::div[contains(@class, 'cell')]").bounding_box()
+    assert box is not None
+    tab.page.mouse.move(box["x"] + box["width"] * (column + 0.5) / 32, box["y"] + box["height"] * (row + 0.5) / 32)
+
+
+def readout(tab: Visit) -> dict[str, float]:
+    tab.frame.wait_for_selector("[data-testid=pixel-readout]")
+    found = tab.frame.eval_on_selector_all(
+        "[data-testid=pixel-readout] .line",
+        "all => all.map(p => [p.dataset.run, p.querySelector('strong').dataset.value])",
+    )
+    return {run: float(value) for run, value in found}
+
+
+def test_the_value_under_the_pointer_in_all_runs_also_when_zoomed(fitted: Path, serve: Serve, visit: Open) -> None:
+    step = lrp.open_run(fitted / "planted").steps[-1]
+    tab = open_at(visit, serve, fitted, step)
+    point(tab, canvas(1, "control"), 7, 20)
+    values = readout(tab)
+    for run in RUNS:
+        assert values[f"{run}/lrp"] == pytest.approx(stored(fitted, run, step, 1)[7, 20], rel=1e-5, abs=1e-9)
+    assert "row 7, column 20" in tab.text("pixel-readout")
+    point(tab, canvas(1, "control"), 3, 3)
+    tab.frame.wait_for_selector("[data-testid=pixel-readout] >> text=in stamp")
+    tab.frame.focus("[data-testid=slider]")
+    tab.page.keyboard.press("+")
+    tab.page.keyboard.press("+")
+    assert tab.hash_parameters()["zoom"] == "2.25,0.500,0.500"
+    transforms = tab.frame.eval_on_selector_all(".cell .layer", "all => all.map(e => getComputedStyle(e).transform)")
+    assert len(transforms) == 3 * 8
+    scales = {text.split(",")[0] for text in transforms}
+    assert scales == {"matrix(2.25"}
+    point(tab, canvas(1, "planted"), 15.5, 15.5)  # the middle stays the middle
+    tab.frame.wait_for_selector("[data-testid=pixel-readout] >> text=row 16, column 16")
+    assert readout(tab)["planted/lrp"] == pytest.approx(stored(fitted, "planted", step, 1)[16, 16], rel=1e-5, abs=1e-9)
+    # Drag a whole cell to the right: the window stops at the map's left edge.
+    tab.page.mouse.down()
+    tab.page.mouse.move(2000, 450, steps=4)
+    tab.page.mouse.up()
+    assert tab.hash_parameters()["zoom"].startswith("2.25,0.222,")
+    assert "probe" not in tab.hash_parameters()  # a drag is not a click
+    tab.page.keyboard.press("0")
+    assert "zoom" not in tab.hash_parameters()
+
+
+def test_ctrl_and_the_wheel_zoom_where_the_pointer_is(fitted: Path, serve: Serve, visit: Open) -> None:
+    step = lrp.open_run(fitted / "planted").steps[-1]
+    tab = open_at(visit, serve, fitted, step)
+    point(tab, canvas(0, "planted"), 4, 5)
+    tab.page.keyboard.down("Control")
+    tab.page.mouse.wheel(0, -240)
+    tab.page.keyboard.up("Control")
+    times, x, y = (float(part) for part in tab.hash_parameters()["zoom"].split(","))
+    assert times == pytest.approx(np.e, abs=0.01)
+    for middle, pointed in ((x, 5.5 / 32), (y, 4.5 / 32)):  # what was pointed at stays where it was
+        assert middle + (pointed - 0.5) / times == pytest.approx(pointed, abs=0.01)
+    tab.page.mouse.wheel(0, 200)  # the wheel alone scrolls
+    assert tab.hash_parameters()["zoom"].startswith("2.72")
+
+
+def test_film_shows_each_run_through_training(fitted: Path, serve: Serve, visit: Open) -> None:
+    run = lrp.open_run(fitted / "planted")
+    steps = run.steps
+    tab = visit(serve(fitted), fragment="lrp_monitor&p.lrp_monitor.show=film")
+    frame = tab.frame
+    strip = "[data-testid=film-2][data-run='planted/lrp']"
+    shown = min(12, len(steps))
+    frame.wait_for_function(
+        "([s, n]) => document.querySelectorAll(`${s} canvas[data-step]`).length === n", arg=[strip, shown]
+    )
+    found = [int(step) for step in frame.eval_on_selector_all(f"{strip} canvas", "all => all.map(c => c.dataset.step)")]
+    assert found[0] == steps[0]
+    assert found[-1] == steps[-1]
+    assert found == sorted(set(found))
+    assert set(found) <= set(steps)
+    if len(steps) > 12:
+        assert f"film: 12 of {len(steps)} logged steps" in tab.text("remarks")
+    middle = found[len(found) // 2]
+    pixels = tab.pixels(f"{strip} canvas[data-step='{middle}']")
+    np.testing.assert_allclose(pixels[..., :3], coloured(share(stored(fitted, "planted", middle, 2))), atol=2.01)
+    frame.click(f"{strip} >> role=button[name='Go to step {middle}']")
+    assert tab.hash_parameters()["step"] == str(middle)
+    assert frame.inner_text(f"{strip} li.now button") == str(middle)
+    frame.click(f"{strip} canvas[data-step='{found[1]}']")
+    assert tab.hash_parameters()["step"] == str(found[1])
+
+
+def test_masks_are_outlined_on_maps_and_inputs(fitted: Path, serve: Serve, visit: Open) -> None:
+    step = lrp.open_run(fitted / "planted").steps[-1]
+    tab = open_at(visit, serve, fitted, step)
+    paths = "[data-testid=probe-0] .outlines .line"
+    found = tab.frame.eval_on_selector_all(paths, "all => all.map(p => p.getAttribute('d'))")
+    rows, columns = np.nonzero(lrp.open_run(fitted / "planted").probes.masks["stamp"][0])
+    top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    box = f"M{left} {top}H{right}M{left} {bottom}H{right}M{left} {top}V{bottom}M{right} {top}V{bottom}"
+    assert found == [box] * 3
+    tab.frame.uncheck("[data-testid=outlines]")
+    tab.frame.wait_for_selector(paths, state="detached")

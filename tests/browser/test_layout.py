@@ -1,0 +1,250 @@
+"""Which runs, probes and quantities are on the page and in which order; playing; histograms over time; big screens."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from browser_helpers import Visit, WrittenRun
+from conftest import Open, Serve
+
+import lrp_monitor as lrp
+
+pytestmark = pytest.mark.browser
+
+MASS = "lrp/mask_mass/corner"
+
+
+def names(tab: Visit) -> list[str]:
+    return tab.frame.eval_on_selector_all("article.probe h3", "all => all.map(h => h.textContent)")
+
+
+def wait_for_names(tab: Visit, expected: list[str]) -> None:
+    tab.frame.wait_for_function(
+        """expected => JSON.stringify([...document.querySelectorAll('article.probe h3')].map(h => h.textContent))
+             === JSON.stringify(expected)""",
+        arg=expected,
+    )
+
+
+def written(folder: Path, **options: object) -> None:
+    run = WrittenRun(folder, **options)  # type: ignore[arg-type]  # passed on as they are
+    for step in (0, 5, 9):
+        run.log(step)
+    run.close()
+
+
+def test_runs_have_the_colours_that_tensorboard_gives_them(fitted: Path, serve: Serve, visit: Open) -> None:
+    tab = visit(serve(fitted))
+    tab.wait_for_step(lrp.open_run(fitted / "planted").steps[-1])
+    tab.frame.wait_for_timeout(500)
+    ours = dict(
+        tab.frame.eval_on_selector_all(
+            "[data-testid=runs] li",
+            "all => all.map(li => [li.querySelector('.name').textContent + '/lrp', "
+            "getComputedStyle(li.querySelector('.dot')).backgroundColor])",
+        )
+    )
+    assert len(set(ours.values())) == 2
+    tab.page.get_by_role("tab", name=re.compile("^time series$", re.I)).click()
+    tab.page.wait_for_selector(".row-circle span")
+    theirs = dict(
+        tab.page.eval_on_selector_all(
+            "tb-data-table-content-row:has(.row-circle)",
+            """rows => rows.map(row => [
+                 [...row.querySelectorAll('.cell')].map(c => c.textContent.trim()).find(t => t.endsWith('/lrp')),
+                 getComputedStyle(row.querySelector('.row-circle span')).backgroundColor]).filter(([name]) => name)""",
+        )
+    )
+    assert theirs.items() <= ours.items()
+    assert theirs
+
+
+def test_probes_by_class_answer_and_name(fitted: Path, serve: Serve, visit: Open) -> None:
+    run = lrp.open_run(fitted / "planted")
+    step, given = run.steps[1], run.probes.names
+    predictions = {name: lrp.open_run(fitted / name).statistic("prediction")[1][1] for name in ("planted", "control")}
+    labels = run.probes.labels
+    assert labels is not None
+    right = [all(values[i] == labels[i] for values in predictions.values()) for i in range(len(given))]
+    assert 0 < sum(right) < len(right)
+    tab = visit(serve(fitted), fragment=f"lrp_monitor&p.lrp_monitor.step={step}")
+    tab.wait_for_step(step)
+    assert names(tab) == given
+    tab.frame.get_by_role("radio", name="Wrong").check(force=True)
+    wait_for_names(tab, [name for name, is_right in zip(given, right, strict=True) if not is_right])
+    tab.frame.get_by_role("radio", name="Right").check(force=True)
+    wait_for_names(tab, [name for name, is_right in zip(given, right, strict=True) if is_right])
+    tab.frame.get_by_role("radio", name="Any").check(force=True)
+    first, second = (f"[data-testid=classes] button:nth-of-type({i})" for i in (1, 2))
+    tab.frame.click(first)
+    wait_for_names(tab, [name for name, label in zip(given, labels, strict=True) if label == 0])
+    tab.frame.click(second)
+    wait_for_names(tab, [name for name, label in zip(given, labels, strict=True) if label in (0, 1)])
+    assert tab.frame.get_attribute(second, "aria-pressed") == "true"
+    assert tab.hash_parameters()["classes"] == "0,1"
+    tab.frame.fill("[data-testid=search]", "no such probe")
+    tab.frame.wait_for_selector("[data-testid=none-left]")
+    tab.frame.click("[data-testid=none-left] button")
+    wait_for_names(tab, given)
+
+
+def test_orders_alerts_and_clusters(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    columns = {
+        "mask_mass/corner": [0.1, 0.6, 0.3],
+        "drift": [0.2, 0.1, 0.9],
+        "probability": [0.9, 0.5, 0.7],
+        "cluster": [1.0, 0.0, 1.0],
+    }
+    written(tmp_path / "a", alerts={"corner": 0.2}, columns=columns)
+    tab = visit(serve(tmp_path))
+    tab.wait_for_step(9)
+    for sort, expected in (
+        ("mass:corner", ["second", "third", "first"]),
+        ("drift", ["third", "first", "second"]),
+        ("probability", ["second", "third", "first"]),
+        ("given", ["first", "second", "third"]),
+    ):
+        tab.frame.select_option("[data-testid=sort]", sort)
+        wait_for_names(tab, expected)
+    badges = tab.frame.eval_on_selector_all(
+        "article.probe", "all => all.map(a => a.querySelector('[data-testid=alert]')?.ariaLabel ?? null)"
+    )
+    text = "Alert: relevance in corner above 20 %"
+    assert badges == [None, text, text]
+    # The run's own share, lrp/mask_mass/corner, is .209 at step 9 and .2 at step 0; so is the line on its timeline.
+    assert tab.frame.get_attribute("[data-testid=runs] [data-testid=alert]", "aria-label") == text
+    tab.frame.wait_for_selector("[data-testid=limit]", state="attached")
+    tab.frame.press("[data-testid=slider]", "Home")
+    tab.wait_for_step(0)
+    assert tab.frame.query_selector("[data-testid=runs] [data-testid=alert]") is None
+    tab.frame.check("[data-testid=clusters]")
+    tab.frame.wait_for_selector("[data-testid=cluster-0]")
+    groups = {
+        key: tab.frame.eval_on_selector_all(f"[data-testid=cluster-{key}] h3", "all => all.map(h => h.textContent)")
+        for key in (0, 1)
+    }
+    assert groups == {0: ["second"], 1: ["first", "third"]}
+    stripes = tab.frame.eval_on_selector_all(".cluster", "all => all.map(e => getComputedStyle(e).borderLeftColor)")
+    assert len(set(stripes)) == 2
+    assert tab.hash_parameters() == {"step": "0", "clusters": "1"}
+
+
+def test_probes_keep_their_places_while_the_film_plays(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    run = WrittenRun(tmp_path / "a")
+    for step in range(40):
+        run.log(step)
+    run.close()
+    tab = visit(serve(tmp_path), fragment="lrp_monitor&p.lrp_monitor.step=0&p.lrp_monitor.speed=16")
+    tab.wait_for_step(0)
+    assert tab.frame.input_value("[data-testid=speed]") == "16"
+    started = time.monotonic()
+    tab.frame.press("[data-testid=timeline]", " ")
+    tab.frame.wait_for_selector("[data-testid=play][aria-label=Pause]")
+    tab.wait_for_step(39)
+    assert time.monotonic() - started >= 39 / 16
+    tab.frame.wait_for_selector("[data-testid=play][aria-label=Play]")
+    tab.frame.select_option("[data-testid=speed]", "2")
+    tab.frame.click("[data-testid=play]")  # from the start again
+    tab.frame.wait_for_function("() => document.querySelector('[data-testid=step-number]').value === '2'")
+    tab.frame.click("[data-testid=play]")
+    stopped = tab.frame.input_value("[data-testid=step-number]")
+    tab.frame.wait_for_timeout(1200)
+    assert tab.frame.input_value("[data-testid=step-number]") == stopped
+
+
+def test_several_timelines_are_scrubbers_of_the_same_step(fitted: Path, serve: Serve, visit: Open) -> None:
+    steps = lrp.open_run(fitted / "planted").steps
+    tab = visit(serve(fitted))
+    tab.wait_for_step(steps[-1])
+    tab.frame.click("[data-testid=add-timeline]")
+    tab.frame.click("[data-testid=add-timeline]")
+    tab.frame.wait_for_function("() => document.querySelectorAll('.timeline svg').length === 3")
+    assert tab.frame.query_selector("[data-testid=add-timeline]") is None  # three at most
+    tags = tab.frame.eval_on_selector_all(".timeline svg", "all => all.map(s => s.dataset.tag)")
+    assert len(set(tags)) == 3
+    box = tab.frame.locator("[data-testid=timeline-more]").last.bounding_box()
+    assert box is not None
+    tab.page.mouse.click(box["x"] + 50, box["y"] + box["height"] / 2)
+    tab.wait_for_step(steps[0])
+    tab.frame.get_by_label("Close the timeline of").first.click()
+    tab.frame.wait_for_function("() => document.querySelectorAll('.timeline svg').length === 2")
+    assert tab.hash_parameters()["quantities"].count(",") == 1
+
+
+def test_the_histogram_of_the_log_before_stands_behind(fitted: Path, serve: Serve, visit: Open) -> None:
+    steps = lrp.open_run(fitted / "planted").steps
+    tab = visit(serve(fitted))
+    tab.wait_for_step(steps[-1])
+    ghost = "[data-testid=ghost-weight]"
+    tab.frame.wait_for_function(
+        "([s, step]) => [...document.querySelectorAll(s)].every(g => g.dataset.step === step && g.getAttribute('d'))",
+        arg=[ghost, str(steps[-2])],
+    )
+    shape = tab.frame.get_attribute(ghost, "d")
+    tab.frame.press("[data-testid=slider]", "ArrowLeft")
+    tab.wait_for_step(steps[-2])
+    # One step back that outline is the one in front.
+    front = tab.frame.get_attribute("[data-testid=histogram-weight] path.bars", "d")
+    assert front is not None
+    assert shape is not None
+    assert len(re.findall("V", front)) == len(re.findall("V", shape))
+    assert f"dashed: step {steps[-3]}" in tab.text("histogram-weight")
+    tab.frame.press("[data-testid=slider]", "Home")
+    tab.wait_for_step(steps[0])
+    assert "dashed" not in tab.text("histogram-weight")
+
+
+def test_histograms_of_all_steps_one_behind_the_other(fitted: Path, serve: Serve, visit: Open) -> None:
+    steps = lrp.open_run(fitted / "control").steps
+    shown = min(16, len(steps))
+    tab = visit(serve(fitted))
+    tab.wait_for_step(steps[-1])
+    tab.frame.check("[data-testid=ridge]")
+    tab.frame.wait_for_selector(f"[data-testid=ridge-weight][data-rows='{shown}']")
+    tab.frame.wait_for_selector(f"[data-testid=ridge-gradient][data-rows='{shown - 1}']")  # none before training
+    found = tab.frame.get_attribute("[data-testid=ridge-weight]", "data-steps")
+    assert found is not None
+    listed = [int(step) for step in found.split(",")]
+    assert listed[0] == steps[0]
+    assert listed[-1] == steps[-1]
+    assert set(listed) <= set(steps)
+    tab.frame.locator("[data-testid=ridge-weight] .ridge-line text").first.click()
+    tab.frame.wait_for_selector(f"canvas[data-run][data-step='{steps[0]}']")
+    assert tab.hash_parameters() == {"step": str(steps[0]), "plots": "ridge"}
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (3840, 2160)])
+def test_on_wide_screens_histograms_stand_beside_the_grid(
+    fitted: Path, serve: Serve, visit: Open, size: tuple[int, int]
+) -> None:
+    tab = visit(serve(fitted), viewport={"width": size[0], "height": size[1]})
+    tab.wait_for_step(lrp.open_run(fitted / "planted").steps[-1])
+    boxes = tab.frame.evaluate(
+        """() => ['.main', '.histograms', '[data-testid=histogram-weight]', '[data-testid=histogram-gradient]']
+           .map(s => document.querySelector(s).getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"""
+    )
+    grid, plots, weight, gradient = boxes
+    assert plots[0] >= grid[2] - 1
+    assert weight[3] <= gradient[1] + 1
+    assert gradient[3] <= tab.frame.evaluate("() => innerHeight")
+    assert weight[3] - weight[1] >= 190
+
+
+def test_a_click_opens_a_probe_and_escape_closes_it(fitted: Path, serve: Serve, visit: Open) -> None:
+    run = lrp.open_run(fitted / "planted")
+    tab = visit(serve(fitted))
+    tab.wait_for_step(run.steps[-1])
+    tab.frame.click("canvas[data-testid='heatmap-1'][data-run='planted/lrp']")
+    tab.frame.wait_for_selector("[data-testid=probe-view]")
+    assert tab.hash_parameters()["probe"] == f"1@{run.probes.hash}"
+    tab.page.keyboard.press("Escape")
+    tab.frame.wait_for_selector("[data-testid=grid]")
+    tab.frame.focus("[data-testid=open-4]")
+    tab.page.keyboard.press("Enter")
+    tab.frame.wait_for_selector("[data-testid=probe-view]")
+    same = visit(serve(fitted), fragment=tab.page.url.split("#")[1])
+    same.frame.wait_for_selector("[data-testid=probe-view]")
+    assert run.probes.names[4] in same.text("probe-view")
