@@ -103,7 +103,7 @@ class Small:
         return [lrp.open_run(folder / name).heatmaps(4) for name in train.RUNS]
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 def test_the_seed_decides_and_a_folder_is_not_written_to_twice(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     first = Small.run(one)
@@ -134,7 +134,7 @@ def test_the_seed_decides_and_a_folder_is_not_written_to_twice(tmp_path: Path) -
         assert len(list((one / name / "lrp").glob("events.out.tfevents.*"))) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 def test_the_examples_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example("watch_a_shortcut").main(tmp_path, epochs=1, images=64)
     assert capsys.readouterr().out.count("of the relevance is on the stamp") == 6
@@ -143,7 +143,7 @@ def test_the_examples_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert Image.open(tmp_path / "read.png").width > 500
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 def test_the_whole_demo_shows_what_the_documentation_says(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     done = command("--log-dir", folder)

@@ -1,4 +1,7 @@
-"""Every family of keras.applications, small and with random weights: explained, finite, conserving, untouched."""
+"""Every model of keras.applications, small and with random weights: explained, finite, conserving, untouched.
+
+The smallest of each family is explained by default, its deeper and wider siblings with ``-m slow``.
+"""
 
 import keras
 import numpy as np
@@ -7,41 +10,58 @@ from keras import layers as kl
 
 import lrp_monitor as lrp
 
-# One model a family: the smallest input that it takes, and whether biases are all that is not homogeneous in it.
+# A family's smallest model: the smallest input that it takes, whether biases are all that is not homogeneous in it,
+# and its siblings.
 FAMILIES = {
-    "VGG16": (32, True),
-    "ResNet50": (32, True),
-    "ResNet50V2": (32, True),
-    "DenseNet121": (32, True),
-    "InceptionV3": (75, True),
-    "InceptionResNetV2": (75, True),
-    "Xception": (71, True),
-    "MobileNet": (32, True),
-    "MobileNetV2": (32, True),
-    "MobileNetV3Small": (32, False),  # its hard sigmoids are made of ReLU6(x + 3): the 3 is no bias to set to zero
-    "EfficientNetB0": (32, True),
-    "EfficientNetV2B0": (32, True),
-    "NASNetMobile": (32, True),
-    "ConvNeXtTiny": (32, True),
+    "VGG16": (32, True, ["VGG19"]),
+    "ResNet50": (32, True, ["ResNet101", "ResNet152"]),
+    "ResNet50V2": (32, True, ["ResNet101V2", "ResNet152V2"]),
+    "DenseNet121": (32, True, ["DenseNet169", "DenseNet201"]),
+    "InceptionV3": (75, True, []),
+    "InceptionResNetV2": (75, True, []),
+    "Xception": (71, True, []),
+    "MobileNet": (32, True, []),
+    "MobileNetV2": (32, True, []),
+    # Its hard sigmoids are made of ReLU6(x + 3): the 3 is no bias to set to zero.
+    "MobileNetV3Small": (32, False, ["MobileNetV3Large"]),
+    "EfficientNetB0": (32, True, [f"EfficientNetB{size}" for size in range(1, 8)]),
+    "EfficientNetV2B0": (32, True, [f"EfficientNetV2{size}" for size in ("B1", "B2", "B3", "S", "M", "L")]),
+    "NASNetMobile": (32, True, ["NASNetLarge"]),
+    "ConvNeXtTiny": (32, True, [f"ConvNeXt{size}" for size in ("Small", "Base", "Large", "XLarge")]),
 }
-
-
+SIBLINGS = {sibling: name for name, (_, _, siblings) in FAMILIES.items() for sibling in siblings}
 # With statistics of two samples its activations would grow to 1e9 and rounding errors with them: 0 and 1 stay.
 FRESH_STATISTICS = {"EfficientNetB0", "EfficientNetV2B0"}
-# Thousands of operations: traced once, with one composite for both questions.
+# Thousands of operations: traced once, with one composite for both questions. So are all siblings.
 LARGE = {"NASNetMobile", "DenseNet121", "InceptionResNetV2"}
+
+
+def test_no_model_is_left_out():
+    offered = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert offered == {*FAMILIES, *SIBLINGS}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_family(name, rng):
-    size, conserves = FAMILIES[name]
+    explained(name, name, name in LARGE, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_sibling(name, rng):
+    explained(name, SIBLINGS[name], True, rng)
+
+
+def explained(name, family, once, rng):
+    """Explain two samples of noise and look at all that must hold."""
+    size, conserves, _ = FAMILIES[family]
     make = getattr(keras.applications, name)
     model = make(weights=None, input_shape=(size, size, 3), classes=5, classifier_activation=None)
     x = rng.uniform(0, 255, size=(2, size, size, 3)).astype(np.float32)
-    settle(model, x, rng, statistics=name not in FRESH_STATISTICS)
+    settle(model, x, rng, statistics=family not in FRESH_STATISTICS)
     before, own = model.get_weights(), np.asarray(model(x))
 
-    explainer = lrp.Explainer(model, "lrp_zero" if name in LARGE else "epsilon_plus_flat")
+    explainer = lrp.Explainer(model, "lrp_zero" if once else "epsilon_plus_flat")
     default = explainer.explain(x, [3, 1])
     assert default.relevance.shape == x.shape
     assert np.isfinite(default.relevance).all()
@@ -53,7 +73,7 @@ def test_family(name, rng):
 
     if conserves:
         without_biases(model)
-        zero = (explainer if name in LARGE else lrp.Explainer(model, "lrp_zero")).explain(x, [3, 1])
+        zero = (explainer if once else lrp.Explainer(model, "lrp_zero")).explain(x, [3, 1])
         assert np.abs(zero.logit).min() > 0
         np.testing.assert_allclose(zero.conservation, 1, atol=1e-3)
 

@@ -14,7 +14,7 @@ from lrp_monitor import BaselineError, Composite, Explainer, ProbeSet, Snapshot,
 from lrp_monitor.demo.shapes import CLASSES, STAMP_BOX, make_shapes
 from lrp_monitor.demo.train import STAMPED_CLASS, build_model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.trains
 
 STAMP = {"stamp": STAMP_BOX}
 Train = Callable[..., keras.Model]

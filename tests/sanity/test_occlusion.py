@@ -95,7 +95,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, keras.Model]:
     return {run: train.train(run, folder / run, train.Settings(epochs=4)).model for run in train.RUNS}
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 class TestOnTheDemo:
     def test_covering_the_stamp_costs_the_planted_model_most(self, models: dict[str, keras.Model]) -> None:
         found = lrp.occlude(models["planted"], train.probe_set(), "stamp")

@@ -42,7 +42,7 @@ def equal(ours: keras.Model, theirs: keras.Model, what: str) -> None:
         np.testing.assert_array_equal(mine.numpy(), its.numpy(), err_msg=f"{what}: {mine.path}")
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}], ids=["graph", "xla"])
 def test_bit_identical_with_all_callbacks_in_any_order(tmp_path: Path, options: dict[str, Any]) -> None:
     alone = make_model(**options)

@@ -18,7 +18,7 @@ from lrp_monitor.store.reader import open_run
 KILLS = 8
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 def test_what_was_logged_outlives_random_kills_and_a_resumed_fit_completes_the_series(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     whole.mkdir()

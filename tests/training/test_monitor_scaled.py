@@ -86,7 +86,7 @@ def same_run(run: Run, other: Run) -> None:
     assert run.record(3).scalars["gradients/norm"] > 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 def test_mirrored_replicas_log_the_run_of_the_joined_batch(tmp_path: Path, alone: tuple[Run, list[Any]]) -> None:
     [watched] = trained("mirrored", tmp_path / "run", inspect="all")
     [unwatched] = trained("mirrored", tmp_path / "none", unwatched=True)
@@ -99,7 +99,7 @@ def test_mirrored_replicas_log_the_run_of_the_joined_batch(tmp_path: Path, alone
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 def test_two_workers_one_of_them_slow_write_one_run_of_the_joined_batch(
     tmp_path: Path, alone: tuple[Run, list[Any]]
 ) -> None:
@@ -114,7 +114,7 @@ def test_two_workers_one_of_them_slow_write_one_run_of_the_joined_batch(
     assert "LRP" not in other["printed"]
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 def test_what_the_chief_decides_holds_for_all_workers(tmp_path: Path) -> None:
     """A resumed run in batches, stopped by an alert: only the chief's disk knows where the run stands."""
     folder = tmp_path / "run"
@@ -132,7 +132,7 @@ def test_what_the_chief_decides_holds_for_all_workers(tmp_path: Path) -> None:
     assert open_run(folder).record(4).gradient_batch == 4
 
 
-@pytest.mark.slow
+@pytest.mark.trains
 def test_a_chief_that_cannot_write_ends_every_worker_at_once(tmp_path: Path) -> None:
     chief, other = trained("workers", tmp_path / "run", fail=True)
     assert "Not a directory" in chief["said"][0]
