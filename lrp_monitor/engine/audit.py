@@ -1,4 +1,4 @@
-"""Which raw operations relevance may pass: those for which the plain gradient x input conserves."""
+"""Which raw operations relevance may pass as they are: those for which the plain gradient x input conserves."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _HOMOGENEOUS = frozenset(
         "ResizeBilinear", "ResizeNearestNeighbor", "Reverse", "ReverseV2", "Roll", "Slice", "Snapshot",
         "SpaceToBatchND", "SpaceToDepth", "Split", "SplitV", "Squeeze", "StridedSlice", "Sum", "Tile", "Transpose",
         "Unpack", "Pad", "MirrorPad", "AddN",
+        # A softmax keeps its own gradient (Achtibat et al. 2024).
+        "Softmax", "LogSoftmax",
         # A constant added by hand is a bias: it absorbs its share, R_x = x / (x + c) R_y = x G_y.
         "Add", "AddV2", "Sub", "BiasAdd",
     }
@@ -67,6 +69,11 @@ _WEIGHTED = frozenset(
      "DepthwiseConv2dNative", "XlaDotV2"}
 )  # fmt: skip
 _CALLS = frozenset({"StatefulPartitionedCall", "PartitionedCall", "While", "StatelessWhile", "If", "StatelessIf"})
+
+
+def is_passable(kind: str) -> bool:
+    """Whether relevance can pass operations of this kind at all."""
+    return kind in _HOMOGENEOUS or kind in _WITH_CONDITION or kind in _WEIGHTED
 
 
 def _why(op: RawOperation) -> str | None:

@@ -257,7 +257,7 @@ class RawOperation:
 
 
 # Results that are constant almost everywhere: an index, a comparison or a shape carries no relevance.
-_PIECEWISE_CONSTANT = frozenset(
+PIECEWISE_CONSTANT = frozenset(
     {"Shape", "ShapeN", "Rank", "Size", "Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual",
      "ArgMax", "ArgMin", "Sign", "ZerosLike", "OnesLike", "LogicalAnd", "LogicalOr", "LogicalNot", "Any", "All",
      "IsFinite", "IsNan", "IsInf", "TensorShape", "Assert"}
@@ -280,7 +280,7 @@ def raw_operations(sources: Sequence[Tensor], result: Tensor) -> list[RawOperati
     found = []
     for op in result.graph.get_operations():
         flags = tuple(id(t) in dependent for t in op.inputs)
-        if not any(flags) or op.type in _PIECEWISE_CONSTANT:
+        if not any(flags) or op.type in PIECEWISE_CONSTANT:
             continue
         is_treated = TREATED_SCOPE in op.name
         if not is_treated and id(op) in needed and not any(op.outputs[0] is source for source in sources):

@@ -10,7 +10,6 @@ import keras
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.layers.operations import operations_of
 from lrp_monitor.engine.replay import operations_behind, scratch
 from lrp_monitor.engine.shadows import keep_losses, shadows
 
@@ -47,10 +46,9 @@ def calls_until(
         number = count[id(layer)] = count.get(id(layer), -1) + 1
         tensors = [value for value in keras.tree.flatten(output) if backend.is_float_tensor(value)]
         outputs[id(layer), number] = tensors
-        if isinstance(layer, keras.layers.Layer):
-            names.append(layer.name)
-            if composite.ends_prefix(layer):
-                ends.extend(tensors)
+        names.append(layer.name)
+        if composite.ends_prefix(layer):
+            ends.extend(tensors)
 
     def run(*inputs: Tensor) -> None:
         sources = [backend.identity(x) for x in inputs]
@@ -67,8 +65,7 @@ def calls_until(
     with shadows() as put:
         for layer in model._flatten_layers():
             keep_losses(put, layer)
-        for part in (*model._flatten_layers(), *operations_of(model)):
-            if part is not model:
-                put(part, "call", _logged(part, log))
+            if layer is not model:
+                put(layer, "call", _logged(layer, log))
         scratch(run, signature)
     return frozenset(found)

@@ -15,25 +15,13 @@ def replay(op: Any, inputs: Sequence[Tensor], kind: str | None = None) -> list[T
 
     ``kind`` makes it one of another type that takes the same inputs, such as AvgPool for MaxPool.
     """
-    given, left = {}, list(inputs)
-    inferred = set()
-    for arg in op.op_def.input_arg:
-        many = arg.number_attr or arg.type_list_attr
-        inferred |= {arg.type_attr, arg.number_attr, arg.type_list_attr}
-        if many:
-            count = op.get_attr(many)
-            count = count if isinstance(count, int) else len(count)
-            given[arg.name], left = left[:count], left[count:]
-        else:
-            given[arg.name] = left.pop(0)
-    function = getattr(tf.raw_ops, kind or op.type)
-    for attr in op.op_def.attr:
-        if attr.name not in inferred and (attr.name != "explicit_paddings" or op.get_attr(attr.name)):
-            given[attr.name] = op.get_attr(attr.name)
-    if kind == "AvgPool" and "input" in given:  # the name that MaxPool gives it
-        given["value"] = given.pop("input")
-    made = function(**given)
-    return list(made) if isinstance(made, list | tuple) else [made]
+    # Attributes that begin with an underscore are the framework's own, such as a gradient hung on the operation.
+    attributes = {name: value for name, value in op.node_def.attr.items() if not name.startswith("_")}
+    if kind in ("AvgPool", "AvgPool3D"):
+        attributes.pop("explicit_paddings", None)
+    types = [tensor.dtype for tensor in op.outputs]
+    made = op.graph.create_op(kind or op.type, list(inputs), types, attrs=attributes)
+    return list(made.outputs)
 
 
 def scratch(function: Callable[..., Any], signature: Sequence[Spec]) -> None:
@@ -55,7 +43,12 @@ def operations_behind(tensors: Sequence[Tensor]) -> set[int]:
     return found
 
 
-def is_scalar_constant(tensor: Tensor) -> bool:
-    """Whether ``tensor`` is one number that is known when the graph is made: a literal, not a weight."""
+def constant_value(tensor: Tensor) -> Any:
+    """The one number that ``tensor`` holds (everywhere), where it is known when the graph is made; else None.
+
+    A literal is such a number; a weight or an array of different numbers is not.
+    """
     value = tf.get_static_value(tensor)
-    return value is not None and value.size == 1
+    if value is None or not value.size or not (value == value.flat[0]).all():
+        return None
+    return value.flat[0]

@@ -19,8 +19,8 @@ from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.layers import is_weighted, treatment_for, unknown
 from lrp_monitor.engine.layers import prefix as prefix_layers
-from lrp_monitor.engine.layers.operations import operations_of, shadow_operation
 from lrp_monitor.engine.prefix import hand_on
+from lrp_monitor.engine.raw import RawOperations
 from lrp_monitor.engine.reach import calls_until
 from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.rules import Gradient, Pass
@@ -35,7 +35,7 @@ def _leaves(model: Any) -> Iterator[Any]:
             yield layer
 
 
-def _shadow(trace: Trace, layer: Any) -> Callable[..., Any] | None:
+def _shadow(trace: Trace, raw: RawOperations, layer: Any) -> Callable[..., Any]:
     rule = trace.composite.override(layer)
     treatment = treatment_for(layer)
     if (isinstance(rule, Pass | Gradient) and not (treatment is not None and is_weighted(treatment))) or (
@@ -43,19 +43,21 @@ def _shadow(trace: Trace, layer: Any) -> Callable[..., Any] | None:
     ):
         treatment = unknown
     original, recorder, chosen = layer.call, trace.recorder, treatment
-    if chosen is None and recorder is None and not trace.prefix:
-        return None
 
     def treat(*args: Any, **kwargs: Any) -> Any:
         if trace.in_prefix:
             output = prefix_layers.treat(trace, layer, chosen, original, args, kwargs)
             return _sealed(trace, output) if trace.composite.ends_prefix(layer) else output
-        return original(*args, **kwargs) if chosen is None else chosen(trace, layer, original, args, kwargs)
+        if chosen is None:  # raw operations inside are its own
+            return raw.fix(raw.settle(original(*raw.fix(args), **raw.fix(kwargs))))
+        return chosen(trace, layer, original, args, kwargs)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         with trace.calling(layer):
             if trace.muted:
                 return original(*args, **kwargs)
+            if not trace.in_prefix:  # there the mask is handed on from operation to operation
+                args, kwargs = raw.settle((args, kwargs))
             with contextlib.nullcontext() if chosen is None else backend.treated():
                 return treat(*args, **kwargs) if recorder is None else recorder.run(trace, layer, args, kwargs, treat)
 
@@ -90,7 +92,7 @@ def _sealed(trace: Trace, output: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _shadowed(trace: Trace) -> Iterator[None]:
+def _shadowed(trace: Trace, raw: RawOperations) -> Iterator[None]:
     """Shadow ``call`` of every treated layer and the dtype policy of every layer; leave no sign afterwards."""
     policy = keras.DTypePolicy("float32")
     with shadows() as put:
@@ -101,17 +103,11 @@ def _shadowed(trace: Trace) -> Iterator[None]:
             if layer.compute_dtype in ("float16", "bfloat16", "float64"):
                 put(layer, "_dtype_policy", policy)
         for layer in _leaves(trace.model):
-            call = _shadow(trace, layer)
-            if call is not None:
-                put(layer, "call", call)
+            put(layer, "call", _shadow(trace, raw, layer))
         if trace.prefix:
             for part in trace.model._flatten_layers():
                 if part is not trace.model and isinstance(part, keras.Model) and trace.composite.ends_prefix(part):
                     put(part, "call", _sealing(trace, part))
-        for node in operations_of(trace.model):
-            call = shadow_operation(trace, node)
-            if call is not None:
-                put(node, "call", call)
         yield
 
 
@@ -157,10 +153,11 @@ def run(
     if composite.until is not None:
         signature = [(tuple(x.shape), "float32") for x in inputs]
         trace.prefix = calls_until(model, signature, composite, call)
-    with _shadowed(trace):
-        output = call(model, list(trace.sources))
+    raw = RawOperations(trace)
+    with _shadowed(trace, raw):
+        output = raw.settle(call(model, list(trace.sources)))
     activation, logits = trace.head_of(output)
-    problems = audit(backend.raw_operations((*trace.sources, *masks), logits))
+    problems = audit([raw.original(op) for op in backend.raw_operations((*trace.sources, *masks), logits)])
     if on_unknown == "gradient":
         trace.notes += [f"plain gradient at {problem}" for problem in problems]
     else:

@@ -148,6 +148,10 @@ class Trace:
         """Add ``layer`` to the table of treatments."""
         self.rows.append(Row(getattr(layer, "path", None) or layer.name, type(layer).__name__, treatment))
 
+    def note_operation(self, name: str, kind: str, treatment: str) -> None:
+        """Add a raw operation to the table of treatments."""
+        self.rows.append(Row(name, kind, treatment))
+
     def refuse(self, layer: Any, why: str) -> None:
         """Record that ``layer`` cannot be treated, or, with on_unknown="gradient", that the gradient passes there."""
         if self.on_unknown == "gradient":
@@ -209,7 +213,7 @@ class Trace:
             # At the output the explanation starts at the logits; elsewhere the softmax keeps its own gradient
             # (AttnLRP, Achtibat et al. 2024, the rule for the softmax).
             y = activation(z)
-            self._remember_head("softmax", z, y)
+            self.remember_head("softmax", z, y)
             return y
         if name is None or not activations.is_elementwise(name):
             shown = getattr(activation, "__name__", repr(activation))
@@ -221,13 +225,18 @@ class Trace:
         else:
             y = activations.pass_through(z, activation)
         if name == "sigmoid":
-            self._remember_head("sigmoid", z, y)
+            self.remember_head("sigmoid", z, y)
         if name in activations.NON_NEGATIVE:
-            self._non_negative.add(id(y))
-            self._alive.append(y)
+            self.know_non_negative(y)
         return y
 
-    def _remember_head(self, kind: str, z: Tensor, y: Tensor) -> None:
+    def know_non_negative(self, y: Tensor) -> None:
+        """Record that no value of ``y`` is below zero."""
+        self._non_negative.add(id(y))
+        self._alive.append(y)
+
+    def remember_head(self, kind: str, z: Tensor, y: Tensor) -> None:
+        """Record that ``y`` is the softmax or sigmoid of ``z``."""
         self._heads[id(y)] = (kind, z)
         self._alive.append(y)
 
@@ -237,7 +246,7 @@ class Trace:
         self._alive.append(output)
         if id(y) in self._heads:
             kind, z = self._heads[id(y)]
-            self._remember_head(kind, parted(z), output)
+            self.remember_head(kind, parted(z), output)
 
     def steps_of(self, x: Tensor) -> Tensor | None:
         """``x`` with all time steps as samples, where a layer applied to every step made it."""

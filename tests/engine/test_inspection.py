@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as kl
+from keras import ops
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
@@ -215,24 +216,24 @@ def test_report_of_a_supported_model(rng, randomise):
 
 
 def test_report_of_a_model_that_is_not_supported():
-    class Cube(kl.Layer):
+    class Root(kl.Layer):
         def call(self, x):
-            return x**3
+            return ops.sqrt(x)
 
     net = keras.Sequential(
-        [keras.Input((4,)), kl.Dense(4, activation="relu"), Cube(name="cube"), kl.Dense(1)], name="odd"
+        [keras.Input((4,)), kl.Dense(4, activation="softplus"), Root(name="root"), kl.Dense(1)], name="odd"
     )
     report = lrp.check(net, composite="epsilon")
     assert not report.supported
     assert len(report.problems) == 1
-    assert "Pow" in report.problems[0]
+    assert "Sqrt" in report.problems[0]
     assert "not supported, 1 without a treatment" in str(report)
     assert lrp.check(net, composite="epsilon", on_unknown="raise").inspection is None
-    with pytest.warns(RuntimeWarning, match="Pow"):
+    with pytest.warns(RuntimeWarning, match="Sqrt"):
         tried = lrp.check(net, composite="epsilon", on_unknown="gradient")
     assert tried.notes
-    # x^3 is homogeneous of degree 3: its plain gradient triples what passes.
-    assert tried.created["cube"] == pytest.approx(2, rel=1e-4)
+    # The root is homogeneous of degree 1/2: its plain gradient halves what passes.
+    assert tried.absorbed["root"] == pytest.approx(0.5, rel=1e-4)
 
 
 def test_report_names_what_is_not_finite(rng, randomise):

@@ -1,55 +1,215 @@
-"""keras.ops and operators as nodes of a functional model give what the layers of the same name give."""
+"""Raw operations, as nodes of a functional model and in a subclassed ``call``: what the layers of that meaning give."""
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as kl
 from keras import ops
 
 import lrp_monitor as lrp
+from lrp_monitor import rules
+
+COMPOSITES = ("lrp_zero", lrp.Composite(dense=rules.Gamma(0.25)), lrp.Composite(product="half"))
 
 
-def net(function, wrap):
+def close(found, expected, tolerance=1e-5):
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+class Subclassed(keras.Model):
+    """Three dense layers with a function between the first two; the function sees tensors, never symbols."""
+
+    def __init__(self, function, nested=False):
+        super().__init__()
+        self.one, self.two, self.head, self.flat = kl.Dense(4), kl.Dense(4), kl.Dense(3), kl.Flatten()
+        self.inner = Inner(function) if nested else None
+        self.function = function
+
+    def call(self, x):
+        h = self.one(x)
+        return self.head(self.flat(self.two(self.function(h) if self.inner is None else self.inner(h))))
+
+
+class Inner(keras.Model):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def functional(function):
     inputs = keras.Input((5, 4))
-    h = kl.Dense(4)(inputs)
-    h = kl.Dense(4)(wrap(function)(h))
+    h = kl.Dense(4)(function(kl.Dense(4)(inputs)))
     return keras.Model(inputs, kl.Dense(3)(kl.Flatten()(h)))
 
 
-ACTIVATIONS = ["relu", "relu6", "gelu", "silu", "sigmoid", "tanh", "elu", "selu", "softplus", "hard_sigmoid",
-               "hard_silu", "leaky_relu", "softsign", "softmax"]  # fmt: skip
+def subclassed(function, weights, nested=False):
+    model = Subclassed(function, nested)
+    model(np.zeros((1, 5, 4), np.float32))
+    model.set_weights(weights)
+    return model
+
+
+def in_all_clothes(layer, function, rng, randomise, composites=COMPOSITES):
+    """The raw ``function`` as nodes, in a subclassed model and in one nested in another gives what ``layer`` gives."""
+    layered = randomise(functional(layer))
+    weights = layered.get_weights()
+    models = {
+        "nodes": functional(function), "subclassed": subclassed(function, weights),
+        "nested": subclassed(function, weights, nested=True), "Lambda": functional(kl.Lambda(function)),
+    }  # fmt: skip
+    models["nodes"].set_weights(weights)
+    models["Lambda"].set_weights(weights)
+    x = rng.normal(size=(2, 5, 4)).astype(np.float32)
+    for composite in composites:
+        expected = lrp.relevance(layered, x, 1, composite)
+        for name, model in models.items():
+            np.testing.assert_allclose(model(x), layered(x), rtol=1e-4, atol=1e-5)
+            try:
+                close(lrp.relevance(model, x, 1, composite), expected)
+            except (AssertionError, lrp.UnsupportedModelError) as error:
+                raise AssertionError(f"{name}, {composite}: {error}") from error
+
+
+ACTIVATIONS = [
+    "celu", "elu", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "log_sigmoid",
+    "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus",
+    "sparse_sigmoid", "squareplus", "tanh", "tanh_shrink",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_as_a_node(name, rng, randomise):
-    layered = randomise(net(name, lambda f: kl.Activation(f)))
+def test_activation_of_keras(name, rng, randomise):
     # ops.gelu takes an approximation where the activation of that name is exact
     exact = {"approximate": False} if name == "gelu" else {}
-    node = net(name, lambda f: lambda t: getattr(ops, f)(t, **exact))
-    node.set_weights(layered.get_weights())
+    in_all_clothes(kl.Activation(name), lambda t: getattr(ops, name)(t, **exact), rng, randomise)
+
+
+BY_HAND = {
+    "tf gelu": ("gelu", tf.nn.gelu),
+    "approximate gelu": (lambda t: ops.gelu(t, approximate=True), lambda t: tf.nn.gelu(t, approximate=True)),
+    "gelu by formula": ("gelu", lambda t: 0.5 * t * (1.0 + ops.erf(t / 2.0**0.5))),
+    "tf silu": ("silu", tf.nn.silu),
+    "silu by product": ("silu", lambda t: t * ops.sigmoid(t)),
+    "silu by division": ("silu", lambda t: t / (1.0 + ops.exp(-t))),
+    "tf relu": ("relu", tf.nn.relu),
+    "relu as a maximum": ("relu", lambda t: ops.maximum(t, 0.0)),
+    "relu as a choice": ("relu", lambda t: ops.where(t > 0, t, 0.0)),
+    "relu as a product": ("relu", lambda t: t * ops.cast(t > 0, "float32")),
+    "clip": ("relu6", lambda t: ops.clip(t, 0.0, 6.0)),
+    "tanh": ("tanh", tf.math.tanh),
+    "square": (lambda t: t * t, lambda t: t**2),
+    "mish": ("mish", lambda t: t * tf.math.tanh(tf.math.softplus(t))),
+    "softmax": ("softmax", lambda t: tf.nn.softmax(t)),
+    "keras.activations": ("hard_silu", keras.activations.hard_silu),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_activation_by_hand(name, rng, randomise):
+    activation, function = BY_HAND[name]
+    layer = activation
+    if isinstance(activation, str):
+        layer = kl.Activation(activation)
+
+    def eager(t):  # tf functions do not take symbols: as nodes they stand inside a Lambda
+        return kl.Lambda(function)(t) if isinstance(t, keras.KerasTensor) else function(t)
+
+    in_all_clothes(layer, eager, rng, randomise)
+
+
+@pytest.mark.parametrize("name", ["tanh", "square", "clip", "gelu by formula", "silu by division"])
+def test_a_function_of_each_element_conserves(name, rng, randomise):
+    """R_z = R_y: the heatmap is that of a net in which the function is a constant factor y / z."""
+    function = BY_HAND[name][1]
+    model = Subclassed(function)
+    model(np.zeros((1, 5, 4), np.float32))
+    randomise(model)
     x = rng.normal(size=(2, 5, 4)).astype(np.float32)
-    for composite in ("lrp_zero", lrp.Composite(dense=lrp.rules.Gamma(0.25))):
-        expected = lrp.relevance(layered, x, 1, composite)
-        assert np.abs(expected).max() > 0
-        np.testing.assert_allclose(
-            lrp.relevance(node, x, 1, composite), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max()
-        )
+    w = [value.astype(np.float64) for value in model.get_weights()]
+    found = lrp.relevance(model, x, 2, "lrp_zero")
+    for sample, map_ in zip(x.astype(np.float64), found, strict=True):
+        z = sample @ w[0] + w[1]
+        y = np.asarray(function(ops.convert_to_tensor(z)), np.float64)
+        head = w[4].reshape(5, 4, 3)[:, :, 2]
+        close(map_, sample * ((y / z * (head @ w[2].T)) @ w[0].T), 1e-4)
 
 
 @pytest.mark.parametrize("product", ["half", "gate"])
-@pytest.mark.parametrize("by", [ops.multiply, lambda a, b: a * b])
-def test_product_as_a_node(by, product, rng, randomise):
-    def build(multiply):
-        inputs = keras.Input((4,))
-        a, gate = kl.Dense(3)(inputs), kl.Dense(3, activation="sigmoid")(inputs)
-        return keras.Model(inputs, kl.Dense(2)(multiply(a, gate)))
+@pytest.mark.parametrize("by", ["ops", "operator", "tf"])
+def test_product(by, product, rng, randomise):
+    multiply = {"ops": ops.multiply, "operator": lambda a, b: a * b, "tf": tf.multiply}[by]
 
-    layered, node = randomise(build(lambda a, b: kl.Multiply()([a, b]))), build(by)
-    node.set_weights(layered.get_weights())
+    class Gated(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.head = kl.Dense(3), kl.Dense(3), kl.Dense(2)
+
+        def call(self, x):
+            return self.head(multiply(self.a(x), ops.sigmoid(self.b(x))))
+
+    def build(layers):
+        inputs = keras.Input((4,))
+        a, b = kl.Dense(3, name="a"), kl.Dense(3, name="b")
+        if layers:
+            h = kl.Multiply()([a(inputs), kl.Activation("sigmoid")(b(inputs))])
+        else:
+            h = ops.multiply(a(inputs), ops.sigmoid(b(inputs)))
+        return keras.Model(inputs, kl.Dense(2, name="head")(h))
+
+    layered, nodes, model = randomise(build(True)), build(False), Gated()
     x = rng.normal(size=(3, 4)).astype(np.float32)
+    model(x)
+    for name in ("a", "b", "head"):
+        for layer in (nodes.get_layer(name), getattr(model, name)):
+            layer.set_weights(layered.get_layer(name).get_weights())
     composite = lrp.Composite(product=product)
     expected = lrp.relevance(layered, x, 0, composite)
-    np.testing.assert_allclose(lrp.relevance(node, x, 0, composite), expected, rtol=1e-5, atol=1e-6)
+    close(lrp.relevance(nodes, x, 0, composite), expected)
+    close(lrp.relevance(model, x, 0, composite), expected)
+
+
+def test_squeeze_and_excite_by_hand(rng, randomise):
+    """x * sigmoid(W mean(x)) with raw operators: the gate is what is spread over the other, as in Multiply."""
+
+    class Squeeze(keras.Model):
+        def __init__(self, raw):
+            super().__init__()
+            self.conv, self.gate, self.head, self.raw = kl.Conv2D(4, 3), kl.Dense(4), kl.Dense(2), raw
+            self.pool = kl.GlobalAveragePooling2D(keepdims=True)
+            self.multiply, self.sigmoid = kl.Multiply(), kl.Activation("sigmoid")
+            self.last = kl.GlobalAveragePooling2D()
+
+        def call(self, x):
+            h = self.conv(x)
+            if not self.raw:
+                return self.head(self.last(self.multiply([h, self.sigmoid(self.gate(self.pool(h)))])))
+            h = h * tf.sigmoid(self.gate(tf.reduce_mean(h, axis=(1, 2), keepdims=True)))
+            return self.head(ops.mean(h, axis=(1, 2)))
+
+    layered, raw = Squeeze(False), Squeeze(True)
+    x = rng.normal(size=(2, 6, 6, 3)).astype(np.float32)
+    layered(x), raw(x)
+    raw.set_weights(randomise(layered).get_weights())
+    for composite in ("epsilon", "epsilon_plus_flat", "attn_lrp"):
+        close(lrp.relevance(raw, x, 1, composite), lrp.relevance(layered, x, 1, composite))
+
+
+class Attending(keras.Model):
+    """softmax(q k^T) v by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.head = (kl.Dense(4) for _ in range(4))
+
+    def call(self, x):
+        weights = ops.softmax(self.q(x) @ ops.transpose(self.k(x), (0, 2, 1)), axis=-1)
+        return self.head(ops.reshape(weights @ self.v(x), (x.shape[0], -1)))
 
 
 def test_attention_written_in_operations_is_attn_lrp(rng, randomise):
@@ -60,27 +220,114 @@ def test_attention_written_in_operations_is_attn_lrp(rng, randomise):
         q, k, v = (kl.Dense(4, name=name)(inputs) for name in "qkv")
         return keras.Model(inputs, kl.Dense(2)(kl.Flatten()(attend(q, k, v))))
 
+    def by_hand(q, k, v):
+        return ops.matmul(ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1)))), v)
+
     layered = randomise(build(lambda q, k, v: kl.Attention()([q, v, k])))
-    node = build(lambda q, k, v: ops.matmul(ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1)))), v))
-    for name in [*"qkv"]:
-        node.get_layer(name).set_weights(layered.get_layer(name).get_weights())
-    node.layers[-1].set_weights(layered.layers[-1].get_weights())
     x = rng.normal(size=(2, 5, 4)).astype(np.float32)
+    einsum = build(lambda q, k, v: ops.einsum("bqk,bkd->bqd", ops.softmax(ops.einsum("bqd,bkd->bqk", q, k)), v))
+    nodes, attending = build(by_hand), Attending()
+    attending.head = kl.Dense(2)
+    attending(x)
+    for name in "qkv":
+        weights = layered.get_layer(name).get_weights()
+        nodes.get_layer(name).set_weights(weights)
+        einsum.get_layer(name).set_weights(weights)
+        getattr(attending, name).set_weights(weights)
+    for head in (nodes.layers[-1], einsum.layers[-1], attending.head):
+        head.set_weights(layered.layers[-1].get_weights())
     expected = lrp.relevance(layered, x, 0, "attn_lrp")
-    np.testing.assert_allclose(lrp.relevance(node, x, 0, "attn_lrp"), expected, rtol=1e-4, atol=1e-5)
+    for model in (nodes, einsum, attending):
+        close(lrp.relevance(model, x, 0, "attn_lrp"), expected)
 
 
-def test_nothing_is_left_on_a_node(rng, randomise):
-    model = randomise(net("gelu", lambda f: getattr(ops, f)))
-    nodes = [node for node in model.operations if not isinstance(node, keras.layers.Layer)]
-    assert nodes
-    lrp.relevance(model, rng.normal(size=(2, 5, 4)).astype(np.float32), 0, "epsilon")
-    assert not any("call" in node.__dict__ for node in nodes)
+def test_bias_by_hand_absorbs_what_a_layers_bias_absorbs(rng, randomise):
+    class Biased(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.head = kl.Dense(4, use_bias=False), kl.Dense(2)
+            self.bias = self.add_weight(shape=(4,), name="bias")
+
+        def call(self, x):
+            return self.head(ops.tanh(self.one(x) + self.bias))
+
+    layered = randomise(keras.Sequential([keras.Input((5,)), kl.Dense(4, activation="tanh"), kl.Dense(2)]))
+    model, x = Biased(), rng.normal(size=(3, 5)).astype(np.float32)
+    model(x)
+    model.one.set_weights(layered.layers[0].get_weights()[:1])
+    model.bias.assign(layered.layers[0].get_weights()[1])
+    model.head.set_weights(layered.layers[1].get_weights())
+    for composite in ("lrp_zero", "epsilon"):
+        close(lrp.relevance(model, x, 0, composite), lrp.relevance(layered, x, 0, composite))
+
+
+@pytest.mark.parametrize("ending", ["softmax", "sigmoid", "log_softmax"])
+def test_explanation_starts_before_a_raw_ending(ending, rng, randomise):
+    class Ending(keras.Model):
+        def __init__(self, ending):
+            super().__init__()
+            self.one, self.head, self.ending = kl.Dense(4), kl.Dense(1 if ending == "sigmoid" else 3), ending
+
+        def call(self, x):
+            h = self.head(ops.silu(self.one(x)))
+            return h if self.ending is None else getattr(ops, self.ending)(h)
+
+    x = rng.normal(size=(3, 5)).astype(np.float32)
+    model, plain = Ending(ending), Ending(ending)
+    plain.ending = None
+    model(x), plain(x)
+    plain.set_weights(randomise(model).get_weights())
+    target = 0 if ending == "sigmoid" else 2
+    found = lrp.Explainer(model).explain(x, target)
+    sign = -1 if ending == "sigmoid" else 1  # class 0 of a sigmoid is the negated logit
+    expected = lrp.Explainer(plain).explain(x, target)
+    close(found.relevance, sign * expected.relevance)
+    close(found.logits, expected.logits)
+    close(found.output, np.asarray(model(x)))
+
+
+def test_table_names_raw_operations_and_nothing_is_left_behind(rng, randomise):
+    model = subclassed(lambda t: ops.gelu(t) * ops.softmax(t), randomise(functional(ops.relu)).get_weights())
+    table = str(prepared(model, rng))
+    assert "relevance passes the activation" in table
+    assert "factor 1 is the gate, held constant" in table
+    assert not any("call" in layer.__dict__ for layer in model._flatten_layers())
+
+
+def prepared(model, rng):
+    explainer = lrp.Explainer(model, "epsilon")
+    explainer(rng.normal(size=(2, 5, 4)).astype(np.float32), 0)
+    return explainer
+
+
+def test_inspection_reads_relevance_around_raw_operations(rng, randomise):
+    """Relevance at the layers around a gelu by hand, and at a layer of one's own that computes it."""
+
+    class Gelu(kl.Layer):
+        def call(self, x):
+            return 2.0 * ops.gelu(x)
+
+    inputs = keras.Input((4,))
+    h = Gelu(name="own")(kl.Dense(5, name="one", use_bias=False)(inputs))
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="two")(ops.silu(h))))
+    x = rng.normal(size=(3, 4)).astype(np.float32)
+    explainer = lrp.Explainer(model, "lrp_zero")
+    inspection = explainer.inspect(x, 0)
+    for name in ("one", "own", "two"):
+        np.testing.assert_allclose(inspection[name].conservation, 1, atol=1e-4, err_msg=name)
+    np.testing.assert_allclose(inspection.explanation.relevance, explainer(x, 0), rtol=1e-5, atol=1e-6)
 
 
 def test_weights_outside_a_layer_are_still_refused(rng):
     weight = rng.normal(size=(4, 3)).astype(np.float32)
     inputs = keras.Input((4,))
-    model = keras.Model(inputs, kl.Dense(2)(ops.matmul(kl.Dense(4)(inputs), weight)))
-    with pytest.raises(lrp.UnsupportedModelError, match="multiplies by weights outside"):
+    model = keras.Model(inputs, kl.Dense(2)(ops.matmul(ops.gelu(kl.Dense(4)(inputs)), weight)))
+    with pytest.raises(lrp.UnsupportedModelError, match=r"multiplies by weights outside") as caught:
         lrp.relevance(model, rng.normal(size=(2, 4)).astype(np.float32), 0, "epsilon")
+    assert len(caught.value.problems) == 1
+
+
+def test_an_operation_behind_a_settled_one_is_refused_at_its_own_call_site(rng):
+    model = subclassed(lambda t: ops.exp(ops.flip(ops.gelu(t), axis=1)), functional(ops.relu).get_weights())
+    with pytest.raises(lrp.UnsupportedModelError, match=r"\(Exp\) at test_operations.py:\d+: is not homogeneous"):
+        lrp.relevance(model, rng.normal(size=(2, 5, 4)).astype(np.float32), 0, "epsilon")
