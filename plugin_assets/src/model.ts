@@ -6,8 +6,11 @@ import { Feed, stepOf, type Scene } from "./feed";
 import type { Host } from "./host";
 import { neighbours, type RunState } from "./jobs";
 import { limitColumn } from "./limits";
+import { RunOrder } from "./order";
+import { Pictures } from "./pictures";
+import { Places } from "./places";
 import { Player } from "./player";
-import { nearestIndex, union } from "./steps";
+import { nearestIndex } from "./steps";
 import { followUp, mergeRun, mergeTimeline } from "./tail";
 import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "./types";
 import { fromParameters, toParameters, type View } from "./view";
@@ -21,6 +24,7 @@ const SLOW_SECONDS = 0.3;
 const ADDRESS_SECONDS = 0.25;
 /** Clusters may be found afterwards, which no listing tells: they are asked for at every so manieth poll. */
 const CLUSTER_POLLS = 5;
+const GATHER_SECONDS = 0.05;
 const FILM_FRAMES = 12;
 const RIDGES = 16;
 
@@ -28,16 +32,12 @@ export class Model {
   view: View;
   runs: RunState[] | null = null;
   error: string | null = null;
-  private readonly pictures = new Map<string, ProbePictures | "loading" | Error>();
+  private readonly pictures = new Pictures(() => this.notify());
   private readonly feed: Feed;
   private readonly player: Player;
   private readonly listeners = new Set<() => void>();
-  private colours = new Map<string, number>();
-  private places: { of: (readonly number[])[]; steps: readonly number[]; indices: Map<number, number> } = {
-    of: [],
-    steps: [],
-    indices: new Map(),
-  };
+  private readonly order = new RunOrder();
+  private readonly places = new Places();
   private pollTimer = 0;
   private polling = false;
   private polls = 0;
@@ -49,10 +49,12 @@ export class Model {
   private addressTimer = 0;
   private addressWritten = 0;
   private notifying = false;
+  private arrivedTimer = 0;
+  private wasComplete = false;
 
   constructor(private readonly host: Host) {
     this.view = fromParameters(host.readParameters());
-    this.feed = new Feed(() => this.notify());
+    this.feed = new Feed(() => this.arrived());
     this.player = new Player(
       () => Number(this.view.speed),
       () => this.selected().every((run) => this.isSettled(run)),
@@ -93,6 +95,7 @@ export class Model {
     if (change.runs || change.scale || change.clip) void this.refreshSelected();
     if (change.runs) void this.refreshClusters();
     this.settle();
+    this.wasComplete = this.selected().every((run) => this.isSettled(run));
     this.notify();
   }
 
@@ -137,19 +140,13 @@ export class Model {
 
   /** All logged steps of the chosen runs: the places of the slider. The same array until they change. */
   steps(): readonly number[] {
-    const lists = this.selected().map((run) => run.steps);
-    const { of } = this.places;
-    if (lists.length !== of.length || lists.some((list, i) => list !== of[i])) {
-      const steps = union(lists);
-      this.places = { of: lists, steps, indices: new Map(steps.map((step, index) => [step, index])) };
-    }
-    return this.places.steps;
+    return this.places.take(this.selected().map((run) => run.steps)).steps;
   }
 
   /** Place of a step on the slider; -1 where it has none. */
   indexOf(step: number | null): number {
     this.steps();
-    return step === null ? -1 : (this.places.indices.get(step) ?? -1);
+    return this.places.indexOf(step);
   }
 
   /** The step the slider stands at; null while there is none. */
@@ -205,8 +202,7 @@ export class Model {
   // ---- what is shown
 
   picturesOf(run: RunState): ProbePictures | Error | null {
-    const found = this.pictures.get(run.info?.probes.hash ?? "");
-    return found === undefined || found === "loading" ? null : found;
+    return this.pictures.of(run);
   }
 
   /** Whether a run shows the step it should, or says why it cannot. */
@@ -258,7 +254,8 @@ export class Model {
   }
 
   retry(): void {
-    for (const [hash, pictures] of this.pictures) if (pictures instanceof Error) this.pictures.delete(hash);
+    this.pictures.retry();
+    for (const run of this.selected()) this.pictures.load(run);
     this.feed.retry();
     void this.poll();
     this.settle();
@@ -282,7 +279,7 @@ export class Model {
   private async refresh(): Promise<void> {
     try {
       const listings = await api.fetchRuns();
-      if (listings.some((listing) => !this.colours.has(listing.run))) void this.colourRuns();
+      if (listings.some((listing) => !this.order.knows(listing.run))) void this.colourRuns();
       const known = new Map(this.runs?.map((run) => [run.listing.run, run]));
       this.runs = listings.map((listing) => this.stateOf(listing, known.get(listing.run)));
       this.error = null;
@@ -308,18 +305,9 @@ export class Model {
     }
   }
 
-  /** Gives runs the colours they have elsewhere in TensorBoard, which numbers its runs in the order it lists them. */
   private async colourRuns(): Promise<void> {
-    let names: string[] = [];
-    try {
-      names = await api.fetchAllRunNames();
-    } catch {
-      // Without the list the runs of this page have their own order of the same colours.
-    }
-    for (const name of [...names, ...(this.runs ?? []).map((run) => run.listing.run)]) {
-      if (!this.colours.has(name)) this.colours.set(name, this.colours.size);
-    }
-    for (const run of this.runs ?? []) run.order = this.colours.get(run.listing.run) ?? run.order;
+    await this.order.learn((this.runs ?? []).map((run) => run.listing.run));
+    for (const run of this.runs ?? []) run.order = this.order.of(run.listing.run);
     this.notify();
   }
 
@@ -328,7 +316,7 @@ export class Model {
       known.listing = listing;
       return known;
     }
-    const order = this.colours.get(listing.run) ?? 0;
+    const order = this.order.of(listing.run);
     const nothing = { info: null, steps: [], timeline: null, timelineColumn: null, clusters: new Map(), error: null, frame: null, against: null };
     return { listing, order, ...nothing, histograms: {} };
   }
@@ -351,7 +339,7 @@ export class Model {
         run.info = mergeRun(since && run.info, info);
         run.steps = run.info.steps.map((step) => step.step);
         run.error = null;
-        this.loadPictures(run);
+        this.pictures.load(run);
         this.settle(); // heatmaps need not wait for the timeline, nor this run for the others
         this.notify();
       }
@@ -363,16 +351,6 @@ export class Model {
     }
     this.settle();
     this.notify();
-  }
-
-  private loadPictures(run: RunState): void {
-    const hash = run.info?.probes.hash;
-    if (hash === undefined || this.pictures.has(hash)) return;
-    this.pictures.set(hash, "loading");
-    api.fetchProbes(run.listing.run, hash).then(
-      (pictures) => this.pictures.set(hash, pictures),
-      (error: unknown) => this.pictures.set(hash, new Error(words(error))),
-    ).finally(() => this.notify());
   }
 
   private settle(): void {
@@ -391,10 +369,26 @@ export class Model {
     this.feed.settle(scene);
   }
 
+  /**
+   * Something of the step on the page has come. The heatmaps of all runs are drawn as soon as the last one is there;
+   * what comes one by one before and after waits for its like a little, or the page would be drawn nine times a move.
+   */
+  private arrived(): void {
+    const complete = this.selected().every((run) => this.isSettled(run));
+    if (complete && !this.wasComplete) {
+      this.wasComplete = true;
+      this.notify();
+    } else if (this.arrivedTimer === 0) {
+      this.arrivedTimer = window.setTimeout(() => this.notify(), GATHER_SECONDS * 1000);
+    }
+  }
+
   /** Draws once for all that changed since the last picture; a page that is not drawn is told at once. */
   private notify(): void {
     if (this.notifying) return;
     this.notifying = true;
+    window.clearTimeout(this.arrivedTimer);
+    this.arrivedTimer = 0;
     const tell = (): void => {
       this.notifying = false;
       for (const listener of this.listeners) listener();

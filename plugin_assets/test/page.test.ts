@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { short } from "../src/format";
+import { RunOrder } from "../src/order";
+import { Places } from "../src/places";
 import { Player } from "../src/player";
 import { shownQuantities } from "../src/ui/Timeline";
 import { cardHeight } from "../src/ui/layout";
@@ -75,4 +77,22 @@ test("timelines: the chosen quantities that there are, at most three; else the m
 test("the height of cards out of sight grows with their maps and masks", () => {
   assert.equal(cardHeight(578, 3, 1, 2) - cardHeight(578, 3, 1, 1), 22);
   assert.ok(Math.abs(cardHeight(578, 3, 1, 2) - 362) < 12, String(cardHeight(578, 3, 1, 2)));
+});
+
+test("places: all steps of the runs, the same array until a list changes", () => {
+  const places = new Places();
+  const lists = [[0, 4, 8], [2, 4]];
+  const first = places.take(lists).steps;
+  assert.deepEqual(first, [0, 2, 4, 8]);
+  assert.equal(places.take([...lists]).steps, first);
+  assert.deepEqual([0, 4, 8, 3, null].map((step) => places.indexOf(step)), [0, 2, 3, -1, -1]);
+  assert.deepEqual(places.take([lists[0]!, [2, 9]]).steps, [0, 2, 4, 8, 9]);
+});
+
+test("runs are numbered in the order they are listed, later ones behind", () => {
+  const order = new RunOrder();
+  order.take(["b/train", "a/lrp"]);
+  order.take(["0/lrp", "a/lrp"]);
+  assert.deepEqual(["b/train", "a/lrp", "0/lrp"].map((run) => order.of(run)), [0, 1, 2]);
+  assert.equal(order.knows("c/lrp"), false);
 });

@@ -188,7 +188,7 @@ def test_the_value_under_the_pointer_in_all_runs_also_when_zoomed(fitted: Path, 
     assert readout(tab)["planted/lrp"] == pytest.approx(stored(fitted, "planted", step, 1)[16, 16], rel=1e-5, abs=1e-9)
     # Drag a whole cell to the right: the window stops at the map's left edge.
     tab.page.mouse.down()
-    tab.page.mouse.move(2000, 450, steps=4)
+    tab.page.mouse.move(1270, 450, steps=6)
     tab.page.mouse.up()
     assert tab.hash_parameters()["zoom"].startswith("2.25,0.222,")
     assert "probe" not in tab.hash_parameters()  # a drag is not a click

@@ -48,6 +48,7 @@ export function useMapPointer(model: Model, area: { current: HTMLElement | null 
       if (held && event.buttons & 1) {
         const [dx, dy] = [event.clientX - held.x, event.clientY - held.y];
         if (held.moved || Math.hypot(dx, dy) > DRAG) {
+          if (!held.moved) element.setPointerCapture(event.pointerId); // a drag goes on beyond the maps
           held.moved = true;
           const box = (place?.cell ?? element.querySelector(".cell"))?.getBoundingClientRect();
           if (box && model.view.zoom) {
