@@ -13,7 +13,7 @@ import { Player } from "./player";
 import { nearestIndex } from "./steps";
 import { followUp, mergeRun, mergeTimeline } from "./tail";
 import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "./types";
-import { fromParameters, toParameters, type View } from "./view";
+import { fromParameters, toParameters, waitsForRest, type View } from "./view";
 
 const POLL_SECONDS = 3;
 /** Rest after a move before neighbours are loaded: while the slider is dragged only what is under it counts. */
@@ -57,7 +57,7 @@ export class Model {
     this.feed = new Feed(() => this.arrived());
     this.player = new Player(
       () => Number(this.view.speed),
-      () => this.selected().every((run) => this.isSettled(run)),
+      () => this.isComplete(),
       () => this.advance(),
       () => this.notify(),
     );
@@ -95,7 +95,7 @@ export class Model {
     if (change.runs || change.scale || change.clip) void this.refreshSelected();
     if (change.runs) void this.refreshClusters();
     this.settle();
-    this.wasComplete = this.selected().every((run) => this.isSettled(run));
+    this.wasComplete = this.isComplete();
     this.notify();
   }
 
@@ -116,9 +116,7 @@ export class Model {
     this.restTimer = window.setTimeout(() => {
       this.resting = true;
       this.settle();
-      const { sort, answers, clusters, show, plots } = this.view;
-      const waited = sort !== "given" || answers !== "all" || clusters || show === "film" || plots === "ridge";
-      if (waited) this.notify();
+      if (waitsForRest(this.view)) this.notify();
     }, REST_SECONDS * 1000);
     window.clearTimeout(this.slowTimer);
     this.slowTimer = window.setTimeout(() => {
@@ -161,8 +159,7 @@ export class Model {
     const steps = this.steps();
     const current = this.currentStep();
     if (current === null) return;
-    const index = Math.min(steps.length - 1, Math.max(0, this.indexOf(current) + by));
-    this.setView({ step: steps[index]! });
+    this.setView({ step: steps[Math.min(steps.length - 1, Math.max(0, this.indexOf(current) + by))]! });
   }
 
   stepOf(run: RunState, step: number | null): StepInfo | null {
@@ -211,6 +208,10 @@ export class Model {
     return wanted === null || run.frame?.header.step === wanted.step || this.frameError(run) !== null;
   }
 
+  private isComplete(): boolean {
+    return this.selected().every((run) => this.isSettled(run));
+  }
+
   /** Whether a run has shown another step than it should for so long that it must be told. */
   isStale(run: RunState): boolean {
     return this.slow && run.frame !== null && !this.isSettled(run);
@@ -222,14 +223,17 @@ export class Model {
 
   /** Steps of the slider that a film shows, the first and the last among them, the others evenly between. */
   filmSteps(): number[] {
-    const steps = this.steps();
-    return spread(steps.length, FILM_FRAMES).map((i) => steps[i]!);
+    return this.spreadSteps(FILM_FRAMES);
   }
 
   /** Steps of the slider whose histograms stand one behind the other. */
   ridgeSteps(): number[] {
+    return this.spreadSteps(RIDGES);
+  }
+
+  private spreadSteps(most: number): number[] {
     const steps = this.steps();
-    return spread(steps.length, RIDGES).map((i) => steps[i]!);
+    return spread(steps.length, most).map((i) => steps[i]!);
   }
 
   /** A run's heatmaps at a step of the film; null while they load. */
@@ -293,15 +297,11 @@ export class Model {
 
   private async refreshClusters(): Promise<void> {
     for (const run of this.selected()) {
-      if (run.info === null) continue;
-      try {
-        const found = await api.fetchClusters(run.listing.run);
-        if (found.size === 0 && run.clusters.size === 0) continue;
-        run.clusters = found;
-        this.notify();
-      } catch {
-        // Said by the run's own requests, if it is the server; groups are an extra.
-      }
+      // An error is said by the run's own requests, if it is the server; groups are an extra.
+      const found = run.info && (await api.fetchClusters(run.listing.run).catch(() => null));
+      if (!found || (found.size === 0 && run.clusters.size === 0)) continue;
+      run.clusters = found;
+      this.notify();
     }
   }
 
@@ -316,9 +316,8 @@ export class Model {
       known.listing = listing;
       return known;
     }
-    const order = this.order.of(listing.run);
     const nothing = { info: null, steps: [], timeline: null, timelineColumn: null, clusters: new Map(), error: null, frame: null, against: null };
-    return { listing, order, ...nothing, histograms: {} };
+    return { listing, order: this.order.of(listing.run), ...nothing, histograms: {} };
   }
 
   private async refreshSelected(): Promise<void> {
@@ -374,7 +373,7 @@ export class Model {
    * what comes one by one before and after waits for its like a little, or the page would be drawn nine times a move.
    */
   private arrived(): void {
-    const complete = this.selected().every((run) => this.isSettled(run));
+    const complete = this.isComplete();
     if (complete && !this.wasComplete) {
       this.wasComplete = true;
       this.notify();
@@ -398,6 +397,4 @@ export class Model {
   }
 }
 
-function words(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
+const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));

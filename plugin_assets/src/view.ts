@@ -166,6 +166,10 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
   }),
 };
 
+/** Whether a view shows something that is put in order only when the slider rests. */
+export const waitsForRest = ({ sort, answers, clusters, show, plots }: View): boolean =>
+  sort !== "given" || answers !== "all" || clusters || show === "film" || plots === "ridge";
+
 const KEYS = Object.keys(DEFAULT_VIEW) as (keyof View)[];
 
 /** URL parameters of a view; what stands at its default is left out. */
