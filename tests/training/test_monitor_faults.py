@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -183,6 +184,32 @@ def test_a_run_goes_on_once_there_is_room_again(tmp_path: Path, monkeypatch) -> 
     assert places(tmp_path) == epochs_of(0, 1, 3, 4, 5)
 
 
+def test_a_step_that_the_event_file_alone_has_is_logged_again(tmp_path: Path, monkeypatch) -> None:
+    """What a kill between the two writes leaves: a resumed fit closes the gap, and draws no step twice."""
+    model, append = make_model(), RunWriter.append
+
+    def refuse(self: RunWriter, record: StepRecord) -> None:
+        if record.step == 3:
+            raise StoreOSError(f"{self.path} cannot be written", 28)
+        append(self, record)
+
+    monkeypatch.setattr(RunWriter, "append", refuse)
+    warnings_of(lambda: fit(model, monitor(tmp_path), epochs=3))
+    monkeypatch.setattr(RunWriter, "append", append)
+    assert places(tmp_path) == epochs_of(0, 1, 2)
+    assert drawn(tmp_path) == [0, 1, 2, 3]
+    fit(model, monitor(tmp_path), epochs=5, initial_epoch=3)
+    assert places(tmp_path) == epochs_of(0, 1, 2, 3, 4, 5)
+    assert drawn(tmp_path) == [0, 1, 2, 3, 4, 5]
+
+
+def drawn(folder: Path) -> list[int]:
+    """The steps that TensorBoard draws of a scalar."""
+    guidance = {plugin_event_accumulator.TENSORS: 0}
+    events = plugin_event_accumulator.EventAccumulator(str(folder / "lrp"), guidance).Reload()
+    return [event.step for event in events.Tensors("lrp/probability")]
+
+
 def test_the_log_directory_removed_in_mid_run_is_begun_anew(tmp_path: Path) -> None:
     watched, alone, folder = make_model(), make_model(), tmp_path / "run"
     told = warnings_of(lambda: fit(watched, At(1, lambda: shutil.rmtree(folder)), monitor(folder), epochs=4))
@@ -209,14 +236,20 @@ def test_a_file_in_place_of_the_log_directory_is_told_and_training_goes_on(tmp_p
     assert folder.read_text() == "in the way"
 
 
-def test_a_log_directory_made_read_only_in_mid_run_loses_nothing(tmp_path: Path) -> None:
+def test_a_log_directory_made_read_only_in_mid_run_loses_nothing() -> None:
     """As another user where the test runs as root, who may write anywhere. What is open stays open."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    if os.geteuid() == 0:
-        os.chown(folder, 65534, 65534)
-        for parent in [tmp_path, *tmp_path.parents[:-2]]:
-            os.chmod(parent, parent.stat().st_mode | 0o055)
+    # A folder of its own: pytest closes its own to other users whenever another pytest starts.
+    with tempfile.TemporaryDirectory() as own:
+        os.chmod(own, 0o755)
+        folder = Path(own) / "run"
+        folder.mkdir()
+        if os.geteuid() == 0:
+            os.chown(folder, 65534, 65534)
+        made_read_only(folder)
+        assert places(folder) == epochs_of(0, 1, 2, 3, 4)
+
+
+def made_read_only(folder: Path) -> None:
     code = f"""
         import os, sys, warnings
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -240,7 +273,6 @@ def test_a_log_directory_made_read_only_in_mid_run_loses_nothing(tmp_path: Path)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert places(folder) == epochs_of(0, 1, 2, 3, 4)
 
 
 TOGETHER = """
@@ -305,9 +337,7 @@ def test_a_clock_that_goes_backwards(tmp_path: Path, monkeypatch) -> None:
     assert places(tmp_path) == epochs_of(0, 1, 2, 3, 4)
     run = open_run(tmp_path)
     assert run.record(4).wall_time < run.record(0).wall_time
-    guidance = {plugin_event_accumulator.TENSORS: 0}
-    events = plugin_event_accumulator.EventAccumulator(str(tmp_path / "lrp"), guidance).Reload()
-    assert [event.step for event in events.Tensors("lrp/probability")] == [0, 1, 2, 3, 4]
+    assert drawn(tmp_path) == [0, 1, 2, 3, 4]
 
 
 def test_a_writing_thread_that_dies_is_told_and_holds_nobody_up(tmp_path: Path, monkeypatch) -> None:
