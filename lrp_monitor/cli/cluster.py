@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lrp_monitor.cli_errors import CommandError
-from lrp_monitor.cli_parts import OK, add, add_json, whole
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.parts import OK, add, add_json, whole
 
 
 def add_cluster(commands: Any) -> None:

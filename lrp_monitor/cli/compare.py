@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor import model_files
-from lrp_monitor.cli_errors import CommandError
-from lrp_monitor.cli_opened import composite_of, head_of, one_line
-from lrp_monitor.cli_parts import NO, OK
+from lrp_monitor.cli import model_files
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.opened import composite_of, head_of, one_line
+from lrp_monitor.cli.parts import NO, OK
 from lrp_monitor.console import Progress
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.regression import comparing
@@ -145,7 +145,7 @@ def _of_model(
 
 def _composite_of(before: Snapshot | None) -> str:
     """The preset that a snapshot was made with."""
-    from lrp_monitor.cli_model import COMPOSITES
+    from lrp_monitor.cli.model import COMPOSITES
 
     name = None if before is None else before.meta.get("composite")
     return str(name) if name in COMPOSITES else _COMPOSITE

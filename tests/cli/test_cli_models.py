@@ -145,15 +145,16 @@ class TestParsing:
             assert "Exit codes: 0 " in done.stdout
 
     def test_names_written_out_for_the_help_are_those_there_are(self) -> None:
-        from lrp_monitor import cli_baseline, cli_model, render
+        from lrp_monitor import render
+        from lrp_monitor.cli import baseline, model
+        from lrp_monitor.cli.model_inputs import SCALINGS
         from lrp_monitor.engine.composites import PRESETS
-        from lrp_monitor.model_inputs import SCALINGS
         from lrp_monitor.regression.tiers import TIERS
 
-        assert tuple(PRESETS) == cli_model.COMPOSITES
-        assert tuple(render.COLOUR_MAPS) == cli_model.COLOUR_MAPS
-        assert ("auto", *SCALINGS) == cli_model.SCALINGS
-        assert tuple(TIERS) == cli_baseline.TIERS
+        assert tuple(PRESETS) == model.COMPOSITES
+        assert tuple(render.COLOUR_MAPS) == model.COLOUR_MAPS
+        assert ("auto", *SCALINGS) == model.SCALINGS
+        assert tuple(TIERS) == baseline.TIERS
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

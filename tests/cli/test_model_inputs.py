@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import lrp_monitor as lrp
-from lrp_monitor.model_inputs import SCALINGS, InputError, Reader, Sample, read_class_names
+from lrp_monitor.cli.model_inputs import SCALINGS, InputError, Reader, Sample, read_class_names
 
 
 def saved(path: Path, pixels: Any, **options: Any) -> Path:

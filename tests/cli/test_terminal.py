@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrp_monitor import terminal
+from lrp_monitor.cli import terminal
 from lrp_monitor.store.format import ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrp_monitor import __version__, cli_baseline, cli_cluster, cli_model
-from lrp_monitor.cli_errors import CommandError
-from lrp_monitor.cli_parts import EXIT_CODES, FAILED, OK, add, add_json, whole
+from lrp_monitor import __version__
+from lrp_monitor.cli import baseline, cluster, model
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.parts import EXIT_CODES, FAILED, OK, add, add_json, whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,13 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lrp-monitor {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
-    cli_model.add_explain(commands)
-    cli_model.add_check(commands)
+    model.add_explain(commands)
+    model.add_check(commands)
     _add_show(commands)
     _add_export(commands)
-    cli_cluster.add_cluster(commands)
-    cli_baseline.add_compare(commands)
-    cli_baseline.add_baseline(commands)
+    cluster.add_cluster(commands)
+    baseline.add_compare(commands)
+    baseline.add_baseline(commands)
     return parser
 
 
@@ -129,9 +130,9 @@ def _add_show(commands: Any) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from lrp_monitor import cli_show
+    from lrp_monitor.cli import show
 
-    cli_show.show(arguments)
+    show.show(arguments)
     return OK
 
 
@@ -185,11 +186,7 @@ _scale.__name__ = "scale"
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from lrp_monitor import cli_runs
+    from lrp_monitor.cli import runs
 
-    cli_runs.export(arguments)
+    runs.export(arguments)
     return OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

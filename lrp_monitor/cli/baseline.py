@@ -1,6 +1,6 @@
 """The commands about baselines, `lrp-monitor compare` and `lrp-monitor baseline`: what they accept.
 
-What they do stands in `cli_compare`, which is imported once the arguments are read.
+What they do stands in `compare`, which is imported once the arguments are read.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lrp_monitor.cli_model import add_composite_options, add_model_options
-from lrp_monitor.cli_parts import EXIT_CODES_OF_QUESTIONS, add, add_json
+from lrp_monitor.cli.model import add_composite_options, add_model_options
+from lrp_monitor.cli.parts import EXIT_CODES_OF_QUESTIONS, add, add_json
 
 # Names of regression.tiers.TIERS, written out: --help need not wait for NumPy.
 TIERS = ("same_weights", "mixed_precision", "fine_tuned", "retrained")
@@ -58,9 +58,9 @@ def add_compare(commands: Any) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from lrp_monitor import cli_compare
+    from lrp_monitor.cli import compare
 
-    return cli_compare.compare(arguments)
+    return compare.compare(arguments)
 
 
 def add_baseline(commands: Any) -> None:
@@ -100,15 +100,15 @@ def add_baseline(commands: Any) -> None:
 
 
 def _create(arguments: argparse.Namespace) -> int:
-    from lrp_monitor import cli_compare
+    from lrp_monitor.cli import compare
 
-    return cli_compare.create(arguments)
+    return compare.create(arguments)
 
 
 def _update(arguments: argparse.Namespace) -> int:
-    from lrp_monitor import cli_compare
+    from lrp_monitor.cli import compare
 
-    return cli_compare.update(arguments)
+    return compare.update(arguments)
 
 
 def _add_probes(parser: argparse.ArgumentParser) -> None:

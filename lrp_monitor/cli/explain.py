@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor import film, render
-from lrp_monitor.cli_errors import CommandError
-from lrp_monitor.cli_opened import Opened, note, one_line, opened
-from lrp_monitor.cli_parts import OK
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.model_inputs import Sample
+from lrp_monitor.cli.opened import Opened, note, one_line, opened
+from lrp_monitor.cli.parts import OK
 from lrp_monitor.console import Progress
-from lrp_monitor.model_inputs import Sample
 from lrp_monitor.probes import ProbeSet
 
 _FORMATS = (".png", ".npz")

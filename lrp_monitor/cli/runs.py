@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor import film, render
-from lrp_monitor.cli_errors import CommandError
+from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.console import Progress
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run, open_run

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lrp_monitor.cli_errors import CommandError
-from lrp_monitor.cli_opened import head_of, one_line, opened
-from lrp_monitor.cli_parts import NO, OK
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.model_inputs import read_class_names
+from lrp_monitor.cli.opened import head_of, one_line, opened
+from lrp_monitor.cli.parts import NO, OK
 from lrp_monitor.console import Progress
-from lrp_monitor.model_inputs import read_class_names
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -11,9 +11,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lrp_monitor import model_files, model_inputs
-from lrp_monitor.cli_errors import CommandError
-from lrp_monitor.model_inputs import Reader, Sample, Scaling
+from lrp_monitor.cli import model_files, model_inputs
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.model_inputs import Reader, Sample, Scaling
 
 _SCALED_BY_THE_MODEL = ("Rescaling", "Normalization")
 _BOUNDED = ("epsilon_gamma_box", "deep_taylor")

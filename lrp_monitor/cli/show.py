@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lrp_monitor import film, terminal
-from lrp_monitor.cli_errors import CommandError
-from lrp_monitor.cli_runs import chosen_steps, probe_number
+from lrp_monitor import film
+from lrp_monitor.cli import terminal
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.runs import chosen_steps, probe_number
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run, open_run
 

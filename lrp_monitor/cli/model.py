@@ -1,6 +1,6 @@
 """The commands that take a saved model, `lrp-monitor explain` and `lrp-monitor check`: what they accept.
 
-What they do stands in `cli_explain` and `cli_check`, which are imported once the arguments are read.
+What they do stands in `explain` and `check`, which are imported once the arguments are read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lrp_monitor.cli_parts import EXIT_CODES_OF_QUESTIONS, add, add_json, whole
+from lrp_monitor.cli.parts import EXIT_CODES_OF_QUESTIONS, add, add_json, whole
 
 # Names of composites.PRESETS, render.COLOUR_MAPS and model_inputs.SCALINGS, written out: --help need not wait for
 # TensorFlow, NumPy or Pillow.
@@ -57,9 +57,9 @@ def add_explain(commands: Any) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from lrp_monitor import cli_explain
+    from lrp_monitor.cli import explain
 
-    return cli_explain.explain(arguments)
+    return explain.explain(arguments)
 
 
 def add_check(commands: Any) -> None:
@@ -85,9 +85,9 @@ def add_check(commands: Any) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from lrp_monitor import cli_check
+    from lrp_monitor.cli import check
 
-    return cli_check.check(arguments)
+    return check.check(arguments)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
