@@ -18,6 +18,8 @@ const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 20;
 const BAND = 15;
+/** Room for the lowest tick's text above the bands. */
+const BAND_TOP = 9;
 
 export interface Line {
   run: RunState;
@@ -46,7 +48,7 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
   const steps = model.steps();
   const current = model.currentStep();
   const runs = [...new Set(lines.map((line) => line.run))];
-  const bandRoom = bands ? runs.length * (BAND + 3) : 0;
+  const bandRoom = bands ? runs.length * (BAND + 3) + BAND_TOP - 4 : 0;
   const right = Math.max(LEFT + 1, width - RIGHT);
   const bottom = Math.max(TOP + 1, height - BOTTOM - bandRoom);
   const series = lines.map((line) => column(line.timeline, line.column));
@@ -123,10 +125,10 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
                   return (
                     <g key={`${run.listing.run} ${part.from}`} class={`band${state}`}>
                       <title>{`${run.listing.name} predicts ${name} from step ${part.from} to ${part.to}`}</title>
-                      <rect x={x} width={span} y={bottom + 4 + row * (BAND + 3)} height={BAND} />
-                      <rect class="band-run" x={LEFT - 8} width="5" y={bottom + 4 + row * (BAND + 3)} height={BAND} style={{ fill: runColour(run.order) }} />
+                      <rect x={x} width={span} y={bottom + BAND_TOP + row * (BAND + 3)} height={BAND} />
+                      <rect class="band-run" x={LEFT - 8} width="5" y={bottom + BAND_TOP + row * (BAND + 3)} height={BAND} style={{ fill: runColour(run.order) }} />
                       {span > 7 * Math.min(name.length, 12) && (
-                        <text x={x + 4} y={bottom + 4 + row * (BAND + 3) + BAND / 2} dy="0.34em">
+                        <text x={x + 4} y={bottom + BAND_TOP + row * (BAND + 3) + BAND / 2} dy="0.34em">
                           {name.length > 12 && span < 7 * name.length ? `${name.slice(0, 10)}…` : name.slice(0, 60)}
                         </text>
                       )}
