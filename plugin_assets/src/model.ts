@@ -359,7 +359,7 @@ export class Model {
       runs: this.selected(),
       steps,
       at: this.indexOf(this.currentStep()),
-      ahead: this.resting ? neighbours(this.lastDirection, this.playing) : [],
+      ahead: this.playing || (this.resting && this.isComplete()) ? neighbours(this.lastDirection, this.playing) : [],
       tensor: this.tensor(),
       minus: view.minus,
       film: view.show === "film" && this.resting ? this.filmSteps() : [],
@@ -373,8 +373,8 @@ export class Model {
    * what comes one by one before and after waits for its like a little, or the page would be drawn nine times a move.
    */
   private arrived(): void {
-    const complete = this.isComplete();
-    if (complete && !this.wasComplete) {
+    if (this.isComplete()) this.settle(); // now the neighbours may come, which must not stand in the way of what is shown
+    if (this.isComplete() && !this.wasComplete) {
       this.wasComplete = true;
       this.notify();
     } else if (this.arrivedTimer === 0) {
