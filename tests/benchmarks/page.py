@@ -278,7 +278,7 @@ def memory(browser: Browser, url: str, moves: int, steps: int) -> None:
         return heap / 1e6, renderer_bytes(browser) / 1e6
 
     states = [(0, *used())]
-    warm = max(1, moves // 10)
+    warm = 200  # by then the page keeps as many steps as it ever will
     for until in (warm, warm + moves // 2, warm + moves):
         for _ in range(until - states[-1][0]):
             frame.evaluate("place => bench.move(place)", chosen.randrange(steps))
