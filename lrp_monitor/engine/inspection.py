@@ -111,7 +111,7 @@ def read_off(
     def at(output: Tensor) -> Tensor:
         companion = found.trace.beside(output)
         if companion is None:
-            live = [relevance(tensor) for tensor in recorder.live(found.trace, output)]
+            live = [ops.reshape(relevance(tensor), output.shape) for tensor in recorder.live(found.trace, output)]
             return sum(live[1:], start=live[0])
         pair = (output, companion.mask)
         parts = zip(pair, backend.gradients(total, pair, stop=(output,)), strict=True)

@@ -106,8 +106,12 @@ class Recorder:
         self._made.append((affine, output))
 
     def live(self, trace: Trace, tensor: Tensor) -> list[Tensor]:
-        """``tensor`` and what was made anew in its place, each of which may carry a part of its relevance."""
-        made = trace.affine_of(tensor)
+        """``tensor`` and what was made anew in its place, each of which may carry a part of its relevance.
+
+        In place of the output of a layer applied to every step, what was made anew has all steps as samples.
+        """
+        steps = trace.steps_of(tensor)
+        made = trace.affine_of(tensor if steps is None else steps)
         if made is None:
             return [tensor]
         found = [tensor]

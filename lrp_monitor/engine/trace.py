@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras import ops
+
 from lrp_monitor.engine import activations, backend, prefix
 from lrp_monitor.engine.affine import Affine, Companion
-from lrp_monitor.engine.backend import Tensor, stop_gradient
+from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.rules import Rule
@@ -48,6 +50,7 @@ class Trace:
     muted: bool = False
     """Inside a layer that is taken (or refused) as a whole: its parts run as they are."""
     _companions: dict[int, Companion] = field(default_factory=dict)
+    _with_companion: list[Tensor] = field(default_factory=list)
     # Tensors behind a weighted layer of the prefix: only what lies in the prefix itself sees their masks.
     _inner: set[int] = field(default_factory=set)
     _calls: dict[int, int] = field(default_factory=dict)
@@ -108,8 +111,9 @@ class Trace:
         self._alive.append(x)
 
     def _source_behind(self, x: Tensor) -> Tensor | None:
-        """The input of the model that raw scaling and shifting alone made ``x`` of."""
-        return next((source for source in self.sources if backend.elementwise_from(x, source)), None)
+        """The input, or what preprocessing made of it, that raw scaling and shifting alone made ``x`` of."""
+        known = (t for t in reversed(self._with_companion) if id(t) not in self._inner)
+        return next((t for t in known if backend.elementwise_from(x, t)), None)
 
     def depends_on_input(self, x: Tensor) -> bool:
         """Whether ``x`` was computed from any input of the model."""
@@ -126,7 +130,7 @@ class Trace:
         if source is None:
             return x
         start = self._companions[id(source)]
-        attached = stop_gradient(x) * start.mask
+        attached = straight_through(stop_gradient(x) * start.mask, x)  # where padding was put in, the mask is 0
         raw = x
 
         def bounds(value: Tensor) -> Tensor:
@@ -138,7 +142,7 @@ class Trace:
     def set_companion(self, x: Tensor, companion: Companion) -> None:
         """Record that ``x`` is the model's input behind preprocessing alone."""
         self._companions[id(x)] = companion
-        self._alive.append(x)
+        self._with_companion.append(x)
 
     def is_non_negative(self, x: Tensor) -> bool:
         """Whether no value of ``x`` can be below zero, as far as the graph tells."""
@@ -240,13 +244,15 @@ class Trace:
         self._heads[id(y)] = (kind, z)
         self._alive.append(y)
 
-    def remember_steps(self, output: Tensor, y: Tensor, parted: Callable[[Tensor], Tensor]) -> None:
-        """Record that ``output`` is ``parted(y)``, where the samples of y are all time steps of all samples."""
+    def part_steps(self, y: Tensor, steps: int) -> Tensor:
+        """``y``, whose samples are all time steps of all samples, with time as an axis of its own."""
+        output = ops.reshape(y, (-1, steps, *y.shape[1:]))
         self._steps[id(output)] = y
         self._alive.append(output)
         if id(y) in self._heads:
             kind, z = self._heads[id(y)]
-            self.remember_head(kind, parted(z), output)
+            self.remember_head(kind, ops.reshape(z, (-1, steps, *z.shape[1:])), output)
+        return output
 
     def steps_of(self, x: Tensor) -> Tensor | None:
         """``x`` with all time steps as samples, where a layer applied to every step made it."""

@@ -241,6 +241,47 @@ def test_attention_written_in_operations_is_attn_lrp(rng, randomise):
         close(lrp.relevance(model, x, 0, "attn_lrp"), expected)
 
 
+def test_einsum_of_two_activations(rng, randomise):
+    """y_bt = sum_d a_btd b_bd: each product gives a half of its relevance to either factor."""
+    inputs = keras.Input((5, 4))
+    a, b = kl.Dense(3, name="a")(inputs), kl.Dense(3, name="b")(kl.GlobalAveragePooling1D()(inputs))
+    model = keras.Model(inputs, kl.Dense(2, use_bias=False, name="head")(ops.einsum("btd,bd->bt", a, b)))
+    randomise(model)
+    x = rng.normal(size=(3, 5, 4)).astype(np.float32)
+    explanation = lrp.Explainer(model, lrp.Composite(dense=rules.Epsilon(0), product="half")).explain(x, 1)
+    (wa, ca), (wb, cb), (head,) = (
+        [value.astype(np.float64) for value in model.get_layer(name).get_weights()] for name in ("a", "b", "head")
+    )
+    for sample, found, logits in zip(x.astype(np.float64), explanation.relevance, explanation.logits, strict=True):
+        a, b = sample @ wa + ca, sample.mean(axis=0) @ wb + cb
+        close(logits, (a @ b) @ head, 1e-4)
+        relevance = a * b * head[:, 1:]  # of every product
+        to_a, to_b = relevance / 2, relevance.sum(axis=0) / 2
+        close(found, sample * (to_a / a @ wa.T) + sample / len(sample) * (to_b / b @ wb.T), 1e-4)
+
+
+@pytest.mark.parametrize("product", ["half", "gate"])
+def test_einsum_of_three_activations_conserves(product, rng, randomise):
+    """The framework makes two products of it, in an order of its own choice: each is shared."""
+    inputs = keras.Input((4,))
+    a, b, c = (kl.Dense(3, use_bias=False, name=name)(inputs) for name in "abc")
+    model = keras.Model(inputs, kl.Dense(1, use_bias=False)(ops.einsum("bd,bd,be->be", a, b, c)))
+    randomise(model)
+    x = rng.normal(size=(3, 4)).astype(np.float32)
+    zero = rules.Epsilon(0)
+    explanation = lrp.Explainer(model, lrp.Composite(dense=zero, product=product)).explain(x, 0)
+    np.testing.assert_allclose(explanation.conservation, 1, atol=1e-4)
+
+
+def test_einsum_with_weights_is_refused(rng):
+    weight = rng.normal(size=(4, 3)).astype(np.float32)
+    inputs = keras.Input((5, 4))
+    y = ops.einsum("btc,cd->btd", kl.Dense(4)(inputs), weight)
+    model = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(y)))
+    with pytest.raises(lrp.UnsupportedModelError, match="multiplies by weights outside"):
+        lrp.relevance(model, rng.normal(size=(2, 5, 4)).astype(np.float32), 0, "epsilon")
+
+
 def test_bias_by_hand_absorbs_what_a_layers_bias_absorbs(rng, randomise):
     class Biased(keras.Model):
         def __init__(self):

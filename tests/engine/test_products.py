@@ -124,6 +124,43 @@ def test_adaptive_pooling(rng, randomise):
             close(found[:, 0], expected(sample[:, 0].astype(np.float64), w))
 
 
+def windows(size, count):
+    """Windows of adaptive pooling along one axis: from floor(i size / count) to ceil((i + 1) size / count)."""
+    return [slice(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+
+
+ADAPTIVE = {
+    "average 2d": (kl.AdaptiveAveragePooling2D, (5, 4), (2, 3)),
+    "maximum 2d": (kl.AdaptiveMaxPooling2D, (5, 4), (2, 3)),
+    "average 3d": (kl.AdaptiveAveragePooling3D, (4, 3, 5), (3, 2, 2)),
+    "maximum 3d": (kl.AdaptiveMaxPooling3D, (4, 3, 5), (3, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_adaptive_pooling_over_planes_and_volumes(name, rng, randomise):
+    """Windows overlap: an average gives each value v w / n of each of its windows, a maximum all to its winner."""
+    pooling, sizes, counts = ADAPTIVE[name]
+    layers = [keras.Input((*sizes, 2)), pooling(counts), kl.Flatten(), kl.Dense(1, use_bias=False)]
+    model = randomise(keras.Sequential(layers))
+    x = rng.normal(size=(2, *sizes, 2)).astype(np.float32)
+    head = model.get_weights()[0].astype(np.float64).reshape(*counts, 2)
+    explanation = lrp.Explainer(model, "lrp_zero").explain(x, 0)
+    close(explanation.logits, np.asarray(model(x)))
+    for sample, found in zip(x.astype(np.float64), explanation.relevance, strict=True):
+        expected = np.zeros_like(sample)
+        for place in np.ndindex(*counts):
+            window = tuple(windows(size, count)[i] for size, count, i in zip(sizes, counts, place, strict=True))
+            for channel in range(2):
+                inside, part = sample[(*window, channel)], np.zeros_like(sample[(*window, channel)])
+                if name.startswith("average"):
+                    part = inside / inside.size
+                else:
+                    part[np.unravel_index(inside.argmax(), inside.shape)] = inside.max()
+                expected[(*window, channel)] += part * head[(*place, channel)]
+        close(found, expected)
+
+
 def test_a_constant_added_by_hand_absorbs_its_share_as_a_bias_does(rng, randomise):
     def net(by_hand):
         inputs = keras.Input((5,))

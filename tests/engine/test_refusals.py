@@ -130,6 +130,15 @@ def test_subclass_with_its_own_call_is_not_taken_for_its_parent():
         lrp.relevance(model, X[0, :3], 0)
 
 
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_convolutional_lstm_is_refused_by_name(dimensions):
+    make = getattr(kl, f"ConvLSTM{dimensions}D")
+    shape = (3, *[4] * dimensions, 1)
+    model = keras.Sequential([keras.Input(shape), make(2, 2, name="film"), kl.Flatten(), kl.Dense(2)])
+    with pytest.raises(lrp.UnsupportedModelError, match=rf"film.*ConvLSTM{dimensions}D.*there is no treatment"):
+        lrp.relevance(model, np.ones((1, *shape), np.float32), 0)
+
+
 def test_unknown_activation_is_refused():
     model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation=lambda t: t * ops.sigmoid(t)), kl.Dense(1)])
     with pytest.raises(lrp.UnsupportedModelError, match="activation '<lambda>'"):

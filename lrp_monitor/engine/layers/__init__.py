@@ -100,7 +100,9 @@ def treatment_for(layer: Any) -> Treatment | None:
     """
     for base in type(layer).__mro__:
         if base in _TREATMENTS:
-            return _TREATMENTS[base] if getattr(type(layer), "call", None) is getattr(base, "call", None) else None
+            if getattr(type(layer), "call", None) is getattr(base, "call", None):
+                return _TREATMENTS[base]
+            break
     module = type(layer).__module__
     # The layers that keras.applications brings along scale, add or drop; their operations are looked at.
     is_keras = module.startswith("keras.") and not module.startswith(("keras.src.applications.", "keras.applications."))

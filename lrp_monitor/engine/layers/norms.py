@@ -35,6 +35,13 @@ def batch_norm(trace: Trace, layer: Any, original: Original, args: tuple[Any, ..
         affine, rule = made
         trace.note_row(layer, "folded into the weighted layer before it")
         return trace.apply(affine.folded(scale, shift, shape), rule)
+    steps = trace.steps_of(x)
+    made = None if steps is None else trace.affine_of(steps)
+    if made is not None and made[0].channel_axis == axis - 1:  # a layer applied to every step made x
+        affine, rule = made
+        trace.note_row(layer, "folded into the weighted layer before it")
+        folded = affine.folded(scale, shift, along(axis - 1, rank - 1))
+        return trace.part_steps(trace.apply(folded, rule), x.shape[1])
     return elementwise_affine(trace, layer, x, shape(scale), original)
 
 

@@ -103,8 +103,7 @@ def time_distributed(
     trace.note_row(layer, f"applies {inside.name!r} to every step")
     with untreated():
         y = inside.call(x, **arguments)
-    output = parted(y)
-    trace.remember_steps(output, y, parted)
+    output = trace.part_steps(y, steps)
     companion = trace.companion_of(y)
     if companion is not None:
         after = companion

@@ -1,0 +1,118 @@
+"""A net applied to every step against the same net written with an axis more, and scaling in front of it."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+import lrp_monitor as lrp
+
+FRAMES = (3, 6, 5, 2)
+COMPOSITES = [
+    "lrp_zero",
+    "epsilon",
+    "epsilon_plus_flat",
+    "epsilon_alpha2_beta1_flat",
+    lrp.composites.epsilon_gamma_box(-3, 3),
+    lrp.composites.deep_taylor(-3, 3),
+]
+
+
+def close(found, expected, tolerance=1e-5):
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+def video(convolution, wrap, norm, activate):
+    """Convolution, normalisation and ReLU of every frame, twice."""
+    inputs = y = keras.Input(FRAMES)
+    for filters in (4, 3):
+        y = wrap(convolution(filters))(y)
+        y = activate(kl.ReLU())(norm(kl.BatchNormalization())(y))
+    return keras.Model(inputs, kl.Dense(2)(kl.Flatten()(y)))
+
+
+def each(layer):
+    return kl.TimeDistributed(layer)
+
+
+def whole(layer):
+    return layer
+
+
+@pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
+def test_convolution_of_every_frame_is_one_with_an_axis_more(composite, rng, randomise):
+    volume = randomise(video(lambda n: kl.Conv3D(n, (1, 3, 3), padding="same"), whole, whole, whole))
+    x = rng.uniform(-3, 3, size=(2, *FRAMES)).astype(np.float32)
+    expected = lrp.Explainer(volume, composite).inspect(x, 1)
+    kernels = [w[0] if w.ndim == 5 else w for w in volume.get_weights()]
+    for norm, activate in ((each, each), (whole, whole)):
+        frames = video(lambda n: kl.Conv2D(n, 3, padding="same"), each, norm, activate)
+        frames.set_weights(kernels)
+        explainer = lrp.Explainer(frames, composite)
+        inspection = explainer.inspect(x, 1)
+        close(inspection.explanation.relevance, expected.explanation.relevance)
+        assert str(explainer).count("folded into the weighted layer before it") == 2
+        convolutions = [layer for layer in expected.layers if layer.kind == "Conv3D"]
+        wrapped = [layer for layer in inspection.layers if layer.shape[-1] in (4, 3) and len(layer.shape) == 4]
+        close(wrapped[0].total, convolutions[0].total, 1e-4)
+
+
+class ByHand(keras.Model):
+    """Scaling by raw operators, then a convolution."""
+
+    def __init__(self, scaling):
+        super().__init__()
+        self.conv, self.scaling = kl.Conv2D(3, 3, activation="relu"), scaling
+
+    def call(self, x):
+        return self.conv(self.scaling(x))
+
+    def compute_output_shape(self, input_shape):
+        return self.conv.compute_output_shape(input_shape)
+
+
+@pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
+def test_raw_scaling_of_every_frame_counts_as_preprocessing(composite, rng, randomise):
+    def net(scaled):
+        inputs = keras.Input(FRAMES)
+        return keras.Model(inputs, kl.Dense(2)(kl.Flatten()(scaled(kl.ZeroPadding3D((1, 0, 0))(inputs)))))
+
+    def by_layers(x):
+        return each(kl.Conv2D(3, 3, activation="relu"))(kl.Rescaling(0.5, -0.7)(x))
+
+    def by_function(x):
+        return each(kl.Conv2D(3, 3, activation="relu"))(each(kl.Lambda(lambda t: t / 2.0 - 0.7))(x))
+
+    def by_model(x):
+        return each(ByHand(lambda t: t * 0.5 - 0.7))(x)
+
+    layered = randomise(net(by_layers))
+    x = rng.uniform(-3, 3, size=(2, *FRAMES)).astype(np.float32)
+    expected = lrp.Explainer(layered, composite).explain(x, 1)
+    for scaled in (by_function, by_model):
+        model = net(scaled)
+        model(x)
+        model.set_weights(layered.get_weights())
+        found = lrp.Explainer(model, composite).explain(x, 1)
+        close(found.logits, np.asarray(model(x)))
+        close(found.relevance, expected.relevance)
+
+
+@pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
+def test_raw_scaling_behind_other_preprocessing_counts_as_such(composite, rng, randomise):
+    """Padding, scaling by a layer, by operators: what stands in front of all weights passes one to one."""
+
+    def net(by_hand):
+        inputs = keras.Input(FRAMES[1:])
+        x = kl.Rescaling(2.0, 0.3)(kl.ZeroPadding2D(1)(inputs))
+        x = x * 0.25 - 0.7 if by_hand else kl.Rescaling(0.25, -0.7)(x)
+        return keras.Model(inputs, kl.Dense(2)(kl.Flatten()(kl.Conv2D(3, 3, activation="relu")(x))))
+
+    layered, by_hand = randomise(net(False)), net(True)
+    by_hand.set_weights(layered.get_weights())
+    x = rng.uniform(-3, 3, size=(2, *FRAMES[1:])).astype(np.float32)
+    found = lrp.Explainer(by_hand, composite).explain(x, 0)
+    close(found.logits, np.asarray(by_hand(x)))
+    close(found.relevance, lrp.relevance(layered, x, 0, composite))
