@@ -202,41 +202,6 @@ def test_bias_free_nets_conserve(make, rng, randomise):
         close(explanation.logit, np.asarray(model(x))[:, 1], 1e-4)
 
 
-def small_net(inputs, conv, dense):
-    x = kl.MaxPooling2D(2)(conv(inputs))
-    return dense(kl.Flatten()(x))
-
-
-@pytest.mark.parametrize("composite", ["epsilon_plus_flat", "epsilon_alpha2_beta1", "lrp_zero"])
-def test_one_net_in_four_clothes(composite, rng, randomise):
-    def parts():
-        return kl.Conv2D(4, 3, activation="relu"), kl.Dense(3, activation="softmax")
-
-    class Subclassed(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.conv, self.dense = parts()
-
-        def call(self, x):
-            return small_net(x, self.conv, self.dense)
-
-    sequential = keras.Sequential([keras.Input(SHAPE), *(p := parts())[:1], kl.MaxPooling2D(2), kl.Flatten(), p[1]])
-    randomise(sequential)
-    weights = sequential.get_weights()
-    inputs = keras.Input(SHAPE)
-    functional = keras.Model(inputs, small_net(inputs, *parts()))
-    inner_in = keras.Input(SHAPE)
-    inner = keras.Model(inner_in, kl.MaxPooling2D(2)(parts()[0](inner_in)))
-    nested = keras.Sequential([keras.Input(SHAPE), keras.Sequential([inner]), kl.Flatten(), parts()[1]])
-    subclassed = Subclassed()
-    x = images(rng)
-    subclassed(x)
-    expected = lrp.relevance(sequential, x, 1, composite)
-    for model in (functional, nested, subclassed):
-        model.set_weights(weights)
-        close(lrp.relevance(model, x, 1, composite), expected)
-
-
 def test_shared_layer_equals_the_layer_duplicated(rng, randomise):
     def net(shared):
         inputs = keras.Input((6, 6, 3))
@@ -367,17 +332,6 @@ def test_training_does_not_retrace_and_maps_follow_the_weights(rng, randomise):
     assert len(passes) == 1
     assert np.abs(first - second).max() > 0
     close(second, lrp.relevance(model, x, 1, "epsilon_plus"))
-
-
-def test_alone_in_company_and_again(rng, randomise):
-    model = randomise(conv_bn_net())
-    x = images(rng, n=11)
-    for composite in ("epsilon_plus_flat", "epsilon_alpha2_beta1"):
-        explainer = lrp.Explainer(model, composite, batch_size=4)
-        together = explainer(x, 1)
-        np.testing.assert_array_equal(together, explainer(x, 1))
-        for index in (0, 4, 10):
-            close(explainer(x[index : index + 1], 1)[0], together[index])
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64", "bfloat16"])
