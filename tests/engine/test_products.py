@@ -78,6 +78,24 @@ def test_three_factors_share_in_thirds(rng, randomise):
     close(lrp.relevance(model, x, 0, "lrp_zero"), x * sum((relevance / 3 / (x @ w)) @ w.T for w in ws[:3]))
 
 
+@pytest.mark.parametrize("product", ["half", "gate"])
+def test_masked_steps_of_a_product(product, rng, randomise):
+    """Keras puts ones in for a masked factor: they keep the half that would have been its own."""
+    ids = [keras.Input((4,), dtype="int32", name=name) for name in ("one", "two")]
+    vectors = [kl.Embedding(6, 3, mask_zero=True)(one) for one in ids]
+    model = randomise(keras.Model(ids, kl.Dense(2, use_bias=False)(kl.Flatten()(kl.Multiply()(vectors)))))
+    one, two = rng.integers(1, 6, size=(2, 2, 4))
+    one[0, 1] = two[0, 3] = one[1, 2] = two[1, 2] = 0
+    composite = lrp.Composite(dense=ZERO, product=product)
+    explanation = lrp.Explainer(model, composite).explain([one, two], 1)
+    close(explanation.logits, np.asarray(model([one, two])))
+    a, b, head = (value.astype(np.float64) for value in model.get_weights())
+    a, b = (np.where(i[..., None] > 0, table[i], 1.0) for i, table in ((one, a), (two, b)))
+    of_both = (a * b * head[:, 1].reshape(4, 3)).sum(axis=-1)
+    for found, i in zip(explanation.relevance, (one, two), strict=True):
+        close(found, np.where(i > 0, of_both / 2, 0.0))
+
+
 @pytest.mark.parametrize("normalize", [False, True])
 def test_dot(normalize, rng, randomise):
     """y = <a, b>, a cosine with constant lengths where normalised: R_a = a_i b_i / 2 of each product."""
