@@ -50,18 +50,20 @@ window.bench = {
     return bench.known.length > 0 && !document.querySelector('.stale')
       && bench.known.every(c => step === null ? c.dataset.step !== undefined : c.dataset.step === String(step));
   },
-  shown: () => new Promise(done => requestAnimationFrame(() => {
+  frame: () => new Promise(done => requestAnimationFrame(done)),
+  // From within a frame: a message sent before the browser paints arrives when it has.
+  shown: () => new Promise(done => {
     const channel = new MessageChannel();
     channel.port1.onmessage = () => done();
     channel.port2.postMessage(0);
-  })),
+  }),
   painted: async (step, limit = 30000) => {
     const start = performance.now();
     if (step === null) bench.known = null;
-    while (!bench.ready(step)) {
+    do {
       if (performance.now() - start > limit) throw new Error(`step ${step} is not shown after ${limit} ms`);
-      await new Promise(done => requestAnimationFrame(done));
-    }
+      await bench.frame();
+    } while (!bench.ready(step));
     await bench.shown();
     return performance.timeOrigin + performance.now();
   },

@@ -7,6 +7,7 @@ import { Guard } from "./Failure";
 import { Grid } from "./Grid";
 import { Histograms } from "./Histograms";
 import { useModel } from "./hooks";
+import { Later } from "./Later";
 import { OpenedProbe } from "./OpenedProbe";
 import { Rail } from "./Rail";
 import { Timelines } from "./Timeline";
@@ -44,8 +45,10 @@ function Page({ model }: { model: Model }): JSX.Element {
         <Transport model={model} />
       </div>
       <main class="main">{model.view.probe === null ? <Grid model={model} /> : <OpenedProbe model={model} />}</main>
-      <Timelines model={model} />
-      <Histograms model={model} />
+      <Later>
+        <Timelines model={model} />
+        <Histograms model={model} />
+      </Later>
     </div>
   );
 }

@@ -11,6 +11,7 @@ import type { View } from "../view";
 import { HeatCanvas, maskStyle, Outlines, PictureCanvas, type MaskOutline } from "./canvases";
 import { AlertBadge, Caption } from "./Caption";
 import { runColour } from "./colours";
+import { Later } from "./Later";
 import { memo } from "./memo";
 
 interface CardProps {
@@ -190,14 +191,16 @@ const Heat = memo<HeatProps>(function Heat(props) {
           <bdi>{short(named ? runName : `for ${target}`, 26)}</bdi>
           {props.reference && <span class="aside">reference</span>}
         </p>
-        <Caption
-          probes={probes}
-          header={header}
-          index={index}
-          limit={map === null ? null : limit}
-          isDifference={props.isDifference}
-          alerts={limits}
-        />
+        <Later>
+          <Caption
+            probes={probes}
+            header={header}
+            index={index}
+            limit={map === null ? null : limit}
+            isDifference={props.isDifference}
+            alerts={limits}
+          />
+        </Later>
       </figcaption>
     </figure>
   );
