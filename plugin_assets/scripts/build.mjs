@@ -28,7 +28,7 @@ const result = await build({
   format: "esm",
   target: "es2022",
   minify: true,
-  charset: "utf8",
+  charset: "ascii",
   legalComments: "none",
   jsx: "automatic",
   jsxImportSource: "preact",

@@ -1,4 +1,4 @@
-"""Fixtures: one Chromium a session, runs of a real fit, TensorBoard on them, tabs that must stay clean."""
+"""Fixtures: one Chromium a module, runs of a real fit, TensorBoard on them, tabs that must stay clean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Serve = Callable[..., TensorBoard]
 Open = Callable[..., Visit]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open an event loop runs in this thread, which other tests may not have
 def browser() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
