@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.regression.metrics import mask_mass
+
 if TYPE_CHECKING:
     from lrp_monitor.engine.explainer import Explanation
 
@@ -52,19 +54,6 @@ def probe_statistics(
     }
     found |= {f"mask_mass/{name}": mask_mass(heatmaps, mask) for name, mask in masks.items()}
     return found
-
-
-def mask_mass(heatmaps: NDArray[np.float32], mask: NDArray[np.bool_]) -> Floats:
-    """Positive relevance inside the mask over all positive relevance, per map: 0 to 1, (n,).
-
-    NaN where the mask is empty, where a map has no positive relevance, or is not finite. Relevance mass
-    accuracy of Arras, Osman, Samek 2022 (Information Fusion 81).
-    """
-    maps, inside = _flat(heatmaps), mask.reshape(len(mask), -1)
-    with np.errstate(all="ignore"):
-        positive = _positive(maps)
-        share = (positive * inside).sum(axis=1) / positive.sum(axis=1)
-    return np.asarray(np.where(inside.any(axis=1), share, np.nan))
 
 
 def drift(before: NDArray[np.float32], now: NDArray[np.float32]) -> Floats:

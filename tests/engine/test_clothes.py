@@ -1,33 +1,18 @@
 """One net written in several ways, and one layer used twice against two layers of the same weights; every composite."""
 
+import engine_helpers
 import keras
 import numpy as np
 import pytest
+from engine_helpers import close
 from keras import layers as kl
 from keras import ops
 
 import lrp_monitor as lrp
 
 IMAGE, SEQUENCE = (8, 7, 3), (5, 4)
-COMPOSITES = [
-    "lrp_zero",
-    "epsilon",
-    "epsilon_plus",
-    "epsilon_plus_flat",
-    "epsilon_alpha2_beta1",
-    "epsilon_alpha2_beta1_flat",
-    lrp.composites.epsilon_gamma_box(-3, 3),
-    lrp.composites.deep_taylor(-3, 3),
-    "attn_lrp",
-    "cp_lrp",
-]
+COMPOSITES = [*engine_helpers.COMPOSITES, "attn_lrp", "cp_lrp"]
 every_composite = pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
-
-
-def close(found, expected, tolerance=1e-5):
-    scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
 
 
 def convolutional():

@@ -4,33 +4,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_helpers import COMPOSITES, close
 from keras import layers as kl
 from keras import ops
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
 
-COMPOSITES = [
-    "lrp_zero",
-    "epsilon",
-    "epsilon_plus",
-    "epsilon_plus_flat",
-    "epsilon_alpha2_beta1",
-    "epsilon_alpha2_beta1_flat",
-    lrp.composites.epsilon_gamma_box(-3, 3),
-    lrp.composites.deep_taylor(-3, 3),
-]
 SHAPE = (12, 11, 3)
 
 
 def images(rng, n=3, shape=SHAPE):
     return rng.uniform(-3, 3, size=(n, *shape)).astype(np.float32)
-
-
-def close(found, expected, tolerance=1e-5):
-    scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
 
 
 def conv_bn_net(fused=False):

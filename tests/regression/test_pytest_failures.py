@@ -170,7 +170,7 @@ def test_a_test_that_never_checks_fails(project):
         def test_swallows_exceptions(lrp_baseline):
             try:
                 lrp_baseline.check(make_snapshot())
-            except Exception:
+            except Exception:  # what a careless test does, and must not pass by
                 pass
         """
     )

@@ -7,7 +7,8 @@ import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { runColour } from "../ui/colours";
 import type { ProbeData } from "./data";
-import { paintChannels, paintKey, put } from "./paint";
+import { put } from "../ui/canvases";
+import { paintChannels, paintKey } from "./paint";
 
 const NAMES: Record<number, readonly string[]> = { 3: ["Red", "Green", "Blue"] };
 

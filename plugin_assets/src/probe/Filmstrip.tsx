@@ -9,7 +9,8 @@ import type { ProbeNames } from "../types";
 import { runColour } from "../ui/colours";
 import { useSize } from "../ui/hooks";
 import { column, type ProbeData } from "./data";
-import { paintKey, paintMap, put } from "./paint";
+import { put } from "../ui/canvases";
+import { paintKey, paintMap } from "./paint";
 
 const HEIGHT = 68;
 const LEAST_WIDTH = 46;

@@ -26,13 +26,3 @@ export function paintChannels(model: Model, channels: readonly HeatMap[]): Uint3
   const limit = channels.reduce((largest, map) => Math.max(largest, map.absmax), 0);
   return channels.map((map) => paintHeatMap(map, { colours, limit, gamma: Number(gamma), overlay: false }));
 }
-
-/** Puts RGBA words on a canvas of their size. */
-export function put(canvas: HTMLCanvasElement, words: Uint32Array, height: number, width: number): void {
-  if (canvas.width !== width) canvas.width = width;
-  if (canvas.height !== height) canvas.height = height;
-  const context = canvas.getContext("2d");
-  if (!context) throw new Error("this browser gives no 2D canvas");
-  const pixels = new Uint8ClampedArray(words.buffer as ArrayBuffer, words.byteOffset, words.byteLength);
-  context.putImageData(new ImageData(pixels, width, height), 0, 0);
-}

@@ -3,7 +3,8 @@ import { paintPicture } from "../colormap";
 import { planeOf, type HeatMap, type Picture } from "../decode";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
-import { paintMap, put } from "./paint";
+import { put } from "../ui/canvases";
+import { paintMap } from "./paint";
 
 const MARGIN = 12;
 const HEAD = 24;
