@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from lrp_monitor.cli.errors import CommandError
@@ -24,7 +23,7 @@ def add_cluster(commands: Any) -> None:
         "lrp-monitor cluster runs/demo/planted",
         "lrp-monitor cluster runs/demo/planted --step all --groups 2",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the log_dir that the monitor was given")
+    parser.add_argument("run", metavar="RUN", help="the log_dir that the monitor was given")
     parser.add_argument("--step", default="last", help="a logged step, `last` (the default) or `all`")
     parser.add_argument("--groups", type=whole(1), help="their number (default: found by the eigengap)")
     parser.add_argument(

@@ -116,7 +116,7 @@ def _add_show(commands: Any) -> None:
         "lrp-monitor show runs/demo/planted",
         'lrp-monitor show runs/demo/planted --probe "triangle 0" --steps 0,8,940',
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the log_dir that the monitor was given")
+    parser.add_argument("run", metavar="RUN", help="the log_dir that the monitor was given")
     _add_steps(parser, "12 of them")
     parser.add_argument("--probe", action="append", help="a probe's name or number, once for each (default: a few)")
     parser.add_argument(
@@ -145,7 +145,7 @@ def _add_export(commands: Any) -> None:
         "a sheet (.png), an animation (.gif), or arrays of one run (.npz).",
         'lrp-monitor export runs/demo/planted --probe "triangle 0" --mask stamp -o film.png',
     )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the log_dir that the monitor was given")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the log_dir that the monitor was given")
     parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.png, FILE.gif or FILE.npz")
     parser.add_argument(
         "--probe",

@@ -16,6 +16,7 @@ from lrp_monitor import film, render
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.console import Progress
 from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.paths import is_url
 from lrp_monitor.store.reader import Run, open_run
 
 _SHEET_STEPS = 8
@@ -116,9 +117,9 @@ def _mask(run: Run, name: str) -> NDArray[np.bool_]:
     return masks[name]
 
 
-def _run_name(path: Path) -> str:
-    resolved = path.resolve()
-    return resolved.parent.name if resolved.name == "lrp" else resolved.name
+def _run_name(path: str) -> str:
+    parts = path.rstrip("/").split("/") if is_url(path) else Path(path).resolve().parts
+    return parts[-2] if parts[-1] == "lrp" else parts[-1]
 
 
 def chosen_steps(wanted: str | None, runs: Sequence[Run], count: int | None) -> list[int]:

@@ -8,7 +8,6 @@ import math
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lrp_monitor import film
@@ -124,7 +123,7 @@ def _as_json(run: Run) -> dict[str, Any]:
         "scalars": scalars,
         "statistics": statistics,
         "problems": run.problems,
-        "bytes": _bytes(run),
+        "bytes": run.stored_bytes,
     }
 
 
@@ -141,11 +140,12 @@ def _as_text(run: Run, chosen: Sequence[int]) -> str:
     unit = {"batch": "batches", "epoch": "epochs"}.get(str(meta.get("axis")), "steps")
     span = f"{len(steps)}, from {steps[0]} to {steps[-1]} {unit}" if steps else "none logged yet"
     sessions = f", {len(run.sessions)} sessions" if len(run.sessions) > 1 else ""
-    each = f" ({_bytes(run) / len(steps) / 1e3:.0f} kB a step)" if steps else ""
+    held = run.stored_bytes
+    each = f" ({held / len(steps) / 1e3:.0f} kB a step)" if steps else ""
     lines = [
         run.path,
         f"  model     {', '.join(model)}",
-        f"  steps     {span}{sessions}, {_bytes(run) / 1e6:.1f} MB{each}",
+        f"  steps     {span}{sessions}, {held / 1e6:.1f} MB{each}",
         f"  probes    {len(probes)} of {shape}: {names}",
         *([f"  masks     {', '.join(sorted(probes.masks))}"] if probes.masks else []),
         *(f"  problem   {problem}" for problem in run.problems),
@@ -178,10 +178,6 @@ def _aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _bytes(run: Run) -> int:
-    return sum(file.stat().st_size for file in Path(run.path).glob("*.tfrecord"))
 
 
 def _number(value: float) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
 
 from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.index import PROBES_FILE
+from lrp_monitor.store.paths import is_below, is_url, join
 from lrp_monitor.store.reader import Run
 from lrp_monitor.store.storage import open_storage
 from lrp_monitor.store.writer import store_folder
@@ -17,7 +18,8 @@ from lrp_monitor.store.writer import store_folder
 _LISTING_SECONDS = 1.0
 # Headers read ahead at most: a few seconds of work, and some 4 KB each with 16 probes.
 _WARM_STEPS = 20_000
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9.]*://")
+# A page asks for many steps in a row, and each listing of an object store is a request.
+_REFRESH_SECONDS = 1.0
 
 
 def parse_logdir_spec(spec: str) -> list[tuple[str | None, str]]:
@@ -30,9 +32,9 @@ def parse_logdir_spec(spec: str) -> list[tuple[str | None, str]]:
     for part in spec.split(","):
         name: str | None = None
         folder = part
-        if ":" in part and not part.startswith("/") and not _SCHEME.match(part) and not os.path.splitdrive(part)[0]:
+        if ":" in part and not part.startswith("/") and not is_url(part) and not os.path.splitdrive(part)[0]:
             name, _, folder = part.partition(":")
-        if not _SCHEME.match(folder):
+        if not is_url(folder):
             folder = os.path.realpath(os.path.expanduser(folder))
         found[folder] = name
     return [(name, folder) for folder, name in found.items()]
@@ -47,22 +49,30 @@ class Folders:
             self._bases = [(None, os.path.expanduser(logdir))]
         elif logdir_spec:
             self._bases = parse_logdir_spec(logdir_spec)
+        self._found: set[str] = set()
 
     def locate(self, run: str) -> tuple[str, str]:
         """(folder of the run, log directory it must stay in). Raises StoreError, with the way out in words.
 
-        Links are followed as long as they stay inside that log directory.
+        Links are followed as long as they stay inside that log directory; object stores (``s3://`` ...) have none.
         """
         inside: list[tuple[str, str]] = []
         outside = None
         for name, base in self._bases:
-            if _SCHEME.match(base):
-                raise StoreError(f"{base}: heatmaps are read from local files; copy or mount that folder")
             relative = run
             if name is not None:
                 if run != name and not run.startswith(name + "/"):
                     continue
                 relative = run[len(name) + 1 :] or "."
+            if is_url(base):
+                folder = base if relative == "." else join(base, relative)
+                if not is_below(folder, base):
+                    outside = f"run {run!r} leads outside the log directory {base}: its heatmaps are not read"
+                elif len(self._bases) == 1 or self._holds_store(folder):
+                    return folder, base
+                else:
+                    inside.append((folder, base))
+                continue
             folder = os.path.normpath(os.path.join(base, relative))
             root, real = os.path.realpath(base), os.path.realpath(store_folder(folder))
             if os.path.commonpath([root, real]) != root:
@@ -78,13 +88,19 @@ class Folders:
             return inside[0]
         raise StoreError(outside or f"run {run!r} is below none of the log directories of this TensorBoard")
 
+    def _holds_store(self, folder: str) -> bool:
+        """Whether a store is there, of an object store's folder: asked until it is."""
+        if folder not in self._found and open_storage(store_folder(folder)).has(PROBES_FILE):
+            self._found.add(folder)
+        return folder in self._found
+
     def display_name(self, run: str) -> str:
         """The run as a person calls it: without the monitor's own ``lrp`` at its end."""
         name = run.removesuffix("/.").removesuffix("/lrp")
         if name not in (".", "lrp", ""):
             return name
         base = next((base for part, base in self._bases if part is None), "")
-        parts = os.path.realpath(base).split(os.sep)
+        parts = base.rstrip("/").split("/") if is_url(base) else os.path.realpath(base).split(os.sep)
         if run == "." and parts[-1] == "lrp":
             parts.pop()
         return parts[-1] or run
@@ -99,6 +115,7 @@ class Readers:
         self._open: dict[str, tuple[str, Run]] = {}
         self._listed: dict[str, tuple[float, list[str]]] = {}
         self._warmed: set[str] = set()
+        self._refreshed: dict[str, float] = {}
 
     def listed(self, experiment: str, ask: Callable[[], list[str]]) -> list[str]:
         """The names of the runs of an experiment, asked for at most once a second."""
@@ -143,7 +160,10 @@ class Readers:
         with self._lock:
             known = self._open.get(run)
         if known is not None and known[0] == folder:
-            known[1].refresh()
+            now = time.monotonic()
+            if not is_url(folder) or now - self._refreshed.get(folder, 0.0) > _REFRESH_SECONDS:
+                self._refreshed[folder] = now
+                known[1].refresh()
             return known[1]
         reader = Run(open_storage(store_folder(folder), within=base))
         with self._lock:

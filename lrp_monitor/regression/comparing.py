@@ -16,6 +16,7 @@ from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Check, Comparison,
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.regression.tiers import Limits, limits_of
+from lrp_monitor.store.paths import is_url
 from lrp_monitor.store.reader import Run
 
 Source = Snapshot | Run | str | os.PathLike[str] | tuple[Any, int]
@@ -81,8 +82,8 @@ def snapshot_of(source: Source) -> Snapshot:
     if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], Run | str | os.PathLike):
         return Snapshot.of_run(source[0], int(source[1]))
     if isinstance(source, str | os.PathLike):
-        # A folder can only be a run: a baseline is two files.
-        if Path(source).is_dir() and not Path(f"{os.fspath(source)}.npz").is_file():
+        # A folder can only be a run: a baseline is two files. So can a URL.
+        if is_url(source) or (Path(source).is_dir() and not Path(f"{os.fspath(source)}.npz").is_file()):
             return Snapshot.of_run(source)
         return Snapshot.load(source)
     raise TypeError(

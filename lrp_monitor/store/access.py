@@ -54,6 +54,11 @@ class RecordAccess:
             self._view = self._index.view
             return changed
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the run's files now: probes and all sessions."""
+        return sum(size for name, (size, _) in self._storage.listing().items() if name.endswith(".tfrecord"))
+
     def record(self, step: int) -> StepHeader:
         """What was logged at a step apart from maps and histograms."""
         return self._header(self._entry(self._view, step))
@@ -169,10 +174,10 @@ class RecordAccess:
         grouped: dict[str, list[tuple[int, tuple[int, int]]]] = {}
         for position, (entry, offset, length) in enumerate(ranges):
             grouped.setdefault(entry.file, []).append((position, (offset, length)))
+        read = self._storage.read_files({file: [place for _, place in places] for file, places in grouped.items()})
         found: dict[int, bytes] = {}
         for file, places in grouped.items():
-            data = self._storage.read_many(file, [place for _, place in places])
-            found.update(zip((position for position, _ in places), data, strict=True))
+            found.update(zip((position for position, _ in places), read[file], strict=True))
         return [found[position] for position in range(len(found))]
 
     def _noting(self, work: Callable[[], _T]) -> _T:

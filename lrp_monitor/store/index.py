@@ -17,13 +17,21 @@ from lrp_monitor.store.storage import Storage
 
 PROBES_FILE = "probes.tfrecord"
 _SEGMENT = re.compile(r"steps-(\d{4,9})-([0-9a-f]{8,64})-(\d{6,12})\.tfrecord")
-# One read takes in the frame's head, the fixed fields and nearly every header.
-_READ_AHEAD = 32 << 10
+# So many bytes take in the frame's head, the fixed fields and nearly every header.
+_HEADERS = 32 << 10
+# Files whose new parts are asked for side by side.
+_AT_ONCE = 64
 
 
 def segment_name(ordinal: int, session: str, number: int) -> str:
     """The file name of a segment."""
     return f"steps-{ordinal:04d}-{session}-{number:06d}.tfrecord"
+
+
+def session_of(name: str) -> str | None:
+    """The session that wrote a file, None for a file that is no segment."""
+    match = _SEGMENT.fullmatch(name)
+    return None if match is None else match[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +85,21 @@ class _Segment:
         self._offset = 0
         self._dead = False
 
-    def extend(self, storage: Storage, size: int) -> None:
-        """Takes in the records between what is known and ``size``."""
+    @property
+    def known(self) -> int:
+        """The bytes from the start on whose records are known; all that are worth reading of a damaged file."""
+        return self.size if self._dead else self._offset
+
+    def extend(self, storage: Storage, size: int, head: bytes) -> None:
+        """Takes in the records between what is known and ``size``; ``head``: what is read of the file from there."""
         self.tail = None
         last: tuple[int, Entry] | None = None
+        window, at = head, self._offset
         while not self._dead and self._offset < size:
             start = self._offset
-            data = storage.read(self.name, start, _READ_AHEAD)
+            if start - at + _HEADERS > len(window) and at + len(window) < size:
+                window, at = storage.read(self.name, start, storage.read_ahead), start
+            data = window[start - at : start - at + _HEADERS]
             if len(data) < records.FRAME_HEAD:
                 self.tail = self._torn(size - start)
                 break
@@ -101,7 +117,8 @@ class _Segment:
             self._offset = start + records.FRAME_HEAD + length + records.FRAME_TAIL
             entry = self._take(storage, data, start + records.FRAME_HEAD, length)
             last = None if entry is None else (start, entry)
-        if last is not None and self._offset == size and not self._is_whole(storage, last[1]):
+        ends = last is not None and self._offset == size and not storage.whole
+        if ends and last is not None and not self._is_whole(storage, last[1]):
             # A frame of the right length whose bytes never reached the disk.
             self.entries.pop()
             self._offset = last[0]
@@ -165,6 +182,7 @@ class Index:
             self.generation += 1
         changed = gone or probes != self._probes
         self._probes = probes
+        grown: list[tuple[_Segment, int]] = []
         for name, (size, _) in listing.items():
             segment = self._segments.get(name)
             if segment is None:
@@ -174,7 +192,12 @@ class Index:
                 segment = _Segment(name, int(match[1]), match[2], int(match[3]))
                 self._segments[name] = segment
             if size != segment.size:
-                segment.extend(self._storage, size)
+                grown.append((segment, size))
+        for first in range(0, len(grown), _AT_ONCE):
+            group = grown[first : first + _AT_ONCE]
+            heads = self._storage.read_files({s.name: [(s.known, self._storage.read_ahead)] for s, _ in group})
+            for segment, size in group:
+                segment.extend(self._storage, size, heads[segment.name][0])
                 changed = True
         if changed:
             self.view = self._build()

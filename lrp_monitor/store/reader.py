@@ -16,8 +16,12 @@ from lrp_monitor.store.access import RecordAccess
 from lrp_monitor.store.clusters import StepClusters, list_clusters, read_clusters, write_clusters
 from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE, Entry, SessionInfo
+from lrp_monitor.store.paths import join
 from lrp_monitor.store.steps import StepHeader, chunks_start, header_json, plain_list, plain_number
 from lrp_monitor.store.storage import Storage, open_storage
+
+# Of the folders beneath one that is no run: how many are looked at, and named where they are.
+_LOOKED_AT, _NAMED = 100, 5
 
 
 def open_run(path: str | os.PathLike[str], *, within: str | None = None) -> Run:
@@ -41,17 +45,15 @@ def open_run(path: str | os.PathLike[str], *, within: str | None = None) -> Run:
 
 
 def _candidates(path: str) -> list[str]:
-    store = os.path.join("plugins", PLUGIN_NAME)
-    return [os.path.join(path, "lrp", store), os.path.join(path, store), path]
+    return [join(path, "lrp", "plugins", PLUGIN_NAME), join(path, "plugins", PLUGIN_NAME), path]
 
 
 def _runs_beneath(path: str) -> list[str]:
-    if "://" in path or not os.path.isdir(os.path.expanduser(path)):
-        return []
-    with os.scandir(os.path.expanduser(path)) as entries:
-        folders = sorted(entry.path for entry in entries if entry.is_dir())
-    found = [f for f in folders if any(os.path.isfile(os.path.join(c, PROBES_FILE)) for c in _candidates(f))]
-    return found[:5]
+    found: list[str] = []
+    for folder in open_storage(path).folders()[:_LOOKED_AT]:
+        if len(found) < _NAMED and any(open_storage(c).has(PROBES_FILE) for c in _candidates(folder)):
+            found.append(folder)
+    return found
 
 
 class Run(RecordAccess):

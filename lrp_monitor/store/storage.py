@@ -1,17 +1,24 @@
-"""The one place where the store touches a file system: a narrow interface, and local files behind it."""
+"""The one place where the store touches a file system: a narrow interface, and local files behind it.
+
+The other implementation, for object stores, is in `objects`.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from lrp_monitor.store.format import StoreError, StoreOSError
+from lrp_monitor.store.paths import local_path
 
 
 class Appendable(Protocol):
     """A file being written from its start: whole records go in, or nothing."""
+
+    def takes(self, size: int) -> bool: ...
 
     def append(self, data: bytes) -> None: ...
 
@@ -21,16 +28,32 @@ class Appendable(Protocol):
 
 
 class Storage(Protocol):
-    """A flat folder of files, read by ranges and written by appending."""
+    """A flat folder of files, read by ranges and written by appending.
+
+    ``read_ahead``: bytes that cost hardly more than fewer do. ``whole``: files come into being whole, so that no
+    tail can be missing. `Appendable.takes`: whether more should go into that file, or a new one be begun.
+    """
 
     @property
     def path(self) -> str: ...
 
+    @property
+    def read_ahead(self) -> int: ...
+
+    @property
+    def whole(self) -> bool: ...
+
     def listing(self) -> dict[str, tuple[int, int]]: ...
+
+    def folders(self) -> list[str]: ...
+
+    def has(self, name: str) -> bool: ...
 
     def read(self, name: str, offset: int, length: int) -> bytes: ...
 
     def read_many(self, name: str, ranges: list[tuple[int, int]]) -> list[bytes]: ...
+
+    def read_files(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> dict[str, list[bytes]]: ...
 
     def create(self, name: str) -> Appendable: ...
 
@@ -42,21 +65,27 @@ class Storage(Protocol):
 
 
 def open_storage(path: str | os.PathLike[str], *, within: str | None = None) -> Storage:
-    """The storage behind a folder's path.
+    """The storage behind a folder's path: local files, or for a URL (``s3://`` ...) an object store's.
 
-    ``within``: no file whose real path lies outside that folder is read. Raises StoreError for paths with a
-    scheme (``gs://`` ...), which are not local files.
+    ``within``: no file whose real path lies outside that folder is read. Raises StoreError for a URL that cannot be
+    served (see `objects.ObjectStorage`).
     """
-    text = os.fspath(path)
-    if "://" in text:
-        raise StoreError(
-            f"{text}: the store keeps to local files; use a local or mounted folder and copy it afterwards"
-        )
-    return LocalStorage(text, within=within)
+    text = local_path(path)
+    if text is not None:
+        root = None if within is None else local_path(within)
+        if within is not None and root is None:
+            raise StoreError(f"{text}: leads outside {within}")
+        return LocalStorage(text, within=root)
+    from lrp_monitor.store.objects import ObjectStorage  # few runs need it
+
+    return ObjectStorage(os.fspath(path), within=within)
 
 
 class LocalStorage:
     """A folder on a local (or mounted) file system."""
+
+    read_ahead = 32 << 10
+    whole = False
 
     def __init__(self, path: str, *, within: str | None = None) -> None:
         self._path = os.path.abspath(os.path.expanduser(path))
@@ -82,6 +111,18 @@ class LocalStorage:
         except OSError as error:
             raise _os_error(error, self._path, "cannot be read") from error
 
+    def folders(self) -> list[str]:
+        """The paths of the folders in this one, sorted; none where it cannot be listed."""
+        try:
+            with os.scandir(self._path) as entries:
+                return sorted(entry.path for entry in entries if entry.is_dir())
+        except OSError:
+            return []
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        return os.path.isfile(self._file(name))
+
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``offset``; fewer only where the file ends."""
         return self.read_many(name, [(offset, length)])[0]
@@ -106,6 +147,10 @@ class LocalStorage:
                 os.close(handle)
         except OSError as error:
             raise _os_error(error, path, "cannot be read") from error
+
+    def read_files(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> dict[str, list[bytes]]:
+        """Several (offset, length) of several files, each opened once."""
+        return {name: self.read_many(name, list(places)) for name, places in ranges.items()}
 
     def create(self, name: str) -> Appendable:
         """A new file; it must not exist."""
@@ -164,6 +209,10 @@ class _LocalFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         self._handle: int | None = os.open(path, flags, 0o666)
         self._end = 0
+
+    def takes(self, size: int) -> bool:
+        """True: a local file may grow as long as its writer likes."""
+        return True
 
     def append(self, data: bytes) -> None:
         if self._handle is None:

@@ -21,7 +21,8 @@ from lrp_monitor.store.format import (
     StepRecord,
     StoreError,
 )
-from lrp_monitor.store.index import PROBES_FILE, Index, segment_name
+from lrp_monitor.store.index import PROBES_FILE, Index, segment_name, session_of
+from lrp_monitor.store.paths import join
 from lrp_monitor.store.probes import pack_probes, read_probes
 from lrp_monitor.store.records import number_to_json
 from lrp_monitor.store.storage import Appendable, open_storage
@@ -37,7 +38,7 @@ _BYTES_PER_STEP = 2000
 
 def store_folder(run_dir: str | os.PathLike[str]) -> str:
     """The store's folder inside a run's directory."""
-    return os.path.join(os.fspath(run_dir), "plugins", PLUGIN_NAME)
+    return join(run_dir, "plugins", PLUGIN_NAME)
 
 
 def estimate_bytes(n_probes: int, map_shape: Sequence[int], encoding: str, n_tensors: int, channels: int = 0) -> int:
@@ -128,6 +129,17 @@ class RunWriter:
         """Why maps are no longer stored, once that is so."""
         return self._notice
 
+    def sessions(self) -> set[str]:
+        """The ids of all sessions that have files here now: without this one where its files were removed.
+
+        Raises StoreOSError where the folder cannot be listed.
+        """
+        found = {session for name in self._storage.listing() if (session := session_of(name)) is not None}
+        # A listing may lag behind what was written.
+        if self.session not in found and self._storage.has(segment_name(self._ordinal, self.session, 0)):
+            found.add(self.session)
+        return found
+
     def append(self, record: StepRecord) -> None:
         """Writes one step; readers see it at once.
 
@@ -152,7 +164,8 @@ class RunWriter:
                     f"max_store_mb={limit:g}; statistics and histograms go on"
                 )
                 data = self._pack(record, False, [self._notice])
-            if self._segment_size and self._segment_size + len(data) > self._segment_bytes:
+            full = self._segment_size and self._segment_size + len(data) > self._segment_bytes
+            if full or not self._file.takes(len(data)):
                 self._next_segment()
             self._put(data)
             self._own_last = record.step

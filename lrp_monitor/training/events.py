@@ -53,25 +53,29 @@ _DESCRIPTIONS = {
 
 
 class EventWriter:
-    """Appends to one event file of its own in a folder. Each call is one write; nothing stays in memory.
+    """Appends to one event file of its own in a folder, or to several one after the other where files must not grow
+    much (see `store.objects`). Each call is one write.
 
     folder: the run's directory, made where missing. Raises StoreError (an OSError where the system refused).
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        storage = open_storage(folder)
-        storage.make()
+        self._storage = open_storage(folder)
+        self._storage.make()
         # Loaders read a run's event files in the order of their names, one after the other, never back: a
         # file of a clock that was set back must still come after those that are there.
-        stamps = [int(match[1]) for name in storage.listing() if (match := _FILE.match(name))]
-        stamp = max([int(time.time()), *(known + 1 for known in stamps)])
-        host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())
-        self.name = f"events.out.tfevents.{stamp:010d}.{host}.{os.getpid()}.{next(_NUMBER)}.lrp"
-        self._file = storage.create(self.name)
+        stamps = [int(match[1]) for name in self._storage.listing() if (match := _FILE.match(name))]
+        self._stamp = max(stamps, default=0)
         self._described: set[str] = set()
-        version = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
-        version.source_metadata.writer = "lrp_monitor.training.events"
-        self._append(version)
+        self._begin()
+        self._file.append(_version())
+
+    def _begin(self) -> None:
+        """A file that comes after those before."""
+        self._stamp = max(int(time.time()), self._stamp + 1)
+        host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())
+        self.name = f"events.out.tfevents.{self._stamp:010d}.{host}.{os.getpid()}.{next(_NUMBER)}.lrp"
+        self._file = self._storage.create(self.name)
 
     def start(self, step: int, wall_time: float, session: Mapping[str, Any]) -> None:
         """Opens a session at `step`: what earlier sessions wrote from that step on is superseded.
@@ -80,14 +84,13 @@ class EventWriter:
         """
         restart = event_pb2.Event(wall_time=wall_time, step=step)
         restart.session_log.status = event_pb2.SessionLog.START
-        self._append(restart)
         event = event_pb2.Event(wall_time=wall_time, step=step)
         metadata = summary_pb2.SummaryMetadata(data_class=summary_pb2.DATA_CLASS_TENSOR)
         metadata.plugin_data.plugin_name = PLUGIN_NAME
         # A tensor, not metadata alone: TensorBoard's Python data provider fails on a value without one.
         text = json.dumps(dict(session), sort_keys=True).encode()
         self._add(event, MARKER_TAG, np.array(text, dtype=object), metadata)
-        self._append(event)
+        self._append(restart, event)
 
     def write(
         self,
@@ -127,5 +130,17 @@ class EventWriter:
     def _add(event: event_pb2.Event, tag: str, values: NDArray[Any], metadata: summary_pb2.SummaryMetadata) -> None:
         event.summary.value.add(tag=tag, tensor=tensor_util.make_tensor_proto(values), metadata=metadata)
 
-    def _append(self, event: event_pb2.Event) -> None:
-        self._file.append(frame([event.SerializeToString()]))
+    def _append(self, *events: event_pb2.Event) -> None:
+        data = b"".join(frame([event.SerializeToString()]) for event in events)
+        if not self._file.takes(len(data)):
+            self._file.close()
+            self._begin()
+            data = _version() + data
+        self._file.append(data)
+
+
+def _version() -> bytes:
+    """What an event file begins with."""
+    version = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
+    version.source_metadata.writer = "lrp_monitor.training.events"
+    return frame([version.SerializeToString()])

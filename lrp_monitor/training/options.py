@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import ENCODINGS
+from lrp_monitor.store.paths import join
 from lrp_monitor.training.schedule import Schedule, positive_int
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Options:
     @property
     def run_dir(self) -> str:
         """The folder of the store and the event file."""
-        return os.path.join(self.log_dir, "lrp")
+        return join(self.log_dir, "lrp")
 
 
 def name_list(argument: str, value: Any, expected: str) -> list[str] | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.index import PROBES_FILE
 from lrp_monitor.store.reader import open_run
+from lrp_monitor.store.storage import open_storage
 from lrp_monitor.store.writer import store_folder
 from lrp_monitor.training.axis import Place
 
@@ -40,7 +41,7 @@ class Past:
         probes_hash: of the probes given. Records of other probes say nothing about these (the store's writer
         refuses such a folder), so they count as none.
         """
-        if not os.path.exists(os.path.join(store_folder(run_dir), PROBES_FILE)):
+        if not open_storage(store_folder(run_dir)).has(PROBES_FILE):
             return cls()
         run = open_run(run_dir)
         if run.probes.hash != probes_hash:

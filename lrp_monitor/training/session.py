@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +24,9 @@ QUEUE = 4
 
 PATIENCE = 60.0
 """Seconds that training waits for a disk that takes nothing, before a record is given up."""
+
+SLOW = 1.0
+"""Seconds that a write may take to fail without training no longer waiting for the next ones."""
 
 
 class Session:
@@ -77,12 +82,13 @@ class Session:
 
         False where the thread is gone or the disk takes nothing, so that the record is lost.
         """
-        # Training has waited long enough once: a disk that hangs is asked again, but not waited for until it has
-        # caught up.
-        self._stuck = self._stuck and not self._worker.wait(lambda: False, patience=0.0)
-        patience = 0.0 if self._stuck else None
+        # Training has waited long enough once: a disk that hangs, or a network that is down, is asked again, but not
+        # waited for until it has caught up and takes records.
+        self._stuck = self._stuck and (self._sink.failing or not self._worker.wait(lambda: False, patience=0.0))
+        patience, began = 0.0 if self._stuck else None, time.monotonic()
         taken = self._worker.put(record, patience)
-        self._stuck = not (taken and self._worker.wait(lambda: record.step in self._sink.stored, patience))
+        finished = taken and self._worker.wait(lambda: record.step in self._sink.stored, patience)
+        self._stuck = not finished or (self._sink.failing and time.monotonic() - began > SLOW)
         return taken
 
     def problems(self) -> tuple[list[str], list[str]]:
@@ -96,7 +102,7 @@ class Session:
                 notes += record.notes
         if self._worker.died is not None:
             found.append(f"the writing thread ended: {_said(self._worker.died)}")
-        elif self._stuck:
+        elif self._stuck and not self._sink.failing:
             found.append(f"the disk has taken no record for {PATIENCE:.0f} s")
         return found, notes
 
@@ -162,6 +168,8 @@ class _Sink:
         self._told: list[str] = []
         self._known = self._sessions()
         self._started = False
+        self.failing = False
+        """Whether the store did not take the last record that it was given."""
         self.stored: set[int] = set()
         self._rows: dict[str, tuple[str, Callable[[Histogram], NDArray[np.float64]]]] = {
             "weight": ("weights", weight_rows),
@@ -183,7 +191,12 @@ class _Sink:
             self._write_events(record)
         except Exception as error:  # whatever it is, the store takes its record; told below
             failed = error
-        self.store.append(record)
+        try:
+            self.store.append(record)
+        except BaseException:
+            self.failing = True
+            raise
+        self.failing = False
         self.stored.add(record.step)
         self.store.flush()
         if failed is not None:
@@ -212,11 +225,9 @@ class _Sink:
     def _sessions(self) -> set[str]:
         """The ids of the sessions that have files in the store's folder."""
         try:
-            return {parts[2] for name in os.listdir(self.store.path) if len(parts := name.split("-")) == 4}
-        except (FileNotFoundError, NotADirectoryError):
-            return set()
-        except OSError:  # not ours to list: what is open may still be written
-            return {self.store.session}
+            return self.store.sessions()
+        except OSError as error:  # not ours to list, or not now: what is open may still be written
+            return set() if error.errno == errno.ENOTDIR else {self.store.session}
 
     def _write_events(self, record: StepRecord) -> None:
         if not self._started:
