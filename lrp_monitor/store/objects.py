@@ -139,7 +139,11 @@ class ObjectStorage:
             return bytes(data)
 
         def look() -> bytes:
-            if isinstance(data, FileNotFoundError) or self._fs.info(self._object(name))["size"] > first:
+            try:
+                ended = not isinstance(data, FileNotFoundError) and self._fs.info(self._object(name))["size"] <= first
+            except Exception:  # asking failed, too: the first error says more
+                ended = False
+            if not ended:
                 raise data
             return b""
 
