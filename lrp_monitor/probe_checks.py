@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ def checked_names(
     result = tuple(str(name) for name in names)
     if len(result) != n:
         raise ValueError(f"names: {len(result)} names for {n} probes; give one per probe")
-    twice = sorted({name for name in result if result.count(name) > 1})
+    twice = sorted(name for name, times in Counter(result).items() if times > 1)
     if twice:
         raise ValueError(f"names: {', '.join(map(repr, twice))} given more than once; names must be unique")
     return result
@@ -112,6 +113,7 @@ def checked_names(
 
 def _default_names(n: int, labels: NDArray[np.int64] | None, class_names: tuple[str, ...] | None) -> Iterator[str]:
     seen: dict[int, int] = {}
+    times = Counter(class_names)
     for i in range(n):
         if labels is None or class_names is None:
             yield f"probe {i}"
@@ -119,7 +121,7 @@ def _default_names(n: int, labels: NDArray[np.int64] | None, class_names: tuple[
         label = int(labels[i])
         # Counted by class index: two classes of one name must still give unique probe names.
         shown = class_names[label]
-        if class_names.count(shown) > 1:
+        if times[shown] > 1:
             shown = f"{shown} ({label})"
         yield f"{shown} {seen.get(label, 0)}"
         seen[label] = seen.get(label, 0) + 1

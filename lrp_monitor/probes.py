@@ -12,8 +12,6 @@ import io
 import json
 import math
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor import probe_checks as check
+from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, read_arrays, read_file
 
 _FORMAT = 1
+_HEADERS = 1 << 20
 
 
 class ProbeSet:
@@ -213,7 +213,10 @@ class ProbeSet:
         return cls(samples[picked], labels[picked], **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the set to one .npz file (no pickle), in one step: a reader never sees half of it."""
+        """Write the set to one .npz file (no pickle), in one step: a reader never sees half of it.
+
+        ValueError where it is larger than `load` reads.
+        """
         about = {
             "format": _FORMAT,
             "names": self.names,
@@ -231,6 +234,11 @@ class ProbeSet:
                 arrays[name] = value
         for i, mask in enumerate(self.masks.values()):
             arrays[f"mask_{i}"] = mask
+        if (taken := sum(array.nbytes for array in arrays.values())) > MAX_ARRAY_BYTES - _HEADERS:
+            raise ValueError(
+                f"{path}: the set takes {taken:,} bytes, at most {MAX_ARRAY_BYTES:,} are read again: save fewer or "
+                "smaller probes"
+            )
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # the stubs mistake ** for allow_pickle
         file = Path(path)
@@ -240,13 +248,18 @@ class ProbeSet:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ProbeSet:
-        """Read a set that `save` wrote. FileNotFoundError; ValueError (naming the file) on anything else."""
+        """Read a set that `save` wrote: at most `archives.MAX_ARRAY_BYTES` of arrays, nothing unpickled.
+
+        FileNotFoundError; ValueError (naming the file) on anything else.
+        """
         try:
-            with np.load(Path(path), allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
+            arrays: dict[str, NDArray[Any]] = dict(read_arrays(read_file(path, MAX_ARRAY_BYTES)))
             about = json.loads(arrays["about"].tobytes())
             if about["format"] != _FORMAT:
-                raise ValueError(f"format {about['format']}, this version reads {_FORMAT}")
+                raise ValueError(f"format {about['format']!r:.40}, this version reads {_FORMAT}")
+            axes = arrays["inputs"].ndim - (about["channel_axis"] is not None)
+            if any(arrays[f"mask_{i}"].ndim != axes for i in range(len(about["masks"]))):
+                raise ValueError("a mask that is not one of each probe")
             return cls(
                 arrays["inputs"],
                 arrays.get("labels"),
@@ -259,18 +272,8 @@ class ProbeSet:
             )
         except FileNotFoundError:
             raise
-        # All that a foreign or damaged file has been seen to raise on its way through zip, npy and JSON.
-        except (
-            OSError,
-            EOFError,
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
-            raise ValueError(f"{path}: not a probe set that ProbeSet.save wrote ({error})") from error
+        except DAMAGE as error:
+            raise ValueError(f"{path}: not a probe set that ProbeSet.save wrote ({error!s:.400})") from error
 
 
 def montage(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:

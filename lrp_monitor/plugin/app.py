@@ -86,9 +86,9 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             try:
                 return handler(self, request)
             except KeyError as error:
-                raise errors.NotFoundError(str(error.args[0])) from error
+                raise errors.NotFoundError(_words(error.args[0])) from error
             except StoreError as error:
-                raise errors.NotFoundError(str(error)) from error
+                raise errors.NotFoundError(_words(error)) from error
 
         return application
 
@@ -277,6 +277,11 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             for clusters in run.clusters().values()
         ]
         return _json(request, {"run": name, "clusters": found})
+
+
+def _words(message: object) -> str:
+    """A message as an answer: names in it may hold halves of surrogate pairs, which are in no encoding."""
+    return str(message).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _rows(rows: list[npt.NDArray[np.float64] | None], chosen: slice) -> list[list[float | None]]:

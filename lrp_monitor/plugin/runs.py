@@ -18,6 +18,7 @@ from lrp_monitor.store.writer import store_folder
 _LISTING_SECONDS = 1.0
 # Headers read ahead at most: a few seconds of work, and some 4 KB each with 16 probes.
 _WARM_STEPS = 20_000
+_MOST_LISTINGS = 16
 # A page asks for many steps in a row, and each listing of an object store is a request.
 _REFRESH_SECONDS = 1.0
 
@@ -126,6 +127,8 @@ class Readers:
             return known[1]
         names = sorted(ask())
         with self._lock:
+            if len(self._listed) >= _MOST_LISTINGS:
+                self._listed.clear()  # any id that a request names is an experiment
             self._listed[experiment] = (now, names)
             gone = set(self._open) - {name for _, known in self._listed.values() for name in known}
             for name in gone:

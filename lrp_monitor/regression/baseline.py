@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,25 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, ArchiveError, read_arrays, read_file
 from lrp_monitor.regression.errors import BaselineError, Kind
-from lrp_monitor.regression.snapshot import Snapshot
+from lrp_monitor.regression.snapshot import Snapshot, checked_meta
 from lrp_monitor.render import write
 
 FORMAT = 1
 MAX_JSON_BYTES = 16 << 20
-MAX_ARRAY_BYTES = 1 << 30
-"""What all arrays of a baseline may take in memory, together."""
-MAX_ENTRIES = 256
 
 _LEVELS = 32767
+_KINDS = {
+    "logit": (np.float32, 1), "targets": (np.int64, 1), "predictions": (np.int64, 1), "images": (np.uint8, 4),
+    "logits": (np.float32, 2), "labels": (np.int64, 1),
+}  # fmt: skip
 _THUMBNAIL = 96
 _LFS_POINTER = b"version https://git-lfs"
-# What a foreign or damaged file can raise on its way through zip, npy and JSON (RuntimeError: encrypted entries,
-# methods of compression that zipfile does not know, JSON nested too deep).
-_DAMAGE = (
-    AttributeError, EOFError, LookupError, OSError, OverflowError, RuntimeError, SyntaxError, TypeError, ValueError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def paths_of(path: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -94,35 +90,37 @@ def read_baseline(path: str | os.PathLike[str]) -> Snapshot:
     """Read a baseline. BaselineError, of the kind that it is, names the file and what mends it."""
     archive_path, about_path = paths_of(path)
     about = read_about(path)
-    if not archive_path.is_file():
-        raise _error("missing", archive_path, f"there is no such file, only {about_path.name}")
     try:
         given = about["npz"]
         expected, digest = int(given["bytes"]), str(given["sha256"])
-        size = archive_path.stat().st_size
-        if size > MAX_ARRAY_BYTES:
-            raise _error("size", archive_path, f"{size:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
-        data = archive_path.read_bytes()
-    except BaselineError:
-        raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _error("damaged", about_path, f"damaged ({_said(error)})") from error
+    try:
+        data = read_file(archive_path, MAX_ARRAY_BYTES)
+    except FileNotFoundError as error:
+        raise _error("missing", archive_path, f"there is no such file, only {about_path.name}") from error
+    except ArchiveError as error:
+        raise _error(error.kind, archive_path, str(error)) from error
+    except OSError as error:
+        raise _error("damaged", archive_path, f"cannot be read ({_said(error)})") from error
     if data.startswith(_LFS_POINTER):
         raise _error("damaged", archive_path, "a pointer of Git LFS, not the file itself", "fetch it: `git lfs pull`")
     if len(data) < expected:
         raise _error("damaged", archive_path, f"cut off, {len(data):,} of {expected:,} bytes are there")
     try:
         # Read before the checksum is looked at: pickled objects and bombs are named as what they are.
-        arrays = _unpack(data, archive_path)
-    except BaselineError:
-        raise
-    except _DAMAGE as error:
+        arrays: dict[str, NDArray[Any]] = dict(read_arrays(data))
+    except ArchiveError as error:
+        raise _error(error.kind, archive_path, str(error)) from error
+    except DAMAGE as error:
         raise _error("damaged", archive_path, f"damaged ({_said(error)})") from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise _error("mismatch", archive_path, f"not the file that {about_path.name} describes (its checksum)")
     try:
         return _snapshot(arrays, about, os.fspath(path))
-    except _DAMAGE as error:
+    except ArchiveError as error:
+        raise _error(error.kind, archive_path, str(error)) from error
+    except DAMAGE as error:
         raise _error("damaged", about_path, f"it does not fit {archive_path.name} ({_said(error)})") from error
 
 
@@ -130,24 +128,21 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The json of a baseline. BaselineError where it is missing, damaged, too large or of a newer format."""
     archive_path, about_path = paths_of(path)
     try:
-        size = about_path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise _error("size", about_path, f"{size:,} bytes; at most {MAX_JSON_BYTES:,} are read")
-        about = json.loads(about_path.read_bytes().decode("utf-8"))
+        about = json.loads(read_file(about_path, MAX_JSON_BYTES).decode("utf-8"))
         if not isinstance(about, dict):
             raise TypeError("not an object")
         version = about["format"]
         if not isinstance(version, int) or version < 1:
-            raise ValueError(f"format {version!r}")
-    except BaselineError:
-        raise
+            raise ValueError(f"format {version!r:.40}")
+    except ArchiveError as error:
+        raise _error(error.kind, about_path, str(error)) from error
     except FileNotFoundError as error:
         beside = f", only {archive_path.name}" if archive_path.is_file() else ""
         raise _error("missing", about_path, f"there is no such baseline{beside}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _error("damaged", about_path, f"damaged ({_said(error)})") from error
     if version > FORMAT:
-        raise _error("version", about_path, f"written in format {version}, this version reads up to {FORMAT}")
+        raise _error("version", about_path, f"written in format {version!r:.40}, this version reads up to {FORMAT}")
     return about
 
 
@@ -202,79 +197,66 @@ def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.stack(small).reshape(len(images), size[1], size[0], images.shape[-1])
 
 
-def _unpack(data: bytes, file: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file. Nothing is inflated before its size is known, and never beyond that."""
-    arrays: dict[str, NDArray[Any]] = {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = archive.infolist()
-        if len(entries) > MAX_ENTRIES:
-            raise _error("size", file, f"{len(entries)} entries; at most {MAX_ENTRIES} are read")
-        total = sum(entry.file_size for entry in entries)
-        if total > MAX_ARRAY_BYTES:
-            raise _error("size", file, f"inflates to {total:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
-        for entry in entries:
-            name = entry.filename.removesuffix(".npy")
-            if name == entry.filename or name in arrays:
-                raise ValueError(f"unexpected entry {entry.filename!r}")
-            with archive.open(entry) as stream:
-                shape, dtype = _head(stream)
-                if dtype.hasobject:
-                    raise _error("pickle", file, f"entry {name!r} holds pickled objects")
-                if any(side < 0 for side in shape):
-                    raise ValueError(f"entry {name!r} has the shape {shape}")
-                wanted = dtype.itemsize * int(np.prod([int(side) for side in shape], dtype=object))
-                if wanted > entry.file_size:
-                    raise ValueError(f"entry {name!r} says {wanted:,} bytes and holds {entry.file_size:,}")
-                content = stream.read(wanted)
-                # One more byte, where the entry ends: only there does zipfile look at its checksum.
-                if len(content) != wanted or stream.read(1):
-                    raise ValueError(f"entry {name!r} is not of the length that it says")
-                arrays[name] = np.frombuffer(content, dtype).reshape(shape)
-    return arrays
-
-
-def _head(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(stream)
-    if version != (1, 0):
-        raise ValueError(f"npy version {version}")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=4096)
-    if fortran_order and len(shape) > 1:
-        raise ValueError("an array in Fortran order")
-    return shape, dtype
-
-
 def _snapshot(arrays: dict[str, NDArray[Any]], about: dict[str, Any], source: str) -> Snapshot:
-    levels = arrays["maps"]
-    n = len(levels)
-    share = levels.astype(np.float64) / _LEVELS
-    scale = arrays["scale"].reshape(n, *(1,) * (levels.ndim - 1))
-    rows = about["probes"]
+    levels, scale = arrays["maps"], arrays["scale"]
+    if levels.dtype.kind != "i" or levels.ndim < 2 or levels.size == 0 or scale.shape != (len(levels),):
+        raise ValueError(f"maps are {levels.dtype} {levels.shape}, their scales {scale.shape}")
+    n, rows = len(levels), about["probes"]
+    if not ((scale >= 0) & (scale <= np.finfo(np.float32).max)).all():
+        raise ValueError("a scale that is none of a float32 map")
+    for name, (dtype, axes) in _KINDS.items():
+        array = arrays.get(name)
+        if array is None and name in ("logits", "labels"):
+            continue
+        if array is None:
+            raise ValueError(f"no {name}")
+        if array.dtype != dtype or array.ndim != axes or array.size == 0:
+            raise ValueError(f"{name} {array.shape} of {array.dtype}, maps {levels.shape}")
+    # Inflated once more, from packed bits and half precision: what that takes has the same bound.
+    if (taken := (len(about["masks"]) + 4) * levels.size) > MAX_ARRAY_BYTES:
+        raise ArchiveError("size", f"maps and masks take {taken:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
     digests = [row["input"] for row in rows]
     known = {"format", "npz", "masks", "probes"}
     snapshot = Snapshot(
-        heatmaps=(np.sign(share) * share**2 * scale).astype(np.float32),
+        heatmaps=np.stack([_decoded(row, factor) for row, factor in zip(levels, scale, strict=True)]),
         logit=arrays["logit"].astype(np.float32),
         logits=arrays["logits"].astype(np.float32) if "logits" in arrays else None,
         targets=arrays["targets"].astype(np.int64),
         predictions=arrays["predictions"].astype(np.int64),
-        names=tuple(str(row["name"]) for row in rows),
+        names=tuple(_text(row["name"]) for row in rows),
         images=arrays["images"].astype(np.uint8),
         labels=arrays["labels"].astype(np.int64) if "labels" in arrays else None,
-        masks={str(name): _unpacked(arrays[f"mask_{i}"], levels.shape) for i, name in enumerate(about["masks"])},
-        digests=None if None in digests else tuple(str(digest) for digest in digests),
-        meta={"source": f"baseline {source}"} | {key: value for key, value in about.items() if key not in known},
+        masks={_text(name): _unpacked(arrays[f"mask_{i}"], levels.shape) for i, name in enumerate(about["masks"])},
+        digests=None if None in digests else tuple(_text(digest) for digest in digests),
+        meta=checked_meta(
+            {"source": f"baseline {source}"} | {key: value for key, value in about.items() if key not in known}
+        ),
     )
     for name in ("logit", "targets", "predictions", "names", "images", "logits", "labels"):
         value = getattr(snapshot, name)
         if value is not None and len(value) != n:
             raise ValueError(f"{len(value)} rows of {name} for {n} maps")
-    if levels.dtype.kind != "i" or levels.ndim < 2 or n == 0 or snapshot.images.ndim != 4:
-        raise ValueError(f"maps are {levels.dtype} {levels.shape}, images {snapshot.images.shape}")
+    if snapshot.images.shape[3] not in (1, 3) or (snapshot.digests is not None and len(snapshot.digests) != n):
+        raise ValueError(f"images {snapshot.images.shape}, {len(rows)} rows of probes")
     return snapshot
 
 
+def _decoded(levels: NDArray[Any], scale: float) -> NDArray[np.float32]:
+    share = levels.astype(np.float64) / _LEVELS
+    decoded: NDArray[np.float32] = (np.sign(share) * share**2 * scale).astype(np.float32)
+    return decoded
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.60} is not a text")
+    return value
+
+
 def _unpacked(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    pixels = int(np.prod(shape[1:]))
+    pixels = math.prod(shape[1:])
+    if bits.shape != (shape[0], -(-pixels // 8)):  # what is missing would be filled up, however much it is
+        raise ValueError(f"a mask of {bits.shape} bytes for maps of {shape}")
     return np.unpackbits(bits, axis=1, count=pixels).astype(np.bool_).reshape(shape)
 
 

@@ -115,16 +115,18 @@ class Snapshot:
             labels=probes.labels,
             masks=dict(probes.masks),
             images=probes.images,
-            meta={
-                "source": f"run {opened.path}, step {step}",
-                "probes_hash": probes.hash,
-                "class_names": probes.class_names,
-                "composite": meta.get("composite"),
-                "composite_rules": _rules(str(meta.get("composite_rules", ""))) or None,
-                "model": meta.get("model"),
-                "parameters": meta.get("parameters"),
-                "versions": meta.get("versions", {}),
-            },
+            meta=checked_meta(
+                {
+                    "source": f"run {opened.path}, step {step}",
+                    "probes_hash": probes.hash,
+                    "class_names": probes.class_names,
+                    "composite": meta.get("composite"),
+                    "composite_rules": _rules(str(meta.get("composite_rules", ""))) or None,
+                    "model": meta.get("model"),
+                    "parameters": meta.get("parameters"),
+                    "versions": meta.get("versions", {}),
+                }
+            ),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -139,6 +141,31 @@ class Snapshot:
         from lrp_monitor.regression.baseline import read_baseline
 
         return read_baseline(path)
+
+
+_TEXTS = ("source", "probes_hash", "composite", "model", "architecture", "weights")
+_LISTS = ("composite_rules", "class_names", "notes")
+_TABLES = ("composite_options", "versions")
+
+
+def checked_meta(meta: dict[str, Any]) -> dict[str, Any]:
+    """``meta`` as read from a file; ValueError where a part of it is of another kind than what `Snapshot` notes."""
+    for name, value in meta.items():
+        if value is None:
+            continue
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        fits = (
+            isinstance(value, str)
+            if name in _TEXTS
+            else isinstance(value, list | tuple) and all(isinstance(part, str) for part in parts)
+            if name in _LISTS
+            else isinstance(value, dict) and all(isinstance(part, str) for part in parts)
+            if name in _TABLES
+            else type(value) is int or name != "parameters"
+        )
+        if not fits:
+            raise ValueError(f"{name!r:.60} is not what it should be: {type(value).__name__}")
+    return meta
 
 
 def probe_digests(probes: ProbeSet) -> tuple[str, ...]:

@@ -14,7 +14,12 @@ from lrp_monitor.store.steps import HistogramRow, StepHeader, chunks_length, chu
 from lrp_monitor.store.storage import Storage
 
 _T = TypeVar("_T")
-_TABLES_KEPT = 64
+# Histograms whose rows are kept: some 100 MB.
+_ROWS_KEPT = 100_000
+# Names of tensors that are listed, and bytes of tables that are read for it: some seconds.
+_TENSORS_LISTED = 1 << 16
+_TABLES_READ = 256 << 20
+_PROBLEMS_KEPT = 1000
 
 
 class RecordAccess:
@@ -81,6 +86,7 @@ class RecordAccess:
         view = self._view
         found: dict[tuple[str, str], None] = {}
         seen: set[str] = set()
+        left = _TABLES_READ
         for header in self._all_headers(view=view):
             entry = view.entries[header.step]
             digest = header.tensors or f"{entry.file}@{entry.offset}"
@@ -88,6 +94,10 @@ class RecordAccess:
                 continue
             names = self._lists.get(digest)
             if names is None:
+                left -= header.table[2]
+                if left < 0 or len(found) > _TENSORS_LISTED:
+                    self._note(f"the list of tensors ends before step {header.step}: it would take too long to read")
+                    break
                 try:
                     names = list(self._table(entry))
                 except StoreError:
@@ -150,9 +160,10 @@ class RecordAccess:
             what = f"{entry.what}, table of histograms"
             table = self._noting(lambda: parse_table(codec.inflate(chunk, size, what), chunks_length(entry), what))
         with self._lock:
-            if len(self._tables) >= _TABLES_KEPT:
-                del self._tables[next(iter(self._tables))]
             self._tables[key] = table
+            kept = sum(map(len, self._tables.values()))
+            while kept > _ROWS_KEPT and len(self._tables) > 1:
+                kept -= len(self._tables.pop(next(iter(self._tables))))
         return table
 
     def _payload(self, entry: Entry) -> bytes:
@@ -189,7 +200,8 @@ class RecordAccess:
 
     def _note(self, problem: str) -> None:
         with self._lock:
-            self._found[problem] = None
+            if len(self._found) < _PROBLEMS_KEPT:
+                self._found[problem] = None
 
 
 def _nearest(steps: list[int], step: int) -> str:

@@ -75,19 +75,21 @@ def read_clusters(storage: Storage, name: str, probes: int) -> StepClusters:
     content = records.parse_json(text, name)
     try:
         if content["format"] != FORMAT:
-            raise StoreError(f"{name}: written in format {content['format']!r:.20}, this lrp_monitor reads {FORMAT}")
+            raise StoreError(
+                f"{name}: written in format {records.quoted(content['format'])}, this lrp_monitor reads {FORMAT}"
+            )
         labels = content["labels"]
         if len(labels) != probes or not all(type(label) is int and -1 <= label < probes for label in labels):
             raise StoreError(f"{name}: not one group for each of the {probes} probes")
         found = StepClusters(
-            step=int(content["step"]),
-            session=str(content["session"]),
+            step=records.whole(content["step"]),
+            session=records.string(content["session"]),
             labels=np.array(labels, np.int64),
             eigenvalues=np.array(content["eigenvalues"], np.float64),
-            settings=dict(content["settings"]),
+            settings=dict(records.shallow(content["settings"], name)),
         )
     except records.MALFORMED as error:
-        raise StoreError(f"{name}: a part is missing or of the wrong kind ({error})") from error
+        raise StoreError(f"{name}: a part is missing or of the wrong kind ({records.quoted(error)})") from error
     if clusters_name(found.step, found.session) != name:
-        raise StoreError(f"{name}: holds the groups of step {found.step} of session {found.session}")
+        raise StoreError(f"{name}: holds the groups of step {found.step} of session {records.quoted(found.session)}")
     return found

@@ -6,12 +6,13 @@ inflate it by itself.
 
 from __future__ import annotations
 
+import reprlib
 import zlib
 
 import numpy as np
 import numpy.typing as npt
 
-from lrp_monitor.store.format import ENCODINGS, Encoding, StoreError
+from lrp_monitor.store.format import BUCKETS, ENCODINGS, Encoding, StoreError
 
 NON_FINITE = -128
 """The byte of sqrt8 that stands for a pixel that was not finite."""
@@ -34,7 +35,7 @@ def check_encoding(encoding: str) -> Encoding:
     for known in ENCODINGS:
         if encoding == known:
             return known
-    raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
+    raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}, got {reprlib.repr(encoding)}")
 
 
 def deflate(data: bytes) -> bytes:
@@ -42,7 +43,7 @@ def deflate(data: bytes) -> bytes:
     return zlib.compress(data, _LEVEL)
 
 
-def inflate(chunk: bytes, size: int, what: str) -> bytes:
+def inflate(chunk: bytes | memoryview, size: int, what: str) -> bytes:
     """The ``size`` bytes of a zlib stream, never more; else StoreError, starting with ``what``."""
     if not 0 <= size <= _MOST_EXPANSION * (len(chunk) + 1):
         raise StoreError(f"{what}: {len(chunk)} compressed bytes cannot hold {size} bytes")
@@ -86,7 +87,7 @@ def encode_map(values: npt.NDArray[np.float32], encoding: Encoding) -> tuple[byt
 
 
 def decode_map(
-    chunk: bytes, scale: float, encoding: Encoding, shape: tuple[int, ...], what: str
+    chunk: bytes | memoryview, scale: float, encoding: Encoding, shape: tuple[int, ...], what: str
 ) -> npt.NDArray[np.float32]:
     """The heatmap of ``encode_map``: float32 of ``shape``.
 
@@ -122,8 +123,10 @@ def decode_counts(
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
     """The (buckets, counts) of ``encode_counts``; raises StoreError for anything else."""
     if width not in ("u4", "i8"):
-        raise StoreError(f"{what}: counts of width {width!r} are not known")
+        raise StoreError(f"{what}: counts of width {width!r:.40} are not known")
     data = inflate(chunk, length * (2 + int(width[1])), what)
     buckets = np.frombuffer(data, "<u2", length).astype(np.uint16)
     counts = np.frombuffer(data, "<" + width, length, 2 * length).astype(np.int64)
+    if buckets.max(initial=0) >= BUCKETS or counts.min(initial=0) < 0:
+        raise StoreError(f"{what}: buckets up to {buckets.max()}, counts down to {counts.min()}")
     return buckets, counts

@@ -17,6 +17,16 @@ HISTOGRAM_KINDS: tuple[HistogramKind, ...] = ("weight", "gradient")
 PLUGIN_NAME = "lrp_monitor"
 BUCKETS = 2048
 """Number of values that the top 11 bits of a float32 can take."""
+MOST_PIXELS = 1 << 27
+"""Pixels that all heatmaps of a step may have together, and all maps by channel: 512 MiB as float32.
+
+What is read must have a bound that does not come from the file: deflate shrinks zeros a thousandfold."""
+MOST_PICTURE_BYTES = 1 << 30
+"""Bytes that the probes' pictures and masks may take together, one a pixel and channel."""
+MOST_HISTOGRAMS = 1 << 16
+"""Histograms that a step may hold."""
+MOST_AXES = 16
+"""Axes that a heatmap may have."""
 
 
 class StoreError(Exception):

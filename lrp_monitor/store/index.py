@@ -7,6 +7,7 @@ segments. Ordinals count the sessions of a folder, so that the clock plays no pa
 from __future__ import annotations
 
 import re
+import struct
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,11 @@ PROBES_FILE = "probes.tfrecord"
 _SEGMENT = re.compile(r"steps-(\d{4,9})-([0-9a-f]{8,64})-(\d{6,12})\.tfrecord")
 # So many bytes take in the frame's head, the fixed fields and nearly every header.
 _HEADERS = 32 << 10
+MOST_META = 4 << 20
+"""Bytes of what a session may note about its model and versions."""
+MOST_UNREADABLE = 100
+"""Records of a file that cannot be read before the rest of it is given up."""
+_BLOCK = 1 << 20
 # Files whose new parts are asked for side by side.
 _AT_ONCE = 64
 
@@ -114,6 +120,12 @@ class _Segment:
             if start + records.FRAME_HEAD + length + records.FRAME_TAIL > size:
                 self.tail = self._torn(size - start)
                 break
+            self._dead = length > records.MOST_RECORD or len(self.problems) >= MOST_UNREADABLE
+            if self._dead:
+                large = f"a record of {length} bytes, and at most {records.MOST_RECORD} are read"
+                reason = large if length > records.MOST_RECORD else f"{MOST_UNREADABLE} before cannot be read"
+                self.problems.append(f"{self.name}: given up at byte {start}: {reason}")
+                break
             self._offset = start + records.FRAME_HEAD + length + records.FRAME_TAIL
             entry = self._take(storage, data, start + records.FRAME_HEAD, length)
             last = None if entry is None else (start, entry)
@@ -136,8 +148,10 @@ class _Segment:
                 text += storage.read(self.name, offset + records.FIELDS + len(text), head.header_length - len(text))
             records.check_header(body, text, head, what)
             if head.kind == records.KIND_SESSION:
+                if head.header_length > MOST_META:
+                    raise StoreError(f"{what}: {head.header_length} bytes of meta; at most {MOST_META} are read")
                 meta = records.parse_json(text, what).get("meta")
-                self.meta = meta if isinstance(meta, dict) else {}
+                self.meta = records.shallow(meta, what) if isinstance(meta, dict) else {}
                 return None
             if head.kind != records.KIND_STEP:
                 raise StoreError(f"{what}: a record of kind {head.kind}, which is none of a step")
@@ -151,10 +165,10 @@ class _Segment:
         return entry
 
     def _is_whole(self, storage: Storage, entry: Entry) -> bool:
-        payload, tail = storage.read_many(
-            self.name, [(entry.offset, entry.length), (entry.offset + entry.length, records.FRAME_TAIL)]
-        )
-        return records.payload_is_whole(payload, tail)
+        end, crc = entry.offset + entry.length, 0
+        for start in range(entry.offset, end, _BLOCK):
+            crc = records.crc32c(storage.read(self.name, start, min(_BLOCK, end - start)), start=crc)
+        return storage.read(self.name, end, records.FRAME_TAIL) == struct.pack("<I", records.masked(crc))
 
     def _torn(self, length: int) -> str:
         return f"{self.name}: the last record is not complete ({length} bytes): cut off, or still being written"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lrp_monitor.store import codec, records
-from lrp_monitor.store.format import ProbeInfo, StoreError
+from lrp_monitor.store.format import MOST_AXES, MOST_PICTURE_BYTES, MOST_PIXELS, ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE
 from lrp_monitor.store.records import number_from_json, number_to_json
 from lrp_monitor.store.storage import Storage
@@ -31,6 +31,9 @@ def pack_probes(probes: ProbeInfo) -> bytes:
         raise ValueError(f"labels must have shape ({n},), got {np.shape(probes.labels)}")
     if not _HASH.fullmatch(probes.hash):
         raise ValueError(f"hash must be 8 to 128 hexadecimal digits, got {probes.hash!r}")
+    if len(probes.map_shape) > MOST_AXES:
+        raise ValueError(f"heatmaps of {len(probes.map_shape)} axes, the store takes {MOST_AXES}")
+    _check_size(n, probes.map_shape, images.size, len(probes.masks))
     chunks = [codec.deflate(images.tobytes())]
     places = {}
     end = len(chunks[0])
@@ -62,6 +65,8 @@ def read_probes(storage: Storage) -> ProbeInfo:
     listing = storage.listing()
     if PROBES_FILE not in listing:
         raise StoreError(f"{what} is missing: the folder holds no run, or only part of one was copied")
+    if listing[PROBES_FILE][0] > records.MOST_RECORD:
+        raise StoreError(f"{what} has {listing[PROBES_FILE][0]} bytes; at most {records.MOST_RECORD} are read")
     data = storage.read(PROBES_FILE, 0, listing[PROBES_FILE][0])
     start = records.FRAME_HEAD
     length = records.frame_length(data[:start]) if len(data) >= start else None
@@ -79,7 +84,8 @@ def read_probes(storage: Storage) -> ProbeInfo:
     try:
         return _unpack(header, payload[end:], what)
     except records.MALFORMED as error:
-        raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({error})") from error
+        reason = records.quoted(error)
+        raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({reason})") from error
 
 
 def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
@@ -88,6 +94,7 @@ def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
     image_shape, map_shape = _shape(header["image_shape"]), _shape(header["map_shape"])
     if n < 1 or len(image_shape) != 4 or image_shape[0] != n or image_shape[3] not in (1, 3):
         raise ValueError(f"{n} names and images of shape {image_shape}")
+    _check_size(n, map_shape, math.prod(image_shape), len(header["masks"]))
 
     def chunk(place: Any, shape: tuple[int, ...]) -> bytes:
         offset, length = records.place(place, len(body), what)
@@ -112,7 +119,7 @@ def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
         masks=masks,
         map_shape=map_shape,
         hash=digest,
-        input_shape=_shape(header["input_shape"]),
+        input_shape=_shape(header["input_shape"], least=0),
         statistics={
             str(key): [number_from_json(value, what) for value in values]
             for key, values in header["statistics"].items()
@@ -126,7 +133,26 @@ def _texts(values: Any) -> list[str]:
     return values
 
 
-def _shape(values: Any) -> tuple[int, ...]:
-    if not isinstance(values, list) or not all(type(v) is int and v >= 0 for v in values):
-        raise ValueError(f"{values!r:.60} is not a shape")
+def _shape(values: Any, least: int = 1) -> tuple[int, ...]:
+    if (
+        not isinstance(values, list)
+        or len(values) > MOST_AXES
+        or not all(type(v) is int and least <= v < 1 << 32 for v in values)
+    ):
+        raise ValueError(f"{records.quoted(values)} is not a shape")
     return tuple(values)
+
+
+def _check_size(n: int, map_shape: tuple[int, ...], image_bytes: int, masks: int) -> None:
+    """Raises ValueError for more than readers take in, whatever a file claims."""
+    pixels = n * math.prod(map_shape)
+    if pixels > MOST_PIXELS:
+        raise ValueError(
+            f"{n} heatmaps of shape {map_shape} have {pixels} pixels, the store takes {MOST_PIXELS}: log fewer or "
+            "smaller probes"
+        )
+    if (taken := image_bytes + masks * pixels) > MOST_PICTURE_BYTES:
+        raise ValueError(
+            f"the probes' pictures and masks have {taken} bytes, the store takes {MOST_PICTURE_BYTES}: log fewer "
+            "probes, fewer masks or smaller pictures"
+        )

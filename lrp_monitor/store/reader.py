@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Sequence
@@ -19,6 +20,12 @@ from lrp_monitor.store.index import PROBES_FILE, Entry, SessionInfo
 from lrp_monitor.store.paths import join
 from lrp_monitor.store.steps import StepHeader, chunks_start, header_json, plain_list, plain_number
 from lrp_monitor.store.storage import Storage, open_storage
+
+MOST_FILM_PIXELS = 1 << 29
+"""Pixels that the maps of one probe through training may have together: 2 GiB as float32."""
+MOST_FILM_BYTES = 1 << 30
+"""Bytes of compressed maps that are given to the dashboard at once."""
+_MOST_PROBLEMS = 200
 
 # Of the folders beneath one that is no run: how many are looked at, and named where they are.
 _LOOKED_AT, _NAMED = 100, 5
@@ -91,9 +98,11 @@ class Run(RecordAccess):
 
     @property
     def problems(self) -> list[str]:
-        """Records that could not be read, in words: cut off or damaged."""
+        """Records that could not be read, in words: cut off or damaged; of very many the first."""
         with self._lock:
-            return [*self._view.problems, *self._found]
+            found = [*self._view.problems, *self._found]
+        more = len(found) - _MOST_PROBLEMS
+        return [*found[:_MOST_PROBLEMS], f"and {more} more"] if more > 0 else found
 
     @property
     def probes(self) -> ProbeInfo:
@@ -114,8 +123,15 @@ class Run(RecordAccess):
         """All maps of a step: float32 (n, *map_shape). StoreError where ``max_store_mb`` had stopped them."""
         entry = self._entry(self._view, step)
         header = self._header(entry)
-        chunks = self._map_chunks(entry, header)
-        return np.stack([self._decode(chunk, header, i, entry.what) for i, chunk in enumerate(chunks)])
+        self._need_maps(header)
+        payload = memoryview(self._payload(entry))[records.FIELDS + entry.head.header_length :]
+        maps = np.zeros((0, *self._probes.map_shape), np.float32)
+        for i, (offset, length) in enumerate(header.places):
+            decoded = self._decode(payload[offset : offset + length], header, i, entry.what)
+            if i == 0:  # only a chunk that inflates to a whole map vouches for map_shape
+                maps = np.empty((len(header.places), *decoded.shape), np.float32)
+            maps[i] = decoded
+        return maps
 
     def heatmap(self, probe: int | str, step: int) -> npt.NDArray[np.float32]:
         """One probe's map at a step: float32 of map_shape. ``probe``: position or name."""
@@ -139,10 +155,20 @@ class Run(RecordAccess):
         chunks = self._gather(
             (entry, chunks_start(entry) + header.places[number][0], header.places[number][1]) for entry, header in found
         )
+        pixels = len(found) * math.prod(self._probes.map_shape)
+        if pixels > MOST_FILM_PIXELS:
+            raise StoreError(
+                f"{self.path}: {len(found)} maps have {pixels} pixels, a film takes {MOST_FILM_PIXELS}: read them "
+                "one by one with heatmap(probe, step)"
+            )
         # Only a chunk that inflates to a whole map vouches for map_shape: no array is made before.
-        maps = [self._decode(c, h, number, e.what) for (e, h), c in zip(found, chunks, strict=True)]
-        steps = np.array([header.step for _, header in found], np.int64)
-        return steps, np.stack(maps) if maps else np.zeros((0, *self._probes.map_shape), np.float32)
+        maps = np.zeros((0, *self._probes.map_shape), np.float32)
+        for i, ((entry, header), chunk) in enumerate(zip(found, chunks, strict=True)):
+            decoded = self._decode(chunk, header, number, entry.what)
+            if i == 0:
+                maps = np.empty((len(found), *decoded.shape), np.float32)
+            maps[i] = decoded
+        return np.array([header.step for _, header in found], np.int64), maps
 
     def scalar(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """(steps, values) of a scalar: its exact tag, or an end of it that only one tag has (after a "/")."""
@@ -151,8 +177,8 @@ class Run(RecordAccess):
         if name not in tags:
             ending = sorted(tag for tag in tags if tag.endswith("/" + name))
             if len(ending) != 1:
-                several = f"is the end of {', '.join(ending)}" if ending else "is none of the scalars"
-                raise KeyError(f"{name!r} {several}; there are: {', '.join(sorted(tags)) or 'none'}")
+                several = f"is the end of {records.listed(ending)}" if ending else "is none of the scalars"
+                raise KeyError(f"{name!r} {several}; there are: {records.listed(sorted(tags))}")
             name = ending[0]
         pairs = [(header.step, header.scalars[name]) for header in headers if name in header.scalars]
         return np.array([s for s, _ in pairs], np.int64), np.array([v for _, v in pairs], np.float64)
@@ -161,7 +187,7 @@ class Run(RecordAccess):
         """(steps (s,), values float64 (s, n)) of a statistic per probe."""
         headers = [header for header in self._all_headers() if name in header.statistics]
         if not headers:
-            raise KeyError(f"{name!r} is none of the statistics; there are: {', '.join(self.statistics)}")
+            raise KeyError(f"{name!r} is none of the statistics; there are: {records.listed(self.statistics)}")
         return (
             np.array([header.step for header in headers], np.int64),
             np.stack([header.statistics[name] for header in headers]),
@@ -189,12 +215,12 @@ class Run(RecordAccess):
         table = self._table(entry)
         row = table.get((kind, name))
         if row is None:
-            names = ", ".join(other for k, other in table if k == kind) or "none"
+            names = records.listed(other for k, other in table if k == kind)
             raise KeyError(f"no {kind} histogram of {name!r} at step {step}; there are: {names}")
         offset, length = row.place
         chunk = self._storage.read(entry.file, chunks_start(entry) + offset, length)
         buckets, counts = self._noting(
-            lambda: codec.decode_counts(chunk, row.buckets, row.width, f"{entry.what}, histogram {name}")
+            lambda: codec.decode_counts(chunk, row.buckets, row.width, f"{entry.what}, histogram {name:.200}")
         )
         return replace(row.histogram, buckets=buckets, counts=counts)
 
@@ -303,6 +329,11 @@ class Run(RecordAccess):
                 frame["channel_maps"] = [take(entry, place) for place in parts]
                 frame["channel_scale"] = plain_list(header.channel_scale[number])
             frames.append(frame)
+        if end > MOST_FILM_BYTES:
+            raise StoreError(
+                f"{self.path}: {len(frames)} steps of a probe have {end} bytes, at most {MOST_FILM_BYTES} are given at "
+                "once: ask for fewer"
+            )
         shape = list(self._probes.map_shape)
         text = records.to_json({"probe": number, "map_shape": shape, "frames": frames})
         return b"".join([struct.pack("<I", len(text)), text, *self._gather(ranges)])
@@ -329,7 +360,7 @@ class Run(RecordAccess):
         names = self._probes.names
         if isinstance(probe, str):
             if probe not in names:
-                raise KeyError(f"no probe {probe!r}; there are: {', '.join(names)}")
+                raise KeyError(f"no probe {probe!r}; there are: {records.listed(names)}")
             return names.index(probe)
         if not 0 <= probe < len(names):
             raise KeyError(f"no probe {probe}: there are {len(names)}, counted from 0")
@@ -337,21 +368,15 @@ class Run(RecordAccess):
 
     def _need_maps(self, header: StepHeader) -> None:
         if not header.maps:
-            reason = next((note for note in header.notes if "max_store_mb" in note), "")
+            reason = next((note[:400] for note in header.notes if "max_store_mb" in note), "")
             raise StoreError(
                 f"maps not stored at step {header.step} of {self.path}"
                 f"{': ' + reason if reason else '; its statistics and histograms are there'}"
             )
 
-    def _map_chunks(self, entry: Entry, header: StepHeader) -> list[bytes]:
-        self._need_maps(header)
-        payload = self._payload(entry)
-        start = records.FIELDS + entry.head.header_length
-        return [payload[start + offset : start + offset + length] for offset, length in header.places]
-
     def _decode(
-        self, chunk: bytes, header: StepHeader, probe: int, what: str, channel: int | None = None
+        self, chunk: bytes | memoryview, header: StepHeader, probe: int, what: str, channel: int | None = None
     ) -> npt.NDArray[np.float32]:
         scale = float(header.scale[probe] if channel is None else header.channel_scale[probe, channel])
-        what = f"{what}, map of probe {self._probes.names[probe]!r}"
+        what = f"{what}, map of probe {self._probes.names[probe]!r:.200}"
         return self._noting(lambda: codec.decode_map(chunk, scale, header.encoding, header.map_shape, what))

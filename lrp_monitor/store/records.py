@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 import struct
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import google_crc32c
@@ -27,7 +30,16 @@ FRAME_HEAD, FRAME_TAIL = 12, 4
 MOST_HEADER = 64 << 20
 """Largest JSON header, bytes: a bound on what a damaged length field can make a reader take in."""
 
-MALFORMED = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
+MOST_RECORD = 1 << 30
+"""Largest record, bytes. A file may claim, or have as a hole, far more than anybody has written."""
+MOST_VALUES = 4 << 20
+"""Most values in a JSON text: each takes up to some 80 bytes of memory, however few it takes in the text."""
+MOST_NESTING = 32
+"""Deepest nesting of lists and objects in the parts of a header that are handed on as they are."""
+MOST_MESSAGE = 400
+"""Characters that a message quotes of a file's content."""
+
+MALFORMED = (LookupError, TypeError, ValueError, OverflowError, AttributeError, RecursionError)
 """What taking a header apart raises where a part is missing or of another kind than it should be."""
 
 # magic, version, kind, step, epoch, batch, wall time (s), header length, CRC of these and of the header
@@ -50,9 +62,9 @@ class Head:
     crc: int
 
 
-def crc32c(*parts: bytes) -> int:
-    """CRC-32C of the parts joined."""
-    value = 0
+def crc32c(*parts: bytes, start: int = 0) -> int:
+    """CRC-32C of the parts joined, following on bytes whose own is ``start``."""
+    value = start
     for part in parts:
         value = int(google_crc32c.extend(value, part))
     return value
@@ -90,7 +102,7 @@ def pack(
     batch: int = 0,
     wall_time: float = 0.0,
 ) -> bytes:
-    """A whole frame. Raises StoreError where the header is larger than readers accept."""
+    """A whole frame. Raises StoreError where the header or the record is larger than readers accept."""
     text = to_json(header)
     if len(text) > MOST_HEADER:
         raise StoreError(
@@ -98,6 +110,11 @@ def pack(
             "log fewer probes or fewer statistics"
         )
     plain = _PLAIN.pack(MAGIC, VERSION, kind, step, epoch, batch, wall_time, len(text))
+    if (size := FIELDS + len(text) + sum(map(len, chunks))) > MOST_RECORD:
+        raise StoreError(
+            f"step {step} takes {size} bytes, the store takes {MOST_RECORD} in a record: log fewer or smaller probes, "
+            'no channels, or encoding="sqrt8"'
+        )
     return frame([plain + struct.pack("<I", crc32c(plain, text)), text, *chunks])
 
 
@@ -130,11 +147,13 @@ def to_json(value: dict[str, Any]) -> bytes:
 
 
 def parse_json(text: bytes, what: str) -> dict[str, Any]:
-    """A JSON object; raises StoreError, starting with ``what``, for anything else."""
+    """A JSON object; raises StoreError, starting with ``what``, for anything else, or for more than MOST_VALUES."""
+    if len(text) > MOST_VALUES and sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise StoreError(f"{what}: more than {MOST_VALUES} values in {len(text)} bytes of JSON")
     try:
         header = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{what}: not valid JSON ({error})") from error
+        raise StoreError(f"{what}: not valid JSON ({quoted(error)})") from error
     if not isinstance(header, dict):
         raise StoreError(f"{what}: not a JSON object")
     return header
@@ -142,6 +161,44 @@ def parse_json(text: bytes, what: str) -> dict[str, Any]:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+def quoted(value: object) -> str:
+    """A value or an error for a message: never long, however large or deep it is."""
+    text = str(value) if isinstance(value, BaseException) else reprlib.repr(value)
+    return text if len(text) <= MOST_MESSAGE else f"{text[: MOST_MESSAGE - 4]} ..."
+
+
+def listed(names: Iterable[str], most: int = 40) -> str:
+    """Names for a message, comma separated: the first ``most`` of them, each cut off where it is long."""
+    first = list(islice(names, most + 1))
+    text = ", ".join(name if len(name) <= 100 else f"{name[:97]}..." for name in first[:most])
+    return f"{text}, ..." if len(first) > most else text or "none"
+
+
+def shallow(value: Any, what: str) -> Any:
+    """The value, which may hold anything that JSON can; StoreError where it nests deeper than MOST_NESTING."""
+    level = [value]
+    for _ in range(MOST_NESTING):
+        inner = [list(v.values()) if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level = [part for parts in inner for part in parts]
+    if level:
+        raise StoreError(f"{what}: nested more than {MOST_NESTING} deep")
+    return value
+
+
+def whole(value: Any) -> int:
+    """A whole number >= 0 of 63 bits; raises ValueError for anything else."""
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(f"{quoted(value)} is not a whole number >= 0")
+    return value
+
+
+def string(value: Any) -> str:
+    """A text; raises ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError(f"{quoted(value)} is not a text")
+    return value
 
 
 def place(value: Any, available: int, what: str) -> tuple[int, int]:
@@ -152,23 +209,38 @@ def place(value: Any, available: int, what: str) -> tuple[int, int]:
         or not all(type(part) is int and part >= 0 for part in value)
         or sum(value) > available
     ):
-        raise StoreError(f"{what}: the place {value!r} of a chunk is not inside its record")
+        raise StoreError(f"{what}: the place {quoted(value)} of a chunk is not inside its record")
     return value[0], value[1]
 
 
 def places(values: Any, available: int, what: str) -> tuple[tuple[int, int], ...]:
-    """Several chunks' places as ``place`` checks each, many times faster where nothing is wrong with them."""
-    table = np.array(values)
-    if (
-        table.ndim == 2
-        and table.shape[1] == 2
-        and table.dtype == np.int64
-        and table.min() >= 0
-        and table.max() <= available  # each part first: a sum of two that are too large could wrap around
-        and table.sum(axis=1).max() <= available
-    ):
-        return tuple(map(tuple, table.tolist()))
-    return tuple(place(value, available, what) for value in values)
+    """Several chunks' places as ``place`` checks each, many times faster where nothing is wrong with them.
+
+    Raises StoreError, too, where the chunks together are longer than what is there, as they only are where they
+    overlap: a few bytes on disk must not be read as many maps.
+    """
+    found: tuple[tuple[int, int], ...]
+    # Types first: an array of texts takes as much for each as for the longest one.
+    if type(values) is list and {*map(type, values)} <= {list} and {*map(type, chain.from_iterable(values))} <= {int}:
+        try:
+            table = np.array(values, np.int64)
+        except (ValueError, OverflowError):  # of several lengths, or beyond 64 bits
+            table = np.zeros(0, np.int64)
+        if (
+            table.ndim == 2
+            and table.shape[1] == 2
+            and table.min() >= 0
+            and table.max() <= available  # each part first: a sum of two that are too large could wrap around
+            and table.sum(axis=1).max() <= available
+        ):
+            found = tuple(map(tuple, table.tolist()))
+        else:
+            found = tuple(place(value, available, what) for value in values)
+    else:
+        found = tuple(place(value, available, what) for value in values)
+    if (total := sum(length for _, length in found)) > available:
+        raise StoreError(f"{what}: chunks overlap ({total} bytes of them in {available})")
+    return found
 
 
 def number_to_json(value: float) -> float | str | None:
@@ -187,5 +259,5 @@ def number_from_json(value: Any, what: str) -> float:
         return float(value)
     # A whole number of any length is valid JSON, and 1e999 reads as infinity.
     if type(value) not in (int, float) or not -_LARGEST <= value <= _LARGEST:
-        raise StoreError(f"{what}: {value!r:.40} is not a number of double precision")
+        raise StoreError(f"{what}: {quoted(value)} is not a number of double precision")
     return float(value)

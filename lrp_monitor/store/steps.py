@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from lrp_monitor.store import codec, records
-from lrp_monitor.store.format import HISTOGRAM_KINDS, Encoding, Histogram, StoreError
+from lrp_monitor.store.format import (
+    BUCKETS,
+    HISTOGRAM_KINDS,
+    MOST_HISTOGRAMS,
+    MOST_PIXELS,
+    Encoding,
+    Histogram,
+    StoreError,
+)
 from lrp_monitor.store.index import Entry
 from lrp_monitor.store.records import number_from_json, number_to_json
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -77,12 +88,13 @@ def parse_step(entry: Entry, data: bytes, probes: int, map_shape: tuple[int, ...
     try:
         return _header(entry, header, probes, map_shape, what)
     except records.MALFORMED as error:
-        raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({error})") from error
+        reason = records.quoted(error)
+        raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({reason})") from error
 
 
 def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[int, ...], what: str) -> StepHeader:
     if tuple(header["map_shape"]) != map_shape:
-        raise ValueError(f"maps of shape {header['map_shape']}, the probes have {map_shape}")
+        raise ValueError(f"maps of shape {records.quoted(header['map_shape'])}, the probes have {map_shape}")
     available = chunks_length(entry)
     maps, table = header["maps"], header["histograms"]
     places: tuple[tuple[int, int], ...] = ()
@@ -91,12 +103,13 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         if len(maps) != probes:
             raise ValueError(f"{len(maps)} maps for {probes} probes")
         places = records.places(maps, available, what)
-        scale = _vector(header["scale"], probes, "scale")
-    channels, channel_scale, channel_places = _channels(header.get("channels"), probes, available, what)
+        scale = _scales(_vector(header["scale"], probes, "scale"))
+    pixels = probes * math.prod(map_shape)
+    channels, channel_scale, channel_places = _channels(header.get("channels"), probes, pixels, available, what)
     if table is not None:
         offset, length = records.place(table[:2], available, what)
         if type(table[2]) is not int or not 0 <= table[2] <= records.MOST_HEADER:
-            raise ValueError(f"a table of {table[2]!r:.40} bytes")
+            raise ValueError(f"a table of {records.quoted(table[2])} bytes")
         table = (offset, length, table[2])
     batch = header["gradient_batch"]
     return StepHeader(
@@ -111,28 +124,36 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         scale=scale,
         statistics={name: _vector(values, probes, name) for name, values in header["probes"].items()},
         scalars={name: number_from_json(value, what) for name, value in header["scalars"].items()},
-        notes=[str(note) for note in header["notes"]],
-        gradient_batch=None if batch is None else int(batch),
+        notes=[records.string(note) for note in header["notes"]],
+        gradient_batch=None if batch is None else records.whole(batch),
         places=places,
         table=table,
         channels=channels,
         channel_scale=channel_scale,
         channel_places=channel_places,
-        tensors=str(header.get("tensors") or ""),
+        tensors=records.string(header.get("tensors") or ""),
     )
 
 
 def _channels(
-    value: Any, probes: int, available: int, what: str
+    value: Any, probes: int, pixels: int, available: int, what: str
 ) -> tuple[int, npt.NDArray[np.float64], tuple[tuple[tuple[int, int], ...], ...]]:
     """Number, scales and places of the maps by channel; none in records without them, as older ones are."""
     if value is None:
         return 0, np.zeros((probes, 0)), ()
-    places = tuple(records.places(parts, available, what) for parts in value["maps"])
-    scale = np.array(value["scale"], np.float64)
+    left, found = available, []
+    for parts in value["maps"]:
+        found.append(records.places(parts, available, what))
+        left -= sum(length for _, length in found[-1])
+        if left < 0:
+            raise StoreError(f"{what}: the maps by channel overlap")
+    places = tuple(found)
+    scale = _scales(np.array(value["scale"], np.float64))
     counts = {len(parts) for parts in places}
     if len(places) != probes or len(counts) != 1 or counts == {0} or scale.shape != (probes, *counts):
-        raise ValueError(f"maps by channel of {len(places)} probes, {sorted(counts)} each, scales {scale.shape}")
+        raise ValueError(f"maps by channel of {len(places)} probes, {sorted(counts)[:9]} each, scales {scale.shape}")
+    if pixels * max(counts) > MOST_PIXELS:
+        raise ValueError(f"{pixels * max(counts)} pixels by channel; at most {MOST_PIXELS} are read")
     return counts.pop(), scale, places
 
 
@@ -183,39 +204,49 @@ def parse_table(data: bytes, available: int, what: str) -> dict[tuple[str, str],
     """The histograms' table: (kind, name) -> row; raises StoreError, starting with ``what``."""
     table = records.parse_json(data, what)
     try:
+        if len(table["histograms"]) > MOST_HISTOGRAMS:
+            raise ValueError(f"{len(table['histograms'])} histograms; at most {MOST_HISTOGRAMS} are read")
         rows = [_row(value, available, what) for value in table["histograms"]]
     except records.MALFORMED as error:
-        raise StoreError(f"{what}: a part of the table is missing or of the wrong kind ({error})") from error
+        reason = records.quoted(error)
+        raise StoreError(f"{what}: a part of the table is missing or of the wrong kind ({reason})") from error
     return {(row.histogram.kind, row.histogram.name): row for row in rows}
 
 
 def _row(value: dict[str, Any], available: int, what: str) -> HistogramRow:
     kind = value["kind"]
     if kind not in HISTOGRAM_KINDS:
-        raise ValueError(f"kind {kind!r:.40}")
+        raise ValueError(f"kind {records.quoted(kind)}")
     low, high = value["minimum"], value["maximum"]
     length = value["buckets"]
-    if type(length) is not int or length < 0:
-        raise ValueError(f"{length!r:.40} buckets")
+    if type(length) is not int or not 0 <= length <= BUCKETS:
+        raise ValueError(f"{records.quoted(length)} buckets, there are {BUCKETS}")
     histogram = Histogram(
         kind=kind,
-        name=str(value["name"]),
-        size=int(value["size"]),
-        zeros=int(value["zeros"]),
-        denormals=int(value["denormals"]),
-        nan=int(value["nan"]),
-        inf=int(value["inf"]),
+        name=records.string(value["name"]),
+        size=records.whole(value["size"]),
+        zeros=records.whole(value["zeros"]),
+        denormals=records.whole(value["denormals"]),
+        nan=records.whole(value["nan"]),
+        inf=records.whole(value["inf"]),
         minimum=None if low is None else number_from_json(low, what),
         maximum=None if high is None else number_from_json(high, what),
         norm=number_from_json(value["norm"], what),
-        note=str(value["note"]),
+        note=records.string(value["note"]),
     )
     place = records.place(value["chunk"], available, what)
-    return HistogramRow(histogram, place, length, str(value["counts"]))
+    return HistogramRow(histogram, place, length, records.string(value["counts"]))
 
 
 def _vector(values: Any, length: int, name: str) -> npt.NDArray[np.float64]:
     vector = np.array(values, np.float64)  # None reads as NaN, "inf" and "-inf" as infinities
     if vector.shape != (length,):
-        raise ValueError(f"{name!r} has shape {vector.shape} for {length} probes")
+        raise ValueError(f"{name!r:.100} has shape {vector.shape} for {length} probes")
     return vector
+
+
+def _scales(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The largest absolute values of maps, which are float32."""
+    if not ((values >= 0) & (values <= _LARGEST)).all():
+        raise ValueError("a scale that is none of a float32 map")
+    return values

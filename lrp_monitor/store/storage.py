@@ -90,7 +90,7 @@ class LocalStorage:
     def __init__(self, path: str, *, within: str | None = None) -> None:
         self._path = os.path.abspath(os.path.expanduser(path))
         self._within = None if within is None else os.path.realpath(within)
-        self._checked: set[str] = set()
+        self._checked: dict[str, tuple[int, int]] = {}
 
     @property
     def path(self) -> str:
@@ -102,8 +102,11 @@ class LocalStorage:
         try:
             with os.scandir(self._path) as entries:
                 for entry in entries:
-                    if entry.is_file():
+                    try:
                         status = entry.stat()
+                    except OSError:
+                        continue  # gone since, or a link that leads nowhere or to itself
+                    if stat.S_ISREG(status.st_mode):
                         found[entry.name] = (status.st_size, status.st_mtime_ns)
             return found
         except FileNotFoundError:
@@ -137,6 +140,7 @@ class LocalStorage:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
                     raise StoreError(f"{path}: not a regular file")
+                self._keep_within(name, path, status)
                 found = []
                 for offset, length in ranges:
                     # Never ask for more than there is: the length may come from a damaged file.
@@ -192,13 +196,19 @@ class LocalStorage:
     def _file(self, name: str) -> str:
         if os.path.basename(name) != name or name in ("", ".", ".."):
             raise StoreError(f"{self._path}: {name!r} is not the name of a file in this folder")
-        path = os.path.join(self._path, name)
-        if self._within is not None and name not in self._checked:
-            real = os.path.realpath(path)
-            if os.path.commonpath([self._within, real]) != self._within:
-                raise StoreError(f"{path}: leads outside {self._within}")
-            self._checked.add(name)
-        return path
+        return os.path.join(self._path, name)
+
+    def _keep_within(self, name: str, path: str, status: os.stat_result) -> None:
+        """Raises StoreError unless the file that was opened lies within the folder it has to stay in."""
+        identity = (status.st_dev, status.st_ino)
+        if self._within is None or self._checked.get(name) == identity:
+            return
+        # The path may by now lead elsewhere than to what was opened: that file itself must be the one inside.
+        real = os.path.realpath(path)
+        found = os.stat(real)
+        if os.path.commonpath([self._within, real]) != self._within or (found.st_dev, found.st_ino) != identity:
+            raise StoreError(f"{path}: leads outside {self._within}")
+        self._checked[name] = identity
 
 
 class _LocalFile:

@@ -14,14 +14,17 @@ import numpy as np
 
 from lrp_monitor.store import codec, records
 from lrp_monitor.store.format import (
+    BUCKETS,
     HISTOGRAM_KINDS,
+    MOST_HISTOGRAMS,
+    MOST_PIXELS,
     PLUGIN_NAME,
     Histogram,
     ProbeInfo,
     StepRecord,
     StoreError,
 )
-from lrp_monitor.store.index import PROBES_FILE, Index, segment_name, session_of
+from lrp_monitor.store.index import MOST_META, PROBES_FILE, Index, segment_name, session_of
 from lrp_monitor.store.paths import join
 from lrp_monitor.store.probes import pack_probes, read_probes
 from lrp_monitor.store.records import number_to_json
@@ -90,6 +93,9 @@ class RunWriter:
             first = records.pack(records.KIND_SESSION, {"session": self.session, "meta": meta}, [])
         except (TypeError, ValueError) as error:
             raise ValueError(f"meta must be JSON (no NaN, no arrays): {error}") from error
+        if len(first) > MOST_META:
+            raise ValueError(f"meta takes {len(first)} bytes, the store takes {MOST_META}: leave its largest part out")
+        records.shallow(meta, "meta")
         self._storage.make()
         if PROBES_FILE in self._storage.listing():
             self._check_probes(probes)
@@ -231,6 +237,12 @@ class RunWriter:
                     f"statistic {name!r} must have one value for each of the {self._probe_count} probes, got "
                     f"shape {np.shape(values)}"
                 )
+        for count, most, what in (
+            (0 if record.channels is None else record.channels.size, MOST_PIXELS, "pixels in all maps by channel"),
+            (len(record.histograms), MOST_HISTOGRAMS, "histograms"),
+        ):
+            if count > most:
+                raise ValueError(f"{count} {what}: the store takes {most} a step")
         for histogram in record.histograms:
             _check_histogram(histogram)
 
@@ -323,6 +335,8 @@ def _check_histogram(histogram: Histogram) -> None:
         )
     if histogram.counts.size and int(histogram.counts.min()) < 0:
         raise ValueError(f"{what}: counts must not be negative")
+    if len(histogram.buckets) > BUCKETS or int(histogram.buckets.max(initial=0)) >= BUCKETS:
+        raise ValueError(f"{what}: buckets must be at most {BUCKETS}, from 0 to {BUCKETS - 1}")
 
 
 def _table_row(histogram: Histogram, add: Any) -> dict[str, Any]:

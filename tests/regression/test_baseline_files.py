@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from regression_helpers import make_snapshot
 
-from lrp_monitor import BaselineError, Snapshot, compare
+from lrp_monitor import BaselineError, Snapshot, archives, compare
 from lrp_monitor.regression import baseline
 
 
@@ -302,7 +302,6 @@ def test_a_shape_beyond_what_is_there_is_not_allocated(saved):
         ({"maps": npy(np.zeros((8, 10, 10), "<i2"), version=(2, 0))}, "npy version (2, 0)"),
         ({"maps": npy(np.zeros((8, 10, 10), "<i2"), version=(1, 0))[:-200]}, "says 1,600 bytes"),
         ({"maps": npy(np.zeros((8, 10, 10), "<i2"), version=(1, 0)) + b"more"}, "not of the length"),
-        ({"maps": npy(np.asfortranarray(np.zeros((8, 10, 10), "<i2")), version=(1, 0))}, "Fortran"),
         ({"maps": b"no npy file"}, "magic"),
         ({"../../evil": npy(np.zeros(3)), "maps": None}, "KeyError"),
     ],
@@ -314,7 +313,7 @@ def test_arrays_that_are_none_of_ours(saved, changed, said):
 
 def test_too_many_entries(saved):
     describe(saved, repacked(saved, **{f"mask_{i}": npy(np.zeros(1)) for i in range(300)}))
-    assert f"entries; at most {baseline.MAX_ENTRIES} are read" in failure(saved, "size")
+    assert f"entries; at most {archives.MAX_ENTRIES} are read" in failure(saved, "size")
 
 
 def test_a_json_beyond_all_bounds(saved):

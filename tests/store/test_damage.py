@@ -198,10 +198,10 @@ def test_a_map_that_inflates_to_too_much_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, [0])
     chunk = deflate(bytes(10_000_000))
     header = {"session": "0" * 16, "encoding": "sqrt8", "map_shape": [6, 5], "scale": [1.0] * 3}
-    header |= {"maps": [[0, len(chunk)]] * 3, "probes": {}, "scalars": {}, "notes": []}
+    header |= {"maps": [[i * len(chunk), len(chunk)] for i in range(3)], "probes": {}, "scalars": {}, "notes": []}
     header |= {"gradient_batch": None, "histograms": None}
     with open(path, "ab") as file:
-        file.write(records.pack(records.KIND_STEP, header, [chunk], step=1))
+        file.write(records.pack(records.KIND_STEP, header, [chunk] * 3, step=1))
     with pytest.raises(StoreError, match="do not hold the 30 bytes"):
         open_run(tmp_path).heatmaps(1)
 
