@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lrp_monitor import __version__
-from lrp_monitor.cli import baseline, cluster, model
+from lrp_monitor.cli import baseline, cluster, model, tensorboard
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.parts import EXIT_CODES, FAILED, OK, add, add_json, whole
+from lrp_monitor.cli.parts import EXIT_CODES, FAILED, OK, add, add_json, local_folder, whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     cluster.add_cluster(commands)
     baseline.add_compare(commands)
     baseline.add_baseline(commands)
+    tensorboard.add_tensorboard(commands)
     return parser
 
 
@@ -70,7 +71,7 @@ def _add_demo(commands: Any) -> None:
     )
     parser.add_argument(
         "--log-dir",
-        type=Path,
+        type=local_folder,
         default=Path("runs/demo"),
         metavar="DIR",
         help="a new or empty folder (default runs/demo)",

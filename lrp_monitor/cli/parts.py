@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 OK, FAILED, USAGE, NO = 0, 1, 2, 3
@@ -45,3 +46,10 @@ def whole(least: int) -> Callable[[str], int]:
 
     whole.__name__ = "whole number"  # argparse names the type so in its message
     return whole
+
+
+def local_folder(text: str) -> Path:
+    """The type of a folder of the file system."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is no local folder")
+    return Path(text)

@@ -10,6 +10,8 @@ import math
 import shlex
 from typing import NamedTuple
 
+from lrp_monitor.store.paths import is_url
+
 # What a histogram takes in the event file (at most 200 rows of 24 bytes, usually far fewer), and its scalars.
 _EVENT_BYTES_PER_TENSOR = 2900
 _EVENT_BYTES_PER_STEP = 1500
@@ -97,7 +99,8 @@ class Report:
                     before = self.first.scalars.get(tag, math.nan)
                     name = tag.removeprefix("lrp/mask_mass/")
                     self._print(f"  relevance on {name}: {_percent(before)} -> {_percent(share)}")
-        self._print(f"  tensorboard --logdir {shlex.quote(log_dir)}")
+        shown = "lrp-monitor tensorboard" if is_url(log_dir) else "tensorboard --logdir"
+        self._print(f"  {shown} {shlex.quote(log_dir)}")
 
     def _print(self, text: str) -> None:
         if self._verbose:
