@@ -32,7 +32,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     next record, and training goes on.
 
     probes: the ProbeSet to explain.
-    log_dir: the run's folder; give each run its own.
+    log_dir: the run's folder, or its URL ("s3://bucket/run", extra "remote"); give each run its own.
     every: epochs between logs. Default 1, or no logs at ends of epochs where `batches` is given.
     batches: batches between logs, counted over the whole run.
     first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
