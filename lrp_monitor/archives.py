@@ -54,11 +54,9 @@ def read_file(path: str | os.PathLike[str], most: int) -> bytes:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise OSError("not a regular file")
-        # What is there may grow while it is read.
-        data = b"" if status.st_size > most else file.read(most + 1)
-    if max(status.st_size, len(data)) > most:
-        raise ArchiveError("size", f"{max(status.st_size, len(data)):,} bytes; at most {most:,} are read")
-    return data
+        if status.st_size > most:
+            raise ArchiveError("size", f"{status.st_size:,} bytes; at most {most:,} are read")
+        return file.read(status.st_size)
 
 
 def read_arrays(data: bytes) -> dict[str, NDArray[np.generic]]:

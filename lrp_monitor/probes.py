@@ -23,6 +23,8 @@ from lrp_monitor import probe_checks as check
 from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, read_arrays, read_file
 
 _FORMAT = 1
+# Bytes of JSON with names and settings, each of which may become an object many times as large.
+_MOST_ABOUT = 16 << 20
 _HEADERS = 1 << 20
 
 
@@ -234,10 +236,11 @@ class ProbeSet:
                 arrays[name] = value
         for i, mask in enumerate(self.masks.values()):
             arrays[f"mask_{i}"] = mask
-        if (taken := sum(array.nbytes for array in arrays.values())) > MAX_ARRAY_BYTES - _HEADERS:
+        taken = sum(array.nbytes for array in arrays.values())
+        if taken > MAX_ARRAY_BYTES - _HEADERS or arrays["about"].nbytes > _MOST_ABOUT:
             raise ValueError(
                 f"{path}: the set takes {taken:,} bytes, at most {MAX_ARRAY_BYTES:,} are read again: save fewer or "
-                "smaller probes"
+                f"smaller probes, and at most {_MOST_ABOUT:,} bytes of names"
             )
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # the stubs mistake ** for allow_pickle
@@ -254,6 +257,8 @@ class ProbeSet:
         """
         try:
             arrays: dict[str, NDArray[Any]] = dict(read_arrays(read_file(path, MAX_ARRAY_BYTES)))
+            if arrays["about"].nbytes > _MOST_ABOUT:
+                raise ValueError(f"{arrays['about'].nbytes:,} bytes of names; at most {_MOST_ABOUT:,} are read")
             about = json.loads(arrays["about"].tobytes())
             if about["format"] != _FORMAT:
                 raise ValueError(f"format {about['format']!r:.40}, this version reads {_FORMAT}")

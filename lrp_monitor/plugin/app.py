@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             "/histogram": LRPPlugin._histogram,
             "/clusters": LRPPlugin._clusters,
         }
-        routes |= dict.fromkeys(_STATIC, LRPPlugin._static)
+        routes |= {path: partial(LRPPlugin._static, entry=entry) for path, entry in _STATIC.items()}
         return {path: self._application(handler) for path, handler in routes.items()}
 
     def is_active(self) -> bool:
@@ -109,8 +110,8 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             raise errors.NotFoundError(f"no run {run!r} with heatmaps is loaded in this TensorBoard (yet)")
         return run, self._readers.reader(run)
 
-    def _static(self, request: wrappers.Request) -> wrappers.Response:
-        name, kind = next(entry for path, entry in _STATIC.items() if request.path.endswith(path))
+    def _static(self, request: wrappers.Request, *, entry: tuple[str, str]) -> wrappers.Response:
+        name, kind = entry
         path = assets() / name
         try:
             content = path.read_bytes()

@@ -36,6 +36,7 @@ class RecordAccess:
         self._headers: dict[tuple[str, int], StepHeader] = {}
         self._tables: dict[tuple[str, int], dict[tuple[str, str], HistogramRow]] = {}
         self._whole: set[tuple[str, int]] = set()
+        self._broken: dict[tuple[str, int, str], str] = {}
         self._found: dict[str, None] = {}
         self._lists: dict[str, list[tuple[str, str]]] = {}
         self._probes = read_probes(storage)
@@ -53,7 +54,7 @@ class RecordAccess:
             changed = self._index.refresh()
             if self._index.generation != self._generation:
                 probes = read_probes(self._storage)
-                for cache in (self._headers, self._tables, self._lists, self._whole, self._found):
+                for cache in (self._headers, self._tables, self._lists, self._whole, self._found, self._broken):
                     cache.clear()
                 self._probes, self._generation = probes, self._index.generation
             self._view = self._index.view
@@ -119,7 +120,12 @@ class RecordAccess:
     def _all_headers(self, after: int | None = None, view: View | None = None) -> list[StepHeader]:
         view = self._view if view is None else view
         wanted = [view.entries[step] for step in view.steps if after is None or step > after]
-        missing = [entry for entry in wanted if (entry.file, entry.offset) not in self._headers]
+        missing = [
+            entry
+            for entry in wanted
+            if (entry.file, entry.offset) not in self._headers
+            and (entry.file, entry.offset, "header") not in self._broken
+        ]
         texts = self._gather((e, e.offset, records.FIELDS + e.head.header_length) for e in missing)
         found = []
         for entry, text in zip(missing, texts, strict=True):
@@ -142,7 +148,7 @@ class RecordAccess:
 
     def _parse(self, entry: Entry, data: bytes) -> StepHeader:
         probes = self._probes
-        header = self._noting(lambda: parse_step(entry, data, len(probes), probes.map_shape, entry.what))
+        header = self._once(entry, "header", lambda: parse_step(entry, data, len(probes), probes.map_shape, entry.what))
         with self._lock:
             self._headers[(entry.file, entry.offset)] = header
         return header
@@ -158,7 +164,9 @@ class RecordAccess:
             offset, length, size = header.table
             chunk = self._storage.read(entry.file, chunks_start(entry) + offset, length)
             what = f"{entry.what}, table of histograms"
-            table = self._noting(lambda: parse_table(codec.inflate(chunk, size, what), chunks_length(entry), what))
+            table = self._once(
+                entry, "table", lambda: parse_table(codec.inflate(chunk, size, what), chunks_length(entry), what)
+            )
         with self._lock:
             self._tables[key] = table
             kept = sum(map(len, self._tables.values()))
@@ -190,6 +198,18 @@ class RecordAccess:
         for file, places in grouped.items():
             found.update(zip((position for position, _ in places), read[file], strict=True))
         return [found[position] for position in range(len(found))]
+
+    def _once(self, entry: Entry, part: str, work: Callable[[], _T]) -> _T:
+        """``work`` where it has not failed before: to find out again that a part is damaged may take a second."""
+        key = (entry.file, entry.offset, part)
+        if key in self._broken:
+            raise StoreError(self._broken[key])
+        try:
+            return self._noting(work)
+        except StoreError as error:
+            with self._lock:
+                self._broken[key] = str(error)
+            raise
 
     def _noting(self, work: Callable[[], _T]) -> _T:
         try:

@@ -177,9 +177,14 @@ def listed(names: Iterable[str], most: int = 40) -> str:
 
 
 def shallow(value: Any, what: str) -> Any:
-    """The value, which may hold anything that JSON can; StoreError where it nests deeper than MOST_NESTING."""
+    """The value, which may hold anything that JSON can; StoreError where it nests deeper than MOST_NESTING.
+
+    Neither may it hold a number that only reads as infinity, such as 1e999: what is read must be fit to be written.
+    """
     level = [value]
     for _ in range(MOST_NESTING):
+        if not all(math.isfinite(v) for v in level if type(v) is float):
+            raise StoreError(f"{what}: a number beyond double precision")
         inner = [list(v.values()) if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
         level = [part for parts in inner for part in parts]
     if level:

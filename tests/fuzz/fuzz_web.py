@@ -1,0 +1,393 @@
+"""Hostile requests: to the whole WSGI application in this process, and to a TensorBoard process over sockets."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+
+import numpy as np
+from fuzz_mutations import Damage
+from fuzz_store import CANARY, Seen, log_run
+from tensorboard.backend import application
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.compat import tf
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.plugins import base_plugin
+from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.util import tensor_util
+from werkzeug.test import run_wsgi_app
+
+from lrp_monitor.plugin.app import LRPPlugin
+from lrp_monitor.store.format import PLUGIN_NAME
+from lrp_monitor.store.reader import open_run
+from lrp_monitor.store.writer import store_folder
+
+PREFIX = "/data/plugin/lrp_monitor/"
+ANSWERS = {200, 301, 302, 304, 308, 400, 404, 405}
+"""What the application may answer. A server in front of it refuses malformed requests with more codes."""
+SERVER_ANSWERS = ANSWERS | {408, 411, 413, 414, 417, 431, 501, 505}
+LARGEST_ANSWER = 4 << 20
+"""Bytes; the whole site of these requests has a tenth of it on disk."""
+ROUTES = ("runs", "run", "probes", "step", "film", "timeline", "histogram", "clusters", "index.js")
+
+
+def write_marker(run_dir: Path) -> None:
+    """The event file by which TensorBoard finds a run."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    metadata = summary_pb2.SummaryMetadata(data_class=summary_pb2.DATA_CLASS_TENSOR)
+    metadata.plugin_data.plugin_name = PLUGIN_NAME
+    summary = summary_pb2.Summary()
+    tensor = tensor_util.make_tensor_proto(np.array(1.0, np.float32))
+    summary.value.add(tag="lrp_monitor/session", tensor=tensor, metadata=metadata)
+    with open(run_dir / "events.out.tfevents.1700000000.host", "wb") as file:
+        writer = RecordWriter(file)
+        for event in (event_pb2.Event(wall_time=1.0, file_version="brain.Event:2"), event_pb2.Event(summary=summary)):
+            writer.write(event.SerializeToString())
+
+
+class Board:
+    """The plugin inside TensorBoard's own WSGI application, over a log directory."""
+
+    def __init__(self, logs: Path) -> None:
+        multiplexer = plugin_event_multiplexer.EventMultiplexer()
+        multiplexer.AddRunsFromDirectory(str(logs))
+        multiplexer.Reload()
+        self._provider = data_provider.MultiplexerDataProvider(multiplexer, str(logs))
+        self._logs = str(logs)
+        self.open()
+        assert tf.__version__  # imported here, where TensorBoard would import it in the midst of some request
+
+    def open(self) -> None:
+        """A fresh plugin, which has read nothing yet."""
+        flags = argparse.Namespace(logdir=self._logs, logdir_spec="", path_prefix="")
+        self.plugin = LRPPlugin(base_plugin.TBContext(data_provider=self._provider, logdir=self._logs, flags=flags))
+        self.app = application.TensorBoardWSGI([self.plugin], "", self._provider)
+
+    def get(self, path: str, query: str = "", method: str = "GET", **headers: str) -> tuple[int, bytes]:
+        """(status, body). An error that TensorBoard does not turn into an answer is raised."""
+        environ = {
+            "REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": path, "QUERY_STRING": query,
+            "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "6006", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "localhost",
+            "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(b"x" * 100),
+            "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
+            **headers,
+        }  # fmt: skip
+        parts, status, _ = run_wsgi_app(self.app, environ, buffered=True)
+        return int(status.split()[0]), b"".join(parts)
+
+
+def ask_everything(board: Board, seen: Seen, run: str) -> None:
+    """Each route once as the page asks, of a run that may be harmed."""
+    name = urllib.parse.quote(run)
+
+    def ask(route: str, query: str) -> bytes:
+        status, body = board.get(PREFIX + route, query)
+        seen.attempt(f"{route}: {status}", lambda: None, ())
+        if status not in ANSWERS:
+            raise AssertionError(f"{route}?{query}: {status}")
+        seen.look(body)
+        return body if status == 200 else b""
+
+    ask("runs", "")
+    text = ask("run", f"run={name}")
+    ask("timeline", f"run={name}&columns=sum,logit")
+    ask("timeline", f"run={name}&since=1&session={'ab' * 8}&probe=1")
+    ask("clusters", f"run={name}")
+    if not text:
+        return
+    about = json.loads(text)
+    session = urllib.parse.quote(about["session"] or "0" * 16)
+    ask("probes", f"run={name}&hash={about['probes']['hash']}")
+    for row in [*about["steps"][:2], *about["steps"][-1:]]:
+        asked = f"run={name}&step={row['step']}&session={row['session']}"
+        ask("step", asked)
+        ask("step", asked + "&channels=1")
+        for tensor in about["tensors"][:2]:
+            words = urllib.parse.urlencode(tensor, errors="replace")
+            ask("histogram", f"{asked}&{words}")
+    steps = ",".join(str(row["step"]) for row in about["steps"][:10]) or "0"
+    ask("film", f"run={name}&session={session}&probe=0&steps={steps}&channels=1")
+    board.plugin.is_active()
+
+
+def make_site(folder: Path) -> tuple[Path, dict[str, str]]:
+    """A log directory with good, broken and escaping runs; returns it and run -> latest session of the good ones."""
+    logs, outside = folder / "logs", folder / "outside"
+    log_run(outside, 0, shape=(6, 5), encoding="sqrt8", channels=True, mark=CANARY)
+    (folder / "secret.txt").write_text(CANARY)
+    sessions = {}
+    for number, (name, options) in enumerate(
+        {
+            "good": {"shape": (6, 5), "encoding": "sqrt8", "channels": True},
+            "gööd\n\u202e run": {"shape": (7,), "encoding": "float16"},
+        }.items()
+    ):
+        log_run(logs / name, number, **options)
+        write_marker(logs / name / "lrp")
+        sessions[f"{name}/lrp"] = open_run(logs / name).session
+    for name in ("empty", "escaping", "escaping file", "looping"):
+        write_marker(logs / name / "lrp")
+    theirs = outside / "lrp" / "plugins"
+    (logs / "escaping" / "lrp" / "plugins").symlink_to(theirs)
+    ours = Path(store_folder(logs / "escaping file" / "lrp"))
+    ours.mkdir(parents=True)
+    for path in (theirs / "lrp_monitor").iterdir():
+        if path.name.startswith("steps"):
+            (ours / path.name).symlink_to(path)
+        else:
+            shutil.copy(path, ours / path.name) if path.suffix == ".json" else (ours / path.name).symlink_to(path)
+    loop = Path(store_folder(logs / "looping" / "lrp"))
+    loop.mkdir(parents=True)
+    (loop / "probes.tfrecord").symlink_to(loop / "probes.tfrecord")
+    (logs / "good" / "secret").symlink_to(folder / "secret.txt")
+    return logs, sessions
+
+
+class Asker:
+    """Makes up requests for a site."""
+
+    def __init__(self, logs: Path, sessions: dict[str, str]) -> None:
+        self._sessions = sessions
+        self._runs = [*sessions, "empty/lrp", "escaping/lrp", "escaping file/lrp", "looping/lrp"]
+        run = open_run(logs / "good")
+        self._hash, self._steps = run.probes.hash, run.steps
+        self._numbers = [
+            "0",
+            "1",
+            "-1",
+            "1e3",
+            "٣",
+            "9" * 18,
+            "9" * 19,
+            "9" * 5000,
+            "NaN",
+            "",
+            " 1",
+            "0x1",
+            "1.0",
+            "+1",
+        ]
+        self._paths = [
+            "../../../../etc/passwd", "/etc/passwd", "../secret.txt", "..%2f..%2fsecret.txt", "good/secret", "\x00",
+            "good/lrp\x00", "good/lrp/../../outside/lrp", "good/lrp/../../../outside/lrp", ".", "", "~", "C:\\",
+            "good/lrp/", "//good/lrp", "x" * 5000, "\U0001f600", "%",
+            "%00", "%ff%fe", "good\\lrp", "escaping/lrp/plugins", "gs://x/y", "escaping", "\r\nSet-Cookie: a=b",
+        ]  # fmt: skip
+
+    def request(self, damage: Damage) -> tuple[str, str, str, dict[str, str]]:
+        """(method, path, query, headers), path and query percent-encoded or not quite."""
+        route = damage.one(ROUTES)
+        asked = self._parameters(damage, route)
+        for _ in range(damage.below(3)):
+            self._harm(damage, asked)
+        quote = urllib.parse.quote_plus
+        parts = [f"{quote(name)}={quote(value[:100_000], errors='replace')}" for name, value in asked]
+        query = damage.one(["&"] * 9 + [";"]).join(parts)[:60_000]  # a server takes no longer ones
+        if damage.chance(0.1):
+            query = damage.harm(query.encode(), b"%00%ff&&==#?;run=good/lrp").decode("latin-1")
+        if damage.chance(0.02):
+            query += "&run=a" * damage.one([1000, 9000])
+        path = PREFIX + route
+        if damage.chance(0.15):
+            path = damage.one(
+                [
+                    PREFIX + damage.one(self._paths), f"/experiment/{damage.below(10**9)}{path}", "/data/plugin/",
+                    PREFIX + route + "/", PREFIX + "%2e%2e/" + route, path.upper(), "/" + path, path + "%00",
+                    "/data/plugins_listing", "/data/plugin_entry.html", PREFIX + "../../" + route, path + "/../secret",
+                    PREFIX + "x" * 70_000, "*", "http://evil.test" + path, "/" * 1000, path + "\u202e",
+                ]
+            )  # fmt: skip
+        method = damage.one(
+            ["GET"] * 12 + ["HEAD"] * 2 + ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "get", "X-Y"]
+        )
+        return method, path, query, self._headers(damage)
+
+    def _parameters(self, damage: Damage, route: str) -> list[tuple[str, str]]:
+        run = damage.one([*self._sessions, *self._runs])
+        session = self._sessions.get(run, "0" * 16)
+        step = str(damage.one(self._steps))
+        wanted = {
+            "run": [("since", step), ("session", session)][: damage.below(3)],
+            "probes": [("hash", self._hash)],
+            "step": [("step", step), ("session", session), ("channels", "1")],
+            "film": [
+                ("session", session),
+                ("probe", "0"),
+                ("steps", ",".join(map(str, self._steps))),
+                ("channels", "1"),
+            ],
+            "timeline": [("columns", "sum,logit"), ("probe", "1"), ("since", step)][: damage.below(4)],
+            "histogram": [("step", step), ("session", session), ("kind", "weight"), ("name", "a/kernel")],
+        }.get(route, [])
+        return [("run", run), *wanted]
+
+    def _harm(self, damage: Damage, asked: list[tuple[str, str]]) -> None:
+        at = damage.below(len(asked))
+        name, value = asked[at]
+        act = damage.below(8)
+        if act == 0:
+            del asked[at]
+        elif act == 1:
+            asked.append((name, damage.one(self._paths + self._numbers)))
+        elif act == 2:
+            asked[at] = (name, value * damage.one([2, 100, 3000]))
+        elif act == 3:
+            asked.append(
+                (
+                    damage.one(["column", "columns", "name", "hash", "kind", "x" * 3000, ""]),
+                    "a,*,/*," * damage.one([1, 5000]),
+                )
+            )
+        elif act == 4:
+            asked[at] = (name, ",".join([value[:40]] * damage.one([2, 512, 513, 9000])))
+        else:
+            asked[at] = (name, damage.one(self._numbers if damage.chance(0.5) else self._paths))
+        asked[:] = [(name, value[:100_000]) for name, value in asked] or [("run", "x")]
+
+    def _headers(self, damage: Damage) -> dict[str, str]:
+        headers = {}
+        for _ in range(damage.below(4)):
+            name, values = damage.one(
+                [
+                    ("Host", ["", "evil.test", "a" * 9000, "localhost:99999", "[::1", "\x01", "a b", "127.0.0.1:1@x"]),
+                    ("Range", ["bytes=0-1", "bytes=-1", "bytes=0-" + "9" * 400, "bytes=" + "0-1," * 2000, "x"]),
+                    ("Accept-Encoding", ["gzip", "gzip;q=nan", "identity;q=0, *;q=0", "x" * 9000, "gzip;q=1e999", ","]),
+                    ("If-None-Match", ["*", '"x"', "W/", '"' * 5000]),
+                    ("If-Modified-Since", ["x", "Thu, 99 Foo 99999 99:99:99 GMT", "0"]),
+                    ("Content-Length", ["0", "-1", "9" * 40, "x", "1_0", "5"]),
+                    ("Content-Type", ["multipart/form-data; boundary=" + "x" * 3000, "application/json", "\xff"]),
+                    ("X-Forwarded-Prefix", ["/../..", "x" * 5000]),
+                    # Not JSON that recurses or overflows: TensorBoard's own code fails at that before ours is asked.
+                    ("X-TensorBoard-Feature-Flags", ["{", "null", '{"a":1}', "\xff"]),
+                    ("Cookie", ["a=b;" * 2000, "\xff=\xfe", "=;;="]),
+                    ("Transfer-Encoding", ["identity", "x"]),
+                    ("Authorization", ["Basic " + "A" * 4000, "Basic \xff", "Bearer"]),
+                    ("Referer", ["http://evil.test", "\xff"]),
+                ]
+            )  # fmt: skip
+            headers[name] = damage.one(values)
+        return headers
+
+
+class RequestFuzz:
+    """Requests to the application in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.logs, sessions = make_site(folder)
+        self.board, self.asker = Board(self.logs), Asker(self.logs, sessions)
+
+    def case(self, damage: Damage, seen: Seen) -> str:
+        """One request, whose answer must be one of those there are; returns it in words."""
+        method, path, query, headers = self.asker.request(damage)
+        variables = {
+            (name if name.startswith("Content-") else "Http-" + name).upper().replace("-", "_"): value
+            for name, value in headers.items()
+        }
+        plain = urllib.parse.unquote(path).encode("utf-8", "replace").decode("latin-1")
+        status, body = self.board.get(plain, query.encode("utf-8", "replace").decode("latin-1"), method, **variables)
+        check_answer(method, status, body, ANSWERS)
+        if method.upper() not in ("GET", "HEAD") and status == 200 and PREFIX in plain:
+            raise AssertionError(f"{method} was answered: {body[:200]!r}")
+        seen.look(body)
+        seen.attempt(f"{method if method.isupper() else 'odd'} {status}", lambda: None, ())
+        return f"{method} {path[:90]}?{query[:200]}"
+
+
+def check_answer(method: str, status: int, body: bytes, allowed: set[int]) -> None:
+    """Raises AssertionError for an answer that must not be."""
+    if status not in allowed:
+        raise AssertionError(f"status {status}: {body[:300]!r}")
+    if len(body) > LARGEST_ANSWER or (method == "HEAD" and status == 200 and body):
+        raise AssertionError(f"{len(body)} bytes in answer to {method}")
+
+
+class SocketFuzz:
+    """Requests as bytes to a TensorBoard of our own on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.logs, sessions = make_site(folder)
+        self.asker = Asker(self.logs, sessions)
+        self._log = folder / "log.txt"
+        command = [sys.executable, "-m", "tensorboard.main", "--host=127.0.0.1", "--port=0", f"--logdir={self.logs}"]
+        with open(self._log, "w") as output:
+            self.process = subprocess.Popen([*command, "--load_fast=false"], stdout=output, stderr=subprocess.STDOUT)
+        end = time.monotonic() + 120
+        found = None
+        while found is None and time.monotonic() < end and self.process.poll() is None:
+            found = re.search(r"http://127\.0\.0\.1:(\d+)", self._log.read_text())
+            time.sleep(0.1)
+        if found is None:
+            raise RuntimeError(f"TensorBoard did not start: {self._log.read_text()}")
+        self._port = int(found[1])
+        while b'"good/lrp"' not in self._send(b"GET " + PREFIX.encode() + b"runs HTTP/1.0\r\n\r\n"):
+            if time.monotonic() > end:
+                raise RuntimeError(f"TensorBoard shows no runs: {self._log.read_text()}")
+            time.sleep(0.3)
+
+    def case(self, damage: Damage, seen: Seen) -> str:
+        """One request over a socket of its own."""
+        method, path, query, headers = self.asker.request(damage)
+        target = f"{path}?{query}".encode("utf-8", "replace")
+        if damage.chance(0.95):
+            target = re.sub(rb"[\x00-\x20]", b"%20", target)
+        version = damage.one([b"HTTP/1.1"] * 8 + [b"HTTP/1.0", b"HTTP/9.9", b"HTP", b""])
+        lines = [method.encode() + b" " + target + b" " + version, b"Connection: close"]
+        lines += [name.encode() + b": " + value.encode("utf-8", "replace") for name, value in headers.items()]
+        if damage.chance(0.02):
+            lines += [b"X-%d: y" % i for i in range(damage.one([50, 500]))]
+        data = b"\r\n".join(lines) + b"\r\n\r\n"
+        if damage.chance(0.05):
+            data = damage.harm(data)
+        answer = self._send(data)
+        found = re.match(rb"HTTP/[0-9.]+ (\d+)", answer)
+        status = int(found[1]) if found else 0
+        if found:
+            body = answer.partition(b"\r\n\r\n")[2]
+            if status not in SERVER_ANSWERS or len(body) > LARGEST_ANSWER:
+                raise AssertionError(
+                    f"status {status}, {len(body)} bytes: {body[:300]!r}\n{self._log.read_text()[-2000:]}"
+                )
+        seen.look(answer)
+        if self.process.poll() is not None:
+            raise AssertionError(f"TensorBoard ended: {self._log.read_text()[-3000:]}")
+        seen.attempt(f"socket {status or 'closed'}", lambda: None, ())
+        return repr(data[:300])
+
+    def _send(self, data: bytes) -> bytes:
+        parts: list[bytes] = []
+        with socket.create_connection(("127.0.0.1", self._port), timeout=30) as connection:
+            try:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                while part := connection.recv(1 << 16):
+                    parts.append(part)
+                    if sum(map(len, parts)) > LARGEST_ANSWER * 2:
+                        raise AssertionError("an answer without end")
+            except TimeoutError:
+                raise
+            except OSError:
+                pass  # closed by the server before it had read all, or after
+        return b"".join(parts)
+
+    def peak(self) -> int:
+        """Peak resident memory of that process, MiB."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", text)
+        return int(found[1]) >> 10 if found else 0
+
+    def close(self) -> None:
+        """Ends it."""
+        self.process.terminate()
+        self.process.wait(30)
+        trouble = re.findall(r"Traceback[\s\S]{0,2000}", self._log.read_text())
+        if trouble:
+            raise AssertionError(f"{len(trouble)} tracebacks in TensorBoard's log, the first:\n{trouble[0]}")
