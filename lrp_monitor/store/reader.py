@@ -35,7 +35,8 @@ def open_run(path: str | os.PathLike[str], *, within: str | None = None) -> Run:
     """Opens a logged run for reading.
 
     ``path``: the log directory given to the monitor, the run's directory in it (``<log_dir>/lrp``), or the
-    store's folder; or the URL of one (``s3://bucket/run``). ``within``: files that lead outside that folder are not read.
+    store's folder; or the URL of one (``s3://bucket/run``). ``within``: files that lead outside that folder are
+    not read.
     Raises StoreError where there is no run, naming those beneath ``path``, or where its probes are damaged.
     """
     text = os.fspath(path)
