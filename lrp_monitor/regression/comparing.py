@@ -209,7 +209,7 @@ def _allowed(share: float, n: int) -> int:
 
 
 def _named(indices: Sequence[int], names: Sequence[str]) -> str:
-    shown = ", ".join(repr(names[i]) for i in indices[:3])
+    shown = ", ".join(f"{names[i]!r:.100}" for i in indices[:3])
     return shown if len(indices) <= 3 else f"{shown} and {len(indices) - 3} more"
 
 
@@ -231,10 +231,17 @@ def _composite(snapshot: Snapshot, other: Snapshot) -> list[str]:
 def _difference(old: Sequence[str], new: Sequence[str]) -> str:
     """What two descriptions of a composite differ in, in one line."""
     before, now = ([" ".join(line.split()) for line in lines] for lines in (old, new))
-    gone, come = [line for line in before if line not in now], [line for line in now if line not in before]
+    held, holds = set(before), set(now)
+    gone, come = [line for line in before if line not in holds], [line for line in now if line not in held]
     if not gone and not come:
         return "the same rules in another order"
-    return f"now {'; '.join(come) or 'nothing'}, in the baseline {'; '.join(gone) or 'nothing'}"
+    return f"now {_some(come)}, in the baseline {_some(gone)}"
+
+
+def _some(lines: Sequence[str], most: int = 10) -> str:
+    """Lines for a message: the first ``most``, each cut off where it is long."""
+    shown = "; ".join(line if len(line) <= 200 else f"{line[:197]}..." for line in lines[:most])
+    return f"{shown}; and {len(lines) - most} more" if len(lines) > most else shown or "nothing"
 
 
 def _notes(before: Snapshot, now: Snapshot, tier: str) -> tuple[str, ...]:
@@ -254,5 +261,5 @@ def _notes(before: Snapshot, now: Snapshot, tier: str) -> tuple[str, ...]:
         if old.get("versions") and old["versions"].get(name) not in (None, value)
     ]
     if changed:
-        notes.append("versions: " + ", ".join(changed))
+        notes.append("versions: " + _some(changed).replace("; ", ", "))
     return tuple(notes)

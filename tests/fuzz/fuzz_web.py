@@ -239,7 +239,7 @@ class Asker:
         elif act == 1:
             asked.append((name, damage.one(self._paths + self._numbers)))
         elif act == 2:
-            asked[at] = (name, value * damage.one([2, 100, 3000]))
+            asked[at] = (name, value[:100] * damage.one([2, 100, 3000]))
         elif act == 3:
             asked.append(
                 (

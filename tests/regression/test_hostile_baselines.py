@@ -110,6 +110,14 @@ def test_parts_of_another_kind_are_found_when_it_is_read(saved: Path, about: dic
     assert kind(saved)[0] == "damaged"
 
 
+def test_what_differs_is_told_in_a_few_words(saved: Path) -> None:
+    changed(saved, {"composite_rules": [f"rule {i} " + "x" * 5000 for i in range(2000)]})
+    with pytest.raises(BaselineError, match="another composite: now") as caught:
+        compare(saved, make_snapshot())
+    assert "and 1990 more" in str(caught.value)
+    assert len(str(caught.value)) < 3000
+
+
 @pytest.mark.parametrize(
     ("name", "array", "words"),
     [
