@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const at = process.argv.indexOf("--out");
 const out = at > 0 ? process.argv[at + 1] : join(root, "dist");
-const LIMIT = 150 * 1024;
+const LIMIT = 150_000;
 
 /** Style sheets are texts in the bundle; as small as the code around them. */
 const smallStyles = {

@@ -26,7 +26,7 @@ export interface Scene {
 
 /** The logged step a run shows at a step of the slider: the last one up to it. */
 export const stepOf = (run: RunState, step: number | null): StepInfo | null =>
-  run.info === null || step === null ? null : (run.info.steps[indexAtOrBefore(run.steps, step)] ?? null);
+  run.info?.steps[indexAtOrBefore(run.steps, step)] ?? null;
 
 /** Whether gradients were logged at a step, by the run's scalars; null where they do not tell (yet). */
 export function gradientsLogged(run: Pick<RunState, "timeline">, step: number): boolean | null {

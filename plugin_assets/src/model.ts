@@ -208,7 +208,8 @@ export class Model {
     return wanted === null || run.frame?.header.step === wanted.step || this.frameError(run) !== null;
   }
 
-  private isComplete(): boolean {
+  /** Whether all chosen runs show the step they should. */
+  isComplete(): boolean {
     return this.selected().every((run) => this.isSettled(run));
   }
 
@@ -222,18 +223,14 @@ export class Model {
   }
 
   /** Steps of the slider that a film shows, the first and the last among them, the others evenly between. */
-  filmSteps(): number[] {
-    return this.spreadSteps(FILM_FRAMES);
+  filmSteps(most = FILM_FRAMES): number[] {
+    const steps = this.steps();
+    return spread(steps.length, most).map((i) => steps[i]!);
   }
 
   /** Steps of the slider whose histograms stand one behind the other. */
   ridgeSteps(): number[] {
-    return this.spreadSteps(RIDGES);
-  }
-
-  private spreadSteps(most: number): number[] {
-    const steps = this.steps();
-    return spread(steps.length, most).map((i) => steps[i]!);
+    return this.filmSteps(RIDGES);
   }
 
   /** A run's heatmaps at a step of the film; null while they load. */
@@ -373,7 +370,6 @@ export class Model {
    * what comes one by one before and after waits for its like a little, or the page would be drawn nine times a move.
    */
   private arrived(): void {
-    if (this.isComplete()) this.settle(); // now the neighbours may come, which must not stand in the way of what is shown
     if (this.isComplete() && !this.wasComplete) {
       this.wasComplete = true;
       this.notify();
@@ -391,6 +387,8 @@ export class Model {
     const tell = (): void => {
       this.notifying = false;
       for (const listener of this.listeners) listener();
+      // Behind this picture: neighbours must not stand in the way of what is shown.
+      if (this.isComplete()) window.setTimeout(() => this.settle());
     };
     if (this.host.isVisible()) requestAnimationFrame(tell);
     else queueMicrotask(tell);

@@ -1,7 +1,8 @@
 // Finding one's way in ascending lists of logged steps.
 
-/** Index of the last step <= `step`, or -1 where all are later. */
-export function indexAtOrBefore(steps: readonly number[], step: number): number {
+/** Index of the last step <= `step`, or -1 where all are later or there is none to look for. */
+export function indexAtOrBefore(steps: readonly number[], step: number | null): number {
+  if (step === null) return -1;
   let low = 0;
   let high = steps.length;
   while (low < high) {

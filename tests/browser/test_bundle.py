@@ -47,7 +47,7 @@ def test_types_and_unit_tests_of_the_page(copy: Path) -> None:
 
 def test_the_bundle_is_small_and_self_contained() -> None:
     code = (ASSETS / "dist" / "index.js").read_text("ascii")
-    assert len(code) < 150 * 1024
+    assert len(code) < 150_000
     assert set(re.findall(r"\w+://[^\s\"'`)]*", code)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xhtml",

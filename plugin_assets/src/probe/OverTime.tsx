@@ -8,6 +8,7 @@ import type { Model } from "../model";
 import { linePath, valueAt, yRange } from "../series";
 import { indexAtOrBefore } from "../steps";
 import type { ProbeNames, Timeline } from "../types";
+import { Axes, scrubbing } from "../ui/Axes";
 import { maskStyle } from "../ui/canvases";
 import { runColour } from "../ui/colours";
 import { useSize } from "../ui/hooks";
@@ -65,12 +66,10 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
       bands: bands ? runs.map((run) => segments(lines.find((line) => line.run === run)!.timeline)) : [],
     };
   }, [steps, width, height, bottom, lines.length, ...lines.map((line) => line.timeline), ...lines.map((line) => line.column)]);
-  const scrub = (event: PointerEvent & { currentTarget: SVGSVGElement }): void => {
-    const x = event.clientX - event.currentTarget.getBoundingClientRect().left;
-    const at = Math.min(1, Math.max(0, (x - LEFT) / (right - LEFT)));
-    const step = steps[Math.round(at * (steps.length - 1))];
+  const scrub = scrubbing(LEFT, right, (share) => {
+    const step = steps[Math.round(share * (steps.length - 1))];
     if (step !== undefined) model.setView({ step });
-  };
+  });
   const text = (value: number | null): string => (share ? percent(value) : number(value));
   return (
     <section class="over-time" aria-label={title}>
@@ -82,31 +81,20 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
         role="img"
         aria-label={`${title} over the logged steps`}
         data-testid={testid}
-        onPointerDown={(event) => {
-          event.currentTarget.setPointerCapture(event.pointerId);
-          scrub(event);
-        }}
-        onPointerMove={(event) => {
-          if (event.buttons & 1) scrub(event);
-        }}
+        {...scrub}
       >
         {width > 0 && (
           <>
-            {drawn.yTicks.map((value) => (
-              <g key={value}>
-                <line class="rule" x1={LEFT} x2={right} y1={drawn.toY(value)} y2={drawn.toY(value)} />
-                <text x={LEFT - 6} y={drawn.toY(value)} dy="0.32em" text-anchor="end">
-                  {text(value)}
-                </text>
-              </g>
-            ))}
+            <Axes
+              {...{ left: LEFT, right, bottom, foot: height - 5, yText: text, toX }}
+              {...{ yTicks: drawn.yTicks, toY: drawn.toY, xTicks: drawn.xTicks }}
+            />
             {limits.map((limit) => (
               <g key={limit.text}>
                 <title>{limit.text}</title>
                 <line class="limit" x1={LEFT} x2={right} y1={drawn.toY(limit.value)} y2={drawn.toY(limit.value)} />
               </g>
             ))}
-            <line class="axis" x1={LEFT} x2={right} y1={bottom} y2={bottom} />
             {lines.map((line, i) => (
               <path
                 key={`${line.run.listing.run} ${line.column}`}
@@ -136,18 +124,13 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
                   );
                 }),
               )}
-            {drawn.xTicks.map((step) => (
-              <text key={step} x={toX(step)} y={height - 5} text-anchor="middle">
-                {step}
-              </text>
-            ))}
             {current !== null && <line class="cursor" x1={toX(current)} x2={toX(current)} y1={TOP - 4} y2={height - BOTTOM + 4} />}
           </>
         )}
       </svg>
       <ul class="readout">
         {lines.map((line, i) => {
-          const at = current === null ? -1 : indexAtOrBefore(line.timeline.steps, current);
+          const at = indexAtOrBefore(line.timeline.steps, current);
           return (
             <li key={`${line.run.listing.run} ${line.column}`}>
               <span class={`dot ${maskStyle(line.order)}`} style={{ background: runColour(line.run.order) }} />

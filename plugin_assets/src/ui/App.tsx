@@ -45,7 +45,7 @@ function Page({ model }: { model: Model }): JSX.Element {
         <Transport model={model} />
       </div>
       <main class="main">{model.view.probe === null ? <Grid model={model} /> : <OpenedProbe model={model} />}</main>
-      <Later>
+      <Later busy={!model.isComplete()}>
         <Timelines model={model} />
         <Histograms model={model} />
       </Later>

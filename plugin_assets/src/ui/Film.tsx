@@ -24,7 +24,7 @@ interface FilmProps {
 export function FilmCard({ model, runs, probes, index, name, picture, outline }: FilmProps): JSX.Element {
   const steps = model.filmSteps();
   const current = model.currentStep();
-  const at = current === null ? -1 : indexAtOrBefore(steps, current);
+  const at = indexAtOrBefore(steps, current);
   return (
     <article class="probe film" data-testid={`probe-${index}`} aria-label={name}>
       <CardHeader probes={probes} index={index} name={name} open={() => model.setView({ probe: { hash: probes.hash, index } })} />

@@ -37,7 +37,7 @@ export function Ridgeline({ model, kind, title, tensor }: RidgelineProps): JSX.E
   const bottom = Math.max(TOP + 1, height - BOTTOM);
   const gap = (bottom - TOP) / Math.max(1, outlines.length);
   const current = model.currentStep();
-  const at = current === null ? -1 : indexAtOrBefore(steps, current);
+  const at = indexAtOrBefore(steps, current);
   const toX = (value: number): number => (range === null ? LEFT : LEFT + ((value - range.low) / (range.high - range.low)) * (right - LEFT));
   const ticks = range === null ? [] : log ? decadeTicks(range.low, range.high, width / 45) : niceTicks(range.low, range.high, width / 45);
   const missing = steps.length - drawn.length;

@@ -8,6 +8,7 @@ import type { Model } from "../model";
 import { linePath, quantities, useLog, valueAt, yRange } from "../series";
 import { alertLimits } from "../selection";
 import { indexAtOrBefore, nearestIndex } from "../steps";
+import { Axes, scrubbing } from "./Axes";
 import { runColour } from "./colours";
 import { superscript } from "./superscript";
 import { useSize } from "./hooks";
@@ -150,15 +151,13 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
     return { log, toX, toY, lines, yTicks, xTicks, range };
   }, [steps, tag, toScale, width, height, series.length, ...series]);
   const limits = limitLines(runs, tag).filter(({ limit }) => !drawn.log && limit <= drawn.range.high);
-  const { log, toX, toY } = drawn;
+  const { log, toX, toY, yTicks, xTicks } = drawn;
   const yText = (value: number): string => (log ? `10${superscript(value)}` : share ? percent(value) : number(value));
-  const scrub = (event: PointerEvent & { currentTarget: SVGSVGElement }): void => {
-    if (steps.length === 0) return;
-    const x = event.clientX - event.currentTarget.getBoundingClientRect().left;
-    const at = Math.min(1, Math.max(0, (x - LEFT) / (right - LEFT)));
-    const index = toScale ? nearestIndex(steps, first + at * (last - first)) : Math.round(at * (steps.length - 1));
-    model.setView({ step: steps[index]! });
-  };
+  const scrub = scrubbing(LEFT, right, (share) => {
+    const index = toScale ? nearestIndex(steps, first + share * (last - first)) : Math.round(share * (steps.length - 1));
+    const step = steps[index];
+    if (step !== undefined) model.setView({ step });
+  });
   return (
     <svg
       ref={ref}
@@ -172,30 +171,11 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
       data-testid={isFirst ? "timeline" : "timeline-more"}
       data-tag={tag ?? undefined}
       data-step={current ?? undefined}
-      onPointerDown={(event) => {
-        event.currentTarget.setPointerCapture(event.pointerId);
-        scrub(event);
-      }}
-      onPointerMove={(event) => {
-        if (event.buttons & 1) scrub(event);
-      }}
+      {...scrub}
     >
       {width > 0 && (
         <>
-          {drawn.yTicks.map((value) => (
-            <g key={value}>
-              <line class="rule" x1={LEFT} x2={right} y1={toY(value)} y2={toY(value)} />
-              <text class="tick" x={LEFT - 6} y={toY(value)} dy="0.32em" text-anchor="end">
-                {yText(value)}
-              </text>
-            </g>
-          ))}
-          {drawn.xTicks.map((step) => (
-            <text key={step} class="tick" x={toX(step)} y={height - 6} text-anchor="middle">
-              {step}
-            </text>
-          ))}
-          <line class="axis" x1={LEFT} x2={right} y1={bottom} y2={bottom} />
+          <Axes {...{ left: LEFT, right, bottom, foot: height - 6, yTicks, toY, yText, xTicks, toX }} />
           {limits.map(({ run, limit }) => (
             <line key={run} class="limit" data-testid="limit" x1={LEFT} x2={right} y1={toY(limit)} y2={toY(limit)}>
               <title>{`Alert above ${percent(limit)}`}</title>
@@ -212,7 +192,7 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
             />
           ))}
           {runs.map((run, i) => {
-            const at = current === null ? -1 : indexAtOrBefore(run.timeline!.steps, current);
+            const at = indexAtOrBefore(run.timeline!.steps, current);
             const value = valueAt(series[i]!, at, log);
             if (value === null) return null;
             const x = toX(run.timeline!.steps[at]!);
@@ -245,7 +225,7 @@ function Readout({ model, runs, tag, first }: PlotProps): JSX.Element {
       {tag === null && runs.length > 0 && <li>This run logged no scalars.</li>}
       {tag !== null &&
         runs.map((run) => {
-          const at = current === null ? -1 : indexAtOrBefore(run.timeline!.steps, current);
+          const at = indexAtOrBefore(run.timeline!.steps, current);
           const value = run.timeline!.scalars[tag]?.[at] ?? null;
           return (
             <li key={run.listing.run} title={run.listing.name}>
