@@ -15,6 +15,7 @@ from lrp_monitor.store import records
 
 DEEP = "@deep {}@"
 """Stands in a value for lists nested that deep: put into the text afterwards, as json cannot write them."""
+_LONGEST = 8 << 20
 _RAW = {
     "@nan@": "NaN",
     "@infinity@": "-Infinity",
@@ -155,12 +156,12 @@ def written(tree: Any) -> bytes:
     for sign, raw in _RAW.items():
         text = text.replace(f'"{sign}"', raw)
     start = text.find('"@deep ')
-    while start >= 0:
+    while start >= 0 and len(text) < _LONGEST:
         end = text.index('@"', start)
         depth = int(text[start + 7 : end])
         text = text[:start] + "[" * depth + "]" * depth + text[end + 2 :]
         start = text.find('"@deep ')
-    return text.encode("ascii")
+    return text[:_LONGEST].encode("ascii")
 
 
 # --- frames
