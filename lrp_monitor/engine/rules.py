@@ -235,7 +235,8 @@ class ZBox(Rule):
         w_plus, w_minus = ops.maximum(a.kernel, 0.0), ops.minimum(a.kernel, 0.0)
         corner = a.lin(low, w_plus) + a.lin(high, w_minus)
         share = a.linear - a.lin(low * companion.mask, w_plus) - a.lin(high * companion.mask, w_minus)
-        return share * stop_gradient(a.value / stabilise(a.linear - corner, self.epsilon))
+        total = stabilise(a.linear - corner, self.epsilon)
+        return share * stop_gradient(_over(1.0, a.value, total, self.epsilon))
 
 
 @dataclass(frozen=True)

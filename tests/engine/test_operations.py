@@ -9,6 +9,8 @@ from keras import ops
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
+from lrp_monitor.engine import activations
+from lrp_monitor.engine.backend import known_non_negative
 
 COMPOSITES = ("lrp_zero", lrp.Composite(dense=rules.Gamma(0.25)), lrp.Composite(product="half"))
 
@@ -372,3 +374,96 @@ def test_an_operation_behind_a_settled_one_is_refused_at_its_own_call_site(rng):
     model = subclassed(lambda t: ops.exp(ops.flip(ops.gelu(t), axis=1)), functional(ops.relu).get_weights())
     with pytest.raises(lrp.UnsupportedModelError, match=r"\(Exp\) at test_operations.py:\d+: is not homogeneous"):
         lrp.relevance(model, rng.normal(size=(2, 5, 4)).astype(np.float32), 0, "epsilon")
+
+
+SOFTMAXES = {
+    "last axis": (lambda: kl.Softmax(), None, (2,)),
+    "over steps": (lambda: kl.Softmax(axis=1), None, (1,)),
+    "over both": (lambda: kl.Softmax(axis=(1, 2)), None, (1, 2)),
+    "masked": (lambda: kl.Softmax(), np.array([True, False, True, True]), (2,)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Layer 'flatten:UserWarning")  # it ends the mask, as it should here
+@pytest.mark.parametrize("name", SOFTMAXES)
+def test_a_softmax_inside_the_net_keeps_its_own_gradient(name, rng, randomise):
+    """y = softmax(h) along its axes: R_h = h y (G - sum y G), where G is what arrives at y."""
+    make, mask, axes = SOFTMAXES[name]
+    first, head, inputs = kl.Dense(4, use_bias=False), kl.Dense(2), keras.Input((5, 4))
+    softmax = make()
+    h = first(inputs)
+    y = softmax(h) if mask is None else softmax(h, mask=np.broadcast_to(mask, (1, 5, 4)))
+    model = randomise(keras.Model(inputs, head(kl.Flatten()(y))))
+    x = rng.normal(size=(3, 5, 4)).astype(np.float32)
+    explanation = lrp.Explainer(model, "lrp_zero").explain(x, 1)
+    close(explanation.logits, np.asarray(model(x)))
+    w, g = np.asarray(first.kernel, np.float64), np.asarray(head.kernel, np.float64)[:, 1].reshape(5, 4)
+    e = np.exp(x @ w) * (1 if mask is None else mask)
+    y = e / e.sum(axis=axes, keepdims=True)
+    close(explanation.relevance, x * ((y * (g - (y * g).sum(axis=axes, keepdims=True))) @ w.T), 1e-4)
+
+
+BENT = {
+    "threshold": (lambda: kl.ReLU(threshold=0.5), lambda z: np.where(z >= 0.5, z, 0)),
+    "slope": (lambda: kl.ReLU(negative_slope=0.3), lambda z: np.where(z >= 0, z, 0.3 * z)),
+    "limit": (lambda: kl.ReLU(max_value=0.7), lambda z: np.clip(z, 0, 0.7)),
+    "all three": (
+        lambda: kl.ReLU(max_value=0.7, negative_slope=0.3, threshold=0.2),
+        lambda z: np.where(z < 0.2, 0.3 * (z - 0.2), np.minimum(z, 0.7)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_relu_with_options_passes_relevance_one_to_one(name, rng, randomise):
+    make, function = BENT[name]
+    first, head = kl.Dense(6), kl.Dense(2)
+    model = randomise(keras.Sequential([keras.Input((5,)), first, make(), head]))
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    (w, b), (v, c) = ([value.astype(np.float64) for value in layer.get_weights()] for layer in (first, head))
+    z = x @ w + b
+    explanation = lrp.Explainer(model, "lrp_zero").explain(x, 1)
+    close(explanation.logits, function(z) @ v + c)
+    close(explanation.relevance, x * ((function(z) / z * v[:, 1]) @ w.T), 1e-4)
+
+
+def test_what_is_said_to_be_non_negative_is():
+    """On it rests the short cut of the sign-splitting rules."""
+    grid = np.linspace(-20, 20, 4001, dtype=np.float32)
+    for name in activations.NON_NEGATIVE:
+        assert np.asarray(getattr(keras.activations, name)(grid[None])).min() >= 0, name
+
+
+SIGNED = {
+    "relu": (lambda x: tf.nn.relu(x), True),
+    "sum": (lambda x: tf.nn.relu(x) + tf.abs(x), True),
+    "sum with x": (lambda x: tf.nn.relu(x) + x, False),
+    "sum with a constant": (lambda x: tf.nn.relu(x) + 1.0, True),
+    "sum with a negative constant": (lambda x: tf.nn.relu(x) + tf.constant([1.0, -1.0, 0.0]), False),
+    "product": (lambda x: tf.nn.relu(x) * tf.sigmoid(x), True),
+    "product with x": (lambda x: tf.sigmoid(x) * x, False),
+    "joined": (lambda x: tf.concat([tf.nn.relu(x), tf.exp(x)], 0), True),
+    "joined with x": (lambda x: tf.concat([tf.nn.relu(x), x], 0), False),
+    "larger": (lambda x: tf.maximum(x, tf.nn.relu(x)), True),
+    "larger of two signs": (lambda x: tf.maximum(x, x - 1.0), False),
+    "smaller": (lambda x: tf.minimum(tf.nn.relu(x), tf.nn.softplus(x)), True),
+    "smaller with x": (lambda x: tf.minimum(tf.nn.relu(x), x), False),
+    "moved": (lambda x: tf.reduce_mean(tf.reshape(tf.nn.relu(x), (1, 3)), axis=1), True),
+    "difference": (lambda x: tf.nn.relu(x) - tf.nn.relu(-x), False),
+}
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_whether_a_value_can_be_negative_is_read_off_the_graph(name, rng):
+    function, expected = SIGNED[name]
+    answers = []
+
+    @tf.function(autograph=False)
+    def asked(x):
+        y = function(x)
+        answers.append(known_non_negative(y, set()))
+        return y
+
+    least = min(asked(tf.constant(values)).numpy().min() for values in rng.normal(size=(50, 3)).astype(np.float32))
+    assert answers == [expected]
+    assert (least >= 0) == expected

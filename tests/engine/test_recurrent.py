@@ -359,6 +359,51 @@ def test_z_plus_behind_a_reset_gate(rng):
         close(map_, expected, 1e-4)
 
 
+SIGNS = {
+    "states of both signs": lambda: kl.SimpleRNN(UNITS, return_sequences=True),
+    "gates of both signs": lambda: kl.LSTM(UNITS, activation="softplus", recurrent_activation="tanh"),
+    "states above zero": lambda: kl.LSTM(UNITS, activation="softplus"),
+}
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_a_short_cut_for_non_negative_values_is_none_where_states_have_both_signs(name, rng):
+    """Behind a ReLU x is known not to be negative, on rectified x itself it is not: one map, with or without."""
+    layer = SIGNS[name]()
+    behind_relu = net(kl.ReLU(), layer)
+    alone = keras.Sequential([keras.Input((STEPS, FEATURES)), layer, *behind_relu.layers[-2:]])
+    x = np.maximum(sequence(rng), 0)
+    composite = lrp.Composite(dense=rules.ZPlus(), overrides={"head": rules.Epsilon(0)})
+    close(lrp.relevance(behind_relu, x, 1, composite), lrp.relevance(alone, x, 1, composite))
+
+
+def test_a_first_step_from_nothing_is_a_dense_layer(rng):
+    """x has both signs, the state is zero: z+ must not take x for non-negative because the state is."""
+    rnn, dense = kl.SimpleRNN(UNITS, activation="relu"), kl.Dense(UNITS, activation="relu")
+    model = keras.Sequential([keras.Input((1, FEATURES)), rnn, kl.Dense(2, use_bias=False)])
+    by_hand = keras.Sequential([keras.Input((1, FEATURES)), kl.Flatten(), dense, model.layers[-1]])
+    w, u, _ = rnn.get_weights()
+    dense.set_weights([w, np.array([0.3, -0.2, 0.1])])
+    rnn.set_weights([w, u, np.array([0.3, -0.2, 0.1])])
+    x = rng.normal(size=(3, 1, FEATURES)).astype(np.float32)
+    composite = lrp.Composite(dense=rules.ZPlus())
+    close(lrp.relevance(model, x, 1, composite), lrp.relevance(by_hand, x, 1, composite))
+
+
+def test_a_box_of_its_own_for_every_step(rng):
+    """One unit: what a step gets is shared by x w - low w+ - high w-, with that step's low and high."""
+    layer = kl.SimpleRNN(1)
+    model = net(layer)
+    x = sequence(rng)
+    low, high = x.min(axis=0) - rng.uniform(size=x.shape[1:]), x.max(axis=0) + rng.uniform(size=x.shape[1:])
+    options = {"dense": rules.Epsilon(EPS), "overrides": {"head": rules.Epsilon(0)}}
+    found = lrp.relevance(model, x, 0, lrp.Composite(first=rules.ZBox(low, high), **options))
+    of_step = lrp.relevance(model, x, 0, lrp.Composite(**options)).sum(axis=-1, keepdims=True)
+    w = layer.get_weights()[0][:, 0].astype(np.float64)
+    pieces = x * w - low * np.maximum(w, 0) - high * np.minimum(w, 0)
+    close(found, of_step * pieces / pieces.sum(axis=-1, keepdims=True), 1e-4)
+
+
 # --- wrappers ---------------------------------------------------------------------------------------------------
 
 

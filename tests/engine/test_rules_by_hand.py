@@ -128,3 +128,73 @@ def test_zero_padding_in_front_gets_nothing_from_flat():
     # z = (2 * 1 + 3 * 2, 1 * 1 + 2 * 2) = (8, 5); R = (8, -5); each pixel gets (8 - 5) / 2.
     found = lrp.relevance(model, x, 0, lrp.Composite(first=rules.Flat()))
     np.testing.assert_allclose(found[0, :, 0], [1.5, 1.5], rtol=1e-6)
+
+
+STABILISED = {
+    # What stands in the sums of CASES, .5 further from zero; output 1 of alpha-beta: p = 3, n - .5 = -5.5.
+    "z+": (rules.ZPlus(epsilon=0.5), (0.95, 1.9, 5.7), (0, 0, -2.5 * 3 / 3.5)),
+    "alpha2beta1": (rules.AlphaBeta(2, 1, epsilon=0.5), (1.9, 3.8, 11.4), (2.5 / 6, 10 / 6, -5 * 3 / 3.5)),
+    "gamma": (
+        rules.Gamma(0.25, epsilon=0.5),
+        tuple(9.5 * 1.25 * c / (11.875 + 0.5) for c in (1, 2, 6)),
+        (-2.5 * 1.25 / 4.375, -2.5 * 5 / 4.375, 2.5 * 3 / 4.375),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STABILISED)
+def test_a_large_stabiliser_takes_its_share(model, name):
+    rule, *expected = STABILISED[name]
+    explainer = lrp.Explainer(model, lrp.Composite(dense=rule))
+    for target in (0, 1):
+        np.testing.assert_allclose(explainer(X, target)[0], expected[target], rtol=1e-5, atol=1e-5)
+
+
+def test_gamma_between_relus_is_stabilised_alike():
+    """x = (1, 2), w = (1, -.25), b = .5: z = 1, favoured (1.25, -.5), denominator 1 + .25 (1 + .5) + .5 = 1.875."""
+    dense, head = keras.layers.Dense(1, activation="relu"), keras.layers.Dense(1, use_bias=False)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.ReLU(), dense, head])
+    dense.set_weights([np.array([[1.0], [-0.25]]), np.array([0.5])])
+    head.set_weights([np.array([[1.0]])])
+    composite = lrp.Composite(dense=rules.Gamma(0.25, epsilon=0.5), overrides={head.name: rules.Epsilon(0)})
+    found = lrp.relevance(model, np.array([[1.0, 2.0]], np.float32), 0, composite)
+    np.testing.assert_allclose(found[0], [1.25 / 1.875, -0.5 / 1.875], rtol=1e-5)
+
+
+def test_the_stabiliser_of_zero_is_positive():
+    found = rules.stabilise(keras.ops.convert_to_tensor([0.0, -0.0, 2.0, -2.0]), 0.5)
+    np.testing.assert_array_equal(found, [0.5, 0.5, 2.5, -2.5])
+
+
+NO_DIVISION_BY_ZERO = [
+    rules.Epsilon(0), rules.Epsilon(), rules.ZPlus(), rules.ZPlus(epsilon=0), rules.AlphaBeta(2, 1),
+    rules.AlphaBeta(2, 1, epsilon=0), rules.Gamma(), rules.Gamma(0.25, epsilon=0), rules.WSquare(), rules.ZBox(-3, 3),
+    rules.ZBox(-3, 3, epsilon=0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", NO_DIVISION_BY_ZERO, ids=repr)
+def test_a_unit_without_weights_gives_nothing(rule):
+    """Output 1 has weights 0 and bias .5, output 2 weights and bias 0: all denominators but the first may be 0."""
+    dense, head = keras.layers.Dense(3), keras.layers.Dense(1, use_bias=False)
+    model = keras.Sequential([keras.Input((3,)), dense, head])
+    alone = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    dense.set_weights([np.stack([W[1], 0 * W[0], 0 * W[0]], axis=1), np.array([0.25, 0.5, 0.0])])
+    head.set_weights([np.ones((3, 1))])
+    alone.set_weights([W[1:].T, np.array([0.25])])
+    roles = {"first": rule} if rule.input_only else {}
+    plain = rules.Epsilon(0) if rule.input_only else rule
+    both = lrp.Composite(dense=plain, overrides={head.name: rules.Epsilon(0)}, **roles)
+    expected = lrp.relevance(alone, X, 0, lrp.Composite(dense=plain, **roles))
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(lrp.relevance(model, X, 0, both), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-6])
+def test_alpha_beta_where_no_contribution_is_negative(epsilon):
+    """p and z are equal, large numbers: their difference, the sum of nothing, is rounding. R = 2 (300, 800)."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[300.0], [400.0]])])
+    rule = rules.AlphaBeta(2, 1, epsilon=epsilon)
+    found = lrp.relevance(model, np.array([[1.0, 2.0]], np.float32), 0, lrp.Composite(dense=rule))
+    np.testing.assert_allclose(found[0], [600, 1600], rtol=1e-5)
