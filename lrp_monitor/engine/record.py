@@ -26,6 +26,34 @@ def short_path(path: str, model: Any) -> str:
     return path.removeprefix(f"{model.name}/")
 
 
+def layer_paths(model: Any) -> dict[int, str]:
+    """The path of every layer inside ``model`` by its id: the names of what it lies in, then its own: ``base/conv``.
+
+    Each has one of its own, which Keras' paths are not: those lack the model in which a layer lies where the layer was
+    built before it. A layer that lies in several models has the path with the fewest of them. Where two layers of one
+    name lie side by side, the second is numbered as Keras numbers names, ``relu_1``.
+    """
+    found: dict[int, str] = {}
+    taken: set[str] = set()
+    level = [("", model)]
+    while level:
+        below = []
+        for prefix, container in level:
+            for layer in container._flatten_layers(include_self=False, recursive=False):
+                if id(layer) in found or layer is model:
+                    continue
+                path = free = f"{prefix}{layer.name}"
+                number = 0
+                while free in taken:
+                    number += 1
+                    free = f"{path}_{number}"
+                taken.add(free)
+                found[id(layer)] = free
+                below.append((f"{free}/", layer))
+        level = below
+    return found
+
+
 @dataclass
 class Passage:
     """One call of one layer."""
@@ -49,12 +77,15 @@ class Recorder:
     _stack: list[tuple[Passage, bool]] = field(default_factory=list)
     _made: list[tuple[Affine, Tensor]] = field(default_factory=list)
     _count: dict[str, int] = field(default_factory=dict)
+    _paths: dict[int, str] = field(default_factory=dict)
 
     def run(
         self, trace: Trace, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[..., Any]
     ) -> Any:
         """Call a layer through ``call(*args, **kwargs)`` and record what went in and came out."""
-        path = short_path(getattr(layer, "path", None) or layer.name, trace.model)
+        if not self._paths:
+            self._paths.update(layer_paths(trace.model))
+        path = self._paths.get(id(layer)) or layer.name
         number = self._count[path] = self._count.get(path, 0) + 1
         is_conv = isinstance(layer, keras.layers.Layer) and "Conv" in type(layer).__name__
         first = getattr(layer, "data_format", None) == "channels_first"

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrp_monitor.engine.record import short_path
+from lrp_monitor.engine.record import layer_paths
 from lrp_monitor.regression.metrics import cosine
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject
@@ -126,9 +126,8 @@ def weights_from_the_output(subject: Subject) -> list[tuple[str, list[Any]]]:
     A layer that is called twice stands where it is called first; weights that belong to no layer come last.
     """
     model = subject.explainer.model
-    known: dict[str, Any] = {}
-    for layer in model._flatten_layers(include_self=False):
-        known.setdefault(short_path(getattr(layer, "path", None) or layer.name, model), layer)
+    paths = layer_paths(model)
+    known = {paths[id(layer)]: layer for layer in model._flatten_layers(include_self=False)}
     taken: set[int] = set()
 
     def untaken(layer: Any) -> list[Any]:

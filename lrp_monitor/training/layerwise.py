@@ -16,8 +16,8 @@ from lrp_monitor.training.names import layer_names
 class LayerRelevance:
     """Picks the layers to log out of an inspection, under names that stay the same from run to run.
 
-    patterns: "all", names ("conv2d"), names with wildcards ("block1*"), or an inner model's or block's name for all
-    that is inside it.
+    patterns: "all", names ("conv2d"; of a layer inside an inner model its path, "base/conv2d", or the end of it), names
+    with wildcards ("block1*"), or an inner model's or block's name for all that is inside it.
     """
 
     def __init__(self, model: keras.Model, patterns: Sequence[str]) -> None:
@@ -47,7 +47,8 @@ class LayerRelevance:
         named = dict(zip(paths, layer_names(self._model, paths), strict=True))
         found: set[str] = set()
         for pattern in self._patterns:
-            forms = ("*",) if pattern == "all" else (pattern, f"{pattern}#*", f"{pattern}/*")
+            own = (pattern, f"{pattern}#*", f"{pattern}/*")
+            forms = ("*",) if pattern == "all" else (*own, *(f"*/{form}" for form in own))
             matched = {p for p, name in named.items() if any(fnmatch.fnmatchcase(name, form) for form in forms)}
             if not matched:
                 raise ValueError(f"inspect: {pattern!r} matches no layer; there are {', '.join(named.values())}")

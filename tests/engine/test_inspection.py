@@ -125,6 +125,54 @@ def test_residual_branches_share_and_shared_layers_are_numbered(rng, randomise):
     close(found["sum"].leaving, found["sum"].total)
 
 
+def block(name):
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, kl.ReLU(name="act")(kl.Dense(4, use_bias=False, name="dense")(inputs)), name=name)
+
+
+def test_layers_of_inner_models_are_told_apart_by_their_paths(rng, randomise):
+    """A functional model is built by itself, and a ReLU never: Keras has no path for either that knows the models."""
+    inputs = keras.Input((4,))
+    deeper = keras.Sequential([keras.Input((4,)), block("deep"), kl.ReLU(name="act")], name="deeper")
+    top = kl.ReLU(name="top")(deeper(block("base")(inputs)))
+    net = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="out")(top)), bias=False)
+    x = rng.normal(size=(N, 4)).astype(np.float32)
+    found = lrp.Explainer(net, "lrp_zero").inspect(x, 0, layers=["base/act", "deep/dense"])
+    assert [layer.name for layer in found.layers] == [
+        "base/dense", "base/act", "deeper/deep/dense", "deeper/deep/act", "deeper/act", "top", "out",
+    ]  # fmt: skip
+    w1, w2, out = (v.astype(np.float64) for v in net.get_weights())
+    h1 = np.maximum(x @ w1, 0)
+    h2 = np.maximum(h1 @ w2, 0)
+    close(found["base/act"].map, h1 * (((h1 @ w2 > 0) * out[:, 0]) @ w2.T))
+    close(found["deep/dense"].map, h2 * out[:, 0])
+    close(found["top"].total, (h2 * out[:, 0]).sum(axis=1))
+    with pytest.raises(KeyError, match="several layers 'act'"):
+        found["act"]
+
+
+def test_layers_of_one_name_side_by_side_are_numbered():
+    class Twins(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.parts = [
+                kl.Dense(3, name="dense"),
+                kl.ReLU(name="act"),
+                kl.Dense(3, name="dense"),
+                kl.Dense(2, name="out"),
+            ]
+
+        def call(self, x):
+            for part in (*self.parts[:3], self.parts[1], self.parts[3]):
+                x = part(x)
+            return x
+
+    net, x = Twins(), np.ones((1, 3), np.float32)
+    net(x)
+    names = [layer.name for layer in lrp.Explainer(net, "epsilon").inspect(x, 0).layers]
+    assert names == ["dense", "act", "dense_1", "act#2", "out"]
+
+
 @pytest.mark.parametrize("composite", ["epsilon_plus_flat", "lrp_zero", lrp.composites.epsilon_gamma_box(-3, 3)])
 def test_layers_in_front_of_the_first_weighted_one(composite, rng, randomise):
     """Preprocessing passes what arrives at the input, whether a rule reads the input, its mask, or both."""

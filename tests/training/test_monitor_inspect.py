@@ -13,6 +13,7 @@ from monitor_helpers import CLASSES, SIDE, fit, make_model, make_probes, monitor
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.store.reader import open_run
+from lrp_monitor.training.layerwise import LayerRelevance
 from lrp_monitor.training.names import layer_names
 
 LAYERS = ["conv2d", "max_pooling2d", "flatten", "dropout", "dense"]
@@ -110,6 +111,22 @@ def test_names_keep_their_call_numbers_and_unnamed_inner_models() -> None:
     paths = [f"{inner.name}/{first}", f"{inner.name}/{second}#2", inner.name, outer]
     # Numbers count from the model's first layer of each kind, in the order in which they were made.
     assert layer_names(model, paths) == ["dense", "dense_1#2", "sequential", "dense_2"]
+
+
+def test_layers_of_a_functional_inner_model_by_its_name_by_path_and_by_the_end_of_it() -> None:
+    inside = keras.Input((4,))
+    inner = keras.Model(inside, keras.layers.ReLU(name="act")(keras.layers.Dense(4, name="first")(inside)), name="base")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(keras.layers.ReLU(name="act")(inner(inputs))))
+    inspection = Explainer(model, "epsilon").inspect(np.ones((1, 4), np.float32), 0)
+    for patterns, expected in {
+        ("base",): ["base/first", "base/act"],
+        ("base/act", "first"): ["base/first", "base/act"],
+        ("act",): ["base/act", "act"],
+        ("h*",): ["head"],
+    }.items():
+        chosen = LayerRelevance(model, patterns)
+        assert list(chosen.columns(inspection)) == [f"layer/{name}" for name in expected], patterns
 
 
 def test_a_layer_that_is_not_there_is_refused_before_training(tmp_path: Path) -> None:
