@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrp_monitor.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
@@ -22,8 +22,9 @@ class Composite:
     """Which rule each weighted layer gets.
 
     ``conv`` is for convolutions of every kind, ``dense`` for Dense and EinsumDense, ``first`` (if given) for the
-    first weighted layer in data flow. ``overrides`` maps a layer's name (or its path), a layer class, or a
-    predicate ``layer -> bool`` to a rule, and wins over the rest; the first match in the order given counts.
+    first weighted layer in data flow. ``overrides`` maps a layer's name, its path through the models that it lies in
+    (``"base/block/conv"``, as inspection tells it), a layer class, or a predicate ``layer -> bool`` to a rule, and wins
+    over the rest; the first match in the order given counts.
     ``until`` makes ``first`` the rule of a whole *prefix* of the network, through which relevance then passes whatever
     the values are, so that the map is as coarse as what the layers behind it see (as wanted for clustering maps: SpRAy,
     Lapuschkin et al. 2019). Every weighted layer of it takes ``first`` (Flat, WSquare, or a rule of your own with
@@ -81,6 +82,15 @@ class Composite:
         """Whether ``until`` names ``layer``."""
         return self.until is not None and _matches(self.until, layer)
 
+    def within(self, layers: Mapping[str, Any]) -> Composite:
+        """The same composite for the model of these ``layers``: a key that is a layer's path there names it, too."""
+
+        def at(key: Key) -> Key:
+            return _or_at(key, layers[key]) if isinstance(key, str) and key in layers else key
+
+        overrides = {at(key): rule for key, rule in self.overrides.items()}
+        return replace(self, overrides=overrides, until=None if self.until is None else at(self.until))
+
     def _check_until(self) -> None:
         if not (isinstance(self.until, str | type) or callable(self.until)):
             raise TypeError(f"until must be a layer's name, a class or a predicate, got {self.until!r}")
@@ -120,6 +130,14 @@ def _matches(key: Key, layer: Any) -> bool:
     if isinstance(key, str):
         return key in (layer.name, getattr(layer, "path", None))
     return isinstance(layer, key) if isinstance(key, type) else bool(key(layer))
+
+
+def _or_at(key: str, at: Any) -> Callable[[Any], bool]:
+    def matches(layer: Any) -> bool:
+        return layer is at or _matches(key, layer)
+
+    matches.__name__ = key
+    return matches
 
 
 def _key_name(key: Key) -> str:

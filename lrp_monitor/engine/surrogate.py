@@ -22,7 +22,7 @@ from lrp_monitor.engine.layers import prefix as prefix_layers
 from lrp_monitor.engine.prefix import hand_on
 from lrp_monitor.engine.raw import RawOperations
 from lrp_monitor.engine.reach import calls_until
-from lrp_monitor.engine.record import Recorder
+from lrp_monitor.engine.record import Recorder, layer_paths
 from lrp_monitor.engine.rules import Gradient, Pass
 from lrp_monitor.engine.shadows import keep_losses, shadows
 from lrp_monitor.engine.trace import Trace, path_of
@@ -123,12 +123,17 @@ class Traced:
     trace: Trace
 
 
-def _check_overrides(model: Any, composite: Composite) -> None:
+def _within(model: Any, composite: Composite) -> Composite:
+    """``composite`` for this model. Raises ValueError where a key of its overrides names none of its layers."""
+    paths = layer_paths(model)
+    inside = {paths[id(layer)]: layer for layer in model._flatten_layers(include_self=False)}
     layers = list(_leaves(model))
     names = {layer.name for layer in layers} | {path_of(layer) for layer in layers}
     for key in composite.overrides:
-        if isinstance(key, str) and key not in names:
-            raise ValueError(f"overrides: model {model.name!r} has no layer {key!r}; its layers: {sorted(names)}")
+        if isinstance(key, str) and key not in names and key not in inside:
+            known = sorted(paths[id(layer)] for layer in layers)
+            raise ValueError(f"overrides: model {model.name!r} has no layer {key!r}; its layers: {known}")
+    return composite.within(inside)
 
 
 def run(
@@ -144,12 +149,12 @@ def run(
     ``call(model, inputs)`` gives the explained output. Raises UnsupportedModelError with everything in the model
     that has no treatment. A ``recorder`` is told of every tensor at which relevance can be read off.
     """
+    composite = _within(model, composite)
     masks = tuple(ops.ones_like(x) for x in inputs)
     trace = Trace(model, composite, on_unknown, tuple(x * mask for x, mask in zip(inputs, masks, strict=True)))
     trace.recorder = recorder
     for source, mask in zip(trace.sources, masks, strict=True):
         trace.set_companion(source, Companion(mask, _for_one_sample(mask)))
-    _check_overrides(model, composite)
     if composite.until is not None:
         signature = [(tuple(x.shape), "float32") for x in inputs]
         trace.prefix = calls_until(model, signature, composite, call)
