@@ -16,6 +16,7 @@ import pytest
 from keras import layers as kl
 
 import lrp_monitor as lrp
+from lrp_monitor import rules
 
 STEPS, WIDTH = 5, 4
 HEADS, GROUPS, SIZE = 4, 2, 3
@@ -104,9 +105,19 @@ def test_attention_without_projections(name, composite, rng, randomise):
         assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+ZERO = rules.Epsilon(0)
+COMPOSITES = {
+    "attn_lrp": lrp.composites.attn_lrp(0.0),
+    "cp_lrp": lrp.composites.cp_lrp(0.0),
+    "attn_lrp, gates constant": lrp.Composite(dense=ZERO, product="gate"),
+    "cp_lrp, other products halved": lrp.Composite(dense=ZERO, attention="cp_lrp", product="half"),
+}
+
+
 @pytest.mark.parametrize("open_scores", [False, True], ids=["fused", "open"])
-@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
-@pytest.mark.parametrize("composite", ["attn_lrp", "cp_lrp"])
+@pytest.mark.parametrize(
+    ("composite", "gated"), [("attn_lrp", False), ("cp_lrp", False), *((name, True) for name in COMPOSITES)]
+)
 def test_grouped_queries(composite, gated, open_scores, rng, randomise):
     """Query heads 0 and 1 read key and value head 0, heads 2 and 3 read head 1; a gate takes half of its product."""
     layer = kl.GroupQueryAttention(SIZE, HEADS, GROUPS, use_gate=gated, dropout=0.2 if open_scores else 0.0)
@@ -114,7 +125,7 @@ def test_grouped_queries(composite, gated, open_scores, rng, randomise):
     head = kl.Dense(2, name="head")
     model = randomise(keras.Model(inputs, head(kl.Flatten()(layer(inputs, inputs)))))
     x = rng.normal(size=(2, STEPS, WIDTH)).astype(np.float32)
-    explanation = lrp.Explainer(model, getattr(lrp.composites, composite)(0.0)).explain(x, 0)
+    explanation = lrp.Explainer(model, COMPOSITES[composite]).explain(x, 0)
 
     def weights(part):
         return [np.asarray(value, np.float64) for value in (part.kernel, part.bias)]
@@ -123,7 +134,7 @@ def test_grouped_queries(composite, gated, open_scores, rng, randomise):
         weights(part) for part in (layer._query_dense, layer._key_dense, layer._value_dense, layer._output_dense)
     )
     w, b = weights(head)
-    conservative = composite == "cp_lrp"
+    conservative = composite.startswith("cp_lrp")
     for sample, found, logits in zip(x.astype(np.float64), explanation.relevance, explanation.logits, strict=True):
         query, key, value = (np.einsum("td,dhe->the", sample, m) + c for m, c in ((wq, bq), (wk, bk), (wv, bv)))
         one_for_two = [h * GROUPS // HEADS for h in range(HEADS)]
@@ -139,7 +150,7 @@ def test_grouped_queries(composite, gated, open_scores, rng, randomise):
         ratio = w[:, 0].reshape(STEPS, WIDTH)  # R_y / y
         r_out = out * gate * np.einsum("td,hed->the", ratio, wo)
         expected = np.zeros_like(sample)
-        if gated and not conservative:  # cp_lrp holds gates constant as it holds attention weights
+        if gated and composite == "attn_lrp":  # cp_lrp holds the gate constant as it holds attention weights
             r_out = r_out / 2
             expected += sample * np.einsum("the,dhe->td", r_out / before_gate, wg)
         r_query, r_key, r_value = np.zeros_like(query), np.zeros_like(key), np.zeros_like(value)

@@ -45,6 +45,8 @@ def _row(trace: Trace) -> str:
 def multi_head(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """MultiHeadAttention and GroupQueryAttention; their projections are EinsumDense layers with rules of their own.
 
+    A gate on what attention makes is held constant as other gates are (``product="gate"``), and by CP-LRP.
+
     Source: Achtibat et al. 2024, the rules for the softmax and for bilinear products; CP-LRP: Ali et al. 2022.
     """
     own = kl.GroupQueryAttention if isinstance(layer, kl.GroupQueryAttention) else kl.MultiHeadAttention
