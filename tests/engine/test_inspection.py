@@ -152,18 +152,18 @@ def test_layers_of_inner_models_are_told_apart_by_their_paths(rng, randomise):
 
 
 def test_a_path_names_one_layer_for_a_rule_and_for_the_end_of_a_prefix(rng, randomise):
-    """Two inner models of the same layers: by path one of them is meant, by name both."""
+    """Two inner models of the same layers: by path one of them is meant, by name all, also one outside of both."""
     inputs = keras.Input((4,))
     deeper = keras.Sequential([keras.Input((4,)), block("deep")], name="deeper")
-    net = randomise(keras.Model(inputs, kl.Dense(2, name="out")(deeper(block("base")(inputs)))))
-    one, two = net.get_layer("base").get_layer("dense"), deeper.layers[0].get_layer("dense")
+    net = randomise(keras.Model(inputs, kl.Dense(2, name="dense")(deeper(block("base")(inputs)))))
+    one, two, out = net.get_layer("base").get_layer("dense"), deeper.layers[0].get_layer("dense"), net.layers[-1]
     x = rng.normal(size=(N, 4)).astype(np.float32)
 
     def found(key, **options):
         return lrp.relevance(net, x, 0, lrp.Composite(overrides={key: rules.AlphaBeta(2, 1)}, **options))
 
     maps = [found("base/dense"), found("deeper/deep/dense"), found("dense")]
-    for by_path, layers in zip(maps, ([one], [two], [one, two]), strict=True):
+    for by_path, layers in zip(maps, ([one], [two], [one, two, out]), strict=True):
         np.testing.assert_array_equal(by_path, found(lambda layer, chosen=layers: any(layer is c for c in chosen)))
     assert all(np.abs(a - b).max() > 1e-3 for a, b in ((maps[0], maps[1]), (maps[1], maps[2]), (maps[0], maps[2])))
 
@@ -172,7 +172,7 @@ def test_a_path_names_one_layer_for_a_rule_and_for_the_end_of_a_prefix(rng, rand
 
     np.testing.assert_array_equal(until("base/dense"), until(lambda layer: layer is one))
     np.testing.assert_array_equal(until("deeper/deep"), until("deep"))
-    assert np.abs(until("base/dense") - until("dense")).max() > 1e-3
+    assert np.abs(until("base/dense") - until("deeper/deep/dense")).max() > 1e-3
     with pytest.raises(ValueError, match=r"no layer 'deep/dense'; its layers: .*'base/dense'.*'deeper/deep/dense'"):
         found("deep/dense")
 
