@@ -110,6 +110,25 @@ def test_an_affine_map_of_its_own_is_stabilised(norm):
     np.testing.assert_allclose(found, y * [[1.0, 3.0, -2.0]] * y / (y + 1e-6), rtol=1e-4)
 
 
+@pytest.mark.parametrize("wrap", [lambda layer: layer, kl.TimeDistributed], ids=["dense", "dense of every step"])
+def test_a_batch_normalisation_along_another_axis_is_not_folded(wrap, rng, randomise):
+    """One scale and shift per position: y = s h + t behind a dense layer over channels, R_h = s h / y R_y."""
+    dense, norm, head = kl.Dense(4, use_bias=False), kl.BatchNormalization(axis=1), kl.Dense(2, use_bias=False)
+    model = randomise(keras.Sequential([keras.Input(SHAPE), wrap(dense), norm, kl.Flatten(), head]))
+    x = rng.normal(size=(3, *SHAPE)).astype(np.float32)
+    explanation = lrp.Explainer(model, "lrp_zero").explain(x, 1)
+    np.testing.assert_allclose(explanation.logits, np.asarray(model(x)), rtol=1e-4, atol=1e-5)
+    w, v = (np.asarray(layer.kernel, np.float64) for layer in (dense, head))
+    variance, mean, gamma, beta = (
+        np.asarray(value, np.float64) for value in (norm.moving_variance, norm.moving_mean, norm.gamma, norm.beta)
+    )
+    s = (gamma / np.sqrt(variance + norm.epsilon))[:, None]
+    y = s * (x @ w) + beta[:, None] - s * mean[:, None]
+    ratio = s * y / (y + 1e-6 * np.where(y >= 0, 1, -1)) * v[:, 1].reshape(SHAPE)
+    expected = x * (ratio @ w.T)
+    np.testing.assert_allclose(explanation.relevance, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
 def test_spectral_normalization_is_the_layer_inside_it(rng, randomise):
     def net(wrap):
         conv = kl.Conv1D(3, 2, activation="relu")
