@@ -1,0 +1,73 @@
+"""What a type checker knows of the public names: mypy reads this file with the package, nothing runs it.
+
+The package resolves its names on first use. A name whose type that hides would be Any, and ``assert_type`` an error.
+"""
+
+# mypy: warn-unused-ignores
+
+from typing import assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import lrp_monitor as lrp
+from lrp_monitor.engine.checking import Report
+from lrp_monitor.engine.composites import Composite
+from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.engine.explanation import Explanation
+from lrp_monitor.engine.rules import Epsilon
+from lrp_monitor.engine.targets import Difference
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.regression.comparison import Comparison
+from lrp_monitor.regression.snapshot import Snapshot
+from lrp_monitor.sanity.check import SanityReport
+from lrp_monitor.sanity.occlusion import Occlusion
+from lrp_monitor.store.format import ProbeInfo
+from lrp_monitor.store.reader import Run
+from lrp_monitor.training.monitor import LRPMonitor
+
+
+def names(model: object, images: NDArray[np.float32], before: lrp.Snapshot, now: lrp.Snapshot) -> None:
+    assert_type(lrp.__version__, str)
+    assert_type(lrp.ProbeSet(images, labels=[0, 1]), ProbeSet)
+    assert_type(lrp.LRPMonitor(lrp.ProbeSet(images), "runs/a", every=2), LRPMonitor)
+    assert_type(lrp.Explainer(model, "epsilon_plus_flat"), Explainer)
+    assert_type(lrp.Explainer(model).explain(images), Explanation)
+    assert_type(lrp.Explainer(model).explain(images), lrp.Explanation)
+    assert_type(lrp.Explainer(model).explain(images).relevance, NDArray[np.float32])
+    assert_type(lrp.check(model, images), Report)
+    assert_type(lrp.Composite(dense=lrp.rules.Epsilon(1e-3)), Composite)
+    assert_type(lrp.rules.Epsilon(), Epsilon)
+    assert_type(lrp.composites.Composite(), lrp.Composite)
+    assert_type(lrp.targets.Difference(0, 1), Difference)
+    assert_type(before, Snapshot)
+    assert_type(lrp.compare(before, now), Comparison)
+    assert_type(lrp.compare(before, now), lrp.Comparison)
+    assert_type(lrp.sanity_check(model, images), SanityReport)
+    assert_type(lrp.sanity_check(model, images), lrp.SanityReport)
+    assert_type(lrp.occlude(model, images, mask="left"), Occlusion)
+
+
+def run() -> None:
+    opened = lrp.open_run("runs/a")
+    assert_type(opened, Run)
+    assert_type(opened.steps, list[int])
+    assert_type(opened.probes, ProbeInfo)
+    assert_type(opened.heatmaps(3), NDArray[np.float32])
+    assert_type(opened.film("probe 0"), tuple[NDArray[np.int64], NDArray[np.float32]])
+    assert_type(opened.scalar("loss"), tuple[NDArray[np.int64], NDArray[np.float64]])
+
+
+def errors(error: ValueError) -> None:
+    if isinstance(error, lrp.UnsupportedModelError):
+        assert_type(error, lrp.UnsupportedModelError)
+    assert_type(lrp.StoreError("torn"), lrp.StoreError)
+    assert_type(lrp.BaselineError("missing", "no baseline"), lrp.BaselineError)
+
+
+def mistakes(images: NDArray[np.float32]) -> None:
+    """Seen by the checker: under an ignore that is reported as unused where the mistake no longer is."""
+    lrp.LRPMonitors  # type: ignore[attr-defined]  # noqa: B018
+    lrp.LRPMonitor(lrp.ProbeSet(images), "runs/a", gradients="on")  # type: ignore[arg-type]
+    lrp.open_run(3)  # type: ignore[arg-type]
+    lrp.Snapshot.load("a.npz").heatmap  # type: ignore[attr-defined]  # noqa: B018
