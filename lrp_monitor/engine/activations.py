@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
+from lrp_monitor.engine.backend import Tensor, scaled_gradient
 
 # Elementwise functions of Keras. The sets say what a name alone tells.
 ELEMENTWISE = frozenset(
@@ -53,9 +53,10 @@ def pass_through(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 
     ReLU's own gradient is that factor already; for a saturated ReLU6 or a sigmoid it is not.
     """
-    fixed = stop_gradient(z)
-    value = function(fixed)
+    return scaled_gradient(z, function, _factor)
+
+
+def _factor(z: Tensor, value: Tensor) -> Tensor:
     # Where z is (all but) zero the factor could overflow; relevance z * G_z vanishes there anyhow.
-    is_zero = ops.abs(fixed) < 1e-30
-    factor = ops.where(is_zero, ops.zeros_like(fixed), value / ops.where(is_zero, ops.ones_like(fixed), fixed))
-    return straight_through(z * stop_gradient(factor), value)
+    is_zero = ops.abs(z) < 1e-30
+    return ops.where(is_zero, ops.zeros_like(z), value / ops.where(is_zero, ops.ones_like(z), z))

@@ -52,6 +52,8 @@ class Affine:
     """Whether a ReLU follows, so that relevance arrives only where z > 0."""
     companion: Companion | None = None
     """Set where x is the model's input behind preprocessing: this is the first weighted layer in data flow."""
+    shape_of_x: Tensor | None = None
+    """In the reverse pass the same as x, to be read where no more than its shape matters: it keeps nothing alive."""
     base: Affine | None = None
     """The map of which this one was made by folding something into it or learning what follows."""
     _cache: dict[str, Tensor] = field(default_factory=dict)
@@ -71,9 +73,10 @@ class Affine:
         """``z0 = lin(x, w)``, differentiable with regard to x."""
 
         def make() -> Tensor:
-            lin = self.lin(self.x, self.kernel)
+            if self.shape_of_x is None:
+                return self.lin(self.x, self.kernel)
             # Known already in the reverse pass: then only the gradient of this map is computed, not the map.
-            return straight_through(lin, self._known_linear()) if "value" in self._cache else lin
+            return straight_through(self.lin(self.shape_of_x, self.kernel), self._known_linear())
 
         return self._once("linear", make)
 
@@ -136,12 +139,14 @@ class Affine:
             _ = self.kernel
         return ops.relu(self.value) if self.rectified else self.value
 
-    def reversed(self, x: Tensor, mask: Tensor | None, output: Tensor) -> Affine:
+    def reversed(self, x: Tensor, mask: Tensor | None, output: Tensor, *, shape_of_x: Tensor) -> Affine:
         """This map in the reverse pass: reading copies of its input and its mask, its output known."""
         companion = None if self.companion is None else Companion(mask, self.companion.bounds)
 
         def weights() -> Tensor:
-            with after(x):
+            with after(output):
                 return identity(self.weights())
 
-        return replace(self, x=x, weights=weights, companion=companion, _cache={"value": output})
+        return replace(
+            self, x=x, shape_of_x=shape_of_x, weights=weights, companion=companion, _cache={"value": output}
+        )  # fmt: skip

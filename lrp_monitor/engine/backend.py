@@ -63,14 +63,16 @@ def after(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
 def deferred(
     value: Tensor,
     sources: Sequence[Tensor],
-    surrogate: Callable[[Sequence[Tensor], Tensor], Tensor],
+    surrogate: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], Tensor],
     *,
     rectified: bool = False,
 ) -> Tensor:
-    """``value`` with the gradient of ``surrogate(copies of sources, value)``, which is made in the reverse pass.
+    """``value`` with the gradient of ``surrogate(shapes, copies, value)``, which is made in the reverse pass.
 
-    Nothing but ``value`` and ``sources`` is kept for the reverse pass, and the surrogate's tensors live while the
-    gradient passes. ``rectified``: value is the result of a ReLU, beyond which the gradient passes where it is > 0.
+    ``shapes`` and ``copies`` are the sources, both differentiable. What reads of a source no more than its shape should
+    read ``shapes``: ``copies`` come with the gradient, and until then keep the source in memory. Nothing else is kept
+    but ``value``, and the surrogate's tensors live while the gradient passes. ``rectified``: value is the result of a
+    ReLU, beyond which the gradient passes where it is > 0.
     """
 
     @tf.custom_gradient
@@ -80,13 +82,70 @@ def deferred(
         def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
             if rectified:
                 upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=output)
+            shapes = [tf.identity(source) for source in sources]
             with after(upstream):
-                copies, known = [tf.identity(source) for source in sources], tf.identity(output)
-            return (None, *tf.gradients(surrogate(copies, known), copies, grad_ys=[upstream]))
+                copies = [_again(source, shape) for source, shape in zip(sources, shapes, strict=True)]
+                known = tf.identity(output)
+            return (None, *tf.gradients(surrogate(shapes, copies, known), shapes, grad_ys=[upstream]))
 
         return output, gradient
 
     result: Tensor = node(tf.stop_gradient(value), *sources)
+    return result
+
+
+# What costs less to make again than to keep.
+_CHEAP = frozenset({"Relu6", "LeakyRelu", "Pad", "PadV2"})
+
+
+def _again(source: Tensor, shape: Tensor) -> Tensor:
+    """``source``, made anew of the last tensor before cheap operations; its gradient is that of ``shape``.
+
+    What is in front of a ReLU6 or of padding is kept anyhow by the layer that made it.
+    """
+    made, tensor = [], source
+    while tensor.op.type in _CHEAP or tensor.op.type in ("Identity", "IdentityN", "StopGradient"):
+        op = tensor.op
+        if op.type in _CHEAP:
+            made.append(op)
+        tensor = op.inputs[tensor.value_index if op.type == "IdentityN" else 0]
+    if not made:
+        return tf.identity(shape)
+    again = tf.identity(tensor)
+    for op in reversed(made):
+        again = _repeated(op, again)
+    return straight_through(shape, again)
+
+
+def _repeated(op: Any, tensor: Tensor) -> Tensor:
+    """The operation once more, with another first input."""
+    if op.type == "LeakyRelu":
+        return tf.raw_ops.LeakyRelu(features=tensor, alpha=op.get_attr("alpha"))
+    if op.type == "Relu6":
+        return tf.raw_ops.Relu6(features=tensor)
+    if op.type == "Pad":
+        return tf.raw_ops.Pad(input=tensor, paddings=op.inputs[1])
+    return tf.raw_ops.PadV2(input=tensor, paddings=op.inputs[1], constant_values=op.inputs[2])
+
+
+def scaled_gradient(
+    z: Tensor, function: Callable[[Tensor], Tensor], factor: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """``function(z)`` with the gradient ``factor(z, function(z))``, element by element.
+
+    Both are made anew in the reverse pass: ``z`` alone is kept for it.
+    """
+
+    @tf.custom_gradient
+    def node(z: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
+        def gradient(upstream: Tensor) -> Tensor:
+            with after(upstream):
+                again = tf.identity(z)
+            return upstream * factor(again, function(again))
+
+        return tf.identity(tf.stop_gradient(function(tf.stop_gradient(z)))), gradient
+
+    result: Tensor = node(z)
     return result
 
 

@@ -191,8 +191,9 @@ class Trace:
         made = affine.companion
         sources = [affine.x] if made is None else [affine.x, made.mask]
 
-        def surrogate(copies: Sequence[Tensor], value: Tensor) -> Tensor:
-            return rule.surrogate(affine.reversed(copies[0], copies[1] if len(copies) > 1 else None, value))
+        def surrogate(shapes: Sequence[Tensor], copies: Sequence[Tensor], value: Tensor) -> Tensor:
+            mask = copies[1] if len(copies) > 1 else None
+            return rule.surrogate(affine.reversed(copies[0], mask, value, shape_of_x=shapes[0]))
 
         output = backend.deferred(affine.output(), sources, surrogate, rectified=affine.rectified)
         if not affine.rectified:
