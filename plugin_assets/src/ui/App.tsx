@@ -46,8 +46,12 @@ function Page({ model }: { model: Model }): JSX.Element {
       </div>
       <main class="main">{model.view.probe === null ? <Grid model={model} /> : <OpenedProbe model={model} />}</main>
       <Later busy={!model.isComplete()}>
-        <Timelines model={model} />
-        <Histograms model={model} />
+        {() => (
+          <>
+            <Timelines model={model} />
+            <Histograms model={model} />
+          </>
+        )}
       </Later>
     </div>
   );

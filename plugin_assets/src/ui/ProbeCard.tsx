@@ -192,14 +192,16 @@ const Heat = memo<HeatProps>(function Heat(props) {
           {props.reference && <span class="aside">reference</span>}
         </p>
         <Later>
-          <Caption
-            probes={probes}
-            header={header}
-            index={index}
-            limit={map === null ? null : limit}
-            isDifference={props.isDifference}
-            alerts={limits}
-          />
+          {() => (
+            <Caption
+              probes={probes}
+              header={header}
+              index={index}
+              limit={map === null ? null : limit}
+              isDifference={props.isDifference}
+              alerts={limits}
+            />
+          )}
         </Later>
       </figcaption>
     </figure>
