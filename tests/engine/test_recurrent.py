@@ -390,6 +390,23 @@ def test_a_first_step_from_nothing_is_a_dense_layer(rng):
     close(lrp.relevance(model, x, 1, composite), lrp.relevance(by_hand, x, 1, composite))
 
 
+def test_an_input_rule_within_what_z_plus_gives_x(rng):
+    """One step from nothing: x as a whole gets (x W)+ / ((x W)+ + b+) of each unit, and flat shares it in quarters."""
+    rnn, head = kl.SimpleRNN(UNITS, activation="relu"), kl.Dense(2, use_bias=False, name="head")
+    model = keras.Sequential([keras.Input((1, FEATURES)), rnn, head])
+    w, u, b = rnn.get_weights()
+    b += 1.0
+    rnn.set_weights([w, u, b])
+    x = rng.normal(size=(4, 1, FEATURES)).astype(np.float32)
+    composite = lrp.Composite(dense=rules.ZPlus(), first=rules.Flat(), overrides={"head": rules.Epsilon(0)})
+    of_x = x[:, 0].astype(np.float64) @ w
+    relevance = np.maximum(of_x + b, 0) * head.get_weights()[0][:, 1]
+    assert ((of_x < 0) & (relevance != 0)).any()
+    positive = np.maximum(of_x, 0)
+    total = (positive / (positive + b + 1e-6) * relevance).sum(axis=1)
+    close(lrp.relevance(model, x, 1, composite), np.tile(total[:, None, None] / FEATURES, (1, 1, FEATURES)), 1e-4)
+
+
 def test_a_box_of_its_own_for_every_step(rng):
     """One unit: what a step gets is shared by x w - low w+ - high w-, with that step's low and high."""
     layer = kl.SimpleRNN(1)

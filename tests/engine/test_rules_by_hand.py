@@ -198,3 +198,12 @@ def test_alpha_beta_where_no_contribution_is_negative(epsilon):
     rule = rules.AlphaBeta(2, 1, epsilon=epsilon)
     found = lrp.relevance(model, np.array([[1.0, 2.0]], np.float32), 0, lrp.Composite(dense=rule))
     np.testing.assert_allclose(found[0], [600, 1600], rtol=1e-5)
+
+
+def test_relevance_passes_an_activation_however_small_its_input():
+    """softplus(z) = log 2 where z is all but zero: all of it goes to z; at zero itself there is nothing to carry it."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Activation("softplus"), keras.layers.Dense(1)])
+    model.layers[-1].set_weights([np.array([[3.0]]), np.array([0.0])])
+    x = np.array([[1e-3], [-1e-9], [1e-20], [0.0]], np.float32)
+    found = lrp.relevance(model, x, 0, "lrp_zero")[:, 0]
+    np.testing.assert_allclose(found, [3 * np.log1p(np.exp(1e-3)), 3 * np.log(2), 3 * np.log(2), 0], rtol=1e-5)
