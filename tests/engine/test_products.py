@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as kl
+from keras import ops
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
@@ -43,6 +44,32 @@ def test_a_gate(product, rng, randomise):
     to_a, to_b = (0.5, 0.5) if product == "half" else (1.0, 0.0)
     close(explanation.relevance, x * ((to_a * relevance / a) @ wa.T + (to_b * relevance / b) @ wb.T))
     np.testing.assert_allclose(explanation.conservation, 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_where_no_factor_is_the_gate(constant, rng, randomise):
+    """Of two gates each gets half, s(a) s(b): R_a = R_b = R / 2; beside a constant all goes to what is none."""
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = (kl.Dense(4, use_bias=False, activation="sigmoid") for _ in range(2))
+            self.multiply, self.head = kl.Multiply(), kl.Dense(2, use_bias=False)
+
+        def call(self, x):
+            return self.head(self.multiply([self.a(x), 0.5 * ops.ones((x.shape[0], 4)) if constant else self.b(x)]))
+
+    model, x = Net(), rng.normal(size=(3, 5)).astype(np.float32)
+    model(x)
+    wa, *wb, head = (value.astype(np.float64) for value in randomise(model).get_weights())
+    found = lrp.relevance(model, x, 1, lrp.Composite(dense=ZERO, product="gate"))
+    a = x @ wa
+    if constant:
+        close(found, x * ((sigmoid(a) / 2 * head[:, 1] / a) @ wa.T))
+        return
+    b = x @ wb[0]
+    relevance = sigmoid(a) * sigmoid(b) * head[:, 1]
+    close(found, x * ((relevance / 2 / a) @ wa.T + (relevance / 2 / b) @ wb[0].T))
 
 
 @pytest.mark.parametrize("product", ["half", "gate"])
