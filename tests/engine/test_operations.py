@@ -467,3 +467,26 @@ def test_whether_a_value_can_be_negative_is_read_off_the_graph(name, rng):
     least = min(asked(tf.constant(values)).numpy().min() for values in rng.normal(size=(50, 3)).astype(np.float32))
     assert answers == [expected]
     assert (least >= 0) == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "non_negative"),
+    [(kl.ReLU(6.0), True), (kl.ReLU(6.0, threshold=1.0), True), (kl.ReLU(negative_slope=0.1), False)],
+    ids=["max_value", "threshold", "slope"],
+)
+def test_a_relu_with_bounds_is_known_to_be_non_negative_also_behind_padding(layer, non_negative, rng):
+    """It halves the convolutions of the rules that split signs; a slope below zero does not allow it."""
+    seen = []
+
+    class Watched(rules.Epsilon):
+        def surrogate(self, a):
+            seen.append(a.non_negative_input)
+            return super().surrogate(a)
+
+    inner = kl.Conv2D(3, 3, name="inner")
+    model = keras.Sequential([keras.Input((7, 7, 2)), kl.Conv2D(2, 3), layer, kl.ZeroPadding2D(), inner, kl.Flatten()])
+    x = rng.normal(size=(2, 7, 7, 2)).astype(np.float32)
+    expected = lrp.relevance(model, x, 1, "epsilon")
+    found = lrp.relevance(model, x, 1, lrp.Composite(overrides={"inner": Watched()}))
+    assert set(seen) == {non_negative}
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

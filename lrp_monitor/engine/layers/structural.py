@@ -28,7 +28,10 @@ def relu(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kw
     plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
     if plain:
         return trace.activate(layer, args[0], keras.activations.relu)
-    return activations.pass_through(args[0], original)
+    y = activations.pass_through(args[0], original)
+    if not layer.negative_slope and layer.threshold >= 0:
+        trace.know_non_negative(y)
+    return y
 
 
 def elementwise(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
