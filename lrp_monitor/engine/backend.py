@@ -82,8 +82,8 @@ def deferred(
         def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
             if rectified:
                 upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=output)
-            shapes = [tf.identity(source) for source in sources]
             with after(upstream):
+                shapes = [_of_shape(source) for source in sources]
                 copies = [_again(source, shape) for source, shape in zip(sources, shapes, strict=True)]
                 known = tf.identity(output)
             return (None, *tf.gradients(surrogate(shapes, copies, known), shapes, grad_ys=[upstream]))
@@ -98,6 +98,11 @@ def deferred(
 _CHEAP = frozenset({"Relu6", "LeakyRelu", "Pad", "PadV2"})
 
 
+def _of_shape(source: Tensor) -> Tensor:
+    """A tensor of the source's shape; not the source itself, which whatever reads its shape would keep alive."""
+    return tf.zeros(source.shape, source.dtype) if source.shape.is_fully_defined() else tf.identity(source)
+
+
 def _again(source: Tensor, shape: Tensor) -> Tensor:
     """``source``, made anew of the last tensor before cheap operations; its gradient is that of ``shape``.
 
@@ -109,8 +114,6 @@ def _again(source: Tensor, shape: Tensor) -> Tensor:
         if op.type in _CHEAP:
             made.append(op)
         tensor = op.inputs[tensor.value_index if op.type == "IdentityN" else 0]
-    if not made:
-        return tf.identity(shape)
     again = tf.identity(tensor)
     for op in reversed(made):
         again = _repeated(op, again)
