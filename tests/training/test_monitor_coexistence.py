@@ -159,7 +159,7 @@ def test_of_a_frozen_base_weights_are_logged_and_gradients_of_the_head_alone(tmp
     assert "base/conv2d/kernel" in weights
     assert "base/batch_normalization/moving_mean" in weights
     assert [name for kind, name in run.tensors(3) if kind == "gradient"] == ["head/kernel", "head/bias"]
-    assert run.meta["layers"] == ["base/conv2d", "base/batch_normalization"]
+    assert run.meta["layers"] == ["base/conv2d", "base/batch_normalization", "base/re_lu"]
     # Unfrozen for a second fit, as one does: the base's gradients join, the run goes on.
     model.get_layer("base").trainable = True
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
