@@ -1,4 +1,4 @@
-"""Times the dashboard in headless Chromium: python tests/benchmarks/page.py [--loader python] [--folder DIR].
+"""Times the dashboard in headless Chromium: python tests/benchmarks/page.py [--loader python|both] [--folder DIR].
 
 Writes a store of 1,000 steps x 16 probes of 112 x 112 in three runs and one of 64 probes of 224 x 224 (about 0.9 GB,
 kept for another time in DIR), starts TensorBoard, and prints medians beside the limits: first heatmaps after a click
@@ -9,10 +9,13 @@ run, and the server's own times. Nothing is asserted: timings belong to a quiet 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
+import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -36,6 +39,8 @@ from lrp_monitor.training.events import EventWriter
 RUNS = ("a", "b", "c")
 LAYERS = 16
 SERVER_REPEATS = 15
+SETTLED_MS = 1500
+"""Curves and histograms come behind the heatmaps and take room: only then is it known which heatmaps are in view."""
 
 # Painted: the frame in which every heatmap in view has its step has been shown.
 HELPERS = """
@@ -236,7 +241,8 @@ def first_heatmaps(browser: Browser, url: str, repeats: int) -> None:
 def slider_moves(browser: Browser, url: str, repeats: int, steps: int) -> None:
     """Unvisited and prefetched steps in turn, with a rest in which the neighbours are fetched."""
     page, frame = open_page(browser, url, link(RUNS, step=500))
-    count = frame.evaluate("() => bench.maps().length")
+    frame.wait_for_timeout(SETTLED_MS)
+    count = frame.evaluate("() => (bench.known = bench.maps()).length")
     places = random.Random(1).sample(range(20, steps - 20, 8), 3 * repeats)
     times: dict[str, list[float]] = {"an unvisited": [], "a prefetched": []}
     used = dict.fromkeys(times, 0.0)
@@ -256,7 +262,8 @@ def slider_moves(browser: Browser, url: str, repeats: int, steps: int) -> None:
 def large(browser: Browser, url: str, repeats: int, steps: int) -> None:
     """All 64 probes of 224 x 224 in view at steps not visited before."""
     page, frame = open_page(browser, url, link(("a",), step=0, show="heatmap", size="s"), width=1920, height=3000)
-    count = frame.evaluate("() => bench.maps().length")
+    frame.wait_for_timeout(SETTLED_MS)
+    count = frame.evaluate("() => (bench.known = bench.maps()).length")
     times = []
     for place in random.Random(2).sample(range(8, steps - 8), 2 * repeats):
         frame.wait_for_timeout(1500)
@@ -265,24 +272,18 @@ def large(browser: Browser, url: str, repeats: int, steps: int) -> None:
     page.context.close()
 
 
-def memory(browser: Browser, url: str, moves: int, steps: int) -> None:
-    """Heap and buffers of the page, and the renderer's resident memory, before and after many moves."""
-    page, frame = open_page(browser, url, link(RUNS, step=0))
-    session = page.context.new_cdp_session(page)
+def memory(executable: str, url: str, moves: int, steps: int) -> None:
+    """Heap and buffers of the page, and its process's resident memory, before and after many moves."""
     chosen = random.Random(3)
-
-    def used() -> tuple[float, float]:
-        session.send("HeapProfiler.collectGarbage")
-        usage: dict[str, Any] = session.send("Runtime.getHeapUsage")
-        heap = usage["usedSize"] + usage.get("backingStorageSize", 0) + usage.get("embedderHeapUsedSize", 0)
-        return heap / 1e6, renderer_bytes(browser) / 1e6
-
-    states = [(0, *used())]
-    warm = 200  # by then the page keeps as many steps as it ever will
-    for until in (warm, warm + moves // 2, warm + moves):
-        for _ in range(until - states[-1][0]):
-            frame.evaluate("place => bench.move(place)", chosen.randrange(steps))
-        states.append((until, *used()))
+    with PlainChromium(executable) as chromium:
+        chromium.open(f"{url}/#{link(RUNS, step=0)}")
+        chromium.wait_for("bench.maps().length > 0")
+        states = [(0, *chromium.used())]
+        warm = 200  # by then the page keeps as many steps as it ever will
+        for until in (warm, warm + moves // 2, warm + moves):
+            for _ in range(until - states[-1][0]):
+                chromium.evaluate(f"bench.move({chosen.randrange(steps)})")
+            states.append((until, *chromium.used()))
     for count, heap, resident in states:
         print(f"memory after {count:5d} slider moves: heap and buffers {heap:6.1f} MB, resident {resident:6.1f} MB")
     (_, heap, resident), (_, heap_after, resident_after) = states[1], states[-1]
@@ -290,7 +291,102 @@ def memory(browser: Browser, url: str, moves: int, steps: int) -> None:
         f"growth over {moves} moves once the page's cache is full (limit 20 %): heap and buffers "
         f"{100 * (heap_after / heap - 1):+.1f} %, resident {100 * (resident_after / resident - 1):+.1f} %"
     )
-    page.context.close()
+
+
+class PlainChromium:
+    """One tab of a Chromium that is driven through its debugging pipe, with nobody listening to its network.
+
+    Playwright has Chromium note every request and answer, in the memory of the page's own process: after some
+    thousand moves that is more than the page itself.
+    """
+
+    def __init__(self, executable: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        command = [executable, "--headless", "--remote-debugging-pipe", "--window-size=1280,900", *CHROMIUM_FLAGS]
+        command += [f"--user-data-dir={self._folder.name}", "about:blank"]
+        pairs = [os.pipe(), os.pipe()]
+        reads, writes = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (pairs[0][0], pairs[1][1]))
+        actions = [(os.POSIX_SPAWN_DUP2, reads, 3), (os.POSIX_SPAWN_DUP2, writes, 4)]  # Chromium reads from 3
+        actions += [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
+        self._process = os.posix_spawn(executable, command, os.environ, file_actions=actions)
+        for end in (reads, writes, pairs[0][0], pairs[1][1]):
+            os.close(end)
+        self._to, self._from = pairs[0][1], pairs[1][0]
+        self._rest, self._count, self._session = b"", 0, ""
+        targets = self._send("Target.getTargets")["targetInfos"]
+        page = next(target for target in targets if target["type"] == "page")
+        self._session = self._send("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+
+    def __enter__(self) -> PlainChromium:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._to)
+        os.kill(self._process, signal.SIGTERM)
+        os.waitpid(self._process, 0)
+        os.close(self._from)
+        self._folder.cleanup()
+
+    def _send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._to, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = json.loads(self._message())
+            if answer.get("id") == self._count:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                found: dict[str, Any] = answer["result"]
+                return found
+
+    def _message(self) -> bytes:
+        while b"\0" not in self._rest:
+            more = os.read(self._from, 1 << 16)
+            if not more:
+                raise RuntimeError("Chromium has ended")
+            self._rest += more
+        message, self._rest = self._rest.split(b"\0", 1)
+        return message
+
+    def open(self, address: str) -> None:
+        """Opens an address with the helpers in every frame."""
+        self._send("Page.enable")
+        self._send("Page.addScriptToEvaluateOnNewDocument", source=HELPERS)
+        self._send("Page.navigate", url=address)
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression, or of its promise, in the tab's frame."""
+        frame = "document.querySelector(\"iframe[src*='name=lrp_monitor']\").contentWindow"
+        answer = self._send(
+            "Runtime.evaluate", expression=f"{frame}.{expression}", awaitPromise=True, returnByValue=True
+        )
+        if "exceptionDetails" in answer:
+            raise RuntimeError(str(answer["exceptionDetails"]))
+        return answer["result"].get("value")
+
+    def wait_for(self, condition: str, seconds: float = 60) -> None:
+        """Until an expression is true in the tab's frame; there may be no frame yet."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if self.evaluate(condition):
+                    return
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+
+    def used(self) -> tuple[float, float]:
+        """MB of heap and buffers once garbage is collected, and resident MB of the largest page process."""
+        self._send("HeapProfiler.collectGarbage")
+        usage = self._send("Runtime.getHeapUsage")
+        heap = usage["usedSize"] + usage.get("backingStorageSize", 0) + usage.get("embedderHeapUsedSize", 0)
+        session, self._session = self._session, ""
+        processes = self._send("SystemInfo.getProcessInfo")["processInfo"]
+        self._session = session
+        return heap / 1e6, renderer_bytes(processes) / 1e6
 
 
 def chromium_seconds(browser: Browser) -> float:
@@ -301,11 +397,8 @@ def chromium_seconds(browser: Browser) -> float:
     return float(sum(process["cpuTime"] for process in processes))
 
 
-def renderer_bytes(browser: Browser) -> int:
-    """Resident bytes of Chromium's largest renderer process (Linux)."""
-    session = browser.new_browser_cdp_session()
-    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
-    session.detach()
+def renderer_bytes(processes: list[dict[str, Any]]) -> int:
+    """Resident bytes of the largest of Chromium's renderer processes (Linux)."""
     sizes = [0]
     for process in processes:
         if process["type"] == "renderer":
@@ -368,25 +461,28 @@ def main() -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where the stores are written, or were before")
-    parser.add_argument("--loader", choices=list(LOADERS), default="fast")
+    parser.add_argument("--loader", choices=[*LOADERS, "both"], default="fast")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--moves", type=int, default=2000, help="slider moves of the memory check; 0 leaves it out")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--only", nargs="*", choices=["server", "first", "moves", "large", "live", "memory"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        measure(arguments, arguments.folder or Path(temporary))
+        for loader in LOADERS if arguments.loader == "both" else [arguments.loader]:
+            measure(arguments, loader, arguments.folder or Path(temporary))
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> None:
+def measure(arguments: argparse.Namespace, loader: str, folder: Path) -> None:
     """Everything, or ``--only`` some of it."""
     chosen = set(arguments.only or ["server", "first", "moves", "large", "live", "memory"])
-    flags, repeats = LOADERS[arguments.loader], arguments.repeats
+    flags, repeats = LOADERS[loader], arguments.repeats
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        raise SystemExit("no Chromium on the PATH")
     many = make(folder / "many", arguments.steps, 16, 112, RUNS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        print(f"Chromium {browser.version}, {arguments.loader} loader, load {os.getloadavg()[0]:.1f}")
+        print(f"Chromium {browser.version}, {loader} loader, load {os.getloadavg()[0]:.1f}")
         tensorboard = TensorBoard(many, *flags, log=folder / "many.txt")
         try:
             if "server" in chosen:
@@ -396,7 +492,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
             if "moves" in chosen:
                 slider_moves(browser, tensorboard.url, repeats, arguments.steps)
             if "memory" in chosen and arguments.moves:
-                memory(browser, tensorboard.url, arguments.moves, arguments.steps)
+                memory(executable, tensorboard.url, arguments.moves, arguments.steps)
         finally:
             tensorboard.stop()
         if "large" in chosen:

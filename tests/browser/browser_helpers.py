@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -170,6 +170,12 @@ def histogram(kind: Any, name: str, values: NDArray[np.float32]) -> Histogram:
         buckets=buckets.astype(np.uint16),
         counts=counts.astype(np.int64),
     )
+
+
+Serve = Callable[..., TensorBoard]
+"""The fixture `serve`: TensorBoard on a log directory, with flags."""
+Open = Callable[..., Visit]
+"""The fixture `visit`: opens an LRP tab of a TensorBoard."""
 
 
 class WrittenRun:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_helpers import CHROMIUM_FLAGS, TensorBoard, Visit, absent, open_tab
+from browser_helpers import CHROMIUM_FLAGS, Open, Serve, TensorBoard, Visit, absent, open_tab
 from playwright.sync_api import Browser, sync_playwright
-
-Serve = Callable[..., TensorBoard]
-Open = Callable[..., Visit]
 
 
 @pytest.fixture(scope="module")  # while it is open an event loop runs in this thread, which other tests may not have

@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from browser_helpers import Visit
-from conftest import Open, Serve
+from browser_helpers import Open, Serve, Visit
 from numpy.typing import NDArray
 
 import lrp_monitor as lrp

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browser_helpers import Visit, WrittenRun
-from conftest import Open, Serve
+from browser_helpers import Open, Serve, Visit, WrittenRun
 
 import lrp_monitor as lrp
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_helpers import WrittenRun
-from conftest import Open, Serve
+from browser_helpers import Open, Serve, WrittenRun
 
 pytestmark = pytest.mark.browser
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_helpers import TensorBoard, Visit
-from conftest import Open, Serve
+from browser_helpers import Open, Serve, TensorBoard, Visit
 from PIL import Image
 
 import lrp_monitor as lrp

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_helpers import LOADERS, Visit
-from conftest import Open, Serve
+from browser_helpers import LOADERS, Open, Serve, Visit
 
 import lrp_monitor as lrp
 
