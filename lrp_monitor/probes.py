@@ -265,6 +265,8 @@ class ProbeSet:
             axes = arrays["inputs"].ndim - (about["channel_axis"] is not None)
             if any(arrays[f"mask_{i}"].ndim != axes for i in range(len(about["masks"]))):
                 raise ValueError("a mask that is not one of each probe")
+            if not isinstance(about["target"], str):
+                raise ValueError("a target that is no text")
             return cls(
                 arrays["inputs"],
                 arrays.get("labels"),

@@ -160,6 +160,15 @@ def test_json_in_a_set_that_recurses_or_runs_on(saved: Path) -> None:
     assert "this version reads 1" in refusal(saved)
 
 
+def test_texts_as_targets_do_not_become_one_wide_array(saved: Path) -> None:
+    tracemalloc.start()
+    changed(saved, {"target": ["x" * 200_000, *[""] * 5000]})  # as an array of texts 4 GB
+    assert "a target that is no text" in refusal(saved)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 8 << 20
+
+
 def test_names_without_end_are_not_parsed(saved: Path) -> None:
     with np.load(saved) as archive:
         held = {name: archive[name] for name in archive.files}
