@@ -1,4 +1,4 @@
-"""Arrays from an .npz file that nobody vouches for: nothing is unpickled, evaluated, or inflated beyond a bound.
+"""Arrays from .npz and .npy files that nobody vouches for: nothing is unpickled, evaluated, or inflated without end.
 
 ``numpy.load`` without pickle still allocates whatever a header claims, inflates without end and parses headers as
 Python; here a header is matched letter by letter, and an array is read only where it is as large as it says.
@@ -13,6 +13,7 @@ import re
 import stat
 import zipfile
 import zlib
+from collections.abc import Collection
 from typing import IO, Literal
 
 import numpy as np
@@ -59,32 +60,55 @@ def read_file(path: str | os.PathLike[str], most: int) -> bytes:
         return file.read(status.st_size)
 
 
-def read_arrays(data: bytes) -> dict[str, NDArray[np.generic]]:
-    """The arrays of an .npz file by name: booleans, integers and floats, read-only.
+def read_array(data: bytes) -> NDArray[np.generic]:
+    """The array of an .npy file, as `read_arrays` reads each of its own."""
+    return _array(io.BytesIO(data), len(data), "the array")
+
+
+def array_names(data: bytes) -> list[str]:
+    """The names of an .npz file's arrays; raises what `read_arrays` raises of its directory."""
+    with _opened(data) as archive:
+        return list(_entries(archive))
+
+
+def read_arrays(data: bytes, only: Collection[str] | None = None) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an .npz file by name: booleans, integers and floats, read-only; ``only``: no others than those.
 
     Nothing is inflated before its size is known, and never beyond that. Raises ArchiveError for more than
     MAX_ARRAY_BYTES or MAX_ENTRIES and for pickled objects, one of DAMAGE for anything else that is wrong.
     """
-    # Each entry of the directory becomes an object: they are counted before.
-    if (count := data.count(_DIRECTORY_ENTRY)) > 2 * MAX_ENTRIES:
-        raise ArchiveError("size", f"{count} entries; at most {MAX_ENTRIES} are read")
-    arrays: dict[str, NDArray[np.generic]] = {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = archive.infolist()
-        if len(entries) > MAX_ENTRIES:
-            raise ArchiveError("size", f"{len(entries)} entries; at most {MAX_ENTRIES} are read")
-        total = sum(entry.file_size for entry in entries)
+    arrays = {}
+    with _opened(data) as archive:
+        entries = {name: entry for name, entry in _entries(archive).items() if only is None or name in only}
+        total = sum(entry.file_size for entry in entries.values())
         if total > MAX_ARRAY_BYTES:
             raise ArchiveError("size", f"inflates to {total:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
-        for entry in entries:
-            name = entry.filename.removesuffix(".npy")
-            if name == entry.filename or name in arrays:
-                raise ValueError(f"unexpected entry {entry.filename!r:.100}")
+        for name, entry in entries.items():
             if entry.compress_type not in _METHODS:
                 raise ValueError(f"entry {name!r:.100} is compressed in a way that NumPy does not write")
             with archive.open(entry) as stream:
                 arrays[name] = _array(stream, entry.file_size, f"entry {name!r:.100}")
     return arrays
+
+
+def _opened(data: bytes) -> zipfile.ZipFile:
+    # Each entry of the directory becomes an object: they are counted before.
+    if (count := data.count(_DIRECTORY_ENTRY)) > 2 * MAX_ENTRIES:
+        raise ArchiveError("size", f"{count} entries; at most {MAX_ENTRIES} are read")
+    return zipfile.ZipFile(io.BytesIO(data))
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    infos = archive.infolist()
+    if len(infos) > MAX_ENTRIES:
+        raise ArchiveError("size", f"{len(infos)} entries; at most {MAX_ENTRIES} are read")
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        name = info.filename.removesuffix(".npy")
+        if name == info.filename or name in entries:
+            raise ValueError(f"unexpected entry {info.filename!r:.100}")
+        entries[name] = info
+    return entries
 
 
 def _array(stream: IO[bytes], held: int, what: str) -> NDArray[np.generic]:

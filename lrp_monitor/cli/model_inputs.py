@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from lrp_monitor.archives import (
+    DAMAGE,
+    MAX_ARRAY_BYTES,
+    ArchiveError,
+    array_names,
+    read_array,
+    read_arrays,
+    read_file,
+)
 from lrp_monitor.probes import ProbeSet
 
 Shape = tuple[int | None, ...]
@@ -22,6 +31,8 @@ Shape = tuple[int | None, ...]
 _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 _CAFFE_MEAN = np.array([103.939, 116.779, 123.68])  # of blue, green, red
 _ARRAYS = (".npy", ".npz")
+_MOST_NAMES = 16 << 20
+_MEND = {"size": "put what is to be explained into a file of its own", "pickle": "save numbers alone"}
 
 
 class InputError(Exception):
@@ -86,13 +97,12 @@ class Reader:
     def read(self, paths: Sequence[Path]) -> list[Sample]:
         """All samples of all files, their names told apart. Raises InputError."""
         samples = [sample for path in paths for sample in self._file(path)]
-        names = [sample.name for sample in samples]
-        return [
-            sample
-            if names.count(sample.name) == 1
-            else replace(sample, name=f"{sample.name} #{names[:place].count(sample.name)}")
-            for place, sample in enumerate(samples)
-        ]
+        several, before = Counter(sample.name for sample in samples), Counter[str]()
+        told = []
+        for sample in samples:
+            number, before[sample.name] = before[sample.name], before[sample.name] + 1
+            told.append(sample if several[sample.name] == 1 else replace(sample, name=f"{sample.name} #{number}"))
+        return told
 
     def _file(self, path: Path) -> list[Sample]:
         if not path.is_file():
@@ -158,18 +168,18 @@ class Reader:
 
     def _arrays(self, path: Path) -> list[Sample]:
         try:
+            data = read_file(path, MAX_ARRAY_BYTES)
             if path.suffix.lower() == ".npy":
-                return self._of_array(path, np.load(path, allow_pickle=False), path.stem)
-            with np.load(path, allow_pickle=False) as archive:
-                names = list(archive.files)
-                if "about" in names and "inputs" in names and self.array is None:
-                    return self._of_probes(path)
-                chosen = self._chosen(path, names)
-                return self._of_array(path, archive[chosen], path.stem)
-        # All that a foreign or damaged file has been seen to raise on its way through zip and npy.
-        except (OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            words = " ".join(str(error).split())
-            raise InputError(f"{path}: not a file of numbers that NumPy can read without pickle ({words})") from error
+                return self._of_array(path, read_array(data), path.stem)
+            names = array_names(data)
+            if "about" in names and "inputs" in names and self.array is None:
+                return self._of_probes(path)
+            chosen = self._chosen(path, names)
+            return self._of_array(path, read_arrays(data, [chosen])[chosen], path.stem)
+        except ArchiveError as error:
+            raise InputError(f"{path}: {error}; {_MEND[error.kind]}") from error
+        except DAMAGE as error:
+            raise InputError(f"{path}: not a file of numbers that NumPy wrote ({_words(error)})") from error
 
     def _chosen(self, path: Path, names: Sequence[str]) -> str:
         if self.array is not None:
@@ -192,8 +202,8 @@ class Reader:
         several = values.ndim == len(self.shape) + 1
         values = values if several else values[None]
         self._fits(path, values)
-        if values.dtype.kind not in "fiub":
-            raise InputError(f"{path}: holds {values.dtype}, not numbers")
+        if (taken := 4 * values.size) > MAX_ARRAY_BYTES:
+            raise ArchiveError("size", f"takes {taken:,} bytes as float32; at most {MAX_ARRAY_BYTES:,} are read")
         try:
             probes = ProbeSet(values.astype(np.float32))
         except ValueError as error:
@@ -226,7 +236,7 @@ def read_class_names(text: str) -> list[str]:
             raise InputError(f"--class-names {text}: no such file")
         return [name.strip() for name in text.split(",")]
     try:
-        content = path.read_text(encoding="utf-8")
+        content = read_file(path, _MOST_NAMES).decode("utf-8")
         if path.suffix.lower() != ".json":
             return [line.strip() for line in content.splitlines() if line.strip()]
         found = json.loads(content)
@@ -236,8 +246,8 @@ def read_class_names(text: str) -> list[str]:
                 raise InputError(f"--class-names {text}: the class numbers are not 0 to {len(numbers) - 1}")
             found = [found[str(number)] for number in numbers]
         return [str(name[-1] if isinstance(name, list) and name else name) for name in found]
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        raise InputError(f"--class-names {text}: {' '.join(str(error).split())}") from error
+    except DAMAGE as error:
+        raise InputError(f"--class-names {text}: {_words(error)}") from error
 
 
 def _opened(path: Path) -> Image.Image:
@@ -251,7 +261,11 @@ def _opened(path: Path) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path}: {error}; make it smaller first") from error
     except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not a picture that Pillow can read ({' '.join(str(error).split())})") from error
+        raise InputError(f"{path}: not a picture that Pillow can read ({_words(error)})") from error
+
+
+def _words(error: BaseException) -> str:
+    return f"{' '.join(str(error)[:1000].split()):.300}"
 
 
 def _shown(shape: Shape) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ import pytest
 from PIL import Image
 
 import lrp_monitor as lrp
+from lrp_monitor.archives import MAX_ARRAY_BYTES
+from lrp_monitor.cli import model_inputs
 from lrp_monitor.cli.model_inputs import SCALINGS, InputError, Reader, Sample, read_class_names
 
 
@@ -157,14 +162,61 @@ class TestArrays:
         np.save(tmp_path / "nan.npy", np.array([[1.0, np.nan, 1.0]]))
         (tmp_path / "text.npz").write_text("no archive")
         for name, words in (
-            ("objects.npy", "objects.npy: not a file of numbers that NumPy can read without pickle"),
+            ("objects.npy", "objects.npy: the array holds pickled objects; save numbers alone"),
             ("text.npz", "text.npz: not a file of numbers"),
-            ("words.npy", "words.npy: holds <U1, not numbers"),
+            (
+                "words.npy",
+                r"words.npy: not a file of numbers that NumPy wrote \(the array is no plain array of numbers",
+            ),
             ("shape.npy", r"holds shape \(2, 4\), but the model takes \(3,\), or \(n, ...\) of it"),
             ("nan.npy", "NaN or infinity in probe 0"),
         ):
             with pytest.raises(InputError, match=words):
                 one(tmp_path / name, (3,))
+
+    def test_beside_objects_and_texts_the_chosen_array_is_read(self, tmp_path: Path) -> None:
+        objects = np.array([{}], object)
+        np.savez(tmp_path / "a.npz", x=np.ones((1, 3)), names=np.array(["cat"]), odd=objects, allow_pickle=True)
+        assert one(tmp_path / "a.npz", (3,), array="x")[0].values.tolist() == [1, 1, 1]
+        with pytest.raises(InputError, match=r"a\.npz: entry 'odd' holds pickled objects; save numbers alone"):
+            one(tmp_path / "a.npz", (3,), array="odd")
+        with pytest.raises(InputError, match="entry 'names' is no plain array of numbers"):
+            one(tmp_path / "a.npz", (3,), array="names")
+
+    @pytest.mark.parametrize("ending", ["npy", "npz"])
+    def test_no_more_is_taken_in_than_there_is(self, tmp_path: Path, ending: str) -> None:
+        """A header that claims a terabyte, and zeros that inflate to a quarter of one as float32."""
+        path = tmp_path / f"a.{ending}"
+
+        def put(shape: str, kind: str, data: bytes) -> None:
+            header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}\n".encode()
+            content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+            if ending == "npy":
+                path.write_bytes(content)
+            else:
+                with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                    archive.writestr("x.npy", content)
+
+        put("2, 3", "<f4", np.arange(6, dtype="<f4").tobytes())
+        assert [s.values.tolist() for s in Reader((3,), SCALINGS["0..1"]).read([path])] == [[0, 1, 2], [3, 4, 5]]
+        tracemalloc.start()
+        put("100000000000, 3", "<f4", bytes(24))
+        with pytest.raises(InputError, match=r"says 1,200,000,000,000 bytes and holds \d+"):
+            one(path, (3,))
+        put(f"{100 << 20}, 3", "|u1", b"")
+        os.truncate(path, MAX_ARRAY_BYTES + 1)
+        with pytest.raises(InputError, match="at most 1,073,741,824 are read; put what is to be explained into a file"):
+            one(path, (3,))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        tracemalloc.stop()
+
+    def test_bytes_are_not_unfolded_to_floats_without_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        np.savez_compressed(tmp_path / "a.npz", np.zeros((300_000, 3), np.uint8))
+        monkeypatch.setattr(model_inputs, "MAX_ARRAY_BYTES", 1 << 20)
+        with pytest.raises(InputError, match="takes 3,600,000 bytes as float32; at most 1,048,576 are read; put what"):
+            one(tmp_path / "a.npz", (3,))
 
 
 class TestClassNames:
