@@ -2,8 +2,8 @@
 
 Every case is (seed, kind, number) and nothing else: what failed is run again with --seed S --only KIND:NUMBER. Each
 kind runs in a process of its own whose address space is limited; a case that raises what is not documented, takes
-more CPU seconds or memory than it may, or shows content from outside the run is a finding. Exits with 1 where there
-are findings.
+more CPU seconds or memory than it may, or shows content from outside the run is a finding. Time and memory are those
+of reading and answering alone, not of making the damage. Exits with 1 where there are findings.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from fuzz_web import Board, RequestFuzz, SocketFuzz, ask_everything, write_marke
 
 KINDS = ("files", "requests", "sockets", "probes", "baselines")
 MOST_SECONDS = 10.0
-"""CPU seconds a case may take."""
+"""CPU seconds that all that is read and asked in a case may take together."""
 MOST_GROWTH = {"files": 1600, "requests": 64, "sockets": 64, "probes": 800, "baselines": 800}
 """MiB that a case may add to the resident memory: three times the largest arrays that a file may ask for here."""
 ADDRESS_SPACE = 4 << 30
-_WALL = 90
+MOST_BLOCKED = 90
+"""Seconds that a case may take by the clock, those left out in which the process was stopped."""
 
 
 class Hang(Exception):
@@ -47,14 +48,23 @@ class Hang(Exception):
 
 
 def _late(signum: int, frame: Any) -> None:
+    if signum == signal.SIGALRM:
+        _ticks[0] += 1
+        if _ticks[0] < MOST_BLOCKED:
+            return
     raise Hang(f"{'blocked' if signum == signal.SIGALRM else 'busy'} for too long")
+
+
+_ticks = [0]
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
     """Raises Hang in a case that is busy or blocked for too long."""
+    _ticks[0] = 0
     signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
-    signal.setitimer(signal.ITIMER_REAL, _WALL)
+    # Second by second: those that pass while the process is stopped become one.
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
     try:
         yield
     finally:
@@ -76,26 +86,30 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def cases(kind: str, folder: Path) -> tuple[Callable[[Damage, Seen], str], Callable[[], None]]:
-    """What one case of a kind does, and what to do at the end."""
+Harm = Callable[[Damage], str]
+Read = Callable[[Damage, Seen], Any]
+
+
+def cases(kind: str, folder: Path) -> tuple[Harm, Read, Callable[[], None]]:
+    """How a case of a kind is made (returned in words), what is then read or asked, and what to do at the end."""
     if kind == "files":
         fuzz = StoreFuzz(folder)
         write_marker(fuzz.logs / "run" / "lrp")
         board = Board(fuzz.logs)
 
-        def case(damage: Damage, seen: Seen) -> str:
-            done = fuzz.case(damage)
+        def read(damage: Damage, seen: Seen) -> None:
             read_everything(fuzz.logs / "run", seen, damage, within=fuzz.logs)
             board.open()
             ask_everything(board, seen, "run/lrp")
-            return done
 
-        return case, lambda: None
+        return fuzz.harm, read, lambda: None
     if kind == "sockets":
         sockets = SocketFuzz(folder)
-        return sockets.case, sockets.close
-    made: Any = {"requests": RequestFuzz, "probes": ProbeFuzz, "baselines": BaselineFuzz}[kind](folder)
-    return made.case, lambda: None
+        return (lambda damage: ""), sockets.case, sockets.close
+    if kind == "requests":
+        return (lambda damage: ""), RequestFuzz(folder).case, lambda: None
+    made = ProbeFuzz(folder) if kind == "probes" else BaselineFuzz(folder)
+    return made.harm, made.read, lambda: None
 
 
 def work(kind: str, seed: int, numbers: range, folder: Path) -> dict[str, Any]:
@@ -103,20 +117,20 @@ def work(kind: str, seed: int, numbers: range, folder: Path) -> dict[str, Any]:
     signal.signal(signal.SIGPROF, _late)
     signal.signal(signal.SIGALRM, _late)
     faulthandler.enable()
-    case, close = cases(kind, folder)
+    harm, read, close = cases(kind, folder)
     seen, findings = Seen(), []
     slowest, largest = (0.0, -1), (0, -1)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     began = time.monotonic()
     for number in numbers:
         damage = Damage(np.random.default_rng([seed, KINDS.index(kind), number]))
+        done, error = harm(damage), ""
         _forget_peak()
         before, start = _memory("VmRSS"), time.process_time()
-        done = error = ""
         try:
             with watched(), warnings.catch_warnings():
                 warnings.simplefilter("error", RuntimeWarning)
-                done = case(damage, seen)
+                done = read(damage, seen) or done
         except (Exception, RecursionError, MemoryError) as raised:
             where = traceback.extract_tb(raised.__traceback__)
             ours = [f for f in where if "lrp_monitor" in f.filename and "tests" not in f.filename]

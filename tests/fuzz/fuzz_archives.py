@@ -205,8 +205,8 @@ class ProbeFuzz(ArchiveFuzz):
             probes.save(self._path)
             self._base.append(self._path.read_bytes())
 
-    def case(self, damage: Damage, seen: Seen) -> str:
-        """One damaged set, loaded and used."""
+    def harm(self, damage: Damage) -> str:
+        """Damages one set; returns how."""
         data = damage.one(self._base)
         if damage.chance(0.35):
             members = members_of(data)
@@ -219,7 +219,10 @@ class ProbeFuzz(ArchiveFuzz):
             found, done = packed(members), "about"
         else:
             found, done = self.harmed(damage, data)
-        done += self.place(damage, self._path, found)
+        return done + self.place(damage, self._path, found)
+
+    def read(self, damage: Damage, seen: Seen) -> None:
+        """Loads and uses it."""
         loaded = seen.attempt("ProbeSet.load", lambda: ProbeSet.load(self._path), (ValueError, FileNotFoundError))
         if isinstance(loaded, ProbeSet):
             assert len(loaded.hash) == 64
@@ -227,7 +230,6 @@ class ProbeFuzz(ArchiveFuzz):
             assert loaded.heatmaps(loaded.inputs).shape == (len(loaded), *loaded.map_shape)
             assert loaded.statistics
             assert repr(loaded)
-        return done
 
 
 class BaselineFuzz(ArchiveFuzz):
@@ -258,8 +260,8 @@ class BaselineFuzz(ArchiveFuzz):
         self._good.save(self._path)
         self._npz, self._json = self._path.read_bytes(), json.loads(self._about.read_text())
 
-    def case(self, damage: Damage, seen: Seen) -> str:
-        """One damaged baseline, loaded and compared."""
+    def harm(self, damage: Damage) -> str:
+        """Damages one baseline; returns how."""
         data, about, done = self._npz, json.loads(json.dumps(self._json)), ""
         if damage.chance(0.65):
             data, done = self.harmed(damage, data)
@@ -270,11 +272,13 @@ class BaselineFuzz(ArchiveFuzz):
             text = damage.json(about) if damage.chance(0.8) else damage.text(text)
             done += "+about"
         done += self.place(damage, self._path, data)
-        done += self.place(damage, self._about, text)
+        return done + self.place(damage, self._about, text)
+
+    def read(self, damage: Damage, seen: Seen) -> None:
+        """Loads and compares it."""
         loaded = seen.attempt("Snapshot.load", lambda: Snapshot.load(self._path), (ValueError,))
         if isinstance(loaded, Snapshot):
             found: Any = seen.attempt("compare", lambda: compare(loaded, self._good), (ValueError,))
             if found is not None:
                 assert str(found)
             repr(loaded)
-        return done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -152,16 +153,48 @@ class Damage:
 
 def written(tree: Any) -> bytes:
     """JSON, with what json itself would not write in its place."""
-    text = json.dumps(tree)
+    parts: list[str] = []
+    _write(tree, parts, {}, [_LONGEST])
+    text = "".join(parts)
     for sign, raw in _RAW.items():
         text = text.replace(f'"{sign}"', raw)
-    start = text.find('"@deep ')
-    while start >= 0 and len(text) < _LONGEST:
-        end = text.index('@"', start)
-        depth = int(text[start + 7 : end])
-        text = text[:start] + "[" * depth + "]" * depth + text[end + 2 :]
-        start = text.find('"@deep ')
-    return text[:_LONGEST].encode("ascii")
+    left = _LONGEST
+
+    def deep(match: re.Match[str]) -> str:
+        nonlocal left
+        depth = int(match[1])
+        left -= 2 * depth
+        return "[" * depth + "]" * depth if left > 0 else ""
+
+    return re.sub(r'"@deep (\d+)@"', deep, text)[:_LONGEST].encode("ascii")
+
+
+def _write(tree: Any, parts: list[str], known: dict[int, list[str]], left: list[int]) -> None:
+    """Appends what json.dumps says, as long as characters are left.
+
+    A list may hold another a thousand times, and that another: each is written out once, ``known`` by its id.
+    """
+    if not isinstance(tree, dict | list):
+        parts.append(json.dumps(tree))
+        left[0] -= len(parts[-1])
+        return
+    again = known.get(id(tree))
+    if again is not None:
+        again[:] = ["".join(again)]
+        parts += again
+        left[0] -= len(again[0])
+        return
+    start = len(parts)
+    pairs = isinstance(tree, dict)
+    keys = [f"{json.dumps(key)}: " for key in tree] if pairs else [""] * len(tree)
+    for i, (key, value) in enumerate(zip(keys, tree.values() if isinstance(tree, dict) else tree, strict=True)):
+        parts.append((", " if i else "{" if pairs else "[") + key)
+        left[0] -= len(parts[-1])
+        _write(value, parts, known, left)
+        if left[0] < 0:
+            return
+    parts.append(("" if tree else "{" if pairs else "[") + ("}" if pairs else "]"))
+    known[id(tree)] = parts[start:]
 
 
 # --- frames

@@ -89,8 +89,8 @@ class StoreFuzz:
         self.store = Path(store_folder(self.logs / "run" / "lrp"))
         self._bombs = {size: mutations.bomb(size) for size in (1 << 20, 32 << 20, 128 << 20, (128 << 20) + 90)}
 
-    def case(self, damage: Damage) -> str:
-        """Harms one store, reads it; returns what was done to it. Anything undocumented is raised."""
+    def harm(self, damage: Damage) -> str:
+        """Writes one store and harms it; returns how."""
         files = dict(damage.one(self.base))
         shutil.rmtree(self.logs / "run", ignore_errors=True)
         self.store.mkdir(parents=True)

@@ -38,9 +38,13 @@ def test_nothing_undocumented_comes_of_damaged_files_and_hostile_requests(kind: 
 
 
 def test_a_case_is_given_by_its_seed_and_number(tmp_path: Path) -> None:
-    work, _ = fuzz.cases("probes", tmp_path)
-    done = [work(Damage(np.random.default_rng([3, 3, number])), Seen()) for number in (5, 6, 5)]
+    harm, _, _ = fuzz.cases("probes", tmp_path)
+    done = []
+    for number in (5, 6, 5):
+        words = harm(Damage(np.random.default_rng([3, 3, number])))
+        done.append((words, (tmp_path / "probes.npz").read_bytes()))
     assert done[0] == done[2]
+    assert done[0] != done[1]
 
 
 def test_the_canary_would_be_seen(tmp_path: Path) -> None:
