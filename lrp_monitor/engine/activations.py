@@ -57,6 +57,7 @@ def pass_through(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _factor(z: Tensor, value: Tensor) -> Tensor:
-    # Where z is (all but) zero the factor could overflow; relevance z * G_z vanishes there anyhow.
+    # Where z is (all but) zero the factor could overflow; relevance z * G_z vanishes there anyhow. Scalars, not
+    # tensors of z's shape: TensorFlow turns those into constants of the graph and holds them as long as it lives.
     is_zero = ops.abs(z) < 1e-30
-    return ops.where(is_zero, ops.zeros_like(z), value / ops.where(is_zero, ops.ones_like(z), z))
+    return ops.where(is_zero, 0.0, value / ops.where(is_zero, 1.0, z))

@@ -5,10 +5,12 @@ from itertools import pairwise
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers as kl
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
+from lrp_monitor.engine.activations import pass_through
 
 EPOCHS = 20
 
@@ -49,3 +51,18 @@ def test_no_retrace_over_twenty_epochs(rng):
     assert len(seen) == EPOCHS
     assert all(np.abs(a - b).max() > 0 for a, b in pairwise(seen))
     assert rule.built == after_first
+
+
+def test_factors_of_pointwise_functions_leave_no_tensor_of_constants_in_the_graph():
+    # Grappler makes constants of them, as large as the activations, and they are held between the calls.
+    @tf.function(autograph=False)
+    def compute(z, upstream):
+        return tf.gradients(pass_through(z, keras.ops.sigmoid), z, grad_ys=upstream)
+
+    values = tf.TensorSpec((64, 64), tf.float32)
+    concrete = compute.get_concrete_function(values, values)
+    # Of what gradients make, that alone which the result is computed from.
+    known = tf.compat.v1.graph_util.extract_sub_graph(concrete.graph.as_graph_def(), [concrete.outputs[0].op.name])
+    kinds = {node.name: node.op for node in known.node}
+    assert "Sigmoid" in kinds.values()
+    assert [name for name, kind in kinds.items() if kind in ("ZerosLike", "OnesLike", "Fill")] == []
