@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import (
+from plugin_helpers import (
     COUNT,
     PREFIX,
     SHAPE,

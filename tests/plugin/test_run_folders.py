@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Start, make_probes, write_run
+from plugin_helpers import Start, make_probes, write_run
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.plugins.base_plugin import TBContext
 from werkzeug.test import Client
