@@ -77,15 +77,12 @@ class Recorder:
     _stack: list[tuple[Passage, bool]] = field(default_factory=list)
     _made: list[tuple[Affine, Tensor]] = field(default_factory=list)
     _count: dict[str, int] = field(default_factory=dict)
-    _paths: dict[int, str] = field(default_factory=dict)
 
     def run(
         self, trace: Trace, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[..., Any]
     ) -> Any:
         """Call a layer through ``call(*args, **kwargs)`` and record what went in and came out."""
-        if not self._paths:
-            self._paths.update(layer_paths(trace.model))
-        path = self._paths.get(id(layer)) or layer.name
+        path = trace.path_of(layer)
         number = self._count[path] = self._count.get(path, 0) + 1
         is_conv = isinstance(layer, keras.layers.Layer) and "Conv" in type(layer).__name__
         first = getattr(layer, "data_format", None) == "channels_first"

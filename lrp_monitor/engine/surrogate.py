@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from lrp_monitor.engine.reach import calls_until
 from lrp_monitor.engine.record import Recorder, layer_paths
 from lrp_monitor.engine.rules import Gradient, Pass
 from lrp_monitor.engine.shadows import keep_losses, shadows
-from lrp_monitor.engine.trace import Trace, path_of
+from lrp_monitor.engine.trace import Trace
 
 
 def _leaves(model: Any) -> Iterator[Any]:
@@ -123,12 +123,11 @@ class Traced:
     trace: Trace
 
 
-def _within(model: Any, composite: Composite) -> Composite:
+def _within(model: Any, composite: Composite, paths: Mapping[int, str]) -> Composite:
     """``composite`` for this model. Raises ValueError where a key of its overrides names none of its layers."""
-    paths = layer_paths(model)
     inside = {paths[id(layer)]: layer for layer in model._flatten_layers(include_self=False)}
     layers = list(_leaves(model))
-    names = {layer.name for layer in layers} | {path_of(layer) for layer in layers}
+    names = {name for layer in layers for name in (layer.name, getattr(layer, "path", None))}
     for key in composite.overrides:
         if isinstance(key, str) and key not in names and key not in inside:
             known = sorted(paths[id(layer)] for layer in layers)
@@ -149,9 +148,10 @@ def run(
     ``call(model, inputs)`` gives the explained output. Raises UnsupportedModelError with everything in the model
     that has no treatment. A ``recorder`` is told of every tensor at which relevance can be read off.
     """
-    composite = _within(model, composite)
+    paths = layer_paths(model)
+    composite = _within(model, composite, paths)
     masks = tuple(ops.ones_like(x) for x in inputs)
-    trace = Trace(model, composite, on_unknown, tuple(x * mask for x, mask in zip(inputs, masks, strict=True)))
+    trace = Trace(model, composite, on_unknown, tuple(x * mask for x, mask in zip(inputs, masks, strict=True)), paths)
     trace.recorder = recorder
     for source, mask in zip(trace.sources, masks, strict=True):
         trace.set_companion(source, Companion(mask, _for_one_sample(mask)))

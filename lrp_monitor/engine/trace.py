@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,8 @@ class Trace:
     on_unknown: str
     sources: tuple[Tensor, ...]
     """The model's inputs, each times its companion mask."""
+    paths: Mapping[int, str] = field(default_factory=dict)
+    """The path of every layer inside the model by its id (record.layer_paths)."""
     rows: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -148,9 +150,13 @@ class Trace:
         """Whether no value of ``x`` can be below zero, as far as the graph tells."""
         return backend.known_non_negative(x, self._non_negative)
 
+    def path_of(self, layer: Any) -> str:
+        """The layer's path inside the model, by which inspection, overrides and until know it, too."""
+        return self.paths.get(id(layer)) or layer.name
+
     def note_row(self, layer: Any, treatment: str) -> None:
         """Add ``layer`` to the table of treatments."""
-        self.rows.append(Row(getattr(layer, "path", None) or layer.name, type(layer).__name__, treatment))
+        self.rows.append(Row(self.path_of(layer), type(layer).__name__, treatment))
 
     def note_operation(self, name: str, kind: str, treatment: str) -> None:
         """Add a raw operation to the table of treatments."""
@@ -160,7 +166,7 @@ class Trace:
         """Record that ``layer`` cannot be treated, or, with on_unknown="gradient", that the gradient passes there."""
         if self.on_unknown == "gradient":
             self.note_row(layer, "plain gradient (no rule)")
-        self.refuse_operation(f"layer {path_of(layer)!r} ({type(layer).__name__}): {why}")
+        self.refuse_operation(f"layer {self.path_of(layer)!r} ({type(layer).__name__}): {why}")
 
     def refuse_operation(self, problem: str) -> None:
         """Record a problem in words, or, with on_unknown="gradient", that the gradient passes there."""
@@ -262,8 +268,3 @@ class Trace:
     def head_of(self, y: Tensor) -> tuple[str | None, Tensor]:
         """The softmax or sigmoid behind which ``y`` lies and its logits; (None, y) where there is none."""
         return self._heads.get(id(y)) or backend.output_activation(y) or (None, y)
-
-
-def path_of(layer: Any) -> str:
-    """The layer's path inside its model, or its name where it has no path yet."""
-    return getattr(layer, "path", None) or layer.name

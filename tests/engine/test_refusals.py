@@ -91,6 +91,30 @@ def test_everything_is_listed_at_once():
     assert len(caught.value.problems) == 3
 
 
+def odd_twice():
+    """Two inner models whose layers have the same names; each was built before it lay in a model."""
+
+    def inner(name):
+        inputs = keras.Input((4,))
+        return keras.Model(inputs, kl.Dense(4, activation=lambda t: t, name="odd")(inputs), name=name)
+
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, kl.Dense(2, name="head")(inner("right")(inner("left")(inputs))))
+
+
+def test_layers_of_inner_models_are_told_apart_by_their_paths_in_errors_and_in_the_table():
+    with pytest.raises(lrp.UnsupportedModelError) as refused:
+        lrp.relevance(odd_twice(), np.ones((1, 4), np.float32), 0, "lrp_zero")
+    assert [problem.split()[:3] for problem in refused.value.problems] == [
+        ["layer", "'left/odd'", "(Dense):"],
+        ["layer", "'right/odd'", "(Dense):"],
+    ]
+    with pytest.warns(RuntimeWarning, match="left/odd|right/odd"):
+        table = str(lrp.Explainer(odd_twice(), "lrp_zero", on_unknown="gradient"))
+    named = [line.split()[0] for line in table.splitlines() if "  Dense  " in line]
+    assert list(dict.fromkeys(named)) == ["left/odd", "right/odd", "head"]
+
+
 def test_gradient_is_let_through_on_request_and_said():
     with pytest.warns(RuntimeWarning, match="divides by an activation"):
         explanation = run(lambda t: t * t[:, :, ::-1] / t, "lrp_zero", on_unknown="gradient")

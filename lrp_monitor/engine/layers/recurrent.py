@@ -266,10 +266,9 @@ def recurrent(
     why = _why_not(layer, given["sequences"], given.get("training"))
     if layer.stateful:
         # Said whatever on_unknown is: to run the layer would change its states.
-        path = getattr(layer, "path", None) or layer.name
         trace.problems.append(
-            f"layer {path!r} ({type(layer).__name__}): it is stateful, so its output hangs on what it saw before; "
-            "copy the weights into the same model with stateful=False"
+            f"layer {trace.path_of(layer)!r} ({type(layer).__name__}): it is stateful, so its output hangs on what it "
+            "saw before; copy the weights into the same model with stateful=False"
         )
     whole = isinstance(named, Gradient) and not layer.stateful
     if why is None and not whole:
