@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from keras import ops
@@ -181,6 +181,10 @@ class Explainer:
             return list(named.values())[self._output]
         raise ValueError(f"output={self._output!r} is none of model {self.model.name!r}'s outputs: {list(named)}")
 
+    @overload
+    def __call__(self, inputs: NDArray[Any], target: Target = None) -> NDArray[np.float32]: ...
+    @overload
+    def __call__(self, inputs: Any, target: Target = None) -> Any: ...
     def __call__(self, inputs: Any, target: Target = None) -> Any:
         """Relevance of ``inputs`` (n, ...) for ``target``, float32 of the inputs' shape; see :meth:`explain`."""
         return self.explain(inputs, target).relevance
@@ -282,6 +286,22 @@ class Explainer:
         return "\n".join([str(self.composite), "", *lines, *(f"note: {note}" for note in self._notes)])
 
 
+@overload
+def relevance(
+    model: Any,
+    inputs: NDArray[Any],
+    target: Target = None,
+    composite: str | Composite = "epsilon_plus_flat",
+    **options: Any,
+) -> NDArray[np.float32]: ...
+@overload
+def relevance(
+    model: Any,
+    inputs: Any,
+    target: Target = None,
+    composite: str | Composite = "epsilon_plus_flat",
+    **options: Any,
+) -> Any: ...
 def relevance(
     model: Any,
     inputs: Any,

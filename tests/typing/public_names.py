@@ -35,6 +35,8 @@ def names(model: object, images: NDArray[np.float32], before: lrp.Snapshot, now:
     assert_type(lrp.Explainer(model).explain(images), Explanation)
     assert_type(lrp.Explainer(model).explain(images), lrp.Explanation)
     assert_type(lrp.Explainer(model).explain(images).relevance, NDArray[np.float32])
+    assert_type(lrp.Explainer(model)(images, 1), NDArray[np.float32])
+    assert_type(lrp.relevance(model, images, 1), NDArray[np.float32])
     assert_type(lrp.check(model, images), Report)
     assert_type(lrp.Composite(dense=lrp.rules.Epsilon(1e-3)), Composite)
     assert_type(lrp.rules.Epsilon(), Epsilon)
