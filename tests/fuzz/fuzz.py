@@ -124,10 +124,12 @@ def work(kind: str, seed: int, numbers: range, folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     for number in numbers:
         damage = Damage(np.random.default_rng([seed, KINDS.index(kind), number]))
-        done, error = harm(damage), ""
-        _forget_peak()
+        done = error = ""
         before, start = _memory("VmRSS"), time.process_time()
         try:
+            done = harm(damage)
+            _forget_peak()
+            before, start = _memory("VmRSS"), time.process_time()
             with watched(), warnings.catch_warnings():
                 warnings.simplefilter("error", RuntimeWarning)
                 done = read(damage, seen) or done

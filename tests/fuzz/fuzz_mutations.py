@@ -153,9 +153,7 @@ class Damage:
 
 def written(tree: Any) -> bytes:
     """JSON, with what json itself would not write in its place."""
-    parts: list[str] = []
-    _write(tree, parts, {}, [_LONGEST])
-    text = "".join(parts)
+    text = _plain(tree)
     for sign, raw in _RAW.items():
         text = text.replace(f'"{sign}"', raw)
     left = _LONGEST
@@ -169,32 +167,41 @@ def written(tree: Any) -> bytes:
     return re.sub(r'"@deep (\d+)@"', deep, text)[:_LONGEST].encode("ascii")
 
 
-def _write(tree: Any, parts: list[str], known: dict[int, list[str]], left: list[int]) -> None:
-    """Appends what json.dumps says, as long as characters are left.
+def _plain(tree: Any) -> str:
+    """What json.dumps says, its first ``_LONGEST`` characters, of values nested as deep as can be.
 
-    A list may hold another a thousand times, and that another: each is written out once, ``known`` by its id.
+    A list may hold another a thousand times, and that another: each is written out once and known by its id.
     """
-    if not isinstance(tree, dict | list):
-        parts.append(json.dumps(tree))
-        left[0] -= len(parts[-1])
-        return
-    again = known.get(id(tree))
-    if again is not None:
-        again[:] = ["".join(again)]
-        parts += again
-        left[0] -= len(again[0])
-        return
-    start = len(parts)
-    pairs = isinstance(tree, dict)
-    keys = [f"{json.dumps(key)}: " for key in tree] if pairs else [""] * len(tree)
-    for i, (key, value) in enumerate(zip(keys, tree.values() if isinstance(tree, dict) else tree, strict=True)):
-        parts.append((", " if i else "{" if pairs else "[") + key)
-        left[0] -= len(parts[-1])
-        _write(value, parts, known, left)
-        if left[0] < 0:
-            return
-    parts.append(("" if tree else "{" if pairs else "[") + ("}" if pairs else "]"))
-    known[id(tree)] = parts[start:]
+    parts: list[str] = []
+    known: dict[int, slice] = {}  # of the parts
+    length = 0
+    # What is to be written, the last first: a text as it is, a value, or the end of one and where that began.
+    todo: list[Any] = [(tree,)]
+    while todo and length < _LONGEST:
+        item = todo.pop()
+        if isinstance(item, list):
+            start, node = item
+            known[id(node)] = slice(start, len(parts))
+            continue
+        value = item[0] if isinstance(item, tuple) else None
+        again = known.get(id(value)) if isinstance(value, dict | list) else None
+        if isinstance(item, str):
+            parts.append(item)
+        elif again is not None:
+            parts.append("".join(parts[again]))
+            known[id(value)] = slice(len(parts) - 1, len(parts))
+        elif not isinstance(value, dict | list):
+            parts.append(json.dumps(value))
+        else:
+            pairs = isinstance(value, dict)
+            names = [f"{json.dumps(key)}: " for key in value] if pairs else [""] * len(value)
+            todo += [[len(parts), value], "}" if pairs else "]"]
+            members = list(zip(names, value.values() if isinstance(value, dict) else value, strict=True))
+            for place in range(len(members) - 1, -1, -1):
+                todo += [(members[place][1],), (", " if place else "") + members[place][0]]
+            parts.append("{" if pairs else "[")
+        length += len(parts[-1])
+    return "".join(parts)
 
 
 # --- frames
