@@ -67,7 +67,7 @@ export const COLOURS: Record<ColourName, ColourMap> = {
   },
   // Told apart with any of the three kinds of colour blindness (a test simulates them).
   safe: {
-    title: "Purple – white – orange (colour-blind safe)",
+    title: "Colour-blind safe: purple – orange",
     negative: "purple",
     positive: "orange",
     hue: 0.5,

@@ -46,7 +46,7 @@ export function className(probes: ProbeNames, index: number | null | undefined):
 }
 
 const QUANTITIES: Record<string, string> = {
-  "lrp/drift": "Change of the heatmaps since the previous log",
+  "lrp/drift": "Drift since the log before",
   "lrp/conservation": "Sum of relevance / logit",
   "lrp/probability": "Probability of the explained class",
   "lrp/accuracy": "Accuracy on the probes",
@@ -63,7 +63,7 @@ export function quantityTitle(tag: string): string {
   const known = QUANTITIES[tag];
   if (known !== undefined) return known;
   const mask = /^lrp\/mask_mass\/(.*)$/s.exec(tag);
-  if (mask) return `Relevance inside mask “${mask[1]}”`;
+  if (mask) return `Relevance in “${mask[1]}”`;
   const norm = /^(weights|gradients|probe_gradients)\/norm\/(.*)$/s.exec(tag);
   if (norm) return `${norm[1] === "weights" ? "Weight" : "Gradient"} norm of ${norm[2]}`;
   const zero = /^(?:probe_)?gradients\/zero_fraction\/(.*)$/s.exec(tag);

@@ -13,7 +13,7 @@ import { Player } from "./player";
 import { nearestIndex } from "./steps";
 import { followUp, mergeRun, mergeTimeline } from "./tail";
 import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "./types";
-import { fromParameters, toParameters, waitsForRest, type View } from "./view";
+import { fromParameters, toParameters, waitsForRest, type OpenProbe, type View } from "./view";
 
 const POLL_SECONDS = 3;
 /** Rest after a move before neighbours are loaded: while the slider is dragged only what is under it counts. */
@@ -32,6 +32,8 @@ export class Model {
   view: View;
   runs: RunState[] | null = null;
   error: string | null = null;
+  /** The probe whose large view the latest change has closed: its card takes the focus back. */
+  closed: OpenProbe | null = null;
   private readonly pictures = new Pictures(() => this.notify());
   private readonly feed: Feed;
   private readonly player: Player;
@@ -85,6 +87,7 @@ export class Model {
 
   setView(change: Partial<View>): void {
     const before = this.currentStep();
+    this.closed = change.probe === null ? this.view.probe : null;
     this.view = { ...this.view, ...change };
     const after = this.currentStep();
     if (before !== null && after !== null && after !== before) {

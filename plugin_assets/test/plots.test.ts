@@ -77,7 +77,7 @@ test("numbers as a person reads them", () => {
     [position(0, 0), position(0, 1), position(0, 64), position(10, 940)],
     ["before training", "1 batch", "64 batches", "10 epochs, 940 batches"],
   );
-  assert.equal(quantityTitle("lrp/mask_mass/stamp"), "Relevance inside mask “stamp”");
+  assert.equal(quantityTitle("lrp/mask_mass/stamp"), "Relevance in “stamp”");
   assert.equal(isShare("lrp/conservation"), false);
 });
 

@@ -144,6 +144,18 @@ def test_a_click_opens_the_probe_and_escape_goes_back(tensorboard: TensorBoard, 
     tab.frame.wait_for_selector("[data-testid=grid]")
     tab.page.wait_for_function("() => !location.hash.includes('lrp_monitor.probe')")
     assert tab.hash_parameters()["step"] == str(STEPS[-2])
+    for opener in ("open-1", "open-2"):  # the keyboard goes on where it was
+        tab.frame.wait_for_function("id => document.activeElement.dataset.testid === id", arg=opener)
+        tab.page.keyboard.press("Enter")
+        tab.frame.wait_for_selector("[data-testid=probe-view]")
+        tab.page.keyboard.press("PageDown")
+        tab.page.keyboard.press("Escape")
+    tab.frame.wait_for_selector("[data-testid=grid]")
+    tab.frame.fill("[data-testid=search]", "first")
+    tab.frame.wait_for_selector("[data-testid=open-2]", state="detached")
+    tab.frame.fill("[data-testid=search]", "")
+    tab.frame.wait_for_selector("[data-testid=open-2]")
+    assert tab.frame.evaluate("() => document.activeElement.dataset.testid") == "search"
 
 
 def test_the_filmstrip_holds_every_step_and_loads_what_is_in_view(

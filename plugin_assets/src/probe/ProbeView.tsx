@@ -119,7 +119,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
       <Filmstrip model={model} data={data} runs={runs} probes={probes} index={index} inView={setInView} />
       <div class="probe-body">
         <div class="probe-left">
-          <div class="probe-large" style={{ "--maps": String(maps), "--aspect": `${width} / ${height}`, maxWidth: `${maps * 330}px` }}>
+          <div class="probe-large" style={{ "--maps": String(maps), "--aspect": `${width} / ${height}`, maxWidth: `${55 * maps * Math.max(0.6, width / height)}vh` }}>
             <ProbeCard model={model} runs={runs} probes={probes} index={index} name={name} picture={pictures?.pictures[index] ?? null} outline={outline} />
           </div>
           <Channels model={model} data={data} runs={runs} pictureChannels={pictures?.pictures[index]?.channels ?? 1} />
@@ -136,7 +136,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
           {lines.masses.length > 0 && (
             <OverTime
               model={model}
-              title="Relevance inside the mask"
+              title="Relevance inside the masks"
               testid="over-mass"
               lines={lines.masses}
               share

@@ -80,8 +80,8 @@ export function Display({ model }: { model: Model }): JSX.Element {
         choose={(colours) => set({ colours })}
       />
       <Choice name="Full colour stands for" testid="scale" value={view.scale} options={SCALES} choose={(scale) => set({ scale })} />
-      <Choice name="… taken at" testid="clip" value={view.clip} options={CLIPS} choose={(clip) => set({ clip })} />
-      <Choice name="Weak relevance" testid="gamma" value={view.gamma} options={GAMMAS} choose={(gamma) => set({ gamma })} />
+      <Choice name="Clipped at" testid="clip" value={view.clip} options={CLIPS} choose={(clip) => set({ clip })} />
+      <Choice name="Weak relevance (gamma)" testid="gamma" value={view.gamma} options={GAMMAS} choose={(gamma) => set({ gamma })} />
     </section>
   );
 }
@@ -98,7 +98,7 @@ function Difference({ model }: { model: Model }): JSX.Element {
     else if (key === "step") next = minus;
     model.setView({ minus: next });
   };
-  const options: [string, string][] = [["none", "nothing: the heatmaps themselves"]];
+  const options: [string, string][] = [["none", "nothing"]];
   if (minus && "step" in minus) options.push(["step", `step ${minus.step} (pinned)`]);
   if (current !== null && !(minus && "step" in minus && minus.step === current)) options.push(["pin", `this step, ${current}: pin it`]);
   if (runs.length > 1) for (const run of runs) options.push([`run:${run.listing.run}`, `run ${run.listing.name}`]);

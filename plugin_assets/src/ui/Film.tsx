@@ -27,7 +27,7 @@ export function FilmCard({ model, runs, probes, index, name, picture, outline }:
   const at = indexAtOrBefore(steps, current);
   return (
     <article class="probe film" data-testid={`probe-${index}`} aria-label={name}>
-      <CardHeader probes={probes} index={index} name={name} open={() => model.setView({ probe: { hash: probes.hash, index } })} />
+      <CardHeader model={model} probes={probes} index={index} name={name} />
       <div class="film-body">
         <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />
         <div class="strips">

@@ -11,7 +11,12 @@ export function Legend({ model }: { model: Model }): JSX.Element {
   const { view } = model;
   const { negative, positive } = COLOURS[view.colours];
   const minus = minusWords(view, model.selected());
-  const [more, less] = minus === null ? ["speak for the explained class", "against it"] : ["gained relevance", "lost it"];
+  const [more, less] =
+    minus === null
+      ? ["speak for the explained class", "against it"]
+      : "step" in view.minus!
+        ? ["gained relevance", "lost it"]
+        : ["are more relevant than in the reference", "less"];
   return (
     <div class="legend" data-testid="legend">
       <span class="swatch" style={{ background: cssGradient(view.colours) }} aria-hidden="true" />

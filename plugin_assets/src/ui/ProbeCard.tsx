@@ -1,5 +1,6 @@
 // One probe: its input, and for each chosen run the heatmap of the step with a caption that tells what it shows.
 import type { ComponentChildren, JSX } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { planeOf, type Frame, type HeatMap, type Picture } from "../decode";
 import { className, short } from "../format";
 import type { RunState } from "../jobs";
@@ -29,7 +30,7 @@ export function ProbeCard({ model, runs, probes, index, name, picture, outline }
   const all = model.selected();
   return (
     <article class="probe" data-testid={`probe-${index}`} aria-label={name}>
-      <CardHeader probes={probes} index={index} name={name} open={() => model.setView({ probe: { hash: probes.hash, index } })} />
+      <CardHeader model={model} probes={probes} index={index} name={name} />
       <div class="maps">
         {view.show === "pair" && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
         {runs.map((run) => {
@@ -69,19 +70,19 @@ export function ProbeCard({ model, runs, probes, index, name, picture, outline }
   );
 }
 
-interface HeaderProps {
-  probes: ProbeNames;
-  index: number;
-  name: string;
-  open: () => void;
-}
+type HeaderProps = Pick<CardProps, "model" | "probes" | "index" | "name">;
 
-export function CardHeader({ probes, index, name, open }: HeaderProps): JSX.Element {
+export function CardHeader({ model, probes, index, name }: HeaderProps): JSX.Element {
+  const button = useRef<HTMLButtonElement>(null);
+  useLayoutEffect(() => {
+    const { closed } = model;
+    if (closed?.index === index && closed.hash === probes.hash) button.current?.focus();
+  }, []);
   const label = probes.labels ? className(probes, probes.labels[index]) : null;
   return (
     <header>
       <h3>
-        <button type="button" class="open" title={`${name}: open large`} data-testid={`open-${index}`} onClick={open}>
+        <button type="button" class="open" title={`${name}: open large`} data-testid={`open-${index}`} ref={button} onClick={() => model.setView({ probe: { hash: probes.hash, index } })}>
           <bdi>{name}</bdi>
         </button>
       </h3>

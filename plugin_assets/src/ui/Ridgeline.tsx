@@ -85,7 +85,7 @@ export function Ridgeline({ model, kind, title, tensor }: RidgelineProps): JSX.E
         </svg>
         {drawn.length === 0 && <p class="instead">Nothing to show of this tensor.</p>}
       </div>
-      <p class="aside">
+      <p class="aside wrap">
         {steps.length < model.steps().length ? `${steps.length} of ${model.steps().length} logged steps, evenly spread` : "every logged step"}
         {missing > 0 && drawn.length > 0 ? `; ${missing} without` : ""}
       </p>

@@ -178,8 +178,8 @@ function NumberBox({ model, steps, current }: { model: Model; steps: readonly nu
 
 /** Where in training the slider stands, by the first chosen run that logged that very step. */
 function where(model: Model, current: number | null): string {
-  if (current === null) return model.runs === null ? "loading" : "nothing logged yet";
   const infos = model.selected().map((run) => model.stepOf(run, current));
+  if (current === null) return model.runs === null ? "loading" : infos.length > 0 ? "nothing logged yet" : "";
   const info = infos.find((found) => found?.step === current);
   return info ? position(info.epoch, info.batch) : "";
 }
