@@ -56,12 +56,10 @@ def _finite(name: str, value: object, low: float) -> float:
     return float(value)
 
 
-def _over(factor: float, value: Tensor, denominator: Tensor, epsilon: float) -> Tensor:
-    """``factor * value / denominator``, 0 where an unstabilised denominator is 0."""
-    if epsilon == 0.0:
-        is_zero = denominator == 0
-        value, denominator = ops.where(is_zero, 0.0, value), ops.where(is_zero, 1.0, denominator)
-    return (value if factor == 1.0 else factor * value) / denominator
+def _share(factor: float, part: Tensor, total: Tensor, epsilon: float) -> Tensor:
+    """``factor * part / total`` with ``total`` a constant, 0 where that is 0 for lack of a stabiliser."""
+    total = stop_gradient(total if epsilon else ops.where(total == 0, np.inf, total))
+    return (part if factor == 1.0 else factor * part) / total
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,8 @@ class Epsilon(Rule):
     def surrogate(self, a: Affine) -> Tensor:
         if self.epsilon == 0.0:
             return a.linear
-        return a.linear * stop_gradient(a.value / stabilise(a.value, self.epsilon))
+        total = a.value + self.epsilon if a.rectified else stabilise(a.value, self.epsilon)
+        return a.linear * stop_gradient(a.value / total)
 
 
 @dataclass(frozen=True)
@@ -104,21 +103,14 @@ class AlphaBeta(Rule):
     def surrogate(self, a: Affine) -> Tensor:
         # The signs apart in two maps: by sums of all and of all absolute contributions it would take fewer
         # convolutions, but where positive ones are all but missing, their factor is huge and halves do not cancel.
-        p = a.positive
-        up, down = self._factors(a.value, p + (a.bias_part(+1) + self.epsilon))
-        s = p * stop_gradient(up)
-        return s if down is None else s + a.negative * stop_gradient(down)
-
-    def _factors(self, z: Tensor, positive: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Of the positive and of the negative contributions, from ``p + b+ + epsilon``.
-
-        The stabiliser's sign is known, and ``-(n + b- - epsilon) = p + b+ + epsilon - z``.
-        """
-        positive = ops.maximum(positive, self.epsilon)
-        up = _over(self.alpha, z, positive, self.epsilon)
-        if not self.beta:
-            return up, None
-        return up, _over(self.beta, z, ops.maximum(positive - z, self.epsilon), self.epsilon)
+        # The stabilisers' signs are known, and -(n + b- - epsilon) = p + b+ + epsilon - z.
+        total = ops.maximum(a.positive + (a.bias_part(+1) + self.epsilon), self.epsilon)
+        shares = _share(self.alpha, a.positive, total, self.epsilon)
+        if self.beta:
+            rest = ops.maximum(total - a.value, self.epsilon)
+            shares = shares + _share(self.beta, a.negative, rest, self.epsilon)
+        # Times z at the end: the reverse pass multiplies by z first, once for both signs.
+        return shares * stop_gradient(a.value)
 
 
 @dataclass(frozen=True)
@@ -236,7 +228,7 @@ class ZBox(Rule):
         corner = a.lin(low, w_plus) + a.lin(high, w_minus)
         share = a.linear - a.lin(low * companion.mask, w_plus) - a.lin(high * companion.mask, w_minus)
         total = stabilise(a.linear - corner, self.epsilon)
-        return share * stop_gradient(_over(1.0, a.value, total, self.epsilon))
+        return _share(1.0, share, total, self.epsilon) * stop_gradient(a.value)
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,19 @@ def test_a_large_stabiliser_takes_its_share(model, name):
         np.testing.assert_allclose(explainer(X, target)[0], expected[target], rtol=1e-5, atol=1e-5)
 
 
+def test_the_stabiliser_behind_a_relu():
+    """z = 1 + 2 * .5 = 2 in front of the ReLU, 3 * 2 = 6 behind it.
+
+    R = 6 * 6 / (6 + .5) at the ReLU; of that each input gets its contribution, 1 and 1, over 2 + .5. Of the unit
+    that the ReLU closes, z = -1, nothing arrives.
+    """
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Dense(2, activation="relu")(inputs)))
+    model.set_weights([np.array([[1, 1], [0.5, -1]]), np.zeros(2), np.array([[3], [5]]), np.zeros(1)])
+    found = lrp.relevance(model, np.array([[1, 2]], np.float32), 0, lrp.Composite(dense=rules.Epsilon(0.5)))
+    np.testing.assert_allclose(found[0], [36 / 6.5 / 2.5, 36 / 6.5 / 2.5], rtol=1e-5)
+
+
 def test_gamma_between_relus_is_stabilised_alike():
     """x = (1, 2), w = (1, -.25), b = .5: z = 1, favoured (1.25, -.5), denominator 1 + .25 (1 + .5) + .5 = 1.875."""
     dense, head = keras.layers.Dense(1, activation="relu"), keras.layers.Dense(1, use_bias=False)
