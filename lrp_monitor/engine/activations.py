@@ -22,6 +22,7 @@ NON_NEGATIVE = frozenset(
     {"relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "exponential", "softmax", "sparse_plus",
      "sparse_sigmoid", "squareplus"}
 )  # fmt: skip
+ZERO_BELOW = frozenset({"relu", "relu6"})
 # The same functions under the names that the framework below Keras gives them.
 _FRAMEWORK_NAMES = ELEMENTWISE | {"softmax", "log_softmax", "linear", "identity"}
 
@@ -48,12 +49,17 @@ def is_elementwise(name: str) -> bool:
     return name in ELEMENTWISE
 
 
-def pass_through(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+def pass_through(z: Tensor, function: Callable[[Tensor], Tensor], zero_below: bool = False) -> Tensor:
     """``y = function(z)`` with the gradient factor ``y / z``, so that ``R_z = z G_z = y G_y = R_y``.
 
-    ReLU's own gradient is that factor already; for a saturated ReLU6 or a sigmoid it is not.
+    ReLU's own gradient is that factor already; for a saturated ReLU6 or a sigmoid it is not. ``zero_below``: the
+    function is known to be 0 wherever z <= 0, which makes the factor cheap.
     """
-    return scaled_gradient(z, function, _factor)
+    return scaled_gradient(z, function, _factor_above_zero if zero_below else _factor)
+
+
+def _factor_above_zero(z: Tensor, value: Tensor) -> Tensor:
+    return value / ops.maximum(z, 1e-30)
 
 
 def _factor(z: Tensor, value: Tensor) -> Tensor:

@@ -78,8 +78,9 @@ class Epsilon(Rule):
     def surrogate(self, a: Affine) -> Tensor:
         if self.epsilon == 0.0:
             return a.linear
-        total = a.value + self.epsilon if a.rectified else stabilise(a.value, self.epsilon)
-        return a.linear * stop_gradient(a.value / total)
+        # z / (z + epsilon sign(z)) without a sign to find.
+        size = a.value if a.rectified else ops.abs(a.value)
+        return a.linear * stop_gradient(size / (size + self.epsilon))
 
 
 @dataclass(frozen=True)

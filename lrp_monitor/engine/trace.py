@@ -234,7 +234,7 @@ class Trace:
             made = self._affines.get(id(z))
             y = activation(z) if made is None else self.apply(made[0].rectify(), made[1])
         else:
-            y = activations.pass_through(z, activation)
+            y = activations.pass_through(z, activation, zero_below=name in activations.ZERO_BELOW)
         if name == "sigmoid":
             self.remember_head("sigmoid", z, y)
         if name in activations.NON_NEGATIVE:

@@ -28,8 +28,9 @@ def relu(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kw
     plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
     if plain:
         return trace.activate(layer, args[0], keras.activations.relu)
-    y = activations.pass_through(args[0], original)
-    if not layer.negative_slope and layer.threshold >= 0:
+    zero_below = not layer.negative_slope and layer.threshold >= 0
+    y = activations.pass_through(args[0], original, zero_below)
+    if zero_below:
         trace.know_non_negative(y)
     return y
 
