@@ -8,6 +8,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -238,6 +239,7 @@ def claim(length: int, data: bytes = b"") -> bytes:
     return head + struct.pack("<I", records.masked(records.crc32c(head))) + data
 
 
+@cache
 def bomb(size: int) -> bytes:
     """A zlib stream of ``size`` zeros: about a thousandth of that."""
     squeeze = zlib.compressobj(9)

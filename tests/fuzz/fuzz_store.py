@@ -87,7 +87,6 @@ class StoreFuzz:
         log_run(self.outside, 0, shape=(6, 5), encoding="sqrt8", channels=True, mark=CANARY)
         self.outside_files = read_folder(Path(store_folder(self.outside / "lrp")))
         self.store = Path(store_folder(self.logs / "run" / "lrp"))
-        self._bombs = {size: mutations.bomb(size) for size in (1 << 20, 32 << 20, 128 << 20, (128 << 20) + 90)}
 
     def harm(self, damage: Damage) -> str:
         """Writes one store and harms it; returns how."""
@@ -202,8 +201,9 @@ class StoreFuzz:
         probes = damage.chance(0.4)
 
         def change(fields: Any, header: Any, chunks: bytes) -> Any:
-            size = damage.one(list(self._bombs) if damage.chance(0.1) else [1 << 20])
-            place = [len(chunks), len(self._bombs[size])]
+            size = damage.one([1 << 20, 32 << 20, 128 << 20, (128 << 20) + 90] if damage.chance(0.1) else [1 << 20])
+            bomb = mutations.bomb(size)
+            place = [len(chunks), len(bomb)]
             if probes:
                 n = len(header["names"])
                 claimed = damage.one([[n, size // (3 * n), 1, 3], [n, 2**20, 2**20, 3], [n, 0, 0, 1]])
@@ -224,7 +224,7 @@ class StoreFuzz:
                         {"histograms": [*place, 64 << 20]},
                     ]
                 )
-            return fields, mutations.written(header), chunks + self._bombs[size]
+            return fields, mutations.written(header), chunks + bomb
 
         self._reseal(damage, files, change, start="probes" if probes else "steps")
         if probes and damage.chance(0.5):

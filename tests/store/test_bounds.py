@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from store_samples import make_maps, make_probes, make_record, segments
 
-from lrp_monitor.store import codec, reader, records, writer
+from lrp_monitor.store import access, codec, reader, records, steps, writer
 from lrp_monitor.store.format import BUCKETS, Histogram, StoreError
 from lrp_monitor.store.index import MOST_META, MOST_UNREADABLE
 from lrp_monitor.store.reader import open_run
@@ -82,6 +83,17 @@ def test_a_chunk_is_not_read_as_many_maps(tmp_path: Path) -> None:
     assert run.heatmaps(0).shape == (3, 6, 5)
 
 
+def test_maps_by_channel_do_not_share_their_chunks_nor_run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, [0])
+    _, chunks = parts(path)
+    forge(path, {"channels": {"maps": [[[0, len(chunks)]]] * 3, "scale": [[1.0]] * 3}})
+    forge(path, {"channels": {"maps": [[[0, 9], [9, 9]]] * 3, "scale": [[1.0] * 2] * 3}}, step=2)
+    refused(lambda: open_run(tmp_path).record(1), "the maps by channel overlap")
+    assert open_run(tmp_path).record(2).channels == 2
+    monkeypatch.setattr(steps, "MOST_PIXELS", 2 * 3 * 30 - 1)
+    refused(lambda: open_run(tmp_path).record(2), "180 pixels by channel; at most 179 are read")
+
+
 def test_texts_where_places_should_be_do_not_become_one_wide_array() -> None:
     values = ["x" * 200_000, *[""] * 5000]  # as an array of texts 4 GB
 
@@ -90,6 +102,12 @@ def test_texts_where_places_should_be_do_not_become_one_wide_array() -> None:
         refused(lambda: records.places([[0, 1], values], 100, "x"), "not inside its record")
 
     assert peak(read) < 5 << 20
+
+
+@pytest.mark.parametrize("odd", [[[0, 1], [0.5, 1]], [[0, 1], [True, 1]], [[0, 1], [0, 1, 2]], [[0, 2**64]], {"a": 1}])
+def test_places_are_pairs_of_whole_numbers(odd: Any) -> None:
+    assert records.places([[0, 1], [7, 2]], 9, "x") == ((0, 1), (7, 2))
+    refused(lambda: records.places(odd, 9, "x"), "not inside its record")
 
 
 def test_json_of_a_few_bytes_a_value_is_not_unfolded(tmp_path: Path) -> None:
@@ -331,6 +349,49 @@ def test_a_file_changed_for_a_link_outwards_after_it_was_read(tmp_path: Path) ->
     path.unlink()
     path.write_bytes(theirs.read_bytes())
     assert run.heatmap(0, 0).shape == (6, 5)
+
+
+def test_a_file_changed_for_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = write(tmp_path, [0])
+    run = open_run(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    said: list[str] = []
+
+    def read() -> None:
+        try:
+            run.heatmap(0, 0)
+        except StoreError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert said == [f"{path}: not a regular file"]
+
+
+def test_groups_of_more_bytes_than_there_can_be_are_not_parsed(tmp_path: Path) -> None:
+    path = write(tmp_path, [0])
+    run = open_run(tmp_path)
+    file = path.parent / f"clusters-0-{run.session}.json"
+    file.write_bytes(b'{"labels":[' + b"0," * (3 << 20) + b"0]}")
+    assert peak(lambda: run.clusters()) < 20 << 20
+    assert run.problems == [f"{file.name}: more than {4 << 20} bytes"]
+
+
+def test_problems_and_tables_are_kept_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, list(range(6)))
+    for step in range(6, 12):
+        forge(path, {"notes": 7}, step=step)
+    monkeypatch.setattr(access, "_PROBLEMS_KEPT", 4)
+    monkeypatch.setattr(access, "_ROWS_KEPT", 2 * len(open_run(tmp_path).tensors(0)))
+    run = open_run(tmp_path)
+    names = [run.tensors(step) for step in range(6)]
+    assert names[0]
+    assert sum(map(len, run._tables.values())) == 2 * len(names[0])
+    assert [run.tensors(step) for step in range(6)] == names
+    assert len(run.records()) == 6
+    assert len(run.problems) == 4
 
 
 def test_the_writer_writes_nothing_that_would_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
