@@ -60,7 +60,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Starts TensorBoard on a log directory, once for the same directory and flags; stops all at the end."""
     running: dict[tuple[Any, ...], TensorBoard] = {}
 
@@ -73,6 +73,26 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
     yield start
     for tensorboard in running.values():
+        tensorboard.terminate()
+    for tensorboard in running.values():
+        tensorboard.stop()
+
+
+@pytest.fixture
+def serve(servers: Serve, tmp_path: Path) -> Iterator[Serve]:
+    """The same; a server of the test's own folder ends with the test, and does without TensorFlow."""
+    own: dict[tuple[Any, ...], TensorBoard] = {}
+
+    def start(logdir: Path, *flags: str) -> TensorBoard:
+        if not logdir.is_relative_to(tmp_path):
+            return servers(logdir, *flags)
+        key = (logdir, *flags)
+        if key not in own:
+            own[key] = TensorBoard(logdir, *flags, log=tmp_path / f"tensorboard{len(own)}.txt", tensorflow=False)
+        return own[key]
+
+    yield start
+    for tensorboard in own.values():
         tensorboard.stop()
 
 

@@ -182,10 +182,11 @@ def test_the_value_under_the_pointer_in_all_runs_also_when_zoomed(fitted: Path, 
     assert len(transforms) == 3 * 8
     scales = {text.split(",")[0] for text in transforms}
     assert scales == {"matrix(2.25"}
-    point(tab, canvas(1, "planted"), 15.5, 15.5)  # the middle stays the middle
-    tab.frame.wait_for_selector("[data-testid=pixel-readout] >> text=row 16, column 16")
-    assert readout(tab)["planted/lrp"] == pytest.approx(stored(fitted, "planted", step, 1)[16, 16], rel=1e-5, abs=1e-9)
+    point(tab, canvas(1, "planted"), 7.5, 23.5)  # a quarter from the edges of the cell: 1/2 - 1/4 / 2.25 of the map
+    tab.frame.wait_for_selector("[data-testid=pixel-readout] >> text=row 12, column 19")
+    assert readout(tab)["planted/lrp"] == pytest.approx(stored(fitted, "planted", step, 1)[12, 19], rel=1e-5, abs=1e-9)
     # Drag a whole cell to the right: the window stops at the map's left edge.
+    point(tab, canvas(1, "planted"), 15.5, 15.5)
     tab.page.mouse.down()
     tab.page.mouse.move(1270, 450, steps=6)
     tab.page.mouse.up()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser_helpers import Open, Serve, Visit, WrittenRun
+from playwright.sync_api import Route
 
 import lrp_monitor as lrp
 
@@ -134,20 +135,35 @@ def test_orders_alerts_and_clusters(tmp_path: Path, serve: Serve, visit: Open) -
 def test_probes_keep_their_places_while_the_film_plays(tmp_path: Path, serve: Serve, visit: Open) -> None:
     run = WrittenRun(tmp_path / "a")
     for step in range(40):
-        run.log(step)
+        run.log(step, columns={"drift": [step % 3, (step + 1) % 3, (step + 2) % 3]})  # another order at each step
     run.close()
-    tab = visit(serve(tmp_path), fragment="lrp_monitor&p.lrp_monitor.step=0&p.lrp_monitor.speed=16")
+    fragment = "lrp_monitor&p.lrp_monitor.step=0&p.lrp_monitor.speed=16&p.lrp_monitor.sort=drift"
+    tab = visit(serve(tmp_path), fragment=fragment)
+    # The film waits for a step whose heatmaps are still on their way.
+    held: list[Route] = []
+    tab.page.route(re.compile(r"/step\?.*\bstep=20\b"), lambda route: held.append(route))
     tab.wait_for_step(0)
+    wait_for_names(tab, ["third", "second", "first"])
     assert tab.frame.input_value("[data-testid=speed]") == "16"
     started = time.monotonic()
     tab.frame.press("[data-testid=timeline]", " ")
     tab.frame.wait_for_selector("[data-testid=play][aria-label=Pause]")
+    shows = "step => document.querySelector('[data-testid=step-number]').value === step"
+    tab.frame.wait_for_function(shows, arg="20")
+    tab.frame.wait_for_timeout(500)
+    assert tab.frame.evaluate(shows, "20")
+    assert names(tab) == ["third", "second", "first"]  # the order of step 0
+    for route in held:
+        route.continue_()
     tab.wait_for_step(39)
     assert time.monotonic() - started >= 39 / 16
     tab.frame.wait_for_selector("[data-testid=play][aria-label=Play]")
+    tab.frame.select_option("[data-testid=sort]", "given")
     tab.frame.select_option("[data-testid=speed]", "2")
+    started = time.monotonic()
     tab.frame.click("[data-testid=play]")  # from the start again
-    tab.frame.wait_for_function("() => document.querySelector('[data-testid=step-number]').value === '2'")
+    tab.frame.wait_for_function(shows, arg="2")
+    assert time.monotonic() - started >= 0.95
     tab.frame.click("[data-testid=play]")
     stopped = tab.frame.input_value("[data-testid=step-number]")
     tab.frame.wait_for_timeout(1200)

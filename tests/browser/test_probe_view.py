@@ -91,8 +91,8 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tensorboard(serve: Serve, logdir: Path) -> TensorBoard:
-    return serve(logdir)
+def tensorboard(servers: Serve, logdir: Path) -> TensorBoard:
+    return servers(logdir)
 
 
 def link(index: int, **more: object) -> str:
