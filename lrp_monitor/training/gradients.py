@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,6 +22,13 @@ from lrp_monitor.training.names import Names, naming
 from lrp_monitor.training.probe_gradients import NO_GRADIENT, ProbeGradients, probe_gradients
 
 __all__ = ["NO_GRADIENT", "GradientCapture", "ProbeGradients", "probe_gradients"]
+
+
+class _Counted(NamedTuple):
+    """Where a step's counts lie until they are read: closing the capture that made them leaves them to others."""
+
+    stashes: list[GradientStash]
+    without: dict[int, Any]
 
 
 class GradientCapture:
@@ -66,32 +73,49 @@ class GradientCapture:
         self._without: dict[int, Any] = {}  # variables that were applied without a gradient
         self._hook_error: str | None = None
         self._refused: str | None = None  # why this train function cannot be captured at all
-        self._captured = False
+        self._counted: _Counted | None = None  # of the last captured step, until it is taken
+        self._leader: GradientCapture | None = None  # whose captured step this one shares
+        self._followers: list[GradientCapture] = []
 
     def arm(self) -> None:
-        """Capture the next training step. Arming twice is arming once. Raises nothing."""
-        if self._plain is not None and self._model.train_function is self._one_shot:
-            return
-        self.problem = None
-        self._captured = False
+        """Capture the next training step. Arming twice is arming once. Raises nothing.
+
+        Where another capture of this model is armed already, as with two monitors in one fit, its captured
+        step serves both.
+        """
         plain = self._model.train_function
+        if self._leader is not None or (self._plain is not None and plain is self._one_shot):
+            return
+        self.problem = self._counted = None
         if plain is None:
             self.problem = "there is no train function yet: arm from on_train_batch_begin, inside fit"
+            return
+        armed = getattr(plain, "__self__", None)
+        if isinstance(armed, GradientCapture):
+            self._leader = armed
+            armed._followers.append(self)
             return
         self._plain = plain
         self._model.train_function = self._one_shot
 
     def disarm(self) -> None:
         """Put Keras' train function back if a capture is still due; idempotent."""
+        if self._leader is not None:
+            self._leader._followers.remove(self)
+            self._leader = None
         if self._plain is not None and self._model.train_function is self._one_shot:
             self._model.train_function = self._plain
         self._plain = None
+        followers, self._followers = self._followers, []
+        for follower in followers:  # their step is still due: the first of them leads now
+            follower._leader = None
+            follower.arm()
 
     def close(self) -> None:
         """Disarm and free the second train function and its counters; idempotent. It can be armed again."""
         self.disarm()
         self._forget()
-        self._captured = False
+        self._counted = None
 
     def take(self) -> list[Histogram] | None:
         """Histograms (kind "gradient") of the last captured step, or None if none was since the last take.
@@ -99,11 +123,11 @@ class GradientCapture:
         Waits for that step to finish. In the order of ``model.trainable_variables``. Raises nothing: where
         the counts cannot be read it returns None and ``problem`` says why.
         """
-        if not self._captured:
+        if self._counted is None:
             return None
-        self._captured = False
+        counted, self._counted = self._counted, None
         try:
-            return self._read()
+            return self._read(counted)
         except Exception as error:  # whatever the reason, training must go on without this log
             self.problem = f"the gradient statistics could not be read: {_said(error)}"
             return None
@@ -111,6 +135,16 @@ class GradientCapture:
     # --- the step that stands in for Keras' own ---
 
     def _step(self, iterator: Any) -> Any:
+        try:
+            return self._captured_step(iterator)
+        finally:
+            followers, self._followers = self._followers, []
+            for follower in followers:
+                follower._leader = None
+                follower.problem, follower.samples = self.problem, self.samples
+                follower._counted = self._counted
+
+    def _captured_step(self, iterator: Any) -> Any:
         plain, self._plain = self._plain, None
         model = self._model
         if model.train_function is self._one_shot:
@@ -225,7 +259,7 @@ class GradientCapture:
 
     def _finished(self) -> None:
         self.problem = self._hook_error
-        self._captured = self.problem is None
+        self._counted = _Counted(self._stashes, self._without) if self.problem is None else None
 
     def _refuse(self, reason: str) -> None:
         self.problem = self._refused = reason
@@ -310,10 +344,10 @@ class GradientCapture:
             self._stashes.append(stash)
         return [stash.write(variables, statistics_rows(dense))]
 
-    def _read(self) -> list[Histogram] | None:
+    def _read(self, counted: _Counted) -> list[Histogram] | None:
         rows: dict[int, Any] = {}
-        variables: dict[int, Any] = dict(self._without)
-        for stash in self._stashes:
+        variables: dict[int, Any] = dict(counted.without)
+        for stash in counted.stashes:
             for variable, row in zip(stash.variables, stash.read(), strict=True):
                 if row[0] != UNSEEN:
                     rows[id(variable)] = row

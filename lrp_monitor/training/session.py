@@ -203,7 +203,7 @@ class _Sink:
             raise failed
 
     def _look_around(self, step: int) -> None:
-        """Begins anew where the files were removed, and notices other processes that write beside this one."""
+        """Begins anew where the files were removed, and notices others that write beside this one."""
         there = self._sessions()
         if self.store.session not in there:
             with contextlib.suppress(OSError):
@@ -217,7 +217,7 @@ class _Sink:
             )
         elif others := there - self._known:
             self._told.append(
-                f"another process logs to {self.store.path}, too, so that the steps of the one that began later count "
+                f"another monitor logs to {self.store.path}, too, so that the steps of the one that began later count "
                 f"(session {min(others)}): give each run a log_dir of its own"
             )
         self._known |= there | {self.store.session}

@@ -556,6 +556,62 @@ def test_arming_disarming_and_closing():
     assert capture.take() is None
 
 
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}], ids=["graph", "xla", "eager"])
+def test_captures_armed_for_one_step_share_it(options):
+    model = compiled(network(), sgd(), **options)
+    first, second = Watch((0, 3)), Watch((1, 3), names=lambda variable: f"second {variable.name}")
+    x, y = data()
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, epochs=2, callbacks=[first, second])
+    for watch in (first, second):
+        assert watch.problems == []
+        assert len(watch.taken) == 4
+        for index, (histograms, weights) in enumerate(zip(watch.taken, watch.weights, strict=True)):
+            agree(histograms, replayed(network, weights, watch.due[index % 2]), 2e-5 if options else 2e-6)
+    assert model.train_function is first.plain
+    assert first.taken[0][0].name == "conv2d/kernel"
+    assert second.taken[0][0].name == "second kernel"
+    if "run_eagerly" not in options:
+        assert (first.capture.traces, second.capture.traces) == (1, 1)
+
+
+def test_who_leads_may_leave_before_and_after_the_step():
+    model = compiled(network(), sgd())
+    x, y = data()
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
+    plain, before = model.train_function, model.get_weights()
+    batches = iter(tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH))
+    captures = [GradientCapture(model) for _ in range(3)]
+    for capture in captures:
+        capture.arm()
+    captures[0].close()  # before: the second one leads now
+    captures[2].disarm()
+    captures[2].arm()
+    model.train_function(batches)
+    captures[1].close()  # after: what the third one shared is still to be read
+    assert model.train_function is plain
+    assert [capture.take() for capture in captures[:2]] == [None, None]
+    taken = captures[2].take()
+    assert taken is not None
+    agree(taken, replayed(network, before, 0))
+    assert captures[2].samples == BATCH
+    assert captures[2].take() is None
+
+
+def test_what_could_not_be_captured_is_told_to_all_that_shared_the_step():
+    class Plain(keras.Model):
+        def train_step(self, batch):
+            return {"loss": tf.reduce_mean(self(batch[0]))}
+
+    inputs = keras.Input((8, 8, 3))
+    model = Plain(inputs, layers.Dense(1)(layers.Flatten()(inputs)))
+    model.compile("sgd", "mse")
+    watches = [Watch((0, 1)), Watch((0, 1))]
+    x, y = data(2 * BATCH)
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=watches)
+    assert watches[0].problems == watches[1].problems
+    assert len(watches[0].problems) == 2
+
+
 def test_an_armed_step_is_captured_once_and_taken_once():
     watch = watched(compiled(network()), (2,), epochs=2)
     assert len(watch.taken) == 2

@@ -68,6 +68,24 @@ def test_bit_identical_with_all_callbacks_in_any_order(tmp_path: Path, options: 
         assert len(list((folder / "train").iterdir())) == 1  # what TensorBoard's own callback wrote
 
 
+def test_two_monitors_with_two_composites_in_one_fit(tmp_path: Path) -> None:
+    alone, model = make_model(), make_model()
+    fit(alone, monitor(tmp_path / "alone", composite="epsilon"))
+    fit(model, monitor(tmp_path / "plus"), monitor(tmp_path / "epsilon", composite="epsilon"))
+    equal(model, alone, "two monitors")
+    plus, epsilon, wanted = (open_run(tmp_path / name) for name in ("plus", "epsilon", "alone"))
+    for run in (plus, epsilon):
+        assert run.steps == wanted.steps == [0, 1, 2, 3]
+        for kind, name in wanted.tensors(3):
+            ours, theirs = (r.histogram(3, kind, name) for r in (run, wanted))
+            assert ours.note == theirs.note == ""
+            assert (ours.norm, ours.minimum, ours.maximum) == (theirs.norm, theirs.minimum, theirs.maximum)
+            np.testing.assert_array_equal(ours.counts, theirs.counts)
+    for step in wanted.steps:
+        np.testing.assert_array_equal(epsilon.heatmaps(step), wanted.heatmaps(step))
+        assert np.abs(plus.heatmaps(step) - wanted.heatmaps(step)).max() > 0
+
+
 @pytest.mark.parametrize("update_freq", [1, "batch", "epoch"])
 def test_every_update_frequency_of_keras_tensorboard(tmp_path: Path, update_freq: Any) -> None:
     tensorboard = keras.callbacks.TensorBoard(str(tmp_path), update_freq=update_freq)

@@ -295,7 +295,7 @@ TOGETHER = """
         history = fit(make_model(seed={me}), monitor(Path({folder!r})), InStep(), epochs=5)
     told = [str(w.message) for w in caught if "LRPMonitor" in str(w.message)]
     assert len(history.history["loss"]) == 5
-    assert len(told) <= 1 and all("another process logs to" in text for text in told), told
+    assert len(told) <= 1 and all("another monitor logs to" in text for text in told), told
     print("TOLD", len(told))
 """
 
