@@ -208,6 +208,7 @@ class WrittenRun:
         tensor: str = "dense/kernel",
         mask: str = "corner",
         hash: str = "ab" * 32,
+        composite: str = "epsilon_plus_flat",
         max_store_mb: float | None = None,
         alerts: dict[str, float] | None = None,
         columns: dict[str, Sequence[float]] | None = None,
@@ -228,7 +229,7 @@ class WrittenRun:
             input_shape=(6, 8, 3),
             statistics={"min": [0.0] * 3, "max": [1.0] * 3, "mean": [0.5] * 3, "std": [0.3] * 3},
         )
-        meta: dict[str, Any] = {"composite": "epsilon_plus_flat", "model": "tiny", "parameters": 12, "axis": "batch"}
+        meta: dict[str, Any] = {"composite": composite, "model": "tiny", "parameters": 12, "axis": "batch"}
         if alerts is not None:
             meta["alerts"] = alerts
         self._writer = RunWriter(log_dir / "lrp", info, meta=meta, max_store_mb=max_store_mb)

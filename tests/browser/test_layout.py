@@ -62,6 +62,26 @@ def test_runs_have_the_colours_that_tensorboard_gives_them(fitted: Path, serve: 
     assert theirs
 
 
+def test_runs_of_different_composites_say_which(tmp_path: Path, serve: Serve, visit: Open) -> None:
+    long = "<img src=x onerror=alert(1)>" * 100
+    written(tmp_path / "one")
+    written(tmp_path / "other", composite=long)
+    written(tmp_path / "third")  # not chosen at first
+    tab = visit(serve(tmp_path))
+    tab.wait_for_step(9)
+    listed = "[data-testid=runs] .composite"
+    tab.frame.wait_for_selector(listed)
+    told = tab.frame.eval_on_selector_all(listed, "all => all.map(p => p.textContent)")
+    assert told == ["epsilon_plus_flat", long]
+    assert tab.frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    heights = tab.frame.eval_on_selector_all(listed, "all => all.map(p => p.offsetHeight)")
+    assert len(set(heights)) == 1  # a long one is cut to its line
+    tab.frame.get_by_role("checkbox", name="third").check()
+    tab.frame.get_by_role("checkbox", name="other").uncheck()
+    tab.frame.wait_for_selector(listed, state="detached")
+    assert tab.frame.locator("[data-testid=runs] input:checked").count() == 2
+
+
 def test_probes_by_class_answer_and_name(fitted: Path, serve: Serve, visit: Open) -> None:
     run = lrp.open_run(fitted / "planted")
     step, given = run.steps[1], run.probes.names

@@ -14,9 +14,15 @@ function alertsOf(model: Model, run: RunState): { masks: string[]; limits: Reado
   return { limits, masks: exceeded(limits, (mask) => scalars?.[`lrp/mask_mass/${mask}`]) };
 }
 
+function compositeOf(run: RunState): unknown {
+  return run.info?.meta?.composite;
+}
+
 export function Runs({ model }: { model: Model }): JSX.Element {
   const selected = new Set(model.selected().map((run) => run.listing.run));
   const choose = (names: string[]): void => model.setView({ runs: names });
+  // Maps of different composites are not to be compared as if they were alike: then each says its own.
+  const composites = new Set(model.selected().map(compositeOf).filter(Boolean));
   return (
     <section aria-labelledby="rail-runs">
       <h2 id="rail-runs">Runs</h2>
@@ -28,6 +34,7 @@ export function Runs({ model }: { model: Model }): JSX.Element {
             run={run}
             alerts={alertsOf(model, run)}
             checked={selected.has(run.listing.run)}
+            composite={composites.size > 1 && compositeOf(run)}
             alone={selected.size === 1}
             toggle={(on) => {
               if (on) selected.add(run.listing.run);
@@ -47,12 +54,14 @@ interface RunLineProps {
   /** Masks whose share over all probes is above the limit set in the callback, with the limits. */
   alerts: { masks: string[]; limits: ReadonlyMap<string, number> };
   checked: boolean;
+  /** The composite's name where it is to be told. */
+  composite: unknown;
   alone: boolean;
   toggle: (on: boolean) => void;
   only: () => void;
 }
 
-function RunLine({ run, alerts, checked, alone, toggle, only }: RunLineProps): JSX.Element {
+function RunLine({ run, alerts, checked, composite, alone, toggle, only }: RunLineProps): JSX.Element {
   const { name, steps, error } = run.listing;
   const trouble = error ?? run.error;
   const problems = run.info?.problems ?? run.listing.problems;
@@ -79,6 +88,7 @@ function RunLine({ run, alerts, checked, alone, toggle, only }: RunLineProps): J
           </button>
         )}
       </div>
+      {checked && composite && <p class="composite name">{String(composite)}</p>}
       {trouble && <p class="trouble">{trouble}</p>}
       {problems.length > 0 && (
         <details class="trouble">
