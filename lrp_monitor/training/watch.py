@@ -52,7 +52,8 @@ class Watch:
             if self._crew.any(failed is not None) and failed is None:
                 self._session.close()
                 raise RuntimeError("LRPMonitor: another worker could not begin to log; its own error says why")
-        self._notes = [*self._lookout.explainer.notes, *self._past.changes(meta)]
+        self._changes = self._past.changes(meta)
+        self._notes = [*self._lookout.explainer.notes, *self._changes]
         self._report = report.Report(self._axis, options.verbose if self._crew.is_chief else 0)
         self._place: Place | None = None  # the last end of an epoch, on the run's axis
         self._last_step: int | None = None
@@ -202,7 +203,8 @@ class Watch:
         if start.note:
             self._notes.append(start.note)
         ahead = max(0, int(self._params.get("epochs", 1)) - initial_epoch)
-        self._plan(start.place.epoch, start.place.epoch + ahead, steps, start.note)
+        told = "; ".join(filter(None, [*self._changes, start.note]))
+        self._plan(start.place.epoch, start.place.epoch + ahead, steps, told)
         self._report.first = report.Told(start.place.step(self._axis), self._scalars(view))
         if start.baseline:
             self._log(start.place, view)

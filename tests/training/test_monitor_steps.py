@@ -82,10 +82,12 @@ def test_the_same_untrained_model_starts_its_run_over(tmp_path: Path) -> None:
     assert open_run(tmp_path).record(1).notes == []
 
 
-def test_what_is_logged_otherwise_than_before_is_noted(tmp_path: Path) -> None:
+def test_what_is_logged_otherwise_than_before_is_noted_and_said(tmp_path: Path, capsys) -> None:
     model = make_model()
     fit(model, monitor(tmp_path), epochs=1)
-    fit(model, monitor(tmp_path, composite="epsilon", gradients="off"), epochs=1)
+    fit(model, monitor(tmp_path, composite="epsilon", gradients="off", verbose=1), epochs=1)
+    said = capsys.readouterr().out
+    assert "begins at epoch 1 (composite changed from epsilon_plus_flat to epsilon; the composite's rules " in said
     assert open_run(tmp_path).record(2).notes == [
         "composite changed from epsilon_plus_flat to epsilon",
         "the composite's rules changed",
