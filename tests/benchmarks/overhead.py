@@ -1,7 +1,9 @@
 """What the monitor costs a training: python tests/benchmarks/overhead.py [small] [resnet] [wide] [memory] [--side 224].
 
 Ratios are taken inside one run, from epochs and steps that alternate, in wall time and in CPU time (user and system,
-all threads); on a machine that does other work, too, only the latter mean something. Nothing is asserted.
+all threads); on a machine that does other work, too, only the latter mean something. Nothing is asserted. Where the
+quartiles of an epoch's wall time lie far apart, its threads share cores at one time and not at another: pin the process
+to one core then (`taskset -c 0 python ...`).
 
 small   a CNN of 0.1 M parameters, epochs of 200 steps: epochs that end in a log of 16 probes against epochs that do
         not, and those against epochs of a fit without the monitor.
@@ -129,7 +131,11 @@ def small(rounds: int, epochs: int) -> None:
             for epoch in range(2, epochs + 2):
                 spent["none" if not watched else "log" if epoch % 2 else "off"].append(lasted[epoch])
     none, off, log = (median(spent[name]) for name in ("none", "off", "log"))
-    print(f"small CNN, epochs of 200 steps without the monitor: {none.wall:.2f} s, {none.cpu:.2f} s of CPU")
+    first, _, third = statistics.quantiles([s.wall for s in spent["none"]], n=4)
+    print(
+        f"small CNN, epochs of 200 steps without the monitor: {none.wall:.2f} s (quartiles {first:.2f} and {third:.2f}), "
+        f"{none.cpu:.2f} s of CPU"
+    )
     print(f"  epochs without a log over epochs without the monitor: {ratio(off, none)}")
     print(f"  epochs with a log of {PROBES} probes (every=1) over epochs without a log: {ratio(log, off)}")
     tenth = Spent(off.wall + (log.wall - off.wall) / 10, off.cpu + (log.cpu - off.cpu) / 10)
