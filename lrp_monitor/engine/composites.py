@@ -118,6 +118,10 @@ class Composite:
             rows.append(f"  {reach} {self.first!r}")
         rows += [f"  convolutions          {self.conv!r}", f"  dense layers          {self.dense!r}"]
         rows += [f"  {_key_name(key):<21} {rule!r}" for key, rule in self.overrides.items()]
+        for title, option in (("lone normalisations", "norm"), ("products", "product"), ("attention", "attention")):
+            chosen = getattr(self, option)
+            if chosen != getattr(type(self), option):
+                rows.append(f"  {title:<21} {chosen}")
         return "\n".join(rows)
 
 

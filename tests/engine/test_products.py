@@ -261,3 +261,15 @@ def test_tokens_with_learned_positions(rng, randomise):
     table = np.asarray(model.get_layer("tokens").embeddings, np.float64)
     head = model.get_weights()[-1].astype(np.float64)[:, 2].reshape(6, 4)
     close(explanation.relevance, (table[ids] * head).sum(axis=-1))
+
+
+def test_composites_that_differ_in_products_or_attention_alone_say_so():
+    # Runs and baselines keep this text: by it "the composite's rules changed" is told.
+    usual = str(lrp.composites.epsilon()).splitlines()[1:]
+    for composite, told in (
+        (lrp.composites.attn_lrp(), ["  products              half"]),
+        (lrp.composites.cp_lrp(), ["  attention             cp_lrp"]),
+        (lrp.Composite(norm="identity"), ["  lone normalisations   identity"]),
+        (lrp.Composite(), []),
+    ):
+        assert str(composite).splitlines()[1:] == usual + told
