@@ -133,8 +133,8 @@ def small(rounds: int, epochs: int) -> None:
     none, off, log = (median(spent[name]) for name in ("none", "off", "log"))
     first, _, third = statistics.quantiles([s.wall for s in spent["none"]], n=4)
     print(
-        f"small CNN, epochs of 200 steps without the monitor: {none.wall:.2f} s (quartiles {first:.2f} and {third:.2f}), "
-        f"{none.cpu:.2f} s of CPU"
+        f"small CNN, epochs of 200 steps without the monitor: {none.wall:.2f} s (quartiles {first:.2f} and "
+        f"{third:.2f}), {none.cpu:.2f} s of CPU"
     )
     print(f"  epochs without a log over epochs without the monitor: {ratio(off, none)}")
     print(f"  epochs with a log of {PROBES} probes (every=1) over epochs without a log: {ratio(log, off)}")
