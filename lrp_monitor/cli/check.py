@@ -51,7 +51,7 @@ def _report(arguments: argparse.Namespace, part: Any) -> Any:
         values,
         target,
         explainer.composite,
-        output=head_of(arguments),
+        output=head_of(arguments, with_model.model),
         batch_size=arguments.batch_size,
         on_unknown=arguments.on_unknown,
     )

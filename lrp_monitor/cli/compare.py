@@ -138,7 +138,7 @@ def _of_model(
             probes,
             composite_of(composite, arguments.low, arguments.high, [probes.inputs]),
             targets=targets if probes.targets is None else None,
-            output=head_of(arguments),
+            output=head_of(arguments, model),
             on_unknown=arguments.on_unknown,
         )
 

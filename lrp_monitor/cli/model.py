@@ -70,7 +70,8 @@ def add_check(commands: Any) -> None:
         "whether a model can be explained, and what becomes of relevance in each layer",
         "Prints the table of a model's layers: how each is treated, what share of the explained logit arrives\n"
         "at it, and whether it absorbs relevance (a bias) or creates any. A layer or operation without a\n"
-        "treatment is listed with the way out. Tried on INPUT, or on four samples of noise in 0 to 1.",
+        "treatment is listed with the way out. Tried on INPUT, or on four samples of noise (in 0 to 1; in 0 to 255\n"
+        "where the model takes bytes).",
         "lrp-monitor check model.keras",
         "lrp-monitor check model.keras photo.jpg --composite epsilon_alpha2_beta1 --json",
         codes=EXIT_CODES_OF_QUESTIONS + "\nYes: every layer has a treatment, and no weight or relevance is NaN.",

@@ -131,16 +131,24 @@ def _explainer(model: Any, arguments: argparse.Namespace, scaling: Scaling, samp
     return Explainer(
         model,
         composite,
-        output=head_of(arguments),
+        output=head_of(arguments, model),
         batch_size=arguments.batch_size,
         on_unknown=arguments.on_unknown,
     )
 
 
-def head_of(arguments: argparse.Namespace) -> str | int | None:
-    """The output to explain, by number where it is one."""
-    head: str | None = arguments.head
-    return int(head) if head is not None and head.isdecimal() else head
+def head_of(arguments: argparse.Namespace, model: Any) -> str | int | None:
+    """The output to explain, by number where it is one. Raises CommandError where the model has no such output."""
+    given: str | None = arguments.head
+    head = int(given) if given is not None and given.isdecimal() else given
+    names = list(getattr(model, "output_names", None) or ())  # a subclassed model has none before it is run
+    if len(names) > 1 and head is None:
+        raise CommandError(f"model {model.name!r} has {len(names)} outputs: choose one with --head: {', '.join(names)}")
+    if not names and len(getattr(model, "outputs", None) or ()) == 1 and head not in (None, 0):
+        raise CommandError(f"--head {given}: model {model.name!r} has one output; leave --head out")
+    if names and head is not None and head not in (*names, *range(len(names))):
+        raise CommandError(f"--head {given}: the outputs of model {model.name!r} are {', '.join(names)}")
+    return head
 
 
 def composite_of(name: str, low: Any, high: Any, inputs: Sequence[NDArray[Any]]) -> Any:

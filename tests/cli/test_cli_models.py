@@ -44,6 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network(layers.Rescaling(1 / 255)).save(root / "scaled.keras")
     network(layers.Lambda(lambda x: 2.0 * x)).save(root / "lambda.keras")
 
+    whole = network()
+    flag = layers.Dense(2, name="flag")(whole.get_layer("pool").output)
+    keras.Model(whole.inputs, [*whole.outputs, flag], name="two").save(root / "heads.keras")
+
     (root / "own_layers.py").write_text(
         "import keras\n\n\n@keras.saving.register_keras_serializable('own')\n"
         "class Doubled(keras.layers.Layer):\n    def call(self, x):\n        return 2.0 * x\n\n\n"
@@ -251,6 +255,17 @@ class TestExplain:
         assert trusted.returncode == 0, trusted.stderr
         assert (folder / "l.npz").exists()
 
+    def test_of_several_outputs_the_one_named(self, folder: Path) -> None:
+        command = ["explain", "heads.keras", "batch.npy", "--target", "1", "-o"]
+        done = one_after_another([[*command, "h.npz", "--head", "flag"], [*command, "i.npz", "--head", "1"]], folder)
+        assert [one.returncode for one in done] == [0, 0], done[0].stderr
+        model = keras.saving.load_model(folder / "heads.keras")
+        expected = lrp.Explainer(model, output="flag").explain(np.load(folder / "batch.npy"), 1)
+        for name in ("h.npz", "i.npz"):
+            with np.load(folder / name, allow_pickle=False) as arrays:
+                assert arrays["logits"].shape == (4, 2)
+                assert arrays["relevance"] == pytest.approx(expected.relevance, rel=1e-4, abs=1e-7)
+
     def test_own_layers_are_imported_by_name(self, folder: Path) -> None:
         command = ["explain", "own.keras", "batch.npy", "-o", "o.npz"]
         refused, done = one_after_another([command, [*command, "--import", "own_layers"]], folder)
@@ -283,6 +298,18 @@ class TestExplain:
                 "lie outside the bounds of composite deep_taylor; give --low and --high",
             ),
             (
+                ["heads.keras", "batch.npy", "-o", "e.png"],
+                "model 'two' has 2 outputs: choose one with --head: head, flag",
+            ),
+            (
+                ["heads.keras", "batch.npy", "-o", "e.png", "--head", "2"],
+                "--head 2: the outputs of model 'two' are head, flag",
+            ),
+            (
+                ["model.keras", "batch.npy", "-o", "e.png", "--head", "flag"],
+                "--head flag: model 'small' has one output; leave --head out",
+            ),
+            (
                 ["odd.keras", "batch.npy", "-o", "e.png", "--import", "own_layers"],
                 "`lrp-monitor check odd.keras` lists all, --on-unknown gradient lets the plain gradient through",
             ),
@@ -295,11 +322,13 @@ class TestExplain:
 
 class TestCheck:
     def test_yes_with_the_table_no_with_what_is_refused(self, folder: Path) -> None:
-        yes, no, figures = one_after_another(
+        yes, no, figures, unchosen, chosen = one_after_another(
             [
                 ["check", "model.keras"],
                 ["check", "odd.keras", "photo.jpg", "--import", "own_layers", "--json"],
                 ["check", "model.keras", "batch.npy", "--target", "0", "--json"],
+                ["check", "heads.keras"],
+                ["check", "heads.keras", "--head", "1"],
             ],
             folder,
         )
@@ -312,6 +341,10 @@ class TestCheck:
         assert (found["ok"], found["supported"], found["layers"]) == (False, False, [])
         assert len(found["problems"]) == 1
         assert "odd" in found["problems"][0]
+
+        assert "choose one with --head: head, flag" in failed_in_one_line(unchosen)
+        assert chosen.returncode == 0, chosen.stderr
+        assert chosen.stdout.splitlines()[-1].split()[0] == "flag"
 
         assert figures.returncode == 0, figures.stderr
         found = json.loads(figures.stdout)
