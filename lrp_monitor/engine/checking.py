@@ -132,14 +132,17 @@ def check(
 ) -> Report:
     """Try a model and report: what is supported, what is folded where, where relevance is absorbed or created.
 
-    ``inputs`` (n, ...) are the samples to try it on; by default four samples of uniform noise in 0..1. ``options``
-    are those of :class:`Explainer`. Returns a :class:`Report` that prints itself; a model that cannot be explained
-    is reported, not raised. Raises ValueError or TypeError for arguments that do not fit, as Explainer does.
+    ``inputs`` (n, ...) are the samples to try it on; by default four samples of uniform noise in 0..1 (of whole
+    numbers in 0..255 where the model takes unsigned bytes, of 0 and 1 where it takes other integers). ``options`` are
+    those of :class:`Explainer`. Returns a :class:`Report` that prints itself; a model that cannot be explained is
+    reported, not raised. Raises ValueError or TypeError for arguments that do not fit, as Explainer does.
     """
     explainer = Explainer(model, composite, **options)
     if inputs is None:
         rng = np.random.default_rng(0)
-        leaves = [rng.uniform(size=(4, *shape)).astype(np.float32) for shape in known_shapes(model)]
+        shapes = known_shapes(model)
+        kinds = [str(tensor.dtype) for tensor in getattr(model, "inputs", None) or ()] or ["float32"] * len(shapes)
+        leaves = [_noise(rng, (4, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
         inputs = arranged(model_structure(model), leaves)
     bad = tuple(
         short_path(variable.path, model)
@@ -152,3 +155,9 @@ def check(
     except UnsupportedModelError as error:
         return Report(model.name, name, error.problems, (), None, bad)
     return Report(model.name, name, (), explainer.notes, inspection, bad)
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> NDArray[np.float32]:
+    if "int" not in kind:
+        return rng.uniform(size=shape).astype(np.float32)
+    return rng.integers(0, 256 if kind == "uint8" else 2, size=shape).astype(np.float32)

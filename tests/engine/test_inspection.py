@@ -289,6 +289,21 @@ def test_report_of_a_supported_model(rng, randomise):
     assert len(text.splitlines()) == 8
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int32"])
+def test_the_noise_that_a_report_is_made_on_fills_what_the_model_takes(kind, randomise):
+    inputs = keras.Input((6, 5), dtype=kind)
+    start = kl.Rescaling(1 / 255)(inputs) if kind == "uint8" else kl.Embedding(2, 3)(inputs)
+    net = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(start))))
+    report = lrp.check(net, target=1, composite="lrp_zero")
+    assert report.ok
+    result = report.inspection.explanation
+    assert len(np.unique(result.logit)) == 4  # four samples that differ
+    np.testing.assert_allclose(result.conservation, 1, atol=1e-4)  # without a bias nothing is lost
+    if kind == "uint8":  # uniform in 0..255, of which the weights see a 255th: else the logits were near zero
+        kernel = net.layers[-1].get_weights()[0][:, 1]
+        assert np.abs(result.logit).max() > 0.1 * np.abs(kernel).sum() / np.sqrt(kernel.size)
+
+
 def test_report_of_a_model_that_is_not_supported():
     class Root(kl.Layer):
         def call(self, x):
