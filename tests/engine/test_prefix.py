@@ -335,6 +335,34 @@ def test_a_rule_of_ones_own_sees_ones(rng, randomise):
     close(lrp.relevance(model, x, 0, until("b", Absolute())), expected)
 
 
+def test_vectors_of_tokens_in_the_prefix_hand_all_to_their_tokens(rng, randomise):
+    inputs = keras.Input((5,))
+    h = kl.Conv1D(3, 2, name="end")(kl.Embedding(7, 4)(inputs))
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="head")(kl.Flatten()(h))))
+    x = rng.integers(0, 7, size=(2, 5)).astype(np.float32)
+    found = lrp.relevance(model, x, 1, until("end"))
+    # Each output of the convolution sees two tokens with as many vector elements each: half to either (Flat).
+    middle = keras.Model(inputs, h)(x).numpy().astype(np.float64)
+    arrived = (middle.reshape(2, -1) * model.get_layer("head").get_weights()[0][:, 1]).reshape(2, 4, 3).sum(axis=2)
+    expected = np.zeros((2, 5))
+    expected[:, :4] += arrived / 2
+    expected[:, 1:] += arrived / 2
+    close(found, expected)
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["layer", "raw"])
+def test_a_model_inside_that_ends_the_prefix_with_an_operation(raw, rng, randomise):
+    start = keras.Input((6,))
+    h = kl.Dense(4, name="one")(start)
+    inner = keras.Model(start, h[:, 1:] if raw else kl.Cropping1D((1, 0))(h[..., None])[..., 0], name="inner")
+    inputs = keras.Input((6,))
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="head")(inner(inputs))))
+    x = rng.normal(size=(3, 6)).astype(np.float32)
+    arrived = inner(x).numpy().astype(np.float64) * model.get_layer("head").get_weights()[0][:, 0]
+    expected = np.repeat(arrived.sum(axis=1, keepdims=True) / 6, 6, axis=1)  # Flat: as much to each of six
+    close(lrp.relevance(model, x, 0, until("inner")), expected)
+
+
 REFUSED = {
     "attention": (lambda h: kl.MultiHeadAttention(2, 3)(h, h), r"MultiHeadAttention.*lies in the prefix"),
     "recurrent": (lambda h: kl.LSTM(4, return_sequences=True)(h), r"LSTM.*lies in the prefix"),

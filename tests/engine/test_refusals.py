@@ -163,6 +163,45 @@ def test_convolutional_lstm_is_refused_by_name(dimensions):
         lrp.relevance(model, np.ones((1, *shape), np.float32), 0)
 
 
+class Renumbered(keras.Model):
+    """Looks up vectors for the numbers of the largest of four values: no relevance can pass such a choice."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.table, self.head = kl.Dense(4), kl.Embedding(4, 3), kl.Dense(2)
+
+    def call(self, x):
+        values = self.dense(x)
+        return self.head(self.table(ops.round(values))[:, 0, 0] + ops.mean(values, axis=(1, 2))[:, None])
+
+
+def test_tokens_computed_from_activations_are_refused():
+    model = Renumbered()
+    model(X)
+    with pytest.raises(lrp.UnsupportedModelError, match="token numbers are computed from activations"):
+        lrp.Explainer(model, "epsilon").explain(X, 0)
+
+
+def test_vectors_of_constant_tokens_are_constants():
+    inputs = keras.Input((5,))
+    table = kl.Embedding(3, 4, name="table")
+    values = kl.Dense(4, use_bias=False, name="one")(inputs)
+    biased = kl.Lambda(lambda v: v + table(tf.constant(1)))
+    model = keras.Model(inputs, kl.Dense(2, use_bias=False, name="two")(biased(values)))
+    x = np.linspace(-1, 2, 10, dtype=np.float32).reshape(2, 5)
+    found = lrp.Explainer(model, "lrp_zero").explain(x, 0).relevance
+    # a bias in the middle: LRP-0 gives the input its own part, x_i * (W V)_i0, and the table the rest
+    one, two = (np.asarray(model.get_layer(name).kernel, np.float64) for name in ("one", "two"))
+    np.testing.assert_allclose(found, x * (one @ two)[:, 0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_quantised_layer_is_refused():
+    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, name="small"), kl.Dense(2)])
+    model.get_layer("small").quantize("int8")
+    with pytest.raises(lrp.UnsupportedModelError, match=r"small.*it is quantised"):
+        lrp.Explainer(model, "epsilon").explain(X[:, 0], 0)
+
+
 def test_unknown_activation_is_refused():
     model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation=lambda t: t * ops.sigmoid(t)), kl.Dense(1)])
     with pytest.raises(lrp.UnsupportedModelError, match="activation '<lambda>'"):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as kl
 
 import lrp_monitor as lrp
@@ -116,3 +117,49 @@ def test_raw_scaling_behind_other_preprocessing_counts_as_such(composite, rng, r
     found = lrp.Explainer(by_hand, composite).explain(x, 0)
     close(found.logits, np.asarray(by_hand(x)))
     close(found.relevance, lrp.relevance(layered, x, 0, composite))
+
+
+def test_plain_gradient_named_for_it(rng, randomise):
+    inside = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="tanh"), kl.Dense(2)], name="inside")
+    model = randomise(
+        keras.Sequential([keras.Input((3, 4)), kl.TimeDistributed(inside, name="each"), kl.Flatten(), kl.Dense(2)])
+    )
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    named = lrp.Composite(
+        conv=lrp.rules.Epsilon(0), dense=lrp.rules.Epsilon(0), overrides={"each": lrp.rules.Gradient()}
+    )
+    found = lrp.Explainer(model, named).explain(x, 1).relevance
+    with tf.GradientTape() as tape:  # behind it all is linear: input x gradient of the whole
+        tape.watch(given := tf.constant(x))
+        logit = model(given)[:, 1]
+    close(found, x * tape.gradient(logit, given).numpy())
+
+
+def test_a_mask_reaches_the_layer_inside(rng, randomise):
+    inputs = keras.Input((3, 4, 2))
+    masked = kl.Masking()(inputs)  # a step of a step that holds only zeros
+    summed = kl.TimeDistributed(kl.LSTM(3), name="each")(masked)
+    model = randomise(keras.Model(inputs, kl.Dense(2)(kl.Flatten()(summed))))
+    x = rng.normal(size=(2, 3, 4, 2)).astype(np.float32)
+    x[:, :, 1] = 0
+    result = lrp.Explainer(model, "epsilon").explain(x, 0)
+    close(result.logits, model(x).numpy())
+    assert np.all(result.relevance[:, :, 1] == 0)
+    # without the step that is masked it is the same net on three of them
+    shorter = keras.Input((3, 3, 2))
+    after = kl.Dense(2)
+    same = keras.Model(shorter, after(kl.Flatten()(kl.TimeDistributed(kl.LSTM(3))(shorter))))
+    same.set_weights(model.get_weights())
+    kept = [0, 2, 3]
+    expected = lrp.Explainer(same, "epsilon").explain(x[:, :, kept], 0)
+    close(result.relevance[:, :, kept], expected.relevance)
+
+
+def test_a_number_of_steps_that_the_model_leaves_open(rng, randomise):
+    def net(steps):
+        return keras.Sequential([keras.Input((steps, 4)), kl.TimeDistributed(kl.Dense(3)), kl.LSTM(2)])
+
+    model, fixed = randomise(net(None)), net(3)
+    fixed.set_weights(model.get_weights())
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    close(lrp.relevance(model, x, 0, "epsilon"), lrp.relevance(fixed, x, 0, "epsilon"))

@@ -434,6 +434,40 @@ def test_a_step_without_optimizer_is_reported_and_trained_once():
     np.testing.assert_allclose(model.get_weights()[0], before / 8, rtol=1e-6)
 
 
+class OwnTrainFunction(keras.Model):
+    """A train function of its own make, which takes what it wants of the iterator."""
+
+    def make_train_function(self, force: bool = False) -> Any:
+        if self.train_function is not None and not force:
+            return self.train_function
+        step = tf.function(self.train_step)
+
+        def train_function(iterator: Any) -> Any:
+            return step(next(iterator))
+
+        self.train_function = train_function
+        return train_function
+
+
+def test_a_train_function_of_ones_own_make_is_captured():
+    def make() -> keras.Model:
+        inner = network()
+        return OwnTrainFunction(inner.inputs, inner.outputs)
+
+    model = compiled(make(), sgd())
+    watch = watched(model, (0, 3))
+    assert watch.problems == []
+    assert watch.capture.samples is None  # what it took of the iterator cannot be told
+    for histograms, weights, batch in zip(watch.taken, watch.weights, (0, 3), strict=True):
+        agree(histograms, replayed(make, weights, batch))
+    plain = compiled(make(), sgd())
+    plain.set_weights(watch.weights[0])
+    x, y = data()
+    plain.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
+    for ours, theirs in zip(model.weights, plain.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+
+
 class Suspicious(keras.Sequential):
     """A train step that, as user code may, does not bear an optimizer that was touched."""
 

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from monitor_helpers import fit, make_model, make_probes, monitor, places
+from monitor_helpers import CLASSES, SIDE, data, fit, make_model, make_probes, monitor, places
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.util import tensor_util
 
 from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.reader import Run, open_run
 
 
@@ -130,6 +131,33 @@ def test_gradients_of_the_probes_and_none(tmp_path: Path) -> None:
     run = open_run(tmp_path / "off")
     assert run.tensors(1) == []
     assert {tag.split("/")[0] for tag in run.record(1).scalars} == {"lrp"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "units"),
+    [("categorical_crossentropy", CLASSES), (keras.losses.CategoricalFocalCrossentropy(), CLASSES), ("mse", CLASSES),
+     ("BinaryCrossentropy", 1)],
+    ids=["categorical", "focal", "squares", "binary"],
+)  # fmt: skip
+def test_gradients_of_the_probes_for_losses_that_take_no_class_numbers(tmp_path: Path, loss, units: int) -> None:
+    keras.utils.set_random_seed(1)
+    ending = keras.layers.Dense(units, activation="sigmoid" if units == 1 else "softmax")
+    model = keras.Sequential([keras.Input((SIDE, SIDE, 1)), keras.layers.Flatten(), ending])
+    model.compile("sgd", loss)
+    x, labels = data()
+    probes = make_probes()
+    if units == 1:
+        labels, probes = (labels > 0).astype(int), ProbeSet(probes.inputs, (probes.labels > 0).astype(int))
+
+    def as_taken(numbers: np.ndarray) -> np.ndarray:
+        return numbers[:, None].astype(np.float32) if units == 1 else np.eye(units, dtype=np.float32)[numbers]
+
+    model.fit(x, as_taken(labels), verbose=0, callbacks=[monitor(tmp_path, probes, gradients="probe")])
+    with tf.GradientTape() as tape:
+        value = model.compute_loss(y=as_taken(probes.labels), y_pred=model(probes.inputs, training=False))
+    expected = np.sqrt(sum(float(tf.reduce_sum(g**2)) for g in tape.gradient(value, model.trainable_variables)))
+    assert expected > 1e-3
+    assert open_run(tmp_path).record(1).scalars["probe_gradients/norm"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_layers_choose_tensors(tmp_path: Path) -> None:
