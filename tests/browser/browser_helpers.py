@@ -140,17 +140,27 @@ class Visit:
         return self.frame.inner_text(f"[data-testid='{testid}']")
 
     def hash_parameters(self) -> dict[str, str]:
-        """Our parameters in the address bar, decoded once, without their prefix.
-
-        The page writes them at most every quarter of a second: this waits for the last ones.
-        """
-        self.page.wait_for_timeout(400)
+        """Our parameters in the address bar, decoded once, without their prefix."""
+        self._wait_for_address()
         found = self.page.evaluate(
             """() => Object.fromEntries(location.hash.slice(1).split('&').filter(p => p.includes('='))
                  .map(p => p.split('=').map(decodeURIComponent)))"""
         )
         prefix = "p.lrp_monitor."
         return {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+
+    def link(self) -> str:
+        """What follows the # in the address bar: as `fragment` it opens the same view in another tab."""
+        self._wait_for_address()
+        found: str = self.page.evaluate("() => location.hash.slice(1)")
+        return found
+
+    def _wait_for_address(self) -> None:
+        """Waits for the last write: the page writes at most every quarter of a second, by a timer of its frame.
+
+        A longer timer in that frame runs after it however busy the machine is; a pause of the test's own need not.
+        """
+        self.frame.evaluate("() => new Promise(passed => setTimeout(passed, 400))")
 
 
 def open_tab(browser: Browser, url: str, *, fragment: str = "lrp_monitor", **context: Any) -> Visit:

@@ -280,6 +280,6 @@ def test_a_click_opens_a_probe_and_escape_closes_it(fitted: Path, serve: Serve, 
     tab.frame.focus("[data-testid=open-4]")
     tab.page.keyboard.press("Enter")
     tab.frame.wait_for_selector("[data-testid=probe-view]")
-    same = visit(serve(fitted), fragment=tab.page.url.split("#")[1])
+    same = visit(serve(fitted), fragment=tab.link())
     same.frame.wait_for_selector("[data-testid=probe-view]")
     assert run.probes.names[4] in same.text("probe-view")

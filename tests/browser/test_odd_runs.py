@@ -86,7 +86,7 @@ def test_hostile_names_are_text(tmp_path: Path, serve: Serve, visit: Open) -> No
     frame.hover("article.film .cell canvas")
     frame.wait_for_selector("[data-testid=pixel-readout]")
     assert frame.eval_on_selector_all("img, script:not([type=module]), b", "all => all.length") == 0
-    same = visit(serve(tmp_path), fragment=tab.page.url.split("#")[1])
+    same = visit(serve(tmp_path), fragment=tab.link())
     same.frame.wait_for_selector("article.film canvas[data-step='3']")
     assert same.frame.input_value("[data-testid=sort]") == f"mass:{IMAGE} mask"
     run.close()

@@ -190,7 +190,7 @@ def test_a_pasted_link_opens_the_same_view(fitted: Path, serve: Serve, visit: Op
         "tensor": "dense/kernel",
         "quantities": "weights%2Fnorm",
     }
-    same = visit(serve(fitted), fragment=tab.page.url.split("#")[1])
+    same = visit(serve(fitted), fragment=tab.link())
     same.wait_for_step(step)
     assert painted(same) == painted(tab)
     assert len(painted(same)) == 8
