@@ -126,6 +126,10 @@ class Visit:
             arg=str(step),
             timeout=20_000,
         )
+        # Figures may be drawn a frame after the heatmaps they stand by.
+        self.frame.evaluate(
+            "() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(() => drawn())))"
+        )
 
     def pixels(self, selector: str) -> NDArray[np.uint8]:
         """A canvas as painted, uint8 (height, width, 4), in the map's own pixels."""
@@ -135,6 +139,20 @@ class Visit:
                      [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]""",
         )
         return np.array(flat, np.uint8).reshape(height, width, 4)
+
+    def expect_colours(self, selector: str, colours: NDArray[np.float64], *, atol: float = 2.01) -> None:
+        """Asserts what a canvas shows, float64 (height, width, 3); colours that are NaN are not compared.
+
+        Two levels may differ: the page's table of colours has 1,025 entries, those in between are rounded. A canvas is
+        painted again when what its scale needs has arrived, so this looks until it is right or 10 s have passed.
+        """
+        deadline = time.monotonic() + 10
+        while True:
+            shown = np.where(np.isnan(colours), np.nan, self.pixels(selector)[..., :3])
+            if np.allclose(shown, colours, rtol=0, atol=atol, equal_nan=True) or time.monotonic() > deadline:
+                break
+            self.page.wait_for_timeout(50)
+        np.testing.assert_allclose(shown, colours, rtol=0, atol=atol)
 
     def text(self, testid: str) -> str:
         return self.frame.inner_text(f"[data-testid='{testid}']")

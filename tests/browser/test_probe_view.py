@@ -171,9 +171,7 @@ def test_the_filmstrip_holds_every_step_and_loads_what_is_in_view(
         selector = f"canvas[data-thumb='{step}'][data-run='shortcut/lrp']"
         tab.frame.wait_for_selector(f"{selector}[data-painted='{step}']")
         relevance = run.heatmap(0, step)
-        np.testing.assert_allclose(
-            tab.pixels(selector)[..., :3], seismic(relevance, np.abs(relevance).max()), atol=2.01
-        )
+        tab.expect_colours(selector, seismic(relevance, np.abs(relevance).max()))
     assert tab.frame.query_selector("[data-testid=film-70]") is None
     assert not any("steps=24" in url or "%2C70" in url for url in asked)
     assert "not stored" in tab.frame.inner_text("[data-testid=film-12]")
@@ -220,9 +218,7 @@ def test_channels_have_the_stored_colours_on_one_scale(tensorboard: TensorBoard,
     largest = np.abs(channels).max()
     for c in range(CHANNELS):
         tab.frame.wait_for_selector(f"[data-testid=channel-{c}][data-painted='5']")
-        np.testing.assert_allclose(
-            tab.pixels(f"[data-testid=channel-{c}]")[..., :3], seismic(channels[..., c], largest), atol=2.01
-        )
+        tab.expect_colours(f"[data-testid=channel-{c}]", seismic(channels[..., c], largest))
     share = np.abs(channels).sum((0, 1)) / np.abs(channels).sum()
     assert f"Red {100 * share[0]:.0f} %" in tab.frame.inner_text(".channel-row")
 

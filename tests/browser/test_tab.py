@@ -72,11 +72,9 @@ def test_heatmaps_have_the_colours_of_the_stored_relevance(fitted: Path, serve: 
         tab.wait_for_step(step)
         maps = run.heatmaps(step)
         for probe in (0, 5):
-            shown = tab.pixels(f"canvas[data-testid='heatmap-{probe}'][data-run='{name}/lrp']")
-            assert shown.shape == (32, 32, 4)
-            assert (shown[..., 3] == 255).all()
-            # two levels: the colour table has 1,025 entries, colours in between are rounded
-            np.testing.assert_allclose(shown[..., :3], seismic(maps[probe]), atol=2.01)
+            canvas = f"canvas[data-testid='heatmap-{probe}'][data-run='{name}/lrp']"
+            tab.expect_colours(canvas, seismic(maps[probe]))
+            assert (tab.pixels(canvas)[..., 3] == 255).all()
 
 
 def test_scale_over_time_uses_the_largest_map_of_the_run(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -89,8 +87,7 @@ def test_scale_over_time_uses_the_largest_map_of_the_run(fitted: Path, serve: Se
     expected = run.heatmaps(step)[2] / absmax[:, 2].max()
     grown = np.concatenate([expected.ravel(), [1.0]])  # the extreme that belongs to another step
     colours = seismic(grown)[:-1].reshape(32, 32, 3)
-    tab.frame.wait_for_function("() => document.querySelector('[data-testid=timeline] path.line')")
-    np.testing.assert_allclose(tab.pixels(canvas)[..., :3], colours, atol=2.01)
+    tab.expect_colours(canvas, colours)
     assert tab.frame.is_visible("[data-testid=timeline]")
 
 
