@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.training.words import first_line
 
 
 def explained_units(model: keras.Model, probes: ProbeSet, output: int | str | None) -> int:
@@ -33,7 +34,7 @@ def explained_units(model: keras.Model, probes: ProbeSet, output: int | str | No
         result = model(probes.inputs[:1], training=False)
     except Exception as error:  # a model may raise anything; the user needs to hear that the probes led to it
         raise ValueError(
-            f"probes: the model cannot be run on inputs of shape {probes.sample_shape}: {_first_line(error)}"
+            f"probes: the model cannot be run on inputs of shape {probes.sample_shape}: {first_line(error)}"
         ) from error
     outputs = _outputs(model, result)
     names = list(outputs)
@@ -107,11 +108,6 @@ def _outputs(model: keras.Model, result: Any) -> dict[str, Any]:
 
 def _tensors(structure: Any) -> list[Any]:
     return [] if structure is None else list(keras.tree.flatten(structure))
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
 
 
 _DENSE_LOSSES = {

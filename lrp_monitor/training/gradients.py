@@ -1,4 +1,4 @@
-"""Histograms of the gradients that a training step really applied, and of the loss gradient on the probes.
+"""Histograms of the gradients that a training step really applied: which steps of ``fit`` are captured, and how.
 
 ``fit`` looks up ``model.train_function`` at every step. On a due step a callable stands in its place that
 runs that one step through a second train function, traced with ``optimizer.apply`` shadowed so that it also
@@ -8,27 +8,15 @@ counts the gradients handed to it. The graph of all other steps is the one that 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from lrp_monitor.store.format import Histogram
-from lrp_monitor.training.gradient_stash import UNSEEN, GradientStash
-from lrp_monitor.training.histograms import histogram_from_row, statistics_rows
-from lrp_monitor.training.names import Names, naming
-from lrp_monitor.training.probe_gradients import NO_GRADIENT, ProbeGradients, probe_gradients
-
-__all__ = ["NO_GRADIENT", "GradientCapture", "ProbeGradients", "probe_gradients"]
-
-
-class _Counted(NamedTuple):
-    """Where a step's counts lie until they are read: closing the capture that made them leaves them to others."""
-
-    stashes: list[GradientStash]
-    without: dict[int, Any]
+from lrp_monitor.training.gradient_counter import Counts, GradientCounter, optimizers_of
+from lrp_monitor.training.names import Names
+from lrp_monitor.training.words import first_line
 
 
 class GradientCapture:
@@ -60,8 +48,6 @@ class GradientCapture:
         """Why the last due step was not captured, or None."""
         self.samples: int | None = None
         """Number of samples in the last captured batch, over all replicas; None where it cannot be told."""
-        self.traces = 0
-        """How many times ``optimizer.apply`` was traced (or, eagerly, run) with counting."""
         self._model = model
         self._names = names
         self._plain: Any = None  # Keras' train function, while ours stands in its place
@@ -69,13 +55,16 @@ class GradientCapture:
         self._built_for: Any = None  # the train function that the capturing one is the twin of
         self._capturing: Any = None
         self._compiled: list[tuple[Any, Any]] = []  # (element spec, compiled step)
-        self._stashes: list[GradientStash] = []
-        self._without: dict[int, Any] = {}  # variables that were applied without a gradient
-        self._hook_error: str | None = None
+        self._counter = GradientCounter(model)
         self._refused: str | None = None  # why this train function cannot be captured at all
-        self._counted: _Counted | None = None  # of the last captured step, until it is taken
+        self._counted: Counts | None = None  # of the last captured step, until it is taken
         self._leader: GradientCapture | None = None  # whose captured step this one shares
         self._followers: list[GradientCapture] = []
+
+    @property
+    def traces(self) -> int:
+        """How many times ``optimizer.apply`` was traced (or, eagerly, run) with counting."""
+        return self._counter.traces
 
     def arm(self) -> None:
         """Capture the next training step. Arming twice is arming once. Raises nothing.
@@ -127,10 +116,13 @@ class GradientCapture:
             return None
         counted, self._counted = self._counted, None
         try:
-            return self._read(counted)
+            histograms = counted.histograms(self._model, self._names)
         except Exception as error:  # whatever the reason, training must go on without this log
-            self.problem = f"the gradient statistics could not be read: {_said(error)}"
+            self.problem = f"the gradient statistics could not be read: {first_line(error)}"
             return None
+        if histograms is None:
+            self.problem = "the train step applied no gradients through an optimizer of the model"
+        return histograms
 
     # --- the step that stands in for Keras' own ---
 
@@ -160,11 +152,11 @@ class GradientCapture:
             self._prepare(plain)
             step = self._compiled_step(iterator)
         except Exception as error:  # an unforeseen model or data type: not a reason to stop the training
-            self._refuse(f"a capturing train function could not be made: {_said(error)}")
+            self._refuse(f"a capturing train function could not be made: {first_line(error)}")
             return plain(iterator)
         if step is None:
             self.samples = None
-            with self._counting():
+            with self._counter.counting():
                 outputs = self._capturing(iterator)
             self._finished()
             return outputs
@@ -182,12 +174,12 @@ class GradientCapture:
                 break
             updates = self._updates()
             try:
-                with self._counting():
+                with self._counter.counting():
                     outputs = step(batch)
             except Exception as error:
                 if self._updates() != updates:
                     raise  # the weights have moved: running the batch again would train on it twice
-                self._refuse(f"the capturing train function failed: {_said(error)}")
+                self._refuse(f"the capturing train function failed: {first_line(error)}")
             if self._refused is not None:
                 return plain(_rest(batch, iterator, wanted - done))
             self.samples = _samples(batch, self._model.distribute_strategy)
@@ -201,7 +193,7 @@ class GradientCapture:
         failed, Keras' own function could never run: so ours only runs once everything is there.
         """
         model = self._model
-        parts = [*model._flatten_layers(include_self=False), *_optimizers(model)]
+        parts = [*model._flatten_layers(include_self=False), *optimizers_of(model)]
         parts += [part for part in (model._compile_metrics, model._compile_loss) if part is not None]
         if model.run_eagerly or all(part.built for part in parts):
             return None
@@ -211,7 +203,7 @@ class GradientCapture:
             # What Keras itself does before the first step on other backends and under a strategy.
             model._symbolic_build(data_batch=iterator.element_spec)
         except Exception as error:  # Keras builds it in the first step then, as it always did
-            return f"the model is built in its first step, and could not be before: {_said(error)}"
+            return f"the model is built in its first step, and could not be before: {first_line(error)}"
         return None
 
     def _prepare(self, plain: Any) -> None:
@@ -223,10 +215,8 @@ class GradientCapture:
                 self._capturing = model.train_function
             finally:
                 model.train_function = plain
-            self._stashes.append(GradientStash(list(model.trainable_variables), _strategy(model)))
-        for stash in self._stashes:
-            stash.clear()
-        self._hook_error = None
+            self._counter.begin()
+        self._counter.clear()
 
     def _compiled_step(self, iterator: Any) -> Any:
         """From one batch to the train function's outputs, with the graph that Keras' function has inside.
@@ -258,137 +248,25 @@ class GradientCapture:
         return compiled
 
     def _finished(self) -> None:
-        self.problem = self._hook_error
-        self._counted = _Counted(self._stashes, self._without) if self.problem is None else None
+        self.problem = self._counter.problem
+        self._counted = self._counter.counts if self.problem is None else None
 
     def _refuse(self, reason: str) -> None:
         self.problem = self._refused = reason
 
     def _forget(self) -> None:
         self._built_for = self._capturing = self._refused = None
-        self._compiled, self._stashes, self._without = [], [], {}
+        self._compiled = []
+        self._counter.forget()
 
     def _updates(self) -> int:
         """A number that every applied step changes: the sum of the optimizers' step counters."""
         return sum(
             int(keras.ops.convert_to_numpy(variable))
-            for optimizer in _optimizers(self._model)
+            for optimizer in optimizers_of(self._model)
             for variable in optimizer.variables
             if variable.shape == () and keras.backend.is_int_dtype(variable.dtype)
         )
-
-    # --- counting inside the step ---
-
-    @contextmanager
-    def _counting(self) -> Iterator[None]:
-        """Shadow ``apply`` on the optimizer instances while the train function is traced or run."""
-        optimizers = _optimizers(self._model)
-        before = [optimizer.__dict__.get("apply") for optimizer in optimizers]
-        try:
-            for optimizer in optimizers:
-                optimizer.__dict__["apply"] = self._hook(optimizer, optimizer.apply)
-            yield
-        finally:
-            for optimizer, own in zip(optimizers, before, strict=True):
-                if own is None:
-                    optimizer.__dict__.pop("apply", None)
-                else:
-                    optimizer.__dict__["apply"] = own
-
-    def _hook(self, optimizer: Any, apply: Any) -> Any:
-        def counting_apply(grads: Any, trainable_variables: Any = None) -> Any:
-            grads = list(grads)
-            if trainable_variables is not None:
-                trainable_variables = list(trainable_variables)
-            try:
-                variables = trainable_variables
-                if variables is None:
-                    variables = optimizer._trainable_variables
-                counted = self._count(optimizer, grads, variables)
-            except Exception as error:  # counting is optional, the update is not
-                self._hook_error = f"the gradients could not be counted: {_said(error)}"
-                return apply(grads, trainable_variables)
-            # Counted before anything is updated: if counting fails at run time, the step can be repeated.
-            with tf.control_dependencies(counted):
-                return apply(grads, trainable_variables)
-
-        return counting_apply
-
-    def _count(self, optimizer: Any, grads: list[Any], applied: list[Any]) -> list[Any]:
-        self.traces += 1
-        variables, dense = [], []
-        own = {id(v): v for v in self._model.trainable_variables}
-        own.update({id(v.value): v for v in self._model.trainable_variables})
-        for grad, target in zip(grads, applied, strict=True):
-            variable = own.get(id(target), target)
-            if grad is None or getattr(variable, "overwrite_with_gradient", False):
-                self._without[id(variable)] = variable
-                continue
-            self._without.pop(id(variable), None)
-            value = tf.convert_to_tensor(grad)  # an embedding's sparse slices add up here
-            variables.append(variable)
-            dense.append(tf.cast(value, tf.float32) if value.dtype.size < 4 else value)
-        if not variables:
-            return []
-        context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
-            dense = list(context.all_reduce(tf.distribute.ReduceOp.SUM, dense))
-        scale = _loss_scale(optimizer)
-        if scale is not None:
-            dense = [grad / tf.cast(scale, grad.dtype) for grad in dense]
-        stash = next((stash for stash in self._stashes if stash.holds(variables)), None)
-        if stash is None:
-            if _strategy(self._model) is not None:  # there variables cannot be made while replicas run
-                raise ValueError("the step updates variables that are not among the model's")
-            stash = GradientStash(variables, None)
-            self._stashes.append(stash)
-        return [stash.write(variables, statistics_rows(dense))]
-
-    def _read(self, counted: _Counted) -> list[Histogram] | None:
-        rows: dict[int, Any] = {}
-        variables: dict[int, Any] = dict(counted.without)
-        for stash in counted.stashes:
-            for variable, row in zip(stash.variables, stash.read(), strict=True):
-                if row[0] != UNSEEN:
-                    rows[id(variable)] = row
-                    variables[id(variable)] = variable
-        if not rows:
-            self.problem = "the train step applied no gradients through an optimizer of the model"
-            return None
-        order = {id(v): place for place, v in enumerate(self._model.trainable_variables)}
-        name_of = naming(self._model, self._names)
-        result = []
-        for key in sorted(variables, key=lambda key: order.get(key, len(order))):
-            variable = variables[key]
-            size = int(np.prod(variable.shape, dtype=np.int64))
-            if key in rows:
-                result.append(histogram_from_row(rows[key], "gradient", name_of(variable), size))
-            else:
-                result.append(Histogram("gradient", name_of(variable), size, note=NO_GRADIENT))
-        return result
-
-
-def _optimizers(model: keras.Model) -> list[Any]:
-    """The optimizers among a model's attributes, ``model.optimizer`` first; not those wrapped by another."""
-    found: dict[int, Any] = {}
-    for value in [getattr(model, "optimizer", None), *vars(model).values()]:
-        members = value.values() if isinstance(value, dict) else value
-        for member in members if isinstance(value, list | tuple | dict) else [value]:
-            if isinstance(member, keras.optimizers.Optimizer):
-                found[id(member)] = member
-    wrapped = {id(getattr(optimizer, "inner_optimizer", None)) for optimizer in found.values()}
-    return [optimizer for key, optimizer in found.items() if key not in wrapped]
-
-
-def _loss_scale(optimizer: Any) -> Any:
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return optimizer.dynamic_scale.value if optimizer.built else optimizer.initial_scale
-    return optimizer.loss_scale_factor
-
-
-def _strategy(model: keras.Model) -> Any:
-    """The distribution strategy under whose scope the model was made, or None."""
-    return getattr(model, "_distribute_strategy", None)
 
 
 def _rest(first: Any, iterator: Iterator[Any], count: int) -> Iterator[Any]:
@@ -405,9 +283,3 @@ def _samples(batch: Any, strategy: Any) -> int | None:
     if not shapes or any(shape is None or not len(shape) for shape in shapes):
         return None
     return sum(int(shape[0]) for shape in shapes if shape is not None)
-
-
-def _said(error: BaseException) -> str:
-    """The first line of an error with its type: those of TensorFlow go on for pages."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -17,6 +17,7 @@ from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
 from lrp_monitor.training.events import EventWriter
 from lrp_monitor.training.histograms import gradient_rows, weight_rows
+from lrp_monitor.training.words import said
 from lrp_monitor.training.worker import Worker
 
 QUEUE = 4
@@ -96,12 +97,12 @@ class Session:
         found, notes = self._sink.take_told(), []
         for record, error in self._worker.failures():
             if record.step in self._sink.stored:
-                found.append(f"the TensorBoard summaries of step {record.step} were not written: {_said(error)}")
+                found.append(f"the TensorBoard summaries of step {record.step} were not written: {said(error)}")
             else:
-                found.append(f"step {record.step} was not written: {_said(error)}")
+                found.append(f"step {record.step} was not written: {said(error)}")
                 notes += record.notes
         if self._worker.died is not None:
-            found.append(f"the writing thread ended: {_said(self._worker.died)}")
+            found.append(f"the writing thread ended: {said(self._worker.died)}")
         elif self._stuck and not self._sink.failing:
             found.append(f"the disk has taken no record for {PATIENCE:.0f} s")
         return found, notes
@@ -254,7 +255,3 @@ def _shut(worker: Worker[StepRecord], sink: _Sink) -> None:
     # A thread that hangs in a write still uses the files: they are the operating system's to close then.
     if worker.close() or worker.died is not None:
         sink.close()
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

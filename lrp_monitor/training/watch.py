@@ -29,6 +29,7 @@ from lrp_monitor.training.options import Options
 from lrp_monitor.training.past import Past
 from lrp_monitor.training.recorder import Recorder
 from lrp_monitor.training.session import Onlooker, Session
+from lrp_monitor.training.words import said
 
 
 class Watch:
@@ -154,14 +155,14 @@ class Watch:
         try:
             self._batch_begin()
         except Exception as error:  # whatever fails here must not end a training
-            self._problem(f"watching a batch failed: {type(error).__name__}: {error}")
+            self._problem(f"watching a batch failed: {said(error)}")
 
     def epoch_end(self) -> None:
         """The epoch's batches (and its validation) are done."""
         try:
             self._epoch_end()
         except Exception as error:  # whatever fails here must not end a training
-            self._problem(f"watching the end of an epoch failed: {type(error).__name__}: {error}")
+            self._problem(f"watching the end of an epoch failed: {said(error)}")
 
     def train_end(self) -> None:
         """The fit is over: logs its end where that is still to do, writes what is queued, tells."""
@@ -173,7 +174,7 @@ class Watch:
             self._report.tell()
             self._report.end(self._session.stored, self._session.bytes_written, self._options.log_dir)
         except Exception as error:  # a trained model must not be lost over its log
-            self._problem(f"the end of the run failed: {type(error).__name__}: {error}")
+            self._problem(f"the end of the run failed: {said(error)}")
 
     def close(self) -> None:
         """Writes what is queued and closes the files. Calling it again does nothing."""
@@ -318,7 +319,7 @@ class Watch:
             record.notes[:] = self._notes
             taken = self._session.log(record)
         except Exception as error:  # whatever fails in a log must not end a training
-            self._problem(f"step {step} was not logged: {type(error).__name__}: {error}")
+            self._problem(f"step {step} was not logged: {said(error)}")
             return
         if not taken:
             self._ask_session()

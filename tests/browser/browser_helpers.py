@@ -148,7 +148,9 @@ class Visit:
         """
         deadline = time.monotonic() + 10
         while True:
-            shown = np.where(np.isnan(colours), np.nan, self.pixels(selector)[..., :3])
+            painted = self.pixels(selector)[..., :3]
+            assert painted.shape == colours.shape
+            shown = np.where(np.isnan(colours), np.nan, painted)
             if np.allclose(shown, colours, rtol=0, atol=atol, equal_nan=True) or time.monotonic() > deadline:
                 break
             self.page.wait_for_timeout(50)

@@ -15,8 +15,8 @@ import pytest
 import tensorflow as tf
 
 from lrp_monitor.store.format import Histogram
-from lrp_monitor.training.gradients import GradientCapture, probe_gradients
-from lrp_monitor.training.probe_gradients import ProbeGradients
+from lrp_monitor.training.gradients import GradientCapture
+from lrp_monitor.training.probe_gradients import ProbeGradients, probe_gradients
 
 layers = keras.layers
 BATCH = 16
