@@ -67,28 +67,72 @@ def checked_labels(
     """(n,) int64 from integers (n,) or (n, 1), or from one-hot (n, k)."""
     if labels is None:
         return None
-    values = np.asarray(labels)
+    try:
+        values = np.asarray(labels)
+    except ValueError as error:
+        raise ValueError(f"{argument}: not one array ({error}); {_instead(argument, n)}") from error
     given = values.shape
+    if values.dtype.kind in "OSU":
+        raise ValueError(f"{argument}: {_kind(values)}; {_from_names(argument, values, class_names)}")
     if values.ndim == 2 and values.shape[1] > 1 and len(values) == n:
-        hot = values == 1
-        if not ((hot | (values == 0)).all() and (hot.sum(axis=1) == 1).all()):
-            raise ValueError(f"{argument}: shape {given} is not one-hot (a single 1 in each row); give ({n},) integers")
-        values = hot.argmax(axis=1)
+        values = _from_rows(argument, values)
     elif values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or len(values) != n:
         raise ValueError(
             f"{argument}: shape {given} for {n} samples; expected one label per sample: "
-            f"({n},) integers or one-hot ({n}, classes)"
+            f"({n},) integers or one-hot ({n}, classes); {_instead(argument, n)}"
         )
     if values.dtype.kind not in "iu":
-        raise ValueError(f"{argument}: dtype {values.dtype} is not an integer type; use {argument}.astype(int)")
+        whole = values.dtype.kind == "b" or bool((values == np.rint(values)).all())
+        way_out = f"use {argument}.astype(int)" if whole else f"they are no class indices: {_instead(argument, n)}"
+        raise ValueError(f"{argument}: dtype {values.dtype} is not an integer type; {way_out}")
     if values.min() < 0:
         raise ValueError(f"{argument}: {values.min()} is negative; labels are class indices from 0")
     if class_names is not None and values.max() >= len(class_names):
         raise ValueError(f"{argument}: label {values.max()} has no name; class_names lists {len(class_names)} classes")
     result: NDArray[np.int64] = values.astype(np.int64)
     return read_only(result)
+
+
+def _from_rows(argument: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    """One-hot rows (n, k) -> (n,) classes. ValueError for rows that name several classes, none, or shares of them."""
+    n, hot = len(values), values == 1
+    if not (hot | (values == 0)).all():
+        raise ValueError(
+            f"{argument}: shape {values.shape} holds numbers other than 0 and 1, so it is not one-hot; where they are "
+            f"probabilities of classes (smoothed labels), give {argument}.argmax(axis=1); else {_instead(argument, n)}"
+        )
+    many = hot.sum(axis=1)
+    if (many != 1).any():
+        at = int(np.flatnonzero(many != 1)[0])
+        raise ValueError(
+            f"{argument}: shape {values.shape} is not one-hot (a single 1 in each row): row {at} names {many[at]} "
+            f"classes. A probe is explained for one class: {_instead(argument, n)}"
+        )
+    return np.asarray(hot.argmax(axis=1))
+
+
+def _instead(argument: str, n: int) -> str:
+    """What to give in place of labels that are not one class per probe."""
+    if argument != "labels":  # of a whole data set, from which probes are picked by class
+        return "pick the rows yourself and name the class to explain: ProbeSet(x[rows], target=...)"
+    return f'leave labels out and name the class to explain: target=, one class or {n} of them, or "predicted"'
+
+
+def _kind(values: NDArray[Any]) -> str:
+    if values.dtype.kind in "SU" or all(isinstance(value, str | bytes) for value in values.flat):
+        return "strings are not class indices"
+    return f"{type(values.flat[0]).__name__ if values.size else 'object'} objects are not class indices"
+
+
+def _from_names(argument: str, values: NDArray[Any], class_names: tuple[str, ...] | None) -> str:
+    if class_names is None:
+        return (
+            f"class_names, {argument} = np.unique({argument}, return_inverse=True) makes indices and names of names "
+            "(in alphabetical order: the model's outputs must be in that order, too)"
+        )
+    return f"give indices into class_names: [class_names.index(name) for name in {argument}]"
 
 
 def checked_names(
@@ -219,7 +263,10 @@ def checked_target(
         if target == "predicted":
             return target, None
         if target != "label":
-            raise ValueError(f'target={target!r}: expected "label", "predicted", an integer or one integer per probe')
+            raise ValueError(
+                f'target={target!r}: expected "label", "predicted", an integer or one integer per probe (the index of '
+                "a class by name is class_names.index(name))"
+            )
         if labels is None:
             raise ValueError('target="label" needs labels; give labels, or target="predicted"')
         return target, labels

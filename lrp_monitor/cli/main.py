@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = command(arguments)
         sys.stdout.flush()
         return code
-    except CommandError as error:
+    except (CommandError, ImportError) as error:  # a package that is missing, or Keras as it cannot be used
         print(f"lrp-monitor: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

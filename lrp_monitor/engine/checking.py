@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.errors import UnsupportedModelError
+from lrp_monitor.engine.errors import UnsupportedModelError, check_keywords
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.inputs import arranged, known_shapes, model_structure
 from lrp_monitor.engine.inspection import Inspection, LayerRelevance
@@ -137,6 +137,7 @@ def check(
     those of :class:`Explainer`. Returns a :class:`Report` that prints itself; a model that cannot be explained is
     reported, not raised. Raises ValueError or TypeError for arguments that do not fit, as Explainer does.
     """
+    check_keywords(check, options, Explainer)
     explainer = Explainer(model, composite, **options)
     if inputs is None:
         rng = np.random.default_rng(0)

@@ -1,8 +1,11 @@
-"""The error that names everything in a model that relevance cannot pass through."""
+"""Errors: everything in a model that relevance cannot pass through, and keywords that are handed on to no taker."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 
 class UnsupportedModelError(ValueError):
@@ -20,3 +23,17 @@ class UnsupportedModelError(ValueError):
             "(Composite(overrides={'layer name': rule})), or pass on_unknown=\"gradient\" to let the plain "
             "gradient through there, which is recorded as a warning."
         )
+
+
+def check_keywords(caller: Callable[..., Any], given: Iterable[str], taker: Callable[..., Any]) -> None:
+    """TypeError for a keyword ``given`` to ``caller`` that it hands on, and that ``taker`` does not have.
+
+    The error is ``caller``'s, whose keyword it is to the user, and names the nearest one that either has.
+    """
+    taken = [name for name, of in inspect.signature(taker).parameters.items() if of.kind is of.KEYWORD_ONLY]
+    own = [name for name, of in inspect.signature(caller).parameters.items() if of.kind is not of.VAR_KEYWORD]
+    for name in given:
+        if name not in taken:
+            near = difflib.get_close_matches(name, [*own, *taken], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{caller.__qualname__}() got an unexpected keyword argument {name!r}{hint}")

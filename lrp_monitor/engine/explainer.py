@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lrp_monitor.engine import backend, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.composites import Composite, resolve
+from lrp_monitor.engine.errors import check_keywords
 from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
@@ -56,8 +57,7 @@ class Explainer:
         jit_compile: bool = False,
         on_unknown: str = "raise",
     ) -> None:
-        if not (hasattr(model, "layers") and callable(model)):
-            raise TypeError(f"model must be a Keras model, got {type(model).__name__}")
+        inputs.check_model(model)
         if on_unknown not in ("raise", "gradient"):
             raise ValueError(f'on_unknown must be "raise" or "gradient", got {on_unknown!r}')
         if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1):
@@ -314,6 +314,7 @@ def relevance(
     A short form of ``Explainer(model, composite, **options)(inputs, target)``, which see; to explain more than once,
     make the Explainer, which compiles once.
     """
+    check_keywords(relevance, options, Explainer)
     return Explainer(model, composite, **options)(inputs, target)
 
 

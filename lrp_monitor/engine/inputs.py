@@ -32,6 +32,18 @@ class Inputs:
         return tuple(leaf.shape[1:] for leaf in self.leaves)
 
 
+def check_model(model: Any) -> None:
+    """TypeError for anything but a model of Keras 3."""
+    if isinstance(model, keras.Model):
+        return
+    if any(base.__module__.split(".")[0] == "tf_keras" for base in type(model).__mro__):
+        raise TypeError(
+            f"model {model.name!r} is one of legacy Keras (tf_keras, tf.keras under TF_USE_LEGACY_KERAS=1); "
+            "lrp_monitor needs a model of Keras 3: unset TF_USE_LEGACY_KERAS, or make the model with `import keras`"
+        )
+    raise TypeError(f"model must be a Keras model, got {type(model).__name__}")
+
+
 def arranged(structure: Any, leaves: Any) -> Any:
     """``leaves`` in a structure of their numbers."""
     return keras.tree.map_structure(lambda number: leaves[number], structure)

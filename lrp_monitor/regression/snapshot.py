@@ -73,8 +73,10 @@ class Snapshot:
         (batch_size, jit_compile, on_unknown, output).
         Raises what `Explainer` raises, and ValueError for classes that the model does not have.
         """
+        from lrp_monitor.engine.errors import check_keywords
         from lrp_monitor.engine.explainer import Explainer
 
+        check_keywords(cls.of, options, Explainer)
         explainer = model if isinstance(model, Explainer) else Explainer(model, composite, **options)
         wanted = targets if targets is not None else probes.targets
         found = explainer.explain(probes.inputs, None if wanted is None else np.asarray(wanted))

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.engine.composites import Composite
+from lrp_monitor.engine.errors import check_keywords
+from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.sanity.faithfulness import Faithfulness, perturb
 from lrp_monitor.sanity.localisation import Localisation, localise
 from lrp_monitor.sanity.occlusion import Occlusion, occlude
@@ -150,6 +152,7 @@ def sanity_check(
     unknown = sorted(set(checks) - set(CHECKS))
     if unknown:
         raise ValueError(f"checks: no check {', '.join(unknown)}; there are {', '.join(CHECKS)}")
+    check_keywords(sanity_check, options, Explainer)
     subject = Subject.of(model, probes, composite, **options)
     masks = subject.probes.masks
     covered = (cover,) if isinstance(cover, str) else tuple(cover)

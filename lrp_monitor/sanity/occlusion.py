@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from lrp_monitor import probe_checks
 from lrp_monitor.engine.composites import Composite
+from lrp_monitor.engine.errors import check_keywords
+from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.sanity.subject import Fill, Subject
 
 Floats = NDArray[np.float64]
@@ -118,6 +120,7 @@ def occlude(
     No heatmap plays a part here: it is the plain question of what the model uses. ValueError for a mask that is
     not there. Source of the idea: Zeiler, Fergus 2014, section 4.2.
     """
+    check_keywords(occlude, options, Explainer)
     subject = Subject.of(model, probes, composite, **options)
     name, masks = _mask_of(subject, mask)
     if stride is not None and stride < 1:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.training.words import first_line
+from lrp_monitor.words import first_line
 
 
 def explained_units(model: keras.Model, probes: ProbeSet, output: int | str | None) -> int:

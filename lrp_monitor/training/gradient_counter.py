@@ -15,7 +15,7 @@ from lrp_monitor.training.gradient_stash import UNSEEN, GradientStash
 from lrp_monitor.training.histograms import histogram_from_row, statistics_rows
 from lrp_monitor.training.names import Names, naming
 from lrp_monitor.training.probe_gradients import NO_GRADIENT
-from lrp_monitor.training.words import first_line
+from lrp_monitor.words import first_line
 
 
 class Counts(NamedTuple):

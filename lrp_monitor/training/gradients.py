@@ -16,7 +16,7 @@ import tensorflow as tf
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.training.gradient_counter import Counts, GradientCounter, optimizers_of
 from lrp_monitor.training.names import Names
-from lrp_monitor.training.words import first_line
+from lrp_monitor.words import first_line
 
 
 class GradientCapture:

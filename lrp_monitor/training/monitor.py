@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import keras
 import numpy as np
 
+from lrp_monitor.engine.inputs import check_model
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.training.alerts import alert_limits
 from lrp_monitor.training.baseline import read_baseline
 from lrp_monitor.training.look import groups
-from lrp_monitor.training.options import Options, name_list
+from lrp_monitor.training.options import Options, checked_probes, folder, name_list
 from lrp_monitor.training.schedule import Schedule
 from lrp_monitor.training.watch import Watch
 
@@ -100,28 +101,28 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         baseline: str | os.PathLike[str] | Snapshot | None = None,
     ) -> None:
         super().__init__()
-        if clusters:
+        if clusters is True:
             groups(np.ones((1, 1), np.float32))  # says now, not at the first log, that scikit-learn is missing
         self.options = Options(
-            probes=probes,
-            log_dir=os.path.expanduser(os.fspath(log_dir)),
+            probes=checked_probes(probes),
+            log_dir=folder(log_dir),
             schedule=Schedule.of(every, batches, first_epoch),
             composite=composite,
             output=output,
             gradients=gradients,
-            weights=bool(weights),
+            weights=weights,
             layers=name_list("layers", layers, 'names such as "conv2d" or "dense/kernel", or None for all tensors'),
             encoding=encoding,
             max_store_mb=max_store_mb,
             batch_size=batch_size,
             on_unknown=on_unknown,
-            standard_summaries=bool(standard_summaries),
-            verbose=int(verbose),
+            standard_summaries=standard_summaries,
+            verbose=verbose,
             alerts=alert_limits(alert, probes),
-            stop_on_alert=bool(stop_on_alert),
+            stop_on_alert=stop_on_alert,
             inspect=name_list("inspect", inspect, '"all", names of layers such as "conv2d" or "block1*", or None'),
-            channels=bool(channels),
-            clusters=bool(clusters),
+            channels=channels,
+            clusters=clusters,
             baseline=None if baseline is None else read_baseline(baseline, probes),
         )
         self._watch: Watch | None = None
@@ -131,6 +132,11 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     def run_dir(self) -> str:
         """The folder that holds the store and the event file: `<log_dir>/lrp`."""
         return self.options.run_dir
+
+    def set_model(self, model: keras.Model) -> None:
+        """Keras' call before all others. TypeError for a model that is not one of Keras 3."""
+        check_model(model)
+        super().set_model(model)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks everything that training could founder on, and opens the run."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from lrp_monitor.engine.composites import resolve
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import ENCODINGS
 from lrp_monitor.store.paths import join
@@ -43,10 +47,9 @@ class Options:
     baseline: Snapshot | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.probes, ProbeSet):
-            raise ValueError(f"probes: expected a ProbeSet, got {type(self.probes).__name__}; make one: ProbeSet(x)")
-        if not self.log_dir:
-            raise ValueError("log_dir is empty; give the folder of this run")
+        resolve(self.composite)
+        for name in ("weights", "standard_summaries", "stop_on_alert", "channels", "clusters"):
+            _one_of(name, getattr(self, name), (True, False))
         _one_of("gradients", self.gradients, ("train", "probe", "off"))
         _one_of("encoding", self.encoding, ENCODINGS)
         _one_of("on_unknown", self.on_unknown, ("raise", "gradient"))
@@ -77,6 +80,22 @@ class Options:
         return join(self.log_dir, "lrp")
 
 
+def checked_probes(probes: Any) -> ProbeSet:
+    """A ProbeSet as it is; ValueError for anything else."""
+    if not isinstance(probes, ProbeSet):
+        raise ValueError(f"probes: expected a ProbeSet, got {type(probes).__name__}; make one: ProbeSet(x)")
+    return probes
+
+
+def folder(log_dir: Any) -> str:
+    """A path or URL as text, ~ expanded; ValueError for anything else, or nothing."""
+    if not isinstance(log_dir, str | os.PathLike) or not isinstance(os.fspath(log_dir), str):
+        raise ValueError(f"log_dir={log_dir!r}: expected a path or a URL, the folder of this run")
+    if not os.fspath(log_dir):
+        raise ValueError("log_dir is empty; give the folder of this run")
+    return os.path.expanduser(os.fspath(log_dir))
+
+
 def name_list(argument: str, value: Any, expected: str) -> list[str] | None:
     """One name or several, as a list; None as it is. ValueError that says what was expected for anything else."""
     if value is None:
@@ -88,5 +107,5 @@ def name_list(argument: str, value: Any, expected: str) -> list[str] | None:
 
 
 def _one_of(argument: str, value: Any, allowed: Sequence[Any]) -> None:
-    if value not in allowed:
+    if not isinstance(value, str | int | np.bool_) or value not in allowed:  # an array is equal to many things
         raise ValueError(f"{argument}={value!r}: expected {' or '.join(map(repr, allowed))}")

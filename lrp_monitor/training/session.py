@@ -17,8 +17,8 @@ from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
 from lrp_monitor.training.events import EventWriter
 from lrp_monitor.training.histograms import gradient_rows, weight_rows
-from lrp_monitor.training.words import said
 from lrp_monitor.training.worker import Worker
+from lrp_monitor.words import said
 
 QUEUE = 4
 """Records that may wait for the disk before training waits."""

@@ -29,7 +29,7 @@ from lrp_monitor.training.options import Options
 from lrp_monitor.training.past import Past
 from lrp_monitor.training.recorder import Recorder
 from lrp_monitor.training.session import Onlooker, Session
-from lrp_monitor.training.words import said
+from lrp_monitor.words import said
 
 
 class Watch:

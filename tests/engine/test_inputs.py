@@ -142,3 +142,23 @@ def test_wrong_structures(rng, randomise):
     for given, error, words in cases:
         with pytest.raises(error, match=words):
             explainer(given, 0)
+
+
+def test_a_keyword_that_nothing_takes_is_the_callers_error():
+    model = keras.Sequential([keras.Input((3,)), kl.Dense(2)])
+    x = np.ones((1, 3), np.float32)
+    probes = lrp.ProbeSet(x)
+    for call, words in (
+        (
+            lambda: lrp.relevance(model, x, compsite="epsilon"),
+            r"^relevance\(\) got .*'compsite'; did you mean 'composite'",
+        ),
+        (lambda: lrp.relevance(model, x, batchsize=2), r"'batchsize'; did you mean 'batch_size'"),
+        (lambda: lrp.check(model, x, on_unkown="raise"), r"^check\(\) got .*did you mean 'on_unknown'"),
+        (lambda: lrp.sanity_check(model, probes, check=["mask"]), r"^sanity_check\(\) got .*did you mean 'checks'"),
+        (lambda: lrp.occlude(model, probes, "m", fil=0), r"^occlude\(\) got .*'fil'; did you mean 'fill'"),
+        (lambda: lrp.Snapshot.of(model, probes, target=[0]), r"^Snapshot\.of\(\) got .*did you mean 'targets'"),
+        (lambda: lrp.relevance(model, x, colour=1), r"'colour'$"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()

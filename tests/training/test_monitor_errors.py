@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 from monitor_helpers import CLASSES, SIDE, data, fit, make_model, make_probes, monitor
 
+import lrp_monitor.engine
 from lrp_monitor.engine.errors import UnsupportedModelError
+from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import open_run
@@ -66,7 +69,14 @@ def refused(error: type[Exception], words: str, model: keras.Model, watcher: LRP
         ({"layers": []}, r"layers=\[\]"),
         ({"layers": [3]}, r"layers=\[3\]"),
         ({"verbose": 2}, "verbose=2"),
+        ({"verbose": "auto"}, "verbose='auto': expected 0 or 1"),
         ({"output": 1.5}, "output=1.5"),
+        ({"composite": "epsilon_plus_flt"}, "unknown composite 'epsilon_plus_flt'; did you mean 'epsilon_plus_flat'"),
+        ({"composite": "deep_taylor"}, r"pass lrp_monitor\.composites\.deep_taylor\(low, high\)"),
+        ({"weights": "off"}, "weights='off': expected True or False"),
+        ({"standard_summaries": None}, "standard_summaries=None"),
+        ({"channels": np.ones(2)}, "channels=array"),
+        ({"clusters": 2}, "clusters=2"),
     ],
 )
 def test_arguments(tmp_path: Path, options: dict, words: str) -> None:
@@ -78,13 +88,42 @@ def test_arguments(tmp_path: Path, options: dict, words: str) -> None:
 def test_probes_must_be_a_probe_set(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="probes: expected a ProbeSet, got ndarray"):
         LRPMonitor(data()[0], tmp_path)  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(ValueError, match="probes: expected a ProbeSet, got list"):
+        LRPMonitor([1], tmp_path, baseline=tmp_path / "b", alert={"a": 0.5})  # type: ignore[arg-type]  # likewise
     with pytest.raises(ValueError, match=r"^log_dir is empty"):
         LRPMonitor(make_probes(), "")
+    with pytest.raises(ValueError, match=r"^log_dir=None: expected a path"):
+        LRPMonitor(make_probes(), None)  # type: ignore[arg-type]  # likewise
+    with pytest.raises(TypeError, match="composite must be a preset's name"):
+        LRPMonitor(make_probes(), tmp_path, composite=["epsilon"])  # type: ignore[arg-type]  # likewise
     with pytest.raises(ValueError, match=r'gradients="probe" needs .*labels'):
         LRPMonitor(ProbeSet(data()[0][:2]), tmp_path, gradients="probe")
 
 
 # ---- model and probes
+
+
+def test_a_model_of_legacy_keras(tmp_path: Path) -> None:
+    import tf_keras  # what tf.keras is under TF_USE_LEGACY_KERAS=1
+
+    model = tf_keras.Sequential([tf_keras.layers.Input((6,)), tf_keras.layers.Dense(2, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x, y = np.ones((8, 6), np.float32), np.arange(8) % 2
+    words = r"model 'sequential\w*' is one of legacy Keras \(tf_keras.*needs a model of Keras 3: unset"
+    with pytest.raises(TypeError, match=words):
+        model.fit(x, y, verbose=0, callbacks=[monitor(tmp_path, ProbeSet(x[:2]))])
+    with pytest.raises(TypeError, match=words):
+        Explainer(model)
+    with pytest.raises(TypeError, match="model must be a Keras model, got Dense"):
+        Explainer(keras.layers.Dense(2))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_another_backend_of_keras(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: name)  # the whole of what tells it to the package
+    with pytest.raises(ImportError, match=f"needs Keras on TensorFlow, and this process runs it on {name}: unset"):
+        importlib.reload(lrp_monitor.engine)
 
 
 def test_probes_of_another_shape(tmp_path: Path) -> None:
