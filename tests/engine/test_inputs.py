@@ -151,7 +151,7 @@ def test_a_keyword_that_nothing_takes_is_the_callers_error():
     for call, words in (
         (
             lambda: lrp.relevance(model, x, compsite="epsilon"),
-            r"^relevance\(\) got .*'compsite'; did you mean 'composite'",
+            r"^relevance\(\) .*'compsite'; did you mean 'composite'",
         ),
         (lambda: lrp.relevance(model, x, batchsize=2), r"'batchsize'; did you mean 'batch_size'"),
         (lambda: lrp.check(model, x, on_unkown="raise"), r"^check\(\) got .*did you mean 'on_unknown'"),
