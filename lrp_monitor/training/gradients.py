@@ -16,6 +16,7 @@ import tensorflow as tf
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.training.gradient_counter import Counts, GradientCounter, optimizers_of
 from lrp_monitor.training.names import Names
+from lrp_monitor.training.tracebacks import shown_without_us
 from lrp_monitor.words import first_line
 
 
@@ -129,6 +130,9 @@ class GradientCapture:
     def _step(self, iterator: Any) -> Any:
         try:
             return self._captured_step(iterator)
+        except Exception as error:  # the user's own: it goes on as it came
+            shown_without_us(error)
+            raise
         finally:
             followers, self._followers = self._followers, []
             for follower in followers:
@@ -148,11 +152,13 @@ class GradientCapture:
         self.problem = self._refused or (self._too_early(iterator) if first else None)
         if self.problem is not None:
             return plain(iterator)
+        step = None
         try:
             self._prepare(plain)
             step = self._compiled_step(iterator)
         except Exception as error:  # an unforeseen model or data type: not a reason to stop the training
             self._refuse(f"a capturing train function could not be made: {first_line(error)}")
+        if self._refused is not None:  # outside of the handler: what training raises has nothing to do with that
             return plain(iterator)
         if step is None:
             self.samples = None
@@ -177,8 +183,10 @@ class GradientCapture:
                 with self._counter.counting():
                     outputs = step(batch)
             except Exception as error:
-                if self._updates() != updates:
-                    raise  # the weights have moved: running the batch again would train on it twice
+                # Where the weights have moved, running the batch again would train on it twice; in eager mode what
+                # fails is the user's own step, since counting fails inside `counting_apply`, which tells and goes on.
+                if self._updates() != updates or self._model.run_eagerly:
+                    raise
                 self._refuse(f"the capturing train function failed: {first_line(error)}")
             if self._refused is not None:
                 return plain(_rest(batch, iterator, wanted - done))
