@@ -32,11 +32,11 @@ class Explainer:
     """Explains a model's predictions, compiled once and called often while the weights train.
 
     ``model`` is a built Keras model; ``composite`` a preset's name or a :class:`Composite`; ``output`` chooses by
-    name or position where a model has several outputs; ``batch_size`` bounds memory (samples a pass; chosen from
-    the input's size by default); ``on_unknown="gradient"`` lets the plain gradient through layers without a
-    treatment, with a warning that is kept in ``notes``. ``jit_compile`` compiles with XLA. It is off by default: on
-    two CPU cores it took 2.3 times the CPU time on three small convolutions (32 x 32, 64 samples), and its first
-    call 76 s instead of 8 s on MobileNetV2 (batch 8); on other devices measure it with
+    name or position where a model has several outputs; ``batch_size`` bounds memory (samples a pass; by default chosen
+    from the input's size, or the batch that the model's inputs are made for); ``on_unknown="gradient"`` lets the plain
+    gradient through layers without a treatment, with a warning that is kept in ``notes``. ``jit_compile`` compiles with
+    XLA. It is off by default: on two CPU cores it took 2.3 times the CPU time on three small convolutions (32 x 32, 64
+    samples), and its first call 76 s instead of 8 s on MobileNetV2 (batch 8); on other devices measure it with
     ``tests/benchmarks/relevance.py --xla``.
 
     ``explainer(inputs, target)`` gives relevance as float32 of the inputs' shape; ``explainer.explain(...)`` gives
@@ -60,8 +60,6 @@ class Explainer:
         inputs.check_model(model)
         if on_unknown not in ("raise", "gradient"):
             raise ValueError(f'on_unknown must be "raise" or "gradient", got {on_unknown!r}')
-        if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1):
-            raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
         if not model.built:
             raise ValueError(
                 f"model {model.name!r} has no weights yet: give its first layer a shape (keras.Input), call "
@@ -70,7 +68,7 @@ class Explainer:
         self.model = model
         self.composite = resolve(composite)
         self._output = output
-        self._batch_size = None if batch_size is None else int(batch_size)
+        self._batch_size = inputs.checked_batch(model, batch_size)
         self._jit_compile = bool(jit_compile)
         self._on_unknown = on_unknown
         self._passes: dict[tuple[Any, ...], Callable[..., Any]] = {}
@@ -120,6 +118,8 @@ class Explainer:
             self._pass_for("classes", shapes, structure, self._chunk(shapes, n))
 
     def _chunk(self, shapes: tuple[Shape, ...], n: int | None) -> int:
+        if (fixed := inputs.fixed_batch(self.model)) is not None:
+            return fixed
         if self._batch_size is not None:
             largest = self._batch_size
         else:

@@ -57,6 +57,26 @@ def expected_shapes(model: Any) -> list[tuple[int | None, ...]] | None:
     return None
 
 
+def fixed_batch(model: Any) -> int | None:
+    """The number of samples that the model's inputs are made for (``keras.Input(batch_size=8)``); None for any."""
+    sizes = {shape[0] for shape in expected_shapes(model) or [] if shape and shape[0] is not None}
+    return int(next(iter(sizes))) if len(sizes) == 1 else None
+
+
+def checked_batch(model: Any, batch_size: Any) -> int | None:
+    """``batch_size`` as a number; ValueError for anything else, and where the model is made for another one."""
+    if batch_size is None:
+        return None
+    if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
+    fixed = fixed_batch(model)
+    if fixed not in (None, batch_size):
+        raise ValueError(
+            f"batch_size={batch_size}: model {model.name!r} is made for batches of {fixed}; leave batch_size out"
+        )
+    return int(batch_size)
+
+
 def known_shapes(model: Any) -> tuple[Shape, ...]:
     """The shape of one sample of each input. Raises ValueError where the model leaves a size open."""
     expected = expected_shapes(model)

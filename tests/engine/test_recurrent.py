@@ -576,13 +576,58 @@ def test_refused_by_name(name, rng):
         lrp.relevance(net(make()), sequence(rng), 0, "epsilon")
 
 
-def test_stateful_layer_is_refused_also_where_gradients_are_let_through(rng):
-    layer = kl.LSTM(UNITS, stateful=True, name="memory")
+STATEFUL = {
+    "LSTM": lambda stateful: kl.LSTM(UNITS, stateful=stateful, name="memory"),
+    "GRU": lambda stateful: kl.GRU(UNITS, stateful=stateful, name="memory"),
+    "both ways": lambda stateful: kl.Bidirectional(kl.SimpleRNN(UNITS, stateful=stateful), name="memory"),
+    "stacked": lambda stateful: kl.RNN([kl.LSTMCell(UNITS), kl.GRUCell(UNITS)], stateful=stateful, name="memory"),
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_stateful_layer_is_explained_from_fresh_states_in_its_own_batch(name, rng):
+    """The same maps as of the same weights without states, whatever it saw before, for any number of samples."""
+    batch = 4
+    model, plain = (
+        keras.Sequential(
+            [
+                keras.Input((STEPS, FEATURES), batch_size=batch if stateful else None),
+                STATEFUL[name](stateful),
+                kl.Dense(2),
+            ]
+        )
+        for stateful in (True, False)
+    )
+    plain.set_weights([rng.normal(size=weight.shape) for weight in plain.get_weights()])
+    for mine, theirs in zip(model.trainable_variables, plain.trainable_variables, strict=True):
+        mine.assign(theirs)
+    model.predict(rng.normal(size=(batch, STEPS, FEATURES)), batch_size=batch, verbose=0)
+    before = [variable.numpy() for variable in model.non_trainable_variables]
+    assert any(state.any() for state in before)
+    x = rng.normal(size=(9, STEPS, FEATURES)).astype(np.float32)
+    with pytest.warns(RuntimeWarning, match=r"is stateful: explained is the model as after reset_state\(\)"):
+        lrp.relevance(model, x, 0, "epsilon")
+    explainer = lrp.Explainer(model, "epsilon")
+    found = explainer.explain(x, 0)
+    close(found.relevance, lrp.relevance(plain, x, 0, "epsilon"))
+    close(found.logits, own(plain, x))
+    close(explainer(x[:1], 0), found.relevance[:1])
+    for variable, value in zip(model.non_trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    with pytest.raises(ValueError, match=r"batch_size=3: model .* is made for batches of 4"):
+        lrp.Explainer(model, "epsilon", batch_size=3)
+
+
+def test_a_stateful_layer_that_would_be_run_as_a_whole_is_refused(rng):
+    layer = OwnLoop(UNITS, stateful=True, name="memory")
     model = keras.Sequential([keras.Input(batch_shape=(2, STEPS, FEATURES)), layer, kl.Dense(2)])
     before = [state.numpy() for state in layer.states]
-    for on_unknown in ("raise", "gradient"):
+    for options in ({}, {"on_unknown": "gradient"}):
         with pytest.raises(lrp.UnsupportedModelError, match=r"memory.*stateful=False"):
-            lrp.relevance(model, sequence(rng), 0, "epsilon", on_unknown=on_unknown)
+            lrp.relevance(model, sequence(rng), 0, "epsilon", **options)
+    named = lrp.Composite(overrides={"memory": rules.Gradient()})
+    with pytest.raises(lrp.UnsupportedModelError, match=r"memory.*stateful=False"):
+        lrp.relevance(model, sequence(rng), 0, named)
     for state, value in zip(layer.states, before, strict=True):
         np.testing.assert_array_equal(state.numpy(), value)
 

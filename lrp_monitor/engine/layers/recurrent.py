@@ -264,14 +264,19 @@ def recurrent(
     given = inspect.signature(original).bind(*args, **kwargs).arguments
     named = next((rule for owner in (layer, *outer) if (rule := trace.composite.override(owner)) is not None), None)
     why = _why_not(layer, given["sequences"], given.get("training"))
-    if layer.stateful:
-        # Said whatever on_unknown is: to run the layer would change its states.
+    whole = isinstance(named, Gradient)
+    if layer.stateful and (whole or why is not None):
+        # Said whatever on_unknown is: run as a whole, the layer begins where the batch before left its states.
         trace.problems.append(
             f"layer {trace.path_of(layer)!r} ({type(layer).__name__}): it is stateful, so its output hangs on what it "
             "saw before; copy the weights into the same model with stateful=False"
         )
-    whole = isinstance(named, Gradient) and not layer.stateful
-    if why is None and not whole:
+    elif not whole and why is None:
+        if layer.stateful:
+            trace.notes.append(
+                f"layer {trace.path_of(layer)!r} is stateful: explained is the model as after reset_state(), and its "
+                "states stay as they are"
+            )
         return _unrolled(trace, layer, given, outer)
     if whole:
         trace.note_row(layer, "plain gradient (named)")
