@@ -1,0 +1,140 @@
+"""Every error of the package with its message, read from the source: for the page that lists them.
+
+A message's parts that are known only when it is raised stand as ``<expression>``.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "lrp_monitor"
+
+# Part of the page -> the modules and folders of the package that it is about, in the page's order.
+PARTS = {
+    "Probe sets": ("probes", "probe_checks"),
+    "The callback": ("training",),
+    "Explaining a model": ("engine",),
+    "Runs": ("store",),
+    "Baselines and comparisons": ("regression",),
+    "Sanity checks": ("sanity",),
+    "Command line": ("cli", "demo"),
+    "Pictures and groups": ("render", "film", "chart", "spectral", "pictures"),
+    "Files with arrays": ("archives",),
+    "The dashboard's routes": ("plugin",),
+}
+# Functions that make an error of a text: their name -> the class that arrives at the user.
+_MAKERS = {
+    "_error": "BaselineError",
+    "_os_error": "StoreOSError",
+    "_failure": "test failure",
+    "refuse": "UnsupportedModelError",
+    "_problem": "RuntimeWarning",
+    "_warn": "RuntimeWarning",
+    "warn": "RuntimeWarning",
+}
+_NOT_FOR_USERS = {"AttributeError", "StopIteration", "NotImplementedError", "AssertionError"}
+
+
+@dataclass(frozen=True)
+class Raised:
+    """One error: the class that the user catches, and its message."""
+
+    kind: str
+    message: str
+
+
+def found_in(path: Path) -> list[Raised]:
+    """The errors of a module, in the order of its text."""
+    tree = ast.parse(path.read_text("utf-8"))
+    found = []
+    for node in ast.walk(tree):
+        call = node.exc if isinstance(node, ast.Raise) else node if isinstance(node, ast.Call) else None
+        if not isinstance(call, ast.Call):
+            continue
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        if name not in _MAKERS and not (isinstance(node, ast.Raise) and name.endswith("Error")):
+            continue
+        message = _message(call)
+        if message and name not in _NOT_FOR_USERS:
+            found.append((node.lineno, Raised(_MAKERS.get(name, name), message)))
+    for function in ast.walk(tree):
+        if "engine" in path.parts and isinstance(function, ast.FunctionDef) and _is_reason(function):
+            returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return)]
+            texts = [_text(value) for value in returned if isinstance(value, ast.Constant | ast.JoinedStr)]
+            found += [(function.lineno, Raised("UnsupportedModelError", text)) for text in texts if " " in text]
+    return [raised for _, raised in sorted(dict.fromkeys(found), key=lambda one: one[0])]
+
+
+def parts() -> Iterator[tuple[str, list[Raised]]]:
+    """The parts of the page with their errors; what no part names comes last."""
+    left = {path.stem if path.is_file() else path.name for path in PACKAGE.iterdir()} - {"__init__", "__pycache__"}
+    named = {**PARTS, "Elsewhere": tuple(sorted(left - {room for rooms in PARTS.values() for room in rooms}))}
+    for title, rooms in named.items():
+        files = [file for room in rooms for file in _files(room)]
+        errors = list(dict.fromkeys(raised for file in files for raised in found_in(file)))
+        if errors:
+            yield title, errors
+
+
+def page() -> str:
+    """The list as Markdown."""
+    return "\n\n".join(
+        f"## {title}\n\n" + "\n".join(f"- **{one.kind}**: {_shown(one.message)}" for one in errors)
+        for title, errors in parts()
+    )
+
+
+def _files(room: str) -> list[Path]:
+    module = PACKAGE / f"{room}.py"
+    return [module] if module.is_file() else sorted((PACKAGE / room).rglob("*.py"))
+
+
+def _is_reason(function: ast.FunctionDef) -> bool:
+    """Whether a function of the engine says why an operation cannot be passed: a text, or None."""
+    return function.returns is not None and ast.unparse(function.returns) == "str | None"
+
+
+def _message(call: ast.Call) -> str:
+    """The first argument that is a text of several words: before it come a kind or a file, behind it a way out."""
+    return next((text for argument in call.args if " " in (text := _text(argument)).strip()), "")
+
+
+def _text(node: ast.expr | None) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _text(node.left) + _text(node.right)
+    if not isinstance(node, ast.JoinedStr):
+        return ""
+    parts = []
+    for part in node.values:
+        if isinstance(part, ast.FormattedValue):
+            parts.append(f"<{_placeholder(part.value)}>")
+        else:
+            parts.append(_text(part))
+    return "".join(parts) if any(isinstance(part, ast.Constant) for part in node.values) else ""
+
+
+def _placeholder(node: ast.expr) -> str:
+    """The name of what stands in a message: that of a variable or attribute, of a call that of its argument."""
+    if isinstance(node, ast.Name):
+        return node.id.strip("_").lower()
+    if isinstance(node, ast.Attribute):
+        return _placeholder(node.value) if node.attr in ("name", "path") else node.attr.strip("_")
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+        return node.slice.value
+    if isinstance(node, ast.Call) and node.args:
+        return _placeholder(node.args[0])
+    inner = next((child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)), None)
+    return "..." if inner is None else _placeholder(inner)
+
+
+def _shown(message: str) -> str:
+    """A message as HTML in a line of Markdown, its unknown parts in italics."""
+    text = re.sub(r"\s+", " ", message).strip()
+    return "<code>" + re.sub(r"&lt;(.*?)&gt;(?!=)", r"<em>\1</em>", html.escape(text, quote=False)) + "</code>"

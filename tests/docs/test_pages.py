@@ -1,0 +1,62 @@
+"""Every code block of the documentation and of the README runs, page by page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import keras
+import pytest
+from docs_helpers import DOCS, ROOT, Reader, blocks, is_run, pages
+
+from lrp_monitor.demo import train
+
+PAGES = [page for page in pages() if any(map(is_run, blocks(page)))]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's two runs with their models, made short."""
+    folder = tmp_path_factory.mktemp("pages") / "demo"
+    for run in train.RUNS:
+        model = train.train(run, folder / run, train.Settings(epochs=2, images=64)).model
+        model.save(folder / run / "model.keras")
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of_a_page_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if "<!-- test: with demo -->" in page.read_text("utf-8"):
+        shutil.copytree(request.getfixturevalue("demo"), tmp_path / "runs" / "demo")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("CI", raising=False)  # pages say what happens at a desk
+    keras.utils.set_random_seed(0)
+    reader = Reader()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of alerts that pages show
+        for block in blocks(page):
+            reader.do(block)
+    keras.backend.clear_session()
+
+
+def test_a_block_that_is_not_run_has_its_reason() -> None:
+    skipped = [block for page in pages() for block in blocks(page) if block.mark == "skip"]
+    assert all(len(block.argument.split()) >= 4 for block in skipped), [block.where for block in skipped]
+
+
+def test_marks_are_known() -> None:
+    marks = {block.mark for page in pages() for block in blocks(page)}
+    assert marks <= {"", "skip", "append", "exit", "raises", "with"}
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = (ROOT / "mkdocs.yml").read_text("utf-8")
+    names = [page.relative_to(DOCS).as_posix() for page in pages() if page.is_relative_to(DOCS)]
+    assert names
+    assert [name for name in names if f" {name}\n" not in listed] == []
+    assert os.path.exists(ROOT / "mkdocs.yml")
