@@ -31,7 +31,12 @@ def page() -> str:
 
 
 def _section(parser: argparse.ArgumentParser) -> str:
-    usage = textwrap.fill(" ".join(parser.format_usage().removeprefix("usage: ").split()), 80, subsequent_indent="    ")
+    usage = textwrap.fill(
+        " ".join(parser.format_usage().removeprefix("usage: ").split()),
+        80,
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+    )
     codes = (parser.epilog or "").rpartition("\n\n")[2].replace("\n", " ")
     parts = [
         f"## {parser.prog}",

@@ -1,6 +1,6 @@
 """Every error of the package with its message, read from the source: for the page that lists them.
 
-A message's parts that are known only when it is raised stand as ``<expression>``.
+A message's parts that are known only when it is raised stand as ``‹name›``.
 """
 
 from __future__ import annotations
@@ -60,13 +60,15 @@ def found_in(path: Path) -> list[Raised]:
         if name not in _MAKERS and not (isinstance(node, ast.Raise) and name.endswith("Error")):
             continue
         message = _message(call)
-        if message and name not in _NOT_FOR_USERS:
+        if _says_something(message) and name not in _NOT_FOR_USERS:
             found.append((node.lineno, Raised(_MAKERS.get(name, name), message)))
     for function in ast.walk(tree):
         if "engine" in path.parts and isinstance(function, ast.FunctionDef) and _is_reason(function):
             returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return)]
             texts = [_text(value) for value in returned if isinstance(value, ast.Constant | ast.JoinedStr)]
-            found += [(function.lineno, Raised("UnsupportedModelError", text)) for text in texts if " " in text]
+            found += [
+                (function.lineno, Raised("UnsupportedModelError", text)) for text in texts if _says_something(text)
+            ]
     return [raised for _, raised in sorted(dict.fromkeys(found), key=lambda one: one[0])]
 
 
@@ -94,6 +96,11 @@ def _files(room: str) -> list[Path]:
     return [module] if module.is_file() else sorted((PACKAGE / room).rglob("*.py"))
 
 
+def _says_something(message: str) -> bool:
+    """Whether a message has words of its own, and is not put together of others alone."""
+    return len(re.findall(r"[A-Za-z]{2,}", re.sub("‹.*?›", "", message))) > 1
+
+
 def _is_reason(function: ast.FunctionDef) -> bool:
     """Whether a function of the engine says why an operation cannot be passed: a text, or None."""
     return function.returns is not None and ast.unparse(function.returns) == "str | None"
@@ -114,7 +121,7 @@ def _text(node: ast.expr | None) -> str:
     parts = []
     for part in node.values:
         if isinstance(part, ast.FormattedValue):
-            parts.append(f"<{_placeholder(part.value)}>")
+            parts.append(f"‹{_placeholder(part.value)}›")
         else:
             parts.append(_text(part))
     return "".join(parts) if any(isinstance(part, ast.Constant) for part in node.values) else ""
@@ -125,7 +132,8 @@ def _placeholder(node: ast.expr) -> str:
     if isinstance(node, ast.Name):
         return node.id.strip("_").lower()
     if isinstance(node, ast.Attribute):
-        return _placeholder(node.value) if node.attr in ("name", "path") else node.attr.strip("_")
+        named = node.attr in ("name", "path") and getattr(node.value, "id", "self") != "self"
+        return _placeholder(node.value) if named else node.attr.strip("_")
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
         return node.slice.value
     if isinstance(node, ast.Call) and node.args:
@@ -137,4 +145,4 @@ def _placeholder(node: ast.expr) -> str:
 def _shown(message: str) -> str:
     """A message as HTML in a line of Markdown, its unknown parts in italics."""
     text = re.sub(r"\s+", " ", message).strip()
-    return "<code>" + re.sub(r"&lt;(.*?)&gt;(?!=)", r"<em>\1</em>", html.escape(text, quote=False)) + "</code>"
+    return "<code>" + re.sub("‹(.*?)›", r"<em>\1</em>", html.escape(text, quote=False)) + "</code>"
