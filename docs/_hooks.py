@@ -39,6 +39,13 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return _ASKED.sub(lambda match: _GENERATED[match[1]](), markdown)
 
 
+def on_post_build(config: Any, **_: Any) -> None:
+    """Writes the search index as a script besides, without which buttons fail in pages opened from the file system."""
+    folder = Path(config.site_dir, "search")
+    index = (folder / "search_index.json").read_text("utf-8")
+    (folder / "search_index.js").write_text(f"var __index = {index}", "utf-8")
+
+
 def on_post_page(output: str, page: Any, **_: Any) -> str:
     """Refuses a page that would fetch anything from another server."""
     if found := _FETCHES.search(output):
