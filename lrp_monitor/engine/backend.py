@@ -164,13 +164,6 @@ def gradients(of: Tensor, with_regard_to: Sequence[Tensor], stop: Sequence[Tenso
 Spec = tuple[tuple[int | None, ...], str]
 
 
-def trace(function: Callable[..., Any], signature: Sequence[Spec], jit_compile: bool) -> Callable[..., Any]:
-    """Compile ``function`` for fixed shapes; tracing happens here, once, and raises what ``function`` raises."""
-    specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
-    compiled = tf.function(function, autograph=False, jit_compile=jit_compile or None)
-    return compiled.get_concrete_function(*specs)
-
-
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
     """Switch TensorFloat-32 off for the time of a pass: it moves single pixels by up to a quarter."""

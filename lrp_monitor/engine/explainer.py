@@ -16,6 +16,7 @@ from lrp_monitor.engine.errors import check_keywords
 from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
+from lrp_monitor.engine.passes import Pass
 from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.surrogate import Traced, run
 from lrp_monitor.engine.targets import Target
@@ -71,8 +72,8 @@ class Explainer:
         self._batch_size = inputs.checked_batch(model, batch_size)
         self._jit_compile = bool(jit_compile)
         self._on_unknown = on_unknown
-        self._passes: dict[tuple[Any, ...], Callable[..., Any]] = {}
-        self._inspections: dict[tuple[Any, ...], tuple[Callable[..., Any], list[dict[str, Any]]]] = {}
+        self._passes: dict[tuple[Any, ...], Pass] = {}
+        self._inspections: dict[tuple[Any, ...], tuple[Pass, list[dict[str, Any]]]] = {}
         self._rows: list[Row] = []
         self._notes: tuple[str, ...] = ()
         self._activation: str | None = None
@@ -130,7 +131,7 @@ class Explainer:
 
     def _pass_for(
         self, start: str | Callable[[Any], Any], shapes: tuple[Shape, ...], structure: Any, chunk: int
-    ) -> Callable[..., Any]:
+    ) -> Pass:
         key = (start, chunk, shapes, str(structure))
         if key not in self._passes:
 
@@ -139,7 +140,7 @@ class Explainer:
                 found = self._trace(leaves, structure)
                 return _explain(found, start, *wanted)
 
-            self._passes[key] = backend.trace(compute, _signature(start, shapes, chunk), self._jit_compile)
+            self._passes[key] = Pass(self.model, compute, _signature(start, shapes, chunk), self._jit_compile)
         return self._passes[key]
 
     def _trace(self, leaves: list[Tensor], structure: Any, recorder: Recorder | None = None) -> Traced:
@@ -220,7 +221,8 @@ class Explainer:
                 found = self._trace(list(leaves), given.taken)
                 return {"logits": ops.cast(found.logits, "float32")}
 
-            self._passes[key] = backend.trace(compute, _signature("logits", given.shapes, chunk), self._jit_compile)
+            signature = _signature("logits", given.shapes, chunk)
+            self._passes[key] = Pass(self.model, compute, signature, self._jit_compile)
         return _in_chunks(self._passes[key], list(given.leaves), chunk)["logits"]
 
     def inspect(self, inputs: Any, target: Target = None, layers: Sequence[str] | str = ()) -> Inspection:
@@ -249,8 +251,8 @@ class Explainer:
                 known[:], tensors_of = inspection.read_off(found, recorder, result["logit"], names)
                 return result | tensors_of
 
-            compiled = backend.trace(compute, _signature(start, given.shapes, chunk), self._jit_compile)
-            self._inspections[key] = compiled, known
+            signature = _signature(start, given.shapes, chunk)
+            self._inspections[key] = Pass(self.model, compute, signature, self._jit_compile), known
         compiled, known = self._inspections[key]
         found = _in_chunks(compiled, [*given.leaves, *self._wanted(target, start, len(given))], chunk)
         return inspection.gathered(self._explanation(given, found), known, found)
@@ -372,7 +374,7 @@ def _explain(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) 
     }  # fmt: skip
 
 
-def _in_chunks(compute: Callable[..., Any], arrays: list[NDArray[Any]], chunk: int) -> dict[str, NDArray[Any]]:
+def _in_chunks(compute: Pass, arrays: list[NDArray[Any]], chunk: int) -> dict[str, NDArray[Any]]:
     n = len(arrays[0])
     parts: list[dict[str, NDArray[Any]]] = []
     with backend.full_precision():

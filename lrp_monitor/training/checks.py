@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.engine.passes import Pass
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.words import first_line
 
@@ -31,7 +32,7 @@ def explained_units(model: keras.Model, probes: ProbeSet, output: int | str | No
     if inputs:
         _check_shape(probes, tuple(inputs[0].shape[1:]))
     try:
-        result = model(probes.inputs[:1], training=False)
+        result = _output_for(model, probes.inputs[:1])
     except Exception as error:  # a model may raise anything; the user needs to hear that the probes led to it
         raise ValueError(
             f"probes: the model cannot be run on inputs of shape {probes.sample_shape}: {first_line(error)}"
@@ -52,6 +53,11 @@ def explained_units(model: keras.Model, probes: ProbeSet, output: int | str | No
     if len(shape) != 2:
         raise ValueError(f"the model's output has shape {('n', *shape[1:])}; explained are classes: (n, classes)")
     return int(shape[1])
+
+
+def _output_for(model: keras.Model, inputs: NDArray[Any]) -> Any:
+    """What the model makes of ``inputs`` in inference; it is built by that where it is not, and nothing else moves."""
+    return Pass(model, lambda x: model(x, training=False), [(inputs.shape, str(inputs.dtype))])(inputs)
 
 
 def check_classes(probes: ProbeSet, classes: int) -> None:

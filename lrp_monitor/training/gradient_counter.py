@@ -68,6 +68,11 @@ class GradientCounter:
         self.counts = Counts([], {})
         self._model = model
 
+    @property
+    def variables(self) -> list[Any]:
+        """The variables that hold the counts."""
+        return [stash.rows for stash in self.counts.stashes]
+
     def begin(self) -> None:
         """Make room for the model's trainable variables."""
         self.counts.stashes.append(GradientStash(list(self._model.trainable_variables), _strategy(self._model)))

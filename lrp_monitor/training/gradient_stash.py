@@ -28,10 +28,10 @@ class GradientStash:
         self._empty = np.full((len(variables), ROW), UNSEEN, np.int64)
         if strategy is None:
             with tf.init_scope():  # where it is made while a step is traced: lifted out of its graph
-                self._rows = tf.Variable(self._empty, trainable=False, name="gradient_statistics")
+                self.rows = tf.Variable(self._empty, trainable=False, name="gradient_statistics")
             return
         with strategy.scope():
-            self._rows = tf.Variable(
+            self.rows = tf.Variable(
                 self._empty,
                 trainable=False,
                 name="gradient_statistics",
@@ -46,14 +46,14 @@ class GradientStash:
     def write(self, variables: list[Any], rows: tf.Tensor) -> Any:
         """Inside a step: put the rows of these variables in their places. Returns the assignment."""
         places = [[self._place[id(variable)]] for variable in variables]
-        return self._rows.assign(tf.tensor_scatter_nd_update(self._rows.read_value(), places, rows))
+        return self.rows.assign(tf.tensor_scatter_nd_update(self.rows.read_value(), places, rows))
 
     def read(self) -> Any:
         """All rows, NumPy int64 (variables, ROW). Waits for the step that writes them."""
         if self._strategy is None:
-            return self._rows.numpy()
-        return self._strategy.experimental_local_results(self._rows)[0].numpy()
+            return self.rows.numpy()
+        return self._strategy.experimental_local_results(self.rows)[0].numpy()
 
     def clear(self) -> None:
         """Mark all rows as unseen."""
-        self._rows.assign(self._empty)
+        self.rows.assign(self._empty)

@@ -7,17 +7,25 @@ counts the gradients handed to it. The graph of all other steps is the one that 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from lrp_monitor.engine.state import Values, kept
 from lrp_monitor.store.format import Histogram
+from lrp_monitor.training.captured_step import CapturedStep
 from lrp_monitor.training.gradient_counter import Counts, GradientCounter, optimizers_of
 from lrp_monitor.training.names import Names
 from lrp_monitor.training.tracebacks import shown_without_us
 from lrp_monitor.words import first_line
+
+DRAWN_ANEW = (
+    "the training gradient is that of the last batch with other random numbers: the model draws from tf.random, whose "
+    "state cannot be put back; layers that draw from keras.random with a SeedGenerator give the gradient itself"
+)
 
 
 class GradientCapture:
@@ -39,14 +47,18 @@ class GradientCapture:
     Frozen variables are not listed, variables without gradient carry the note "no gradient".
 
     Nothing here raises into ``fit``: where a step cannot be captured it runs through Keras' own function on
-    the same batch, once, and ``problem`` says why. Random operations without Keras' ``SeedGenerator`` (plain
-    ``tf.random``) draw other numbers on a captured step than they would have drawn; everything else gives
-    bit-identical weights.
+    the same batch, once, and ``problem`` says why. Trained weights are bit-identical. Where a step draws from
+    operations that hold the state of their random numbers themselves (plain ``tf.random`` under a seed), Keras' own
+    function has to run, or the numbers after it would be others: the gradient is then counted beforehand on the same
+    batch, with other random numbers, everything that it moved is put back, and ``remark`` says so. Numbers that a layer
+    counts in Python while it is traced are those of another trace in a captured step.
     """
 
     def __init__(self, model: keras.Model, *, names: Names | None = None) -> None:
         self.problem: str | None = None
         """Why the last due step was not captured, or None."""
+        self.remark: str | None = None
+        """What is to be known of the last captured gradient, or None."""
         self.samples: int | None = None
         """Number of samples in the last captured batch, over all replicas; None where it cannot be told."""
         self._model = model
@@ -55,7 +67,7 @@ class GradientCapture:
         self._one_shot = self._step  # one bound method, so that identity can be compared
         self._built_for: Any = None  # the train function that the capturing one is the twin of
         self._capturing: Any = None
-        self._compiled: list[tuple[Any, Any]] = []  # (element spec, compiled step)
+        self._compiled: list[tuple[Any, Any]] = []  # (element spec, CapturedStep)
         self._counter = GradientCounter(model)
         self._refused: str | None = None  # why this train function cannot be captured at all
         self._counted: Counts | None = None  # of the last captured step, until it is taken
@@ -76,7 +88,7 @@ class GradientCapture:
         plain = self._model.train_function
         if self._leader is not None or (self._plain is not None and plain is self._one_shot):
             return
-        self.problem = self._counted = None
+        self.problem = self.remark = self._counted = None
         if plain is None:
             self.problem = "there is no train function yet: arm from on_train_batch_begin, inside fit"
             return
@@ -137,7 +149,7 @@ class GradientCapture:
             followers, self._followers = self._followers, []
             for follower in followers:
                 follower._leader = None
-                follower.problem, follower.samples = self.problem, self.samples
+                follower.problem, follower.samples, follower.remark = self.problem, self.samples, self.remark
                 follower._counted = self._counted
 
     def _captured_step(self, iterator: Any) -> Any:
@@ -166,6 +178,8 @@ class GradientCapture:
                 outputs = self._capturing(iterator)
             self._finished()
             return outputs
+        if isinstance(step, CapturedStep) and step.draws_by_itself:
+            return self._run_beside(step, plain, iterator)
         return self._run(step, plain, iterator)
 
     def _run(self, step: Any, plain: Any, iterator: Any) -> Any:
@@ -179,6 +193,7 @@ class GradientCapture:
                     raise
                 break
             updates = self._updates()
+            before = Values(step.aside) if isinstance(step, CapturedStep) else None
             try:
                 with self._counter.counting():
                     outputs = step(batch)
@@ -187,12 +202,37 @@ class GradientCapture:
                 # fails is the user's own step, since counting fails inside `counting_apply`, which tells and goes on.
                 if self._updates() != updates or self._model.run_eagerly:
                     raise
+                if before is not None:
+                    before.put_back()
                 self._refuse(f"the capturing train function failed: {first_line(error)}")
             if self._refused is not None:
                 return plain(_rest(batch, iterator, wanted - done))
             self.samples = _samples(batch, self._model.distribute_strategy)
         self._finished()
         return outputs
+
+    def _run_beside(self, step: CapturedStep, plain: Any, iterator: Any) -> Any:
+        """Count on the coming batches, put back everything that moved, and have Keras' function run on them."""
+        batches: list[Any] = []
+        try:
+            # Of the iterator's own element type: for another one, Keras' function would be traced anew and draw anew.
+            feed = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=iterator.element_spec)
+        except Exception as error:  # batches of a type that cannot be handed out again
+            self._refuse(f"the step draws from tf.random, and its batches cannot be repeated: {first_line(error)}")
+            return plain(iterator)
+        batches += itertools.islice(iterator, int(self._model.steps_per_execution))
+        if not batches:
+            raise StopIteration
+        try:
+            with kept(step.moved), self._counter.counting():
+                for batch in batches:
+                    step(batch)
+            self.samples = _samples(batches[-1], self._model.distribute_strategy)
+            self._finished()
+            self.remark = DRAWN_ANEW
+        except Exception as error:  # whatever it is, the training step itself is still to run
+            self._refuse(f"the capturing train function failed: {first_line(error)}")
+        return plain(iter(feed))
 
     def _too_early(self, iterator: Any) -> str | None:
         """Why the first step of a train function is left to Keras, or None.
@@ -251,7 +291,9 @@ class GradientCapture:
         for known, compiled in self._compiled:
             if known == spec:
                 return compiled
-        compiled = tf.function(step, input_signature=[spec], autograph=False)
+        updated = [v for optimizer in optimizers_of(model) for v in (*optimizer.variables, *model.trainable_variables)]
+        with self._counter.counting():
+            compiled = CapturedStep(model, step, spec, self._counter.variables, updated)
         self._compiled.append((spec, compiled))
         return compiled
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lrp_monitor.engine.passes import Pass
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.training.histograms import histogram_from_row, statistics_rows
 from lrp_monitor.training.names import Names, naming
@@ -49,14 +50,11 @@ class ProbeGradients:
         )
         if not same or self._loss is not model._compile_loss:
             self._variables, self._loss, self._without = variables, model._compile_loss, set()
-            self._rows = tf.function(self._count, autograph=False)
-        # With several outputs the loss updates a running mean for each of them: put those back.
-        tracked = [(variable, variable.numpy()) for variable in model.metrics_variables]
-        try:
-            counted = iter(self._rows(*self._batch).numpy())
-        finally:
-            for variable, value in tracked:
-                variable.assign(value)
+            # With several outputs the loss updates a running mean for each of them: a pass puts those back, too.
+            leaves = tf.nest.flatten(self._batch)
+            signature = [(tuple(leaf.shape), leaf.dtype.name) for leaf in leaves]
+            self._rows = Pass(model, self._count, signature)
+        counted = iter(self._rows(*tf.nest.flatten(self._batch)).numpy())
         name_of = naming(model, self._names)
         result = []
         for place, variable in enumerate(variables):
@@ -67,8 +65,9 @@ class ProbeGradients:
                 result.append(histogram_from_row(next(counted), "gradient", name, size))
         return result
 
-    def _count(self, x: Any, y: Any) -> tf.Tensor:
+    def _count(self, *leaves: Any) -> tf.Tensor:
         self.traces += 1
+        x, y = tf.nest.pack_sequence_as(self._batch, leaves)
         model = self._model
         values = [variable.value for variable in self._variables]
         with tf.GradientTape() as tape:

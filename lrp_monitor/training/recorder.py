@@ -104,6 +104,11 @@ class Recorder:
         elif self._pending.histograms is None:
             self._pending = Gradient(reason=self.capture.problem or NOT_CAPTURED)
 
+    @property
+    def gradient_remark(self) -> str | None:
+        """What is to be known of the last captured gradient, or None."""
+        return None if self.capture is None else self.capture.remark
+
     def forget_gradient(self, reason: str = NOT_CAPTURED) -> None:
         """A record holds the gradient of a step since the record before it, or none."""
         self._pending = Gradient(reason=reason)

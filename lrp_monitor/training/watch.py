@@ -314,6 +314,10 @@ class Watch:
             reason = self._recorder.gradient_problem
             if reason is not None:
                 self._problem(f"the training gradient before step {step} was not captured: {reason}")
+            remark = self._recorder.gradient_remark
+            if remark is not None and remark not in self._warned:
+                self._warned.add(remark)
+                self._notes.append(remark)
             self._warn_of_nonfinite(step, record.scalars)
             self._heed_alerts(step, record.scalars)
             record.notes[:] = self._notes

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from monitor_helpers import CLASSES, SIDE, fit, make_model, make_probes, monitor, places
 
-from lrp_monitor.engine import backend
+from lrp_monitor.engine import explainer
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.training.layerwise import LayerRelevance
@@ -22,13 +22,13 @@ LAYERS = ["conv2d", "max_pooling2d", "flatten", "dropout", "dense"]
 @pytest.fixture
 def traces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
-    trace = backend.trace
 
-    def counted(*args: Any) -> Any:
-        found.append(1)
-        return trace(*args)
+    class Counted(explainer.Pass):
+        def __init__(self, *args: Any) -> None:
+            found.append(1)
+            super().__init__(*args)
 
-    monkeypatch.setattr(backend, "trace", counted)
+    monkeypatch.setattr(explainer, "Pass", Counted)
     return found
 
 

@@ -1,0 +1,102 @@
+"""State that moves when a model is traced or run, put back as it was.
+
+A layer may assign variables in inference: the state of a seed generator, a counter, a codebook, a metric. They belong
+to the training, which must not see that its model was looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework import auto_control_deps_utils as resources
+
+from lrp_monitor.engine.shadows import keep_losses, shadows
+
+
+def written(function: Any) -> list[Any]:
+    """The handles of all variables that a concrete function may assign, in its inner functions and loops too.
+
+    Variables of any origin: Keras', TensorFlow's own, those of a ``tf.random.Generator``. What the framework does not
+    mark as read only counts as assigned.
+    """
+    graph = function.graph
+    read = {id(graph.inputs[index]) for index in resources.get_read_only_resource_input_indices_graph(graph)}
+    return [handle for handle, inside in graph.captures if id(inside) not in read and _dtype(handle) is not None]
+
+
+def _dtype(handle: Any) -> Any:
+    """The type of the variable behind a resource handle, None where it is no variable."""
+    known = getattr(handle, "_handle_data", None) if handle.dtype == tf.resource else None
+    if known is None or not known.is_set or len(known.shape_and_type) != 1:
+        return None
+    return tf.as_dtype(known.shape_and_type[0].dtype)
+
+
+class Values:
+    """The present values of variables, to be put back.
+
+    Costs no copy: a value that was read shares the variable's memory until either is assigned.
+    """
+
+    def __init__(self, handles: Sequence[Any]) -> None:
+        self._of = [
+            (handle, tf.raw_ops.ReadVariableOp(resource=handle, dtype=_dtype(handle)))
+            for handle in handles
+        ]  # fmt: skip
+
+    def put_back(self) -> None:
+        """Give every variable its value again."""
+        for handle, value in self._of:
+            tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+
+
+@contextlib.contextmanager
+def kept(handles: Sequence[Any]) -> Iterator[None]:
+    """Gives variables their values back when the block ends, however it ends."""
+    values = Values(handles)
+    try:
+        yield
+    finally:
+        values.put_back()
+
+
+def draws_from_kernels(function: Any) -> bool:
+    """Whether a concrete function draws reproducible random numbers from operations that hold their state themselves.
+
+    That is what ``tf.random.normal`` and its like do under a global seed or with one of their own. Their state can be
+    neither read nor put back: another function draws from a sequence of its own. Without a seed, and under XLA, they
+    draw other numbers in every process anyway.
+    """
+    graphs, seen = [function.graph], set()
+    while graphs:
+        graph = graphs.pop()
+        for op in graph.get_operations():
+            seeds = [op.node_def.attr[name].i for name in ("seed", "seed2") if name in op.node_def.attr]
+            if op.op_def.is_stateful and any(seeds):
+                return True
+        for name, inner in graph._functions.items():
+            attributes = inner.cached_definition.attr
+            by_xla = "_XlaMustCompile" in attributes and attributes["_XlaMustCompile"].b
+            if name not in seen and not by_xla and inner.graph is not None:
+                seen.add(name)
+                graphs.append(inner.graph)
+    return False
+
+
+@contextlib.contextmanager
+def unmarked(model: Any) -> Iterator[None]:
+    """What a trace of ``model`` leaves on its layers goes when the block ends: losses, and Python numbers it counted.
+
+    What a layer that is not built yet learns in its build stays. Attributes of other types (lists, dicts, arrays) are
+    not followed: a layer that changes them in ``call`` changes them at each trace, a monitor's as well as Keras' own.
+    """
+    with shadows() as put:
+        for layer in model._flatten_layers():
+            keep_losses(put, layer)
+            numbers = [item for item in layer.__dict__.items() if type(item[1]) in (int, float) and layer.built]
+            for name, value in numbers:
+                put(layer, name, value)
+        yield

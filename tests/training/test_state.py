@@ -1,0 +1,156 @@
+"""State that moves in inference is as before after whatever looks at a model, and training does not see the monitor."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from stateful_helpers import STATEFUL, Counter, Drift, TensorFlowNoise, stateful_data, stateful_model
+from tensorflow.python.eager import context
+
+import lrp_monitor as lrp
+from lrp_monitor.sanity.check import sanity_check
+from lrp_monitor.training.checks import explained_units
+from lrp_monitor.training.monitor import LRPMonitor
+from lrp_monitor.training.probe_gradients import ProbeGradients
+
+pytestmark = pytest.mark.filterwarnings("ignore:plain gradient")
+
+MODES = {"graph": {"jit_compile": False}, "xla": {"jit_compile": True}, "eager": {"run_eagerly": True}}
+
+
+def state_of(model: keras.Model) -> dict[str, Any]:
+    """Everything that a pass could move, by name."""
+    layers = list(model._flatten_layers())
+    shared = keras.src.backend.common.global_state.get_global_attribute("global_seed_generator")
+    plain = [v for layer in layers for v in vars(layer).values() if isinstance(v, tf.Variable | tf.random.Generator)]
+    return {
+        "variables": [v.numpy() for v in model.variables + model.metrics_variables],
+        "metrics": [v.numpy() for layer in layers for metric in layer._metrics for v in metric.variables],
+        "plain": [(v.state if isinstance(v, tf.random.Generator) else v).numpy() for v in plain],
+        "generator": tf.random.get_global_generator().state.numpy(),
+        "shared": None if shared is None else shared.state.numpy(),
+        "traces": [layer.traces for layer in layers if isinstance(layer, Counter)],
+        "losses": [len(layer._losses) for layer in layers],
+        "random": random.getstate(),
+        "numpy": np.random.get_state()[1].tolist(),
+        "operations": context.context()._rng.getstate(),
+    }
+
+
+def explain(model: keras.Model, probes: lrp.ProbeSet) -> None:
+    explainer = lrp.Explainer(model, on_unknown="gradient", batch_size=2)
+    explainer.explain(probes.inputs, probes.labels)
+    explainer.inspect(probes.inputs)
+    explainer.logits(probes.inputs)
+
+
+def explain_by_xla(model: keras.Model, probes: lrp.ProbeSet) -> None:
+    lrp.relevance(model, probes.inputs, on_unknown="gradient", jit_compile=True)
+
+
+def explain_a_prefix(model: keras.Model, probes: lrp.ProbeSet) -> None:
+    lrp.relevance(model, probes.inputs, composite=lrp.composites.epsilon_plus_flat(until="conv"),
+                  on_unknown="gradient")  # fmt: skip
+
+
+def check(model: keras.Model, probes: lrp.ProbeSet) -> None:
+    lrp.check(model, on_unknown="gradient")
+    explained_units(model, probes, None)
+
+
+def differentiate(model: keras.Model, probes: lrp.ProbeSet) -> None:
+    gradients = ProbeGradients(model, probes.inputs, probes.labels)
+    gradients()
+    gradients()
+
+
+def compare(model: keras.Model, probes: lrp.ProbeSet) -> None:
+    lrp.Snapshot.of(model, probes, on_unknown="gradient")
+    sanity_check(model, probes, on_unknown="gradient", draws=1)
+
+
+@pytest.mark.parametrize("look", [explain, explain_by_xla, explain_a_prefix, check, differentiate, compare])
+def test_a_look_moves_nothing(look: Callable[..., None]) -> None:
+    model = stateful_model(*STATEFUL.values(), Drift, TensorFlowNoise, lambda: TensorFlowNoise(7))
+    x, y = stateful_data(4)
+    probes = lrp.ProbeSet(x, y)
+    explain(model, probes)  # once before, since what a model makes at its first call is there to stay
+    before = state_of(model)
+    look(model, probes)
+    after = state_of(model)
+    for name, value in before.items():
+        np.testing.assert_equal(after[name], value, err_msg=name)
+
+
+def test_what_a_pass_reads_is_the_state_of_training() -> None:
+    model = stateful_model(Counter)
+    x, y = stateful_data(4)
+    explainer = lrp.Explainer(model)
+    once = explainer.explain(x, y)
+    np.testing.assert_array_equal(once.logit, explainer.explain(x, y).logit)
+    counter = next(layer for layer in model.layers if isinstance(layer, Counter))
+    counter.calls.assign(9.0)
+    # The layer's factor was 1 / (1 + .1) in the first call and is 1 / (1 + 1) in the tenth.
+    assert not np.allclose(explainer.explain(x, y).logit, once.logit, rtol=0.1)
+
+
+def test_state_is_put_back_where_a_pass_fails() -> None:
+    class Fails(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = tf.Variable(0.0, trainable=False)
+
+        def call(self, x: Any) -> Any:
+            with tf.control_dependencies([self.calls.assign_add(1.0)]):
+                return x + 0.0 * tf.debugging.check_numerics(1.0 / (self.calls - 1.0), "the pass fails")
+
+    model = stateful_model(Fails)
+    x, _ = stateful_data(4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the pass fails"):
+        lrp.relevance(model, x, on_unknown="gradient")
+    assert next(layer for layer in model.layers if isinstance(layer, Fails)).calls.numpy() == 0.0
+
+
+def weights_after(folder: Path | None, gradients: str, inside: tuple[Any, ...], **options: Any) -> list[np.ndarray]:
+    model = stateful_model(*inside, **options)
+    x, y = stateful_data()
+    probes = lrp.ProbeSet(x[:4], y[:4])
+    callbacks = []
+    if folder is not None:
+        callbacks = [LRPMonitor(probes, folder, gradients=gradients, on_unknown="gradient", verbose=0)]
+    for _ in range(2):  # a second fit goes on with the random numbers of the first
+        model.fit(x, y, epochs=1, batch_size=8, verbose=0, callbacks=callbacks)
+    if folder is not None:
+        assert lrp.open_run(folder).steps == [0, 1, 2]
+    plain = [v for layer in model.layers for v in vars(layer).values() if isinstance(v, tf.Variable)]
+    return [v.numpy() for v in [*model.variables, *model.optimizer.variables, *plain]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_training_of_stateful_layers_is_the_same(tmp_path: Path, mode: str) -> None:
+    inside = tuple(STATEFUL.values())
+    alone = weights_after(None, "off", inside, **MODES[mode])
+    for gradients in ("train", "probe", "off"):
+        for mine, theirs in zip(
+            weights_after(tmp_path / gradients, gradients, inside, **MODES[mode]), alone, strict=True
+        ):
+            np.testing.assert_array_equal(mine, theirs, err_msg=gradients)
+
+
+# Under XLA these draw other numbers in each process and each fit, with and without a monitor.
+@pytest.mark.parametrize("mode", ["graph", "eager"])
+def test_training_with_tensorflows_random_operations_is_the_same(tmp_path: Path, mode: str) -> None:
+    inside = (TensorFlowNoise, lambda: TensorFlowNoise(7))
+    alone = weights_after(None, "off", inside, **MODES[mode])
+    for gradients in ("train", "probe", "off"):
+        for mine, theirs in zip(
+            weights_after(tmp_path / gradients, gradients, inside, **MODES[mode]), alone, strict=True
+        ):
+            np.testing.assert_array_equal(mine, theirs, err_msg=gradients)
