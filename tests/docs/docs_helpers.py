@@ -15,7 +15,11 @@ A comment in the line before a fence changes that:
 - ``<!-- test: exit CODE -->``: of the command (else 0);
 - ``<!-- test: raises NAME -->``: the error that the block ends in.
 
-``<!-- test: with demo -->`` anywhere on a page: the demo's two runs lie in ``runs/demo``.
+Anywhere on a page:
+
+- ``<!-- test: with demo -->``: the demo's two runs lie in ``runs/demo``;
+- ``<!-- test: with training -->``: the page is about a training of the reader's own. ``model``, ``x``, ``y``,
+  ``x_probe``, ``y_probe`` and ``names`` are there.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ import runpy
 import shlex
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +95,10 @@ def is_run(block: Block) -> bool:
 
 
 class Reader:
-    """Does what a page says, in the working directory."""
+    """Does what a page says, in the working directory. names: what its code finds."""
 
-    def __init__(self) -> None:
-        self._names: dict[str, object] = {"__name__": "__main__"}
+    def __init__(self, names: Mapping[str, object]) -> None:
+        self._names: dict[str, object] = {"__name__": "__main__", **names}
 
     def do(self, block: Block) -> None:
         """Runs one block. Fails naming its page and line."""

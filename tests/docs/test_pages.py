@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 from docs_helpers import DOCS, ROOT, Reader, blocks, is_run, pages
 
 from lrp_monitor.demo import train
+from lrp_monitor.demo.shapes import CLASSES, make_shapes
 
 PAGES = [page for page in pages() if any(map(is_run, blocks(page)))]
 
@@ -26,6 +27,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def training() -> dict[str, object]:
+    """A small model and data, by the names that a reader has for his own."""
+    data = make_shapes(64, seed=0)
+    model = train.build_model()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    x, y = data.images, data.labels
+    return {"model": model, "x": x, "y": y, "x_probe": x[:8], "y_probe": y[:8], "names": CLASSES}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -36,7 +46,7 @@ def test_the_blocks_of_a_page_run(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("CI", raising=False)  # pages say what happens at a desk
     keras.utils.set_random_seed(0)
-    reader = Reader()
+    reader = Reader(training() if "<!-- test: with training -->" in page.read_text("utf-8") else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of alerts that pages show
         for block in blocks(page):
@@ -49,6 +59,13 @@ def test_a_block_that_is_not_run_has_its_reason() -> None:
     assert all(len(block.argument.split()) >= 4 for block in skipped), [block.where for block in skipped]
 
 
+def test_links_of_the_readme_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    assert len(links) > 3
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_marks_are_known() -> None:
     marks = {block.mark for page in pages() for block in blocks(page)}
     assert marks <= {"", "skip", "append", "exit", "raises", "with"}
@@ -59,4 +76,3 @@ def test_every_page_is_in_the_navigation() -> None:
     names = [page.relative_to(DOCS).as_posix() for page in pages() if page.is_relative_to(DOCS)]
     assert names
     assert [name for name in names if f" {name}\n" not in listed] == []
-    assert os.path.exists(ROOT / "mkdocs.yml")

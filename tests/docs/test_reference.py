@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from docs_helpers import DOCS, ROOT
+from docs_helpers import DOCS
 
 import lrp_monitor as lrp
 from lrp_monitor.cli.main import _parser
@@ -160,4 +160,3 @@ def test_every_public_name_is_in_the_api() -> None:
         if name not in ("rules", "targets", "composites"):
             wanted = f"{getattr(lrp, name).__module__}.{name}"
         assert f"::: {wanted}" in text, name
-    assert (ROOT / "mkdocs.yml").exists()
