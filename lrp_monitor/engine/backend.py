@@ -140,15 +140,16 @@ def scaled_gradient(
     """
 
     @tf.custom_gradient
-    def node(z: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-        def gradient(upstream: Tensor) -> Tensor:
+    def node(value: Tensor, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
+        def gradient(upstream: Tensor) -> tuple[None, Tensor]:
             with after(upstream):
                 again = tf.identity(z)
-            return upstream * factor(again, function(again))
+            return None, upstream * factor(again, function(again))
 
-        return tf.identity(tf.stop_gradient(function(tf.stop_gradient(z)))), gradient
+        return tf.identity(value), gradient
 
-    result: Tensor = node(z)
+    # Outside the node, which must not read variables: a function may have weights of its own.
+    result: Tensor = node(tf.stop_gradient(function(tf.stop_gradient(z))), z)
     return result
 
 
@@ -243,36 +244,6 @@ def output_activation(tensor: Tensor) -> tuple[str, Tensor] | None:
     if tensor.op.type in names:
         return names[tensor.op.type], tensor.op.inputs[0]
     return None
-
-
-_ELEMENTWISE_WITH_CONSTANT = frozenset({"Mul", "AddV2", "Add", "Sub", "RealDiv", "Cast", "Identity", "Neg"})
-
-
-def elementwise_from(tensor: Tensor, source: Tensor) -> bool:
-    """Whether ``tensor`` is ``source`` scaled and shifted element by element by constants, through raw operations."""
-    while tensor is not source:
-        if tensor.op.type not in _ELEMENTWISE_WITH_CONSTANT or tensor.shape != source.shape:
-            return False
-        ways = [t for t in tensor.op.inputs if depends_on(t, source)]
-        if len(ways) != 1:
-            return False
-        tensor = ways[0]
-    return True
-
-
-def replay_elementwise(tensor: Tensor, source: Tensor, value: Tensor) -> Tensor:
-    """What the raw scaling and shifting between ``source`` and ``tensor`` makes of another ``value``."""
-    if tensor is source:
-        return value
-    op = tensor.op
-    replayed = [replay_elementwise(t, source, value) if depends_on(t, source) else t for t in op.inputs]
-    if op.type == "Cast":
-        return tf.cast(replayed[0], tensor.dtype)
-    functions = {
-        "Mul": tf.multiply, "AddV2": tf.add, "Add": tf.add, "Sub": tf.subtract, "RealDiv": tf.divide,
-        "Identity": tf.identity, "Neg": tf.negative,
-    }  # fmt: skip
-    return functions[op.type](*replayed)
 
 
 def depends_on(tensor: Tensor, source: Tensor) -> bool:

@@ -109,14 +109,16 @@ def read_off(
         return ops.zeros_like(tensor) if gradient is None else tensor * gradient
 
     def at(output: Tensor) -> Tensor:
-        companion = found.trace.beside(output)
+        steps = found.trace.steps_of(output)
+        made = output if steps is None else steps
+        companion = found.trace.beside(made)
         if companion is None:
-            live = [ops.reshape(relevance(tensor), output.shape) for tensor in recorder.live(found.trace, output)]
-            return sum(live[1:], start=live[0])
-        pair = (output, companion.mask)
-        parts = zip(pair, backend.gradients(total, pair, stop=(output,)), strict=True)
-        live = [tensor * gradient for tensor, gradient in parts if gradient is not None]
-        return sum(live[1:], start=live[0]) if live else ops.zeros_like(output)
+            live = [relevance(tensor) for tensor in recorder.live(found.trace, output)]
+        else:
+            pair = (made, companion.mask)
+            parts = zip(pair, backend.gradients(total, pair, stop=(made,)), strict=True)
+            live = [tensor * gradient for tensor, gradient in parts if gradient is not None]
+        return sum((ops.reshape(part, output.shape) for part in live), start=ops.zeros_like(output))
 
     known, tensors = [], {}
     for number, passage in enumerate(recorder.passages):

@@ -85,11 +85,13 @@ def activate(trace: Trace, layer: Any, z: Tensor, activation: Any) -> Tensor:
     assert given is not None
     if name == "linear":
         return z
-    if name is None or not activations.is_elementwise(name):
-        shown = name or getattr(activation, "__name__", repr(activation))
+    if name is None:
+        with backend.untreated():  # its operations are looked at one by one
+            return activation(z)
+    if not activations.is_elementwise(name):
         trace.refuse(
-            layer, f"its activation {shown!r} lies in the prefix (until=...) and is not one that is known to map each "
-            "element by itself; end the prefix before it",
+            layer, f"its activation {name!r} lies in the prefix (until=...) and does not map each element by itself; "
+            "end the prefix before it",
         )  # fmt: skip
         return activation(z)
     return hand_on(trace, activation(stop_gradient(z)), given.mask)

@@ -136,10 +136,12 @@ class Recorder:
     def live(self, trace: Trace, tensor: Tensor) -> list[Tensor]:
         """``tensor`` and what was made anew in its place, each of which may carry a part of its relevance.
 
-        In place of the output of a layer applied to every step, what was made anew has all steps as samples.
+        In place of the output of a layer applied to every step stands the tensor with all steps as samples: of that
+        the output is made, and the next layer that is applied to every step reads it directly.
         """
         steps = trace.steps_of(tensor)
-        made = trace.affine_of(tensor if steps is None else steps)
+        tensor = tensor if steps is None else steps
+        made = trace.affine_of(tensor)
         if made is None:
             return [tensor]
         found = [tensor]

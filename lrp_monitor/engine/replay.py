@@ -13,13 +13,21 @@ from lrp_monitor.engine.backend import Spec, Tensor
 def replay(op: Any, inputs: Sequence[Tensor], kind: str | None = None) -> list[Tensor]:
     """The outputs of an operation like ``op`` with these ``inputs``.
 
-    ``kind`` makes it one of another type that takes the same inputs, such as AvgPool for MaxPool.
+    ``kind`` makes it one of another type that takes the same inputs, such as AvgPool for MaxPool. The data may be of
+    another type than that of ``op``: what moves token numbers moves their mask likewise.
     """
     # Attributes that begin with an underscore are the framework's own, such as a gradient hung on the operation.
     attributes = {name: value for name, value in op.node_def.attr.items() if not name.startswith("_")}
     if kind in ("AvgPool", "AvgPool3D"):
         attributes.pop("explicit_paddings", None)
     types = [tensor.dtype for tensor in op.outputs]
+    changed = {old.dtype: new.dtype for old, new in zip(op.inputs, inputs, strict=True) if old.dtype != new.dtype}
+    if changed:
+        types = [changed.get(dtype, dtype) for dtype in types]
+        for name in ("T", "Tparams"):
+            if name in attributes:
+                before = tf.as_dtype(attributes[name].type)
+                attributes[name] = type(attributes[name])(type=changed.get(before, before).as_datatype_enum)
     made = op.graph.create_op(kind or op.type, list(inputs), types, attrs=attributes)
     return list(made.outputs)
 

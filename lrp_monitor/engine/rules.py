@@ -56,10 +56,13 @@ def _finite(name: str, value: object, low: float) -> float:
     return float(value)
 
 
-def _share(factor: float, part: Tensor, total: Tensor, epsilon: float) -> Tensor:
-    """``factor * part / total`` with ``total`` a constant, 0 where that is 0 for lack of a stabiliser."""
-    total = stop_gradient(total if epsilon else ops.where(total == 0, np.inf, total))
-    return (part if factor == 1.0 else factor * part) / total
+# A sum of contributions of one sign counts as no less than this part of the pre-activation.
+_LEAST_SUM = 1e-6
+
+
+def _share(factor: float, part: Tensor, total: Tensor) -> Tensor:
+    """``factor * part / total`` with ``total`` a constant."""
+    return (part if factor == 1.0 else factor * part) / stop_gradient(total)
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,14 @@ class AlphaBeta(Rule):
     """LRP-alpha-beta: positive and negative contributions apart, weighted alpha and -beta, alpha - beta = 1.
 
     With ``c = x_i w_ij``: ``R_i = sum_j (alpha c+ / (sum_i c+ + b_j+) - beta c- / (sum_i c- + b_j-)) R_j``.
+    Both sums have a known sign, so neither needs a stabiliser of a fixed size: each counts as no less than 1e-6 of
+    ``|z_j|``, at every scale of the network. ``epsilon`` >= 0 is added to the size of both.
     Raises ValueError where alpha - beta is not 1. Source: Bach et al. 2015, equation 60.
     """
 
     alpha: float = 2.0
     beta: float = 1.0
-    epsilon: float = 1e-6
+    epsilon: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low in (("alpha", 1.0), ("beta", 0.0), ("epsilon", 0.0)):
@@ -104,12 +109,13 @@ class AlphaBeta(Rule):
     def surrogate(self, a: Affine) -> Tensor:
         # The signs apart in two maps: by sums of all and of all absolute contributions it would take fewer
         # convolutions, but where positive ones are all but missing, their factor is huge and halves do not cancel.
-        # The stabilisers' signs are known, and -(n + b- - epsilon) = p + b+ + epsilon - z.
-        total = ops.maximum(a.positive + (a.bias_part(+1) + self.epsilon), self.epsilon)
-        shares = _share(self.alpha, a.positive, total, self.epsilon)
+        # The stabilisers' signs are known, and -(n + b- - epsilon) = p + b+ + epsilon - z. Below the least part of z a
+        # sum is rounding, and shares over it would grow beyond what float32 holds.
+        least = ops.maximum(_LEAST_SUM * (a.value if a.rectified else ops.abs(a.value)), 1e-30)
+        total = ops.maximum(a.positive + (a.bias_part(+1) + self.epsilon), least)
+        shares = _share(self.alpha, a.positive, total)
         if self.beta:
-            rest = ops.maximum(total - a.value, self.epsilon)
-            shares = shares + _share(self.beta, a.negative, rest, self.epsilon)
+            shares = shares + _share(self.beta, a.negative, ops.maximum(total - a.value, least))
         # Times z at the end: the reverse pass multiplies by z first, once for both signs.
         return shares * stop_gradient(a.value)
 
@@ -229,7 +235,9 @@ class ZBox(Rule):
         corner = a.lin(low, w_plus) + a.lin(high, w_minus)
         share = a.linear - a.lin(low * companion.mask, w_plus) - a.lin(high * companion.mask, w_minus)
         total = stabilise(a.linear - corner, self.epsilon)
-        return _share(1.0, share, total, self.epsilon) * stop_gradient(a.value)
+        if not self.epsilon:
+            total = ops.where(total == 0, np.inf, total)
+        return _share(1.0, share, total) * stop_gradient(a.value)
 
 
 @dataclass(frozen=True)

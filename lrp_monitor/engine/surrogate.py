@@ -50,7 +50,7 @@ def _shadow(trace: Trace, raw: RawOperations, layer: Any) -> Callable[..., Any]:
             return _sealed(trace, output) if trace.composite.ends_prefix(layer) else output
         if chosen is None:  # raw operations inside are its own
             return raw.fix(raw.settle(original(*raw.fix(args), **raw.fix(kwargs))))
-        return chosen(trace, layer, original, args, kwargs)
+        return raw.settle(chosen(trace, layer, original, args, kwargs))  # an activation may be any function
 
     def call(*args: Any, **kwargs: Any) -> Any:
         with trace.calling(layer):
@@ -170,13 +170,11 @@ def run(
     if trace.problems:
         raise UnsupportedModelError(model.name, trace.problems)
     if composite.first is not None and trace.first_layers == 0:
-        message = (
-            f"model {model.name!r}: composite {composite.name!r} has a rule for the first weighted layer, but no "
-            "weighted layer takes the input itself or the input behind preprocessing; pass a composite with first=None"
+        trace.notes.append(
+            f"model {model.name!r}: no weighted layer takes the input itself or what preprocessing, movement or "
+            f"pooling made of it, so that {composite.first!r}, the rule of composite {composite.name!r} for the first "
+            "weighted layer, is applied nowhere: every layer takes the rule of its kind"
         )
-        if on_unknown != "gradient":
-            raise ValueError(message)
-        trace.notes.append(message)
     trace.notes = list(dict.fromkeys(trace.notes))
     for note in trace.notes:
         warnings.warn(note, RuntimeWarning, stacklevel=2)

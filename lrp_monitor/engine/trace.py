@@ -9,9 +9,9 @@ from typing import Any
 
 from keras import ops
 
-from lrp_monitor.engine import activations, backend, prefix
+from lrp_monitor.engine import activations, backend, front, prefix
 from lrp_monitor.engine.affine import Affine, Companion
-from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
+from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.rules import Rule
@@ -49,10 +49,11 @@ class Trace:
     """Whether the layer that runs now lies in the prefix."""
     raw_masks: dict[int, Tensor | None] = field(default_factory=dict)
     """The masks at raw tensors of the prefix, as far as they were asked for."""
+    fronts: dict[tuple[bool, int], front.Front | None] = field(default_factory=dict)
+    """What raw operations made of the input in front of all weights, in the prefix or not, by the tensor's id."""
     muted: bool = False
     """Inside a layer that is taken (or refused) as a whole: its parts run as they are."""
     _companions: dict[int, Companion] = field(default_factory=dict)
-    _with_companion: list[Tensor] = field(default_factory=list)
     # Tensors behind a weighted layer of the prefix: only what lies in the prefix itself sees their masks.
     _inner: set[int] = field(default_factory=set)
     _calls: dict[int, int] = field(default_factory=dict)
@@ -70,9 +71,9 @@ class Trace:
         known = self._companions.get(id(x))
         if known is not None:
             return known if self.in_prefix or id(x) not in self._inner else None
-        source = self._source_behind(x)
-        if source is not None:
-            return self._companions[id(source)]
+        found = self._front_of(x)
+        if found is not None:
+            return found.companion
         if self.in_prefix and backend.is_tensor(x):
             with backend.treated():
                 mask = prefix.mask_behind(self, x)
@@ -112,10 +113,16 @@ class Trace:
         """Keep ``x`` alive, whose id is a key."""
         self._alive.append(x)
 
-    def _source_behind(self, x: Tensor) -> Tensor | None:
-        """The input, or what preprocessing made of it, that raw scaling and shifting alone made ``x`` of."""
-        known = (t for t in reversed(self._with_companion) if id(t) not in self._inner)
-        return next((t for t in known if backend.elementwise_from(x, t)), None)
+    def outer_companion(self, x: Tensor) -> Companion | None:
+        """The mask that is recorded for this very tensor where it lies in front of all weights."""
+        return None if id(x) in self._inner else self._companions.get(id(x))
+
+    def _front_of(self, x: Tensor) -> front.Front | None:
+        """What raw operations made of the input in front of all weights."""
+        if not backend.is_tensor(x):
+            return None
+        with backend.treated():
+            return front.behind(self, x)
 
     def depends_on_input(self, x: Tensor) -> bool:
         """Whether ``x`` was computed from any input of the model."""
@@ -128,23 +135,16 @@ class Trace:
 
     def attach(self, x: Tensor) -> Tensor:
         """``x`` itself, or, where raw scaling and shifting lies between the input and x, x with the mask behind it."""
-        source = None if id(x) in self._companions else self._source_behind(x)
-        if source is None:
+        found = None if id(x) in self._companions else self._front_of(x)
+        if found is None:
             return x
-        start = self._companions[id(source)]
-        attached = straight_through(stop_gradient(x) * start.mask, x)  # where padding was put in, the mask is 0
-        raw = x
-
-        def bounds(value: Tensor) -> Tensor:
-            return backend.replay_elementwise(raw, source, start.bounds(value))
-
-        self.set_companion(attached, Companion(start.mask, bounds))
-        return attached
+        self.set_companion(found.tensor, found.companion)
+        return found.tensor
 
     def set_companion(self, x: Tensor, companion: Companion) -> None:
-        """Record that ``x`` is the model's input behind preprocessing alone."""
+        """Record that ``x`` is the model's input behind preprocessing, movement and pooling alone."""
         self._companions[id(x)] = companion
-        self._with_companion.append(x)
+        self.keep(x)
 
     def is_non_negative(self, x: Tensor) -> bool:
         """Whether no value of ``x`` can be below zero, as far as the graph tells."""
@@ -227,9 +227,8 @@ class Trace:
             self.remember_head("softmax", z, y)
             return y
         if name is None or not activations.is_elementwise(name):
-            shown = getattr(activation, "__name__", repr(activation))
-            self.refuse(layer, f"its activation {shown!r} is not one that is known to map each element by itself")
-            return activation(z)
+            with backend.untreated():  # its operations are looked at one by one
+                return activation(z)
         if name == "relu":
             made = self._affines.get(id(z))
             y = activation(z) if made is None else self.apply(made[0].rectify(), made[1])

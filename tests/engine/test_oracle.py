@@ -38,8 +38,10 @@ def oracle(rule, a, b, x, r):
     c = a * x
     z = c.sum(axis=1) + b
     if isinstance(rule, rules.AlphaBeta):  # z+ is alpha 1, beta 0
-        p, n = pos(c).sum(axis=1) + pos(b), neg(c).sum(axis=1) + neg(b)
-        return rule.alpha * share(pos(c), p + EPS, r) - rule.beta * share(neg(c), n - EPS, r)
+        least = 1e-6 * np.abs(z)
+        p = np.maximum(pos(c).sum(axis=1) + pos(b) + rule.epsilon, least)
+        n = np.minimum(neg(c).sum(axis=1) + neg(b) - rule.epsilon, -least)
+        return rule.alpha * share(pos(c), p, r) - rule.beta * share(neg(c), n, r)
     if isinstance(rule, rules.Epsilon):
         return share(c, z + rule.epsilon * sign(z), r)
     if isinstance(rule, rules.Gamma):
@@ -64,6 +66,7 @@ RULES = {
     "epsilon": rules.Epsilon(1e-6),
     "epsilon-large": rules.Epsilon(0.5),
     "z+": rules.ZPlus(),
+    "z+-large": rules.ZPlus(epsilon=0.5),
     "alpha2beta1": rules.AlphaBeta(2, 1),
     "alpha1.5beta.5": rules.AlphaBeta(1.5, 0.5),
     "gamma": rules.Gamma(0.25),

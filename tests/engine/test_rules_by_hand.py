@@ -203,6 +203,38 @@ def test_a_unit_without_weights_gives_nothing(rule):
     np.testing.assert_allclose(lrp.relevance(model, X, 0, both), expected, rtol=1e-5)
 
 
+SIGNED = [rules.ZPlus(), rules.AlphaBeta(2, 1)]
+
+
+@pytest.mark.parametrize("rule", SIGNED, ids=["z+", "alpha2beta1"])
+@pytest.mark.parametrize("scale", [1e-15, 1e-6, 1.0, 1e6, 1e15])
+def test_the_signed_sums_need_no_stabiliser_of_a_fixed_size(model, rule, scale):
+    """Input and biases at another scale: the published numbers at that scale, to float32's rounding."""
+    expected = {"ZPlus": [(1, 2, 6), (0, 0, -2.5)], "AlphaBeta": [(2, 4, 12), (5 / 11, 20 / 11, -5)]}
+    w, b = model.get_weights()
+    other = keras.models.clone_model(model)
+    other.set_weights([w, b * scale])
+    explainer = lrp.Explainer(other, lrp.Composite(dense=rule))
+    for target, wanted in enumerate(expected[type(rule).__name__]):
+        np.testing.assert_allclose(explainer((X * scale).astype(np.float32), target)[0] / scale, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", SIGNED, ids=["z+", "alpha2beta1"])
+def test_a_sum_that_is_rounding_takes_no_more_than_a_millionth(rule):
+    """z = 1e-9 a - 1: the positive sum, 1e-9, counts as 1e-6; of alpha z = -alpha its input gets a thousandth."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[1e-9], [-1.0]])])
+    found = lrp.relevance(model, np.array([[1.0, 1.0]], np.float32), 0, lrp.Composite(dense=rule))
+    np.testing.assert_allclose(found[0], [-rule.alpha * 1e-3, rule.beta], rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", SIGNED, ids=["z+", "alpha2beta1"])
+def test_nothing_comes_of_inputs_that_are_zero(model, rule):
+    explainer = lrp.Explainer(model, lrp.Composite(dense=rule))
+    for target in (0, 1):
+        np.testing.assert_array_equal(explainer(np.zeros_like(X), target), np.zeros_like(X))
+
+
 @pytest.mark.parametrize("epsilon", [0.0, 1e-6])
 def test_alpha_beta_where_no_contribution_is_negative(epsilon):
     """p and z are equal, large numbers: their difference, the sum of nothing, is rounding. R = 2 (300, 800)."""

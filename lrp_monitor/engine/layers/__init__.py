@@ -76,12 +76,14 @@ _TREATMENTS: dict[type, Treatment] = {
     ),
     **dict.fromkeys(
         _named(
-            "Add", "Subtract", "Average", "Concatenate", "Maximum", "Minimum", "AveragePooling1D", "AveragePooling2D",
-            "AveragePooling3D", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
-            "AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D",
+            "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "GlobalAveragePooling1D",
+            "GlobalAveragePooling2D", "GlobalAveragePooling3D", "AdaptiveAveragePooling1D",
+            "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D",
         ),
-        structural.plain,
+        structural.average_pooling,
     ),
+    **dict.fromkeys(_named("Add", "Subtract", "Average", "Maximum", "Minimum"), structural.plain),
+    **dict.fromkeys(_named("Concatenate"), structural.concatenate),
     **dict.fromkeys(
         _named(
             "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D",

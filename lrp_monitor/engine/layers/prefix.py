@@ -92,7 +92,7 @@ def _shared(
     if treatment is structural.max_pooling:
         average = _average_of(layer)
         return normalised(average(masks[0])), "equal parts to the window"
-    if treatment is structural.plain:
+    if treatment is structural.average_pooling:
         return normalised(original(masks[0], *args[1:], **kwargs)), "equal parts to the window"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -10,6 +11,7 @@ from keras import ops
 from lrp_monitor.engine import activations
 from lrp_monitor.engine.affine import Companion
 from lrp_monitor.engine.backend import Tensor, stop_gradient
+from lrp_monitor.engine.front import winner
 from lrp_monitor.engine.layers.common import Original
 
 if TYPE_CHECKING:
@@ -56,17 +58,7 @@ def structural(trace: Trace, layer: Any, original: Original, args: tuple[Any, ..
     x = args[0]
     if isinstance(x, list | tuple | dict):
         return original(*args, **kwargs)
-    x = trace.attach(x)
-    output = original(x, *args[1:], **kwargs)
-    companion = trace.companion_of(x)
-    if companion is not None and output is not x:
-        start = companion
-
-        def bounds(value: Tensor) -> Tensor:
-            return original(start.bounds(value), **kwargs)
-
-        trace.set_companion(output, Companion(original(start.mask, *args[1:], **kwargs), bounds))
-    return output
+    return _carried(trace, original, [x], args[1:], kwargs, lambda values: values[0])
 
 
 def plain(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -75,10 +67,47 @@ def plain(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], k
     return original(*args, **kwargs)
 
 
+def average_pooling(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Linear; in front of all weights the mask of a mean is the mean of its window's masks."""
+    return structural(trace, layer, original, args, kwargs)
+
+
+def concatenate(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Moves tensors side by side."""
+    trace.note_row(layer, "passes as it is")
+    return _carried(trace, original, list(args[0]), args[1:], kwargs, lambda values: values)
+
+
 def max_pooling(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The maximum of each window takes the whole relevance."""
     trace.note_row(layer, "the winner takes all")
-    return original(*args, **kwargs)
+    return _carried(trace, original, [args[0]], args[1:], kwargs, lambda values: values[0], winner)
+
+
+def _carried(
+    trace: Trace, original: Original, given: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any],
+    arranged: Callable[[list[Tensor]], Any], behind: Callable[..., Tensor] | None = None,
+) -> Any:  # fmt: skip
+    """The output of a layer that moves or pools; where all of ``given`` has a companion mask, so has the output."""
+
+    def apply(values: list[Tensor]) -> Any:
+        return original(arranged(values), *args, **kwargs)
+
+    given = [trace.attach(x) for x in given]
+    output = apply(given)
+    starts = [companion for x in given if (companion := trace.companion_of(x)) is not None]
+    if len(starts) == len(given) and not any(output is x for x in given):
+        masks = [start.mask for start in starts]
+
+        def bounds(value: Tensor) -> Tensor:
+            found = [start.bounds(value) for start in starts]
+            if len(found) > 1:
+                found = [ops.broadcast_to(bound, x.shape) for bound, x in zip(found, given, strict=True)]
+            return apply(found)
+
+        mask = apply(masks) if behind is None else behind(lambda x: apply([x]), given[0], masks[0])
+        trace.set_companion(output, Companion(mask, bounds))
+    return output
 
 
 def inside(trace: Trace, layer: Any, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

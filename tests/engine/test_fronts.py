@@ -1,0 +1,149 @@
+"""What stands in front of the first weighted layer: the input rules see through movement, scaling and pooling."""
+
+import keras
+import numpy as np
+import pytest
+from engine_helpers import close
+from keras import layers as kl
+from keras import ops
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+
+INPUT_RULES = [rules.Flat(), rules.WSquare(), rules.ZBox(-3, 3)]
+input_rules = pytest.mark.parametrize("rule", INPUT_RULES, ids=["flat", "w2", "zB"])
+
+
+def dense_map(rule, x, w, r, live=1.0):
+    """The input rule's formula for a dense layer, float64: x (n, i), w (i, j), r (n, j).
+
+    ``live`` (i,) is 0 where padding put a value in, which takes no share: there x, low and high are 0.
+    """
+    live = np.broadcast_to(live, x.shape[1:])
+    if isinstance(rule, rules.Flat):
+        return r.sum(axis=1, keepdims=True) * live / live.sum()
+    w = w * live[:, None]
+    if isinstance(rule, rules.WSquare):
+        return r @ (w**2 / (w**2).sum(axis=0)).T
+    share = x[:, :, None] * w - rule.low * np.maximum(w, 0) - rule.high * np.minimum(w, 0)
+    return (share / share.sum(axis=1, keepdims=True) * r[:, None, :]).sum(axis=2)
+
+
+def explained(front, shape, rule, rng, randomise, live=1.0):
+    """The input, its relevance, and the input rule's relevance of what ``front`` makes of it, (n, values)."""
+    inputs = keras.Input(shape)
+    before = keras.Model(inputs, kl.Flatten()(front(inputs)))
+    model = randomise(keras.Model(inputs, kl.Dense(2)(kl.Dense(5, name="first")(before.output))))
+    x = rng.uniform(-3, 3, size=(4, *shape)).astype(np.float32)
+    explanation = lrp.Explainer(model, lrp.Composite(dense=rules.Epsilon(0), first=rule)).explain(x, 1)
+    np.testing.assert_allclose(explanation.logits, model(x).numpy(), rtol=1e-4, atol=1e-4)
+    w, b = (v.astype(np.float64) for v in model.get_layer("first").get_weights())
+    h = before(x).numpy().astype(np.float64)
+    relevance = dense_map(rule, h, w, (h @ w + b) * model.layers[-1].get_weights()[0][:, 1], live)
+    return x, explanation.relevance, relevance
+
+
+MOVES = {
+    "expand_dims": lambda x: ops.expand_dims(x, 1),
+    "slice": lambda x: x[:, 1:, ::2],
+    "split": lambda x: ops.split(x, 2, axis=2)[1],
+    "split and joined": lambda x: ops.concatenate(ops.split(x, 2, axis=2)[::-1], axis=1),
+    "concatenation": lambda x: kl.Concatenate()([x[:, :, :2], x[:, :, 2:]]),
+    "transpose and reshape": lambda x: ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, 2, 6)),
+    "stack of parts": lambda x: ops.stack([x[:, :, 3], x[:, :, 0]], axis=1),
+    "flip and roll": lambda x: ops.roll(ops.flip(x, axis=1), 1, axis=2),
+    "padded": lambda x: ops.pad(x, ((0, 0), (1, 0), (0, 1))),
+    "chosen": lambda x: ops.take(x, [2, 0], axis=1),
+    "layers": lambda x: kl.Cropping1D((1, 0))(kl.Permute((2, 1))(kl.ZeroPadding1D(1)(x))),
+}
+
+
+@input_rules
+@pytest.mark.parametrize("name", MOVES)
+def test_movement_moves_relevance(name, rule, rng, randomise):
+    numbers = np.arange(1, 13, dtype=np.float32).reshape(1, 3, 4)
+    origin = keras.ops.convert_to_numpy(MOVES[name](numbers)).reshape(-1).astype(int)  # 0: put in by padding
+    x, found, relevance = explained(MOVES[name], (3, 4), rule, rng, randomise, live=origin > 0)
+    expected = np.zeros((len(x), 13))
+    np.add.at(expected.T, origin, relevance.T)
+    close(found.reshape(len(x), -1), expected[:, 1:], 1e-4)
+
+
+POOLS = {
+    "layer": (kl.MaxPooling1D(2), kl.AveragePooling1D(2)),
+    "operation": (lambda x: ops.max_pool(x, 2), lambda x: ops.average_pool(x, 2)),
+    "reduction": (
+        lambda x: ops.max(ops.reshape(x, (-1, 3, 2, 2)), axis=2),
+        lambda x: ops.mean(ops.reshape(x, (-1, 3, 2, 2)), axis=2),
+    ),
+}
+
+
+@input_rules
+@pytest.mark.parametrize("name", POOLS)
+def test_the_winner_of_a_maximum_takes_all(name, rule, rng, randomise):
+    x, found, relevance = explained(POOLS[name][0], (6, 2), rule, rng, randomise)
+    windows = x.reshape(4, 3, 2, 2)
+    winner = windows == windows.max(axis=2, keepdims=True)
+    expected = winner * relevance.reshape(4, 3, 1, 2)
+    close(found, expected.reshape(x.shape), 1e-4)
+
+
+@input_rules
+@pytest.mark.parametrize("name", POOLS)
+def test_a_mean_is_a_part_of_the_linear_map_behind_it(name, rule, rng, randomise):
+    """Of the relevance of a mean each element takes the same part; under zB its own distance from the bounds counts."""
+    _, found, relevance = explained(POOLS[name][1], (6, 2), rule, rng, randomise)
+    total = found.reshape(4, 3, 2, 2).sum(axis=2)
+    close(total, relevance.reshape(4, 3, 2), 1e-4)
+    if not isinstance(rule, rules.ZBox):
+        close(found, np.repeat(total / 2, 2, axis=1), 1e-4)
+
+
+@pytest.mark.parametrize("rule", [rules.Flat(), rules.ZBox(0, 255)], ids=["flat", "zB"])
+def test_scaling_between_moves_passes_one_to_one(rule, rng, randomise):
+    """Grey pictures made three channels by hand: as pictures of three channels that are alike, scaled by a layer."""
+    channels = np.float32([1, 2, 3])
+
+    def net(inputs, h):
+        return keras.Model(inputs, kl.Dense(2)(kl.Flatten()(kl.Conv2D(3, 2, activation="relu")(h))))
+
+    grey, coloured = keras.Input((4, 5)), keras.Input((4, 5, 3))
+    by_hand = randomise(net(grey, ops.repeat(ops.expand_dims(grey, -1) / 127.5 - 1.0, 3, axis=-1) * channels))
+    by_layers = net(coloured, kl.Rescaling(1 / 127.5, -1.0)(coloured))
+    kernel, *rest = by_hand.get_weights()
+    by_layers.set_weights([kernel * channels[:, None], *rest])
+    x = rng.uniform(0, 255, size=(3, 4, 5)).astype(np.float32)
+    composite = lrp.Composite(first=rule)
+    found = lrp.Explainer(by_hand, composite).explain(x, 0)
+    np.testing.assert_allclose(found.logits, by_hand(x).numpy(), rtol=1e-4, atol=1e-4)
+    expected = lrp.relevance(by_layers, np.repeat(x[..., None], 3, axis=-1), 0, composite)
+    close(found.relevance, expected.sum(axis=-1), 1e-4)
+
+
+def test_tokens_behind_moves(rng, randomise):
+    """Two rows of tokens, one of them chosen: the other takes nothing, and each token its vector's relevance."""
+    inputs = keras.Input((2, 5), dtype="int32")
+    model = randomise(keras.Model(inputs, kl.Dense(2)(kl.Flatten()(kl.Embedding(7, 3)(inputs[:, 1])))))
+    x = rng.integers(0, 7, size=(4, 2, 5))
+    found = lrp.relevance(model, x, 1, "lrp_zero")
+    table, w, _ = model.get_weights()
+    expected = (table[x[:, 1]] * w[:, 1].reshape(5, 3)).sum(axis=-1)
+    close(found[:, 1], expected)
+    assert not found[:, 0].any()
+
+
+def test_pools_and_moves_inside_models_and_wrappers(rng, randomise):
+    """The same front written into an inner model, and with every frame's pooling in a TimeDistributed layer."""
+    frames = keras.Input((3, 6, 4, 1))
+    pooled = kl.TimeDistributed(kl.MaxPooling2D((2, 1)))(frames)
+    by_frames = keras.Model(frames, kl.Dense(2)(kl.Flatten()(kl.TimeDistributed(kl.Conv2D(2, 2))(pooled))))
+    volume = kl.MaxPooling3D((1, 2, 1))(frames)
+    at_once = randomise(keras.Model(frames, kl.Dense(2)(kl.Flatten()(kl.Conv3D(2, (1, 2, 2))(volume)))))
+    by_frames.set_weights([w[0] if w.ndim == 5 else w for w in at_once.get_weights()])
+    inner = keras.Sequential([keras.Input((3, 6, 4, 1)), kl.MaxPooling3D((1, 2, 1))])
+    nested = keras.Sequential([keras.Input((3, 6, 4, 1)), inner, *at_once.layers[2:]])
+    x = rng.normal(size=(2, 3, 6, 4, 1)).astype(np.float32)
+    expected = lrp.relevance(at_once, x, 0, "epsilon_plus_flat")
+    close(lrp.relevance(nested, x, 0, "epsilon_plus_flat"), expected)
+    close(lrp.relevance(by_frames, x, 0, "epsilon_plus_flat"), expected)
