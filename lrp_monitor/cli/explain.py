@@ -46,7 +46,7 @@ def explain(arguments: argparse.Namespace) -> int:
         for number, target in enumerate(targets):
             part(f"explaining, {number + 1} of {len(targets)}")
             found.append(_explained(with_model, target))
-        for words in with_model.explainer.notes:
+        for words in [*with_model.explainer.notes, *_not_finite(with_model, found)]:
             note(words)
         part(f"writing {arguments.output}")
         data = _arrays(with_model, found[0]) if kind == ".npz" else _picture(with_model, targets, found, arguments)
@@ -108,9 +108,8 @@ def _explain(
         return with_model.explainer.explain(values, np.array(own))
     # Probes bring their class along, pictures beside them are explained for the predicted one.
     predicted = with_model.explainer.explain(values).prediction
-    return with_model.explainer.explain(
-        values, np.array([p if one is None else one for one, p in zip(own, predicted, strict=True)])
-    )
+    wanted = np.array([p if one is None else one for one, p in zip(own, predicted, strict=True)])
+    return with_model.explainer.explain(values, np.maximum(wanted, 0)).without(wanted < 0)
 
 
 def _rows(with_model: Opened, groups: Sequence[_Group]) -> list[dict[str, Any]]:
@@ -123,16 +122,29 @@ def _rows(with_model: Opened, groups: Sequence[_Group]) -> list[dict[str, Any]]:
             target, predicted = int(one.target[row]), int(np.ravel(one.prediction[row])[0])
             rows[place] = {
                 "input": with_model.samples[place].name,
-                "target": target,
-                "class": with_model.class_name(target),
-                "prediction": predicted,
-                "predicted_class": with_model.class_name(predicted),
+                "target": None if target < 0 else target,
+                "class": None if target < 0 else with_model.class_name(target),
+                "prediction": None if predicted < 0 else predicted,
+                "predicted_class": None if predicted < 0 else with_model.class_name(predicted),
                 "logit": _plain(one.logit[row]),
                 "probability": _plain(one.probability[row]),
                 "relevance_sum": _plain(totals[row]),
                 "conservation": _plain(one.conservation[row]),
             }
     return [rows[place] for place in sorted(rows)]
+
+
+def _not_finite(with_model: Opened, found: Sequence[Sequence[_Group]]) -> list[str]:
+    """What is to be said of samples whose logits or heatmaps are not finite."""
+    rows = [row for groups in found for row in _rows(with_model, groups)]
+    broken = [row["input"] for row in rows if row["prediction"] is None or row["relevance_sum"] is None]
+    names = list(dict.fromkeys(broken))
+    if not names:
+        return []
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [
+        f"logits or heatmaps of {', '.join(names[:3])}{more} are not finite; `lrp-monitor check` says in which layer"
+    ]
 
 
 def _plain(value: float) -> float | None:
@@ -142,9 +154,12 @@ def _plain(value: float) -> float | None:
 def _line(row: dict[str, Any]) -> str:
     probability = "" if row["probability"] is None else f", probability {row['probability']:.3f}"
     instead = "" if row["prediction"] == row["target"] else f" (predicted: {row['predicted_class']})"
+    if row["prediction"] is None:
+        instead = " (no prediction: the logits are not finite)"
     kept = "-" if row["conservation"] is None else f"{row['conservation']:.3f}"
     logit = "not finite" if row["logit"] is None else f"{row['logit']:.3f}"
-    return f"{row['input']}: {row['class']}{instead}, logit {logit}{probability}; sum of relevance / logit {kept}"
+    name = row["class"] or "no class"
+    return f"{row['input']}: {name}{instead}, logit {logit}{probability}; sum of relevance / logit {kept}"
 
 
 def _picture(
@@ -179,7 +194,8 @@ def _label(with_model: Opened, text: str) -> str:
 
 def _caption(row: dict[str, Any]) -> str:
     strength = row["probability"] if row["probability"] is not None else row["logit"]
-    return row["class"] if strength is None else f"{row['class']} {strength:.2f}"
+    name = row["class"] or "no class"
+    return f"{name}, not finite" if strength is None else f"{name} {strength:.2f}"
 
 
 def _short(name: str) -> str:

@@ -67,7 +67,8 @@ def _drawn(
             title = name if len(runs) == 1 else f"{_run_name(path)}: {name}"
             picture = run.probes.images[number]
             progress.part(f"reading {name}")
-            strips.append(film.Strip(title, _maps(run, number, steps), (), picture, mask))
+            maps = _maps(run, number, steps)
+            strips.append(film.Strip(title, maps, _captions(maps), picture, mask))
             progress.advance()
     progress.part(f"drawing {len(steps)} steps")
     labels = [f"step {step}" for step in steps]
@@ -98,6 +99,12 @@ def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[
 
 def _maps(run: Run, number: int, steps: Sequence[int]) -> NDArray[np.float32]:
     return np.stack([run.heatmap(number, step) for step in steps])
+
+
+def _captions(maps: NDArray[np.float32]) -> list[str]:
+    """What stands under maps (s, *map shape): which of them are not finite; nothing where all are."""
+    finite = [bool(np.isfinite(one).all()) for one in maps]
+    return [] if all(finite) else ["" if one else "not finite" for one in finite]
 
 
 def probe_number(run: Run, probe: str | int) -> int:

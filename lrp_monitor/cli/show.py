@@ -10,16 +10,21 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lrp_monitor import film
 from lrp_monitor.cli import terminal
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.runs import chosen_steps, probe_number
+from lrp_monitor.metrics import LEAST_POSITIVE
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run, open_run
 
 _TABLE_STEPS = 12
 _TABLE_PROBES = 16
 _LOGGED = "lrp/"
+_COUNTS = ("nonfinite/", "mask_probes/")
 _STATISTICS = ("logit", "probability", "conservation", "drift", "absmax")
 _MAPPED_PROBES = 4
 _MAP_COLUMNS, _LEAST_COLUMNS = 32, 12
@@ -48,7 +53,8 @@ def show(arguments: argparse.Namespace) -> None:
 def _statistics(run: Run, step: int, probes: Sequence[int]) -> list[str]:
     """A table of the probes at a step; empty where nothing was logged of them."""
     found, info = run.record(step).statistics, run.probes
-    names = [name for name in (*_STATISTICS, *sorted(n for n in found if n.startswith("mask_mass/"))) if name in found]
+    shares = sorted(name for name in found if name.startswith(("mask_mass/", "mask_absolute/")))
+    names = [name for name in (*_STATISTICS, *shares) if name in found]
     if not names:
         return []
     shown = probes[:_TABLE_PROBES]
@@ -56,18 +62,36 @@ def _statistics(run: Run, step: int, probes: Sequence[int]) -> list[str]:
     body = []
     for probe in shown:
         classes = [_class(run, found[key][probe]) for key in ("target", "prediction") if "target" in found]
-        body.append([info.names[probe], *classes, *(_number(found[name][probe]) for name in names)])
+        body.append([info.names[probe], *classes, *(_cell(run, found, name, probe) for name in names)])
     left = 3 if "target" in found else 1
     lines = ["", f"  probes at step {step}", *_aligned([head, *body], left)]
     if len(probes) > len(shown):
         lines.append(f"  ... and {len(probes) - len(shown)} more: choose with --probe, or all with --json")
+    if any("undefined" in row for row in body):
+        lines.append(
+            f"  undefined: less than {100 * LEAST_POSITIVE:g} % of the map's |relevance| is positive, too little to "
+            "take shares of; mask_absolute is the mask's share of all |relevance|"
+        )
     return lines
+
+
+def _cell(run: Run, found: dict[str, NDArray[np.float64]], name: str, probe: int) -> str:
+    """A statistic of a probe, or why it has no value."""
+    value, total = found[name][probe], found.get("sum")
+    if math.isnan(value) and not (name == "drift" and np.isnan(found["drift"]).all()):
+        if total is not None and not math.isfinite(total[probe]):
+            return "not finite"
+        kind, _, mask = name.partition("/")
+        if kind in ("mask_mass", "mask_absolute"):
+            held = run.probes.masks.get(mask)
+            return "no mask" if held is not None and not held[probe].any() else "undefined"
+    return _number(value)
 
 
 def _class(run: Run, number: float) -> str:
     names = run.probes.class_names
     if not math.isfinite(number):
-        return "-"
+        return "none"
     return names[int(number)] if names and int(number) < len(names) else str(int(number))
 
 
@@ -122,6 +146,10 @@ def _as_json(run: Run) -> dict[str, Any]:
         "meta": run.meta,
         "scalars": scalars,
         "statistics": statistics,
+        "not_finite": [
+            {"kind": span.kind, "first": span.first, "last": span.last, "lasts": span.lasts, "most": span.most}
+            for span in run.not_finite
+        ],
         "problems": run.problems,
         "bytes": run.stored_bytes,
     }
@@ -148,6 +176,7 @@ def _as_text(run: Run, chosen: Sequence[int]) -> str:
         f"  steps     {span}{sessions}, {held / 1e6:.1f} MB{each}",
         f"  probes    {len(probes)} of {shape}: {names}",
         *([f"  masks     {', '.join(sorted(probes.masks))}"] if probes.masks else []),
+        *(f"  NOT FINITE  {span}" for span in run.not_finite),
         *(f"  problem   {problem}" for problem in run.problems),
     ]
     if chosen:
@@ -156,15 +185,26 @@ def _as_text(run: Run, chosen: Sequence[int]) -> str:
 
 
 def _table(run: Run, chosen: Sequence[int]) -> list[str]:
-    """The scalars about relevance at the chosen steps, a column each."""
-    tags = [tag for tag in run.scalars if tag.startswith(_LOGGED)]
+    """The scalars about relevance at the chosen steps, a column each; of what is not finite only where any is."""
     records = [run.record(step) for step in chosen]
+    tags = [
+        tag
+        for tag in run.scalars
+        if tag.startswith(_LOGGED)
+        and (not tag.startswith("lrp/nonfinite/") or any(record.scalars.get(tag) for record in records))
+    ]
     head = ["step", "epoch", *(tag.removeprefix(_LOGGED) for tag in tags)]
     body = [
-        [str(record.step), str(record.epoch), *(_number(record.scalars.get(tag, math.nan)) for tag in tags)]
-        for record in records
+        [str(record.step), str(record.epoch), *(_scalar(record.scalars, tag) for tag in tags)] for record in records
     ]
     return _aligned([head, *body])
+
+
+def _scalar(scalars: dict[str, float], tag: str) -> str:
+    value = scalars.get(tag, math.nan)
+    if math.isfinite(value) and tag.removeprefix(_LOGGED).startswith(_COUNTS):
+        return f"{value:.0f}"
+    return _number(value)
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:

@@ -43,7 +43,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether the model is supported and nothing in it is NaN or infinite."""
-        return self.supported and not self.bad_weights and not self.nonfinite
+        return self.supported and not self.bad_weights and not self.nonfinite and not self.unpredicted
 
     @property
     def folded(self) -> tuple[str, ...]:
@@ -54,6 +54,14 @@ class Report:
     def nonfinite(self) -> tuple[str, ...]:
         """Layers whose relevance is NaN or infinite for the inputs that were tried."""
         return tuple(layer.name for layer in self._layers if not layer.is_finite)
+
+    @property
+    def unpredicted(self) -> int:
+        """Of the inputs that were tried, those with a logit that is NaN or infinite."""
+        if self.inspection is None:
+            return 0
+        logits = self.inspection.explanation.logits
+        return int(np.count_nonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1)))
 
     @property
     def absorbed(self) -> dict[str, float]:
@@ -97,9 +105,10 @@ class Report:
     def _verdict(self) -> str:
         if self.problems:
             return f"not supported, {len(self.problems)} without a treatment"
-        if self.bad_weights or self.nonfinite:
-            return f"supported, but not finite at {', '.join((*self.bad_weights, *self.nonfinite))}"
-        return "supported"
+        where = [*self.bad_weights, *self.nonfinite]
+        if self.unpredicted:
+            where.append(f"the logits of {self.unpredicted} samples")
+        return f"supported, but not finite at {', '.join(where)}" if where else "supported"
 
     def _passed(self, layer: LayerRelevance) -> str:
         if not layer.is_finite:

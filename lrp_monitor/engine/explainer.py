@@ -259,6 +259,10 @@ class Explainer:
 
     def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
         leaves = [found[f"relevance {number}"] for number in range(len(given.leaves))]
+        # Rules that carry shares give finite ones of a logit that is no number, too.
+        broken = ~np.isfinite(found["logit"])
+        for leaf in leaves if broken.any() else ():
+            leaf[broken] = np.nan
         return Explanation(
             relevance=arranged(given.given, leaves),
             target=found["target"].astype(np.int64),
@@ -335,7 +339,7 @@ def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tenso
     none = ops.cast(ops.zeros_like(ops.reshape(logits, (logits.shape[0], -1))[:, 0]), "int32") - 1
     if start == "weights":
         weights = ops.reshape(wanted[0], logits.shape)
-        return none, ops.sum(ops.reshape(logits * weights, (logits.shape[0], -1)), axis=-1)
+        return none, targets.weighted_sum(logits, weights)
     if callable(start):
         value = ops.cast(ops.convert_to_tensor(start(logits)), "float32")
         if tuple(value.shape) != (logits.shape[0],):
@@ -351,12 +355,11 @@ def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tenso
         )
     target = wanted[0]
     if found.activation == "sigmoid" and logits.shape[-1] == 1:
-        predicted = ops.cast(logits[:, 0] > 0, "int32")
-        chosen = ops.where(target < 0, predicted, target)
+        chosen = ops.where(target < 0, targets.if_finite(logits, logits[:, 0] > 0), target)
         return chosen, ops.where(chosen == 0, -logits[:, 0], logits[:, 0])
-    predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
-    chosen = ops.where(target < 0, predicted, target)
-    return chosen, ops.sum(logits * ops.one_hot(chosen, logits.shape[-1]), axis=-1)
+    chosen = ops.where(target < 0, targets.if_finite(logits, ops.argmax(logits, axis=-1)), target)
+    value = targets.weighted_sum(logits, ops.one_hot(chosen, logits.shape[-1]))
+    return chosen, ops.where(chosen < 0, float("nan"), value)
 
 
 def _explain(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) -> dict[str, Tensor]:

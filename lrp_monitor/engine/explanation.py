@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -17,7 +17,7 @@ class Explanation:
     relevance: NDArray[np.float32]
     """Relevance of every input value, of the inputs' shape; for several inputs the same structure of arrays."""
     target: NDArray[np.int64]
-    """(n,) the explained class; -1 where the target was not a class."""
+    """(n,) the explained class; -1 where the target was not a class, or was the predicted one and there is none."""
     logit: NDArray[np.float32]
     """(n,) the explained logit, from which relevance starts; for class 0 of a single sigmoid unit its negative.
 
@@ -30,6 +30,15 @@ class Explanation:
     activation: str | None
     """``"softmax"`` or ``"sigmoid"`` where the model ends in one, else None."""
 
+    def without(self, rows: NDArray[np.bool_]) -> Explanation:
+        """The same with nothing said of some samples, (n,): target -1, logit and relevance NaN."""
+
+        def blank(values: NDArray[Any], by: float) -> NDArray[Any]:
+            return np.where(rows.reshape(-1, *(1,) * (values.ndim - 1)), np.asarray(by, values.dtype), values)
+
+        relevance = keras.tree.map_structure(lambda leaf: blank(leaf, np.nan), self.relevance)
+        return replace(self, relevance=relevance, target=blank(self.target, -1), logit=blank(self.logit, np.nan))
+
     @property
     def conservation(self) -> NDArray[np.float64]:
         """(n,) sum of relevance over the explained logit: 1 where nothing was absorbed or created."""
@@ -40,10 +49,12 @@ class Explanation:
 
     @property
     def prediction(self) -> NDArray[np.int64]:
-        """(n,) the predicted class; for an output of maps (n, ...), one for each of its places."""
-        if self.is_binary:
-            return (self.logits[:, 0] > 0).astype(np.int64)
-        return self.logits.argmax(axis=-1).astype(np.int64)
+        """(n,) the predicted class; for an output of maps (n, ...), one for each of its places.
+
+        -1 where there is none: among logits that are not all finite no one is the largest.
+        """
+        largest = self.logits[:, 0] > 0 if self.is_binary else self.logits.argmax(axis=-1)
+        return np.where(np.isfinite(self.logits).all(axis=-1), largest, -1).astype(np.int64)
 
     @property
     def is_binary(self) -> bool:
@@ -54,17 +65,20 @@ class Explanation:
     def probability(self) -> NDArray[np.float64]:
         """(n,) probability of the explained class; NaN where there is none.
 
-        There is none for a single output without sigmoid, and for a target that is not a class.
+        There is none for a single output without sigmoid, for a target that is not a class, and where a logit that
+        it depends on is not finite.
         """
-        if (self.target < 0).any():
-            return np.full(len(self.target), np.nan)
-        rows = np.arange(len(self.target))
+        known = self.target >= 0
         z = self.logits.astype(np.float64)
-        if self.activation == "sigmoid":
-            explained = np.where(self.target == 0, -z[:, 0], z[:, 0]) if self.is_binary else z[rows, self.target]
-            with np.errstate(over="ignore"):
-                return 1.0 / (1.0 + np.exp(-explained))
-        if z.shape[1] == 1:
-            return np.full(len(z), np.nan)
-        z = np.exp(z - z.max(axis=1, keepdims=True))
-        return z[rows, self.target] / z.sum(axis=1)
+        if not known.any() or (z.shape[1] == 1 and self.activation != "sigmoid"):
+            return np.full(len(self.target), np.nan)
+        rows, target = np.arange(len(self.target)), np.where(known, self.target, 0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.activation == "sigmoid":
+                explained = np.where(target == 0, -z[:, 0], z[:, 0]) if self.is_binary else z[rows, target]
+                found = 1.0 / (1.0 + np.exp(-explained))
+                known &= np.isfinite(explained)
+            else:
+                z = np.exp(z - z.max(axis=1, keepdims=True))
+                found = z[rows, target] / z.sum(axis=1)
+        return np.where(known, found, np.nan)

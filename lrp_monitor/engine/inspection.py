@@ -150,6 +150,11 @@ def _by_sample(relevance: Tensor) -> Tensor:
 def gathered(explanation: Explanation, known: Sequence[dict[str, Any]], found: dict[str, NDArray[Any]]) -> Inspection:
     """The inspection made of what :func:`read_off` said and what its tensors turned out to be."""
     layers = []
+    broken = ~np.isfinite(explanation.logit)
+    for row in known if broken.any() else ():
+        for what in ("total", "leaving", "channels", "map"):
+            if (values := found.get(f"{row['number']} {what}")) is not None:
+                values[broken] = np.nan
     for row in known:
         total, number = found[f"{row['number']} total"], row["number"]
         with np.errstate(divide="ignore", invalid="ignore"):

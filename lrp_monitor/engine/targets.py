@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Difference", "Outputs", "Region", "Target"]
@@ -148,3 +149,14 @@ def classes(target: Any, n: int, count: int, name: str, of: str = "") -> NDArray
         bad = wanted[(wanted < 0) | (wanted >= count)][0]
         raise ValueError(f"{name} {bad} lies outside the outputs{of}: 0 to {count - 1}")
     return wanted.astype(np.int32)
+
+
+def if_finite(logits: Any, predicted: Any) -> Any:
+    """The predicted class of each sample, (n,) int32; -1 where its logits (n, k) are not all finite."""
+    return ops.where(ops.all(ops.isfinite(logits), axis=-1), ops.cast(predicted, "int32"), -1)
+
+
+def weighted_sum(logits: Any, weights: Any) -> Any:
+    """(n,) the sum of weighted outputs. A weight of 0 leaves its output out: 0 times NaN would be NaN."""
+    terms = ops.where(weights == 0, 0.0, logits * weights)
+    return ops.sum(ops.reshape(terms, (logits.shape[0], -1)), axis=-1)

@@ -52,7 +52,7 @@ def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
     """
     archive_path, about_path = paths_of(path)
     flat = snapshot.heatmaps.reshape(len(snapshot), -1)
-    finite = np.isfinite(flat).all(axis=1) & np.isfinite(snapshot.logit)
+    finite = np.isfinite(flat).all(axis=1) & np.isfinite(snapshot.logit) & (snapshot.predictions >= 0)
     if not finite.all():
         broken = ", ".join(repr(snapshot.names[i]) for i in np.flatnonzero(~finite)[:3])
         raise BaselineError(

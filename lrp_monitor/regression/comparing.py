@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor import metrics
 from lrp_monitor.probe_checks import checked_masks
-from lrp_monitor.regression import metrics
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Check, Comparison, Floats
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.snapshot import Snapshot
@@ -52,8 +52,8 @@ def compare(a: Source, b: Source, *, tier: str = "same_weights", masks: Masks = 
         name: (metrics.mask_mass(before.heatmaps, region), metrics.mask_mass(now.heatmaps, region))
         for name, region in regions.items()
     }
-    flat = now.heatmaps.reshape(len(now), -1)
-    beyond: dict[str, NDArray[np.bool_]] = {"finite": np.asarray(~np.isfinite(flat).all(axis=1))}
+    broken = _broken(now)
+    beyond: dict[str, NDArray[np.bool_]] = {"finite": np.logical_or.reduce([*broken.values()])}
     for name, values in found.items():
         limit = getattr(chosen, name)
         if limit is not None:
@@ -62,11 +62,11 @@ def compare(a: Source, b: Source, *, tier: str = "same_weights", masks: Masks = 
             beyond[name] = np.asarray(~within)
     flipped = before.predictions != now.predictions
     checks = [
-        *_finite(beyond["finite"], now),
+        *_finite(broken, now),
         _maps(beyond, chosen, len(now)),
         _logit_check(found["logits"], beyond, chosen),
-        _classes(flipped, chosen),
-        *(_mask(name, *mass[name], chosen.mask_limit(name), now.names) for name in regions),
+        _classes(flipped, now.predictions < 0, chosen),
+        *(_mask(name, regions[name], before, now, mass[name], chosen.mask_limit(name)) for name in regions),
     ]
     return Comparison(
         before, now, tier, chosen, found, mass, regions, beyond, flipped, tuple(checks), _notes(before, now, tier)
@@ -154,11 +154,20 @@ def _logits(before: Snapshot, now: Snapshot) -> tuple[NDArray[np.float32], NDArr
     return before.logits, now.logits
 
 
-def _finite(broken: NDArray[np.bool_], now: Snapshot) -> list[Check]:
-    if not broken.any():
-        return []
-    where = _named([int(i) for i in np.flatnonzero(broken)], now.names)
-    return [Check("finite", False, f"NaN or infinity in the heatmaps of {where}")]
+def _broken(now: Snapshot) -> dict[str, NDArray[np.bool_]]:
+    """{"heatmaps": (n,), "logits": (n,)} where they are not finite."""
+    maps = np.isfinite(now.heatmaps.reshape(len(now), -1)).all(axis=1)
+    logits = np.isfinite(now.logit if now.logits is None else now.logits).reshape(len(now), -1).all(axis=1)
+    return {"heatmaps": ~maps, "logits": ~(logits & (now.predictions >= 0))}
+
+
+def _finite(broken: Mapping[str, NDArray[np.bool_]], now: Snapshot) -> list[Check]:
+    parts = [
+        f"the {what} of {_named([int(i) for i in np.flatnonzero(where)], now.names)}"
+        for what, where in broken.items()
+        if where.any()
+    ]
+    return [Check("finite", False, f"NaN or infinity in {' and '.join(parts)}")] if parts else []
 
 
 def _maps(beyond: Mapping[str, NDArray[np.bool_]], limits: Limits, n: int) -> Check:
@@ -180,27 +189,41 @@ def _logit_check(values: Floats, beyond: Mapping[str, NDArray[np.bool_]], limits
     return Check("logits", not beyond["logits"].any(), f"{text} (limit {limits.logits:g})")
 
 
-def _classes(flipped: NDArray[np.bool_], limits: Limits) -> Check:
+def _classes(flipped: NDArray[np.bool_], none: NDArray[np.bool_], limits: Limits) -> Check:
     text = f"{flipped.sum()} of {len(flipped)} predicted classes changed"
+    if none.any():
+        text += f", {none.sum()} probes have no prediction"
     if limits.flips is None:
         return Check("classes", True, text, limited=False)
     allowed = _allowed(limits.flips, len(flipped))
     return Check("classes", bool(flipped.sum() <= allowed), f"{text} ({allowed} may)")
 
 
-def _mask(name: str, before: Floats, now: Floats, limit: float | None, names: tuple[str, ...]) -> Check:
-    known = np.isfinite(before) & np.isfinite(now)
+def _mask(
+    name: str, region: NDArray[np.bool_], before: Snapshot, now: Snapshot, mass: tuple[Floats, Floats],
+    limit: float | None,
+) -> Check:  # fmt: skip
+    known = np.isfinite(mass[0]) & np.isfinite(mass[1])
+    carried = int(metrics.carries(region).sum())
     if not known.any():
-        return Check(f"mask {name}", limit is None, "no probe has positive relevance to measure", limit is not None)
-    rise = now - before
+        sides = [metrics.mask_absolute(side.heatmaps, region) for side in (before, now)]
+        shares = [f"{100 * np.mean(side[np.isfinite(side)]):.1f} %" for side in sides if np.isfinite(side).any()]
+        absolute = f"; of all |relevance| {' -> '.join(shares)}" if len(shares) == 2 else ""
+        text = f"not to be judged: none of {carried} probes has enough positive relevance both times{absolute}"
+        return Check(f"mask {name}", limit is None, text, limit is not None)
+    rise = mass[1] - mass[0]
     worst = int(np.argmax(np.where(known, rise, -np.inf)))
-    old, new = float(before[known].mean()), float(now[known].mean())
+    old, new = (float(side[known].mean()) for side in mass)
     text = f"share of the relevance {100 * old:.1f} % -> {100 * new:.1f} %"
+    if known.sum() < carried:
+        text += f", mean over {known.sum()} of {carried} probes"
     if limit is None:
         return Check(f"mask {name}", True, text, limited=False)
     ok = new - old <= limit
     text += f" (limit +{100 * limit:g} points)"
-    return Check(f"mask {name}", ok, text if ok else f"{text}, most at {names[worst]!r}: {100 * now[worst]:.1f} %")
+    return Check(
+        f"mask {name}", ok, text if ok else f"{text}, most at {now.names[worst]!r}: {100 * mass[1][worst]:.1f} %"
+    )
 
 
 def _allowed(share: float, n: int) -> int:

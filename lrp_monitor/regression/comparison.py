@@ -42,7 +42,7 @@ class Comparison:
     metrics: Mapping[str, Floats]
     """Per probe, (n,): "relative_l2", "cosine", "iou", "js" and "logits"; see `metrics`."""
     mask_mass: Mapping[str, tuple[Floats, Floats]]
-    """Per mask the share of positive relevance inside it, (n,) before and (n,) now; NaN where there is none."""
+    """Per mask the share of positive relevance inside it, (n,) before and (n,) now; see `lrp_monitor.metrics`."""
     masks: Mapping[str, NDArray[np.bool_]]
     """The masks that were looked at, (n, *map shape) each."""
     beyond: Mapping[str, NDArray[np.bool_]]
@@ -84,7 +84,8 @@ class Comparison:
 
     def summary(self) -> dict[str, float]:
         """One number each: the mean over probes of every metric, "flips" (share of probes whose class changed),
-        "failing" (share beyond a limit of their own), and "mask_mass/NAME" (rise of the mean mass, -1 to 1).
+        "failing" (share beyond a limit of their own), "mask_mass/NAME" (rise of the mean mass, -1 to 1) and
+        "mask_probes/NAME" (how many probes that is the mean of).
 
         What is not finite is left out of a mean; NaN where nothing is left.
         """
@@ -93,6 +94,7 @@ class Comparison:
         found["failing"] = float(self.failed.mean())
         for name, (before, now) in self.mask_mass.items():
             found[f"mask_mass/{name}"] = _mean(now - before)
+            found[f"mask_probes/{name}"] = float(np.isfinite(now - before).sum())
         return found
 
     def as_json(self) -> dict[str, Any]:
@@ -102,8 +104,8 @@ class Comparison:
             row: dict[str, Any] = {"name": name, "failed": bool(self.failed[i])}
             row |= {metric: _plain(values[i]) for metric, values in self.metrics.items()}
             row["beyond"] = [metric for metric, flags in self.beyond.items() if flags[i]]
-            row["target"] = int(self.now.targets[i])
-            row["prediction"] = [int(self.before.predictions[i]), int(self.now.predictions[i])]
+            row["target"] = _class(self.now.targets[i])
+            row["prediction"] = [_class(self.before.predictions[i]), _class(self.now.predictions[i])]
             row["mask_mass"] = {m: [_plain(a[i]), _plain(b[i])] for m, (a, b) in self.mask_mass.items()}
             probes.append(row)
         limits = asdict(self.limits)
@@ -139,6 +141,10 @@ class Comparison:
 def _mean(values: Floats) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else math.nan
+
+
+def _class(number: int) -> int | None:
+    return None if number < 0 else int(number)
 
 
 def _plain(value: float) -> float | None:

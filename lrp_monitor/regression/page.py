@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lrp_monitor import metrics
 from lrp_monitor.probes import montage
-from lrp_monitor.regression import metrics
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Comparison
 from lrp_monitor.regression.table import class_name
 from lrp_monitor.render import colours, enlarge, outline, png

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.store.finite import class_numbers
 from lrp_monitor.store.reader import Run, open_run
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ class Snapshot:
     logit: NDArray[np.float32]
     """(n,) the explained logit (class 0 of a single sigmoid unit: its negative)."""
     targets: NDArray[np.int64]
-    """(n,) the explained classes."""
+    """(n,) the explained classes, -1 where there was none (the predicted one, of logits that are not finite)."""
     predictions: NDArray[np.int64]
-    """(n,) the predicted classes."""
+    """(n,) the predicted classes, -1 where logits are not finite."""
     names: tuple[str, ...]
     images: NDArray[np.uint8]
     """(n, H, W, 1 or 3): the probes as shown to a person."""
@@ -111,8 +112,8 @@ class Snapshot:
         return cls(
             heatmaps=opened.heatmaps(step),
             logit=statistics["logit"].astype(np.float32),
-            targets=statistics["target"].astype(np.int64),
-            predictions=statistics["prediction"].astype(np.int64),
+            targets=class_numbers(statistics["target"]),
+            predictions=class_numbers(statistics["prediction"]),
             names=tuple(probes.names),
             labels=probes.labels,
             masks=dict(probes.masks),

@@ -69,9 +69,11 @@ def _is_ok(comparison: Comparison, mask: str) -> bool:
 
 
 def class_name(comparison: Comparison, index: int) -> str:
-    """A class as it is shown: its name where there is one."""
+    """A class as it is shown: its name where there is one; "none" for -1, no prediction."""
+    if index < 0:
+        return "none"
     names = comparison.now.meta.get("class_names") or ()
-    return str(names[index]) if 0 <= index < len(names) else str(index)
+    return str(names[index]) if index < len(names) else str(index)
 
 
 def _number(value: float, metric: str) -> str:

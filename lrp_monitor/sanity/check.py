@@ -98,8 +98,8 @@ class SanityReport:
                 "aopc": {name: _plain(values) for name, values in curves.aopc.items()},
             }  # fmt: skip
         found["localisation"] = {
-            one.mask: {"probes": list(one.names), "mass": _plain(one.mass), "rank": _plain(one.rank),
-                       "area": _plain(one.area)}
+            one.mask: {"probes": list(one.names), "mass": _plain(one.mass), "absolute": _plain(one.absolute),
+                       "rank": _plain(one.rank), "area": _plain(one.area)}
             for one in self.localisation
         }  # fmt: skip
         found["occlusion"] = {

@@ -8,18 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor.regression.metrics import mask_mass
+from lrp_monitor.metrics import carries, mask_absolute, mask_mass
 
 Floats = NDArray[np.float64]
-
-
-def mass_accuracy(maps: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> Floats:
-    """Positive relevance inside the mask over all positive relevance, per map: 0 to 1, float64 (n,).
-
-    maps (n, *map shape), mask boolean of that shape. NaN where the mask is empty or no relevance is positive.
-    Arras, Osman, Samek 2022, equation 2 (relevance mass accuracy).
-    """
-    return mask_mass(maps, mask)
 
 
 def rank_accuracy(maps: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> Floats:
@@ -47,34 +38,50 @@ def rank_accuracy(maps: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> F
 class Localisation:
     """One mask. names: its probes, m of them; mass, rank: float64 (m,); area: (m,) the mask's share of the map.
 
-    The area is what a map without any idea of the mask gets, in the mean.
+    mass: `metrics.mask_mass`, NaN where a map has too little positive relevance to take shares of; absolute:
+    `metrics.mask_absolute`, float64 (m,). The area is what a map without any idea of the mask gets, in the mean.
     """
 
     mask: str
     names: tuple[str, ...]
     mass: Floats
+    absolute: Floats
     rank: Floats
     area: Floats
 
     def summary(self) -> str:
-        """One line."""
+        """One line: the means, and how many probes stand behind each."""
+        means = ", ".join(
+            f"{what} {self._mean(values)}"
+            for what, values in (
+                ("mass accuracy", self.mass),
+                ("rank accuracy", self.rank),
+                ("its share of |relevance|", self.absolute),
+            )
+        )
         return (
-            f"relevance in {self.mask!r}: mass accuracy {np.nanmean(self.mass):.3f}, rank accuracy "
-            f"{np.nanmean(self.rank):.3f}, its share of the area {np.mean(self.area):.3f} "
+            f"relevance in {self.mask!r}: {means}, its share of the area {np.mean(self.area):.3f} "
             f"(means over {len(self.names)} probes)"
         )
 
+    def _mean(self, values: Floats) -> str:
+        known = values[np.isfinite(values)]
+        if len(known) == len(values):
+            return f"{known.mean():.3f}"
+        return f"{known.mean():.3f} (of {len(known)} probes)" if len(known) else "undefined (of no probe)"
+
 
 def localise(maps: NDArray[np.floating[Any]], name: str, mask: NDArray[np.bool_], names: Any) -> Localisation:
-    """Both accuracies over the probes that carry the mask. ValueError where none does."""
-    carried = mask.reshape(len(mask), -1).any(axis=1)
+    """Mass and rank accuracy over the probes that carry the mask. ValueError where none does."""
+    carried = carries(mask)
     if not carried.any():
         raise ValueError(f"mask {name!r} covers nothing on any probe")
     maps, mask = maps[carried], mask[carried]
     return Localisation(
         name,
         tuple(str(names[place]) for place in np.flatnonzero(carried)),
-        mass_accuracy(maps, mask),
+        mask_mass(maps, mask),
+        mask_absolute(maps, mask),
         rank_accuracy(maps, mask),
         mask.reshape(len(mask), -1).mean(axis=1),
     )

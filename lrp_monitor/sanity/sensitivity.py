@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor.regression.metrics import cosine
+from lrp_monitor.metrics import cosine
 from lrp_monitor.sanity.randomisation import mean
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject

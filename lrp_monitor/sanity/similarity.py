@@ -1,4 +1,4 @@
-"""Rank correlation of heatmaps, per sample; the other similarities are those of `regression.metrics`."""
+"""Rank correlation of heatmaps, per sample; the other similarities are those of `lrp_monitor.metrics`."""
 
 from __future__ import annotations
 

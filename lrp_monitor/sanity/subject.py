@@ -43,7 +43,16 @@ class Subject:
                 f"the model's output is of shape {explanation.logits.shape[1:]}; sanity checks need one row of logits "
                 "per probe"
             )
-        return cls(explainer, probes, inputs, explanation.target, explanation, probes.heatmaps(explanation.relevance))
+        maps = probes.heatmaps(explanation.relevance)
+        finite = np.isfinite(maps).reshape(len(maps), -1).all(axis=1) & (explanation.prediction >= 0)
+        if not finite.all():
+            broken = np.flatnonzero(~finite)
+            raise ValueError(
+                f"heatmaps or logits of {len(broken)} of {len(maps)} probes are not finite, "
+                f"{probes.names[int(broken[0])]!r} among them: nothing can be said of such heatmaps; lrp.check(model) "
+                "says in which layer it begins"
+            )
+        return cls(explainer, probes, inputs, explanation.target, explanation, maps)
 
     def __len__(self) -> int:
         return len(self.inputs)

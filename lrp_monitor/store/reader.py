@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrp_monitor.store import codec, records, tables
+from lrp_monitor.store import codec, finite, records, tables
 from lrp_monitor.store.access import RecordAccess
 from lrp_monitor.store.clusters import StepClusters, list_clusters, read_clusters, write_clusters
 from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
@@ -119,6 +119,14 @@ class Run(RecordAccess):
     def statistics(self) -> list[str]:
         """The names of all statistics per probe, sorted."""
         return sorted({name for header in self._all_headers() for name in header.statistics})
+
+    @property
+    def not_finite(self) -> list[finite.Span]:
+        """Where logits, heatmaps, weights, gradients or the loss were not finite; empty where all is well.
+
+        Each says itself in words: "logits of 8 probes not finite since step 3".
+        """
+        return finite.spans(self._all_headers())
 
     def heatmaps(self, step: int) -> npt.NDArray[np.float32]:
         """All maps of a step: float32 (n, *map_shape). StoreError where ``max_store_mb`` had stopped them."""
@@ -252,8 +260,7 @@ class Run(RecordAccess):
         for header in self._all_headers(view=view):
             logged = header.statistics.get("cluster")
             if logged is not None:
-                labels = np.where(np.isfinite(logged), logged, -1.0).astype(np.int64)
-                found[header.step] = StepClusters(header.step, header.session, labels)
+                found[header.step] = StepClusters(header.step, header.session, finite.class_numbers(logged))
         for name, (step, session, state) in list_clusters(self._storage).items():
             entry = view.entries.get(step)
             if entry is None or entry.session != session:

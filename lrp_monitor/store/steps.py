@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrp_monitor.store import codec, records
+from lrp_monitor.store.finite import without_guesses
 from lrp_monitor.store.format import (
     BUCKETS,
     HISTOGRAM_KINDS,
@@ -122,7 +123,7 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         map_shape=map_shape,
         maps=maps is not None,
         scale=scale,
-        statistics={name: _vector(values, probes, name) for name, values in header["probes"].items()},
+        statistics=without_guesses({name: _vector(v, probes, name) for name, v in header["probes"].items()}),
         scalars={name: number_from_json(value, what) for name, value in header["scalars"].items()},
         notes=[records.string(note) for note in header["notes"]],
         gradient_batch=None if batch is None else records.whole(batch),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.training.measures import ABSOLUTE, COUNT, MASS
 
 
 def alert_limits(alert: Any, probes: ProbeSet) -> dict[str, float]:
@@ -39,12 +40,14 @@ def alert_limits(alert: Any, probes: ProbeSet) -> dict[str, float]:
 class Alerts:
     """Compares the masks' shares of relevance with their limits, log after log of one fit.
 
-    limits: {mask: limit}, each in (0, 1]. A share is above its limit where it is greater.
+    limits: {mask: limit}, each in (0, 1]. A share is above its limit where it is greater. probes: {mask: probes that
+    carry it}.
     """
 
-    def __init__(self, limits: Mapping[str, float]) -> None:
-        self._limits = dict(limits)
+    def __init__(self, limits: Mapping[str, float], probes: Mapping[str, int]) -> None:
+        self._limits, self._probes = dict(limits), dict(probes)
         self._above: set[str] = set()
+        self._unjudged: set[str] = set()
 
     @property
     def any_above(self) -> bool:
@@ -54,20 +57,44 @@ class Alerts:
     def crossed(self, scalars: Mapping[str, float], where: str) -> list[str]:
         """The limits that are crossed upwards since the log before, in words, one text for each mask.
 
-        scalars: those of a step; a share that is not among them (no map has positive relevance) changes nothing.
+        scalars: those of a step; a share that is not among them (no map has enough positive relevance) changes nothing.
         where: the step in words. The first log counts as a crossing where it is above.
         """
         found = []
         for mask, limit in self._limits.items():
-            share = scalars.get(f"lrp/mask_mass/{mask}", math.nan)
+            share = scalars.get(f"lrp/{MASS}{mask}", math.nan)
             if math.isnan(share):
                 continue
             if share <= limit:
                 self._above.discard(mask)
             elif mask not in self._above:
                 self._above.add(mask)
+                behind = of_probes(scalars, mask, self._probes.get(mask))
                 found.append(
                     f"{100 * share:.1f} % of the positive relevance lies on {mask!r} at {where}, "
-                    f"above the limit of {100 * limit:g} %"
+                    f"above the limit of {100 * limit:g} %{f' (mean over {behind})' if behind else ''}"
                 )
         return found
+
+    def unjudged(self, scalars: Mapping[str, float], where: str) -> list[str]:
+        """The limits that nothing can be said of for the first time, in words, one text for each mask.
+
+        scalars, where: as for `crossed`.
+        """
+        found = []
+        for mask in self._limits:
+            if f"lrp/{MASS}{mask}" not in scalars and mask not in self._unjudged:
+                self._unjudged.add(mask)
+                share = scalars.get(f"lrp/{ABSOLUTE}{mask}")
+                absolute = "" if share is None else f"; of all |relevance| {100 * share:.1f} % lies there"
+                found.append(
+                    f"the limit of {mask!r} cannot be judged at {where}: none of the {self._probes.get(mask, 0)} "
+                    f"probes with this mask has enough positive relevance to take a share of{absolute}"
+                )
+        return found
+
+
+def of_probes(scalars: Mapping[str, float], mask: str, all_of_them: int | None) -> str:
+    """ "3 of 8 probes", those behind the mean share of a mask; empty where it is all of them, or not known."""
+    behind = scalars.get(f"lrp/{COUNT}{mask}")
+    return "" if behind is None or behind == all_of_them else f"{behind:.0f} of {all_of_them} probes"

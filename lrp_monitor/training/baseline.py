@@ -59,8 +59,9 @@ class Baseline:
         return str(self._before.meta.get("source", "made by hand"))
 
     def scalars(self, explanation: Explanation, heatmaps: NDArray[np.float32]) -> dict[str, float]:
-        """Means over the probes under lrp/baseline/: relative_l2, cosine, iou, js, logits (see `regression.metrics`),
-        flips (share of changed predictions) and mask_rise/<mask> (rise of the mask's share). Only what is finite.
+        """Means over the probes under lrp/baseline/: relative_l2, cosine, iou, js, logits (see `lrp_monitor.metrics`),
+        flips (share of changed predictions), mask_rise/<mask> (rise of the mask's share) and mask_probes/<mask> (how
+        many probes that is the mean of). Only what is finite.
         """
         now = replace(
             self._first,

@@ -23,6 +23,7 @@ from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.util import tensor_util
 
+from lrp_monitor.metrics import LEAST_POSITIVE
 from lrp_monitor.store.format import PLUGIN_NAME
 from lrp_monitor.store.records import frame
 from lrp_monitor.store.storage import open_storage
@@ -33,18 +34,29 @@ _FILE = re.compile(r"events\.out\.tfevents\.(\d+)\.")
 _NUMBER = itertools.count()
 
 _DESCRIPTIONS = {
-    "lrp/conservation": "Sum of relevance over the explained logit; median over the probes.",
-    "lrp/drift": "Half the L1 distance of normalised heatmaps to the log before (0 same, 1 disjoint); mean.",
-    "lrp/probability": "Probability of the explained class; mean over the probes.",
-    "lrp/accuracy": "Share of the probes whose prediction is their label.",
-    "lrp/mask_mass/": "Positive relevance inside the mask over all positive relevance; mean over the probes.",
+    "lrp/conservation": "Sum of relevance over the explained logit; median over the probes where both are finite.",
+    "lrp/drift": "Half the L1 distance of normalised heatmaps to the log before (0 same, 1 disjoint); mean over the "
+    "probes whose heatmaps are finite.",
+    "lrp/probability": "Probability of the explained class; mean over the probes whose logits are finite.",
+    "lrp/accuracy": "Share of the probes with a prediction (those whose logits are finite) that it is right for.",
+    "lrp/nonfinite/logits": "Probes whose logits are not all finite: they have no prediction.",
+    "lrp/nonfinite/heatmaps": "Probes whose heatmap is not finite.",
+    "lrp/nonfinite/loss": "Losses of the epoch, of training and validation, that are not finite.",
+    "lrp/mask_mass/": "Positive relevance inside the mask over all positive relevance; mean over the probes that "
+    f"lrp/mask_probes counts: those where at least {100 * LEAST_POSITIVE:g} % of all |relevance| is positive.",
+    "lrp/mask_probes/": "Probes behind the mean of lrp/mask_mass. The others carry no such mask, or have too little "
+    "positive relevance (or one that is not finite) to take a share of.",
+    "lrp/mask_absolute/": "|Relevance| inside the mask over all |relevance|; mean over the probes with the mask and "
+    "with relevance that is finite and not all zero.",
     "lrp/baseline/cosine": "Cosine of heatmap and baseline (1 equal up to strength); mean over the probes.",
     "lrp/baseline/iou": "The highest tenth of the pixels, intersection over union with the baseline's; mean.",
     "lrp/baseline/js": "Jensen-Shannon divergence of positive relevance to the baseline (0 same, 1 disjoint); mean.",
     "lrp/baseline/relative_l2": "Distance of the normalised heatmap to the baseline over the baseline's norm; mean.",
     "lrp/baseline/logits": "Change of the logits since the baseline over their root mean square; mean.",
     "lrp/baseline/flips": "Share of the probes whose predicted class is not the baseline's.",
-    "lrp/baseline/mask_rise/": "Mask's share of positive relevance, less that of the baseline; mean over the probes.",
+    "lrp/baseline/mask_rise/": "Mask's share of positive relevance, less that of the baseline; mean over the probes "
+    "that have such a share in both.",
+    "lrp/baseline/mask_probes/": "Probes behind the mean of lrp/baseline/mask_rise.",
     "weights/norm": "Euclidean norm of the finite values.",
     "gradients/norm": "Euclidean norm of the gradient of one training batch, before clipping.",
     "gradients/zero_fraction/": "Share of exact zeros in the gradient of one training batch.",

@@ -45,14 +45,25 @@ class Lookout:
     baseline: Baseline | None = None
 
     def look(self, targets: NDArray[np.int64] | None, previous: NDArray[np.float32] | None) -> View:
-        """With the model's present weights. targets: the classes to explain; previous: the log before's heatmaps."""
+        """With the model's present weights.
+
+        targets: the classes to explain, None for the predicted ones, and -1 for that of a single probe, which had none
+        so far. previous: the log before's heatmaps.
+        """
         probes = self.probes
         layers: dict[str, Floats] = {}
+        if targets is not None and (targets < 0).any():
+            predicted = self.explainer.explain(probes.inputs).prediction
+            targets = np.where(targets < 0, predicted, targets)
+        known = None if targets is None else np.maximum(targets, 0)
         if self.layerwise is None:
-            explanation = self.explainer.explain(probes.inputs, targets)
+            explanation = self.explainer.explain(probes.inputs, known)
         else:
-            inspection = self.explainer.inspect(probes.inputs, targets)
+            inspection = self.explainer.inspect(probes.inputs, known)
             explanation, layers = inspection.explanation, self.layerwise.columns(inspection)
+        if targets is not None and (none := targets < 0).any():
+            explanation = explanation.without(none)
+            layers = {name: np.where(none, np.nan, values) for name, values in layers.items()}
         heatmaps = probes.heatmaps(explanation.relevance)
         view = View(explanation, heatmaps, probe_statistics(heatmaps, explanation, probes.masks, previous) | layers)
         if self.channels and probes.channel_axis is not None:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor.regression.metrics import mask_mass
+from lrp_monitor.metrics import mask_absolute, mask_mass
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.explainer import Explanation
 
 Floats = NDArray[np.float64]
+
+MASS, ABSOLUTE, COUNT = "mask_mass/", "mask_absolute/", "mask_probes/"
+"""What stands before a mask's name in statistics and, behind "lrp/", in scalars."""
 
 QUANTILES = {"q50": 0.5, "q90": 0.9, "q99": 0.99}
 
@@ -30,7 +33,8 @@ def probe_statistics(
     heatmaps: (n, *map_shape); masks: {name: (n, *map_shape)}; previous: the heatmaps of the log before, or
     None. sum, positive (sum of what is > 0), negative (sum of what is < 0, so <= 0), absmax, q50/q90/q99
     (quantiles of |R|), logit, probability (of the explained class), prediction, prediction_probability,
-    target, conservation, drift, mask_mass/<mask>.
+    target, conservation, drift, mask_mass/<mask>, mask_absolute/<mask> (see `lrp_monitor.metrics`).
+    prediction and target are NaN where there is none: logits that are not finite have no largest one.
     """
     maps = _flat(heatmaps)
     magnitude = np.abs(maps)
@@ -46,13 +50,14 @@ def probe_statistics(
     found |= {
         "logit": _float(explanation.logit),
         "probability": _float(explanation.probability),
-        "prediction": _float(explanation.prediction),
+        "prediction": _class(explanation.prediction),
         "prediction_probability": _float(replace(explanation, target=explanation.prediction).probability),
-        "target": _float(explanation.target),
+        "target": _class(explanation.target),
         "conservation": _float(explanation.conservation),
         "drift": np.full(len(maps), np.nan) if previous is None else drift(previous, heatmaps),
     }
-    found |= {f"mask_mass/{name}": mask_mass(heatmaps, mask) for name, mask in masks.items()}
+    found |= {f"{MASS}{name}": mask_mass(heatmaps, mask) for name, mask in masks.items()}
+    found |= {f"{ABSOLUTE}{name}": mask_absolute(heatmaps, mask) for name, mask in masks.items()}
     return found
 
 
@@ -74,20 +79,34 @@ def drift(before: NDArray[np.float32], now: NDArray[np.float32]) -> Floats:
 def probe_scalars(statistics: Mapping[str, Floats], labels: NDArray[np.int64] | None) -> dict[str, float]:
     """The scalars over all probes of a step, from its per-probe statistics; what is not finite is left out.
 
-    lrp/conservation is the median, the others are means: lrp/drift, lrp/probability, lrp/accuracy (where
-    there are labels), lrp/mask_mass/<mask>.
+    lrp/conservation is the median over the probes, the others are means over those that have the value: lrp/drift,
+    lrp/probability, lrp/accuracy (where there are labels; of the probes with a prediction), lrp/mask_mass/<mask>,
+    lrp/mask_absolute/<mask>. Counts of probes: lrp/mask_probes/<mask>, those behind lrp/mask_mass/<mask>;
+    lrp/nonfinite/logits, those whose logits are not all finite, so that there is no prediction;
+    lrp/nonfinite/heatmaps, those whose heatmap is not finite.
     """
     scalars = {
         "lrp/conservation": _over(statistics["conservation"], np.median),
         "lrp/drift": _over(statistics["drift"], np.mean),
         "lrp/probability": _over(statistics["probability"], np.mean),
+        "lrp/nonfinite/logits": _unknown(statistics["prediction"]),
+        "lrp/nonfinite/heatmaps": _unknown(statistics["sum"]),
     }
     if labels is not None:
-        scalars["lrp/accuracy"] = float(np.mean(statistics["prediction"] == labels))
+        predicted = np.isfinite(statistics["prediction"])
+        right = np.where(predicted, statistics["prediction"] == labels, np.nan)
+        scalars["lrp/accuracy"] = _over(right, np.mean)
     for name, values in statistics.items():
-        if name.startswith("mask_mass/"):
+        if name.startswith((MASS, ABSOLUTE)):
             scalars[f"lrp/{name}"] = _over(values, np.mean)
+        if name.startswith(MASS):
+            scalars[f"lrp/{COUNT}{name.removeprefix(MASS)}"] = len(values) - _unknown(values)
     return {tag: value for tag, value in scalars.items() if np.isfinite(value)}
+
+
+def _unknown(values: Floats) -> float:
+    """How many are not finite."""
+    return float(np.count_nonzero(~np.isfinite(values)))
 
 
 def _over(values: Floats, how: object) -> float:
@@ -102,6 +121,11 @@ def _flat(maps: NDArray[np.float32]) -> Floats:
 def _positive(maps: Floats) -> Floats:
     """What is > 0, the rest 0; NaN stays NaN."""
     return np.asarray(np.where(maps < 0, 0.0, maps))
+
+
+def _class(values: NDArray[np.int64]) -> Floats:
+    """Numbers of classes, NaN for -1: none."""
+    return np.where(values < 0, np.nan, values.astype(np.float64))
 
 
 def _float(values: NDArray[np.generic]) -> Floats:

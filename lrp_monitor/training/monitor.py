@@ -52,7 +52,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     standard_summaries: whether TensorBoard's own scalar and histogram tabs get their share.
     verbose: 1 prints a line per log and the TensorBoard command, 0 nothing.
     alert: {mask: limit}, limits in (0, 1]: a RuntimeWarning, once per crossing, where the mask's mean share of
-        positive relevance (the scalar lrp/mask_mass/<mask>) is greater than its limit at a log.
+        positive relevance (the scalar lrp/mask_mass/<mask>) is greater than its limit at a log, and once where no probe
+        has such a share (see `metrics.mask_mass`), so that nothing can be said of the limit.
     stop_on_alert: whether a log above a limit also ends the fit, as EarlyStopping does: after the batch or epoch
         that it was taken at, the last state logged as usual. A fit's first state only warns: nothing was trained.
     inspect: "all", or the layers ("conv2d", "block1*", "base" for all inside it) whose relevance is logged for each
@@ -160,7 +161,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs the end of the epoch where it is due."""
         if self._watch is not None:
-            self._watch.epoch_end()
+            self._watch.epoch_end(logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Logs the last state where that is still to do, and closes the run."""

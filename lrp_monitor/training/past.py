@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.store.finite import class_numbers
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.index import PROBES_FILE
 from lrp_monitor.store.reader import open_run
@@ -52,12 +53,16 @@ class Past:
 
     @property
     def targets(self) -> NDArray[np.int64] | None:
-        """The classes explained so far, (n,), or None where nothing is logged."""
+        """The classes explained so far, (n,), -1 where none was yet; None where nothing is logged."""
+        known: NDArray[np.int64] | None = None
         for place in reversed(self.places):
             target = self.statistics[place].get("target")
-            if target is not None and np.isfinite(target).all():
-                return np.rint(target).astype(np.int64)
-        return None
+            if target is not None:
+                found = class_numbers(target)
+                known = found if known is None else np.where(known < 0, found, known)
+                if (known >= 0).all():
+                    break
+        return known
 
     def check_axis(self, axis: str, log_dir: str) -> None:
         """StoreError where the run's steps count something else than this monitor's would."""

@@ -39,9 +39,9 @@ class Recorder:
     """Looks at one model through one probe set.
 
     lookout: what explains the probes. gradients: "train", "probe" or "off". layers: which tensors have histograms,
-    None for all. targets: the classes explained, (n,); None until the first log. previous: the heatmaps of the log
-    before. capture: the training gradient's, where asked for. activation: what the model ends in. gradient_problem:
-    why the last record holds no gradient, where that failed.
+    None for all. targets: the classes explained, (n,), -1 for a probe that has none yet; None until the first log.
+    previous: the heatmaps of the log before. capture: the training gradient's, where asked for. activation: what the
+    model ends in. gradient_problem: why the last record holds no gradient, where that failed.
     """
 
     model: keras.Model
@@ -80,6 +80,8 @@ class Recorder:
     def look(self) -> View:
         """Explains the probes with the present weights."""
         view = self.lookout.look(self.targets, self.previous)
+        if self.targets is not None and (self.targets < 0).any():
+            self.targets = view.explanation.target  # a probe's class is fixed once there is one
         self.activation = view.explanation.activation
         return view
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from lrp_monitor.store.paths import is_url
+from lrp_monitor.training.alerts import of_probes
+from lrp_monitor.training.measures import MASS
 
 # What a histogram takes in the event file (at most 200 rows of 24 bytes, usually far fewer), and its scalars.
 _EVENT_BYTES_PER_TENSOR = 2900
@@ -22,6 +25,8 @@ class Told(NamedTuple):
 
     step: int
     scalars: dict[str, float]
+    not_finite: str = ""
+    """What is not finite, and since when; empty where all is."""
 
 
 def size(byte_count: float) -> str:
@@ -40,11 +45,11 @@ def step_bytes(store_bytes: int, tensors: int) -> int:
 class Report:
     """Prints, and keeps what the summary needs. verbose 0: prints nothing.
 
-    axis: "epoch" or "batch", what steps count.
+    axis: "epoch" or "batch", what steps count. masks: {mask: probes that carry it}.
     """
 
-    def __init__(self, axis: str, verbose: int) -> None:
-        self._axis, self._verbose = axis, verbose
+    def __init__(self, axis: str, verbose: int, masks: Mapping[str, int]) -> None:
+        self._axis, self._verbose, self._masks = axis, verbose, masks
         self.first: Told | None = None
         """The state at the fit's start, logged or not."""
         self.last: Told | None = None
@@ -77,7 +82,7 @@ class Report:
             many = len(self._waiting)
             steps = f"{self._axis} {self._waiting[-1]}"
             where = steps if many == 1 else f"{many} logs, {self._axis} {self._waiting[0]} to {self._waiting[-1]}"
-            self._print(f"LRP {where}: {', '.join(_figures(self.last.scalars))} ({self._seconds:.2f} s)")
+            self._print(f"LRP {where}: {', '.join(self._figures(self.last))} ({self._seconds:.2f} s)")
         self._waiting, self._seconds = [], 0.0
 
     def end(self, stored: set[int], written: int, log_dir: str) -> None:
@@ -94,11 +99,11 @@ class Report:
         lost = self.due - len(stored)
         self._print(text + (f"; {lost} failed, see the warning and the run's notes" if lost else ""))
         if self.first is not None and self.last is not None and self.first.step != self.last.step:
-            for tag, share in self.last.scalars.items():
-                if tag.startswith("lrp/mask_mass/"):
-                    before = self.first.scalars.get(tag, math.nan)
-                    name = tag.removeprefix("lrp/mask_mass/")
-                    self._print(f"  relevance on {name}: {_percent(before)} -> {_percent(share)}")
+            if self.last.not_finite:
+                self._print(f"  {self.last.not_finite}")
+            for mask in self._masks:
+                before, now = (self._share(told.scalars, mask) for told in (self.first, self.last))
+                self._print(f"  relevance on {mask}: {before} -> {now}")
         shown = "lrp-monitor tensorboard" if is_url(log_dir) else "tensorboard --logdir"
         self._print(f"  {shown} {shlex.quote(log_dir)}")
 
@@ -106,20 +111,31 @@ class Report:
         if self._verbose:
             print(text, flush=True)
 
+    def _figures(self, told: Told) -> list[str]:
+        scalars = told.scalars
+        found = [told.not_finite] if told.not_finite else []
+        found += [f"drift {scalars['lrp/drift']:.2f}"] if "lrp/drift" in scalars else []
+        found += [f"{mask} {self._share(scalars, mask)}" for mask in self._masks]
+        if "lrp/baseline/cosine" in scalars:
+            found.append(f"cosine to the baseline {scalars['lrp/baseline/cosine']:.2f}")
+        unpredicted = scalars.get("lrp/nonfinite/logits", 0)
+        without = f" ({unpredicted:.0f} without a prediction)" if unpredicted else ""
+        if "lrp/accuracy" in scalars:
+            found.append(f"probes right {_percent(scalars['lrp/accuracy'])}{without}")
+        elif without:
+            found.append("no predictions")
+        if "lrp/probability" in scalars:
+            found.append(f"probability {scalars['lrp/probability']:.2f}")
+        return found or ["logged"]
 
-def _figures(scalars: dict[str, float]) -> list[str]:
-    found = [f"drift {scalars['lrp/drift']:.2f}"] if "lrp/drift" in scalars else []
-    for tag, share in scalars.items():
-        if tag.startswith("lrp/mask_mass/"):
-            found.append(f"{tag.removeprefix('lrp/mask_mass/')} {_percent(share)}")
-    if "lrp/baseline/cosine" in scalars:
-        found.append(f"cosine to the baseline {scalars['lrp/baseline/cosine']:.2f}")
-    if "lrp/accuracy" in scalars:
-        found.append(f"probes right {_percent(scalars['lrp/accuracy'])}")
-    if "lrp/probability" in scalars:
-        found.append(f"probability {scalars['lrp/probability']:.2f}")
-    return found or ["logged"]
+    def _share(self, scalars: Mapping[str, float], mask: str) -> str:
+        """The mean share on a mask, with the number of probes behind it where these are not all that carry it."""
+        behind = of_probes(scalars, mask, self._masks[mask])
+        share = scalars.get(f"lrp/{MASS}{mask}", math.nan)
+        if math.isnan(share):
+            return f"undefined ({behind})" if behind else "undefined"
+        return f"{_percent(share)} ({behind})" if behind else _percent(share)
 
 
 def _percent(share: float) -> str:
-    return "none" if math.isnan(share) else f"{100 * share:.1f} %"
+    return f"{100 * share:.1f} %"

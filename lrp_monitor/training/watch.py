@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import lrp_monitor
 from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.metrics import carries
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.store.writer import estimate_bytes
@@ -22,6 +23,7 @@ from lrp_monitor.training.axis import EpochProgress, Place, start_of_fit
 from lrp_monitor.training.baseline import Baseline
 from lrp_monitor.training.checks import check_classes, explained_units
 from lrp_monitor.training.crew import Crew
+from lrp_monitor.training.finiteness import Finiteness, loss_scalar
 from lrp_monitor.training.layerwise import LayerRelevance
 from lrp_monitor.training.look import Lookout, View
 from lrp_monitor.training.measures import probe_scalars
@@ -55,7 +57,8 @@ class Watch:
                 raise RuntimeError("LRPMonitor: another worker could not begin to log; its own error says why")
         self._changes = self._past.changes(meta)
         self._notes = [*self._lookout.explainer.notes, *self._changes]
-        self._report = report.Report(self._axis, options.verbose if self._crew.is_chief else 0)
+        self._masked = {name: int(carries(mask).sum()) for name, mask in options.probes.masks.items()}
+        self._report = report.Report(self._axis, options.verbose if self._crew.is_chief else 0, self._masked)
         self._place: Place | None = None  # the last end of an epoch, on the run's axis
         self._last_step: int | None = None
         self._progress = EpochProgress(1, None, None, 0)
@@ -63,7 +66,9 @@ class Watch:
         self._seen = 0  # batches of the run up to which it is settled whether they are due
         self._keras_epoch = 0
         self._warned: set[str] = set()
-        self._alerts = Alerts(options.alerts)
+        self._alerts = Alerts(options.alerts, self._masked)
+        self._finiteness = Finiteness(len(options.probes), self._axis)
+        self._loss: dict[str, float] = {}
 
     def _open(self) -> dict[str, Any]:
         """Looks at everything that training could founder on, opens the run and returns what it is told of."""
@@ -145,7 +150,7 @@ class Watch:
             self._start(epoch)
         assert self._place is not None
         self._report.tell()
-        self._keras_epoch = epoch
+        self._keras_epoch, self._loss = epoch, {}
         self._seen = self._place.batch
         per_execution = int(getattr(self._model, "steps_per_execution", 1) or 1)
         self._progress = EpochProgress(per_execution, self._params.get("steps"), self._learned, self._iterations())
@@ -157,9 +162,10 @@ class Watch:
         except Exception as error:  # whatever fails here must not end a training
             self._problem(f"watching a batch failed: {said(error)}")
 
-    def epoch_end(self) -> None:
-        """The epoch's batches (and its validation) are done."""
+    def epoch_end(self, logs: dict[str, Any] | None = None) -> None:
+        """The epoch's batches (and its validation) are done. logs: what Keras tells of it, its losses among them."""
         try:
+            self._loss = loss_scalar(logs)
             self._epoch_end()
         except Exception as error:  # whatever fails here must not end a training
             self._problem(f"watching the end of an epoch failed: {said(error)}")
@@ -318,7 +324,8 @@ class Watch:
             if remark is not None and remark not in self._warned:
                 self._warned.add(remark)
                 self._notes.append(remark)
-            self._warn_of_nonfinite(step, record.scalars)
+            record.scalars.update(self._loss)
+            self._heed_finiteness(step, record.scalars)
             self._heed_alerts(step, record.scalars)
             record.notes[:] = self._notes
             taken = self._session.log(record)
@@ -332,24 +339,24 @@ class Watch:
         self._notes = []
         self._recorder.previous = view.heatmaps
         self._recorder.forget_gradient()
-        self._report.logged(report.Told(step, record.scalars), time.perf_counter() - began)
+        told = report.Told(step, record.scalars, self._finiteness.words(record.scalars))
+        self._report.logged(told, time.perf_counter() - began)
 
     def _scalars(self, view: View) -> dict[str, float]:
         return probe_scalars(view.statistics, self._options.probes.labels) | view.scalars
 
-    def _warn_of_nonfinite(self, step: int, scalars: dict[str, float]) -> None:
-        for what in ("weights", "gradients", "probe_gradients"):
-            count = scalars.get(f"{what}/nonfinite", 0)
-            if count and what not in self._warned:
-                self._warned.add(what)
-                prefix = f"{what}/nonfinite/"
-                names = [tag.removeprefix(prefix) for tag, n in scalars.items() if tag.startswith(prefix) and n]
-                text = f"{count:.0f} values of the {what.replace('_', ' ')} are not finite at step {step}"
-                self._notes.append(f"{text}: {', '.join(names)}")
-                self._warn(self._notes[-1])
+    def _heed_finiteness(self, step: int, scalars: dict[str, float]) -> None:
+        texts, new = self._finiteness.heed(step, scalars)
+        self._notes += texts
+        for text in new:
+            self._warn(text)
 
     def _heed_alerts(self, step: int, scalars: dict[str, float]) -> None:
-        for text in self._alerts.crossed(scalars, f"{self._axis} {step}"):
+        where = f"{self._axis} {step}"
+        for text in self._alerts.crossed(scalars, where):
+            self._notes.append(f"alert: {text}")
+            self._warn(text)
+        for text in self._alerts.unjudged(scalars, where):
             self._notes.append(f"alert: {text}")
             self._warn(text)
         stopped = getattr(self._model, "stop_training", False)

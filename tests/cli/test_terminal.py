@@ -143,7 +143,7 @@ class TestShow:
         assert [line.split() for line in lines[at + 1 :]] == [
             ["probe", "explained", "predicted", "logit", "probability", "mask_mass/stamp"],
             ["disk", "0", "disk", "cross", "1.250", "1.250", "1.250"],
-            ["cross", "0", "cross", "-", "2.000", "2.000", "2.000"],
+            ["cross", "0", "cross", "none", "2.000", "2.000", "2.000"],
         ]
 
     def test_coloured_maps_in_a_terminal(self, run: Path) -> None:

@@ -126,7 +126,11 @@ def test_a_mask_that_nothing_can_be_measured_in_fails():
     negative = replace(make_snapshot(), heatmaps=-np.ones((8, 10, 10), np.float32))
     found = compare(negative, negative, masks={"stamp": (0, 0, 2, 2)})
     assert checks_of(found) == {"maps": True, "logits": True, "mask stamp": False}
-    assert "FAIL mask stamp  no probe has positive relevance to measure" in str(found)
+    # 2 x 2 of 10 x 10 pixels
+    assert (
+        "FAIL mask stamp  not to be judged: none of 8 probes has enough positive relevance both times; of all "
+        "|relevance| 4.0 % -> 4.0 %"
+    ) in str(found)
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])

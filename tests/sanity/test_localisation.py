@@ -5,16 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrp_monitor.sanity.localisation import localise, mass_accuracy, rank_accuracy
+from lrp_monitor.sanity.localisation import localise, rank_accuracy
 from lrp_monitor.sanity.similarity import ranks, spearman
 
 MASK = np.array([[[True, True, False], [False, False, False]]])
 
 
 class TestAccuracies:
-    def test_mass_is_the_share_of_positive_relevance(self) -> None:
-        maps = np.array([[[3.0, -5.0, 1.0], [2.0, 0.0, 0.0]]])
-        assert mass_accuracy(maps, MASK).tolist() == [0.5]  # 3 of 3 + 1 + 2
+    def test_shares_say_how_many_probes_they_are_of(self) -> None:
+        # 3 of 3 + 1 + 2 positive, 8 of 11 in all; then a map that only speaks against the class, 2 of 8.
+        maps = np.array([[[3.0, -5.0, 1.0], [2.0, 0.0, 0.0]], [[-1.0, -1.0, -6.0], [0.0, 0.0, 0.0]]])
+        found = localise(maps, "top", np.repeat(MASK, 2, axis=0), ("a", "b"))
+        np.testing.assert_allclose(found.mass, [0.5, np.nan])
+        np.testing.assert_allclose(found.absolute, [8 / 11, 2 / 8])
+        assert "mass accuracy 0.500 (of 1 probes), rank accuracy" in found.summary()
+        assert f"its share of |relevance| {(8 / 11 + 2 / 8) / 2:.3f}, its share of the area" in found.summary()
+        only = localise(maps[1:], "top", MASK, ("b",))
+        assert "mass accuracy undefined (of no probe)" in only.summary()
 
     def test_rank_is_the_share_of_the_highest_pixels(self) -> None:
         maps = np.array([[[3.0, -5.0, 1.0], [2.0, 0.0, 0.0]]])
@@ -33,7 +40,6 @@ class TestAccuracies:
         maps[1, 0, 0] = np.nan
         masks = np.concatenate([np.zeros_like(MASK), MASK])
         assert np.isnan(rank_accuracy(maps, masks)).all()
-        assert np.isnan(mass_accuracy(maps, masks)).all()
 
     def test_only_probes_that_carry_the_mask_count(self) -> None:
         maps = np.array([np.eye(2), [[0.0, 4.0], [0.0, 0.0]]])

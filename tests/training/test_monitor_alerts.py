@@ -120,7 +120,7 @@ def test_the_state_before_training_warns_but_does_not_stop(tmp_path: Path, share
 
 
 def test_a_share_that_falls_and_rises_again_crosses_again() -> None:
-    alerts = Alerts({"stamp": 0.25})
+    alerts = Alerts({"stamp": 0.25}, {"stamp": 8})
     seen = []
     for step, share in enumerate([0.1, 0.25, 0.26, 0.4, None, 0.5, 0.2, 0.3]):
         scalars = {} if share is None else {"lrp/mask_mass/stamp": share}

@@ -14,7 +14,7 @@ from tensorboard.util import tensor_util
 import lrp_monitor as lrp
 from lrp_monitor.store.reader import open_run
 
-NAMES = {"relative_l2", "cosine", "iou", "js", "logits", "flips", "mask_rise/block"}
+NAMES = {"relative_l2", "cosine", "iou", "js", "logits", "flips", "mask_rise/block", "mask_probes/block"}
 
 
 class Keep(keras.callbacks.Callback):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lrp_monitor.regression import metrics
+from lrp_monitor import metrics
 
 # Normalised: a = (.75, .25, 0, 0), b = (.25, .25, .5, 0).
 A = np.array([[3.0, 1, 0, 0]], np.float32)
@@ -68,6 +68,22 @@ def test_mask_mass_by_hand():
     mask = np.array([[1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]], bool)
     # 3 of 8; no positive relevance; an empty mask; not finite.
     np.testing.assert_allclose(metrics.mask_mass(maps, mask), [0.375, np.nan, np.nan, np.nan])
+
+
+def test_a_share_of_next_to_nothing_is_none():
+    mask = np.array([[1, 0, 0]], bool)
+    for positive, known in ((0.05, True), (0.049, False), (1e-3, False), (1e-9, False)):
+        maps = np.array([[positive, 0.0, positive - 1.0]])  # positive relevance is that part of all |relevance|
+        np.testing.assert_allclose(metrics.mask_mass(maps, mask), [1.0 if known else np.nan])
+        np.testing.assert_allclose(metrics.mask_absolute(maps, mask), [positive])
+
+
+def test_mask_absolute_by_hand():
+    maps = np.array([[3.0, 1, -5, 4], [0, 0, -1, 0], [1, 1, 1, 1], [np.nan, 1, 1, 1], [0, 0, 0, 0]])
+    mask = np.array([[1, 0, 1, 0], [0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0], [1, 1, 1, 1]], bool)
+    # 8 of 13; all of a negative map; an empty mask; not finite; no relevance
+    np.testing.assert_allclose(metrics.mask_absolute(maps, mask), [8 / 13, 1, np.nan, np.nan, np.nan])
+    assert metrics.carries(mask).tolist() == [True, True, False, True, True]
 
 
 def test_logit_change_by_hand():
