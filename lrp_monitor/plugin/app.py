@@ -20,11 +20,12 @@ import lrp_monitor
 from lrp_monitor.plugin import parameters
 from lrp_monitor.plugin.runs import Folders, Readers
 from lrp_monitor.store import codec, records
+from lrp_monitor.store.finite import nonfinite
 from lrp_monitor.store.format import HISTOGRAM_KINDS, PLUGIN_NAME, StoreError
 from lrp_monitor.store.reader import Run
-from lrp_monitor.store.steps import plain_list, plain_number
+from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
 
-_STATIC = {"/index.js": ("index.js", "text/javascript")}
+_STATIC = {f"/{name}": (name, "text/javascript") for name in ("index.js", "chunk.js", "ProbeView.js")}
 _YEAR = 365 * 24 * 3600
 
 Handler = Callable[["LRPPlugin", wrappers.Request], wrappers.Response]
@@ -144,6 +145,8 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
                     "probes_hash": run.probes.hash,
                     "problems": run.problems,
                 }
+                if steps:
+                    entry |= _if_broken(run.record(steps[-1]))
             except StoreError as error:
                 entry["error"] = str(error)
             listed.append(entry)
@@ -167,6 +170,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
                     "maps": header.maps,
                     "notes": header.notes,
                 }
+                | _if_broken(header)
                 for header in headers
             ],
             "probes": {
@@ -176,6 +180,9 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
                 "map_shape": list(probes.map_shape),
                 "image_shape": list(probes.images.shape[1:]),
                 "masks": list(probes.masks),
+                "carried": {
+                    name: int(flags.reshape(len(flags), -1).any(axis=1).sum()) for name, flags in probes.masks.items()
+                },
                 "hash": probes.hash,
             },
             "tensors": [{"kind": kind, "name": tensor} for kind, tensor in run.all_tensors()],
@@ -278,6 +285,12 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             for clusters in run.clusters().values()
         ]
         return _json(request, {"run": name, "clusters": found})
+
+
+def _if_broken(header: StepHeader) -> dict[str, Any]:
+    """What is not finite at a step, where anything is."""
+    found = nonfinite(header)
+    return {"nonfinite": found} if found else {}
 
 
 def _words(message: object) -> str:

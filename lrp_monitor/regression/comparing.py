@@ -156,9 +156,9 @@ def _logits(before: Snapshot, now: Snapshot) -> tuple[NDArray[np.float32], NDArr
 
 def _broken(now: Snapshot) -> dict[str, NDArray[np.bool_]]:
     """{"heatmaps": (n,), "logits": (n,)} where they are not finite."""
-    maps = np.isfinite(now.heatmaps.reshape(len(now), -1)).all(axis=1)
+    maps = np.asarray(np.isfinite(now.heatmaps.reshape(len(now), -1)).all(axis=1))
     logits = np.isfinite(now.logit if now.logits is None else now.logits).reshape(len(now), -1).all(axis=1)
-    return {"heatmaps": ~maps, "logits": ~(logits & (now.predictions >= 0))}
+    return {"heatmaps": ~maps, "logits": np.asarray(~logits | (now.predictions < 0))}
 
 
 def _finite(broken: Mapping[str, NDArray[np.bool_]], now: Snapshot) -> list[Check]:

@@ -18,7 +18,9 @@ export function number(value: number | null | undefined): string {
 export function percent(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const p = 100 * value;
-  const digits = p >= 99.95 || p === 0 ? 0 : Math.abs(p) < 9.95 || p >= 98.95 ? 1 : 0;
+  const size = Math.abs(p);
+  // Below a tenth of a per cent one significant digit: 0.0 % would read as nothing.
+  const digits = p >= 99.95 || p === 0 ? 0 : size < 0.095 ? Math.min(20, Math.ceil(-Math.log10(size))) : size < 9.95 || p >= 98.95 ? 1 : 0;
   return `${p.toFixed(digits).replace("-", "−")} %`;
 }
 
@@ -45,11 +47,18 @@ export function className(probes: ProbeNames, index: number | null | undefined):
   return probes.class_names?.[index] ?? `class ${index}`;
 }
 
+/** What a model answers: the name of a class, "none" for logits that are not finite (null). */
+export const predictionName = (probes: ProbeNames, index: number | null | undefined): string =>
+  index === null ? "none" : className(probes, index);
+
 const QUANTITIES: Record<string, string> = {
   "lrp/drift": "Drift since the log before",
   "lrp/conservation": "Sum of relevance / logit",
   "lrp/probability": "Probability of the explained class",
   "lrp/accuracy": "Accuracy on the probes",
+  "lrp/nonfinite/logits": "Probes without a prediction: logits not finite",
+  "lrp/nonfinite/heatmaps": "Probes with heatmaps that are not finite",
+  "lrp/nonfinite/loss": "Losses that are not finite",
   "gradients/norm": "Gradient norm, all layers",
   "probe_gradients/norm": "Gradient norm on the probes, all layers",
   "weights/norm": "Weight norm, all layers",
@@ -64,6 +73,10 @@ export function quantityTitle(tag: string): string {
   if (known !== undefined) return known;
   const mask = /^lrp\/mask_mass\/(.*)$/s.exec(tag);
   if (mask) return `Relevance in “${mask[1]}”`;
+  const absolute = /^lrp\/mask_absolute\/(.*)$/s.exec(tag);
+  if (absolute) return `|Relevance| in “${absolute[1]}”`;
+  const probes = /^lrp\/mask_probes\/(.*)$/s.exec(tag);
+  if (probes) return `Probes behind “Relevance in “${probes[1]}””`;
   const norm = /^(weights|gradients|probe_gradients)\/norm\/(.*)$/s.exec(tag);
   if (norm) return `${norm[1] === "weights" ? "Weight" : "Gradient"} norm of ${norm[2]}`;
   const zero = /^(?:probe_)?gradients\/zero_fraction\/(.*)$/s.exec(tag);
@@ -73,7 +86,7 @@ export function quantityTitle(tag: string): string {
 
 /** Whether a scalar is a share that reads best in per cent. */
 export function isShare(tag: string): boolean {
-  return /^lrp\/(mask_mass\/|probability|accuracy|drift)/.test(tag) || /^(probe_)?gradients\/zero_fraction\//.test(tag);
+  return /^lrp\/(mask_mass\/|mask_absolute\/|probability|accuracy|drift)/.test(tag) || /^(probe_)?gradients\/zero_fraction\//.test(tag);
 }
 
 /** How much training lies behind a step: "3 epochs, 282 batches". */

@@ -1,4 +1,5 @@
 // Which probes of a set are shown, in which order, and in which groups.
+import { unpredicted } from "./finite";
 import { nearestIndex } from "./steps";
 import type { ProbeNames, StepHeader } from "./types";
 import type { View } from "./view";
@@ -48,7 +49,8 @@ export function selectProbes(
     if (wanted !== "" && !probes.names[index]!.toLocaleLowerCase().includes(wanted)) return false;
     if (view.answers === "all") return true;
     const answers = headers.map((header) => isRight(probes, header, index)).filter((right) => right !== null);
-    if (answers.length === 0) return true; // nothing known (yet): hiding it would look like an answer
+    // Nothing known (yet): hiding it would look like an answer. No prediction is neither right nor wrong.
+    if (answers.length === 0) return !headers.some((header) => unpredicted(header, index));
     return answers.every(Boolean) === (view.answers === "right");
   });
   const [name, up] = sortColumn(view.sort);
@@ -92,6 +94,10 @@ export function alertLimits(meta: Record<string, unknown> | undefined): Map<stri
   for (const [mask, limit] of Object.entries(alerts)) if (typeof limit === "number") out.set(mask, limit);
   return out;
 }
+
+/** The masks with a limit that nothing can be said of at a step: no share was logged with its scalars. */
+export const unjudged = (limits: ReadonlyMap<string, number>, scalars: Record<string, number | null> | undefined): string[] =>
+  scalars === undefined ? [] : [...limits.keys()].filter((mask) => typeof scalars[`lrp/mask_mass/${mask}`] !== "number");
 
 /** The masks whose share is above its limit, by the values `of` gives. */
 export const exceeded = (limits: ReadonlyMap<string, number>, of: (mask: string) => number | null | undefined): string[] =>

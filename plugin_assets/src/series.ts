@@ -9,6 +9,8 @@ const ORDER = [
   /^lrp\/conservation$/,
   /^lrp\/probability$/,
   /^lrp\/accuracy$/,
+  /^lrp\/mask_absolute\//,
+  /^lrp\/mask_probes\//,
   /^(probe_)?gradients\/norm$/,
   /^weights\/norm$/,
 ];
@@ -21,7 +23,7 @@ export function quantities(timelines: readonly Timeline[], masks: readonly strin
     const place = ORDER.findIndex((pattern) => pattern.test(tag));
     return place < 0 ? ORDER.length : place;
   };
-  const maskRank = (tag: string): number => masks.indexOf(tag.replace("lrp/mask_mass/", ""));
+  const maskRank = (tag: string): number => masks.indexOf(tag.replace(/^lrp\/mask_[a-z]+\//, ""));
   const main = tags
     .filter((tag) => !ofTensor(tag))
     .sort((a, b) => rank(a) - rank(b) || maskRank(a) - maskRank(b) || (a < b ? -1 : 1));

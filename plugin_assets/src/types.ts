@@ -9,6 +9,8 @@ export interface RunListing {
   last_step: number | null;
   probes_hash: string | null;
   problems: string[];
+  /** What is not finite at the last step: kind -> how much of it. */
+  nonfinite?: Record<string, number>;
   error?: string;
 }
 
@@ -20,6 +22,8 @@ export interface StepInfo {
   session: string;
   maps: boolean;
   notes: string[];
+  /** What is not finite, where anything is: "logits" and "heatmaps" count probes, "weights" and "gradients" values. */
+  nonfinite?: Record<string, number>;
 }
 
 export interface ProbeNames {
@@ -29,6 +33,8 @@ export interface ProbeNames {
   map_shape: number[];
   image_shape: [number, number, number];
   masks: string[];
+  /** How many probes have each mask. */
+  carried?: Record<string, number>;
   hash: string;
 }
 

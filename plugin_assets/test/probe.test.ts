@@ -50,9 +50,15 @@ test("columns of one probe, and runs of the same prediction", () => {
   assert.deepEqual(column(timeline, "none"), []);
   assert.equal(column(timeline, "prediction"), column(timeline, "prediction"));
   assert.deepEqual(segments(timeline), [
-    { from: 0, to: 4, value: 1 },
+    { from: 0, to: 2, value: 1 },
+    { from: 2, to: 4, value: null }, // no prediction: the class before it does not go on
     { from: 4, to: 16, value: 2 },
     { from: 16, to: 16, value: 1 },
+  ]);
+  const partly = line({ prediction: [[], [1], [], [1], [2]] }, [0, 1, 2, 3, 4]); // not logged at steps 0 and 2
+  assert.deepEqual(segments(partly), [
+    { from: 1, to: 4, value: 1 },
+    { from: 4, to: 4, value: 2 },
   ]);
 });
 

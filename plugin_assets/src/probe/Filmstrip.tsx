@@ -2,10 +2,10 @@
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { planeOf, type HeatMap } from "../decode";
-import { className, percent } from "../format";
+import { className, percent, predictionName } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
-import type { ProbeNames } from "../types";
+import type { ProbeNames, Timeline } from "../types";
 import { runColour } from "../ui/colours";
 import { useSize } from "../ui/hooks";
 import { column, type ProbeData } from "./data";
@@ -115,17 +115,26 @@ function Thumb({ model, data, run, probes, index, step }: ThumbProps): JSX.Eleme
   const logged = run.info?.steps.some((info) => info.step === step) ?? false;
   const instead = !logged ? "–" : typeof frame === "string" ? "!" : frame !== undefined && map === null ? "not stored" : null;
   const answer = answerAt(data, run, probes.labels?.[index], step);
+  const broken = map !== null && predictedAt(data.timeline(run), step) === null;
   return (
     <span class={`thumb${answer ? ` ${answer}` : ""}`} title={typeof frame === "string" ? frame : undefined}>
       {map !== null && <canvas ref={ref} data-run={run.listing.run} data-thumb={step} />}
       {instead !== null && <span class="thumb-text">{instead}</span>}
+      {broken && (
+        <span class="thumb-text broken" data-testid="thumb-broken" title="The logits are not finite">
+          NaN
+        </span>
+      )}
     </span>
   );
 }
 
+/** The class predicted at a step: null where there is none, undefined where nothing of it was logged. */
+const predictedAt = (timeline: Timeline | null, step: number): number | null | undefined =>
+  timeline?.probes.prediction?.[timeline.steps.indexOf(step)]?.[0];
+
 function answerAt(data: ProbeData, run: RunState, label: number | undefined, step: number): "right" | "wrong" | null {
-  const timeline = data.timeline(run);
-  const predicted = timeline ? column(timeline, "prediction")[timeline.steps.indexOf(step)] : null;
+  const predicted = predictedAt(data.timeline(run), step);
   return label === undefined || typeof predicted !== "number" ? null : predicted === label ? "right" : "wrong";
 }
 
@@ -134,7 +143,7 @@ function describe(data: ProbeData, runs: readonly RunState[], probes: ProbeNames
     const timeline = data.timeline(run);
     const at = timeline ? timeline.steps.indexOf(step) : -1;
     if (timeline === null || at < 0) return `${run.listing.name}: not logged`;
-    const predicted = className(probes, column(timeline, "prediction")[at]);
+    const predicted = predictionName(probes, predictedAt(timeline, step));
     const target = className(probes, column(timeline, "target")[at]);
     return `${run.listing.name} predicts ${predicted}, probability of ${target} ${percent(column(timeline, "probability")[at])}`;
   });

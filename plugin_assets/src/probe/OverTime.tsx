@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { niceTicks, spread } from "../axis";
-import { className, number, percent } from "../format";
+import { number, percent, predictionName } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { linePath, valueAt, yRange } from "../series";
@@ -28,6 +28,8 @@ export interface Line {
   column: string;
   /** What is measured, besides the run; "" where there is only one thing. */
   of: string;
+  /** What is said where there is no value; a dash without it. */
+  missing?: string;
   /** Place of the mask, which decides how the line is dashed. */
   order: number;
 }
@@ -108,11 +110,12 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
                 drawn.bands[row]!.map((part) => {
                   const x = toX(part.from);
                   const span = Math.max(2, toX(part.to) - x);
-                  const name = className(bands.probes, part.value);
-                  const state = bands.label === null ? "" : part.value === bands.label ? " right" : " wrong";
+                  const name = predictionName(bands.probes, part.value);
+                  const state = part.value === null ? " none" : bands.label === null ? "" : part.value === bands.label ? " right" : " wrong";
+                  const what = part.value === null ? "has no prediction (logits not finite)" : `predicts ${name}`;
                   return (
                     <g key={`${run.listing.run} ${part.from}`} class={`band${state}`}>
-                      <title>{`${run.listing.name} predicts ${name} from step ${part.from} to ${part.to}`}</title>
+                      <title>{`${run.listing.name} ${what} from step ${part.from} to ${part.to}`}</title>
                       <rect x={x} width={span} y={bottom + BAND_TOP + row * (BAND + 3)} height={BAND} />
                       <rect class="band-run" x={LEFT - 8} width="5" y={bottom + BAND_TOP + row * (BAND + 3)} height={BAND} style={{ fill: runColour(run.order) }} />
                       {span > 7 * Math.min(name.length, 12) && (
@@ -135,7 +138,7 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
             <li key={`${line.run.listing.run} ${line.column}`}>
               <span class={`dot ${maskStyle(line.order)}`} style={{ background: runColour(line.run.order) }} />
               <bdi class="name">{line.of === "" ? line.run.listing.name : `${line.run.listing.name}, ${line.of}`}</bdi>
-              <strong>{text(valueAt(series[i]!, at, false))}</strong>
+              <strong>{line.missing && valueAt(series[i]!, at, false) === null ? line.missing : text(valueAt(series[i]!, at, false))}</strong>
             </li>
           );
         })}
@@ -144,14 +147,16 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
   );
 }
 
-/** Steps in a row with the same prediction; each part reaches to where the next one begins. */
-export function segments(timeline: Timeline): { from: number; to: number; value: number }[] {
-  const out: { from: number; to: number; value: number }[] = [];
-  column(timeline, "prediction").forEach((value, i) => {
+/** Steps in a row with the same prediction, or (null) without one; each part reaches to where the next one begins. */
+export function segments(timeline: Timeline): { from: number; to: number; value: number | null }[] {
+  const out: { from: number; to: number; value: number | null }[] = [];
+  (timeline.probes.prediction ?? []).forEach((row, i) => {
     const step = timeline.steps[i]!;
     const last = out[out.length - 1];
     if (last) last.to = step;
-    if (typeof value === "number" && (!last || last.value !== value)) out.push({ from: step, to: step, value });
+    const value = row[0];
+    if (value === undefined) return; // nothing was logged of it
+    if (!last || last.value !== value) out.push({ from: step, to: step, value });
   });
   return out;
 }

@@ -159,9 +159,10 @@ function linesOf(data: ProbeData, runs: readonly RunState[], probes: ProbeNames)
     probability.push({ run, timeline, column: "probability", of: "", order: 0 });
     probes.masks.forEach((mask, order) => {
       const rows = timeline.probes[`mask_mass/${mask}`];
-      // A probe without this mask has no share in it at any step.
-      if (!rows?.some((values) => typeof values[0] === "number")) return;
-      masses.push({ run, timeline, column: `mask_mass/${mask}`, of: probes.masks.length > 1 ? mask : "", order });
+      // A probe without this mask has no share in it at any step, of positive relevance or of all.
+      const has = [rows, timeline.probes[`mask_absolute/${mask}`]].some((column) => column?.some((values) => typeof values[0] === "number"));
+      if (!has) return;
+      masses.push({ run, timeline, column: `mask_mass/${mask}`, of: probes.masks.length > 1 ? mask : "", missing: "undefined", order });
     });
   }
   return { probability, masses };

@@ -1,5 +1,6 @@
 // What stands under a heatmap: prediction, probability, how much relevance there is and where.
 import type { JSX } from "preact";
+import { unpredicted, whyUndefined } from "../finite";
 import { className, number, percent, short } from "../format";
 import { isRight } from "../selection";
 import type { ProbeNames, StepHeader } from "../types";
@@ -23,14 +24,15 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
   const of = (column: string): number | null => header?.probes[column]?.[index] ?? null;
   const predicted = of("prediction");
   const right = isRight(probes, header, index);
+  const none = unpredicted(header, index);
   const target = className(probes, of("target"));
   return (
     <dl>
       <dt>predicts</dt>
-      <dd class={right === null ? "" : right ? "right" : "wrong"} title={className(probes, predicted)}>
+      <dd class={none ? "wrong" : right === null ? "" : right ? "right" : "wrong"} title={none ? "No prediction: the logits are not finite" : className(probes, predicted)}>
         {right !== null && <span class="mark">{right ? "✓" : "✗"}</span>}
         {right !== null && <span class="hidden">{right ? "right: " : "wrong: "}</span>}
-        <bdi>{short(className(probes, predicted), MOST_LETTERS)}</bdi>
+        <bdi>{short(none ? "none" : className(probes, predicted), MOST_LETTERS)}</bdi>
         {predicted !== of("target") && of("prediction_probability") !== null && ` ${percent(of("prediction_probability"))}`}
       </dd>
       <dt title={`Probability of the explained class, ${target}`}>
@@ -45,7 +47,14 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
       <dt title={isDifference ? "The difference at full colour" : "The relevance at full colour"}>full colour</dt>
       <dd>{limit === null ? "–" : `±${number(limit)}`}</dd>
       {probes.masks.map((mask) => (
-        <Mass key={mask} mask={mask} value={of(`mask_mass/${mask}`)} limit={alerts.get(mask) ?? null} />
+        <Mass
+          key={mask}
+          mask={mask}
+          value={of(`mask_mass/${mask}`)}
+          absolute={of(`mask_absolute/${mask}`)}
+          instead={whyUndefined(header, mask, index)}
+          limit={alerts.get(mask) ?? null}
+        />
       ))}
     </dl>
   );
@@ -54,13 +63,19 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
 interface MassProps {
   mask: string;
   value: number | null;
+  /** The share of all |relevance|. */
+  absolute: number | null;
+  /** What to say where there is no value: in short, and in full. */
+  instead: [string, string];
   limit: number | null;
 }
 
 /** The share of the positive relevance that lies inside a mask, as a number and a bar with its limit. */
-function Mass({ mask, value, limit }: MassProps): JSX.Element {
+function Mass({ mask, value, absolute, instead, limit }: MassProps): JSX.Element {
   const over = limit !== null && value !== null && value > limit;
-  const title = `Share of the positive relevance inside the mask ${mask}${limit === null ? "" : `; alert above ${percent(limit)}`}`;
+  const alert = limit === null ? "" : `; alert above ${percent(limit)}`;
+  const also = value === null ? `. ${instead[1]}` : absolute === null ? "" : `; of all |relevance| ${percent(absolute)}`;
+  const title = `Share of the positive relevance inside the mask ${mask}${alert}${also}`;
   const width = (share: number | null): string => `${100 * Math.min(1, Math.max(0, share ?? 0))}%`;
   return (
     <>
@@ -68,18 +83,33 @@ function Mass({ mask, value, limit }: MassProps): JSX.Element {
         in <bdi>{short(mask, MOST_LETTERS)}</bdi>
       </dt>
       <dd title={title} class={over ? "wrong" : ""}>
-        {value === null ? "no mask" : percent(value)}
+        {value === null ? instead[0] : percent(value)}
       </dd>
       <div class={over ? "meter over" : "meter"} aria-hidden="true">
-        <span style={{ width: width(value) }} />
+        <span class={value === null ? "of-all" : ""} style={{ width: width(value ?? absolute) }} />
         {limit !== null && <i style={{ left: width(limit) }} />}
       </div>
     </>
   );
 }
 
-/** Says that a mask's share of relevance is above the limit set in the callback. */
-export function AlertBadge({ masks, limits }: { masks: readonly string[]; limits: ReadonlyMap<string, number> }): JSX.Element | null {
+interface BadgeProps {
+  masks: readonly string[];
+  limits: ReadonlyMap<string, number>;
+  /** Masks with a limit that cannot be judged. */
+  open?: readonly string[];
+}
+
+/** Says that a mask's share of relevance is above the limit set in the callback, or that there is none to judge. */
+export function AlertBadge({ masks, limits, open = [] }: BadgeProps): JSX.Element | null {
+  if (masks.length === 0 && open.length > 0) {
+    const words = `The limit of ${open.join(", ")} cannot be judged at this step: no probe has a share of positive relevance`;
+    return (
+      <span class="alert-badge open" data-testid="alert-open" role="img" aria-label={words} title={words}>
+        ?
+      </span>
+    );
+  }
   if (masks.length === 0) return null;
   const words = masks.map((mask) => `${mask} above ${percent(limits.get(mask))}`).join(", ");
   return (

@@ -1,6 +1,7 @@
 // One probe through training: for each chosen run a strip of heatmaps, evenly spread over the logged steps.
 import type { JSX } from "preact";
 import { planeOf, type Frame, type Picture } from "../decode";
+import { mapBroken } from "../finite";
 import { className } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
@@ -9,7 +10,7 @@ import { indexAtOrBefore } from "../steps";
 import type { ProbeNames } from "../types";
 import { HeatCanvas, Outlines, type MaskOutline } from "./canvases";
 import { runColour } from "./colours";
-import { CardHeader, Input } from "./ProbeCard";
+import { Broken, CardHeader, Input } from "./ProbeCard";
 
 interface FilmProps {
   model: Model;
@@ -89,6 +90,7 @@ function Still({ model, run, step, frame, probes, index, name, outline }: StillP
         )}
         {words === null && <Outlines outlines={outline} height={height} width={width} />}
       </div>
+      {words === null && frame !== null && mapBroken(frame.header, index) && <Broken />}
       {words !== null && <p class="instead">{words}</p>}
     </div>
   );

@@ -1,6 +1,7 @@
 // The line that says what the colours mean, and what a reader must know of the step that is shown.
 import type { JSX } from "preact";
 import { COLOURS, cssGradient } from "../colormap";
+import { atStep } from "../finite";
 import { count, plural } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
@@ -84,6 +85,8 @@ function remarksOf(run: RunState, info: StepInfo | null, current: number | null)
   if (info.step !== current) {
     out.push([`shown at step ${info.step}`, "Nothing was logged at the slider’s step; this is the nearest one before it"]);
   }
+  const broken = atStep(info);
+  if (broken) out.push([`not finite: ${broken}`, "NaN or infinity: there is no prediction where logits are not finite"]);
   if (!info.maps) out.push(["heatmaps not stored", "The log’s size limit was reached: figures go on, heatmaps do not"]);
   if (info.notes.length === 1) out.push([info.notes[0]!, ""]);
   if (info.notes.length > 1) out.push([plural(info.notes.length, "note"), info.notes.join("\n")]);

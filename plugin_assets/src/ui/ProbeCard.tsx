@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { planeOf, type Frame, type HeatMap, type Picture } from "../decode";
+import { mapBroken } from "../finite";
 import { className, short } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
@@ -69,6 +70,13 @@ export function ProbeCard({ model, runs, probes, index, name, picture, outline }
     </article>
   );
 }
+
+/** Says that a heatmap is not finite: grey alone would look like one without relevance. */
+export const Broken = (): JSX.Element => (
+  <p class="broken" data-testid="broken" title="NaN or infinity in this heatmap, drawn grey">
+    not finite
+  </p>
+);
 
 type HeaderProps = Pick<CardProps, "model" | "probes" | "index" | "name">;
 
@@ -184,6 +192,7 @@ const Heat = memo<HeatProps>(function Heat(props) {
           {props.instead === null && content}
         </div>
         {props.instead !== null && content}
+        {props.instead === null && mapBroken(header, index) && <Broken />}
         <AlertBadge masks={alerts} limits={limits} />
       </div>
       <figcaption data-testid={`caption-${index}`}>
@@ -198,7 +207,7 @@ const Heat = memo<HeatProps>(function Heat(props) {
               probes={probes}
               header={header}
               index={index}
-              limit={map === null ? null : limit}
+              limit={map === null || (limit === 0 && mapBroken(header, index)) ? null : limit}
               isDifference={props.isDifference}
               alerts={limits}
             />

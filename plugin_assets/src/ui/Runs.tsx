@@ -1,17 +1,20 @@
 // The list of runs: choosing them, their colours, and what is wrong with them.
 import type { JSX } from "preact";
+import { atStep, shortWords, spansOf, spanWords } from "../finite";
 import { plural } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
-import { alertLimits, exceeded } from "../selection";
+import { alertLimits, exceeded, unjudged } from "../selection";
 import { AlertBadge } from "./Caption";
 import { runColour } from "./colours";
 
-function alertsOf(model: Model, run: RunState): { masks: string[]; limits: ReadonlyMap<string, number> } {
+type Alerts = { masks: string[]; open: string[]; limits: ReadonlyMap<string, number> };
+
+function alertsOf(model: Model, run: RunState): Alerts {
   const limits = alertLimits(run.info?.meta);
   const wanted = model.stepOf(run, model.currentStep());
   const scalars = wanted === null ? undefined : run.frame?.header.scalars;
-  return { limits, masks: exceeded(limits, (mask) => scalars?.[`lrp/mask_mass/${mask}`]) };
+  return { limits, masks: exceeded(limits, (mask) => scalars?.[`lrp/mask_mass/${mask}`]), open: unjudged(limits, scalars) };
 }
 
 function compositeOf(run: RunState): unknown {
@@ -52,7 +55,7 @@ export function Runs({ model }: { model: Model }): JSX.Element {
 interface RunLineProps {
   run: RunState;
   /** Masks whose share over all probes is above the limit set in the callback, with the limits. */
-  alerts: { masks: string[]; limits: ReadonlyMap<string, number> };
+  alerts: Alerts;
   checked: boolean;
   /** The composite's name where it is to be told. */
   composite: unknown;
@@ -79,7 +82,7 @@ function RunLine({ run, alerts, checked, composite, alone, toggle, only }: RunLi
           <span class="dot" style={{ background: runColour(run.order) }} />
           <bdi class="name">{name}</bdi>
         </label>
-        <AlertBadge masks={alerts.masks} limits={alerts.limits} />
+        <AlertBadge {...alerts} />
         {checked && alone ? (
           <span class="aside">{plural(steps, "step")}</span>
         ) : (
@@ -90,6 +93,7 @@ function RunLine({ run, alerts, checked, composite, alone, toggle, only }: RunLi
       </div>
       {checked && composite && <p class="composite name">{String(composite)}</p>}
       {trouble && <p class="trouble">{trouble}</p>}
+      <NotFinite run={run} />
       {problems.length > 0 && (
         <details class="trouble">
           <summary>{plural(problems.length, "remark")} on its files</summary>
@@ -101,5 +105,20 @@ function RunLine({ run, alerts, checked, composite, alone, toggle, only }: RunLi
         </details>
       )}
     </li>
+  );
+}
+
+/** Says since or at which steps the run is not finite; of a run that is not loaded, whether its last step is. */
+function NotFinite({ run }: { run: RunState }): JSX.Element | null {
+  const spans = spansOf(run.info?.steps ?? []);
+  const last = run.info === null ? atStep(run.listing) : "";
+  const lines = last ? [`not finite at step ${run.listing.last_step}`] : shortWords(spans);
+  if (lines.length === 0) return null;
+  return (
+    <p class="trouble" data-testid="not-finite" title={last || spans.map(spanWords).join("\n")}>
+      {lines.map((line) => (
+        <span key={line}>{line}</span>
+      ))}
+    </p>
   );
 }

@@ -2,7 +2,8 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { niceTicks, decadeTicks, spread } from "../axis";
-import { isShare, number, percent, quantityTitle } from "../format";
+import { behind, spansOf, spanWords } from "../finite";
+import { isShare, number, percent, plural, quantityTitle } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { linePath, quantities, useLog, valueAt, yRange } from "../series";
@@ -150,6 +151,7 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
       : spread(steps.length, Math.max(2, Math.floor(width / 70))).map((i) => steps[i]!);
     return { log, toX, toY, lines, yTicks, xTicks, range };
   }, [steps, tag, toScale, width, height, series.length, ...series]);
+  const broken = runs.flatMap((run) => gaps(run).map((gap) => ({ ...gap, run })));
   const limits = limitLines(runs, tag).filter(({ limit }) => !drawn.log && limit <= drawn.range.high);
   const { log, toX, toY, yTicks, xTicks } = drawn;
   const yText = (value: number): string => (log ? `10${superscript(value)}` : share ? percent(value) : number(value));
@@ -176,6 +178,20 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
       {width > 0 && (
         <>
           <Axes {...{ left: LEFT, right, bottom, foot: height - 6, yTicks, toY, yText, xTicks, toX }} />
+          {broken.map(({ run, first, last, title }) => (
+            <rect
+              key={`${run.listing.run} ${first}`}
+              class="not-finite"
+              data-testid="not-finite-span"
+              x={toX(first) - 2}
+              y={TOP}
+              width={toX(last) - toX(first) + 4}
+              height={bottom - TOP}
+              style={{ fill: runColour(run.order), stroke: runColour(run.order) }}
+            >
+              <title>{`${run.listing.name}: ${title}`}</title>
+            </rect>
+          ))}
           {limits.map(({ run, limit }) => (
             <line key={run} class="limit" data-testid="limit" x1={LEFT} x2={right} y1={toY(limit)} y2={toY(limit)}>
               <title>{`Alert above ${percent(limit)}`}</title>
@@ -197,7 +213,11 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
             if (value === null) return null;
             const x = toX(run.timeline!.steps[at]!);
             const fill = runColour(run.order);
-            return <circle key={run.listing.run} class="point" cx={x} cy={toY(value)} r="4" style={{ fill }} />;
+            return (
+              <circle key={run.listing.run} class="point" cx={x} cy={toY(value)} r="4" style={{ fill }}>
+                <title>{[share ? percent(log ? 10 ** value : value) : number(log ? 10 ** value : value), of(run, tag, at)].filter(Boolean).join(", ")}</title>
+              </circle>
+            );
           })}
         </>
       )}
@@ -218,6 +238,41 @@ function limitLines(runs: RunState[], tag: string | null): { run: string; limit:
 
 const MASS = "lrp/mask_mass/";
 
+/** Steps in a row at which anything of a run was not finite, with what it was. */
+function gaps(run: RunState): { first: number; last: number; title: string }[] {
+  const out = new Map<string, { first: number; last: number; title: string }>();
+  for (const span of spansOf(run.info?.steps ?? [])) {
+    const key = `${span.first} ${span.last}`;
+    const before = out.get(key);
+    out.set(key, { first: span.first, last: span.last, title: before ? `${before.title}, ${spanWords(span)}` : spanWords(span) });
+  }
+  return [...out.values()];
+}
+
+/** What a run's value at a step is of: how many probes stand behind a mean, or had no prediction; "" where it is all. */
+function of(run: RunState, tag: string | null, at: number): string {
+  const scalars = run.timeline!.scalars;
+  if (tag === "lrp/accuracy") {
+    const none = scalars["lrp/nonfinite/logits"]?.[at];
+    return none ? `${plural(none, "probe")} without a prediction` : "";
+  }
+  if (!tag?.startsWith(MASS)) return "";
+  const mask = tag.slice(MASS.length);
+  const header = run.frame?.header;
+  // Earlier runs did not count: the probes of the step that is shown tell.
+  const shown = header && header.step === run.timeline!.steps[at] ? header.probes[`mask_mass/${mask}`] : undefined;
+  const count = scalars[`lrp/mask_probes/${mask}`]?.[at] ?? shown?.filter((value) => value !== null).length;
+  const told = behind(count, run.info?.probes, mask);
+  return told === null ? "" : count === 0 ? `a share on ${told}` : `mean over ${told}`;
+}
+
+/** What is said of a value that is not there. */
+function missing(run: RunState, tag: string, step: number | undefined): string {
+  const info = run.info?.steps.find((one) => one.step === step);
+  if (tag.startsWith("lrp/") && info?.nonfinite?.logits) return "not finite";
+  return tag.startsWith(MASS) ? "undefined" : "–";
+}
+
 function Readout({ model, runs, tag, first }: PlotProps): JSX.Element {
   const current = model.currentStep();
   return (
@@ -231,7 +286,8 @@ function Readout({ model, runs, tag, first }: PlotProps): JSX.Element {
             <li key={run.listing.run} title={run.listing.name}>
               <span class="dot" style={{ background: runColour(run.order) }} />
               <bdi class="name">{run.listing.name}</bdi>
-              <strong>{isShare(tag) ? percent(value) : number(value)}</strong>
+              <strong>{value === null ? missing(run, tag, run.timeline!.steps[at]) : isShare(tag) ? percent(value) : number(value)}</strong>
+              {of(run, tag, at) !== "" && <span class="aside" data-testid="behind">{of(run, tag, at)}</span>}
             </li>
           );
         })}
