@@ -20,7 +20,7 @@ PARTS = {
     "The callback": ("training",),
     "Explaining a model": ("engine",),
     "Runs": ("store",),
-    "Baselines and comparisons": ("regression",),
+    "Baselines and comparisons": ("regression", "metrics"),
     "Sanity checks": ("sanity",),
     "Command line": ("cli", "demo"),
     "Pictures and groups": ("render", "film", "chart", "spectral", "pictures"),

@@ -104,6 +104,7 @@ def test_run(site: Site) -> None:
         "map_shape": list(SHAPE),
         "image_shape": [8, 6, 3],
         "masks": ["stamp"],
+        "carried": {"stamp": 3},
         "hash": make_probes().hash,
     }
     kinds = [("weight", "conv2d/kernel"), ("gradient", "conv2d/kernel"), ("gradient", "seldom/kernel")]
