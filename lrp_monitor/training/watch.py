@@ -353,10 +353,7 @@ class Watch:
 
     def _heed_alerts(self, step: int, scalars: dict[str, float]) -> None:
         where = f"{self._axis} {step}"
-        for text in self._alerts.crossed(scalars, where):
-            self._notes.append(f"alert: {text}")
-            self._warn(text)
-        for text in self._alerts.unjudged(scalars, where):
+        for text in [*self._alerts.crossed(scalars, where), *self._alerts.unjudged(scalars, where)]:
             self._notes.append(f"alert: {text}")
             self._warn(text)
         stopped = getattr(self._model, "stop_training", False)
