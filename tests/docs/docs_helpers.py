@@ -69,7 +69,7 @@ class Block:
 
 def pages() -> list[Path]:
     """All pages that readers see."""
-    return sorted(path for path in DOCS.rglob("*.md") if not path.name.startswith("_"))
+    return [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if not path.name.startswith("_"))]
 
 
 def blocks(page: Path) -> list[Block]:
