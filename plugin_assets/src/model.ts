@@ -1,4 +1,5 @@
 // The page's data and its view in one place: polls the run list, loads what the view needs, tells who listens.
+import { Address } from "./address";
 import * as api from "./api";
 import { spread } from "./axis";
 import type { Frame, ProbePictures } from "./decode";
@@ -20,9 +21,7 @@ const POLL_SECONDS = 3;
 const REST_SECONDS = 0.06;
 /** Steps that take longer than this to load are shown dimmed until they are there. */
 const SLOW_SECONDS = 0.3;
-/** The address bar is written at most this often: browsers slow pages down that do it more. */
-const ADDRESS_SECONDS = 0.25;
-/** Clusters may be found afterwards, which no listing tells: they are asked for at every so manieth poll. */
+/** Clusters may be found afterwards, which no listing tells: at every so manieth poll one run is asked for them. */
 const CLUSTER_POLLS = 5;
 const GATHER_SECONDS = 0.05;
 const FILM_FRAMES = 12;
@@ -38,7 +37,9 @@ export class Model {
   private readonly feed: Feed;
   private readonly player: Player;
   private readonly listeners = new Set<() => void>();
+  private readonly address: Address;
   private readonly order = new RunOrder();
+  private readonly refreshing = new Map<RunState, Promise<void>>();
   private readonly places = new Places();
   private pollTimer = 0;
   private polling = false;
@@ -48,13 +49,12 @@ export class Model {
   private resting = true;
   private slowTimer = 0;
   private slow = false;
-  private addressTimer = 0;
-  private addressWritten = 0;
   private notifying = false;
   private arrivedTimer = 0;
   private wasComplete = false;
 
   constructor(private readonly host: Host) {
+    this.address = new Address(host);
     this.view = fromParameters(host.readParameters());
     this.feed = new Feed(() => this.arrived());
     this.player = new Player(
@@ -94,23 +94,11 @@ export class Model {
       this.lastDirection = after > before ? 1 : -1;
       this.waitForRest();
     }
-    this.writeAddress();
+    this.address.write(() => this.view);
     if (change.runs || change.scale || change.clip) void this.refreshSelected();
-    if (change.runs) void this.refreshClusters();
     this.settle();
     this.wasComplete = this.isComplete();
     this.notify();
-  }
-
-  private writeAddress(): void {
-    window.clearTimeout(this.addressTimer);
-    const write = (): void => {
-      this.addressWritten = performance.now();
-      this.host.writeParameters(toParameters(this.view));
-    };
-    const wait = this.addressWritten + 1000 * ADDRESS_SECONDS - performance.now();
-    if (wait <= 0) write();
-    else this.addressTimer = window.setTimeout(write, wait);
   }
 
   private waitForRest(): void {
@@ -292,17 +280,17 @@ export class Model {
     }
     this.notify();
     await this.refreshSelected();
-    if (this.polls++ % CLUSTER_POLLS === 0) await this.refreshClusters();
+    const runs = this.selected();
+    const turn = runs[Math.floor(++this.polls / CLUSTER_POLLS) % Math.max(1, runs.length)];
+    if (this.polls % CLUSTER_POLLS === 0 && turn) await this.askClusters(turn);
   }
 
-  private async refreshClusters(): Promise<void> {
-    for (const run of this.selected()) {
-      // An error is said by the run's own requests, if it is the server; groups are an extra.
-      const found = run.info && (await api.fetchClusters(run.listing.run).catch(() => null));
-      if (!found || (found.size === 0 && run.clusters.size === 0)) continue;
-      run.clusters = found;
-      this.notify();
-    }
+  private async askClusters(run: RunState): Promise<void> {
+    // An error is said by the run's own requests, if it is the server; groups are an extra.
+    const found = await api.fetchClusters(run.listing.run).catch(() => null);
+    if (!found || (found.size === 0 && run.clusters.size === 0)) return;
+    run.clusters = found;
+    this.notify();
   }
 
   private async colourRuns(): Promise<void> {
@@ -324,8 +312,17 @@ export class Model {
     await Promise.all(this.selected().map((run) => this.refreshRun(run)));
   }
 
-  /** Brings a run's steps and timeline up to its listing, asking only for what is new where that is enough. */
+  /** One after the other for each run: a second wish, made while the first is under way, mostly finds nothing to ask. */
   private async refreshRun(run: RunState): Promise<void> {
+    const before = this.refreshing.get(run);
+    const turn = (before ?? Promise.resolve()).then(() => this.bringUp(run));
+    this.refreshing.set(run, turn);
+    await turn;
+    if (this.refreshing.get(run) === turn) this.refreshing.delete(run);
+  }
+
+  /** Brings a run's steps and timeline up to its listing, asking only for what is new where that is enough. */
+  private async bringUp(run: RunState): Promise<void> {
     if (run.listing.error !== undefined) return;
     const ask = followUp(run.info, run.listing);
     const column = limitColumn(this.view);
@@ -345,6 +342,8 @@ export class Model {
       const timeline = await api.fetchTimeline(run.listing.run, since, column === null ? [] : [column]);
       run.timeline = mergeTimeline(since && run.timeline, timeline);
       run.timelineColumn = column;
+      // At first, and with new steps where groups are logged with them.
+      if (ask !== "nothing" && (since === null || run.clusters.size > 0)) void this.askClusters(run);
     } catch (error) {
       run.error = words(error);
     }

@@ -1,5 +1,6 @@
 // Which probes of a set are shown, in which order, and in which groups.
 import { unpredicted } from "./finite";
+import { className } from "./format";
 import { nearestIndex } from "./steps";
 import type { ProbeNames, StepHeader } from "./types";
 import type { View } from "./view";
@@ -34,18 +35,21 @@ export function sortings(probes: ProbeNames): [string, string][] {
 /**
  * The probes to show. `headers` are those of the chosen runs at the shown step. A probe counts as wrong where any of
  * the runs is wrong on it, and stands where the run that is most striking puts it. Probes without a value come last,
- * equal ones as given. `clusters` holds the cluster of each probe, where it is known.
+ * equal ones as given. `clusters` holds the cluster of each probe, where it is known. `of`: the probe set that the
+ * view's classes are numbers of; in another one those of the same names are meant.
  */
 export function selectProbes(
   probes: ProbeNames,
   headers: readonly (StepHeader | null)[],
   view: Choice,
   clusters: readonly number[] | null,
+  of: ProbeNames = probes,
 ): ProbeGroup[] {
+  const classes = view.classes && new Set(view.classes.map((label) => className(of, label)));
   const wanted = view.search.trim().toLocaleLowerCase();
   let shown = probes.names.map((_, index) => index);
   shown = shown.filter((index) => {
-    if (view.classes && probes.labels && !view.classes.includes(probes.labels[index]!)) return false;
+    if (classes && probes.labels && !classes.has(className(probes, probes.labels[index]))) return false;
     if (wanted !== "" && !probes.names[index]!.toLocaleLowerCase().includes(wanted)) return false;
     if (view.answers === "all") return true;
     const answers = headers.map((header) => isRight(probes, header, index)).filter((right) => right !== null);

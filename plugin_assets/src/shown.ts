@@ -45,10 +45,29 @@ function noDifference(run: RunState, { minus }: View, runs: readonly RunState[])
   return run.against ? "not stored in the run to compare with" : null;
 }
 
+/** The composites of a run and of the one its map is subtracted from, where they are known and not the same; else null. */
+export function otherComposite(run: RunState, other: RunState | undefined): [string, string] | null {
+  const [own, its] = [run, other].map((one) => one?.info?.meta.composite_rules ?? one?.info?.meta.composite);
+  if (typeof own !== "string" || typeof its !== "string" || own === its) return null;
+  const name = (one: RunState): string => String(one.info?.meta.composite ?? "unknown");
+  return [name(run), name(other!)];
+}
+
 /** What a view's differences are to, in words; null without one. */
 export function minusWords({ minus, scale }: View, runs: readonly RunState[]): string | null {
   if (minus === null) return null;
-  const name = "run" in minus ? (runs.find((run) => run.listing.run === minus.run)?.listing.name ?? minus.run) : "";
-  const to = "run" in minus ? `run ${name}` : `step ${minus.step}`;
-  return scale === "map" ? `difference to ${to}, each map over its own maximum` : `difference to ${to}`;
+  const other = "run" in minus ? runs.find((run) => run.listing.run === minus.run) : undefined;
+  const to = "run" in minus ? `run ${other?.listing.name ?? minus.run}` : `step ${minus.step}`;
+  const each = scale === "map" ? ", each map over its own maximum" : "";
+  return `difference to ${to}${each}`;
+}
+
+/** Says that a difference is one of rules as well as of models, which it cannot tell apart; null where it is not. */
+export function compositeWords({ minus }: View, runs: readonly RunState[]): string | null {
+  if (minus === null || "step" in minus) return null;
+  const other = runs.find((run) => run.listing.run === minus.run);
+  const found = runs.map((run) => otherComposite(run, other)).find((one) => one !== null);
+  if (!found) return null;
+  const [own, its] = found;
+  return own === its ? `other rules: both runs call their composite ${own}` : `other rules: composite ${own} less composite ${its}`;
 }

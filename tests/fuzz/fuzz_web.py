@@ -37,7 +37,7 @@ ANSWERS = {200, 301, 302, 304, 308, 400, 404, 405}
 SERVER_ANSWERS = ANSWERS | {408, 411, 413, 414, 417, 431, 501, 505}
 LARGEST_ANSWER = 4 << 20
 """Bytes; the whole site of these requests has a tenth of it on disk."""
-ROUTES = ("runs", "run", "probes", "step", "film", "timeline", "histogram", "clusters", "index.js")
+ROUTES = ("runs", "run", "probes", "step", "film", "timeline", "histogram", "clusters", "index.js", "ProbeView.js")
 
 
 def write_marker(run_dir: Path) -> None:

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { COLOURS, type ColourName } from "../colormap";
 import type { Model } from "../model";
+import { otherComposite } from "../shown";
 import type { Minus, View } from "../view";
 import { zoomAt } from "../zoom";
 import { Choice, Segments, Tick } from "./fields";
@@ -101,7 +102,10 @@ function Difference({ model }: { model: Model }): JSX.Element {
   const options: [string, string][] = [["none", "nothing"]];
   if (minus && "step" in minus) options.push(["step", `step ${minus.step} (pinned)`]);
   if (current !== null && !(minus && "step" in minus && minus.step === current)) options.push(["pin", `this step, ${current}: pin it`]);
-  if (runs.length > 1) for (const run of runs) options.push([`run:${run.listing.run}`, `run ${run.listing.name}`]);
+  for (const run of runs.length > 1 ? runs : []) {
+    const other = runs.some((one) => otherComposite(one, run) !== null);
+    options.push([`run:${run.listing.run}`, `run ${run.listing.name}${other ? ` (${run.info?.meta.composite ?? "other rules"})` : ""}`]);
+  }
   const value = minus === null ? "none" : "step" in minus ? "step" : `run:${minus.run}`;
   if (!options.some(([key]) => key === value)) options.push([value, "a run that is not chosen"]);
   return <Choice name="Difference to" testid="minus" value={value} options={options} choose={choose} />;

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useMemo, useRef } from "preact/hooks";
 import { planeOf, type ProbePictures } from "../decode";
-import { plural } from "../format";
+import { plural, short } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { outlinePath } from "../outline";
@@ -20,9 +20,7 @@ const NO_OUTLINES: readonly MaskOutline[] = [];
 
 export function Grid({ model }: { model: Model }): JSX.Element {
   const runs = model.selected();
-  if (model.runs !== null && runs.length === 0) {
-    return <div class="grid-area hint">Choose a run on the left to see its heatmaps.</div>;
-  }
+  if (model.runs !== null && runs.length === 0) return <NoRun model={model} />;
   const ready = runs.filter((run) => run.info !== null);
   const failed = runs.filter((run) => run.error !== null || run.listing.error !== undefined);
   if (ready.length === 0 && failed.length > 0) {
@@ -41,6 +39,22 @@ export function Grid({ model }: { model: Model }): JSX.Element {
   }
   if (ready.length === 0) return <Skeleton />;
   return <Maps model={model} runs={ready} />;
+}
+
+/** Says what to do without a chosen run, and which ones a link names that are not here. */
+function NoRun({ model }: { model: Model }): JSX.Element {
+  const gone = model.view.runs ?? [];
+  if (gone.length === 0) return <div class="grid-area hint">Choose a run on the left to see its heatmaps.</div>;
+  return (
+    <div class="grid-area hint" role="alert" data-testid="gone">
+      <p>
+        This page’s address names runs that are not in the log directory (any more): <bdi>{gone.map((name) => short(name, 60)).join(", ")}</bdi>
+      </p>
+      <button type="button" onClick={() => model.setView({ runs: null })}>
+        Show the runs that are there
+      </button>
+    </div>
+  );
 }
 
 function Maps({ model, runs }: { model: Model; runs: RunState[] }): JSX.Element {
@@ -150,7 +164,9 @@ function useSelection(model: Model, runs: RunState[], probes: ProbeNames, known:
   const settled = model.still && runs.every((run) => model.isSettled(run));
   if (kept.current?.choice !== choice || kept.current.ready !== ready || settled) {
     const headers = runs.map((run) => run.frame?.header ?? null);
-    kept.current = { choice, ready, groups: selectProbes(probes, headers, model.view, known) };
+    // Chips are of the first set's classes: in another set the same number may be another class.
+    const of = model.selected().find((run) => run.info !== null)?.info?.probes ?? probes;
+    kept.current = { choice, ready, groups: selectProbes(probes, headers, model.view, known, of) };
   }
   return kept.current.groups;
 }

@@ -5,7 +5,7 @@ import { atStep } from "../finite";
 import { count, plural } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
-import { minusWords } from "../shown";
+import { compositeWords, minusWords } from "../shown";
 import type { StepInfo } from "../types";
 
 export function Legend({ model }: { model: Model }): JSX.Element {
@@ -46,6 +46,8 @@ function Remarks({ model, minus }: { model: Model; minus: string | null }): JSX.
   }
   const general: [string, string][] = [];
   if (minus !== null) general.push([minus, "Chosen on the left under Display"]);
+  const rules = compositeWords(model.view, runs);
+  if (rules !== null) general.push([rules, "The difference is one of rules as well as of models: the two cannot be told apart in it"]);
   if (model.view.clip !== "100") {
     general.push([`clipped at the ${model.view.clip}th percentile`, "Stronger relevance has the colour of that percentile"]);
   }

@@ -7,7 +7,7 @@ import { className, short } from "../format";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { alertLimits, exceeded } from "../selection";
-import { shownMap } from "../shown";
+import { otherComposite, shownMap } from "../shown";
 import type { ProbeNames } from "../types";
 import type { View } from "../view";
 import { HeatCanvas, maskStyle, Outlines, PictureCanvas, type MaskOutline } from "./canvases";
@@ -29,11 +29,13 @@ interface CardProps {
 export function ProbeCard({ model, runs, probes, index, name, picture, outline }: CardProps): JSX.Element {
   const { view } = model;
   const all = model.selected();
+  const { minus } = view;
+  const against = minus && "run" in minus ? all.find((run) => run.listing.run === minus.run) : undefined;
   return (
     <article class="probe" data-testid={`probe-${index}`} aria-label={name}>
       <CardHeader model={model} probes={probes} index={index} name={name} />
       <div class="maps">
-        {view.show === "pair" && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
+        {(view.show === "pair" || view.show === "film") && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
         {runs.map((run) => {
           const wanted = model.stepOf(run, model.currentStep());
           const frame = wanted === null ? null : run.frame;
@@ -57,6 +59,7 @@ export function ProbeCard({ model, runs, probes, index, name, picture, outline }
               limit={limit}
               isDifference={isDifference}
               reference={view.minus !== null && !isDifference}
+              otherRules={isDifference && otherComposite(run, against) !== null}
               instead={failure ?? (wanted === null && run.info !== null ? "not logged yet" : instead)}
               stale={model.isStale(run)}
               show={view.show}
@@ -149,6 +152,8 @@ interface HeatProps extends InputProps {
   isDifference: boolean;
   /** Whether this is what the others' differences are to. */
   reference: boolean;
+  /** Whether this is a difference to maps by other rules. */
+  otherRules: boolean;
   instead: string | null;
   stale: boolean;
   show: View["show"];
@@ -200,6 +205,11 @@ const Heat = memo<HeatProps>(function Heat(props) {
           {named && <span class="dot" style={{ background: runColour(props.order) }} />}
           <bdi>{short(named ? runName : `for ${target}`, 26)}</bdi>
           {props.reference && <span class="aside">reference</span>}
+          {props.otherRules && (
+            <span class="aside warn" data-testid="other-rules" title="The two runs explain by different composites">
+              other rules
+            </span>
+          )}
         </p>
         <Later>
           {() => (

@@ -14,7 +14,7 @@ export function Transport({ model }: { model: Model }): JSX.Element {
   const current = model.currentStep();
   const index = Math.max(0, model.indexOf(current));
   const following = model.view.step === "last";
-  const atEnd = index === steps.length - 1;
+  const atEnd = index >= steps.length - 1;
   return (
     <header class="transport">
       <div class="controls">
@@ -51,6 +51,7 @@ export function Transport({ model }: { model: Model }): JSX.Element {
           <input
             type="checkbox"
             checked={following}
+            disabled={steps.length === 0}
             data-testid="follow"
             onChange={(event) => model.setView({ step: event.currentTarget.checked ? "last" : (current ?? "last") })}
           />
