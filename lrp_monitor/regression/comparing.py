@@ -111,7 +111,9 @@ def check_comparable(before: Snapshot, now: Snapshot) -> None:
     old, new = _composite(before, now), _composite(now, before)
     if old and new and old != new:
         raise BaselineError("composite", f"another composite: {_difference(old, new)}")
-    other = [int(i) for i in np.flatnonzero(before.targets != now.targets)]
+    # Logits that are not finite have no predicted class to explain: that is told as such, not as another class.
+    chosen = (before.targets >= 0) & (now.targets >= 0)
+    other = [int(i) for i in np.flatnonzero(chosen & (before.targets != now.targets))]
     if other:
         i = other[0]
         raise BaselineError(

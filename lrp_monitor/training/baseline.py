@@ -31,6 +31,13 @@ def read_baseline(source: Any, probes: ProbeSet) -> Snapshot:
             "probes",
             f"another probe set: maps {(len(probes), *probes.map_shape)}, the baseline's {snapshot.heatmaps.shape}",
         )
+    none = np.flatnonzero(snapshot.targets < 0)
+    if len(none):
+        raise BaselineError(
+            "classes",
+            f"no class is explained at {len(none)} probes of the baseline, {probes.names[int(none[0])]!r} among them: "
+            "its logits were not finite",
+        )
     return snapshot
 
 

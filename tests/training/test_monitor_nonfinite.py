@@ -213,6 +213,18 @@ def test_regression_tests_and_compare(diverged: Diverged, tmp_path: Path, capsys
         lrp.sanity_check(diverged.model, make_probes())
 
 
+def test_a_model_without_classes_to_explain_is_told_as_not_finite(diverged: Diverged, tmp_path: Path) -> None:
+    """Probes that explain the predicted class: a broken model has none, which is no other class."""
+    probes = make_probes(target="predicted")
+    before, now = (lrp.Snapshot.of(model, probes) for model in (make_model(), diverged.model))
+    assert now.targets.tolist() == [-1] * ALL
+    found = lrp.compare(before, now, tier="retrained", masks=())
+    assert "NaN or infinity in the heatmaps of 'probe 0'" in str(found)
+    assert found.as_json()["probes"][0]["target"] is None
+    with pytest.raises(BaselineError, match=f"no class is explained at {ALL} probes of the baseline, 'probe 0' among"):
+        monitor(tmp_path, probes, baseline=now)
+
+
 def test_one_broken_probe_among_others(tmp_path: Path) -> None:
     """An input that overflows has no prediction; the others do, and means are over them."""
     images, labels = data(4, seed=9)
