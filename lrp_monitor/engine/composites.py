@@ -61,7 +61,13 @@ class Composite:
 
     def __post_init__(self) -> None:
         for role in ("conv", "dense"):
-            _check_rule(getattr(self, role), role)
+            rule = getattr(self, role)
+            _check_rule(rule, role)
+            if rule.input_only:
+                raise ValueError(
+                    f"{role}: {rule!r} is a rule for the first weighted layer; give it as first=, with until= for all "
+                    "layers up to one, or name the first layer in overrides"
+                )
         if self.first is not None:
             _check_rule(self.first, "first")
         if not isinstance(self.overrides, Mapping):

@@ -100,9 +100,9 @@ def input_names(model: Any) -> list[str]:
 
 
 def model_structure(model: Any) -> Any:
-    """The structure in which a functional model takes its inputs, with numbers for leaves; 0 for a single one."""
+    """The structure in which a functional model takes its inputs, with numbers for leaves; 0 for a single array."""
     tensors = model.inputs
-    if len(tensors) == 1:
+    if len(tensors) == 1 and (isinstance(model, keras.Sequential) or not isinstance(model.input, Mapping)):
         return 0
     number = {id(tensor): index for index, tensor in enumerate(tensors)}
     return keras.tree.map_structure(lambda tensor: number[id(tensor)], model.input)
@@ -111,8 +111,10 @@ def model_structure(model: Any) -> Any:
 def take(model: Any, inputs: Any) -> Inputs:
     """Check ``inputs`` against the model. Raises ValueError or TypeError in words that name the input."""
     expected = expected_shapes(model)
-    if expected is not None and len(expected) > 1:
+    if expected is not None and (len(expected) > 1 or isinstance(inputs, Mapping)):
         found = _of_several(model, inputs)
+    elif expected is not None:
+        found = ([_array(inputs, "inputs")], 0, model_structure(model))
     elif expected is None and (isinstance(inputs, Mapping) or _is_list_of_arrays(inputs)):
         flat = keras.tree.flatten(inputs)
         numbered = keras.tree.pack_sequence_as(inputs, list(range(len(flat))))
@@ -158,6 +160,11 @@ def _is_list_of_arrays(inputs: Any) -> bool:
 
 def _array(value: Any, name: str) -> NDArray[Any]:
     x = np.asarray(value)
+    if x.dtype.kind in "USO" and all(isinstance(one, str | bytes) for one in x.flat):
+        raise TypeError(
+            f"{name} must be numbers, got an array of texts, which carry no relevance: explain the model behind the "
+            "encoding, keras.Model(encoding.output, model.output), on encoding(inputs)"
+        )
     if x.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be numbers, got an array of {x.dtype}")
     return x
@@ -174,7 +181,7 @@ def _checked(
         if not fits:
             sizes = ", ".join("any" if size is None else str(size) for size in expected[1:])
             raise ValueError(f"{what} {verb} shape {x.shape}, but model {model!r} takes (n, {sizes})")
-    if x.ndim < 2 or x.size == 0:
+    if x.ndim < (2 if expected is None else len(expected)) or x.size == 0:
         raise ValueError(f"{what} must hold at least one sample of shape (n, ...), got shape {x.shape}")
     x = np.ascontiguousarray(x, dtype=np.float32)
     finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)

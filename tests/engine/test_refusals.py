@@ -309,16 +309,6 @@ def test_input_rule_named_for_a_later_layer_is_refused():
         lrp.relevance(model, X[0], 0, lrp.Composite(overrides={"last": rules.Flat()}))
 
 
-def test_input_rule_for_every_layer_is_refused_where_there_is_a_second_one():
-    every = lrp.Composite(conv=rules.Flat(), dense=rules.Flat())
-    one = dense_model()
-    first = lrp.Composite(first=rules.Flat())
-    np.testing.assert_array_equal(lrp.relevance(one, X[0], 0, every), lrp.relevance(one, X[0], 0, first))
-    two = keras.Sequential([keras.Input((4,)), kl.Dense(3), kl.Dense(2, name="second")])
-    with pytest.raises(lrp.UnsupportedModelError, match=r"second.*Flat\(\) is for the first weighted layer alone"):
-        lrp.relevance(two, X[0], 0, every)
-
-
 def test_importing_the_package_imports_no_tensorflow():
     import subprocess
     import sys
