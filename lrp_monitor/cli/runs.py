@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lrp_monitor import film, render
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.console import Progress
+from lrp_monitor.store.folders import run_name
 from lrp_monitor.store.format import StoreError
-from lrp_monitor.store.paths import is_url
 from lrp_monitor.store.reader import Run, open_run
 
 _SHEET_STEPS = 8
@@ -64,7 +64,7 @@ def _drawn(
             number = probe_number(run, probe)
             name = run.probes.names[number]
             mask = None if arguments.mask is None else _mask(run, arguments.mask)[number]
-            title = name if len(runs) == 1 else f"{_run_name(path)}: {name}"
+            title = name if len(runs) == 1 else f"{run_name(path)}: {name}"
             picture = run.probes.images[number]
             progress.part(f"reading {name}")
             maps = _maps(run, number, steps)
@@ -122,11 +122,6 @@ def _mask(run: Run, name: str) -> NDArray[np.bool_]:
     if name not in masks:
         raise CommandError(f"no mask {name!r} in {run.path}; there are: {', '.join(sorted(masks)) or 'none'}")
     return masks[name]
-
-
-def _run_name(path: str) -> str:
-    parts = path.rstrip("/").split("/") if is_url(path) else Path(path).resolve().parts
-    return parts[-2] if parts[-1] == "lrp" else parts[-1]
 
 
 def chosen_steps(wanted: str | None, runs: Sequence[Run], count: int | None) -> list[int]:

@@ -18,8 +18,10 @@ from lrp_monitor.cli import terminal
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.runs import chosen_steps, probe_number
 from lrp_monitor.metrics import LEAST_POSITIVE
+from lrp_monitor.store.folders import run_folders, store_folder
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run, open_run
+from lrp_monitor.store.storage import open_storage
 
 _TABLE_STEPS = 12
 _TABLE_PROBES = 16
@@ -39,7 +41,7 @@ def show(arguments: argparse.Namespace) -> None:
             print(json.dumps(_as_json(run), indent=2))
             return
         probes = [probe_number(run, probe) for probe in arguments.probe or []]
-        lines = [_as_text(run, steps)]
+        lines = [_as_text(run, steps), *_beside(arguments.run, run)]
         if steps:
             lines += _statistics(run, steps[-1], probes or range(len(run.probes)))
             depth = terminal.colour_depth(sys.stdout)
@@ -48,6 +50,12 @@ def show(arguments: argparse.Namespace) -> None:
         print("\n".join(lines))
     except StoreError as error:
         raise CommandError(str(error)) from error
+
+
+def _beside(path: str, run: Run) -> list[str]:
+    """A line on the other runs of the log directory, of other models, where there are any."""
+    others = [folder for folder in run_folders(path) if open_storage(store_folder(folder)).path != run.path]
+    return [f"  beside    {', '.join(others)}: runs of other models"] if others else []
 
 
 def _statistics(run: Run, step: int, probes: Sequence[int]) -> list[str]:

@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from lrp_monitor.store.folders import run_label, run_name, store_folder
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.index import PROBES_FILE
 from lrp_monitor.store.paths import is_below, is_url, join
 from lrp_monitor.store.reader import Run
 from lrp_monitor.store.storage import open_storage
-from lrp_monitor.store.writer import store_folder
 
 # Listing the runs asks TensorBoard's data server; a page asks for many steps in a row.
 _LISTING_SECONDS = 1.0
@@ -97,14 +97,12 @@ class Folders:
 
     def display_name(self, run: str) -> str:
         """The run as a person calls it: without the monitor's own ``lrp`` at its end."""
-        name = run.removesuffix("/.").removesuffix("/lrp")
-        if name not in (".", "lrp", ""):
-            return name
+        name = run.removesuffix("/.")
+        label = "" if name == "." else run_label(name)
+        if label and not label.startswith("-"):
+            return label
         base = next((base for part, base in self._bases if part is None), "")
-        parts = base.rstrip("/").split("/") if is_url(base) else os.path.realpath(base).split(os.sep)
-        if run == "." and parts[-1] == "lrp":
-            parts.pop()
-        return parts[-1] or run
+        return run_name(base if name in (".", "") else join(base, name)) or run
 
 
 class Readers:

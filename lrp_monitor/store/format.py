@@ -101,7 +101,8 @@ class StepRecord:
     ``heatmaps`` is float32 (n, *map_shape) or None where no maps are to be stored; ``channels``, float32
     (n, *map_shape, c), are the parts of each heatmap by input channel, or None; ``probes`` maps the name of a
     statistic to float64 (n,); ``scalars`` maps a tag to a number; ``wall_time`` is in seconds since the epoch of
-    the clock; ``gradient_batch`` is the batch, counted over the whole run, whose gradient the histograms show.
+    the clock; ``gradient_batch`` is the batch, counted over the whole run, whose gradient the histograms show;
+    ``last_of_fit`` says that the fit ended, as it was asked to, in this state.
     """
 
     step: int
@@ -115,6 +116,7 @@ class StepRecord:
     notes: list[str] = field(default_factory=list)
     gradient_batch: int | None = None
     channels: npt.NDArray[np.float32] | None = None
+    last_of_fit: bool = False
 
 
 def bucket_edges(bucket: int) -> tuple[float, float]:

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from lrp_monitor.store import codec, finite, records, tables
 from lrp_monitor.store.access import RecordAccess
 from lrp_monitor.store.clusters import StepClusters, list_clusters, read_clusters, write_clusters
+from lrp_monitor.store.folders import run_folders, store_folder
 from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE, Entry, SessionInfo
-from lrp_monitor.store.paths import join
 from lrp_monitor.store.steps import StepHeader, chunks_start, header_json, plain_list, plain_number
 from lrp_monitor.store.storage import Storage, open_storage
 
@@ -34,9 +34,9 @@ _LOOKED_AT, _NAMED = 100, 5
 def open_run(path: str | os.PathLike[str], *, within: str | None = None) -> Run:
     """Opens a logged run for reading.
 
-    ``path``: the log directory given to the monitor, the run's directory in it (``<log_dir>/lrp``), or the
-    store's folder; or the URL of one (``s3://bucket/run``). ``within``: files that lead outside that folder are
-    not read.
+    ``path``: the log directory given to the monitor, a run's directory in it (``<log_dir>/lrp``), or the store's
+    folder; or the URL of one (``s3://bucket/run``). Of a log directory with several runs (``lrp``, ``lrp-2`` ...) the
+    one that was begun last is opened. ``within``: files that lead outside that folder are not read.
     Raises StoreError where there is no run, naming those beneath ``path``, or where its probes are damaged.
     """
     text = os.fspath(path)
@@ -53,7 +53,7 @@ def open_run(path: str | os.PathLike[str], *, within: str | None = None) -> Run:
 
 
 def _candidates(path: str) -> list[str]:
-    return [join(path, "lrp", "plugins", PLUGIN_NAME), join(path, "plugins", PLUGIN_NAME), path]
+    return [*map(store_folder, reversed(run_folders(path))), store_folder(path), path]
 
 
 def _runs_beneath(path: str) -> list[str]:

@@ -59,6 +59,8 @@ class StepHeader:
     """For each probe the places of its maps by channel."""
     tensors: str
     """Digest of the names in that table; empty in runs from before there was one."""
+    last_of_fit: bool
+    """Whether the fit ended in this state; False too in runs from before this was kept."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         channel_scale=channel_scale,
         channel_places=channel_places,
         tensors=records.string(header.get("tensors") or ""),
+        last_of_fit=header.get("last_of_fit") is True,
     )
 
 

@@ -13,19 +13,18 @@ from typing import Any
 import numpy as np
 
 from lrp_monitor.store import codec, records
+from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import (
     BUCKETS,
     HISTOGRAM_KINDS,
     MOST_HISTOGRAMS,
     MOST_PIXELS,
-    PLUGIN_NAME,
     Histogram,
     ProbeInfo,
     StepRecord,
     StoreError,
 )
 from lrp_monitor.store.index import MOST_META, PROBES_FILE, Index, segment_name, session_of
-from lrp_monitor.store.paths import join
 from lrp_monitor.store.probes import pack_probes, read_probes
 from lrp_monitor.store.records import number_to_json
 from lrp_monitor.store.storage import Appendable, open_storage
@@ -37,11 +36,6 @@ _BYTES_PER_PIXEL = {"sqrt8": 0.87, "float16": 1.85, "float32": 3.95}
 _BYTES_PER_HISTOGRAM = 420
 _BYTES_PER_PROBE = 320
 _BYTES_PER_STEP = 2000
-
-
-def store_folder(run_dir: str | os.PathLike[str]) -> str:
-    """The store's folder inside a run's directory."""
-    return join(run_dir, "plugins", PLUGIN_NAME)
 
 
 def estimate_bytes(n_probes: int, map_shape: Sequence[int], encoding: str, n_tensors: int, channels: int = 0) -> int:
@@ -291,6 +285,8 @@ class RunWriter:
             "gradient_batch": record.gradient_batch,
             "histograms": None,
         }
+        if record.last_of_fit:
+            header["last_of_fit"] = True
         if record.histograms:
             table = records.to_json({"histograms": [_table_row(h, add) for h in record.histograms]})
             header["histograms"] = [*add(codec.deflate(table)), len(table)]

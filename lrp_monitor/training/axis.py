@@ -1,4 +1,4 @@
-"""Where a fit stands on its run's axis: completed epochs and batches, over all that one directory saw."""
+"""Where a fit stands on its run's axis: completed epochs and batches, over all fits of that run."""
 
 from __future__ import annotations
 
@@ -35,19 +35,26 @@ def start_of_fit(
     logged: Sequence[Place],
     same: Callable[[Place], bool],
     due: Callable[[Place], bool],
-    again: bool,
-) -> Start:
+    *,
+    reached: Place | None = None,
+    cut_off: bool = False,
+    believed: bool = False,
+) -> Start | None:
     """Where a fit that begins at `initial_epoch` continues the run whose records stand at `logged`.
 
     logged: ascending. per_epoch: batches an epoch, None where not known. iterations: the optimizer's.
     same(place): whether the model is the one of that record. due(place): whether the schedule asks for that
-    place. again: whether this monitor has already watched a fit of this run.
+    place. reached: where an earlier fit of this process left this very model in this run, None where there was
+    none. cut_off: whether the run's last fit did not come to its end. believed: whether `initial_epoch` is
+    evidence enough that a model of which no record tells is the run's.
 
-    Nothing logged: at initial_epoch. `initial_epoch > 0`: there, where that record holds this very model;
-    after the last record, where that one does and Keras counts from a later fit; else a new monitor
-    believes initial_epoch (records from there on are superseded), and the same monitor goes on after its
-    last record unless initial_epoch lies beyond. `initial_epoch` 0: after the last record; but a new
-    monitor whose model equals the run's first record starts that run over.
+    Nothing logged: at initial_epoch. A model that this process has left at `reached`: there, or at a later
+    `initial_epoch`, or back at the record of `initial_epoch` where the model is that one. Any other model
+    continues after the last record where it is the model of that record, or at the record of `initial_epoch`
+    where it is that one. A model that is the one of the first record restarts a run that was cut off in its
+    first epoch. `believed`: with `initial_epoch > 0` at that epoch, beyond the records, or among them where the
+    optimizer has trained (a checkpoint of a state that was not logged, which supersedes the records from there
+    on). None: the model is not this run's.
     """
     if not logged:
         return Start(_place_at(axis, initial_epoch, per_epoch, iterations, logged, same), baseline=True)
@@ -57,16 +64,22 @@ def start_of_fit(
         record = {p.step(axis): p for p in logged}.get(place.step(axis))
         if record and same(record):
             return Start(place, baseline=False)
-        if initial_epoch < last.epoch and same(last):
-            return Start(last, baseline=False)
-        if not again or initial_epoch > last.epoch:
-            return _joined(axis, place, logged, same, due, believed=True)
-    elif not again:
-        if same(first):
-            return Start(first, baseline=False)
-        if len(logged) == 1:
-            return Start(Place(0, 0), baseline=True, note="started over: the run held nothing but a baseline")
-    return _joined(axis, last, logged, same, due, believed=False)
+        if reached is not None:
+            return _joined(axis, max(place, reached), logged, same, due)
+        if same(last):
+            return Start(last, baseline=False) if initial_epoch < last.epoch else Start(place, baseline=due(place))
+        if not believed or (not iterations and place.step(axis) <= last.step(axis)):
+            return None
+        if record is None:
+            return Start(place, baseline=due(place))
+        return Start(place, baseline=True, note=f"the state logged as step {place.step(axis)} before is superseded")
+    if reached is not None:
+        return _joined(axis, reached, logged, same, due)
+    if same(last):
+        return Start(last, baseline=False)
+    if cut_off and last.epoch <= first.epoch + 1 and same(first):
+        return Start(first, baseline=False, note="started over: the run was cut off in its first epoch")
+    return None
 
 
 def _joined(
@@ -75,18 +88,14 @@ def _joined(
     logged: Sequence[Place],
     same: Callable[[Place], bool],
     due: Callable[[Place], bool],
-    believed: bool,
 ) -> Start:
-    """A start at `place` of a run that is there. believed: it was said, not merely where the run ends."""
+    """A start at `place` of a run that goes on with the model it has had."""
     record = {p.step(axis): p for p in logged}.get(place.step(axis))
     if record is None:
         return Start(place, baseline=due(place))
     if same(record):
         return Start(place, baseline=False)
-    if believed:
-        note = f"the model is not the one logged as step {place.step(axis)}, which this session supersedes"
-        return Start(place, baseline=True, note=note)
-    note = f"the model at the start of this session is not the one logged as step {place.step(axis)}"
+    note = f"the model at the start of this fit is not the one logged as step {place.step(axis)}"
     return Start(place, baseline=False, note=note)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -44,6 +45,23 @@ class Crew:
     def any(self, flag: bool) -> bool:
         """Whether the flag of any worker is set. All workers must call it."""
         return flag if self._strategy is None else bool(self._sum([float(flag)])[0])
+
+    @contextlib.contextmanager
+    def all_or_none(self, what: str, close: Callable[[], None]) -> Iterator[None]:
+        """A block of code that all workers run: one that raises alone would leave the others waiting for it.
+
+        RuntimeError where another worker has failed, after `close()`. what: what a worker could not do, in words.
+        """
+        failed: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            if self.any(failed is not None) and failed is None:
+                close()
+                raise RuntimeError(f"LRPMonitor: another worker {what}; its own error says why")
 
     def _sum(self, values: Any) -> Any:
         """The sum over all workers, each counted once however many replicas it has."""

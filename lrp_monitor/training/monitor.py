@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import copy
 import os
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
@@ -14,8 +17,9 @@ from lrp_monitor.probes import ProbeSet
 from lrp_monitor.training.alerts import alert_limits
 from lrp_monitor.training.baseline import read_baseline
 from lrp_monitor.training.look import groups
-from lrp_monitor.training.options import Options, checked_probes, folder, name_list
+from lrp_monitor.training.options import Options, checked_probes, name_list
 from lrp_monitor.training.schedule import Schedule
+from lrp_monitor.training.trials import Trials, placeholder
 from lrp_monitor.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -33,8 +37,11 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     next record, and training goes on.
 
     probes: the ProbeSet to explain.
-    log_dir: the run's folder, or its URL ("s3://bucket/run", extra "remote"); give each run its own.
-    every: epochs between logs. Default 1, or no logs at ends of epochs where `batches` is given.
+    log_dir: the run's folder, or its URL ("s3://bucket/run", extra "remote"); give each run its own. "{trial}" in it
+        is replaced by KerasTuner's id of the trial, else by the number of the model, from 0, that this monitor and
+        its copies have met; or a function from that to the folder.
+    every: epochs between logs, counted over all fits of a run. Default 1, or no logs at ends of epochs where
+        `batches` is given.
     batches: batches between logs, counted over the whole run.
     first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
     composite: a preset's name or a Composite.
@@ -64,12 +71,18 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     baseline: a baseline's path (or a Snapshot, or a logged run) of the same probes: how like it the heatmaps are is
         drawn as lrp/baseline/cosine, iou, js, relative_l2, logits, flips and mask_rise/<mask>. Probes without labels
         or targets explain its classes.
+    on_other_model: what to do where log_dir holds a run and the model is not the one last logged there:
+        "new_run" begins one beside it (`<log_dir>/lrp-2`, ...), "continue" goes on in that run, each with a
+        RuntimeWarning; "raise" refuses with a StoreError before training.
 
-    The state before training and the last one are always logged. Steps count completed epochs, or completed
-    batches where `batches` or `first_epoch` is given, over everything that log_dir ever saw: a second fit
-    goes on where the first one ended, `initial_epoch` and BackupAndRestore where they say (see
-    axis.start_of_fit). The record of a step holds the weights after it and the gradient of the last batch
-    before it.
+    The state before training and the last one are always logged. In a loop of short fits
+    the end of a fit is not the training's: where nothing was due in a fit of one epoch, or in any after the first,
+    and in one of one epoch after another of one epoch, the last state is logged by `close()`, at the end of a `with`
+    statement, when the process ends, or when another model is next, unless a fit goes on from there.
+
+    Steps count completed epochs, or completed batches where `batches` or `first_epoch` is given, over all fits of a
+    run: a second fit goes on where the first one ended, `initial_epoch` and BackupAndRestore where they say (see
+    axis.start_of_fit). The record of a step holds the weights after it and the gradient of the last batch before it.
 
     Raises ValueError that names the argument; BaselineError about a baseline; StoreError (an OSError where the
     system refused) about log_dir; UnsupportedModelError about layers.
@@ -78,7 +91,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     def __init__(
         self,
         probes: ProbeSet,
-        log_dir: str | os.PathLike[str],
+        log_dir: str | os.PathLike[str] | Callable[[str], str | os.PathLike[str]],
         *,
         every: int | None = None,
         batches: int | None = None,
@@ -100,13 +113,14 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         channels: bool = False,
         clusters: bool = False,
         baseline: str | os.PathLike[str] | Snapshot | None = None,
+        on_other_model: Literal["new_run", "continue", "raise"] = "new_run",
     ) -> None:
         super().__init__()
         if clusters is True:
             groups(np.ones((1, 1), np.float32))  # says now, not at the first log, that scikit-learn is missing
         self.options = Options(
             probes=checked_probes(probes),
-            log_dir=folder(log_dir),
+            log_dir=placeholder(log_dir),
             schedule=Schedule.of(every, batches, first_epoch),
             composite=composite,
             output=output,
@@ -125,14 +139,51 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             channels=channels,
             clusters=clusters,
             baseline=None if baseline is None else read_baseline(baseline, probes),
+            on_other_model=on_other_model,
         )
+        self._trials = Trials(log_dir)
         self._watch: Watch | None = None
-        self._watched_before = False
+        self._before: Watch | None = None  # the last fit, whose end is not logged as long as another may follow
+        self._run_dir = self.options.run_dir
 
     @property
     def run_dir(self) -> str:
-        """The folder that holds the store and the event file: `<log_dir>/lrp`."""
-        return self.options.run_dir
+        """The folder that holds the store and the event file of the present or last fit: `<log_dir>/lrp`.
+
+        `<log_dir>/lrp-2` and so on for models that are logged beside another one (see `on_other_model`).
+        """
+        return self._run_dir if self._watch is None else self._watch.run_dir
+
+    def close(self) -> None:
+        """Logs the state that the last fit ended in where that was put off, and closes the files.
+
+        It is put off at the end of fits that look like those of a loop (see `every`); a later fit goes on as ever.
+        Also called at the end of a `with` statement and when the process ends.
+        """
+        unfinished, self._watch = self._watch, None
+        if unfinished is not None:  # a fit that ended in an exception never came to on_train_end
+            self._run_dir = unfinished.run_dir
+            unfinished.interrupted()
+        before, self._before = self._before, None
+        if before is not None:
+            before.log_end()
+
+    def __enter__(self) -> LRPMonitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LRPMonitor:
+        """A monitor with the same options that has watched no fit; what tuners take for each trial."""
+        copied = copy.copy(self)
+        memo[id(self)] = copied
+        copied._watch = copied._before = copied._model = None
+        copied._run_dir = copied.options.run_dir
+        copied._trials = self._trials.copied(memo)
+        ours = {"options", "_trials"}  # the rest are a subclass' own
+        copied.__dict__.update(copy.deepcopy({k: v for k, v in copied.__dict__.items() if k not in ours}, memo))
+        return copied
 
     def set_model(self, model: keras.Model) -> None:
         """Keras' call before all others. TypeError for a model that is not one of Keras 3."""
@@ -141,16 +192,17 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks everything that training could founder on, and opens the run."""
-        before, self._watch = self._watch, None
-        if before is not None:
-            before.close()  # a fit that ended in an exception never came to on_train_end
-        self._watch = Watch(self.model, self.params, self.options, again=self._watched_before)
+        unfinished, self._watch = self._watch, None
+        if unfinished is not None:
+            unfinished.interrupted()
+        options = self._trials.placed(self.options, self, self.model)
+        self._watch = Watch(self.model, self.params, options, self._before)
+        self._before = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """The first one: finds the place on the run's axis and logs the baseline."""
+        """The first one: chooses the run, finds the place on its axis and logs the baseline."""
         if self._watch is not None:
             self._watch.epoch_begin(epoch)
-            self._watched_before = True
 
     # There is no on_train_batch_end: defining it would switch off Keras' asynchronous dispatch.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -164,7 +216,19 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             self._watch.epoch_end(logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Logs the last state where that is still to do, and closes the run."""
+        """Logs the last state where that is due or the training's end, and closes the run."""
         watch, self._watch = self._watch, None
         if watch is not None:
-            watch.train_end()
+            self._run_dir = watch.run_dir
+            if watch.train_end():
+                self._before = watch
+                _PUT_OFF.add(self)
+
+
+_PUT_OFF: weakref.WeakSet[LRPMonitor] = weakref.WeakSet()
+
+
+@atexit.register
+def _log_ends() -> None:
+    for monitor in list(_PUT_OFF):
+        monitor.close()

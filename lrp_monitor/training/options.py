@@ -12,6 +12,7 @@ import numpy as np
 
 from lrp_monitor.engine.composites import resolve
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.store.folders import FIRST
 from lrp_monitor.store.format import ENCODINGS
 from lrp_monitor.store.paths import join
 from lrp_monitor.training.schedule import Schedule, positive_int
@@ -45,6 +46,7 @@ class Options:
     channels: bool = False
     clusters: bool = False
     baseline: Snapshot | None = None
+    on_other_model: str = "new_run"
 
     def __post_init__(self) -> None:
         resolve(self.composite)
@@ -53,6 +55,7 @@ class Options:
         _one_of("gradients", self.gradients, ("train", "probe", "off"))
         _one_of("encoding", self.encoding, ENCODINGS)
         _one_of("on_unknown", self.on_unknown, ("raise", "gradient"))
+        _one_of("on_other_model", self.on_other_model, ("new_run", "continue", "raise"))
         _one_of("verbose", self.verbose, (0, 1))
         if self.gradients == "probe" and self.probes.labels is None:
             raise ValueError(
@@ -76,8 +79,8 @@ class Options:
 
     @property
     def run_dir(self) -> str:
-        """The folder of the store and the event file."""
-        return join(self.log_dir, "lrp")
+        """The folder of the first run's store and event file."""
+        return join(self.log_dir, FIRST)
 
 
 def checked_probes(probes: Any) -> ProbeSet:

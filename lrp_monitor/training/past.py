@@ -1,9 +1,9 @@
-"""What a log directory already holds of a run, as far as a new fit needs to know it."""
+"""What a run's folder already holds, as far as a new fit needs to know it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.store.finite import class_numbers
+from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.index import PROBES_FILE
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.storage import open_storage
-from lrp_monitor.store.writer import store_folder
 from lrp_monitor.training.axis import Place
 
 # Two evaluations of the same weights differ by rounding (another batch size, another machine), weights one
@@ -23,17 +23,25 @@ from lrp_monitor.training.axis import Place
 _SAME = 1e-4
 # Of the model alone: heatmaps also depend on the composite.
 _FINGERPRINT = ("logit", "probability")
+_NORM = "weights/norm/"
 
 Columns = Mapping[str, NDArray[np.float64]]
+Norms = Mapping[str, float]
 
 
 @dataclass
 class Past:
-    """The records of a run directory: their places, ascending, and the probes' statistics at each."""
+    """The records of a run's folder: their places, ascending, and the probes' statistics at each.
+
+    norms: the Euclidean norms of the weights at each place, by name, where they are logged. cut_off: whether the
+    last record is not the one that a fit ends with.
+    """
 
     places: list[Place] = field(default_factory=list)
     statistics: dict[Place, Columns] = field(default_factory=dict)
+    norms: dict[Place, Norms] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+    cut_off: bool = False
 
     @classmethod
     def of(cls, run_dir: str | os.PathLike[str], probes_hash: str) -> Past:
@@ -47,9 +55,14 @@ class Past:
         run = open_run(run_dir)
         if run.probes.hash != probes_hash:
             return cls()
-        headers = run.records()
-        places = [Place(header.epoch, header.batch) for header in headers]
-        return cls(places, {place: h.statistics for place, h in zip(places, headers, strict=True)}, dict(run.meta))
+        past = cls(meta=dict(run.meta))
+        for header in run.records():
+            place = Place(header.epoch, header.batch)
+            past.places.append(place)
+            past.statistics[place] = header.statistics
+            past.norms[place] = {tag: norm for tag, norm in header.scalars.items() if tag.startswith(_NORM)}
+            past.cut_off = not header.last_of_fit
+        return past
 
     @property
     def targets(self) -> NDArray[np.int64] | None:
@@ -75,20 +88,30 @@ class Past:
                 "or another log_dir"
             )
 
-    def same(self, place: Place, now: Columns) -> bool:
-        """Whether the model that gave the statistics `now` is the one of the record at `place`."""
-        then = self.statistics[place]
+    def same(self, place: Place, now: Columns, norms: Callable[[], Norms]) -> bool:
+        """Whether the model that gave the statistics `now` is the one of the record at `place`.
+
+        norms: gives the norms of its weights, under the scalars' tags; asked where the statistics agree. Networks
+        whose last layer begins with zeros, or that have diverged, are told apart by these alone.
+        """
+        then, told = self.statistics[place], False
         for name in _FINGERPRINT:
             if name not in then or name not in now:
                 return False
-            if name == "probability" and np.isnan(then[name]).all() and np.isnan(now[name]).all():
-                continue  # an output without classes has none
-            if not np.isfinite(then[name]).all():
+            finite = np.isfinite(then[name])
+            if not np.array_equal(finite, np.isfinite(now[name])):
                 return False
-            size = max(1e-12, float(np.abs(then[name]).max()))
-            if not np.allclose(then[name], now[name], rtol=0, atol=_SAME * size):
+            told |= bool(finite.all())
+            if not np.allclose(then[name][finite], now[name][finite], rtol=0, atol=_SAME * _size(then[name][finite])):
                 return False
-        return True
+        held = self.norms[place]
+        if not held:
+            return told
+        found = norms()
+        shared = held.keys() & found.keys()
+        return all(abs(held[tag] - found[tag]) <= _SAME * max(1e-12, abs(held[tag])) for tag in shared) and (
+            told or bool(shared)
+        )
 
     def changes(self, meta: Mapping[str, Any]) -> list[str]:
         """What is logged otherwise than by the session before, in words."""
@@ -98,3 +121,7 @@ class Past:
                 told = f"{key} changed from {self.meta[key]} to {meta.get(key)}"
                 found.append("the composite's rules changed" if key == "composite_rules" else told)
         return found
+
+
+def _size(values: NDArray[np.float64]) -> float:
+    return max(1e-12, float(np.abs(values).max(initial=0.0)))

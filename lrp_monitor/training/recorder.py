@@ -117,8 +117,8 @@ class Recorder:
 
     # ---- the record
 
-    def record(self, place: Place, step: int, view: View, notes: list[str]) -> StepRecord:
-        """The record of a place on the run's axis, from what `look` saw there."""
+    def record(self, place: Place, step: int, view: View, notes: list[str], last_of_fit: bool = False) -> StepRecord:
+        """The record of a place on the run's axis, from what `look` saw there. last_of_fit: the fit ends with it."""
         gradient = self._gradient(place)
         expected = gradient.histograms is not None or gradient.reason in (NO_STEP_YET, NOT_CAPTURED)
         self.gradient_problem = None if expected or self.gradients == "off" else gradient.reason
@@ -143,6 +143,7 @@ class Recorder:
             histograms=histograms,
             notes=notes,
             gradient_batch=gradient.batch,
+            last_of_fit=last_of_fit,
         )
 
     def _gradient(self, place: Place) -> Gradient:
@@ -161,6 +162,10 @@ class Recorder:
             Histogram("gradient", name, int(np.prod(variable.shape)), note=gradient.reason)
             for name, variable in wanted.items()
         ]
+
+    def weight_norms(self) -> dict[str, float]:
+        """The norms of the present weights by their scalars' tags, as a record holds them."""
+        return self._tensor_scalars("weights", self._statistics()) if self.weights else {}
 
     def _tensor_scalars(self, prefix: str, histograms: list[Histogram]) -> dict[str, float]:
         """Norms, zero fractions (of gradients) and counts of what is not finite."""

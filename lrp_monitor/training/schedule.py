@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which completed epochs and batches are due. The baseline and the end of training always are.
+    """Which completed epochs and batches of a run are due. Its baseline always is.
 
     every: epochs between logs, None for no logs at ends of epochs. batches: batches between logs, counted
     over the whole run, or None. first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
@@ -52,6 +52,10 @@ class Schedule:
             return True
         # A power of two lies in (before, after] exactly where `after` has more binary digits.
         return self.first_epoch is not None and in_first_epoch and after.bit_length() > before.bit_length()
+
+    def due(self, epochs: int, batches: int) -> bool:
+        """Whether the state after so many completed epochs and batches of the run is to be logged, seen by itself."""
+        return self.epoch_due(epochs) if self.axis == "epoch" else self.batch_due(batches - 1, batches, False)
 
     def count(self, start: int, end: int, per_epoch: int | None) -> int | None:
         """Logs between completed epochs `start` (its baseline included) and `end`; None where not known.

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import time
 import warnings
+import weakref
 from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-import lrp_monitor
-from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.metrics import carries
-from lrp_monitor.probes import ProbeSet
-from lrp_monitor.store.format import ProbeInfo
+from lrp_monitor.store.folders import run_folders
 from lrp_monitor.store.writer import estimate_bytes
 from lrp_monitor.training import report
 from lrp_monitor.training.alerts import Alerts
-from lrp_monitor.training.axis import EpochProgress, Place, start_of_fit
-from lrp_monitor.training.baseline import Baseline
-from lrp_monitor.training.checks import check_classes, explained_units
+from lrp_monitor.training.axis import EpochProgress, Place
+from lrp_monitor.training.choice import Chooser
 from lrp_monitor.training.crew import Crew
 from lrp_monitor.training.finiteness import Finiteness, loss_scalar
-from lrp_monitor.training.layerwise import LayerRelevance
-from lrp_monitor.training.look import Lookout, View
+from lrp_monitor.training.look import View
 from lrp_monitor.training.measures import probe_scalars
 from lrp_monitor.training.options import Options
 from lrp_monitor.training.past import Past
-from lrp_monitor.training.recorder import Recorder
+from lrp_monitor.training.prepare import make_recorder, open_session, session_meta
+from lrp_monitor.training.reached import Reached, Sample, equal, leave, sample
 from lrp_monitor.training.session import Onlooker, Session
 from lrp_monitor.words import said
 
@@ -37,26 +32,23 @@ from lrp_monitor.words import said
 class Watch:
     """Watches one fit. Making it raises whatever is wrong; after the first epoch has begun nothing raises.
 
-    model, params: as Keras gives them to callbacks. again: whether the same monitor has watched a fit before.
+    model, params: as Keras gives them to callbacks. before: the fit before of the same monitor, where the state that
+    it ended in is not logged: it is, once this fit turns out not to go on from there.
     """
 
-    def __init__(self, model: keras.Model, params: dict[str, Any], options: Options, again: bool) -> None:
-        self._model, self._params, self._options, self._again = model, params or {}, options, again
+    def __init__(
+        self, model: keras.Model, params: dict[str, Any], options: Options, before: Watch | None = None
+    ) -> None:
+        self._model, self._params, self._options, self._before = model, params or {}, options, before
         self._schedule, self._axis = options.schedule, options.schedule.axis
         self._crew = Crew(model)
-        failed: BaseException | None = None
-        try:
-            meta = self._open()
-        except BaseException as error:
-            failed = error
-            raise
-        finally:
-            # A worker that raises alone would leave the others waiting for it.
-            if self._crew.any(failed is not None) and failed is None:
-                self._session.close()
-                raise RuntimeError("LRPMonitor: another worker could not begin to log; its own error says why")
-        self._changes = self._past.changes(meta)
-        self._notes = [*self._lookout.explainer.notes, *self._changes]
+        self._session: Session | None = None if self._crew.is_chief else Onlooker()
+        self.run_dir = options.run_dir
+        """The folder of the run; of several in the log directory, once the first epoch has begun."""
+        with self._crew.all_or_none("could not begin to log", self.close):
+            self._open()
+        self._past = Past()
+        self._notes = list(self._recorder.lookout.explainer.notes)
         self._masked = {name: int(carries(mask).sum()) for name, mask in options.probes.masks.items()}
         self._report = report.Report(self._axis, options.verbose if self._crew.is_chief else 0, self._masked)
         self._place: Place | None = None  # the last end of an epoch, on the run's axis
@@ -65,92 +57,48 @@ class Watch:
         self._learned: int | None = None
         self._seen = 0  # batches of the run up to which it is settled whether they are due
         self._keras_epoch = 0
+        self._one_epoch = False
+        self._continues = self._in_loop = False  # after a fit of this process, or one of one epoch
+        self._inside = False  # an epoch
+        self._scheduled = False  # whether the schedule has asked for a log in this fit
+        self._ended: Sample | None = None  # the weights at the fit's end, where that is not logged
         self._warned: set[str] = set()
         self._alerts = Alerts(options.alerts, self._masked)
         self._finiteness = Finiteness(len(options.probes), self._axis)
         self._loss: dict[str, float] = {}
 
-    def _open(self) -> dict[str, Any]:
-        """Looks at everything that training could founder on, opens the run and returns what it is told of."""
-        options, writes = self._options, self._crew.is_chief
-        self._past = Past.of(options.run_dir, options.probes.hash) if writes else Past()
-        self._past.check_axis(self._axis, options.log_dir)
-        self._recorder = self._make_recorder()
-        meta = self._meta()
-        self._session = (
-            Onlooker()
-            if not writes
-            else Session(
-                options.run_dir,
-                probe_info(options.probes),
-                meta,
-                encoding=options.encoding,
-                max_store_mb=options.max_store_mb,
-                gradients=options.gradients,
-                summaries=options.standard_summaries,
-            )
-        )
-        return meta
-
-    def _make_recorder(self) -> Recorder:
+    def _open(self) -> None:
+        """Looks at everything that training could founder on. A run that is not there yet is begun."""
         options = self._options
-        probes = options.probes
-        units = explained_units(self._model, probes, options.output)
-        check_classes(probes, max(units, 2))  # one unit with a sigmoid tells two classes apart
-        explainer = Explainer(
-            self._model,
-            options.composite,
-            output=options.output,
-            batch_size=options.batch_size,
-            on_unknown=options.on_unknown,
-        )
-        layerwise = None if options.inspect is None else LayerRelevance(self._model, options.inspect)
-        self._lookout = Lookout(explainer, probes, layerwise, options.channels, options.clusters)
-        recorder = Recorder(self._model, probes, self._lookout, options.gradients, options.weights, options.layers)
-        recorder.targets = probes.targets if probes.targets is not None else self._past.targets
-        if options.baseline is not None:
-            baseline = Baseline(options.baseline, explainer, probes, recorder.targets)
-            self._lookout.baseline, recorder.targets = baseline, baseline.targets
-        # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named
-        # now.
-        recorder.look()
-        check_classes(probes, explainer.classes)
-        return recorder
+        self._runs: list[tuple[str, Past]] = []
+        if self._crew.is_chief:
+            read = [(folder, Past.of(folder, options.probes.hash)) for folder in run_folders(options.log_dir)]
+            self._runs = [(folder, past) for folder, past in read if past.places]
+        self._recorder = make_recorder(self._model, options)
+        self._meta = session_meta(self._model, options, self._recorder)
+        if not self._runs:
+            self._log_to(options.run_dir)
 
-    def _meta(self) -> dict[str, Any]:
-        explainer, options = self._lookout.explainer, self._options
-        return {
-            "composite": explainer.composite_name,
-            "composite_rules": str(explainer.composite),
-            "composite_table": str(explainer),
-            "classes": explainer.classes,
-            "activation": self._recorder.activation,
-            "axis": self._axis,
-            "schedule": str(self._schedule),
-            "gradients": options.gradients,
-            "target": options.probes.target,
-            "alerts": dict(options.alerts),
-            "layers": [] if self._lookout.layerwise is None else self._lookout.layerwise.names,
-            "baseline": None if self._lookout.baseline is None else self._lookout.baseline.source,
-            "model": self._model.name,
-            "parameters": int(self._model.count_params()),
-            "versions": {
-                "lrp_monitor": lrp_monitor.__version__,
-                "keras": keras.__version__,
-                "tensorflow": tf.__version__,
-                "numpy": np.__version__,
-            },
-        }
+    def _log_to(self, run_dir: str) -> Session:
+        """The writing side, opened where it is not."""
+        options, self.run_dir = self._options, run_dir
+        session = self._session
+        if session is None:
+            session = self._session = open_session(options, run_dir, self._meta)
+        return session
 
     # ---- Keras' calls
 
     def epoch_begin(self, epoch: int) -> None:
-        """Keras' epoch number. The first call finds the place on the axis and logs the baseline."""
+        """Keras' epoch number. The first call chooses the run and the place on its axis, and logs the baseline.
+
+        That call raises StoreError where the run cannot be written, or is another model's and that is refused.
+        """
         if self._place is None:
             self._start(epoch)
         assert self._place is not None
         self._report.tell()
-        self._keras_epoch, self._loss = epoch, {}
+        self._keras_epoch, self._inside, self._loss = epoch, True, {}
         self._seen = self._place.batch
         per_execution = int(getattr(self._model, "steps_per_execution", 1) or 1)
         self._progress = EpochProgress(per_execution, self._params.get("steps"), self._learned, self._iterations())
@@ -170,59 +118,105 @@ class Watch:
         except Exception as error:  # whatever fails here must not end a training
             self._problem(f"watching the end of an epoch failed: {said(error)}")
 
-    def train_end(self) -> None:
-        """The fit is over: logs its end where that is still to do, writes what is queued, tells."""
+    def train_end(self) -> bool:
+        """The fit is over: logs its end where that is still to do, writes what is queued, tells.
+
+        Whether the state that it ended in is not logged, since another fit may go on from there (see `log_end`).
+        """
         try:
-            if self._place is not None and self._place.step(self._axis) != self._last_step and self._ran:
-                self._log(self._place)
-            self.close()
-            self._ask_session()
-            self._report.tell()
-            self._report.end(self._session.stored, self._session.bytes_written, self._options.log_dir)
+            unlogged = self._place is not None and self._place.step(self._axis) != self._last_step and self._ran
+            held = unlogged and self._end_may_wait
+            if self._place is not None:
+                if unlogged and not held:
+                    self._log(self._place, last=True)
+                weights = sample(self._model)
+                self._leave(self._place, weights)
+                self._ended = weights if held else None
+            self._settle()
+            if self._session is not None and (self._session.stored or not self._in_loop):
+                self._report.end(self._session.stored, self._session.bytes_written, self._options.log_dir)
+            return held
         except Exception as error:  # a trained model must not be lost over its log
             self._problem(f"the end of the run failed: {said(error)}")
+            return False
+
+    def log_end(self) -> None:
+        """Logs the state that the fit ended in, which waited for a fit that goes on from there; closes the files.
+
+        Calling it again does nothing. Where the weights have changed since, it warns: that state is gone.
+        """
+        ended, self._ended = self._ended, None
+        if ended is None or self._place is None:
+            return
+        step = self._place.step(self._axis)
+        if not equal(ended, sample(self._model)):
+            self._warn(
+                f"the state that a fit ended in ({self._axis} {step}) is not logged: its weights were changed first. "
+                "Where a training ends in a fit of one epoch, call the monitor's close(), or use it in a with statement"
+            )
+            return
+        if self._crew.is_chief:
+            self._session = None  # closed when the fit ended
+        self._take(self._place, None, last=True)
+        self._settle()
+
+    def interrupted(self) -> None:
+        """The fit ended in an exception: notes how far it came, and closes the files."""
+        if self._place is not None:
+            done = self._progress.before() if self._inside and self._ran else 0
+            self._leave(Place(self._place.epoch, self._place.batch + done), None)
+        self.close()
+
+    def _leave(self, place: Place, weights: Sample | None) -> None:
+        left = Reached(place, weakref.ref(self._model), weights, self._recorder.previous, self._one_epoch)
+        leave(self.run_dir, left)
 
     def close(self) -> None:
         """Writes what is queued and closes the files. Calling it again does nothing."""
         self._recorder.close()
-        self._session.close()
+        if self._session is not None:
+            self._session.close()
+
+    def _settle(self) -> None:
+        self.close()
+        self._ask_session()
+        self._report.tell()
 
     # ---- the start
 
     def _start(self, initial_epoch: int) -> None:
-        view = self._recorder.look()
-        if self._recorder.targets is None:
-            self._recorder.targets = np.asarray(view.explanation.target, np.int64)
-        steps = self._params.get("steps")
-        start = start_of_fit(
-            self._axis,
-            initial_epoch,
-            steps,
-            self._iterations(),
-            self._past.places,
-            lambda place: self._past.same(place, view.statistics),
-            self._due,
-            self._again,
-        )
-        epoch, batch, baseline = self._crew.share([*start.place, start.baseline])
+        steps, ahead = self._params.get("steps"), max(0, int(self._params.get("epochs", 1)) - initial_epoch)
+        self._one_epoch = ahead <= 1
+        fit = initial_epoch, steps, self._iterations()
+        with self._crew.all_or_none("could not begin to log", self.close):
+            chooser = Chooser(self._options, self._model, self._recorder, self._meta, *fit)
+            choice = chooser.choose(self._runs)
+            before, self._before = self._before, None
+            if before is not None and (choice.left is None or choice.run_dir != before.run_dir):
+                before.log_end()  # this fit does not go on from there
+            # In a loop of short fits most log nothing: no file for those.
+            if choice.left is None or not self._one_epoch:
+                self._log_to(choice.run_dir)
+        self.run_dir, self._past, view = choice.run_dir, choice.past, choice.view
+        start, changes = choice.start, self._past.changes(self._meta)
+        left = (choice.left is not None, choice.left is not None and choice.left.one_epoch)
+        epoch, batch, baseline, *known = self._crew.share([*start.place, start.baseline, *left])
         start = replace(start, place=Place(int(epoch), int(batch)), baseline=bool(baseline))
-        self._place = start.place
-        if start.note:
-            self._notes.append(start.note)
-        ahead = max(0, int(self._params.get("epochs", 1)) - initial_epoch)
-        told = "; ".join(filter(None, [*self._changes, start.note]))
-        self._plan(start.place.epoch, start.place.epoch + ahead, steps, told)
+        self._place, (self._continues, self._in_loop) = start.place, map(bool, known)
+        self._notes += filter(None, [*changes, start.note, choice.notice])
+        if choice.notice:
+            self._warn(choice.notice)
+        told = "; ".join(filter(None, [*changes, start.note]))
+        if told or not self._in_loop:
+            self._plan(start.place.epoch, start.place.epoch + ahead, steps, told)
         self._report.first = report.Told(start.place.step(self._axis), self._scalars(view))
         if start.baseline:
             self._log(start.place, view)
         else:
             self._last_step = start.place.step(self._axis)
-            self._recorder.previous = view.heatmaps
-
-    def _due(self, place: Place) -> bool:
-        if self._schedule.epoch_due(place.epoch) and self._axis == "epoch":
-            return True
-        return self._axis == "batch" and self._schedule.batch_due(place.batch - 1, place.batch, False)
+            # Of the log before, where the model has come from there and been left at another place.
+            logged = None if choice.left is None else choice.left.heatmaps
+            self._recorder.previous = view.heatmaps if logged is None else logged
 
     def _plan(self, first: int, last: int, steps: int | None, note: str) -> None:
         assert self._place is not None
@@ -230,10 +224,10 @@ class Watch:
         channels = probes.inputs.shape[probes.channel_axis] if self._options.channels and probes.channel_axis else 0
         each = estimate_bytes(len(probes), probes.map_shape, self._options.encoding, tensors, channels)
         self._report.plan(
-            f"{len(probes)} probes, {self._lookout.explainer.composite_name}, {self._schedule}",
+            f"{len(probes)} probes, {self._recorder.lookout.explainer.composite_name}, {self._schedule}",
             self._schedule.count(first, last, steps),
             report.step_bytes(each, tensors if self._options.standard_summaries else 0),
-            self._options.run_dir,
+            self.run_dir,
         )
         if self._past.places:
             held = [place.step(self._axis) for place in (self._past.places[0], self._past.places[-1])]
@@ -250,6 +244,7 @@ class Watch:
             # What is done with the epoch's last batch is logged at its end, as a completed epoch.
             if done > self._seen and not progress.past_the_end(done - self._place.batch):
                 if self._schedule.batch_due(self._seen, done, first):
+                    self._scheduled = True
                     self._log(Place(self._place.epoch, done))
                 self._seen = done
         if self._recorder.capture is not None and self._gradient_due(first):
@@ -260,12 +255,13 @@ class Watch:
         assert self._place is not None
         progress, start = self._progress, self._place.batch
         if getattr(self._model, "stop_training", False):
-            return True  # set by a log before this batch: it is the fit's last one
+            return not self._end_may_wait  # set by a log before this batch: it is the fit's last one
         if self._axis == "batch" and self._schedule.batch_due(
             start + progress.before(), start + progress.after(), first
         ):
             return True
-        if not (self._schedule.epoch_due(self._place.epoch + 1) or self._is_last_epoch):
+        ends = self._is_last_epoch and not self._end_may_wait
+        if not (self._schedule.epoch_due(self._place.epoch + 1) or ends):
             return False
         last = progress.is_last()
         # Of a length not known yet, batches 1, 2, 4, 8 ... stand in, so that the epoch's record has a
@@ -274,7 +270,7 @@ class Watch:
 
     def _epoch_end(self) -> None:
         assert self._place is not None
-        progress, before = self._progress, self._place
+        progress, before, self._inside = self._progress, self._place, False
         stopped = bool(getattr(self._model, "stop_training", False))
         done = progress.completed(self._iterations(), stopped)
         if not stopped:
@@ -282,15 +278,27 @@ class Watch:
         elif progress.expected is not None and done < progress.expected:
             self._notes.append(f"training stopped after batch {done} of the {progress.expected} of this epoch")
         self._place = Place(before.epoch + 1, before.batch + done)
-        due = self._schedule.epoch_due(self._place.epoch) or self._is_last_epoch or stopped
+        due, ends = self._schedule.epoch_due(self._place.epoch), self._is_last_epoch or stopped
         if self._axis == "batch" and not due:
             due = self._schedule.batch_due(self._seen, self._place.batch, before.epoch == 0)
-        if due and self._place.step(self._axis) != self._last_step:
-            self._log(self._place)
+        self._scheduled |= due
+        if (due or (ends and not self._end_may_wait)) and self._place.step(self._axis) != self._last_step:
+            self._log(self._place, last=ends)
 
     @property
     def _is_last_epoch(self) -> bool:
         return self._keras_epoch + 1 >= int(self._params.get("epochs", 0))
+
+    @property
+    def _end_may_wait(self) -> bool:
+        """Whether this fit looks like one of a loop, so that its end is not the training's.
+
+        One in which nothing was due, if it has one epoch or another fit came before it; or one of one epoch that comes
+        after another one of one epoch.
+        """
+        if self._one_epoch and self._in_loop:
+            return True
+        return not self._scheduled and (self._one_epoch or self._continues)
 
     @property
     def _ran(self) -> bool:
@@ -303,20 +311,20 @@ class Watch:
 
     # ---- a log
 
-    def _log(self, place: Place, view: View | None = None) -> None:
-        self._take(place, view)
+    def _log(self, place: Place, view: View | None = None, last: bool = False) -> None:
+        self._take(place, view, last)
         # Agreed on after the log, whether or not it failed: every worker comes by here.
         if self._options.stop_on_alert and self._ran and self._crew.share([self._alerts.any_above])[0]:
             self._model.stop_training = True
 
-    def _take(self, place: Place, view: View | None) -> None:
+    def _take(self, place: Place, view: View | None, last: bool) -> None:
         step, began = place.step(self._axis), time.perf_counter()
         self._last_step = step
         self._report.due += 1
         self._ask_session()
         try:
             view = view or self._recorder.look()
-            record = self._recorder.record(place, step, view, [])
+            record = self._recorder.record(place, step, view, [], last)
             reason = self._recorder.gradient_problem
             if reason is not None:
                 self._problem(f"the training gradient before step {step} was not captured: {reason}")
@@ -328,7 +336,7 @@ class Watch:
             self._heed_finiteness(step, record.scalars)
             self._heed_alerts(step, record.scalars)
             record.notes[:] = self._notes
-            taken = self._session.log(record)
+            taken = self._log_to(self.run_dir).log(record)
         except Exception as error:  # whatever fails in a log must not end a training
             self._problem(f"step {step} was not logged: {said(error)}")
             return
@@ -365,6 +373,8 @@ class Watch:
             warnings.warn(f"LRPMonitor: {text}", RuntimeWarning, stacklevel=3)
 
     def _ask_session(self) -> None:
+        if self._session is None:
+            return
         problems, notes = self._session.problems()
         self._notes += notes
         for problem in problems:
@@ -382,18 +392,3 @@ class Watch:
         if "problem" not in self._warned:
             self._warned.add("problem")
             self._warn(f"{text}. Training goes on; what fails from here on is noted in the run alone")
-
-
-def probe_info(probes: ProbeSet) -> ProbeInfo:
-    """The probes as the store keeps them."""
-    return ProbeInfo(
-        names=list(probes.names),
-        labels=probes.labels,
-        class_names=None if probes.class_names is None else list(probes.class_names),
-        images=probes.images,
-        masks=dict(probes.masks),
-        map_shape=probes.map_shape,
-        hash=probes.hash,
-        input_shape=probes.sample_shape,
-        statistics=probes.statistics,
-    )

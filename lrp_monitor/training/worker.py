@@ -24,7 +24,7 @@ class Worker(Generic[T]):
     patience: seconds that `put`, `drain` and `close` wait while no item is finished, before they give up.
 
     The thread is a daemon, so that a hanging disk cannot keep a process from ending; `close` is what makes
-    sure that everything put has been handled.
+    sure that everything put has been handled. While the interpreter ends and refuses a thread, `put` handles items.
     """
 
     def __init__(self, handle: Callable[[T], None], capacity: int = 4, patience: float = 60.0) -> None:
@@ -38,7 +38,11 @@ class Worker(Generic[T]):
         self._closed = False
         self._died: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="lrp_monitor-writer", daemon=True)
-        self._thread.start()
+        self._threaded = True
+        try:
+            self._thread.start()
+        except RuntimeError:  # the process is ending: from Python 3.12 on no thread begins then
+            self._threaded = False
 
     def put(self, item: T, patience: float | None = None) -> bool:
         """Queues an item. False (and the item is lost) where the thread is gone or stuck for `patience` s.
@@ -47,7 +51,9 @@ class Worker(Generic[T]):
         """
         if self._closed:
             return False
-        if not self._wait_for(lambda: self._try_put(item), patience):
+        if not self._threaded:
+            self._take(item)
+        elif not self._wait_for(lambda: self._try_put(item), patience):
             return False
         self._submitted += 1
         return True
@@ -66,6 +72,8 @@ class Worker(Generic[T]):
             return self._died is None
         done = self.drain()
         self._closed = True
+        if not self._threaded:
+            return done
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(_Stop())
         if done:
@@ -95,7 +103,7 @@ class Worker(Generic[T]):
         patience = self._patience if patience is None else patience
         seen, since = self._finished, time.monotonic()
         while True:
-            if not self._thread.is_alive():
+            if self._threaded and not self._thread.is_alive():
                 return False
             answer = attempt()
             if answer is not None:
@@ -112,11 +120,14 @@ class Worker(Generic[T]):
                 item = self._queue.get()
                 if isinstance(item, _Stop):
                     return
-                try:
-                    self._handle(item)
-                except Exception as error:  # whatever a disk or a codec raises must not end the thread
-                    with self._lock:
-                        self._failures.append((item, error))
-                self._finished += 1
+                self._take(item)
         except BaseException as error:
             self._died = error
+
+    def _take(self, item: T) -> None:
+        try:
+            self._handle(item)
+        except Exception as error:  # whatever a disk or a codec raises must not end the thread
+            with self._lock:
+                self._failures.append((item, error))
+        self._finished += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lrp_monitor import cli
 from lrp_monitor.store.format import ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
 
@@ -148,6 +150,14 @@ class TestShow:
             ["4", "0", "0.500"],
             ["8", "0", "1.000"],
         ]
+
+    def test_runs_of_other_models_beside_it(self, run: Path, tmp_path: Path, capsys) -> None:
+        for name in ("lrp", "lrp-2"):
+            shutil.copytree(run / "lrp", tmp_path / name)
+        assert cli.main(["show", str(tmp_path)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == str(tmp_path / "lrp-2" / "plugins" / "lrp_monitor")
+        assert f"  beside    {tmp_path / 'lrp'}: runs of other models" in lines
 
     def test_chosen_steps(self, run: Path) -> None:
         lines = lrp_monitor("show", run, "--steps", "8,1").stdout.splitlines()

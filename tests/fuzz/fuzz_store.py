@@ -17,9 +17,10 @@ from fuzz_mutations import Damage
 
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.store.clusters import StepClusters
+from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord, StoreError
 from lrp_monitor.store.reader import Run, open_run
-from lrp_monitor.store.writer import RunWriter, store_folder
+from lrp_monitor.store.writer import RunWriter
 
 CANARY = "canary-4f1d"
 """Stands in every text of a run outside the log directory: no answer may hold it."""

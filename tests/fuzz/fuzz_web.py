@@ -27,9 +27,9 @@ from tensorboard.util import tensor_util
 from werkzeug.test import run_wsgi_app
 
 from lrp_monitor.plugin.app import LRPPlugin
+from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import PLUGIN_NAME
 from lrp_monitor.store.reader import open_run
-from lrp_monitor.store.writer import store_folder
 
 PREFIX = "/data/plugin/lrp_monitor/"
 ANSWERS = {200, 301, 302, 304, 308, 400, 404, 405}

@@ -23,16 +23,18 @@ from lrp_monitor.store.format import StoreError
 
 
 def test_logdir_spec_with_named_and_unnamed_parts(start: Start, tmp_path: Path) -> None:
-    sessions = {name: write_run(tmp_path / name, [0, 1]) for name in ("a", "b", "c/deep")}
+    sessions = {name: write_run(tmp_path / name, [0, 1]) for name in ("a", "b", "c/deep", "second model")}
+    (tmp_path / "second model" / "lrp").rename(tmp_path / "c" / "deep" / "lrp-2")
     spec = f"first:{tmp_path}/a,second:{tmp_path}/b/lrp,{tmp_path}/c"
     server = start(f"--logdir_spec={spec}")
-    runs = {run["run"]: run for run in server.wait_for_runs(3)}
+    runs = {run["run"]: run for run in server.wait_for_runs(4)}
     assert {name: run["session"] for name, run in runs.items()} == {
         "first/lrp": sessions["a"],
         "second/.": sessions["b"],
         "deep/lrp": sessions["c/deep"],
+        "deep/lrp-2": sessions["second model"],
     }
-    assert [run["name"] for run in runs.values()] == ["deep", "first", "second"]
+    assert [run["name"] for run in runs.values()] == ["deep", "deep-2", "first", "second"]
     for name, run in runs.items():
         assert server.get("step", run=name, step=1, session=run["session"]).status == 200
     assert server.at("data/plugins_listing").json["lrp_monitor"]["enabled"] is True
@@ -161,6 +163,9 @@ def test_folders_that_are_not_named_are_refused(tmp_path: Path) -> None:
     [
         ("logs", "planted/lrp", "planted"),
         ("logs", "a/b/lrp", "a/b"),
+        ("logs", "a/b/lrp-2", "a/b-2"),
+        ("logs/planted", "lrp-2", "planted-2"),
+        ("logs/planted/lrp-3", ".", "planted-3"),
         ("logs", "plain", "plain"),
         ("logs/planted", "lrp", "planted"),
         ("logs/planted/lrp", ".", "planted"),

@@ -19,10 +19,11 @@ def start(
     axis: Any = "epoch",
     per_epoch: int | None = 10,
     iterations: int = 0,
-    again: bool = False,
     every: int = 1,
-) -> Start:
-    return start_of_fit(axis, initial_epoch, per_epoch, iterations, logged, same, lambda p: p.epoch % every == 0, again)
+    **about: Any,
+) -> Start | None:
+    due = lambda place: place.epoch % every == 0  # noqa: E731
+    return start_of_fit(axis, initial_epoch, per_epoch, iterations, logged, same, due, **about)
 
 
 def is_place(*places: Place) -> Callable[[Place], bool]:
@@ -35,61 +36,76 @@ def test_an_empty_directory_starts_at_initial_epoch_with_a_baseline() -> None:
     assert start([], initial_epoch=3, per_epoch=None, iterations=27) == Start(Place(3, 27), True)
 
 
-def test_the_same_monitor_continues_after_its_last_record() -> None:
-    assert start(EPOCHS, again=True, same=is_place(Place(5, 50))) == Start(Place(5, 50), False)
-    assert start(EPOCHS, initial_epoch=5, again=True, same=is_place(Place(5, 50))) == Start(Place(5, 50), False)
+def test_a_model_goes_on_where_this_process_has_left_it() -> None:
+    left = Place(5, 50)
+    assert start(EPOCHS, reached=left, same=is_place(left)) == Start(left, False)
+    assert start(EPOCHS, initial_epoch=5, reached=left, same=is_place(left)) == Start(left, False)
     # never back, whatever initial_epoch says, and a changed model is told
-    back = start(EPOCHS, initial_epoch=2, again=True)
-    assert (back.place, back.baseline) == (Place(5, 50), False)
+    back = start(EPOCHS, initial_epoch=2, reached=left)
+    assert back is not None
+    assert (back.place, back.baseline) == (left, False)
     assert "not the one logged as step 5" in back.note
-    assert start(EPOCHS, initial_epoch=7, again=True) == Start(Place(7, 70), True)
+    assert start(EPOCHS, initial_epoch=7, reached=left) == Start(Place(7, 70), True)
     # back only where the weights say the same: a checkpoint of epoch 2 was restored
-    assert start(EPOCHS, initial_epoch=2, again=True, same=is_place(EPOCHS[2])) == Start(Place(2, 20), False)
-    # compiling anew resets the optimizer; a model that equals the first record is still a second fit
-    assert start(EPOCHS, again=True, same=is_place(EPOCHS[0])).place == Place(5, 50)
+    assert start(EPOCHS, initial_epoch=2, reached=left, same=is_place(EPOCHS[2])) == Start(Place(2, 20), False)
+    # beyond the last record, where the end of a fit was not due
+    assert start(EPOCHS[:1], reached=Place(3, 30), every=10) == Start(Place(3, 30), False)
+    assert start(EPOCHS[:1], reached=Place(10, 100), every=10) == Start(Place(10, 100), True)
 
 
 def test_a_resumed_run_continues_without_a_second_record_of_the_same_step() -> None:
     assert start(EPOCHS, initial_epoch=5, same=is_place(EPOCHS[5])) == Start(Place(5, 50), False)
     # killed after step 5 was logged, before the checkpoint of epoch 5 was: epoch 4 is resumed
     assert start(EPOCHS, initial_epoch=4, same=is_place(EPOCHS[4])) == Start(Place(4, 40), False)
-    # not the weights of step 4: this session's own record of it wins from there on
-    other = start(EPOCHS, initial_epoch=4)
+
+
+def test_initial_epoch_is_believed_beyond_the_records_and_of_an_optimizer_that_has_trained() -> None:
+    # a checkpoint inside epoch 4, with the optimizer's state: this session's own record of step 4 wins from there on
+    assert start(EPOCHS, initial_epoch=4, iterations=43) is None
+    other = start(EPOCHS, initial_epoch=4, iterations=43, believed=True)
+    assert other is not None
     assert (other.place, other.baseline) == (Place(4, 40), True)
-    assert "supersedes" in other.note
+    assert "superseded" in other.note
+    # without it the record of step 4 says that this is another model, and nothing is superseded
+    assert start(EPOCHS, initial_epoch=4, believed=True) is None
+    assert start(EPOCHS, initial_epoch=8) is None
+    assert start(EPOCHS, initial_epoch=8, believed=True) == Start(Place(8, 80), True)
+    assert start(EPOCHS, initial_epoch=8, believed=True, every=5) == Start(Place(8, 80), False)
 
 
 def test_a_resumed_second_fit_is_found_by_its_weights() -> None:
     # two fits of 5 and 3 epochs, resumed in the second: Keras says 2, the run stands at 5
     assert start(EPOCHS, initial_epoch=2, same=is_place(EPOCHS[5])) == Start(Place(5, 50), False)
+    assert start(EPOCHS, initial_epoch=8, same=is_place(EPOCHS[5])) == Start(Place(8, 80), True)
 
 
-def test_initial_epoch_beyond_the_records_is_logged_where_it_is_due() -> None:
-    assert start(EPOCHS, initial_epoch=8) == Start(Place(8, 80), True)
-    assert start(EPOCHS, initial_epoch=8, every=5) == Start(Place(8, 80), False)
-
-
-def test_a_new_monitor_without_initial_epoch() -> None:
+def test_a_model_that_this_process_has_not_seen() -> None:
     # the trained model goes on
     assert start(EPOCHS, same=is_place(EPOCHS[5])) == Start(Place(5, 50), False)
-    # the same untrained model again: the run starts over
-    assert start(EPOCHS, same=is_place(EPOCHS[0])) == Start(Place(0, 0), False)
-    # some other model: after what is there, and told
-    other = start(EPOCHS)
-    assert (other.place, other.baseline) == (Place(5, 50), False)
-    assert "not the one logged as step 5" in other.note
-    # nothing but a baseline is there: nothing to continue
-    assert start(EPOCHS[:1]).place == Place(0, 0)
-    assert start(EPOCHS[:1]).baseline
+    # any other is not this run's, that of its beginning or middle among them
+    assert start(EPOCHS) is None
+    assert start(EPOCHS, same=is_place(EPOCHS[0])) is None
+    assert start(EPOCHS, same=is_place(EPOCHS[3])) is None
+    # but a fit that was cut off in its first epoch is begun again
+    first = is_place(EPOCHS[0])
+    assert start(EPOCHS[:1], same=first) == Start(Place(0, 0), False)
+    again = start(EPOCHS[:2], same=first, cut_off=True)
+    assert again is not None
+    assert (again.place, again.baseline) == (Place(0, 0), False)
+    assert start(EPOCHS[:2], same=first) is None
+    assert start(EPOCHS[:3], same=first, cut_off=True) is None
+    assert start(EPOCHS[:1]) is None
 
 
 def test_batches_on_the_axis() -> None:
     logged = [Place(0, 0), Place(0, 4), Place(0, 8), Place(1, 12), Place(1, 16), Place(2, 20), Place(2, 24)]
-    assert start(logged, axis="batch", again=True).place == Place(2, 24)
+    assert start(logged, axis="batch", reached=Place(2, 24)) == Start(
+        Place(2, 24), False, "the model at the start of this fit is not the one logged as step 24"
+    )
     assert start(logged, 2, axis="batch", same=is_place(Place(2, 20))) == Start(Place(2, 20), False)
     # length unknown: the record that holds this model tells, else the optimizer
-    assert start(logged, 2, is_place(logged[5]), "batch", per_epoch=None).place == Place(2, 20)
-    assert start(logged, 2, axis="batch", per_epoch=None, iterations=31).place == Place(2, 31)
+    assert start(logged, 2, is_place(logged[5]), "batch", per_epoch=None) == Start(Place(2, 20), False)
+    assert start(logged, 2, axis="batch", per_epoch=None, iterations=31, believed=True) == Start(Place(2, 31), True)
 
 
 # ---- batches of one epoch

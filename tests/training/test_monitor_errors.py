@@ -294,9 +294,10 @@ def test_a_directory_with_another_probe_set(tmp_path: Path) -> None:
 
 
 def test_a_directory_whose_steps_count_something_else(tmp_path: Path) -> None:
-    fit(make_model(), monitor(tmp_path), epochs=1)
+    model = make_model()
+    fit(model, monitor(tmp_path), epochs=1)
     words = "counts its steps in epochs, this monitor in batches .* use the same schedule, or another log_dir"
-    refused(StoreError, words, make_model(), monitor(tmp_path, batches=2))
+    refused(StoreError, words, model, monitor(tmp_path, batches=2))
 
 
 def test_an_address_that_is_no_local_folder() -> None:

@@ -75,13 +75,6 @@ def test_compiling_anew_between_fits_does_not_start_over(tmp_path: Path) -> None
     assert places(tmp_path) == epochs_of(*range(7))
 
 
-def test_the_same_untrained_model_starts_its_run_over(tmp_path: Path) -> None:
-    fit(make_model(), monitor(tmp_path), epochs=4)
-    fit(make_model(), monitor(tmp_path), epochs=2)
-    assert places(tmp_path) == epochs_of(0, 1, 2)
-    assert open_run(tmp_path).record(1).notes == []
-
-
 def test_what_is_logged_otherwise_than_before_is_noted_and_said(tmp_path: Path, capsys) -> None:
     model = make_model()
     fit(model, monitor(tmp_path), epochs=1)
@@ -93,14 +86,6 @@ def test_what_is_logged_otherwise_than_before_is_noted_and_said(tmp_path: Path, 
         "the composite's rules changed",
         "gradients changed from train to off",
     ]
-
-
-def test_another_untrained_model_goes_on_after_what_is_there_and_says_so(tmp_path: Path, capsys) -> None:
-    fit(make_model(), monitor(tmp_path), epochs=2)
-    fit(make_model(seed=5), monitor(tmp_path, verbose=1), epochs=2)
-    assert places(tmp_path) == epochs_of(0, 1, 2, 3, 4)
-    assert "not the one logged as step 2" in " ".join(open_run(tmp_path).record(3).notes)
-    assert "the run there holds epoch 0 to 2; this fit begins at epoch 2" in capsys.readouterr().out
 
 
 def test_initial_epoch_in_an_empty_directory(tmp_path: Path) -> None:

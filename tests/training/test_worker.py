@@ -104,3 +104,27 @@ def test_a_hanging_handler_does_not_keep_the_process() -> None:
         "worker.put(1); worker.close()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
+def test_without_a_thread_items_are_handled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.12 on no thread begins while the process ends."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    handled: list[int] = []
+
+    def handle(item: int) -> None:
+        if item == 2:
+            raise OSError("full")
+        handled.append(item)
+
+    worker = Worker(handle)
+    assert [worker.put(item) for item in (1, 2, 3)] == [True] * 3
+    assert worker.drain()
+    assert handled == [1, 3]
+    ((item, error),) = worker.failures()
+    assert (item, str(error)) == (2, "full")
+    assert worker.close()
+    assert not worker.put(4)

@@ -1,0 +1,102 @@
+"""What a fit's log needs before training: what looks at the model, what the files say of themselves, the files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import lrp_monitor
+from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.store.format import ProbeInfo
+from lrp_monitor.training.baseline import Baseline
+from lrp_monitor.training.checks import check_classes, explained_units
+from lrp_monitor.training.layerwise import LayerRelevance
+from lrp_monitor.training.look import Lookout
+from lrp_monitor.training.options import Options
+from lrp_monitor.training.recorder import Recorder
+from lrp_monitor.training.session import Session
+
+
+def make_recorder(model: keras.Model, options: Options) -> Recorder:
+    """What looks at the model. Raises what is wrong between model, probes and options, each with its name."""
+    probes = options.probes
+    units = explained_units(model, probes, options.output)
+    check_classes(probes, max(units, 2))  # one unit with a sigmoid tells two classes apart
+    explainer = Explainer(
+        model,
+        options.composite,
+        output=options.output,
+        batch_size=options.batch_size,
+        on_unknown=options.on_unknown,
+    )
+    layerwise = None if options.inspect is None else LayerRelevance(model, options.inspect)
+    lookout = Lookout(explainer, probes, layerwise, options.channels, options.clusters)
+    recorder = Recorder(model, probes, lookout, options.gradients, options.weights, options.layers)
+    recorder.targets = probes.targets
+    if options.baseline is not None:
+        baseline = Baseline(options.baseline, explainer, probes, recorder.targets)
+        lookout.baseline, recorder.targets = baseline, baseline.targets
+    # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named now.
+    recorder.look()
+    check_classes(probes, explainer.classes)
+    return recorder
+
+
+def open_session(options: Options, run_dir: str, meta: dict[str, Any]) -> Session:
+    """The writing side in a run's folder. Raises what the store raises."""
+    return Session(
+        run_dir,
+        probe_info(options.probes),
+        meta,
+        encoding=options.encoding,
+        max_store_mb=options.max_store_mb,
+        gradients=options.gradients,
+        summaries=options.standard_summaries,
+    )
+
+
+def session_meta(model: keras.Model, options: Options, recorder: Recorder) -> dict[str, Any]:
+    """What is kept with a session: model, composite, options and versions."""
+    lookout = recorder.lookout
+    explainer = lookout.explainer
+    return {
+        "composite": explainer.composite_name,
+        "composite_rules": str(explainer.composite),
+        "composite_table": str(explainer),
+        "classes": explainer.classes,
+        "activation": recorder.activation,
+        "axis": options.schedule.axis,
+        "schedule": str(options.schedule),
+        "gradients": options.gradients,
+        "target": options.probes.target,
+        "alerts": dict(options.alerts),
+        "layers": [] if lookout.layerwise is None else lookout.layerwise.names,
+        "baseline": None if lookout.baseline is None else lookout.baseline.source,
+        "model": model.name,
+        "parameters": int(model.count_params()),
+        "versions": {
+            "lrp_monitor": lrp_monitor.__version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def probe_info(probes: ProbeSet) -> ProbeInfo:
+    """The probes as the store keeps them."""
+    return ProbeInfo(
+        names=list(probes.names),
+        labels=probes.labels,
+        class_names=None if probes.class_names is None else list(probes.class_names),
+        images=probes.images,
+        masks=dict(probes.masks),
+        map_shape=probes.map_shape,
+        hash=probes.hash,
+        input_shape=probes.sample_shape,
+        statistics=probes.statistics,
+    )
