@@ -188,6 +188,9 @@ function finiteAbsmax(values: Float32Array): number {
   return largest;
 }
 
+/** Whether no value of a map is NaN or infinite. */
+export const allFinite = (map: HeatMap): boolean => (map.kind === "float" ? map.data.every(Number.isFinite) : !map.data.includes(-128));
+
 /** The values of a map in the units of relevance; NaN where they were not finite. */
 export function mapValues(map: HeatMap): Float32Array {
   if (map.kind === "float") return map.data;

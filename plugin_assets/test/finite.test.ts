@@ -1,6 +1,7 @@
 // What is not finite, and what is undefined, in words.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { allFinite, type HeatMap } from "../src/decode";
 import { atStep, behind, mapBroken, shortWords, spansOf, spanWords, unpredicted, whyUndefined } from "../src/finite";
 import { predictionName } from "../src/format";
 import { selectProbes, unjudged } from "../src/selection";
@@ -46,6 +47,15 @@ test("why a share is undefined: broken, zero, negative, too little, or no mask",
   assert.deepEqual([0, 1].map((index) => whyUndefined(old, "m", index)[0]), ["undefined", "no mask"]);
   assert.deepEqual(whyUndefined(header({}), "m", 0), ["–", ""]);
   assert.deepEqual(whyUndefined(null, "m", 0), ["–", ""]);
+});
+
+test("a map is finite where every value is", () => {
+  const of = (data: Float32Array | Int8Array, kind: "float" | "sqrt8"): HeatMap => ({ kind, data, absmax: 1, height: 1, width: 2 }) as HeatMap;
+  assert.deepEqual(
+    [of(Int8Array.of(-127, 0), "sqrt8"), of(Int8Array.of(-128, 0), "sqrt8"), of(Float32Array.of(-128, 0), "float")].map(allFinite),
+    [true, false, true],
+  );
+  assert.deepEqual([NaN, Infinity].map((value) => allFinite(of(Float32Array.of(0, value), "float"))), [false, false]);
 });
 
 const probes = { names: ["a", "b", "c"], labels: [0, 0, 0], class_names: ["x"], masks: ["m"], carried: { m: 2 } } as unknown as ProbeNames;

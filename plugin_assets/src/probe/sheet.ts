@@ -1,6 +1,6 @@
 // One picture of a probe at a step for PNG and GIF: its input and each run's heatmap side by side, with captions.
 import { paintPicture } from "../colormap";
-import { planeOf, type HeatMap, type Picture } from "../decode";
+import { allFinite, planeOf, type HeatMap, type Picture } from "../decode";
 import type { RunState } from "../jobs";
 import type { Model } from "../model";
 import { put } from "../ui/canvases";
@@ -62,7 +62,8 @@ export class Sheet {
       const words = map && paintMap(this.model, run, this.index, map);
       const title = this.runs.length > 1 ? run.listing.name : "Relevance";
       const aside = own !== null && own !== step ? `${title} (step ${own})` : title;
-      this.cell(left, words, map?.height ?? 1, map?.width ?? 1, map ? aside : `${title}: not stored`);
+      const caption = !map ? `${title}: not stored` : allFinite(map) ? aside : `not finite: ${aside}`;
+      this.cell(left, words, map?.height ?? 1, map?.width ?? 1, caption);
       left += this.side.width + MARGIN;
     }
   }
