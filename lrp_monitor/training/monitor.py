@@ -46,16 +46,14 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
     composite: a preset's name or a Composite.
     output: which output to explain of a model with several (name or index).
-    gradients: "train" (of the last training batch before the log, before clipping), "probe" (of the loss on
-    the
+    gradients: "train" (of the last training batch before the log, before clipping), "probe" (of the loss on the
         probes, in inference mode) or "off".
     weights: whether weights have histograms and norms.
     layers: the tensors with histograms and norms, such as "conv2d", "conv2d/kernel", "conv*"; None for all.
     encoding: of the maps in the store: "sqrt8", "float16" or "float32".
     max_store_mb: stop storing maps (never statistics) once the store has this size, in 10**6 bytes.
     batch_size: probes explained at a time; None chooses by the size of an input.
-    on_unknown: "raise", or "gradient" to let plain gradients through layers without a rule (noted in the
-    run).
+    on_unknown: "raise", or "gradient" to let plain gradients through layers without a rule (noted in the run).
     standard_summaries: whether TensorBoard's own scalar and histogram tabs get their share.
     verbose: 1 prints a line per log and the TensorBoard command, 0 nothing.
     alert: {mask: limit}, limits in (0, 1]: a RuntimeWarning, once per crossing, where the mask's mean share of
