@@ -86,7 +86,8 @@ def sheet(strips: Sequence[Strip], labels: Sequence[str], *, title: str = "", lo
             if strip.captions:
                 page.centred(strip.captions[column], x, width, top + height + 2)
         top += height + space + 2 * _GAP
-    page.legend(start, top)
+    # Below the maps, or as far to their left as it must to be whole: one column is narrower than it is.
+    page.legend(min(start, total_width - _MARGIN - _legend_width()), top)
     return page.pixels
 
 

@@ -248,6 +248,15 @@ class TestSheet:
         assert (titled[14:30, 14:60] < 128).any()
         assert not (plain[0:13] < 128).any()
 
+    def test_the_legend_is_whole_below_any_number_of_columns(self) -> None:
+        wide, narrow = (
+            film.sheet([strip(maps=np.ones((count, 28, 28)), title="a long title")], ["0"] * count) for count in (6, 1)
+        )
+        inks = [(sheet[-30:] != 255).any((0, 2)) for sheet in (wide, narrow)]  # the legend's line alone
+        first, last = (np.flatnonzero(ink)[[0, -1]] for ink in inks)
+        assert first[1] - first[0] == last[1] - last[0] > 128
+        assert not inks[1][-14:].any()  # the margin
+
     def test_the_mask_is_outlined_on_maps_alone(self) -> None:
         mask = np.zeros((28, 28), bool)
         mask[2:7, 2:7] = True
