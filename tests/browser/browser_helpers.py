@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, ConsoleMessage, Frame, Page, Request
+from playwright.sync_api import Error as PlaywrightError
 
 from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
@@ -156,8 +157,41 @@ class Visit:
             self.page.wait_for_timeout(50)
         np.testing.assert_allclose(shown, colours, rtol=0, atol=atol)
 
+    def expect(self, read: Callable[[], Any], wanted: Any) -> None:
+        """Asserts that `read()` is `wanted`, or makes `wanted(...)` true, looking again until 20 s have passed.
+
+        What an action leads to is drawn some frames later, on a busy machine many: nothing is read once. A read that
+        fails, for want of an element or a key, is repeated like one that is not as wanted yet.
+        """
+        deadline = time.monotonic() + 20
+        while True:
+            late = time.monotonic() > deadline
+            try:
+                found = read()
+                if wanted(found) if callable(wanted) else found == wanted:
+                    return
+            except (PlaywrightError, LookupError):
+                if late:
+                    raise
+            else:
+                if late:
+                    break
+            self.page.wait_for_timeout(50)
+        assert not callable(wanted), f"not as wanted after 20 s: {found!r}"
+        assert found == wanted
+
+    def expect_text(self, testid: str, *parts: str) -> None:
+        """Asserts that an element's text holds each of `parts`, as `expect` does."""
+        self.expect(lambda: [part for part in parts if part not in self.text(testid)], [])
+
     def text(self, testid: str) -> str:
-        return self.frame.inner_text(f"[data-testid='{testid}']")
+        """The text of an element as it is now."""
+        return self.frame.inner_text(f"[data-testid='{testid}']", timeout=1_000)
+
+    def all(self, selector: str, of: str) -> list[Any]:
+        """`of`, a property of an element `e` in JavaScript ("e.dataset.run"), of each that a selector finds now."""
+        found: list[Any] = self.frame.eval_on_selector_all(selector, f"all => all.map(e => {of})")
+        return found
 
     def hash_parameters(self) -> dict[str, str]:
         """Our parameters in the address bar, decoded once, without their prefix."""

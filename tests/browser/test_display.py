@@ -60,15 +60,15 @@ def test_difference_to_a_pinned_step_and_to_another_run(fitted: Path, serve: Ser
     frame.select_option("[data-testid=minus]", "pin")
     frame.press("[data-testid=slider]", "End")
     tab.wait_for_step(last)
-    assert f"difference to step {first}, each map over its own maximum" in tab.text("remarks")
-    assert "gained relevance" in tab.text("legend")
+    tab.expect_text("remarks", f"difference to step {first}, each map over its own maximum")
+    tab.expect_text("legend", "gained relevance")
     for run in RUNS:
         now, then = (share(stored(fitted, run, step, 3)) for step in (last, first))
         tab.expect_colours(canvas(3, run), coloured(share(now - then)))
-    assert tab.hash_parameters()["minus"] == f"step:{first}"
+    tab.expect(lambda: tab.hash_parameters()["minus"], f"step:{first}")
     frame.select_option("[data-testid=minus]", "run:control/lrp")
     frame.wait_for_selector("text=reference")
-    assert "difference to run control" in tab.text("remarks")
+    tab.expect_text("remarks", "difference to run control")
     planted, control = (share(stored(fitted, run, last, 3)) for run in RUNS)
     tab.expect_colours(canvas(3, "planted"), coloured(share(planted - control)))
     tab.expect_colours(canvas(3, "control"), coloured(control))
@@ -102,7 +102,7 @@ def test_percentile_and_gamma(fitted: Path, serve: Serve, visit: Open) -> None:
     strong = np.abs(values / limit) > 0.05
     tab.expect_colours(canvas(0, "planted"), np.where(strong[..., None], coloured(expected), np.nan), atol=6)
     assert strong.mean() > 0.3
-    assert "clipped at the 90th percentile" in tab.text("remarks")
+    tab.expect_text("remarks", "clipped at the 90th percentile")
 
 
 @pytest.mark.parametrize(("name", "table"), [("bwr", BWR), ("positive", POSITIVE)])
@@ -114,29 +114,32 @@ def test_colour_maps(fitted: Path, serve: Serve, visit: Open, name: str, table: 
     tab.frame.select_option("[data-testid=colours]", name)
     tab.expect_colours(canvas(2, "planted"), coloured(values, table))
     if name == "positive":
-        assert "negative ones are not shown" in tab.text("legend")
+        tab.expect_text("legend", "negative ones are not shown")
         assert (values < 0).any()
-        shown = tab.pixels(canvas(2, "planted"))
-        assert (shown[values < 0][:, :3] == [10, 10, 12]).all()
+        hidden = values < 0
+        tab.expect(lambda: (tab.pixels(canvas(2, "planted"))[hidden][:, :3] == [10, 10, 12]).all(), True)
 
 
 def test_overlay_shows_the_input_under_relevance_as_strong_as_chosen(fitted: Path, serve: Serve, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
     tab = open_at(visit, serve, fitted, step, show="overlay", opacity="0.40")
-    style = tab.frame.eval_on_selector(canvas(0, "planted"), "c => getComputedStyle(c).opacity")
-    assert float(style) == pytest.approx(0.4)
-    values = share(stored(fitted, "planted", step, 0))
-    shown = tab.pixels(canvas(0, "planted"))
-    np.testing.assert_allclose(shown[..., 3], 255 * np.abs(values), atol=1)
-    under = tab.frame.eval_on_selector(
-        canvas(0, "planted"),
-        """c => { const below = c.previousElementSibling;
-                  return [...below.getContext('2d').getImageData(0, 0, below.width, below.height).data]; }""",
-    )
+    at = canvas(0, "planted")
+    tab.expect(lambda: [float(o) for o in tab.all(at, "getComputedStyle(e).opacity")], [pytest.approx(0.4)])
+    strength = 255 * np.abs(share(stored(fitted, "planted", step, 0)))
+    tab.expect(lambda: np.abs(tab.pixels(at)[..., 3] - strength).max() <= 1, True)
     image = lrp.open_run(fitted / "planted").probes.images[0, :, :, 0]
-    np.testing.assert_array_equal(np.array(under).reshape(32, 32, 4)[..., 0], image)
+
+    def under() -> NDArray[np.integer]:
+        flat = tab.frame.eval_on_selector(
+            at,
+            """c => { const below = c.previousElementSibling;
+                      return [...below.getContext('2d').getImageData(0, 0, below.width, below.height).data]; }""",
+        )
+        return np.array(flat).reshape(32, 32, 4)[..., 0]
+
+    tab.expect(lambda: np.array_equal(under(), image), True)
     tab.frame.get_by_label("Opacity").fill("90")
-    assert tab.hash_parameters()["opacity"] == "0.90"
+    tab.expect(lambda: tab.hash_parameters()["opacity"], "0.90")
 
 
 def point(tab: Visit, selector: str, row: float, column: float) -> None:
@@ -148,44 +151,40 @@ def point(tab: Visit, selector: str, row: float, column: float) -> None:
 
 
 def readout(tab: Visit) -> dict[str, float]:
-    tab.frame.wait_for_selector("[data-testid=pixel-readout]")
-    found = tab.frame.eval_on_selector_all(
-        "[data-testid=pixel-readout] .line",
-        "all => all.map(p => [p.dataset.run, p.querySelector('strong').dataset.value])",
-    )
-    return {run: float(value) for run, value in found}
+    """The values under the pointer by run, as they are shown now."""
+    lines = tab.all("[data-testid=pixel-readout] .line", "[e.dataset.run, e.querySelector('strong').dataset.value]")
+    return {run: float(value) for run, value in lines}
 
 
 def test_the_value_under_the_pointer_in_all_runs_also_when_zoomed(fitted: Path, serve: Serve, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
     tab = open_at(visit, serve, fitted, step)
     point(tab, canvas(1, "control"), 7, 20)
-    values = readout(tab)
+    tab.expect_text("pixel-readout", "row 7, column 20")
     for run in RUNS:
-        assert values[f"{run}/lrp"] == pytest.approx(stored(fitted, run, step, 1)[7, 20], rel=1e-5, abs=1e-9)
-    assert "row 7, column 20" in tab.text("pixel-readout")
+        value = pytest.approx(stored(fitted, run, step, 1)[7, 20], rel=1e-5, abs=1e-9)
+        tab.expect(lambda run=run: readout(tab)[f"{run}/lrp"], value)
     point(tab, canvas(1, "control"), 3, 3)
     tab.frame.wait_for_selector("[data-testid=pixel-readout] >> text=in stamp")
     tab.frame.focus("[data-testid=slider]")
     tab.page.keyboard.press("+")
     tab.page.keyboard.press("+")
-    assert tab.hash_parameters()["zoom"] == "2.25,0.500,0.500"
-    transforms = tab.frame.eval_on_selector_all(".cell .layer", "all => all.map(e => getComputedStyle(e).transform)")
-    assert len(transforms) == 3 * 8
-    scales = {text.split(",")[0] for text in transforms}
-    assert scales == {"matrix(2.25"}
+    tab.expect(lambda: tab.hash_parameters()["zoom"], "2.25,0.500,0.500")
+    scales = ["matrix(2.25"] * (3 * 8)
+    tab.expect(lambda: tab.all(".cell .layer", "getComputedStyle(e).transform.split(',')[0]"), scales)
     point(tab, canvas(1, "planted"), 7.5, 23.5)  # a quarter from the edges of the cell: 1/2 - 1/4 / 2.25 of the map
     tab.frame.wait_for_selector("[data-testid=pixel-readout] >> text=row 12, column 19")
-    assert readout(tab)["planted/lrp"] == pytest.approx(stored(fitted, "planted", step, 1)[12, 19], rel=1e-5, abs=1e-9)
+    value = pytest.approx(stored(fitted, "planted", step, 1)[12, 19], rel=1e-5, abs=1e-9)
+    tab.expect(lambda: readout(tab)["planted/lrp"], value)
     # Drag a whole cell to the right: the window stops at the map's left edge.
     point(tab, canvas(1, "planted"), 15.5, 15.5)
     tab.page.mouse.down()
     tab.page.mouse.move(1270, 450, steps=6)
     tab.page.mouse.up()
-    assert tab.hash_parameters()["zoom"].startswith("2.25,0.222,")
-    assert "probe" not in tab.hash_parameters()  # a drag is not a click
+    tab.expect(lambda: tab.hash_parameters()["zoom"].startswith("2.25,0.222,"), True)
+    tab.expect(lambda: "probe" in tab.hash_parameters(), False)  # a drag is not a click
     tab.page.keyboard.press("0")
-    assert "zoom" not in tab.hash_parameters()
+    tab.expect(lambda: "zoom" in tab.hash_parameters(), False)
 
 
 def test_ctrl_and_the_wheel_zoom_where_the_pointer_is(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -195,12 +194,12 @@ def test_ctrl_and_the_wheel_zoom_where_the_pointer_is(fitted: Path, serve: Serve
     tab.page.keyboard.down("Control")
     tab.page.mouse.wheel(0, -240)
     tab.page.keyboard.up("Control")
-    times, x, y = (float(part) for part in tab.hash_parameters()["zoom"].split(","))
-    assert times == pytest.approx(np.e, abs=0.01)
+    tab.expect(lambda: float(tab.hash_parameters()["zoom"].split(",")[0]), pytest.approx(np.e, abs=0.01))
+    times, x, y = (float(part) for part in tab.hash_parameters()["zoom"].split(","))  # settled: by the line before
     for middle, pointed in ((x, 5.5 / 32), (y, 4.5 / 32)):  # what was pointed at stays where it was
         assert middle + (pointed - 0.5) / times == pytest.approx(pointed, abs=0.01)
     tab.page.mouse.wheel(0, 200)  # the wheel alone scrolls
-    assert tab.hash_parameters()["zoom"].startswith("2.72")
+    tab.expect(lambda: tab.hash_parameters()["zoom"].startswith("2.72"), True)
 
 
 def test_film_shows_each_run_through_training(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -213,30 +212,29 @@ def test_film_shows_each_run_through_training(fitted: Path, serve: Serve, visit:
     frame.wait_for_function(
         "([s, n]) => document.querySelectorAll(`${s} canvas[data-step]`).length === n", arg=[strip, shown]
     )
-    found = [int(step) for step in frame.eval_on_selector_all(f"{strip} canvas", "all => all.map(c => c.dataset.step)")]
+    found = [int(step) for step in tab.all(f"{strip} canvas", "e.dataset.step")]  # settled: all of them are there
     assert found[0] == steps[0]
     assert found[-1] == steps[-1]
     assert found == sorted(set(found))
     assert set(found) <= set(steps)
     if len(steps) > 12:
-        assert f"film: 12 of {len(steps)} logged steps" in tab.text("remarks")
+        tab.expect_text("remarks", f"film: 12 of {len(steps)} logged steps")
     middle = found[len(found) // 2]
     tab.expect_colours(f"{strip} canvas[data-step='{middle}']", coloured(share(stored(fitted, "planted", middle, 2))))
     frame.click(f"{strip} >> role=button[name='Go to step {middle}']")
-    assert tab.hash_parameters()["step"] == str(middle)
-    assert frame.inner_text(f"{strip} li.now button") == str(middle)
+    tab.expect(lambda: tab.hash_parameters()["step"], str(middle))
+    tab.expect(lambda: frame.inner_text(f"{strip} li.now button"), str(middle))
     frame.click(f"{strip} canvas[data-step='{found[1]}']")
-    assert tab.hash_parameters()["step"] == str(found[1])
+    tab.expect(lambda: tab.hash_parameters()["step"], str(found[1]))
 
 
 def test_masks_are_outlined_on_maps_and_inputs(fitted: Path, serve: Serve, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
     tab = open_at(visit, serve, fitted, step)
     paths = "[data-testid=probe-0] .outlines .line"
-    found = tab.frame.eval_on_selector_all(paths, "all => all.map(p => p.getAttribute('d'))")
     rows, columns = np.nonzero(lrp.open_run(fitted / "planted").probes.masks["stamp"][0])
     top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
     box = f"M{left} {top}H{right}M{left} {bottom}H{right}M{left} {top}V{bottom}M{right} {top}V{bottom}"
-    assert found == [box] * 3
+    tab.expect(lambda: tab.all(paths, "e.getAttribute('d')"), [box] * 3)
     tab.frame.uncheck("[data-testid=outlines]")
     tab.frame.wait_for_selector(paths, state="detached")

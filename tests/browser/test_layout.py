@@ -17,16 +17,8 @@ pytestmark = pytest.mark.browser
 MASS = "lrp/mask_mass/corner"
 
 
-def names(tab: Visit) -> list[str]:
-    return tab.frame.eval_on_selector_all("article.probe h3", "all => all.map(h => h.textContent)")
-
-
 def wait_for_names(tab: Visit, expected: list[str]) -> None:
-    tab.frame.wait_for_function(
-        """expected => JSON.stringify([...document.querySelectorAll('article.probe h3')].map(h => h.textContent))
-             === JSON.stringify(expected)""",
-        arg=expected,
-    )
+    tab.expect(lambda: tab.all("article.probe h3", "e.textContent"), expected)
 
 
 def written(folder: Path, **options: object) -> None:
@@ -39,27 +31,27 @@ def written(folder: Path, **options: object) -> None:
 def test_runs_have_the_colours_that_tensorboard_gives_them(fitted: Path, serve: Serve, visit: Open) -> None:
     tab = visit(serve(fitted))
     tab.wait_for_step(lrp.open_run(fitted / "planted").steps[-1])
-    tab.frame.wait_for_timeout(500)
-    ours = dict(
-        tab.frame.eval_on_selector_all(
-            "[data-testid=runs] li",
-            "all => all.map(li => [li.querySelector('.name').textContent + '/lrp', "
-            "getComputedStyle(li.querySelector('.dot')).backgroundColor])",
-        )
-    )
-    assert len(set(ours.values())) == 2
+
+    def ours() -> set[tuple[str, str]]:
+        colour = "getComputedStyle(e.querySelector('.dot')).backgroundColor"
+        found = tab.all("[data-testid=runs] li", f"[e.querySelector('.name').textContent + '/lrp', {colour}]")
+        return {(run, colour) for run, colour in found}
+
+    tab.expect(lambda: len({colour for _, colour in ours()}), 2)
+    given = ours()  # settled: compared with TensorBoard's own below
     tab.page.get_by_role("tab", name=re.compile("^time series$", re.I)).click()
     tab.page.wait_for_selector(".row-circle span")
-    theirs = dict(
-        tab.page.eval_on_selector_all(
+
+    def theirs() -> set[tuple[str, str]]:
+        found = tab.page.eval_on_selector_all(
             "tb-data-table-content-row:has(.row-circle)",
             """rows => rows.map(row => [
                  [...row.querySelectorAll('.cell')].map(c => c.textContent.trim()).find(t => t.endsWith('/lrp')),
                  getComputedStyle(row.querySelector('.row-circle span')).backgroundColor]).filter(([name]) => name)""",
         )
-    )
-    assert theirs.items() <= ours.items()
-    assert theirs
+        return {(run, colour) for run, colour in found}
+
+    tab.expect(lambda: (bool(found := theirs()), found <= given), (True, True))
 
 
 def test_runs_of_different_composites_say_which(tmp_path: Path, serve: Serve, visit: Open) -> None:
@@ -71,15 +63,13 @@ def test_runs_of_different_composites_say_which(tmp_path: Path, serve: Serve, vi
     tab.wait_for_step(9)
     listed = "[data-testid=runs] .composite"
     tab.frame.wait_for_selector(listed)
-    told = tab.frame.eval_on_selector_all(listed, "all => all.map(p => p.textContent)")
-    assert told == ["epsilon_plus_flat", long]
-    assert tab.frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    heights = tab.frame.eval_on_selector_all(listed, "all => all.map(p => p.offsetHeight)")
-    assert len(set(heights)) == 1  # a long one is cut to its line
+    tab.expect(lambda: tab.all(listed, "e.textContent"), ["epsilon_plus_flat", long])
+    tab.expect(lambda: tab.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), True)
+    tab.expect(lambda: len(set(tab.all(listed, "e.offsetHeight"))), 1)  # a long one is cut to its line
     tab.frame.get_by_role("checkbox", name="third").check()
     tab.frame.get_by_role("checkbox", name="other").uncheck()
     tab.frame.wait_for_selector(listed, state="detached")
-    assert tab.frame.locator("[data-testid=runs] input:checked").count() == 2
+    tab.expect(lambda: len(tab.all("[data-testid=runs] input:checked", "1")), 2)
 
 
 def test_probes_by_class_answer_and_name(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -92,7 +82,7 @@ def test_probes_by_class_answer_and_name(fitted: Path, serve: Serve, visit: Open
     assert 0 < sum(right) < len(right)
     tab = visit(serve(fitted), fragment=f"lrp_monitor&p.lrp_monitor.step={step}")
     tab.wait_for_step(step)
-    assert names(tab) == given
+    wait_for_names(tab, given)
     tab.frame.get_by_role("radio", name="Wrong").check(force=True)
     wait_for_names(tab, [name for name, is_right in zip(given, right, strict=True) if not is_right])
     tab.frame.get_by_role("radio", name="Right").check(force=True)
@@ -103,8 +93,8 @@ def test_probes_by_class_answer_and_name(fitted: Path, serve: Serve, visit: Open
     wait_for_names(tab, [name for name, label in zip(given, labels, strict=True) if label == 0])
     tab.frame.click(second)
     wait_for_names(tab, [name for name, label in zip(given, labels, strict=True) if label in (0, 1)])
-    assert tab.frame.get_attribute(second, "aria-pressed") == "true"
-    assert tab.hash_parameters()["classes"] == "0,1"
+    tab.expect(lambda: tab.frame.get_attribute(second, "aria-pressed"), "true")
+    tab.expect(lambda: tab.hash_parameters()["classes"], "0,1")
     tab.frame.fill("[data-testid=search]", "no such probe")
     tab.frame.wait_for_selector("[data-testid=none-left]")
     tab.frame.click("[data-testid=none-left] button")
@@ -129,27 +119,21 @@ def test_orders_alerts_and_clusters(tmp_path: Path, serve: Serve, visit: Open) -
     ):
         tab.frame.select_option("[data-testid=sort]", sort)
         wait_for_names(tab, expected)
-    badges = tab.frame.eval_on_selector_all(
-        "article.probe", "all => all.map(a => a.querySelector('[data-testid=alert]')?.ariaLabel ?? null)"
-    )
     text = "Alert: relevance in corner above 20 %"
-    assert badges == [None, text, text]
+    badge = "e.querySelector('[data-testid=alert]')?.ariaLabel ?? null"
+    tab.expect(lambda: tab.all("article.probe", badge), [None, text, text])
     # The run's own share, lrp/mask_mass/corner, is .209 at step 9 and .2 at step 0; so is the line on its timeline.
-    assert tab.frame.get_attribute("[data-testid=runs] [data-testid=alert]", "aria-label") == text
+    tab.expect(lambda: tab.all("[data-testid=runs] [data-testid=alert]", "e.ariaLabel"), [text])
     tab.frame.wait_for_selector("[data-testid=limit]", state="attached")
     tab.frame.press("[data-testid=slider]", "Home")
     tab.wait_for_step(0)
-    assert tab.frame.query_selector("[data-testid=runs] [data-testid=alert]") is None
+    tab.expect(lambda: tab.all("[data-testid=runs] [data-testid=alert]", "e.ariaLabel"), [])
     tab.frame.check("[data-testid=clusters]")
     tab.frame.wait_for_selector("[data-testid=cluster-0]")
-    groups = {
-        key: tab.frame.eval_on_selector_all(f"[data-testid=cluster-{key}] h3", "all => all.map(h => h.textContent)")
-        for key in (0, 1)
-    }
-    assert groups == {0: ["second"], 1: ["first", "third"]}
-    stripes = tab.frame.eval_on_selector_all(".cluster", "all => all.map(e => getComputedStyle(e).borderLeftColor)")
-    assert len(set(stripes)) == 2
-    assert tab.hash_parameters() == {"step": "0", "clusters": "1"}
+    for key, members in ((0, ["second"]), (1, ["first", "third"])):
+        tab.expect(lambda key=key: tab.all(f"[data-testid=cluster-{key}] h3", "e.textContent"), members)
+    tab.expect(lambda: len(set(tab.all(".cluster", "getComputedStyle(e).borderLeftColor"))), 2)
+    tab.expect(tab.hash_parameters, {"step": "0", "clusters": "1"})
 
 
 def test_probes_keep_their_places_while_the_film_plays(tmp_path: Path, serve: Serve, visit: Open) -> None:
@@ -164,15 +148,15 @@ def test_probes_keep_their_places_while_the_film_plays(tmp_path: Path, serve: Se
     tab.page.route(re.compile(r"/step\?.*\bstep=20\b"), lambda route: held.append(route))
     tab.wait_for_step(0)
     wait_for_names(tab, ["third", "second", "first"])
-    assert tab.frame.input_value("[data-testid=speed]") == "16"
+    tab.expect(lambda: tab.frame.input_value("[data-testid=speed]"), "16")
     started = time.monotonic()
     tab.frame.press("[data-testid=timeline]", " ")
     tab.frame.wait_for_selector("[data-testid=play][aria-label=Pause]")
     shows = "step => document.querySelector('[data-testid=step-number]').value === step"
     tab.frame.wait_for_function(shows, arg="20")
     tab.frame.wait_for_timeout(500)
-    assert tab.frame.evaluate(shows, "20")
-    assert names(tab) == ["third", "second", "first"]  # the order of step 0
+    assert tab.frame.evaluate(shows, "20")  # settled: it stays there
+    wait_for_names(tab, ["third", "second", "first"])  # the order of step 0
     for route in held:
         route.continue_()
     tab.wait_for_step(39)
@@ -185,9 +169,10 @@ def test_probes_keep_their_places_while_the_film_plays(tmp_path: Path, serve: Se
     tab.frame.wait_for_function(shows, arg="2")
     assert time.monotonic() - started >= 0.95
     tab.frame.click("[data-testid=play]")
-    stopped = tab.frame.input_value("[data-testid=step-number]")
+    tab.frame.wait_for_selector("[data-testid=play][aria-label=Play]")
+    stopped = tab.frame.input_value("[data-testid=step-number]")  # settled: it no longer plays
     tab.frame.wait_for_timeout(1200)
-    assert tab.frame.input_value("[data-testid=step-number]") == stopped
+    assert tab.frame.input_value("[data-testid=step-number]") == stopped  # settled: it stays there
 
 
 def test_several_timelines_are_scrubbers_of_the_same_step(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -197,16 +182,15 @@ def test_several_timelines_are_scrubbers_of_the_same_step(fitted: Path, serve: S
     tab.frame.click("[data-testid=add-timeline]")
     tab.frame.click("[data-testid=add-timeline]")
     tab.frame.wait_for_function("() => document.querySelectorAll('.timeline svg').length === 3")
-    assert tab.frame.query_selector("[data-testid=add-timeline]") is None  # three at most
-    tags = tab.frame.eval_on_selector_all(".timeline svg", "all => all.map(s => s.dataset.tag)")
-    assert len(set(tags)) == 3
-    box = tab.frame.locator("[data-testid=timeline-more]").last.bounding_box()
+    tab.expect(lambda: tab.all("[data-testid=add-timeline]", "1"), [])  # three at most
+    tab.expect(lambda: len(set(tab.all(".timeline svg", "e.dataset.tag"))), 3)
+    box = tab.frame.locator("[data-testid=timeline-more]").last.bounding_box()  # settled: all three are there
     assert box is not None
     tab.page.mouse.click(box["x"] + 50, box["y"] + box["height"] / 2)
     tab.wait_for_step(steps[0])
     tab.frame.get_by_label("Close the timeline of").first.click()
     tab.frame.wait_for_function("() => document.querySelectorAll('.timeline svg').length === 2")
-    assert tab.hash_parameters()["quantities"].count(",") == 1
+    tab.expect(lambda: tab.hash_parameters()["quantities"].count(","), 1)
 
 
 def test_the_histogram_of_the_log_before_stands_behind(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -218,18 +202,17 @@ def test_the_histogram_of_the_log_before_stands_behind(fitted: Path, serve: Serv
         "([s, step]) => [...document.querySelectorAll(s)].every(g => g.dataset.step === step && g.getAttribute('d'))",
         arg=[ghost, str(steps[-2])],
     )
-    shape = tab.frame.get_attribute(ghost, "d")
+    shape = tab.frame.get_attribute(ghost, "d")  # settled: the ghosts are those of that step
     tab.frame.press("[data-testid=slider]", "ArrowLeft")
     tab.wait_for_step(steps[-2])
     # One step back that outline is the one in front.
-    front = tab.frame.get_attribute("[data-testid=histogram-weight] path.bars", "d")
-    assert front is not None
     assert shape is not None
-    assert len(re.findall("V", front)) == len(re.findall("V", shape))
-    assert f"dashed: step {steps[-3]}" in tab.text("histogram-weight")
+    bars = "[data-testid=histogram-weight] path.bars"
+    tab.expect(lambda: len(re.findall("V", tab.all(bars, "e.getAttribute('d')")[0])), len(re.findall("V", shape)))
+    tab.expect_text("histogram-weight", f"dashed: step {steps[-3]}")
     tab.frame.press("[data-testid=slider]", "Home")
     tab.wait_for_step(steps[0])
-    assert "dashed" not in tab.text("histogram-weight")
+    tab.expect(lambda: "dashed" in tab.text("histogram-weight"), False)
 
 
 def test_histograms_of_all_steps_one_behind_the_other(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -240,7 +223,7 @@ def test_histograms_of_all_steps_one_behind_the_other(fitted: Path, serve: Serve
     tab.frame.check("[data-testid=ridge]")
     tab.frame.wait_for_selector(f"[data-testid=ridge-weight][data-rows='{shown}']")
     tab.frame.wait_for_selector(f"[data-testid=ridge-gradient][data-rows='{shown - 1}']")  # none before training
-    found = tab.frame.get_attribute("[data-testid=ridge-weight]", "data-steps")
+    found = tab.frame.get_attribute("[data-testid=ridge-weight]", "data-steps")  # settled: all rows are there
     assert found is not None
     listed = [int(step) for step in found.split(",")]
     assert listed[0] == steps[0]
@@ -248,7 +231,7 @@ def test_histograms_of_all_steps_one_behind_the_other(fitted: Path, serve: Serve
     assert set(listed) <= set(steps)
     tab.frame.locator("[data-testid=ridge-weight] .ridge-line text").first.click()
     tab.frame.wait_for_selector(f"canvas[data-run][data-step='{steps[0]}']")
-    assert tab.hash_parameters() == {"step": str(steps[0]), "plots": "ridge"}
+    tab.expect(tab.hash_parameters, {"step": str(steps[0]), "plots": "ridge"})
 
 
 @pytest.mark.parametrize("size", [(1920, 1080), (3840, 2160)])
@@ -257,15 +240,22 @@ def test_on_wide_screens_histograms_stand_beside_the_grid(
 ) -> None:
     tab = visit(serve(fitted), viewport={"width": size[0], "height": size[1]})
     tab.wait_for_step(lrp.open_run(fitted / "planted").steps[-1])
-    boxes = tab.frame.evaluate(
-        """() => ['.main', '.histograms', '[data-testid=histogram-weight]', '[data-testid=histogram-gradient]']
-           .map(s => document.querySelector(s).getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"""
-    )
-    grid, plots, weight, gradient = boxes
-    assert plots[0] >= grid[2] - 1
-    assert weight[3] <= gradient[1] + 1
-    assert gradient[3] <= tab.frame.evaluate("() => innerHeight")
-    assert weight[3] - weight[1] >= 190
+
+    def misplaced() -> list[str]:
+        grid, plots, weight, gradient = tab.frame.evaluate(
+            """() => ['.main', '.histograms', '[data-testid=histogram-weight]', '[data-testid=histogram-gradient]']
+               .map(s => document.querySelector(s).getBoundingClientRect())
+               .map(r => [r.left, r.top, r.right, r.bottom])"""
+        )
+        found = {
+            "beside the grid": plots[0] >= grid[2] - 1,
+            "one above the other": weight[3] <= gradient[1] + 1,
+            "on the screen": gradient[3] <= size[1],
+            "large": weight[3] - weight[1] >= 190,
+        }
+        return [what for what, is_so in found.items() if not is_so]
+
+    tab.expect(misplaced, [])
 
 
 def test_a_click_opens_a_probe_and_escape_closes_it(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -274,12 +264,13 @@ def test_a_click_opens_a_probe_and_escape_closes_it(fitted: Path, serve: Serve, 
     tab.wait_for_step(run.steps[-1])
     tab.frame.click("canvas[data-testid='heatmap-1'][data-run='planted/lrp']")
     tab.frame.wait_for_selector("[data-testid=probe-view]")
-    assert tab.hash_parameters()["probe"] == f"1@{run.probes.hash}"
+    tab.expect(lambda: tab.hash_parameters()["probe"], f"1@{run.probes.hash}")
     tab.page.keyboard.press("Escape")
     tab.frame.wait_for_selector("[data-testid=grid]")
     tab.frame.focus("[data-testid=open-4]")
     tab.page.keyboard.press("Enter")
     tab.frame.wait_for_selector("[data-testid=probe-view]")
-    same = visit(serve(fitted), fragment=tab.link())
+    tab.expect(lambda: tab.hash_parameters()["probe"], f"4@{run.probes.hash}")
+    same = visit(serve(fitted), fragment=tab.link())  # settled: the probe is in it
     same.frame.wait_for_selector("[data-testid=probe-view]")
-    assert run.probes.names[4] in same.text("probe-view")
+    same.expect_text("probe-view", run.probes.names[4])

@@ -130,12 +130,12 @@ def test_a_click_opens_the_probe_and_escape_goes_back(tensorboard: TensorBoard, 
     tab = visit(tensorboard)
     tab.frame.click("[data-testid=open-1]")
     wait(tab, STEPS[-1])
-    assert tab.hash_parameters()["probe"] == f"1@{HASH}"
-    assert tab.frame.evaluate("() => document.activeElement.dataset.testid") == "probe-close"
-    assert tab.frame.get_attribute("[data-testid=probe-view]", "aria-label") == "Probe second"
+    tab.expect(lambda: tab.hash_parameters()["probe"], f"1@{HASH}")
+    tab.expect(lambda: tab.frame.evaluate("() => document.activeElement.dataset.testid"), "probe-close")
+    tab.frame.wait_for_selector("[data-testid=probe-view][aria-label='Probe second']")
     tab.page.keyboard.press("PageDown")
     tab.frame.wait_for_selector("[data-testid=probe-view][aria-label='Probe third']")
-    assert tab.frame.is_disabled("[data-testid=probe-next]")
+    tab.expect(lambda: tab.frame.is_disabled("[data-testid=probe-next]"), True)
     tab.frame.click("[data-testid=probe-previous]")
     tab.frame.wait_for_selector("[data-testid=probe-view][aria-label='Probe second']")
     tab.page.keyboard.press("ArrowLeft")
@@ -143,7 +143,7 @@ def test_a_click_opens_the_probe_and_escape_goes_back(tensorboard: TensorBoard, 
     tab.page.keyboard.press("Escape")
     tab.frame.wait_for_selector("[data-testid=grid]")
     tab.page.wait_for_function("() => !location.hash.includes('lrp_monitor.probe')")
-    assert tab.hash_parameters()["step"] == str(STEPS[-2])
+    tab.expect(lambda: tab.hash_parameters()["step"], str(STEPS[-2]))
     for opener in ("open-1", "open-2"):  # the keyboard goes on where it was
         tab.frame.wait_for_function("id => document.activeElement.dataset.testid === id", arg=opener)
         tab.page.keyboard.press("Enter")
@@ -155,7 +155,7 @@ def test_a_click_opens_the_probe_and_escape_goes_back(tensorboard: TensorBoard, 
     tab.frame.wait_for_selector("[data-testid=open-2]", state="detached")
     tab.frame.fill("[data-testid=search]", "")
     tab.frame.wait_for_selector("[data-testid=open-2]")
-    assert tab.frame.evaluate("() => document.activeElement.dataset.testid") == "search"
+    tab.expect(lambda: tab.frame.evaluate("() => document.activeElement.dataset.testid"), "search")
 
 
 def test_the_filmstrip_holds_every_step_and_loads_what_is_in_view(
@@ -165,24 +165,23 @@ def test_the_filmstrip_holds_every_step_and_loads_what_is_in_view(
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url) if "/film?" in request.url else None)
     wait(tab, 0)
-    assert tab.frame.get_attribute("[data-testid=film]", "data-steps") == str(len(STEPS))
+    tab.frame.wait_for_selector(f"[data-testid=film][data-steps='{len(STEPS)}']")
     run = lrp.open_run(logdir / "shortcut")
     for step in (0, 3):
         selector = f"canvas[data-thumb='{step}'][data-run='shortcut/lrp']"
         tab.frame.wait_for_selector(f"{selector}[data-painted='{step}']")
         relevance = run.heatmap(0, step)
         tab.expect_colours(selector, seismic(relevance, np.abs(relevance).max()))
-    assert tab.frame.query_selector("[data-testid=film-70]") is None
+    tab.expect(lambda: tab.all("[data-testid=film-70]", "1"), [])
     assert not any("steps=24" in url or "%2C70" in url for url in asked)
-    assert "not stored" in tab.frame.inner_text("[data-testid=film-12]")
-    tab.frame.eval_on_selector("[data-testid=film]", "box => { box.scrollLeft = box.scrollWidth; }")
+    tab.expect_text("film-12", "not stored")
+    tab.frame.eval_on_selector("[data-testid=film]", "box => { box.scrollLeft = box.scrollWidth; }")  # settled: an act
     tab.frame.wait_for_selector("canvas[data-thumb='70'][data-painted='70']")
     tab.frame.click("[data-testid=film-60]")
     wait(tab, 60)
-    assert tab.hash_parameters()["step"] == "60"
-    label = tab.frame.get_attribute("[data-testid=film-60]", "aria-label")
-    assert label is not None
-    assert "shortcut predicts cat, probability of cat 31 %" in label
+    tab.expect(lambda: tab.hash_parameters()["step"], "60")
+    words = "shortcut predicts cat, probability of cat 31 %"
+    tab.expect(lambda: [words in label for label in tab.all("[data-testid=film-60]", "e.ariaLabel")], [True])
 
 
 def test_the_step_that_is_shown_stays_in_view(tensorboard: TensorBoard, visit: Open) -> None:
@@ -191,24 +190,24 @@ def test_the_step_that_is_shown_stays_in_view(tensorboard: TensorBoard, visit: O
     for key, step in (("Home", 0), ("End", 70), ("Shift+ArrowLeft", STEPS[-11])):
         tab.page.keyboard.press(key)
         wait(tab, step)
-        inside = tab.frame.eval_on_selector(
-            f"[data-testid=film-{step}]",
-            """cell => { const a = cell.getBoundingClientRect();
-                 const b = document.querySelector('[data-testid=film]').getBoundingClientRect();
-                 return a.left >= b.left - 1 && a.right <= b.right + 1; }""",
+        tab.expect(
+            lambda step=step: tab.frame.eval_on_selector(
+                f"[data-testid=film-{step}]",
+                """cell => { const a = cell.getBoundingClientRect();
+                     const b = document.querySelector('[data-testid=film]').getBoundingClientRect();
+                     return a.left >= b.left - 1 && a.right <= b.right + 1; }""",
+            ),
+            True,
         )
-        assert inside, step
 
 
 def test_layers_stand_in_data_flow_order_with_their_values(tensorboard: TensorBoard, visit: Open) -> None:
     tab = visit(tensorboard, fragment=link(2, step=30, runs="plain%252Flrp"))
     wait(tab, 30)
     tab.frame.wait_for_selector("[data-testid=layers]")
-    rows = tab.frame.eval_on_selector_all(
-        "[data-testid=layers] li",
-        "all => all.map(li => [li.dataset.layer, li.querySelector('.layer-values').innerText])",
-    )
-    assert rows == [["conv/deep", "−0.250"], ["a, b", "−0.500"], ["top", "−0.750"]]
+    rows = [["conv/deep", "−0.250"], ["a, b", "−0.500"], ["top", "−0.750"]]
+    read = "[e.dataset.layer, e.querySelector('.layer-values').innerText]"
+    tab.expect(lambda: tab.all("[data-testid=layers] li", read), rows)
 
 
 def test_channels_have_the_stored_colours_on_one_scale(tensorboard: TensorBoard, visit: Open, logdir: Path) -> None:
@@ -220,21 +219,21 @@ def test_channels_have_the_stored_colours_on_one_scale(tensorboard: TensorBoard,
         tab.frame.wait_for_selector(f"[data-testid=channel-{c}][data-painted='5']")
         tab.expect_colours(f"[data-testid=channel-{c}]", seismic(channels[..., c], largest))
     share = np.abs(channels).sum((0, 1)) / np.abs(channels).sum()
-    assert f"Red {100 * share[0]:.0f} %" in tab.frame.inner_text(".channel-row")
+    tab.expect(lambda: f"Red {100 * share[0]:.0f} %" in tab.frame.inner_text(".channel-row"), True)
 
 
 def test_curves_tell_prediction_probability_and_mask(tensorboard: TensorBoard, visit: Open) -> None:
     tab = visit(tensorboard, fragment=link(0, step=30, runs="shortcut%252Flrp"))
     wait(tab, 30)
     tab.frame.wait_for_selector("[data-testid=over-mass]")
-    plot = tab.frame.text_content("[data-testid=over-probability]")
-    assert plot is not None
-    assert "shortcut predicts dog from step 0 to 20" in plot
-    assert "shortcut predicts cat from step 20 to 70" in plot
-    readouts = tab.frame.eval_on_selector_all(".over-time .readout", "all => all.map(list => list.innerText)")
-    assert ["28 %" in readouts[0], "45 %" in readouts[1]] == [True, True]
-    assert "Alert above this share of “corner”" in (tab.frame.text_content("[data-testid=over-mass]") or "")
-    box = tab.frame.locator("[data-testid=over-probability]").bounding_box()
+    told = ("shortcut predicts dog from step 0 to 20", "shortcut predicts cat from step 20 to 70")
+    for words in told:
+        tab.expect(lambda words=words: words in (tab.frame.text_content("[data-testid=over-probability]") or ""), True)
+    for at, share in enumerate(("28 %", "45 %")):
+        tab.expect(lambda at=at, share=share: share in tab.all(".over-time .readout", "e.innerText")[at], True)
+    limit = "Alert above this share of “corner”"
+    tab.expect(lambda: limit in (tab.frame.text_content("[data-testid=over-mass]") or ""), True)
+    box = tab.frame.locator("[data-testid=over-probability]").bounding_box()  # settled: both plots are there
     assert box is not None
     tab.page.mouse.click(box["x"] + box["width"] - 12, box["y"] + 40)
     wait(tab, 70)
@@ -247,8 +246,8 @@ def test_a_run_without_layers_and_channels_says_how_to_get_them(tensorboard: Ten
     tab = visit(tensorboard, fragment=link(0, runs="zz%2520old%252Flrp"))
     wait(tab, 70)
     tab.frame.wait_for_selector("[data-testid=over-probability] .line")
-    assert 'inspect="all"' in tab.frame.inner_text(".layers")
-    assert "channels=True" in tab.frame.inner_text(".channels")
+    tab.expect(lambda: 'inspect="all"' in tab.frame.inner_text(".layers"), True)
+    tab.expect(lambda: "channels=True" in tab.frame.inner_text(".channels"), True)
 
 
 def test_the_png_shows_input_and_heatmaps_of_this_step(tensorboard: TensorBoard, visit: Open, logdir: Path) -> None:
@@ -292,7 +291,7 @@ def test_the_gif_shows_every_step(tensorboard: TensorBoard, visit: Open, logdir:
             relevance = run.heatmap(2, step)
             # 256 colours for the whole film
             assert np.abs(shown - seismic(relevance, np.abs(relevance).max())).max() < 26, step
-    assert tab.text("export-status") == "Saved as GIF."
+    tab.expect(lambda: tab.text("export-status"), "Saved as GIF.")
 
 
 def test_the_npz_holds_the_arrays_as_stored(tensorboard: TensorBoard, visit: Open, logdir: Path) -> None:
@@ -327,11 +326,11 @@ def test_texts_can_be_read_and_nothing_sticks_out(
     tab = visit(tensorboard, fragment=link(0, step=9), viewport={"width": width, "height": 900}, color_scheme=scheme)
     wait(tab, 9)
     tab.frame.wait_for_selector("[data-testid=layers]")
-    assert tab.frame.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
+    sticks_out = "() => document.documentElement.scrollWidth > window.innerWidth"
+    tab.expect(lambda: tab.frame.evaluate(sticks_out), False)
     view = "document.querySelector('[data-testid=probe-view]')"
-    assert tab.frame.evaluate(f"() => {view}.scrollWidth - {view}.clientWidth") <= 0
-    poor = tab.frame.evaluate(
-        """() => {
+    tab.expect(lambda: tab.frame.evaluate(f"() => {view}.scrollWidth > {view}.clientWidth"), False)
+    poor = """() => {
           const probe = document.createElement('canvas').getContext('2d');
           const rgba = colour => { probe.clearRect(0, 0, 1, 1); probe.fillStyle = colour; probe.fillRect(0, 0, 1, 1);
                                    return [...probe.getImageData(0, 0, 1, 1).data]; };
@@ -349,17 +348,16 @@ def test_texts_can_be_read_and_nothing_sticks_out(
           }
           return out;
         }"""
-    )
-    assert poor == []
+    tab.expect(lambda: tab.frame.evaluate(poor), [])
 
 
 def test_hostile_names_are_texts(tmp_path: Path, serve: Serve, visit: Open) -> None:
     write_run(tmp_path / "run", 4, names=(HOSTILE, "b", "c"))
     tab = visit(serve(tmp_path), fragment=link(0))
     wait(tab, 70)
-    assert tab.frame.inner_text("[data-testid=probe-view] h2") == HOSTILE.strip()
-    assert tab.frame.query_selector("img") is None
-    assert tab.frame.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
+    tab.expect(lambda: tab.frame.inner_text("[data-testid=probe-view] h2"), HOSTILE.strip())
+    tab.expect(lambda: tab.all("img", "e.outerHTML"), [])
+    tab.expect(lambda: tab.frame.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth"), True)
     name, content = saved(tab, "png")
     assert name == "img_src_x_onerror_console.error_1_quoted_long_long_long_long_-step-70.png"[: len(name) - 4] + ".png"
     assert Image.open(io.BytesIO(content)).format == "PNG"

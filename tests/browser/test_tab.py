@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,15 @@ def painted(tab: Visit) -> dict[str, str]:
     }
 
 
+def number(text: str) -> float:
+    """A number as the page writes it."""
+    return float(text.replace("\u2212", "-"))
+
+
+def expect_inner(tab: Visit, selectors: list[str], texts: list[str]) -> None:
+    tab.expect(lambda: [tab.frame.inner_text(selector, timeout=1_000) for selector in selectors], texts)
+
+
 def choose_theme(tab: Visit, name: str) -> None:
     """Sets TensorBoard's theme by its own menu."""
     tab.page.get_by_label("Menu for changing light or dark theme").click()
@@ -47,21 +57,21 @@ def test_the_slider_reaches_every_logged_step(fitted: Path, serve: Serve, visit:
     steps = lrp.open_run(fitted / "planted").steps
     assert len(steps) >= 6
     tab.wait_for_step(steps[-1])
-    assert tab.frame.get_attribute("[data-testid=ticks]", "data-ticks") == str(len(steps))
+    tab.expect(lambda: tab.frame.get_attribute("[data-testid=ticks]", "data-ticks"), str(len(steps)))
     slider = tab.frame.locator("[data-testid=slider]")
     slider.focus()
     slider.press("Home")
     tab.wait_for_step(steps[0])
-    assert "untrained" in tab.text("remarks")
-    first = painted(tab)
+    tab.expect_text("remarks", "untrained")
+    first = painted(tab)  # settled: the step's maps are there
     assert len(first) == 2 * 8
     for step in steps[1:]:
         slider.press("ArrowRight")
         tab.wait_for_step(step)
-    last = painted(tab)
+    last = painted(tab)  # settled: likewise
     assert first.keys() == last.keys()
     assert all(first[place] != last[place] for place in first)
-    assert "untrained" not in tab.text("remarks")
+    tab.expect(lambda: "untrained" in tab.text("remarks"), False)
 
 
 def test_heatmaps_have_the_colours_of_the_stored_relevance(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -74,7 +84,7 @@ def test_heatmaps_have_the_colours_of_the_stored_relevance(fitted: Path, serve: 
         for probe in (0, 5):
             canvas = f"canvas[data-testid='heatmap-{probe}'][data-run='{name}/lrp']"
             tab.expect_colours(canvas, seismic(maps[probe]))
-            assert (tab.pixels(canvas)[..., 3] == 255).all()
+            tab.expect(lambda canvas=canvas: (tab.pixels(canvas)[..., 3] == 255).all(), True)
 
 
 def test_scale_over_time_uses_the_largest_map_of_the_run(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -88,14 +98,14 @@ def test_scale_over_time_uses_the_largest_map_of_the_run(fitted: Path, serve: Se
     grown = np.concatenate([expected.ravel(), [1.0]])  # the extreme that belongs to another step
     colours = seismic(grown)[:-1].reshape(32, 32, 3)
     tab.expect_colours(canvas, colours)
-    assert tab.frame.is_visible("[data-testid=timeline]")
+    tab.expect(lambda: tab.frame.is_visible("[data-testid=timeline]"), True)
 
 
 def test_histograms_are_those_of_the_very_step(fitted: Path, serve: Serve, visit: Open) -> None:
     tab = visit(serve(fitted))
     run = lrp.open_run(fitted / "planted")
     tab.wait_for_step(run.steps[-1])
-    assert tab.frame.input_value("[data-testid=tensor]") == "conv2d/kernel"
+    tab.expect(lambda: tab.frame.input_value("[data-testid=tensor]"), "conv2d/kernel")
     outlines = set()
     for tensor in ("conv2d/kernel", "dense/kernel"):
         tab.frame.select_option("[data-testid=tensor]", tensor)
@@ -105,20 +115,20 @@ def test_histograms_are_those_of_the_very_step(fitted: Path, serve: Serve, visit
             tab.wait_for_step(step)
             for kind in ("weight", "gradient"):
                 stored = run.histogram(step, kind, tensor)
-                row = f"[data-testid=counts-{kind}] tr[data-run='planted/lrp']"
-                assert tab.frame.get_attribute(row, "data-step") == str(step)
-                for cell, value in (("size", stored.size), ("zeros", stored.zeros)):
-                    text = tab.frame.inner_text(f"{row} [data-testid={cell}]")
-                    assert text == f"{value:,}".replace(",", "\u202f")
-                norm = tab.frame.inner_text(f"{row} [data-testid=norm]").replace("\u2212", "-")
-                assert float(norm) == pytest.approx(stored.norm, rel=0.05, abs=6e-4)
+                row = f"[data-testid=counts-{kind}] tr[data-run='planted/lrp'][data-step='{step}']"
+                cells = [f"{value:,}".replace(",", "\u202f") for value in (stored.size, stored.zeros)]
+                expect_inner(tab, [f"{row} [data-testid={cell}]" for cell in ("size", "zeros")], cells)
+                norm = pytest.approx(stored.norm, rel=0.05, abs=6e-4)
+                tab.expect(lambda row=row: number(tab.frame.inner_text(f"{row} [data-testid=norm]")), norm)
+                # Another outline than all before: a picture is drawn with the figures beside it, or after them.
                 path = f"[data-testid=histogram-{kind}] path[data-run='planted/lrp']"
-                outlines.add(tab.frame.get_attribute(path, "d"))
+                tab.expect(lambda path=path: tab.frame.get_attribute(path, "d") in outlines, False)
+                outlines.add(tab.frame.get_attribute(path, "d"))  # settled: a new one
     assert len(outlines) == 12
     tab.frame.fill("[data-testid=step-number]", "0")
     tab.frame.press("[data-testid=step-number]", "Enter")
     tab.wait_for_step(0)
-    assert "No training step yet." in tab.text("histogram-gradient")
+    tab.expect_text("histogram-gradient", "No training step yet.")
 
 
 def test_captions_tell_what_the_log_says(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -132,32 +142,44 @@ def test_captions_tell_what_the_log_says(fitted: Path, serve: Serve, visit: Open
     assert labels is not None
     for probe in range(8):
         figure = f"[data-testid=probe-{probe}] figure[data-run='planted/lrp']"
-        caption = tab.frame.inner_text(f"{figure} figcaption").replace("\u2212", "-")
         predicted = int(record.statistics["prediction"][probe])
-        assert classes[predicted] in caption
-        assert ("✓" if predicted == labels[probe] else "✗") in caption
-        assert f"P({classes[int(record.statistics['target'][probe])]})" in caption
-        shares = {float(text.split()[-2]) for text in caption.split("\n") if text.endswith(" %")}
-        for column in ("probability", "prediction_probability", "mask_mass/stamp"):
-            value = 100 * record.statistics[column][probe]
-            assert np.isfinite(value)
-            assert min(abs(share - value) for share in shares) <= 0.51
+        words = [
+            classes[predicted],
+            "✓" if predicted == labels[probe] else "✗",
+            f"P({classes[int(record.statistics['target'][probe])]})",
+        ]
+        columns = ("probability", "prediction_probability", "mask_mass/stamp")
+        values = [100 * record.statistics[column][probe] for column in columns]
+        assert np.isfinite(values).all()
+
+        def told(figure: str = figure, words: list[str] = words, values: list[float] = values) -> list[Any]:
+            """What the caption lacks."""
+            caption = tab.frame.inner_text(f"{figure} figcaption").replace("\u2212", "-")
+            shares = [float(text.split()[-2]) for text in caption.split("\n") if text.endswith(" %")]
+            lacking: list[Any] = [word for word in words if word not in caption]
+            return lacking + [value for value in values if not any(abs(share - value) <= 0.51 for share in shares)]
+
+        tab.expect(told, [])
 
 
 def test_light_and_dark_follow_tensorboard(fitted: Path, serve: Serve, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
     tab = visit(serve(fitted), color_scheme="light")
     tab.wait_for_step(step)
-    colour = "() => getComputedStyle(document.body).backgroundColor"
-    light, heat = tab.frame.evaluate(colour), painted(tab)
-    assert sum(int(c) for c in light[4:-1].split(",")) > 700
+
+    def brightness() -> int:
+        colour: str = tab.frame.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        return sum(int(c) for c in colour[4:-1].split(","))
+
+    tab.expect(brightness, lambda found: found > 700)
+    light, heat = brightness(), painted(tab)  # settled: both were waited for
     choose_theme(tab, "Dark")
     tab.frame.wait_for_selector(":root[data-theme=dark]", state="attached")
-    assert sum(int(c) for c in tab.frame.evaluate(colour)[4:-1].split(",")) < 150
-    assert painted(tab) == heat  # the theme is no part of the data
+    tab.expect(brightness, lambda found: found < 150)
+    tab.expect(lambda: painted(tab), heat)  # the theme is no part of the data
     choose_theme(tab, "Light")
     tab.frame.wait_for_selector(":root[data-theme=light]", state="attached")
-    assert tab.frame.evaluate(colour) == light
+    tab.expect(brightness, light)
     dark = visit(serve(fitted), color_scheme="dark")  # the browser's own wish, which TensorBoard takes up
     dark.frame.wait_for_selector(":root[data-theme=dark]", state="attached")
 
@@ -177,7 +199,7 @@ def test_a_pasted_link_opens_the_same_view(fitted: Path, serve: Serve, visit: Op
     frame.fill("[data-testid=step-number]", str(step))
     frame.press("[data-testid=step-number]", "Enter")
     tab.wait_for_step(step)
-    assert tab.hash_parameters() == {
+    wanted = {
         "runs": "planted%2Flrp",
         "step": str(step),
         "show": "overlay",
@@ -187,13 +209,15 @@ def test_a_pasted_link_opens_the_same_view(fitted: Path, serve: Serve, visit: Op
         "tensor": "dense/kernel",
         "quantities": "weights%2Fnorm",
     }
-    same = visit(serve(fitted), fragment=tab.link())
+    tab.expect(tab.hash_parameters, wanted)
+    same = visit(serve(fitted), fragment=tab.link())  # settled: the address is as wanted
     same.wait_for_step(step)
-    assert painted(same) == painted(tab)
-    assert len(painted(same)) == 8
+    tab.expect(lambda: painted(same) == painted(tab), True)
+    same.expect(lambda: len(painted(same)), 8)
     for control in ("colours", "scale", "tensor", "quantity", "step-number"):
-        assert same.frame.input_value(f"[data-testid={control}]") == frame.input_value(f"[data-testid={control}]")
-    assert not same.frame.is_checked("[data-testid=outlines]")
+        box = f"[data-testid={control}]"
+        same.expect(lambda box=box: same.frame.input_value(box) == frame.input_value(box), True)
+    same.expect(lambda: same.frame.is_checked("[data-testid=outlines]"), False)
 
 
 def test_the_address_keeps_our_view_while_another_tab_is_in_front(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -204,7 +228,7 @@ def test_the_address_keeps_our_view_while_another_tab_is_in_front(fitted: Path, 
     tab.wait_for_step(steps[0])
     tab.page.get_by_role("tab", name=re.compile("^scalars$", re.I)).click()
     tab.page.wait_for_function("() => location.hash.startsWith('#scalars')")
-    assert tab.frame.evaluate("() => window.innerHeight") == 0
+    tab.expect(lambda: tab.frame.evaluate("() => window.innerHeight"), 0)
     tab.page.get_by_role("tab", name=re.compile("^LRP$")).click()
     tab.page.wait_for_function("() => location.hash.includes('p.lrp_monitor.step=0')")
     tab.wait_for_step(steps[0])
@@ -224,26 +248,25 @@ def test_the_keyboard_is_enough(fitted: Path, serve: Serve, visit: Open) -> None
     tab.frame.press("[data-testid=timeline]", " ")
     tab.wait_for_step(steps[-1])  # played to the end
     tab.frame.wait_for_selector("[data-testid=play][aria-label=Play]")
-    rings = []
     tab.frame.focus("[data-testid=runs] input")
     for _ in range(20):
         tab.page.keyboard.press("Tab")
-        rings.append(
-            tab.frame.evaluate(
+        tab.expect(
+            lambda: tab.frame.evaluate(
                 """() => { // a control's ring may be drawn around the label that holds it
                      const e = document.activeElement;
                      return [e, e.parentElement].map(x => getComputedStyle(x))
                        .some(s => s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2); }"""
-            )
+            ),
+            True,
         )
-    assert rings == [True] * 20
 
 
 def test_dragging_along_the_timeline_moves_the_step(fitted: Path, serve: Serve, visit: Open) -> None:
     steps = lrp.open_run(fitted / "planted").steps
     tab = visit(serve(fitted))
     tab.wait_for_step(steps[-1])
-    box = tab.frame.locator("[data-testid=timeline]").bounding_box()
+    box = tab.frame.locator("[data-testid=timeline]").bounding_box()  # settled: nothing jumps, see below
     assert box is not None
     y = box["y"] + box["height"] / 2
     tab.page.mouse.move(box["x"] + box["width"] - 20, y)
@@ -261,13 +284,13 @@ def test_nothing_is_cut_off_and_nothing_jumps(fitted: Path, serve: Serve, visit:
         const r = document.querySelector(`[data-testid=${id}]`).getBoundingClientRect();
         return [r.left, r.top, r.right, r.bottom].map(Math.round); })"""
     tab.frame.wait_for_selector("[data-testid=slider]")
-    before = tab.frame.evaluate(places)
+    before = tab.frame.evaluate(places)  # settled: where things stand at first is what is compared
     tab.wait_for_step(lrp.open_run(fitted / "planted").steps[-1])
-    after = tab.frame.evaluate(places)
+    after = tab.frame.evaluate(places)  # settled: everything is drawn
     assert np.abs(np.array(before) - np.array(after)).max() <= 1
-    width, height = tab.frame.evaluate("() => [innerWidth, innerHeight]")
+    width, height = size[0], tab.frame.evaluate("() => innerHeight")  # settled: the window's
     assert all(0 <= left < right <= width and 0 <= top < bottom <= height for left, top, right, bottom in after)
-    assert tab.frame.evaluate("() => document.documentElement.scrollWidth") <= width
+    tab.expect(lambda: tab.frame.evaluate("() => document.documentElement.scrollWidth") <= width, True)
 
 
 def test_under_a_path_prefix(fitted: Path, serve: Serve, visit: Open) -> None:
@@ -276,5 +299,6 @@ def test_under_a_path_prefix(fitted: Path, serve: Serve, visit: Open) -> None:
     # TensorBoard's own page asks for its fonts without the prefix; ours must not.
     own = [error for error in tab.errors if f"{tab.origin}/font-roboto/" not in error]
     assert own == []
-    assert tab.frame.evaluate("() => document.fonts.ready.then(() => document.fonts.check('13px Roboto'))")
+    font = "() => document.fonts.ready.then(() => document.fonts.check('13px Roboto'))"
+    tab.expect(lambda: tab.frame.evaluate(font), True)
     tab.errors.clear()
