@@ -1,7 +1,8 @@
-"""Errors in the words that a line, a log and a warning have room for."""
+"""Errors and numbers in the words that a line, a log and a warning have room for."""
 
 from __future__ import annotations
 
+import math
 import re
 
 _BOLD = re.compile(r"\x1b\[1m(.*)\x1b\[0m", re.DOTALL)
@@ -13,6 +14,30 @@ _FRAMES = re.compile(
     r"\s*$|\s*File \"|\s*Graph execution error|\s*Detected at node|\s*<stack traces|\s*Traceback|\s*in user code:"
     r"|\s*\[\[\{\{|\s*\[\[[\w/]+\]\]|\s*[~^]+\s*$"
 )
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with that many significant digits: "0.000412", "0.950", "12.3", "1234", "1.23e6"; "-" for NaN.
+
+    From 10,000 times 10 on, and below a ten-thousandth, as a power of ten. `plugin_assets/src/format.ts` writes alike.
+    """
+    if math.isnan(value):
+        return "-"
+    if value == 0 or math.isinf(value):
+        return f"{value:.0f}".lstrip("-") if value == 0 else str(float(value))
+    size = abs(value)
+    if not 1e-4 <= size < 1e5:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, "12.3 %"; below a tenth with two significant digits, "0.041 %"; "-" for NaN."""
+    if math.isnan(share):
+        return "-"
+    value = 100 * share
+    return f"{value:.1f} %" if value == 0 or abs(value) >= 0.0995 else f"{number(value, 2)} %"
 
 
 def said(error: BaseException) -> str:

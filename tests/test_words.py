@@ -1,7 +1,8 @@
-"""Errors in a line: the cause, not what Keras and TensorFlow say around it."""
+"""Errors in a line: the cause, not what Keras and TensorFlow say around it; numbers with the digits that matter."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lrp_monitor.words import first_line, said
+from lrp_monitor.words import first_line, number, percent, said
 
 
 class Raising(keras.layers.Layer):
@@ -86,3 +87,23 @@ def test_an_error_is_told_by_its_cause(name: str) -> None:
         work()
     assert said(caught.value) == whole
     assert first in first_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"), (-0.0, "0"), (1.0, "1.00"), (0.0004123, "0.000412"), (-0.0004, "-0.000400"), (0.95, "0.950"),
+        (12.345, "12.3"), (-123.45, "-123"), (1234.5, "1234"), (99_999.0, "99999"), (123_456.0, "1.23e5"),
+        (4.123e-5, "4.12e-5"), (-5e-324, "-4.94e-324"), (0.9996, "1.000"), (math.nan, "-"), (math.inf, "inf"),
+        (-math.inf, "-inf"), (np.float32(0.25), "0.250"),
+    ],
+)  # fmt: skip
+def test_a_number_has_its_significant_digits(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_more_digits_and_per_cent() -> None:
+    assert [number(value, 4) for value in (12.345, 0.00012345)] == ["12.35", "0.0001234"]
+    shares = {0.0: "0.0 %", 0.12345: "12.3 %", 0.000412: "0.041 %", 1.0: "100.0 %", -0.5: "-50.0 %", 1e-9: "1.0e-7 %"}
+    assert {share: percent(share) for share in shares} == shares
+    assert percent(math.nan) == "-"
