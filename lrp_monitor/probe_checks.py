@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrp_monitor.probe_regions import is_region
+
 
 def read_only(values: NDArray[Any]) -> NDArray[Any]:
     """`values` itself, no longer writable."""
@@ -253,10 +255,10 @@ def _as_box(name: str, region: Any, map_shape: tuple[int, ...]) -> tuple[slice, 
     return slice(top, bottom), slice(left, right)
 
 
-def checked_target(
-    target: str | int | ArrayLike | None, labels: NDArray[np.int64] | None, n: int
-) -> tuple[str, NDArray[np.int64] | None]:
-    """("label" | "predicted" | "given", the classes explained, or None where the first log decides)."""
+def checked_target(target: Any, labels: NDArray[np.int64] | None, n: int) -> tuple[str, NDArray[np.int64] | None]:
+    """("label" | "predicted" | "given", the classes explained, or None where the first log decides, or a region is)."""
+    if is_region(target):
+        return "given", None
     if target is None:
         target = "predicted" if labels is None else "label"
     if isinstance(target, str):

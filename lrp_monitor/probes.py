@@ -21,11 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor import probe_checks as check
 from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, read_arrays, read_file
+from lrp_monitor.probe_regions import is_region, of_parts, parts
 
 _FORMAT = 1
 # Bytes of JSON with names and settings, each of which may become an object many times as large.
 _MOST_ABOUT = 16 << 20
 _HEADERS = 1 << 20
+_REGION = "region_"
 
 
 class ProbeSet:
@@ -40,7 +42,9 @@ class ProbeSet:
         tuple of slices (``np.s_[2:7, 3:8]``), or four integers (top, left, bottom, right), half open. A
         probe whose mask is empty has no mask mass and is left out of means.
     target: the class explained: "label" (the default where labels are given), "predicted" (argmax at the
-        first log, kept ever after; the default without labels), one integer, or n integers.
+        first log, kept ever after; the default without labels), one integer, n integers, or, for an output of maps
+        such as a segmentation net's, a `targets.Region(where, of)` or `targets.Outputs(weights)`, whose logits are
+        summed ("predicted" is then the region that is predicted when the run begins, see `targets.predicted_region`).
     channel_axis: axis of `inputs` that heatmaps are summed over; "auto" is the last one where a sample has
         three axes or more, else none. None: no axis (the map has the sample's shape).
     display: (n, H, W), (n, H, W, 1) or (n, H, W, 3) pictures to show in place of the inputs.
@@ -56,7 +60,7 @@ class ProbeSet:
         names: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
         masks: Mapping[str, Any] | None = None,
-        target: str | int | ArrayLike | None = None,
+        target: Any = None,
         channel_axis: int | str | None = "auto",
         display: ArrayLike | None = None,
     ) -> None:
@@ -68,6 +72,8 @@ class ProbeSet:
         self.channel_axis = check.checked_channel_axis(channel_axis, self.inputs.ndim)
         self.masks = check.checked_masks(masks, self.map_shape, n)
         self.target, self.targets = check.checked_target(target, self.labels, n)
+        self.region = target if is_region(target) else None
+        """What is explained where it is no class: a target of `lrp_monitor.targets`; else None."""
         self._display = None if display is None else check.checked_display(display, n)
         self._images: NDArray[np.uint8] | None = None
 
@@ -163,6 +169,8 @@ class ProbeSet:
         feed("inputs", self.inputs)
         feed("labels", self.labels)
         feed("targets", self.targets)
+        for name, part in sorted(parts(self.region).items() if self.region is not None else ()):
+            feed(f"region {name}", part)
         for name in sorted(self.masks):
             feed(f"mask {json.dumps(name)}", self.masks[name])
         digest.update(json.dumps(self.names).encode())
@@ -177,17 +185,23 @@ class ProbeSet:
         chosen = np.arange(len(self))[wanted if wanted.size else slice(0)]
         if not len(chosen):
             raise ValueError("indices select no probe; a set needs at least one")
-        given = self.targets is not None and self.target == "given"
         return ProbeSet(
             self.inputs[chosen],
             None if self.labels is None else self.labels[chosen],
             names=[self.names[i] for i in chosen],
             class_names=self.class_names,
             masks={name: mask[chosen] for name, mask in self.masks.items() if mask[chosen].any()},
-            target=self.targets[chosen] if given and self.targets is not None else self.target,
+            target=self._target_of(chosen),
             channel_axis=self.channel_axis,
             display=None if self._display is None else self._display[chosen],
         )
+
+    def _target_of(self, chosen: NDArray[Any]) -> Any:
+        if self.region is not None:
+            of = parts(self.region)
+            rows = of.get("rows", np.arange(len(self)))[chosen]
+            return of_parts(of | {"rows": rows, "of_set": of.get("of_set", np.asarray(len(self)))})
+        return self.targets[chosen] if self.target == "given" and self.targets is not None else self.target
 
     @classmethod
     def from_dataset(cls, x: ArrayLike, y: ArrayLike, per_class: int = 2, seed: int = 0, **options: Any) -> ProbeSet:
@@ -236,6 +250,8 @@ class ProbeSet:
                 arrays[name] = value
         for i, mask in enumerate(self.masks.values()):
             arrays[f"mask_{i}"] = mask
+        if self.region is not None:
+            arrays |= {f"{_REGION}{name}": part for name, part in parts(self.region).items()}
         taken = sum(array.nbytes for array in arrays.values())
         if taken > MAX_ARRAY_BYTES - _HEADERS or arrays["about"].nbytes > _MOST_ABOUT:
             raise ValueError(
@@ -273,7 +289,7 @@ class ProbeSet:
                 names=about["names"],
                 class_names=about["class_names"],
                 masks={name: arrays[f"mask_{i}"] for i, name in enumerate(about["masks"])},
-                target=arrays["targets"] if about["target"] == "given" else about["target"],
+                target=_loaded_target(about["target"], arrays),
                 channel_axis=about["channel_axis"],
                 display=arrays.get("display"),
             )
@@ -281,6 +297,13 @@ class ProbeSet:
             raise
         except DAMAGE as error:
             raise ValueError(f"{path}: not a probe set that ProbeSet.save wrote ({error!s:.400})") from error
+
+
+def _loaded_target(target: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    if target != "given":
+        return target
+    region = {name.removeprefix(_REGION): part for name, part in arrays.items() if name.startswith(_REGION)}
+    return of_parts(region) if region else arrays["targets"]
 
 
 def montage(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrp_monitor.engine.targets import Outputs, Region
 from lrp_monitor.probes import ProbeSet
 
 RNG = np.random.default_rng(7)
@@ -321,6 +322,34 @@ def test_select_keeps_everything_of_the_chosen() -> None:
     assert ProbeSet(images()).select(1).targets is None
     with pytest.raises(ValueError, match="select no probe"):
         probes.select([])
+
+
+REGIONS = {
+    "box": lambda: Region(np.s_[1:3, 0], of=1),
+    "mask": lambda: Region(np.arange(24).reshape(4, 3, 2) % 5 == 0, of=[0, 2, 1, 1]),
+    "outputs": lambda: Outputs(np.linspace(-1, 1, 18).reshape(3, 2, 3)),
+    "step": lambda: Region(np.s_[:, ::-1], of=np.array([2, 2, 0, 1])),
+}
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_a_region_of_maps_is_kept_in_parts_and_files(tmp_path: Path, name: str) -> None:
+    given, shape = REGIONS[name](), (3, 2, 3)  # two axes of the output's map, and its classes
+    probes = ProbeSet(images(), target=given)
+    assert (probes.target, probes.targets, probes.region) == ("given", None, given)
+    weights = given.weights(shape, 4)
+    part = probes.select([3, 1, 0])
+    np.testing.assert_array_equal(part.region.weights(shape, 3), weights[[3, 1, 0]])
+    np.testing.assert_array_equal(part.select([0, 2]).region.weights(shape, 2), weights[[3, 0]])
+    with pytest.raises(ValueError, match="of 3 samples, not 4"):
+        part.region.weights(shape, 4)
+    for one in (probes, part):
+        one.save(tmp_path / "set")
+        again = ProbeSet.load(tmp_path / "set")
+        assert again.hash == one.hash
+        np.testing.assert_array_equal(again.region.weights(shape, len(one)), one.region.weights(shape, len(one)))
+    others = [ProbeSet(probes.inputs), *(ProbeSet(probes.inputs, target=make()) for make in REGIONS.values())]
+    assert len({other.hash for other in others}) == len(others)
 
 
 @pytest.mark.parametrize("target", ["label", "predicted", [2, 2, 1, 0]])

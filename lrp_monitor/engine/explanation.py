@@ -57,6 +57,11 @@ class Explanation:
         return np.where(np.isfinite(self.logits).all(axis=-1), largest, -1).astype(np.int64)
 
     @property
+    def has_classes(self) -> bool:
+        """Whether each sample has one row of logits, so that it has a prediction; not so for an output of maps."""
+        return self.logits.ndim == 2
+
+    @property
     def is_binary(self) -> bool:
         """Whether the model ends in a single sigmoid unit, which stands for two classes."""
         return self.activation == "sigmoid" and self.logits.ndim == 2 and self.logits.shape[1] == 1

@@ -120,14 +120,53 @@ class Region:
         return result
 
 
-Target = None | str | int | Sequence[int] | NDArray[Any] | Difference | Outputs | Region | Callable[[Any], Any]
+@dataclass(frozen=True)
+class Rows:
+    """The target of some samples of a set: of the weights that ``inner`` gives ``of`` samples, the rows ``rows``."""
+
+    inner: Difference | Outputs | Region
+    rows: NDArray[np.int64]
+    of: int
+
+    def weights(self, shape: tuple[int, ...], n: int) -> NDArray[np.float32]:
+        """(n, *shape). Raises ValueError for another number of samples than rows."""
+        if n != len(self.rows):
+            raise ValueError(f"the target is of {len(self.rows)} samples, not {n}")
+        return self.inner.weights(shape, self.of)[self.rows]
+
+
+Weighted = Difference | Outputs | Region | Rows
+"""Targets that say how much each output counts: ``weights(shape, n)``."""
+Target = None | str | int | Sequence[int] | NDArray[Any] | Weighted | Callable[[Any], Any]
+
+
+def predicted_region(logits: NDArray[Any]) -> Region:
+    """Of an output of maps, logits (n, ..., k): for each sample the places predicted as the class that most are.
+
+    For a single channel the places whose logit is above 0 (a sigmoid's 1), or all where there are none. Raises
+    ValueError where logits are not finite: then nothing is predicted.
+    """
+    flat = logits.reshape(len(logits), -1)
+    broken = np.flatnonzero(~np.isfinite(flat).all(axis=1))
+    if len(broken):
+        raise ValueError(
+            f"the model's output for sample {broken[0]} is not finite, so that no region of it is predicted; name what "
+            "to explain: target=Region(where, of)"
+        )
+    if logits.shape[-1] == 1:
+        inside = logits[..., 0] > 0
+        inside[~inside.reshape(len(inside), -1).any(axis=1)] = True
+        return Region(inside, 0)
+    predicted = logits.argmax(axis=-1)
+    of = np.array([np.bincount(one.ravel()).argmax() for one in predicted])
+    return Region(predicted == of.reshape(-1, *(1,) * (predicted.ndim - 1)), of)
 
 
 def start_of(target: Target) -> str | Callable[[Any], Any]:
     """What kind of compiled pass a target needs: ``"classes"``, ``"weights"``, or the function itself."""
-    if isinstance(target, Difference | Outputs | Region):
+    if isinstance(target, Weighted):
         return "weights"
-    if isinstance(target, type) and issubclass(target, Difference | Outputs | Region):
+    if isinstance(target, type) and issubclass(target, Weighted):
         raise TypeError(f"target {target.__name__} is a class; make a target of it: {target.__name__}(...)")
     if callable(target):
         return target

@@ -51,7 +51,9 @@ class ProbeInfo:
 
     ``images`` is uint8 (n, H, W, C) with C 1 or 3; ``masks`` maps a name to a boolean array (n, *map_shape);
     ``statistics`` holds per-channel ``min``, ``max``, ``mean`` and ``std`` of the inputs, in input units.
-    ``hash`` (hexadecimal) says whether two runs look at the same probes.
+    ``hash`` (hexadecimal) says whether two runs look at the same probes. ``region`` (n, *map of the model's output),
+    boolean, and ``region_of`` (n,) say of a model that gives maps which places of which of them are explained; None
+    where a class is.
     """
 
     names: list[str]
@@ -63,6 +65,8 @@ class ProbeInfo:
     hash: str
     input_shape: tuple[int, ...] = ()
     statistics: dict[str, list[float]] = field(default_factory=dict)
+    region: npt.NDArray[np.bool_] | None = None
+    region_of: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.names)

@@ -44,6 +44,15 @@ def pack_probes(probes: ProbeInfo) -> bytes:
         chunks.append(chunk)
         places[name] = [end, len(chunk)]
         end += len(chunk)
+    region = None
+    if probes.region is not None and probes.region_of is not None:
+        flags = np.asarray(probes.region, np.bool_)
+        if flags.ndim < 2 or len(flags) != n or np.shape(probes.region_of) != (n,):
+            raise ValueError(f"region of shape {flags.shape}, of classes {np.shape(probes.region_of)}, for {n} probes")
+        _check_size(n, flags.shape[1:], images.size, len(probes.masks) + 1)
+        chunks.append(codec.deflate(flags.tobytes()))
+        classes = [int(one) for one in probes.region_of]
+        region = {"shape": list(flags.shape[1:]), "of": classes, "place": [end, len(chunks[-1])]}
     header = {
         "names": list(probes.names),
         "labels": None if probes.labels is None else [int(label) for label in probes.labels],
@@ -55,6 +64,7 @@ def pack_probes(probes: ProbeInfo) -> bytes:
         "statistics": {k: [number_to_json(v) for v in values] for k, values in probes.statistics.items()},
         "images": [0, len(chunks[0])],
         "masks": places,
+        **({} if region is None else {"region": region}),
     }
     return records.pack(records.KIND_PROBES, header, chunks)
 
@@ -105,6 +115,12 @@ def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
     for name, place in header["masks"].items():
         flags = np.frombuffer(chunk(place, (n, *map_shape)), np.uint8)
         masks[str(name)] = (flags != 0).reshape(n, *map_shape)
+    region = region_of = None
+    if (about := header.get("region")) is not None:
+        shape = _shape(about["shape"])
+        _check_size(n, shape, math.prod(image_shape), len(masks) + 1)
+        flags = np.frombuffer(chunk(about["place"], (n, *shape)), np.uint8)
+        region, region_of = (flags != 0).reshape(n, *shape), np.array(_classes(about["of"], n), np.int64)
     labels, class_names = header["labels"], header["class_names"]
     if labels is not None and len(labels) != n:
         raise ValueError(f"{len(labels)} labels for {n} probes")
@@ -124,7 +140,15 @@ def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
             str(key): [number_from_json(value, what) for value in values]
             for key, values in header["statistics"].items()
         },
+        region=region,
+        region_of=region_of,
     )
+
+
+def _classes(values: Any, n: int) -> list[int]:
+    if not isinstance(values, list) or len(values) != n or not all(type(v) is int and 0 <= v < 1 << 53 for v in values):
+        raise ValueError(f"{records.quoted(values)} are not the classes of {n} probes")
+    return values
 
 
 def _texts(values: Any) -> list[str]:

@@ -43,6 +43,8 @@ def log_run(folder: Path, seed: int, *, shape: tuple[int, ...], encoding: str, m
         hash=f"{seed:032x}",
         input_shape=(*shape, 3),
         statistics={"min": [0.0, -0.5], "max": [1.0, 2.5]},
+        region=rng.random((n, 3, 2)) < 0.5 if channels else None,
+        region_of=np.arange(n, dtype=np.int64) if channels else None,
     )
     for first in (0, 2):
         with RunWriter(folder / "lrp", probes, meta={"model": f"{mark}net"}, encoding=encoding, **options) as writer:

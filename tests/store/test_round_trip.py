@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,18 @@ def test_probes_come_back(tmp_path: Path) -> None:
     assert found.labels.tolist() == [0, 1, 2]
     for name in ("names", "class_names", "map_shape", "hash", "input_shape", "statistics"):
         assert getattr(found, name) == getattr(info, name)
+
+
+def test_a_region_of_maps_comes_back(tmp_path: Path) -> None:
+    """Of the model's output, whose size need not be the heatmaps'."""
+    region = np.random.default_rng(3).random((3, 4, 7)) < 0.5
+    info = replace(make_probes(), region=region, region_of=np.array([2, 0, 5]))
+    RunWriter(tmp_path / "lrp", info, meta={}).close()
+    found = open_run(tmp_path).probes
+    np.testing.assert_array_equal(found.region, region)
+    np.testing.assert_array_equal(found.region_of, [2, 0, 5])
+    with pytest.raises(ValueError, match=r"region of shape \(2, 4, 7\), of classes \(3,\), for 3 probes"):
+        RunWriter(tmp_path / "other", replace(info, region=region[:2]), meta={})
 
 
 def test_a_run_without_labels_masks_or_channels(tmp_path: Path) -> None:
