@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.store.finite import class_numbers
 from lrp_monitor.store.reader import Run, open_run
 
@@ -72,13 +73,16 @@ class Snapshot:
         are its own then). targets: classes to explain in place of the probe set's own, such as those of an earlier
         snapshot; by default labels or given targets, else the predicted classes. options: those of `Explainer`
         (batch_size, jit_compile, on_unknown, output).
-        Raises what `Explainer` raises, and ValueError for classes that the model does not have.
+        Raises what `Explainer` raises, ValueError for classes that the model does not have, and BaselineError for
+        probes whose target is a region.
         """
         from lrp_monitor.engine.errors import check_keywords
         from lrp_monitor.engine.explainer import Explainer
 
         check_keywords(cls.of, options, Explainer)
         explainer = model if isinstance(model, Explainer) else Explainer(model, composite, **options)
+        if probes.region is not None and targets is None:
+            raise BaselineError("classes", f"probes: {_REGION}")
         wanted = targets if targets is not None else probes.targets
         found = explainer.explain(probes.inputs, None if wanted is None else np.asarray(wanted))
         return cls(
@@ -100,13 +104,16 @@ class Snapshot:
         """What a logged run holds at a step (by default its last).
 
         Maps are as the run stores them: int8 of the signed square root unless it was told otherwise, about 0.1 %
-        from the exact ones. Raises StoreError where there is no run or no map, KeyError for a step it does not have.
+        from the exact ones. Raises StoreError where there is no run or no map, KeyError for a step it does not have,
+        BaselineError where a region of maps is explained.
         """
         opened = run if isinstance(run, Run) else open_run(run)
         if step is None:
             if not opened.steps:
                 raise ValueError(f"{opened.path}: the run has no step yet")
             step = opened.steps[-1]
+        if opened.meta.get("explains") == "region":
+            raise BaselineError("classes", f"{opened.path}: {_REGION}")
         statistics = opened.record(step).statistics
         probes, meta = opened.probes, opened.meta
         return cls(
@@ -146,6 +153,10 @@ class Snapshot:
         return read_baseline(path)
 
 
+_REGION = (
+    "a region of the output is explained, not a class of each probe; heatmaps of regions are not compared, since "
+    "nothing tells whether the regions are the same"
+)
 _TEXTS = ("source", "probes_hash", "composite", "model", "architecture", "weights")
 _LISTS = ("composite_rules", "class_names", "notes")
 _TABLES = ("composite_options", "versions")

@@ -35,6 +35,10 @@ class Subject:
         if isinstance(model, Subject):
             return model
         probes = probes if isinstance(probes, ProbeSet) else ProbeSet(probes)
+        if probes.region is not None:
+            raise ValueError(
+                "probes: their target is a region of the output; sanity checks ask for a class of each probe"
+            )
         explainer = Explainer(model, composite, **options)
         inputs = np.ascontiguousarray(probes.inputs, np.float32)
         explanation = explainer.explain(inputs, probes.targets)

@@ -16,11 +16,14 @@ from lrp_monitor.probes import ProbeSet
 from lrp_monitor.words import first_line
 
 
-def explained_units(model: keras.Model, probes: ProbeSet, output: int | str | None) -> int:
-    """Units of the output to explain, from calling the model on one probe (which builds it where it is not).
+def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | None) -> tuple[int, ...]:
+    """The shape of the output to explain, (classes,) or (..., classes): that of one probe.
+
+    The model is called on it, which builds it where it is not.
 
     ValueError where the probes do not fit the model's input, where it has several inputs, several outputs and
-    no (or a wrong) choice of one, or where it cannot be run on a probe.
+    no (or a wrong) choice of one, where it cannot be run on a probe, or where the probes name one class each for an
+    output of maps.
     """
     inputs = _tensors(getattr(model, "inputs", None)) if model.built else []
     if len(inputs) > 1:
@@ -49,10 +52,17 @@ def explained_units(model: keras.Model, probes: ProbeSet, output: int | str | No
     chosen = names[0] if output is None else output
     if chosen not in outputs:
         raise ValueError(f"output={output!r}: the model's outputs are {', '.join(names)}")
-    shape = tuple(outputs[str(chosen)].shape)
-    if len(shape) != 2:
-        raise ValueError(f"the model's output has shape {('n', *shape[1:])}; explained are classes: (n, classes)")
-    return int(shape[1])
+    shape = tuple(outputs[str(chosen)].shape[1:])
+    if len(shape) > 1 and probes.targets is not None:
+        what = "labels" if probes.target == "label" else "target"
+        raise ValueError(
+            f"{what}: one class a probe does not say what to explain of maps, and the model's output is of shape "
+            f"{('n', *shape)}: give target=lrp.targets.Region(where, of), which sums the logits of class `of` over a "
+            'region, or target="predicted", the region that is predicted when training begins'
+        )
+    if not shape:
+        raise ValueError("the model's output has shape ('n',); explained are classes, (n, classes), or maps of them")
+    return shape
 
 
 def _output_for(model: keras.Model, inputs: NDArray[Any]) -> Any:
@@ -112,6 +122,13 @@ def _outputs(model: keras.Model, result: Any) -> dict[str, Any]:
     return {str(name): tensor for name, tensor in zip(names, tensors, strict=True)}
 
 
+def _shapes(shapes: Any) -> list[tuple[int | None, ...]]:
+    """The shapes in a model's `output_shape`, one tuple or a list or dict of them."""
+    if isinstance(shapes, Mapping):
+        return list(shapes.values())
+    return list(shapes) if shapes and isinstance(shapes[0], tuple | list) else [shapes]
+
+
 def _tensors(structure: Any) -> list[Any]:
     return [] if structure is None else list(keras.tree.flatten(structure))
 
@@ -144,6 +161,8 @@ def loss_targets(model: keras.Model, probes: ProbeSet) -> NDArray[Any]:
         raise ValueError(f'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; or {way_out}')
     if not getattr(model, "compiled", False):
         raise ValueError(f'gradients="probe" needs a compiled model; or {way_out}')
+    if any(len(shape) > 2 for shape in _shapes(model.output_shape)):
+        raise ValueError(f'gradients="probe": the probes have a label each, the loss takes maps of them; {way_out}')
     loss = model.loss
     name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()

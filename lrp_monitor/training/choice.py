@@ -8,12 +8,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from lrp_monitor.store.folders import new_run_folder
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.training.axis import Place, Start, start_of_fit
-from lrp_monitor.training.look import View
+from lrp_monitor.training.look import Targets, View
 from lrp_monitor.training.options import Options
 from lrp_monitor.training.past import Norms, Past
 from lrp_monitor.training.reached import Reached, Sample, reached_in, sample
@@ -97,7 +96,7 @@ class Chooser:
 
     # ---- the three ways in which a run can be this model's
 
-    def _left(self, run_dir: str, past: Past, targets: NDArray[np.int64] | None) -> Start | None:
+    def _left(self, run_dir: str, past: Past, targets: Targets) -> Start | None:
         """An earlier fit of this process left the model there, and it has not been set back to the run's start."""
         left, now = reached_in(run_dir), self._now()
         if left is None or not left.knows(self._model, now):
@@ -109,14 +108,14 @@ class Chooser:
         # What was logged and then not reached again (a fit that was interrupted) is not logged a second time.
         return self._start(past, targets, reached=max(left.place, last))
 
-    def _logged(self, run_dir: str, past: Past, targets: NDArray[np.int64] | None) -> Start | None:
+    def _logged(self, run_dir: str, past: Past, targets: Targets) -> Start | None:
         """The model is that of the last record, or the one that `initial_epoch` names."""
         left = reached_in(run_dir)
         if self._fit[0] == 0 and left is not None and left.weights is not None and left.place > past.places[-1]:
             return None  # the run went on behind its last record
         return self._start(past, targets)
 
-    def _believed(self, run_dir: str, past: Past, targets: NDArray[np.int64] | None) -> Start | None:
+    def _believed(self, run_dir: str, past: Past, targets: Targets) -> Start | None:
         """`initial_epoch` says that a training goes on whose state was not logged."""
         other = past.meta.get("parameters", self._meta["parameters"]) != self._meta["parameters"]
         if self._fit[0] == 0 or other:
@@ -126,7 +125,7 @@ class Chooser:
     def _start(
         self,
         past: Past,
-        targets: NDArray[np.int64] | None,
+        targets: Targets,
         reached: Place | None = None,
         believed: bool = False,
     ) -> Start | None:
@@ -146,11 +145,11 @@ class Chooser:
 
     # ---- what the model is
 
-    def _same(self, past: Past, place: Place, targets: NDArray[np.int64] | None) -> bool:
+    def _same(self, past: Past, place: Place, targets: Targets) -> bool:
         return past.same(place, self._look(targets).statistics, self._weight_norms)
 
-    def _look(self, targets: NDArray[np.int64] | None) -> View:
-        key = b"" if targets is None else targets.tobytes()
+    def _look(self, targets: Targets) -> View:
+        key = targets.tobytes() if isinstance(targets, np.ndarray) else str(id(targets)).encode()
         if key not in self._views:
             self._recorder.targets = targets
             self._views[key] = self._recorder.look()
@@ -174,7 +173,7 @@ class Chooser:
 
     # ---- the choice
 
-    def _new(self, run_dir: str, targets: NDArray[np.int64] | None, notice: str) -> Choice:
+    def _new(self, run_dir: str, targets: Targets, notice: str) -> Choice:
         start = self._start(Past(), targets)
         assert start is not None
         return self._chosen(run_dir, Past(), start, targets, notice=notice)
@@ -184,11 +183,12 @@ class Chooser:
         run_dir: str,
         past: Past,
         start: Start,
-        targets: NDArray[np.int64] | None,
+        targets: Targets,
         left: Reached | None = None,
         notice: str = "",
     ) -> Choice:
         view = self._look(targets)
-        unfixed = targets is None or bool((targets < 0).any())  # a class that no log has fixed yet
+        # A class that no log has fixed yet.
+        unfixed = targets is None or (isinstance(targets, np.ndarray) and bool((targets < 0).any()))
         self._recorder.targets = np.asarray(view.explanation.target, np.int64) if unfixed else targets
         return Choice(run_dir, past, start, view, left, notice)

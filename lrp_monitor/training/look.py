@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.engine.explainer import Explainer, Explanation
+from lrp_monitor.engine.targets import Region, Target, Weighted, predicted_region
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.training.baseline import Baseline
 from lrp_monitor.training.layerwise import LayerRelevance
 from lrp_monitor.training.measures import Floats, probe_statistics
+
+Targets = NDArray[np.int64] | Region | None
+"""The classes explained, or a run's region of maps; None where that is still to be chosen."""
 
 
 @dataclass
@@ -34,7 +38,8 @@ class Lookout:
     """Explains the probes, in one compiled pass.
 
     layerwise: the layers whose relevance is read off besides, or None. channels: whether the parts by input channel
-    are kept. clusters: whether the heatmaps are grouped. baseline: what they are compared with, or None.
+    are kept. clusters: whether the heatmaps are grouped. baseline: what they are compared with, or None. region: what
+    is explained where it is no class, see `ProbeSet.region`.
     """
 
     explainer: Explainer
@@ -43,25 +48,28 @@ class Lookout:
     channels: bool = False
     clusters: bool = False
     baseline: Baseline | None = None
+    region: Weighted | None = None
 
-    def look(self, targets: NDArray[np.int64] | None, previous: NDArray[np.float32] | None) -> View:
+    def look(self, targets: Targets, previous: NDArray[np.float32] | None) -> View:
         """With the model's present weights.
 
         targets: the classes to explain, None for the predicted ones, and -1 for that of a single probe, which had none
-        so far. previous: the log before's heatmaps.
+        so far; or the region that the run explains, in place of `region`. previous: the log before's heatmaps.
         """
         probes = self.probes
         layers: dict[str, Floats] = {}
-        if targets is not None and (targets < 0).any():
+        region = targets if isinstance(targets, Region) else self.region
+        classes = None if region is not None or isinstance(targets, Region) else targets
+        if classes is not None and (classes < 0).any():
             predicted = self.explainer.explain(probes.inputs).prediction
-            targets = np.where(targets < 0, predicted, targets)
-        known = None if targets is None else np.maximum(targets, 0)
+            classes = np.where(classes < 0, predicted, classes)
+        known: Target = region if classes is None else np.maximum(classes, 0)
         if self.layerwise is None:
             explanation = self.explainer.explain(probes.inputs, known)
         else:
             inspection = self.explainer.inspect(probes.inputs, known)
             explanation, layers = inspection.explanation, self.layerwise.columns(inspection)
-        if targets is not None and (none := targets < 0).any():
+        if classes is not None and (none := classes < 0).any():
             explanation = explanation.without(none)
             layers = {name: np.where(none, np.nan, values) for name, values in layers.items()}
         heatmaps = probes.heatmaps(explanation.relevance)
@@ -73,6 +81,15 @@ class Lookout:
         if self.baseline is not None:
             view.scalars = self.baseline.scalars(explanation, heatmaps)
         return view
+
+    def settle_region(self, of_maps: bool) -> None:
+        """Fixes what is explained where that is no class: the probes' own target, or what is predicted now.
+
+        of_maps: whether the explained output is one of maps. Raises ValueError where it is not finite.
+        """
+        self.region = self.probes.region
+        if of_maps and self.region is None:
+            self.region = predicted_region(self.explainer.logits(self.probes.inputs))
 
 
 def groups(heatmaps: NDArray[np.float32]) -> Floats:

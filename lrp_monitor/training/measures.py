@@ -34,7 +34,9 @@ def probe_statistics(
     None. sum, positive (sum of what is > 0), negative (sum of what is < 0, so <= 0), absmax, q50/q90/q99
     (quantiles of |R|), logit, probability (of the explained class), prediction, prediction_probability,
     target, conservation, drift, mask_mass/<mask>, mask_absolute/<mask> (see `lrp_monitor.metrics`).
-    prediction and target are NaN where there is none: logits that are not finite have no largest one.
+    prediction and target are NaN where there is none: logits that are not finite have no largest one. Of an output of
+    maps there are no statistics of classes (probability, prediction, prediction_probability, target): a sum of logits
+    over a region is neither right nor wrong, and has no probability.
     """
     maps = _flat(heatmaps)
     magnitude = np.abs(maps)
@@ -47,12 +49,15 @@ def probe_statistics(
             "absmax": magnitude.max(axis=1),
         }
         found |= {name: np.quantile(magnitude, q, axis=1) for name, q in QUANTILES.items()}
+    found["logit"] = _float(explanation.logit)
+    if explanation.has_classes:
+        found |= {
+            "probability": _float(explanation.probability),
+            "prediction": _class(explanation.prediction),
+            "prediction_probability": _float(replace(explanation, target=explanation.prediction).probability),
+            "target": _class(explanation.target),
+        }
     found |= {
-        "logit": _float(explanation.logit),
-        "probability": _float(explanation.probability),
-        "prediction": _class(explanation.prediction),
-        "prediction_probability": _float(replace(explanation, target=explanation.prediction).probability),
-        "target": _class(explanation.target),
         "conservation": _float(explanation.conservation),
         "drift": np.full(len(maps), np.nan) if previous is None else drift(previous, heatmaps),
     }
@@ -88,11 +93,12 @@ def probe_scalars(statistics: Mapping[str, Floats], labels: NDArray[np.int64] | 
     scalars = {
         "lrp/conservation": _over(statistics["conservation"], np.median),
         "lrp/drift": _over(statistics["drift"], np.mean),
-        "lrp/probability": _over(statistics["probability"], np.mean),
-        "lrp/nonfinite/logits": _unknown(statistics["prediction"]),
+        "lrp/nonfinite/logits": _unknown(statistics.get("prediction", statistics["logit"])),
         "lrp/nonfinite/heatmaps": _unknown(statistics["sum"]),
     }
-    if labels is not None:
+    if "probability" in statistics:
+        scalars["lrp/probability"] = _over(statistics["probability"], np.mean)
+    if labels is not None and "prediction" in statistics:
         predicted = np.isfinite(statistics["prediction"])
         right = np.where(predicted, statistics["prediction"] == labels, np.nan)
         scalars["lrp/accuracy"] = _over(right, np.mean)

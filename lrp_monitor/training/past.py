@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.engine.targets import Region
 from lrp_monitor.store.finite import class_numbers
 from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import StoreError
@@ -34,7 +35,8 @@ class Past:
     """The records of a run's folder: their places, ascending, and the probes' statistics at each.
 
     norms: the Euclidean norms of the weights at each place, by name, where they are logged. cut_off: whether the
-    last record is not the one that a fit ends with.
+    last record is not the one that a fit ends with. region: what is explained of an output of maps, where the run keeps
+    that.
     """
 
     places: list[Place] = field(default_factory=list)
@@ -42,6 +44,7 @@ class Past:
     norms: dict[Place, Norms] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     cut_off: bool = False
+    region: Region | None = None
 
     @classmethod
     def of(cls, run_dir: str | os.PathLike[str], probes_hash: str) -> Past:
@@ -56,6 +59,8 @@ class Past:
         if run.probes.hash != probes_hash:
             return cls()
         past = cls(meta=dict(run.meta))
+        if run.probes.region is not None and run.probes.region_of is not None:
+            past.region = Region(run.probes.region, run.probes.region_of)
         for header in run.records():
             place = Place(header.epoch, header.batch)
             past.places.append(place)
@@ -65,8 +70,10 @@ class Past:
         return past
 
     @property
-    def targets(self) -> NDArray[np.int64] | None:
-        """The classes explained so far, (n,), -1 where none was yet; None where nothing is logged."""
+    def targets(self) -> NDArray[np.int64] | Region | None:
+        """The classes explained so far, (n,), -1 where none was yet, or the region; None where nothing is logged."""
+        if self.region is not None:
+            return self.region
         known: NDArray[np.int64] | None = None
         for place in reversed(self.places):
             target = self.statistics[place].get("target")
@@ -96,6 +103,8 @@ class Past:
         """
         then, told = self.statistics[place], False
         for name in _FINGERPRINT:
+            if name == "probability" and name not in then and name not in now:
+                continue  # of maps
             if name not in then or name not in now:
                 return False
             finite = np.isfinite(then[name])

@@ -10,10 +10,11 @@ import tensorflow as tf
 
 import lrp_monitor
 from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.engine.targets import Region, Weighted
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.training.baseline import Baseline
-from lrp_monitor.training.checks import check_classes, explained_units
+from lrp_monitor.training.checks import check_classes, explained_output
 from lrp_monitor.training.layerwise import LayerRelevance
 from lrp_monitor.training.look import Lookout
 from lrp_monitor.training.options import Options
@@ -24,8 +25,10 @@ from lrp_monitor.training.session import Session
 def make_recorder(model: keras.Model, options: Options) -> Recorder:
     """What looks at the model. Raises what is wrong between model, probes and options, each with its name."""
     probes = options.probes
-    units = explained_units(model, probes, options.output)
-    check_classes(probes, max(units, 2))  # one unit with a sigmoid tells two classes apart
+    shape = explained_output(model, probes, options.output)
+    of_maps = len(shape) > 1
+    if not of_maps:
+        check_classes(probes, max(shape[0], 2))  # one unit with a sigmoid tells two classes apart
     explainer = Explainer(
         model,
         options.composite,
@@ -36,21 +39,25 @@ def make_recorder(model: keras.Model, options: Options) -> Recorder:
     layerwise = None if options.inspect is None else LayerRelevance(model, options.inspect)
     lookout = Lookout(explainer, probes, layerwise, options.channels, options.clusters)
     recorder = Recorder(model, probes, lookout, options.gradients, options.weights, options.layers)
-    recorder.targets = probes.targets
+    lookout.settle_region(of_maps)
+    recorder.targets = targets = probes.targets
     if options.baseline is not None:
-        baseline = Baseline(options.baseline, explainer, probes, recorder.targets)
+        if lookout.region is not None:
+            raise ValueError("baseline: heatmaps of a region are not compared with one; leave baseline out")
+        baseline = Baseline(options.baseline, explainer, probes, targets)
         lookout.baseline, recorder.targets = baseline, baseline.targets
     # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named now.
     recorder.look()
-    check_classes(probes, explainer.classes)
+    if not of_maps:
+        check_classes(probes, explainer.classes)
     return recorder
 
 
-def open_session(options: Options, run_dir: str, meta: dict[str, Any]) -> Session:
-    """The writing side in a run's folder. Raises what the store raises."""
+def open_session(options: Options, run_dir: str, meta: dict[str, Any], region: Weighted | None) -> Session:
+    """The writing side in a run's folder; region: what is explained of maps. Raises what the store raises."""
     return Session(
         run_dir,
-        probe_info(options.probes),
+        probe_info(options.probes, region),
         meta,
         encoding=options.encoding,
         max_store_mb=options.max_store_mb,
@@ -73,6 +80,7 @@ def session_meta(model: keras.Model, options: Options, recorder: Recorder) -> di
         "schedule": str(options.schedule),
         "gradients": options.gradients,
         "target": options.probes.target,
+        "explains": "class" if lookout.region is None else "region",
         "alerts": dict(options.alerts),
         "layers": [] if lookout.layerwise is None else lookout.layerwise.names,
         "baseline": None if lookout.baseline is None else lookout.baseline.source,
@@ -87,8 +95,9 @@ def session_meta(model: keras.Model, options: Options, recorder: Recorder) -> di
     }
 
 
-def probe_info(probes: ProbeSet) -> ProbeInfo:
-    """The probes as the store keeps them."""
+def probe_info(probes: ProbeSet, region: Weighted | None = None) -> ProbeInfo:
+    """The probes as the store keeps them; region: what is explained of an output of maps, where that is a Region."""
+    kept = region if isinstance(region, Region) and isinstance(region.where, np.ndarray) else None
     return ProbeInfo(
         names=list(probes.names),
         labels=probes.labels,
@@ -99,4 +108,6 @@ def probe_info(probes: ProbeSet) -> ProbeInfo:
         hash=probes.hash,
         input_shape=probes.sample_shape,
         statistics=probes.statistics,
+        region=None if kept is None else kept.where,
+        region_of=None if kept is None else np.broadcast_to(kept.of, len(probes)),
     )

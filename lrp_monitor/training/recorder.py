@@ -16,7 +16,7 @@ from lrp_monitor.training.axis import Place
 from lrp_monitor.training.checks import chosen_tensors, loss_targets
 from lrp_monitor.training.gradients import GradientCapture
 from lrp_monitor.training.histograms import TensorStatistics
-from lrp_monitor.training.look import Lookout, View
+from lrp_monitor.training.look import Lookout, Targets, View
 from lrp_monitor.training.measures import probe_scalars
 from lrp_monitor.training.names import tensor_names
 from lrp_monitor.training.probe_gradients import ProbeGradients
@@ -39,7 +39,8 @@ class Recorder:
     """Looks at one model through one probe set.
 
     lookout: what explains the probes. gradients: "train", "probe" or "off". layers: which tensors have histograms,
-    None for all. targets: the classes explained, (n,), -1 for a probe that has none yet; None until the first log.
+    None for all. targets: the classes explained, (n,), -1 for a probe that has none yet, or a run's region; None
+    until the first log.
     previous: the heatmaps of the log before. capture: the training gradient's, where asked for. activation: what the
     model ends in. gradient_problem: why the last record holds no gradient, where that failed.
     """
@@ -50,7 +51,7 @@ class Recorder:
     gradients: str
     weights: bool
     layers: list[str] | None
-    targets: NDArray[np.int64] | None = None
+    targets: Targets = None
     previous: NDArray[np.float32] | None = None
     capture: GradientCapture | None = field(init=False, default=None)
     _pending: Gradient = field(init=False, default_factory=Gradient)
@@ -80,7 +81,7 @@ class Recorder:
     def look(self) -> View:
         """Explains the probes with the present weights."""
         view = self.lookout.look(self.targets, self.previous)
-        if self.targets is not None and (self.targets < 0).any():
+        if isinstance(self.targets, np.ndarray) and (self.targets < 0).any():
             self.targets = view.explanation.target  # a probe's class is fixed once there is one
         self.activation = view.explanation.activation
         return view

@@ -71,12 +71,17 @@ class Watch:
         """Looks at everything that training could founder on. A run that is not there yet is begun."""
         options = self._options
         self._runs: list[tuple[str, Past]] = []
+        read: list[tuple[str, Past]] = []
         if self._crew.is_chief:
             read = [(folder, Past.of(folder, options.probes.hash)) for folder in run_folders(options.log_dir)]
             self._runs = [(folder, past) for folder, past in read if past.places]
         self._recorder = make_recorder(self._model, options)
         self._meta = session_meta(self._model, options, self._recorder)
         if not self._runs:
+            # A run that was begun and never logged keeps the region that was predicted then.
+            region = next((past.region for folder, past in read if folder == options.run_dir), None)
+            if region is not None and options.probes.region is None:
+                self._recorder.lookout.region = region
             self._log_to(options.run_dir)
 
     def _log_to(self, run_dir: str) -> Session:
@@ -84,7 +89,7 @@ class Watch:
         options, self.run_dir = self._options, run_dir
         session = self._session
         if session is None:
-            session = self._session = open_session(options, run_dir, self._meta)
+            session = self._session = open_session(options, run_dir, self._meta, self._recorder.lookout.region)
         return session
 
     # ---- Keras' calls
