@@ -70,6 +70,10 @@ export const mapBroken = (header: StepHeader | null, index: number): boolean => 
 /** Whether a step has predictions at all, but none of this probe: its logits are not finite. */
 export const unpredicted = (header: StepHeader | null, index: number): boolean => header?.probes.prediction?.[index] === null;
 
+/** Whether a step explains a region of the output, not a class: nothing is predicted there, right or wrong. */
+export const classless = (header: StepHeader | null): boolean =>
+  header !== null && header.probes.prediction === undefined && header.probes.logit !== undefined;
+
 /** Of a map's |relevance| the positive part, below which shares of it are undefined; as in `lrp_monitor/metrics.py`. */
 const LEAST_POSITIVE = 0.05;
 

@@ -1,27 +1,34 @@
 // Numbers and names as words on the page.
 import type { ProbeNames } from "./types";
 
-/** About three significant digits; a dash where there is no number. */
+/** Three significant digits, as `lrp_monitor/words.py` writes them; a dash where there is no number. */
 export function number(value: number | null | undefined): string {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   if (value === 0) return "0";
   const size = Math.abs(value);
   const text =
-    size >= 1e5 || size < 1e-3
-      ? value.toExponential(size >= 1e5 ? 2 : 1).replace("e+", "e")
-      : value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
+    size >= 1e5 || size < 1e-4
+      ? value.toExponential(2).replace("e+", "e")
+      : value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(size))));
   return text.replace("-", "−").replace("e-", "e−");
 }
 
-/** A share (0 ... 1) in per cent. */
+/** A share (0 ... 1) in per cent; below a tenth of one with two significant digits. */
 export function percent(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const p = 100 * value;
+  if (p !== 0 && Math.abs(p) < 0.0995) return `${smallPercent(p)} %`;
   const size = Math.abs(p);
   // Below a tenth of a per cent one significant digit: 0.0 % would read as nothing.
   const digits = p >= 99.95 || p === 0 ? 0 : size < 0.095 ? Math.min(20, Math.ceil(-Math.log10(size))) : size < 9.95 || p >= 98.95 ? 1 : 0;
   return `${p.toFixed(digits).replace("-", "−")} %`;
+}
+
+function smallPercent(p: number): string {
+  const size = Math.abs(p);
+  const text = size < 1e-4 ? p.toExponential(1) : p.toFixed(1 - Math.floor(Math.log10(size)));
+  return text.replace("-", "−").replace("e-", "e−");
 }
 
 /** A count with thin gaps between the thousands. */

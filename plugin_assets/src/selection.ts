@@ -1,5 +1,5 @@
 // Which probes of a set are shown, in which order, and in which groups.
-import { unpredicted } from "./finite";
+import { classless, unpredicted } from "./finite";
 import { className } from "./format";
 import { nearestIndex } from "./steps";
 import type { ProbeNames, StepHeader } from "./types";
@@ -54,7 +54,7 @@ export function selectProbes(
     if (view.answers === "all") return true;
     const answers = headers.map((header) => isRight(probes, header, index)).filter((right) => right !== null);
     // Nothing known (yet): hiding it would look like an answer. No prediction is neither right nor wrong.
-    if (answers.length === 0) return !headers.some((header) => unpredicted(header, index));
+    if (answers.length === 0) return !headers.some((header) => unpredicted(header, index) || classless(header));
     return answers.every(Boolean) === (view.answers === "right");
   });
   const [name, up] = sortColumn(view.sort);

@@ -107,6 +107,9 @@ test("filters: classes, text in the name, right or wrong now", () => {
   const other = header({ prediction: [1, 0, 1, 1] });
   assert.deepEqual(pick({ answers: "wrong" }, [here, other]), [[0, 1, 3]]); // wrong in any run
   assert.deepEqual(pick({ answers: "wrong" }, [header({})]), [[0, 1, 2, 3]]); // nothing is known yet
+  for (const answers of ["right", "wrong"] as const) {
+    assert.deepEqual(pick({ answers }, [header({ logit: [1, 2, 3, 4] })]), [[]]); // a region is neither
+  }
 });
 
 test("orders: by a mask's share, by drift, by probability; no value comes last, ties as given", () => {

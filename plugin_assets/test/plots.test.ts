@@ -69,8 +69,10 @@ test("ticks are round and lie within the axis", () => {
 
 test("numbers as a person reads them", () => {
   assert.deepEqual([0, 0.97, -0.05, 12.34, 123.4, 3.2e-5, -1234567, null, NaN].map(number), [
-    "0", "0.970", "−0.050", "12.3", "123", "3.2e−5", "−1.23e6", "–", "–",
+    "0", "0.970", "−0.0500", "12.3", "123", "3.20e−5", "−1.23e6", "–", "–",
   ]);
+  assert.equal(number(0.0004123), "0.000412");
+  assert.deepEqual([0.00041, -0.00041, 2e-8].map(percent), ["0.041 %", "−0.041 %", "2.0e−6 %"]);
   assert.deepEqual([0, 0.004, 0.42, 0.996, 0.9999, null].map(percent), ["0 %", "0.4 %", "42 %", "99.6 %", "100 %", "–"]);
   assert.equal(count(22564), "22\u202f564");
   assert.deepEqual(

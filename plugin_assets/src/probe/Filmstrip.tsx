@@ -143,6 +143,7 @@ function describe(data: ProbeData, runs: readonly RunState[], probes: ProbeNames
     const timeline = data.timeline(run);
     const at = timeline ? timeline.steps.indexOf(step) : -1;
     if (timeline === null || at < 0) return `${run.listing.name}: not logged`;
+    if (timeline.probes.prediction === undefined) return `${run.listing.name} explains a region of the output`;
     const predicted = predictionName(probes, predictedAt(timeline, step));
     const target = className(probes, column(timeline, "target")[at]);
     return `${run.listing.name} predicts ${predicted}, probability of ${target} ${percent(column(timeline, "probability")[at])}`;

@@ -1,6 +1,6 @@
 // What stands under a heatmap: prediction, probability, how much relevance there is and where.
 import type { JSX } from "preact";
-import { unpredicted, whyUndefined } from "../finite";
+import { classless, unpredicted, whyUndefined } from "../finite";
 import { className, number, percent, short } from "../format";
 import { isRight } from "../selection";
 import type { ProbeNames, StepHeader } from "../types";
@@ -26,8 +26,16 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
   const right = isRight(probes, header, index);
   const none = unpredicted(header, index);
   const target = className(probes, of("target"));
-  return (
-    <dl>
+  const region = (
+    <>
+      <dt title="The logits of a region of the output are summed: nothing is predicted of it, right or wrong">explains</dt>
+      <dd>a region</dd>
+      <dt title="The sum of the region's logits">Σ logits</dt>
+      <dd>{number(of("logit"))}</dd>
+    </>
+  );
+  const classes = (
+    <>
       <dt>predicts</dt>
       <dd class={none ? "wrong" : right === null ? "" : right ? "right" : "wrong"} title={none ? "No prediction: the logits are not finite" : className(probes, predicted)}>
         {right !== null && <span class="mark">{right ? "✓" : "✗"}</span>}
@@ -39,6 +47,11 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
         P(<bdi>{short(target, MOST_LETTERS)}</bdi>)
       </dt>
       <dd>{percent(of("probability"))}</dd>
+    </>
+  );
+  return (
+    <dl>
+      {classless(header) ? region : classes}
       <dt title="Sum of the relevance of all pixels over the explained logit: 1 where the rules conserve it">
         <span class="hidden">Sum of relevance over logit</span>
         <span aria-hidden="true">Σ R / logit</span>
