@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from lrp_monitor.render import Colour, Picture, colour_map
+from lrp_monitor.words import percent
 
 COLOURS: tuple[Colour, ...] = ((0, 90, 181), (213, 94, 0), (95, 99, 104), (0, 130, 95), (150, 60, 150), (190, 140, 0))
 """Colours of lines in their order, told apart with the common kinds of colour blindness."""
@@ -92,7 +93,7 @@ def bars(
         draw.rectangle((left, top + 2, left + span, top + 13), outline=colours.muted)
         if math.isfinite(value):
             draw.rectangle((left, top + 2, left + round(span * min(max(value, 0), 1)), top + 13), fill=COLOURS[0])
-            draw.text((left + span + 8, top), f"{100 * value:.1f} %", colours.ink, _font(_TEXT))
+            draw.text((left + span + 8, top), percent(value), colours.ink, _font(_TEXT))
         if ticks is not None and math.isfinite(ticks[place]):
             at = left + round(span * min(max(float(ticks[place]), 0), 1))
             draw.line((at, top, at, top + 15), fill=COLOURS[1], width=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import SupportsFloat
 
 _BOLD = re.compile(r"\x1b\[1m(.*)\x1b\[0m", re.DOTALL)
 """Keras sets what a layer raised in bold, between a headline and the arguments of the call."""
@@ -16,15 +17,16 @@ _FRAMES = re.compile(
 )
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(given: SupportsFloat, digits: int = 3) -> str:
     """A number with that many significant digits: "0.000412", "0.950", "12.3", "1234", "1.23e6"; "-" for NaN.
 
     From 10,000 times 10 on, and below a ten-thousandth, as a power of ten. `plugin_assets/src/format.ts` writes alike.
     """
+    value = float(given)
     if math.isnan(value):
         return "-"
     if value == 0 or math.isinf(value):
-        return f"{value:.0f}".lstrip("-") if value == 0 else str(float(value))
+        return "0" if value == 0 else str(value)
     size = abs(value)
     if not 1e-4 <= size < 1e5:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
@@ -32,11 +34,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
 
 
-def percent(share: float) -> str:
+def percent(share: SupportsFloat) -> str:
     """A share in per cent, "12.3 %"; below a tenth with two significant digits, "0.041 %"; "-" for NaN."""
-    if math.isnan(share):
+    value = 100 * float(share)
+    if math.isnan(value):
         return "-"
-    value = 100 * share
     return f"{value:.1f} %" if value == 0 or abs(value) >= 0.0995 else f"{number(value, 2)} %"
 
 

@@ -20,9 +20,12 @@ from lrp_monitor.cli.opened import Opened, note, one_line, opened
 from lrp_monitor.cli.parts import OK
 from lrp_monitor.console import Progress
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.words import number
 
 _FORMATS = (".png", ".npz")
 _MOST_ON_A_SHEET = 200
+_FAR = 0.1
+"""From 1, beyond which it is said why a sum of relevance is not its logit."""
 
 
 def explain(arguments: argparse.Namespace) -> int:
@@ -56,7 +59,8 @@ def explain(arguments: argparse.Namespace) -> int:
         about = {"model": str(arguments.model), "composite": with_model.explainer.composite_name}
         print(json.dumps({**about, "output": str(arguments.output), "explanations": rows}, indent=2))
     else:
-        print("\n".join([*map(_line, rows), f"{arguments.output}: {len(rows)} heatmaps, {len(data) / 1e3:.0f} kB"]))
+        written = f"{arguments.output}: {len(rows)} heatmaps, {len(data) / 1e3:.0f} kB"
+        print("\n".join([*map(_line, rows), *_why(rows), written]))
     return OK
 
 
@@ -152,14 +156,25 @@ def _plain(value: float) -> float | None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    probability = "" if row["probability"] is None else f", probability {row['probability']:.3f}"
+    probability = "" if row["probability"] is None else f", probability {number(row['probability'])}"
     instead = "" if row["prediction"] == row["target"] else f" (predicted: {row['predicted_class']})"
     if row["prediction"] is None:
         instead = " (no prediction: the logits are not finite)"
-    kept = "-" if row["conservation"] is None else f"{row['conservation']:.3f}"
-    logit = "not finite" if row["logit"] is None else f"{row['logit']:.3f}"
+    kept = "-" if row["conservation"] is None else number(row["conservation"])
+    logit = "not finite" if row["logit"] is None else number(row["logit"], 4)
     name = row["class"] or "no class"
     return f"{row['input']}: {name}{instead}, logit {logit}{probability}; sum of relevance / logit {kept}"
+
+
+def _why(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Where sums of relevance are far from the logits: what makes them so, in a line."""
+    kept = [row["conservation"] for row in rows if row["conservation"] is not None]
+    if all(abs(share - 1) <= _FAR for share in kept):
+        return []
+    return [
+        "sum of relevance / logit: below 1 biases took their share (most of it is usual with z+ and flat), above 1 or "
+        "below 0 a rule that is no plain sharing out (alpha-beta); `lrp-monitor check` says in which layers"
+    ]
 
 
 def _picture(
@@ -195,7 +210,7 @@ def _label(with_model: Opened, text: str) -> str:
 def _caption(row: dict[str, Any]) -> str:
     strength = row["probability"] if row["probability"] is not None else row["logit"]
     name = row["class"] or "no class"
-    return f"{name}, not finite" if strength is None else f"{name} {strength:.2f}"
+    return f"{name}, not finite" if strength is None else f"{name} {number(strength, 2)}"
 
 
 def _short(name: str) -> str:

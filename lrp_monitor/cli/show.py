@@ -22,6 +22,7 @@ from lrp_monitor.store.folders import run_folders, store_folder
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run, open_run
 from lrp_monitor.store.storage import open_storage
+from lrp_monitor.words import number
 
 _TABLE_STEPS = 12
 _TABLE_PROBES = 16
@@ -93,7 +94,7 @@ def _cell(run: Run, found: dict[str, NDArray[np.float64]], name: str, probe: int
         if kind in ("mask_mass", "mask_absolute"):
             held = run.probes.masks.get(mask)
             return "no mask" if held is not None and not held[probe].any() else "undefined"
-    return _number(value)
+    return number(value)
 
 
 def _class(run: Run, number: float) -> str:
@@ -212,7 +213,7 @@ def _scalar(scalars: dict[str, float], tag: str) -> str:
     value = scalars.get(tag, math.nan)
     if math.isfinite(value) and tag.removeprefix(_LOGGED).startswith(_COUNTS):
         return f"{value:.0f}"
-    return _number(value)
+    return number(value)
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
@@ -226,10 +227,6 @@ def _aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _finite(value: float) -> float | None:

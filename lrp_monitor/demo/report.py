@@ -16,6 +16,7 @@ from lrp_monitor import film, render
 from lrp_monitor.demo.folder import ANIMATION, SHEET
 from lrp_monitor.demo.shapes import stamp_mask
 from lrp_monitor.store.reader import Run, open_run
+from lrp_monitor.words import percent
 
 STAMP_SHARE = float(stamp_mask().mean())
 """The share of an image that the stamp covers: what blind chance would give it."""
@@ -93,30 +94,30 @@ class Report:
             return f"  {name:<26}" + "".join(f"{cell:>{width}}" for cell in cells)
 
         def along(run: RunFigures) -> list[str]:
-            return [_percent(run.stamp[run.steps.index(step)]) for step in chosen]
+            return [percent(run.stamp[run.steps.index(step)]) for step in chosen]
 
         lines = [
             row("", "planted", "control", width=10),
             row(
                 "validation accuracy",
-                _percent(planted.validation_accuracy),
-                _percent(control.validation_accuracy),
+                percent(planted.validation_accuracy),
+                percent(control.validation_accuracy),
                 width=10,
             ),
             row(
                 "recall without the stamp",
-                _percent(planted.recall_without_stamp),
-                _percent(control.recall_without_stamp),
+                percent(planted.recall_without_stamp),
+                percent(control.recall_without_stamp),
                 width=10,
             )
             + "   of triangles that carry none",
             row(
                 "relevance on the stamp",
-                _percent(planted.stamp_at_end),
-                _percent(control.stamp_at_end),
+                percent(planted.stamp_at_end),
+                percent(control.stamp_at_end),
                 width=10,
             )
-            + f"   it covers {_percent(STAMP_SHARE)} of the image",
+            + f"   it covers {percent(STAMP_SHARE)} of the image",
             "",
             f"Relevance on the stamp by batch of training (an epoch is {self._per_epoch} batches)",
             row("batch", *(str(step) for step in chosen)),
@@ -184,7 +185,7 @@ def _strip(run: Run, name: str, steps: Sequence[int]) -> film.Strip:
     return film.Strip(
         _ROWS[name],
         maps[where],
-        [f"on stamp {_percent(value)}" for value in stamp],
+        [f"on stamp {percent(value)}" for value in stamp],
         run.probes.images[_FILM_PROBE],
         run.probes.masks["stamp"][_FILM_PROBE],
     )
@@ -200,7 +201,3 @@ def _telling(steps: Sequence[int]) -> list[int]:
 
 def _step_label(step: int) -> str:
     return "before training" if step == 0 else f"batch {step}"
-
-
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.1f} %"

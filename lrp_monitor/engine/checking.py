@@ -16,6 +16,7 @@ from lrp_monitor.engine.inputs import arranged, known_shapes, model_structure
 from lrp_monitor.engine.inspection import Inspection, LayerRelevance
 from lrp_monitor.engine.record import short_path
 from lrp_monitor.engine.targets import Target
+from lrp_monitor.words import number
 
 # Shares of relevance that differ from 1 by less than this are rounding.
 _ROUNDING = 1e-3
@@ -88,7 +89,8 @@ class Report:
             logit = self.inspection.explanation.logit
             lines.append(
                 f"  tried on {len(logit)} samples; the sum of relevance over the explained logit is "
-                f"{_number(_middle(self.inspection.explanation.conservation))} at the input (medians throughout)"
+                f"{_number(_middle(self.inspection.explanation.conservation))} at the input (medians throughout); what "
+                "is missing was absorbed by biases and stabilisers, where it says so below"
             )
             head = ("layer", "kind", "of the logit", "passed on", "treatment")
             rows = [
@@ -129,7 +131,7 @@ def _middle(values: NDArray[np.float64] | None) -> float | None:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else number(value, 4)
 
 
 def check(

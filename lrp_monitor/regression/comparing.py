@@ -18,6 +18,7 @@ from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.regression.tiers import Limits, limits_of
 from lrp_monitor.store.paths import is_url
 from lrp_monitor.store.reader import Run
+from lrp_monitor.words import number, percent
 
 Source = Snapshot | Run | str | os.PathLike[str] | tuple[Any, int]
 Masks = Mapping[str, Any] | Iterable[str] | None
@@ -185,7 +186,7 @@ def _maps(beyond: Mapping[str, NDArray[np.bool_]], limits: Limits, n: int) -> Ch
 
 def _logit_check(values: Floats, beyond: Mapping[str, NDArray[np.bool_]], limits: Limits) -> Check:
     worst = float(np.max(values)) if np.isfinite(values).all() else float("nan")
-    text = f"largest change {worst:.2g} of their root mean square"
+    text = f"largest change {number(worst, 2)} of their root mean square"
     if limits.logits is None:
         return Check("logits", True, text, limited=False)
     return Check("logits", not beyond["logits"].any(), f"{text} (limit {limits.logits:g})")
@@ -209,14 +210,14 @@ def _mask(
     carried = int(metrics.carries(region).sum())
     if not known.any():
         sides = [metrics.mask_absolute(side.heatmaps, region) for side in (before, now)]
-        shares = [f"{100 * np.mean(side[np.isfinite(side)]):.1f} %" for side in sides if np.isfinite(side).any()]
+        shares = [percent(float(np.mean(side[np.isfinite(side)]))) for side in sides if np.isfinite(side).any()]
         absolute = f"; of all |relevance| {' -> '.join(shares)}" if len(shares) == 2 else ""
         text = f"not to be judged: none of {carried} probes has enough positive relevance both times{absolute}"
         return Check(f"mask {name}", limit is None, text, limit is not None)
     rise = mass[1] - mass[0]
     worst = int(np.argmax(np.where(known, rise, -np.inf)))
     old, new = (float(side[known].mean()) for side in mass)
-    text = f"share of the relevance {100 * old:.1f} % -> {100 * new:.1f} %"
+    text = f"share of the relevance {percent(old)} -> {percent(new)}"
     if known.sum() < carried:
         text += f", mean over {known.sum()} of {carried} probes"
     if limit is None:
@@ -224,7 +225,7 @@ def _mask(
     ok = new - old <= limit
     text += f" (limit +{100 * limit:g} points)"
     return Check(
-        f"mask {name}", ok, text if ok else f"{text}, most at {now.names[worst]!r}: {100 * mass[1][worst]:.1f} %"
+        f"mask {name}", ok, text if ok else f"{text}, most at {now.names[worst]!r}: {percent(float(mass[1][worst]))}"
     )
 
 

@@ -17,6 +17,7 @@ from lrp_monitor.probes import montage
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Comparison
 from lrp_monitor.regression.table import class_name
 from lrp_monitor.render import colours, enlarge, outline, png
+from lrp_monitor.words import number, percent
 
 _SHOWN = 100
 _SIDE = 128  # the longest side of a picture on the page, in pixels
@@ -119,10 +120,10 @@ def _row(comparison: Comparison, i: int, place: int, pictures: list[NDArray[np.u
         bad = metric in comparison.beyond and bool(comparison.beyond[metric][i])
         # Sorted upwards every column ends in its worst.
         worst_last = -value if metric in LOWER_IS_WORSE else value
-        cells.append(_cell(f"{value:.5f}" if metric == "cosine" else f"{value:.3g}", worst_last, bad))
+        cells.append(_cell(f"{value:.5f}" if metric == "cosine" else number(value), worst_last, bad))
     for mask, (before, now) in comparison.mask_mass.items():
         known = np.isfinite(now[i])
-        text = f"{100 * before[i]:.1f} → {100 * now[i]:.1f}" if known else "–"
+        text = " → ".join(percent(side[i]).removesuffix(" %") for side in (before, now)) if known else "–"
         cells.append(_cell(text, float(now[i]) if known else -1.0, bool(comparison.risen(mask)[i])))
     old, new = (int(side.predictions[i]) for side in (comparison.before, comparison.now))
     shown = class_name(comparison, new)

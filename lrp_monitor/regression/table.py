@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrp_monitor.regression.comparison import Comparison
+from lrp_monitor.words import number, percent
 
 _WORST = 6
 _MASKS = 2
@@ -81,11 +82,11 @@ def _number(value: float, metric: str) -> str:
         return str(value)
     if metric == "cosine":
         return f"{value:.5f}"  # its limits lie at .9999
-    return f"{value:.3f}" if 0.001 <= abs(value) < 100 or value == 0 else f"{value:.1e}"
+    return number(value)
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f}" if np.isfinite(share) else "-"
+    return percent(share).removesuffix(" %")
 
 
 def _safe(text: str, width: int = _NAME) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.sanity.subject import Fill, Subject
+from lrp_monitor.words import number
 
 Floats = NDArray[np.float64]
 
@@ -44,15 +45,15 @@ class Faithfulness:
     @property
     def ok(self) -> bool:
         """Whether covering what is most relevant costs more than chance, and what is least relevant costs less."""
-        most, least, chance = (float(np.mean(self.aopc[name])) for name in ("most", "least", "random"))
+        most, least, chance = (number(np.mean(self.aopc[name])) for name in ("most", "least", "random"))
         return most > chance > least
 
     def summary(self) -> str:
         """One line."""
-        most, least, chance = (float(np.mean(self.aopc[name])) for name in ("most", "least", "random"))
+        most, least, chance = (number(np.mean(self.aopc[name])) for name in ("most", "least", "random"))
         return (
-            f"faithfulness: area over the curve {most:.3f} covering the most relevant first, {chance:.3f} in random "
-            f"order, {least:.3f} covering the least relevant first (logit, patches {' x '.join(map(str, self.patch))})"
+            f"faithfulness: area over the curve {most} covering the most relevant first, {chance} in random "
+            f"order, {least} covering the least relevant first (logit, patches {' x '.join(map(str, self.patch))})"
         )
 
 

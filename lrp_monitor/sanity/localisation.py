@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.metrics import carries, mask_absolute, mask_mass
+from lrp_monitor.words import number
 
 Floats = NDArray[np.float64]
 
@@ -60,15 +61,15 @@ class Localisation:
             )
         )
         return (
-            f"relevance in {self.mask!r}: {means}, its share of the area {np.mean(self.area):.3f} "
+            f"relevance in {self.mask!r}: {means}, its share of the area {number(np.mean(self.area))} "
             f"(means over {len(self.names)} probes)"
         )
 
     def _mean(self, values: Floats) -> str:
         known = values[np.isfinite(values)]
         if len(known) == len(values):
-            return f"{known.mean():.3f}"
-        return f"{known.mean():.3f} (of {len(known)} probes)" if len(known) else "undefined (of no probe)"
+            return f"{number(known.mean())}"
+        return f"{number(known.mean())} (of {len(known)} probes)" if len(known) else "undefined (of no probe)"
 
 
 def localise(maps: NDArray[np.floating[Any]], name: str, mask: NDArray[np.bool_], names: Any) -> Localisation:

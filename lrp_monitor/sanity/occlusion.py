@@ -15,6 +15,7 @@ from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import check_keywords
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.sanity.subject import Fill, Subject
+from lrp_monitor.words import number
 
 Floats = NDArray[np.float64]
 
@@ -95,8 +96,8 @@ class Occlusion:
     def summary(self) -> str:
         """One line."""
         return (
-            f"covering {self.mask!r} takes {np.mean(self.drop):.3f} from the logit, the costliest other region of its "
-            f"size {np.mean(self.elsewhere):.3f} (means over {len(self.places)}); it costs most on "
+            f"covering {self.mask!r} takes {number(np.mean(self.drop))} from the logit, the costliest other region of "
+            f"its size {number(np.mean(self.elsewhere))} (means over {len(self.places)}); it costs most on "
             f"{int(self.exceeds.sum())} of {len(self.places)} probes"
         )
 

@@ -13,6 +13,7 @@ from lrp_monitor.sanity.faithfulness import Faithfulness
 from lrp_monitor.sanity.localisation import Localisation
 from lrp_monitor.sanity.occlusion import Occlusion
 from lrp_monitor.sanity.randomisation import Randomisation
+from lrp_monitor.words import number
 
 if TYPE_CHECKING:
     from lrp_monitor.sanity.check import SanityReport
@@ -97,10 +98,14 @@ def faithfulness(found: Faithfulness) -> Picture:
     aopc = {name: float(values.mean()) for name, values in found.aopc.items()}
     x = 100 * found.covered
     lines = [
-        chart.Line(f"most relevant first ({aopc['most']:.2f})", x, found.most.mean(axis=0)),
-        chart.Line(f"least relevant first ({aopc['least']:.2f})", x, found.least.mean(axis=0)),
+        chart.Line(f"most relevant first ({number(aopc['most'], 2)})", x, found.most.mean(axis=0)),
+        chart.Line(f"least relevant first ({number(aopc['least'], 2)})", x, found.least.mean(axis=0)),
         chart.Line(
-            f"random order ({aopc['random']:.2f})", x, chance.mean(axis=0), chance.min(axis=0), chance.max(axis=0)
+            f"random order ({number(aopc['random'], 2)})",
+            x,
+            chance.mean(axis=0),
+            chance.min(axis=0),
+            chance.max(axis=0),
         ),
     ]
     return chart.chart(
@@ -129,7 +134,7 @@ def occlusion(found: SanityReport, one: Occlusion) -> Picture:
         probe = found.names.index(place.name)
         with np.errstate(all="ignore"):
             maps = np.stack([found.maps[probe], place.map()])
-        captions = ("", f"{place.drop:.2f}, else {place.largest_elsewhere:.2f}")
+        captions = ("", f"{number(place.drop, 2)}, else {number(place.largest_elsewhere, 2)}")
         strips.append(film.Strip(place.name, maps, captions, found.pictures[probe], place.mask))
     return film.sheet(
         strips, ["relevance", "cost of covering"], title=f"What covering costs the logit; {one.mask!r} is outlined"

@@ -15,6 +15,7 @@ from lrp_monitor.engine.record import layer_paths
 from lrp_monitor.metrics import cosine
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject
+from lrp_monitor.words import number
 
 Floats = NDArray[np.float64]
 _OTHER = "(other weights)"
@@ -54,7 +55,7 @@ class Randomisation:
         """One line."""
         return (
             f"randomised weights: |rank correlation| with the trained model's maps "
-            f"{mean(np.abs(self.spearman[:, 0])):.3f} after {self.layers[0]}, {self.at_the_end:.3f} after all "
+            f"{number(mean(np.abs(self.spearman[:, 0])))} after {self.layers[0]}, {number(self.at_the_end)} after all "
             f"{len(self.layers)} layers ({len(self.spearman)} draws; limit {self.limit:g})"
         )
 

@@ -12,6 +12,7 @@ from lrp_monitor.metrics import cosine
 from lrp_monitor.sanity.randomisation import mean
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject
+from lrp_monitor.words import number
 
 Floats = NDArray[np.float64]
 
@@ -39,8 +40,9 @@ class Sensitivity:
     def summary(self) -> str:
         """One line."""
         return (
-            f"other classes: cosine {mean(self.cosine):.3f}, rank correlation {mean(self.spearman):.3f} between the "
-            f"maps for a probe's class and for {self.others.shape[1]} other(s) (limit of the cosine {self.limit:g})"
+            f"other classes: cosine {number(mean(self.cosine))}, rank correlation {number(mean(self.spearman))} "
+            f"between the maps for a probe's class and for {self.others.shape[1]} other(s) "
+            f"(limit of the cosine {self.limit:g})"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.training.measures import ABSOLUTE, COUNT, MASS
+from lrp_monitor.words import percent
 
 
 def alert_limits(alert: Any, probes: ProbeSet) -> dict[str, float]:
@@ -71,7 +72,7 @@ class Alerts:
                 self._above.add(mask)
                 behind = of_probes(scalars, mask, self._probes.get(mask))
                 found.append(
-                    f"{100 * share:.1f} % of the positive relevance lies on {mask!r} at {where}, "
+                    f"{percent(share)} of the positive relevance lies on {mask!r} at {where}, "
                     f"above the limit of {100 * limit:g} %{f' (mean over {behind})' if behind else ''}"
                 )
         return found
@@ -86,7 +87,7 @@ class Alerts:
             if f"lrp/{MASS}{mask}" not in scalars and mask not in self._unjudged:
                 self._unjudged.add(mask)
                 share = scalars.get(f"lrp/{ABSOLUTE}{mask}")
-                absolute = "" if share is None else f"; of all |relevance| {100 * share:.1f} % lies there"
+                absolute = "" if share is None else f"; of all |relevance| {percent(share)} lies there"
                 found.append(
                     f"the limit of {mask!r} cannot be judged at {where}: none of the {self._probes.get(mask, 0)} "
                     f"probes with this mask has enough positive relevance to take a share of{absolute}"

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from lrp_monitor.store.paths import is_url
 from lrp_monitor.training.alerts import of_probes
 from lrp_monitor.training.measures import MASS
+from lrp_monitor.words import number, percent
 
 # What a histogram takes in the event file (at most 200 rows of 24 bytes, usually far fewer), and its scalars.
 _EVENT_BYTES_PER_TENSOR = 2900
@@ -114,18 +115,18 @@ class Report:
     def _figures(self, told: Told) -> list[str]:
         scalars = told.scalars
         found = [told.not_finite] if told.not_finite else []
-        found += [f"drift {scalars['lrp/drift']:.2f}"] if "lrp/drift" in scalars else []
+        found += [f"drift {number(scalars['lrp/drift'], 2)}"] if "lrp/drift" in scalars else []
         found += [f"{mask} {self._share(scalars, mask)}" for mask in self._masks]
         if "lrp/baseline/cosine" in scalars:
-            found.append(f"cosine to the baseline {scalars['lrp/baseline/cosine']:.2f}")
+            found.append(f"cosine to the baseline {number(scalars['lrp/baseline/cosine'], 2)}")
         unpredicted = scalars.get("lrp/nonfinite/logits", 0)
         without = f" ({unpredicted:.0f} without a prediction)" if unpredicted else ""
         if "lrp/accuracy" in scalars:
-            found.append(f"probes right {_percent(scalars['lrp/accuracy'])}{without}")
+            found.append(f"probes right {percent(scalars['lrp/accuracy'])}{without}")
         elif without:
             found.append("no predictions")
         if "lrp/probability" in scalars:
-            found.append(f"probability {scalars['lrp/probability']:.2f}")
+            found.append(f"probability {number(scalars['lrp/probability'], 2)}")
         return found or ["logged"]
 
     def _share(self, scalars: Mapping[str, float], mask: str) -> str:
@@ -134,8 +135,4 @@ class Report:
         share = scalars.get(f"lrp/{MASS}{mask}", math.nan)
         if math.isnan(share):
             return f"undefined ({behind})" if behind else "undefined"
-        return f"{_percent(share)} ({behind})" if behind else _percent(share)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+        return f"{percent(share)} ({behind})" if behind else percent(share)

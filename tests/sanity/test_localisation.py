@@ -47,7 +47,7 @@ class TestAccuracies:
         masks[1, 0] = True
         found = localise(maps, "top", masks, ("a", "b"))
         assert (found.names, found.mass.tolist(), found.area.tolist()) == (("b",), [1.0], [0.5])
-        assert "mass accuracy 1.000, rank accuracy" in found.summary()
+        assert "mass accuracy 1.00, rank accuracy" in found.summary()
         with pytest.raises(ValueError, match="'none' covers nothing"):
             localise(maps, "none", np.zeros((2, 2, 2), bool), ("a", "b"))
 

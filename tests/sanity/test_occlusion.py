@@ -29,7 +29,7 @@ class TestByHand:
         assert second.elsewhere.tolist() == [4]
         assert not second.relies
         assert second.places[0].rank == pytest.approx(1 / 3)
-        assert "takes 2.000 from the logit, the costliest other region of its size 4.000" in second.summary()
+        assert "takes 2.00 from the logit, the costliest other region of its size 4.00" in second.summary()
 
     def test_overlap_and_stride(self) -> None:
         model = linear(np.arange(16.0), shape=(4, 4, 1))
