@@ -5,21 +5,32 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.engine.inputs import fixed_batch
 from lrp_monitor.engine.passes import Pass
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.words import first_line
 
 
-def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | None) -> tuple[int, ...]:
-    """The shape of the output to explain, (classes,) or (..., classes): that of one probe.
+class Explained(NamedTuple):
+    """The output to explain: its shape for one probe, (classes,) or (..., classes).
 
-    The model is called on it, which builds it where it is not.
+    batch_size: how many probes the model must be given at a time; None for any number, or where it says so itself
+    (`keras.Input(batch_size=)`).
+    """
+
+    shape: tuple[int, ...]
+    batch_size: int | None
+
+
+def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | None) -> Explained:
+    """The output to explain, from calling the model, which builds it where it is not: on one probe, or a batch of the
+    size that it is made for, and where it cannot be run on that, on all probes together.
 
     ValueError where the probes do not fit the model's input, where it has several inputs, several outputs and
     no (or a wrong) choice of one, where it cannot be run on a probe, or where the probes name one class each for an
@@ -34,12 +45,7 @@ def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | N
         )
     if inputs:
         _check_shape(probes, tuple(inputs[0].shape[1:]))
-    try:
-        result = _output_for(model, probes.inputs[:1])
-    except Exception as error:  # a model may raise anything; the user needs to hear that the probes led to it
-        raise ValueError(
-            f"probes: the model cannot be run on inputs of shape {probes.sample_shape}: {first_line(error)}"
-        ) from error
+    result, batch_size = _run(model, probes)
     outputs = _outputs(model, result)
     names = list(outputs)
     if output is None and len(outputs) > 1:
@@ -62,7 +68,25 @@ def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | N
         )
     if not shape:
         raise ValueError("the model's output has shape ('n',); explained are classes, (n, classes), or maps of them")
-    return shape
+    return Explained(shape, batch_size)
+
+
+def _run(model: keras.Model, probes: ProbeSet) -> tuple[Any, int | None]:
+    """What the model makes of some probes, and how many at a time it takes where that is not any number."""
+    n, fixed = len(probes), fixed_batch(model)
+    failed: Exception | None = None
+    for count in dict.fromkeys((fixed,) if fixed is not None else (1, n)):
+        try:
+            result = _output_for(model, probes.inputs[np.arange(count) % n])
+            return result, None if failed is None else n
+        except Exception as error:  # a model may raise anything; the user needs to hear that the probes led to it
+            failed = failed or error
+    tried = f"{fixed} of them" if fixed is not None else f"one of them or all {n}" if n > 1 else "one of them"
+    assert failed is not None
+    raise ValueError(
+        f"probes: the model cannot be run on inputs of shape {probes.sample_shape}, {tried} at a time: "
+        f"{first_line(failed)}"
+    ) from failed
 
 
 def _output_for(model: keras.Model, inputs: NDArray[Any]) -> Any:

@@ -25,7 +25,7 @@ from lrp_monitor.training.session import Session
 def make_recorder(model: keras.Model, options: Options) -> Recorder:
     """What looks at the model. Raises what is wrong between model, probes and options, each with its name."""
     probes = options.probes
-    shape = explained_output(model, probes, options.output)
+    shape, batch_size = explained_output(model, probes, options.output)
     of_maps = len(shape) > 1
     if not of_maps:
         check_classes(probes, max(shape[0], 2))  # one unit with a sigmoid tells two classes apart
@@ -33,7 +33,7 @@ def make_recorder(model: keras.Model, options: Options) -> Recorder:
         model,
         options.composite,
         output=options.output,
-        batch_size=options.batch_size,
+        batch_size=options.batch_size or batch_size,
         on_unknown=options.on_unknown,
     )
     layerwise = None if options.inspect is None else LayerRelevance(model, options.inspect)
