@@ -78,23 +78,23 @@ def test_a_diverged_run_says_so_at_run_map_caption_curve_and_step(open_run: Any)
     tab = open_run("diverged")
     tab.wait_for_step(3)
     frame = tab.frame
-    assert tab.text("not-finite") == "logits, heatmaps, weights, gradients, loss not finite since step 2"
-    assert f"logits of {N} probes not finite since step 2" in frame.get_attribute("[data-testid=not-finite]", "title")
-    assert frame.locator("[data-testid=broken]").count() == N
-    captions = [tab.text(f"caption-{i}") for i in range(N)]
-    assert all("predicts\nnone" in caption for caption in captions)
-    assert all("in stamp\nnot finite" in caption for caption in captions)
-    assert not any("✓" in caption or "✗" in caption or "no mask" in caption for caption in captions)
-    assert "not finite: logits of 8 probes" in tab.text("remarks")
-    span = frame.locator("[data-testid=not-finite-span]").first
-    assert "not finite since step 2" in (span.locator("title").text_content() or "")
+    mark = "[data-testid=not-finite]"
+    since = "logits, heatmaps, weights, gradients, loss not finite since step 2"
+    tab.expect(lambda: tab.text("not-finite"), since)
+    words = f"logits of {N} probes not finite since step 2"
+    tab.expect(lambda: [words in title for title in tab.all(mark, "e.title")], [True])
+    tab.expect(lambda: len(tab.all("[data-testid=broken]", "1")), N)
+    for i in range(N):
+        tab.expect_text(f"caption-{i}", "predicts\nnone", "in stamp\nnot finite")
+        tab.expect(lambda i=i: [word for word in ("✓", "✗", "no mask") if word in tab.text(f"caption-{i}")], [])
+    tab.expect_text("remarks", "not finite: logits of 8 probes")
+    span = "[data-testid=not-finite-span] title"
+    tab.expect(lambda: "not finite since step 2" in tab.all(span, "e.textContent")[0], True)
     frame.select_option("[data-testid=quantity] >> nth=0", "lrp/accuracy")
     frame.wait_for_selector("[data-testid=timeline][data-tag='lrp/accuracy']")
-    readout = tab.text("timeline-readout")
-    assert "not finite" in readout
-    assert f"{N} probes without a prediction" in readout
-    assert frame.locator("[data-testid=alert-open]").count() == 1
-    assert "cannot be judged at this step" in frame.get_attribute("[data-testid=alert-open]", "aria-label")
+    tab.expect_text("timeline-readout", "not finite", f"{N} probes without a prediction")
+    unjudged = "cannot be judged at this step"
+    tab.expect(lambda: [unjudged in label for label in tab.all("[data-testid=alert-open]", "e.ariaLabel")], [True])
     # No answer is neither right nor wrong.
     for answers in ("Right", "Wrong"):
         frame.click(f"label:has-text('{answers}')")
@@ -103,9 +103,9 @@ def test_a_diverged_run_says_so_at_run_map_caption_curve_and_step(open_run: Any)
     frame.press("[data-testid=slider]", "Home")
     tab.wait_for_step(0)
     frame.wait_for_selector("[data-testid=broken]", state="detached")
-    assert not any("none" in tab.text(f"caption-{i}") for i in range(N))
+    tab.expect(lambda: [i for i in range(N) if "none" in tab.text(f"caption-{i}")], [])
     # The run's line goes on saying it.
-    assert tab.text("not-finite") == "logits, heatmaps, weights, gradients, loss not finite since step 2"
+    tab.expect(lambda: tab.text("not-finite"), since)
 
 
 def test_the_opened_probe_of_a_diverged_run(open_run: Any) -> None:
@@ -114,51 +114,52 @@ def test_the_opened_probe_of_a_diverged_run(open_run: Any) -> None:
     frame = tab.frame
     frame.click("[data-testid=open-0]")
     frame.wait_for_selector("[data-testid=over-probability] .band.none")
-    title = frame.locator("[data-testid=over-probability] .band.none title").text_content()
-    assert title is not None
-    assert title.endswith("diverged/lrp has no prediction (logits not finite) from step 2 to 3") or title.endswith(
-        "diverged has no prediction (logits not finite) from step 2 to 3"
-    )
-    frame.wait_for_selector("[data-testid=thumb-broken]")
-    assert frame.locator("[data-testid=thumb-broken]").count() == 2
-    assert "predicts none" in frame.get_attribute("[data-testid=film-3]", "aria-label")
-    assert "predicts none" not in frame.get_attribute("[data-testid=film-1]", "aria-label")
-    assert frame.locator("[data-testid=film-3] .thumb.right, [data-testid=film-3] .thumb.wrong").count() == 0
+    words = " has no prediction (logits not finite) from step 2 to 3"
+    titles = "[data-testid=over-probability] .band.none title"
+    tab.expect(lambda: [title.endswith(words) for title in tab.all(titles, "e.textContent")], [True])
+    tab.expect(lambda: len(tab.all("[data-testid=thumb-broken]", "1")), 2)
+    for step, none in ((3, True), (1, False)):
+        cell = f"[data-testid=film-{step}]"
+        tab.expect(lambda cell=cell: ["predicts none" in label for label in tab.all(cell, "e.ariaLabel")], [none])
+    answered = "[data-testid=film-3] .thumb.right, [data-testid=film-3] .thumb.wrong"
+    tab.expect(lambda: tab.all(answered, "e.className"), [])
 
 
 def test_a_run_that_is_not_chosen_is_marked_too(open_run: Any) -> None:
     tab = open_run("negative")
     tab.wait_for_step(3)
-    assert tab.text("not-finite") == "not finite at step 3"
+    tab.expect(lambda: tab.text("not-finite"), "not finite at step 3")
 
 
 def test_film_mode_marks_the_steps(open_run: Any) -> None:
     tab = open_run("diverged", more="&p.lrp_monitor.show=film")
     tab.frame.wait_for_selector("[data-film-step='3'] [data-testid=broken]")
     tab.frame.wait_for_selector("[data-testid=film-0] canvas[data-testid='film-0-1']")
-    assert tab.frame.locator("[data-testid=probe-0] [data-testid=broken]").count() == 2
+    tab.expect(lambda: len(tab.all("[data-testid=probe-0] [data-testid=broken]", "1")), 2)
 
 
 def test_undefined_shares_say_why_and_how_many_probes_stand_behind_the_mean(open_run: Any) -> None:
     tab = open_run("negative")
     tab.wait_for_step(3)
     frame = tab.frame
-    captions = [tab.text(f"caption-{i}") for i in range(N)]
-    shares = [caption.split("in stamp\n")[1].split("\n")[0] for caption in captions]
-    assert shares[4:] == ["undefined", "undefined", "undefined", "no mask"]
-    assert all(share.endswith("%") for share in shares[:4])
-    title = frame.get_attribute("[data-testid=caption-4] dd[title*='mask stamp']", "title")
-    assert "No relevance is positive: nothing speaks for the class. Of all |relevance|, " in title
-    assert frame.get_attribute("[data-testid=timeline]", "data-tag") == "lrp/mask_mass/stamp"
-    assert "mean over 4 of 7 probes" in tab.text("timeline-readout")
-    point = frame.locator("[data-testid=timeline] circle.point title").text_content()
-    assert point is not None
-    assert point.endswith("%, mean over 4 of 7 probes")
+
+    def shares() -> list[str]:
+        captions = [tab.text(f"caption-{i}") for i in range(N)]
+        return [caption.split("in stamp\n")[1].split("\n")[0] for caption in captions]
+
+    tab.expect(lambda: shares()[4:], ["undefined", "undefined", "undefined", "no mask"])
+    tab.expect(lambda: [share.endswith("%") for share in shares()[:4]], [True] * 4)
+    words = "No relevance is positive: nothing speaks for the class. Of all |relevance|, "
+    titled = "[data-testid=caption-4] dd[title*='mask stamp']"
+    tab.expect(lambda: [words in title for title in tab.all(titled, "e.title")], [True])
+    frame.wait_for_selector("[data-testid=timeline][data-tag='lrp/mask_mass/stamp']")
+    tab.expect_text("timeline-readout", "mean over 4 of 7 probes")
+    points = "[data-testid=timeline] circle.point title"
+    tab.expect(lambda: [t.endswith("%, mean over 4 of 7 probes") for t in tab.all(points, "e.textContent")], [True])
     frame.select_option("[data-testid=quantity] >> nth=0", "lrp/mask_absolute/stamp")
     frame.wait_for_selector("[data-testid=timeline][data-tag='lrp/mask_absolute/stamp']")
-    assert (
-        frame.locator("[data-testid=quantity] >> nth=0").locator("option[value='lrp/mask_probes/stamp']").count() == 1
-    )
+    count = "[...e.options].filter(option => option.value === 'lrp/mask_probes/stamp').length"
+    tab.expect(lambda: tab.all("[data-testid=quantity]", count)[0], 1)
     frame.click("[data-testid=open-4]")
     frame.wait_for_selector("[data-testid=over-mass]")
     frame.wait_for_function(

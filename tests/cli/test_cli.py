@@ -148,7 +148,7 @@ class TestShow:
             ["1", "0", "0.125"],
             ["2", "0", "0.250"],
             ["4", "0", "0.500"],
-            ["8", "0", "1.000"],
+            ["8", "0", "1.00"],
         ]
 
     def test_runs_of_other_models_beside_it(self, run: Path, tmp_path: Path, capsys) -> None:

@@ -345,7 +345,7 @@ class TestCheck:
         assert "choose one with --head: head, flag" in failed_in_one_line(unchosen)
         assert chosen.returncode == 0, chosen.stderr
         of_the_logit = {line.split()[0]: line.split()[2] for line in chosen.stdout.splitlines()[3:]}
-        assert (of_the_logit["flag"], of_the_logit["head"]) == ("1", "0")
+        assert (of_the_logit["flag"], of_the_logit["head"]) == ("1.000", "0")
 
         assert figures.returncode == 0, figures.stderr
         found = json.loads(figures.stdout)

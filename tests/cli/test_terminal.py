@@ -142,8 +142,8 @@ class TestShow:
         at = lines.index("  probes at step 1")
         assert [line.split() for line in lines[at + 1 :]] == [
             ["probe", "explained", "predicted", "logit", "probability", "mask_mass/stamp"],
-            ["disk", "0", "disk", "cross", "1.250", "1.250", "1.250"],
-            ["cross", "0", "cross", "none", "2.000", "2.000", "2.000"],
+            ["disk", "0", "disk", "cross", "1.25", "1.25", "1.25"],
+            ["cross", "0", "cross", "none", "2.00", "2.00", "2.00"],
         ]
 
     def test_coloured_maps_in_a_terminal(self, run: Path) -> None:
