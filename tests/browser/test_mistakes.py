@@ -30,14 +30,15 @@ def test_a_difference_to_a_run_of_another_composite_is_marked(tmp_path: Path, se
     tab.wait_for_step(3)
     frame = tab.frame
     frame.wait_for_selector("[data-testid=probe-0] [data-testid=other-rules]")
-    assert frame.locator("[data-testid=probe-0] [data-testid=other-rules]").count() == 1  # not on the reference
-    assert "other rules: composite epsilon_plus_flat less composite epsilon" in tab.text("remarks")
-    assert "(epsilon)" in frame.locator("[data-testid=minus] option[value='run:b/lrp']").inner_text()
+    tab.expect(lambda: len(tab.all("[data-testid=probe-0] [data-testid=other-rules]", "1")), 1)  # not on the reference
+    tab.expect_text("remarks", "other rules: composite epsilon_plus_flat less composite epsilon")
+    option = "[data-testid=minus] option[value='run:b/lrp']"
+    tab.expect(lambda: ["(epsilon)" in text for text in tab.all(option, "e.textContent")], [True])
     same = visit(server, fragment=chosen("a", "c", more="&p.lrp_monitor.minus=run:c%2Flrp"))
     same.wait_for_step(3)
     same.frame.wait_for_selector("[data-testid=remarks] li:has-text('difference to run')")
-    assert same.frame.locator("[data-testid=other-rules]").count() == 0
-    assert "other rules" not in same.text("remarks")
+    same.expect(lambda: same.all("[data-testid=other-rules]", "1"), [])
+    same.expect(lambda: "other rules" in same.text("remarks"), False)
 
 
 def test_classes_of_one_probe_set_are_not_numbers_of_another(tmp_path: Path, serve: Serve, visit: Open) -> None:
@@ -50,19 +51,19 @@ def test_classes_of_one_probe_set_are_not_numbers_of_another(tmp_path: Path, ser
     first, second = (f"[data-hash='{text * 32}'] article" for text in ("ab", "cd"))
     frame.wait_for_function("one => document.querySelectorAll(one).length === 1", arg=first)
     frame.wait_for_function("one => document.querySelectorAll(one).length === 2", arg=second)
-    assert frame.locator(f"{second} .label").all_inner_texts() == ["label cat", "label cat"]
+    tab.expect(lambda: tab.all(f"{second} .label", "e.innerText"), ["label cat", "label cat"])
 
 
 def test_a_link_to_a_run_that_is_gone_says_so(tmp_path: Path, serve: Serve, visit: Open) -> None:
     written(tmp_path / "a")
     tab = visit(serve(tmp_path), fragment=chosen("gone"))
     tab.frame.wait_for_selector("[data-testid=gone]")
-    assert "not in the log directory (any more): gone/lrp" in tab.text("gone")
+    tab.expect_text("gone", "not in the log directory (any more): gone/lrp")
     for name in ("first-step", "previous-step", "play", "next-step", "last-step", "follow", "slider"):
-        assert tab.frame.is_disabled(f"[data-testid={name}]"), name
+        tab.expect(lambda name=name: tab.frame.is_disabled(f"[data-testid={name}]"), True)
     tab.frame.click("[data-testid=gone] button")
     tab.wait_for_step(3)
-    assert tab.frame.locator("[data-testid=gone]").count() == 0
+    tab.expect(lambda: tab.all("[data-testid=gone]", "1"), [])
 
 
 def test_the_opened_probe_keeps_its_input_in_film_mode(tmp_path: Path, serve: Serve, visit: Open) -> None:
