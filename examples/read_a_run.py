@@ -23,7 +23,9 @@ def main(log_dir: Path, picture: Path) -> None:
     steps, accuracy = run.scalar("lrp/accuracy")
     _, stamp = run.statistic("mask_mass/stamp")
     for step, right, share in zip(steps, accuracy, stamp, strict=True):
-        print(f"  step {step:4d}: {right:4.0%} right, {np.nanmean(share):6.1%} of the relevance on the stamp")
+        known = share[np.isfinite(share)]  # undefined where a map has too little positive relevance
+        mean = f"{known.mean():6.1%} of the relevance on the stamp" if len(known) else "no share on the stamp"
+        print(f"  step {step:4d}: {right:4.0%} right, {mean} ({len(known)} of {len(share)} probes)")
 
     # Heatmaps are float32 (probes, height, width): positive where a pixel speaks for the class.
     maps, mask = run.heatmaps(run.steps[-1]), run.probes.masks["stamp"]
