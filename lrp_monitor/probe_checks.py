@@ -26,9 +26,12 @@ def to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.zeros(values.shape, np.uint8)
-    # Each side is halved before the difference is taken: high - low of float64's extremes would overflow.
-    scaled = (values.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)
-    return np.rint(scaled * 255).astype(np.uint8)
+    made = np.empty(values.shape, np.uint8)
+    for row, one in zip(made, values, strict=True):  # one by one: in float64 all of them take many times their memory
+        # Each side is halved before the difference is taken: high - low of float64's extremes would overflow.
+        scaled = (one.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)
+        row[...] = np.rint(scaled * 255)
+    return made
 
 
 def checked_inputs(inputs: ArrayLike) -> NDArray[Any]:

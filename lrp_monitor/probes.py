@@ -113,8 +113,10 @@ class ProbeSet:
             )
         if self.channel_axis is None:
             return values.astype(np.float32)
-        total: NDArray[np.float64] = values.sum(axis=self.channel_axis, dtype=np.float64)
-        return total.astype(np.float32)
+        heatmaps = np.empty((len(values), *self.map_shape), np.float32)
+        for heatmap, one in zip(heatmaps, values, strict=True):
+            heatmap[...] = one.sum(axis=self.channel_axis - 1, dtype=np.float64)
+        return heatmaps
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -145,12 +147,16 @@ class ProbeSet:
     def statistics(self) -> dict[str, list[float]]:
         """The inputs' "min", "max", "mean" and "std" per channel (one entry without a channel axis)."""
         values = self._channels_last()
-        flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+        axes, count = tuple(range(values.ndim - 1)), values.size // values.shape[-1]
+        mean = values.sum(axis=axes, dtype=np.float64) / count
+        squares = np.zeros(values.shape[-1])
+        for one in values:  # one by one: in float64 all of them take twice their memory and more
+            squares += ((one - mean) ** 2).sum(axis=axes[:-1])
         return {
-            "min": flat.min(axis=0).tolist(),
-            "max": flat.max(axis=0).tolist(),
-            "mean": flat.mean(axis=0).tolist(),
-            "std": flat.std(axis=0).tolist(),
+            "min": values.min(axis=axes).astype(np.float64).tolist(),
+            "max": values.max(axis=axes).astype(np.float64).tolist(),
+            "mean": mean.tolist(),
+            "std": np.sqrt(squares / count).tolist(),
         }
 
     @property
@@ -164,7 +170,7 @@ class ProbeSet:
                 return
             little = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
             digest.update(f"{part}:{little.dtype.str}:{little.shape}\n".encode())
-            digest.update(little.tobytes())
+            digest.update(little.reshape(-1).view(np.uint8).data)
 
         feed("inputs", self.inputs)
         feed("labels", self.labels)

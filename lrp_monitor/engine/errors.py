@@ -25,6 +25,16 @@ class UnsupportedModelError(ValueError):
         )
 
 
+class OutOfMemoryError(MemoryError):
+    """Memory is not enough for a pass over as few samples as there can be."""
+
+    def __init__(self, samples: str, why: str) -> None:
+        super().__init__(
+            f"a pass over {samples} runs out of memory, so that a smaller batch_size= is no way out: take smaller "
+            f'inputs, or another device (device="CPU:0"). {why}'
+        )
+
+
 def check_keywords(caller: Callable[..., Any], given: Iterable[str], taker: Callable[..., Any]) -> None:
     """TypeError for a keyword ``given`` to ``caller`` that it hands on, and that ``taker`` does not have.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -16,7 +17,8 @@ from lrp_monitor.engine.errors import check_keywords
 from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
-from lrp_monitor.engine.passes import Pass
+from lrp_monitor.engine.memory import check_device
+from lrp_monitor.engine.passes import Passes
 from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.surrogate import Traced, run
 from lrp_monitor.engine.targets import Target
@@ -24,18 +26,15 @@ from lrp_monitor.engine.trace import Row
 
 __all__ = ["Explainer", "Explanation", "Target", "relevance"]
 
-# A chunk holds about this many input values; 224 x 224 x 3 gives chunks of 8.
-_CHUNK_VALUES = 1 << 20
-_MAX_CHUNK = 64
-
 
 class Explainer:
     """Explains a model's predictions, compiled once and called often while the weights train.
 
     ``model`` is a built Keras model; ``composite`` a preset's name or a :class:`Composite`; ``output`` chooses by
-    name or position where a model has several outputs; ``batch_size`` bounds memory (samples a pass; by default chosen
-    from the input's size, or the batch that the model's inputs are made for); ``on_unknown="gradient"`` lets the plain
-    gradient through layers without a treatment, with a warning that is kept in ``notes``. ``jit_compile`` compiles with
+    name or position where a model has several outputs; ``batch_size`` bounds memory (samples a pass; by default as
+    many as take about 1 GiB, or the batch that the model's inputs are made for), and is halved where memory runs out,
+    with a warning; ``device`` is where passes run, such as "CPU:0"; ``on_unknown="gradient"`` lets the plain gradient
+    through layers without a treatment, with a warning that is kept in ``notes``. ``jit_compile`` compiles with
     XLA. It is off by default: on two CPU cores it took 2.3 times the CPU time on three small convolutions (32 x 32, 64
     samples), and its first call 76 s instead of 8 s on MobileNetV2 (batch 8); on other devices measure it with
     ``tests/benchmarks/relevance.py --xla``.
@@ -45,7 +44,8 @@ class Explainer:
     the same structure. Relevance is propagated in float32, with TensorFloat-32 switched off.
 
     Raises UnsupportedModelError where a layer or operation has no treatment, ValueError or TypeError where an
-    argument does not fit. Source: Bach et al. 2015; computed as input x gradient of a surrogate network.
+    argument does not fit, OutOfMemoryError where memory is not enough for one sample. Source: Bach et al. 2015;
+    computed as input x gradient of a surrogate network.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Explainer:
         batch_size: int | None = None,
         jit_compile: bool = False,
         on_unknown: str = "raise",
+        device: str | None = None,
     ) -> None:
         inputs.check_model(model)
         if on_unknown not in ("raise", "gradient"):
@@ -69,11 +70,10 @@ class Explainer:
         self.model = model
         self.composite = resolve(composite)
         self._output = output
-        self._batch_size = inputs.checked_batch(model, batch_size)
-        self._jit_compile = bool(jit_compile)
+        asked = inputs.checked_batch(model, batch_size)
+        self._passes = Passes(model, asked, inputs.fixed_batch(model), bool(jit_compile), check_device(device))
         self._on_unknown = on_unknown
-        self._passes: dict[tuple[Any, ...], Pass] = {}
-        self._inspections: dict[tuple[Any, ...], tuple[Pass, list[dict[str, Any]]]] = {}
+        self._inspected: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         self._rows: list[Row] = []
         self._notes: tuple[str, ...] = ()
         self._activation: str | None = None
@@ -83,6 +83,11 @@ class Explainer:
     def composite_name(self) -> str:
         """The composite's name, ``"custom"`` for one made by hand."""
         return self.composite.name
+
+    @property
+    def passes(self) -> Passes:
+        """The compiled passes: what they need, how many samples go through at a time, and what they may take."""
+        return self._passes
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -108,7 +113,7 @@ class Explainer:
         ``input_shape`` is the shape of one sample; for several inputs a list of them, in the model's order.
         Raises what a call would raise about the model.
         """
-        if not (self._passes or self._inspections) or input_shape is not None:
+        if not self._passes or input_shape is not None:
             if input_shape is None:
                 shapes = inputs.known_shapes(self.model)
             elif input_shape and isinstance(input_shape[0], tuple | list):
@@ -116,32 +121,19 @@ class Explainer:
             else:
                 shapes = (tuple(input_shape),)
             structure = inputs.model_structure(self.model) if inputs.expected_shapes(self.model) else 0
-            self._pass_for("classes", shapes, structure, self._chunk(shapes, n))
+            key, compute, signature = self._explaining("classes", shapes, structure)
+            self._passes.ready(key, compute, signature, n)
 
-    def _chunk(self, shapes: tuple[Shape, ...], n: int | None) -> int:
-        if (fixed := inputs.fixed_batch(self.model)) is not None:
-            return fixed
-        if self._batch_size is not None:
-            largest = self._batch_size
-        else:
-            values = sum(int(np.prod(shape)) for shape in shapes)
-            largest = min(_MAX_CHUNK, _power_of_two(_CHUNK_VALUES // max(1, values)))
-        # Powers of two: few compiled sizes serve every n, and a last smaller chunk is filled up instead of traced.
-        return largest if n is None else min(largest, _power_of_two(n))
+    def _explaining(
+        self, start: Any, shapes: tuple[Shape, ...], structure: Any
+    ) -> tuple[Any, Callable[..., dict[str, Tensor]], Callable[[int], list[backend.Spec]]]:
+        """Key, function and signature of the pass that explains: see ``Passes.run``."""
 
-    def _pass_for(
-        self, start: str | Callable[[Any], Any], shapes: tuple[Shape, ...], structure: Any, chunk: int
-    ) -> Pass:
-        key = (start, chunk, shapes, str(structure))
-        if key not in self._passes:
+        def compute(*given: Tensor) -> dict[str, Tensor]:
+            leaves, wanted = list(given[: len(shapes)]), given[len(shapes) :]
+            return _explain(self._trace(leaves, structure), start, *wanted)
 
-            def compute(*given: Tensor) -> dict[str, Tensor]:
-                leaves, wanted = list(given[: len(shapes)]), given[len(shapes) :]
-                found = self._trace(leaves, structure)
-                return _explain(found, start, *wanted)
-
-            self._passes[key] = Pass(self.model, compute, _signature(start, shapes, chunk), self._jit_compile)
-        return self._passes[key]
+        return (start, shapes, str(structure)), compute, partial(_signature, start, shapes)
 
     def _trace(self, leaves: list[Tensor], structure: Any, recorder: Recorder | None = None) -> Traced:
         def call(model: Any, values: list[Tensor]) -> Tensor:
@@ -202,9 +194,9 @@ class Explainer:
         """
         given = take(self.model, inputs)
         start = targets.start_of(target)
-        chunk = self._chunk(given.shapes, len(given))
-        compute = self._pass_for(start, given.shapes, given.taken, chunk)
-        joined = _in_chunks(compute, [*given.leaves, *self._wanted(target, start, len(given))], chunk)
+        key, compute, signature = self._explaining(start, given.shapes, given.taken)
+        wanted = partial(self._wanted, target, start, len(given))
+        joined = self._passes.run(key, compute, signature, given.leaves, wanted)
         return self._explanation(given, joined)
 
     def logits(self, inputs: Any) -> Any:
@@ -213,17 +205,12 @@ class Explainer:
         For questions asked of many changed copies of a sample: a forward pass alone. Raises as :meth:`explain`.
         """
         given = take(self.model, inputs)
-        chunk = self._chunk(given.shapes, len(given))
-        key = ("logits", chunk, given.shapes, str(given.taken))
-        if key not in self._passes:
 
-            def compute(*leaves: Tensor) -> dict[str, Tensor]:
-                found = self._trace(list(leaves), given.taken)
-                return {"logits": ops.cast(found.logits, "float32")}
+        def compute(*leaves: Tensor) -> dict[str, Tensor]:
+            return {"logits": ops.cast(self._trace(list(leaves), given.taken).logits, "float32")}
 
-            signature = _signature("logits", given.shapes, chunk)
-            self._passes[key] = Pass(self.model, compute, signature, self._jit_compile)
-        return _in_chunks(self._passes[key], list(given.leaves), chunk)["logits"]
+        key, signature = ("logits", given.shapes, str(given.taken)), partial(_signature, "logits", given.shapes)
+        return self._passes.run(key, compute, signature, given.leaves)["logits"]
 
     def inspect(self, inputs: Any, target: Target = None, layers: Sequence[str] | str = ()) -> Inspection:
         """Explain, and read relevance off at every layer in the same pass: an :class:`Inspection`.
@@ -235,26 +222,23 @@ class Explainer:
         """
         given = take(self.model, inputs)
         start = targets.start_of(target)
-        chunk = self._chunk(given.shapes, len(given))
         names = ("all",) if layers == "all" else (layers,) if isinstance(layers, str) else tuple(layers)
-        key = (start, chunk, given.shapes, str(given.taken), names)
-        if key not in self._inspections:
-            known: list[dict[str, Any]] = []
+        key = ("inspect", start, given.shapes, str(given.taken), names)
+        known = self._inspected.setdefault(key, [])
 
-            def compute(*tensors: Tensor) -> dict[str, Tensor]:
-                leaves, wanted = list(tensors[: len(given.leaves)]), tensors[len(given.leaves) :]
-                recorder = Recorder()
-                found = self._trace(leaves, given.taken, recorder)
-                if names != ("all",):
-                    inspection.check_names(names, recorder.passages, self.model.name)
-                result = _explain(found, start, *wanted)
-                known[:], tensors_of = inspection.read_off(found, recorder, result["logit"], names)
-                return result | tensors_of
+        def compute(*tensors: Tensor) -> dict[str, Tensor]:
+            leaves, wanted = list(tensors[: len(given.leaves)]), tensors[len(given.leaves) :]
+            recorder = Recorder()
+            found = self._trace(leaves, given.taken, recorder)
+            if names != ("all",):
+                inspection.check_names(names, recorder.passages, self.model.name)
+            result = _explain(found, start, *wanted)
+            known[:], tensors_of = inspection.read_off(found, recorder, result["logit"], names)
+            return result | tensors_of
 
-            signature = _signature(start, given.shapes, chunk)
-            self._inspections[key] = Pass(self.model, compute, signature, self._jit_compile), known
-        compiled, known = self._inspections[key]
-        found = _in_chunks(compiled, [*given.leaves, *self._wanted(target, start, len(given))], chunk)
+        signature = partial(_signature, start, given.shapes)
+        wanted = partial(self._wanted, target, start, len(given))
+        found = self._passes.run(key, compute, signature, given.leaves, wanted)
         return inspection.gathered(self._explanation(given, found), known, found)
 
     def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
@@ -375,23 +359,3 @@ def _explain(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) 
         "target": chosen, "logit": value, "logits": ops.cast(found.logits, "float32"),
         "output": ops.cast(found.output, "float32"),
     }  # fmt: skip
-
-
-def _in_chunks(compute: Pass, arrays: list[NDArray[Any]], chunk: int) -> dict[str, NDArray[Any]]:
-    n = len(arrays[0])
-    parts: list[dict[str, NDArray[Any]]] = []
-    with backend.full_precision():
-        for start in range(0, n, chunk):
-            stop = min(start + chunk, n)
-            fill = start + chunk - stop
-            part = compute(*(_filled(array[start:stop], fill) for array in arrays))
-            parts.append({key: np.asarray(value)[: stop - start] for key, value in part.items()})
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << max(0, int(n) - 1).bit_length()
-
-
-def _filled(array: NDArray[Any], fill: int) -> NDArray[Any]:
-    return array if not fill else np.concatenate([array, np.repeat(array[-1:], fill, axis=0)])

@@ -30,6 +30,12 @@ class Explanation:
     activation: str | None
     """``"softmax"`` or ``"sigmoid"`` where the model ends in one, else None."""
 
+    def of(self, rows: slice) -> Explanation:
+        """The same of some samples alone."""
+        relevance = keras.tree.map_structure(lambda leaf: leaf[rows], self.relevance)
+        parts = {name: getattr(self, name)[rows] for name in ("target", "logit", "logits", "output")}
+        return replace(self, relevance=relevance, **parts)
+
     def without(self, rows: NDArray[np.bool_]) -> Explanation:
         """The same with nothing said of some samples, (n,): target -1, logit and relevance NaN."""
 

@@ -1,14 +1,26 @@
-"""A pass: a function of a model, traced once for fixed shapes, which leaves the model's state as it found it."""
+"""Passes: functions of a model, traced once and run often, which leave its state as they found it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import warnings
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from lrp_monitor.engine.backend import Spec, Tensor
+from lrp_monitor.engine import memory
+from lrp_monitor.engine.backend import Spec, Tensor, full_precision
+from lrp_monitor.engine.errors import OutOfMemoryError
+from lrp_monitor.engine.memory import Room, is_out_of_memory, on_device
 from lrp_monitor.engine.state import kept, unmarked, written
+from lrp_monitor.words import first_line
+
+_MOST = 64  # samples at a time: more gain nothing
+_ALONE = Room(1 << 30)  # where nothing is known of a training beside
+_SLACK = 1.25  # a pass that needs so much more than its room is not worth compiling again
 
 
 class Pass:
@@ -20,18 +32,149 @@ class Pass:
     """
 
     def __init__(
-        self, model: Any, function: Callable[..., Any], signature: Sequence[Spec], jit_compile: bool = False
-    ) -> None:
+        self, model: Any, function: Callable[..., Any], signature: Sequence[Spec], jit_compile: bool = False,
+        device: str | None = None,
+    ) -> None:  # fmt: skip
         specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
         compiled = tf.function(function, autograph=False, jit_compile=jit_compile or None)
-        with unmarked(model):
+        self._device = device
+        with unmarked(model), on_device(device):
             self._function = compiled.get_concrete_function(*specs)
         # Held, since a graph does not: a generator that Keras made for the trace may be replaced by another.
         self._variables = self._function.variables
         self._written = written(self._function)
 
+    @property
+    def bytes(self) -> int:
+        """What it holds at its peak, as far as its graph tells (:func:`memory.needed_bytes`)."""
+        return memory.needed_bytes(self._function)
+
     def __call__(self, *tensors: Any) -> Any:
         """The function's results, as tensors."""
-        given: list[Tensor] = [tf.convert_to_tensor(tensor) for tensor in tensors]
-        with kept(self._written):
+        with on_device(self._device), kept(self._written):
+            given: list[Tensor] = [tf.convert_to_tensor(tensor) for tensor in tensors]
             return self._function(*given)
+
+
+Function = Callable[..., dict[str, Tensor]]
+Signature = Callable[[int], Sequence[Spec]]
+"""What a pass takes, from the number of samples that go through at a time."""
+
+
+class Passes:
+    """The passes over one model, compiled as they are needed, and how many samples go through them at a time.
+
+    asked: that number, None to choose it by what a pass needs. fixed: the one number that the model takes, or None.
+    Where memory runs out it is halved, once and for all; ``told`` and a RuntimeWarning say so.
+    """
+
+    def __init__(
+        self, model: Any, asked: int | None = None, fixed: int | None = None, jit_compile: bool = False,
+        device: str | None = None,
+    ) -> None:  # fmt: skip
+        self._model, self._asked, self._fixed = model, asked, fixed
+        self._jit_compile, self._device = jit_compile, device
+        self.room = _ALONE
+        """What passes may take while nothing was asked for."""
+        self.told: list[str] = []
+        """What is to be known of how it went, in words."""
+        self.last: tuple[int, int] | None = None
+        """Of the pass used last: samples at a time, and bytes that it needs."""
+        self._made: dict[tuple[Hashable, int], tuple[Pass, int]] = {}
+        self._largest: dict[Hashable, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._made)
+
+    def ready(self, key: Hashable, function: Function, signature: Signature, n: int | None) -> tuple[Pass, int]:
+        """The pass called ``key`` for ``n`` samples, traced where it is not yet, and how many it takes at a time."""
+        while True:
+            chunk = self._chunk(key, signature, n)
+            if (key, chunk) not in self._made:
+                made = Pass(self._model, function, signature(chunk), self._jit_compile, self._device)
+                self._made[key, chunk] = made, made.bytes
+            made, size = self._made[key, chunk]
+            self.last = chunk, size
+            if self._fixed is not None or self._asked is not None or chunk == 1:
+                return made, chunk
+            fits = self.room.samples_of(size / chunk, self._device)
+            if chunk <= _SLACK * fits:
+                return made, chunk
+            self._forget(key, chunk, _power_below(fits))
+
+    def run(
+        self, key: Hashable, function: Function, signature: Signature, samples: Sequence[NDArray[Any]],
+        beside: Callable[[], Sequence[NDArray[Any]]] = tuple,
+    ) -> dict[str, NDArray[Any]]:  # fmt: skip
+        """The results for all samples, joined. ``beside`` gives what the pass takes besides, once it has been traced.
+
+        Raises OutOfMemoryError where one sample alone is too many.
+        """
+        n, start = len(samples[0]), 0
+        joined: dict[str, NDArray[Any]] = {}
+        with full_precision():
+            while start < n:
+                # Whatever an error holds on to, tensors of the pass among it, is gone once its handler is left.
+                failed: str | None = None
+                try:
+                    compute, chunk = self.ready(key, function, signature, n)
+                    fill = max(0, start + chunk - n)
+                    arrays = [*samples, *beside()]
+                    part = compute(*(_filled(array[start : start + chunk], fill) for array in arrays))
+                    for name, value in part.items():
+                        values = np.asarray(value)[: chunk - fill]
+                        if name not in joined:
+                            joined[name] = np.empty((n, *values.shape[1:]), values.dtype)
+                        joined[name][start : start + chunk] = values
+                    start += chunk
+                except Exception as error:  # out of memory comes in many types; anything else goes on as it is
+                    if not is_out_of_memory(error):
+                        raise
+                    failed = first_line(error)
+                if failed is not None:
+                    self._halve(key, signature, n, failed)
+        return joined
+
+    def _halve(self, key: Hashable, signature: Signature, n: int, why: str) -> None:
+        chunk = self._chunk(key, signature, n)
+        if self._fixed is not None or chunk == 1:
+            raise OutOfMemoryError("one sample" if chunk == 1 else f"{chunk} samples (the model takes no fewer)", why)
+        self._forget(key, chunk, chunk // 2)
+        for other in self._largest:
+            self._largest[other] = min(self._largest[other], chunk // 2)
+        if self._asked is not None:
+            self._asked = min(self._asked, chunk // 2)
+        if not self.told:
+            text = f"memory ran out with {chunk} samples at a time, so that fewer go through from now on ({why})"
+            self.told.append(text)
+            warnings.warn(f"explaining {self._model.name!r}: {text}", RuntimeWarning, stacklevel=2)
+
+    def _forget(self, key: Hashable, chunk: int, largest: int) -> None:
+        self._made.pop((key, chunk), None)
+        self._largest[key] = max(1, largest)
+
+    def _chunk(self, key: Hashable, signature: Signature, n: int | None) -> int:
+        if self._fixed is not None:
+            return self._fixed
+        if self._asked is not None:
+            largest = self._asked
+        elif key in self._largest:
+            largest = self._largest[key]
+        else:
+            values = sum(math.prod(size or 1 for size in shape) for shape, _ in signature(1))
+            guess = self.room.samples_of(memory.guessed_bytes(self._model, values), self._device)
+            largest = self._largest[key] = min(_MOST, _power_below(guess), *self._largest.values())
+        # Powers of two: few compiled sizes serve every n, and a last smaller chunk is filled up instead of traced.
+        return largest if n is None else min(largest, _power_above(n))
+
+
+def _power_below(n: int) -> int:
+    return 1 << max(0, int(n).bit_length() - 1)
+
+
+def _power_above(n: int) -> int:
+    return 1 << max(0, int(n) - 1).bit_length()
+
+
+def _filled(array: NDArray[Any], fill: int) -> NDArray[Any]:
+    return array if not fill else np.concatenate([array, np.repeat(array[-1:], fill, axis=0)])

@@ -11,7 +11,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.engine.errors import OutOfMemoryError
 from lrp_monitor.engine.inputs import fixed_batch
+from lrp_monitor.engine.memory import is_out_of_memory
 from lrp_monitor.engine.passes import Pass
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.words import first_line
@@ -83,6 +85,8 @@ def _run(model: keras.Model, probes: ProbeSet) -> tuple[Any, int | None]:
             failed = failed or error
     tried = f"{fixed} of them" if fixed is not None else f"one of them or all {n}" if n > 1 else "one of them"
     assert failed is not None
+    if is_out_of_memory(failed):
+        raise OutOfMemoryError("one sample" if fixed is None else tried, first_line(failed)) from failed
     raise ValueError(
         f"probes: the model cannot be run on inputs of shape {probes.sample_shape}, {tried} at a time: "
         f"{first_line(failed)}"

@@ -8,12 +8,12 @@ counts the gradients handed to it. The graph of all other steps is the one that 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from lrp_monitor.engine.memory import is_out_of_memory
 from lrp_monitor.engine.state import Values, kept
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.training.captured_step import CapturedStep
@@ -169,8 +169,8 @@ class GradientCapture:
             self._prepare(plain)
             step = self._compiled_step(iterator)
         except Exception as error:  # an unforeseen model or data type: not a reason to stop the training
-            self._refuse(f"a capturing train function could not be made: {first_line(error)}")
-        if self._refused is not None:  # outside of the handler: what training raises has nothing to do with that
+            self._failed(error, "a capturing train function could not be made")
+        if self.problem is not None:  # outside of the handler: what training raises has nothing to do with that
             return plain(iterator)
         if step is None:
             self.samples = None
@@ -204,9 +204,11 @@ class GradientCapture:
                     raise
                 if before is not None:
                     before.put_back()
-                self._refuse(f"the capturing train function failed: {first_line(error)}")
-            if self._refused is not None:
-                return plain(_rest(batch, iterator, wanted - done))
+                self._failed(error)
+            if self.problem is not None:
+                batches = [batch, *itertools.islice(iterator, wanted - done - 1)]
+                feed = _again(batches, iterator)
+                return plain(iter(batches if feed is None else feed))
             self.samples = _samples(batch, self._model.distribute_strategy)
         self._finished()
         return outputs
@@ -214,11 +216,9 @@ class GradientCapture:
     def _run_beside(self, step: CapturedStep, plain: Any, iterator: Any) -> Any:
         """Count on the coming batches, put back everything that moved, and have Keras' function run on them."""
         batches: list[Any] = []
-        try:
-            # Of the iterator's own element type: for another one, Keras' function would be traced anew and draw anew.
-            feed = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=iterator.element_spec)
-        except Exception as error:  # batches of a type that cannot be handed out again
-            self._refuse(f"the step draws from tf.random, and its batches cannot be repeated: {first_line(error)}")
+        feed = _again(batches, iterator)
+        if feed is None:
+            self._refuse("the step draws from tf.random, and batches of this type cannot be given to it twice")
             return plain(iterator)
         batches += itertools.islice(iterator, int(self._model.steps_per_execution))
         if not batches:
@@ -231,7 +231,7 @@ class GradientCapture:
             self._finished()
             self.remark = DRAWN_ANEW
         except Exception as error:  # whatever it is, the training step itself is still to run
-            self._refuse(f"the capturing train function failed: {first_line(error)}")
+            self._failed(error)
         return plain(iter(feed))
 
     def _too_early(self, iterator: Any) -> str | None:
@@ -301,6 +301,12 @@ class GradientCapture:
         self.problem = self._counter.problem
         self._counted = self._counter.counts if self.problem is None else None
 
+    def _failed(self, error: Exception, what: str = "the capturing train function failed") -> None:
+        """Out of memory may be over at the next log; anything else would come again."""
+        self.problem = f"{what}: {first_line(error)}"
+        if not is_out_of_memory(error):
+            self._refused = self.problem
+
     def _refuse(self, reason: str) -> None:
         self.problem = self._refused = reason
 
@@ -319,11 +325,15 @@ class GradientCapture:
         )
 
 
-def _rest(first: Any, iterator: Iterator[Any], count: int) -> Iterator[Any]:
-    """``first`` and then up to ``count - 1`` batches more."""
-    yield first
-    for _, batch in zip(range(count - 1), iterator, strict=False):
-        yield batch
+def _again(batches: list[Any], iterator: Any) -> Any:
+    """A data set of batches that were taken from ``iterator``, None where there is none of their type.
+
+    Of the iterator's own element type: for another one Keras' function would be traced anew, and draw and round anew.
+    """
+    try:
+        return tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=iterator.element_spec)
+    except Exception:  # of several replicas, or of a type that only its own data set can hand out
+        return None
 
 
 def _samples(batch: Any, strategy: Any) -> int | None:

@@ -13,6 +13,10 @@ from lrp_monitor.probes import ProbeSet
 from lrp_monitor.training.baseline import Baseline
 from lrp_monitor.training.layerwise import LayerRelevance
 from lrp_monitor.training.measures import Floats, probe_statistics
+from lrp_monitor.training.report import size
+
+_AT_A_TIME = 16
+"""Probes whose statistics are computed together."""
 
 Targets = NDArray[np.int64] | Region | None
 """The classes explained, or a run's region of maps; None where that is still to be chosen."""
@@ -50,6 +54,13 @@ class Lookout:
     baseline: Baseline | None = None
     region: Weighted | None = None
 
+    @property
+    def needs(self) -> str:
+        """How many probes there are, how many go through a pass, and what it takes; known once a look was taken."""
+        chunk, needed = self.explainer.passes.last or (len(self.probes), 0)
+        many = "all" if chunk >= len(self.probes) else str(chunk)
+        return f"{len(self.probes)} probes, {many} at a time, about {size(needed)} of memory a pass"
+
     def look(self, targets: Targets, previous: NDArray[np.float32] | None) -> View:
         """With the model's present weights.
 
@@ -73,7 +84,7 @@ class Lookout:
             explanation = explanation.without(none)
             layers = {name: np.where(none, np.nan, values) for name, values in layers.items()}
         heatmaps = probes.heatmaps(explanation.relevance)
-        view = View(explanation, heatmaps, probe_statistics(heatmaps, explanation, probes.masks, previous) | layers)
+        view = View(explanation, heatmaps, self._statistics(heatmaps, explanation, previous) | layers)
         if self.channels and probes.channel_axis is not None:
             view.channels = np.moveaxis(explanation.relevance, probes.channel_axis, -1)
         if self.clusters:
@@ -90,6 +101,18 @@ class Lookout:
         self.region = self.probes.region
         if of_maps and self.region is None:
             self.region = predicted_region(self.explainer.logits(self.probes.inputs))
+
+    def _statistics(
+        self, heatmaps: NDArray[np.float32], explanation: Explanation, previous: NDArray[np.float32] | None
+    ) -> dict[str, Floats]:
+        """Of some probes after the others: in float64 and with copies, of all at once they take a log's most memory."""
+        parts = []
+        for start in range(0, len(heatmaps), _AT_A_TIME):
+            few = slice(start, start + _AT_A_TIME)
+            masks = {name: mask[few] for name, mask in self.probes.masks.items()}
+            before = None if previous is None else previous[few]
+            parts.append(probe_statistics(heatmaps[few], explanation.of(few), masks, before))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def groups(heatmaps: NDArray[np.float32]) -> Floats:

@@ -52,7 +52,9 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     layers: the tensors with histograms and norms, such as "conv2d", "conv2d/kernel", "conv*"; None for all.
     encoding: of the maps in the store: "sqrt8", "float16" or "float32".
     max_store_mb: stop storing maps (never statistics) once the store has this size, in 10**6 bytes.
-    batch_size: probes explained at a time; None chooses by the size of an input.
+    batch_size: probes explained at a time; None chooses by what a pass needs, the training batch and free memory. Where
+        memory runs out it is halved, with a RuntimeWarning and a note in the run.
+    device: where the probes are explained, such as "CPU:0"; None leaves it to TensorFlow.
     on_unknown: "raise", or "gradient" to let plain gradients through layers without a rule (noted in the run).
     standard_summaries: whether TensorBoard's own scalar and histogram tabs get their share.
     verbose: 1 prints a line per log and the TensorBoard command, 0 nothing.
@@ -102,6 +104,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         encoding: Literal["sqrt8", "float16", "float32"] = "sqrt8",
         max_store_mb: float | None = None,
         batch_size: int | None = None,
+        device: str | None = None,
         on_unknown: Literal["raise", "gradient"] = "raise",
         standard_summaries: bool = True,
         verbose: int = 1,
@@ -128,6 +131,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             encoding=encoding,
             max_store_mb=max_store_mb,
             batch_size=batch_size,
+            device=device,
             on_unknown=on_unknown,
             standard_summaries=standard_summaries,
             verbose=verbose,

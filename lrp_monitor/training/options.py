@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrp_monitor.engine.composites import resolve
+from lrp_monitor.engine.memory import check_device
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.folders import FIRST
 from lrp_monitor.store.format import ENCODINGS
@@ -47,6 +48,7 @@ class Options:
     clusters: bool = False
     baseline: Snapshot | None = None
     on_other_model: str = "new_run"
+    device: str | None = None
 
     def __post_init__(self) -> None:
         resolve(self.composite)
@@ -74,6 +76,7 @@ class Options:
         limit = self.max_store_mb
         if limit is not None and (not isinstance(limit, int | float) or math.isnan(limit) or limit < 0):
             raise ValueError(f"max_store_mb={limit!r}: expected a number of megabytes >= 0, or None")
+        check_device(self.device)
         if self.batch_size is not None:
             positive_int("batch_size", self.batch_size, "probes explained at a time")
 

@@ -15,6 +15,7 @@ from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.training.baseline import Baseline
 from lrp_monitor.training.checks import check_classes, explained_output
+from lrp_monitor.training.fit_batch import room_beside_training
 from lrp_monitor.training.layerwise import LayerRelevance
 from lrp_monitor.training.look import Lookout
 from lrp_monitor.training.options import Options
@@ -35,7 +36,9 @@ def make_recorder(model: keras.Model, options: Options) -> Recorder:
         output=options.output,
         batch_size=options.batch_size or batch_size,
         on_unknown=options.on_unknown,
+        device=options.device,
     )
+    explainer.passes.room = room_beside_training(model, options.device)
     layerwise = None if options.inspect is None else LayerRelevance(model, options.inspect)
     lookout = Lookout(explainer, probes, layerwise, options.channels, options.clusters)
     recorder = Recorder(model, probes, lookout, options.gradients, options.weights, options.layers)

@@ -60,10 +60,11 @@ class Report:
         self._waiting: list[int] = []
         self._seconds = 0.0
 
-    def plan(self, what: str, logs: int | None, each: int, folder: str) -> None:
-        """Before training: what is logged, how often, and the size it is likely to have."""
+    def plan(self, what: str, logs: int | None, each: int, folder: str, needs: str) -> None:
+        """Before training: what is logged, how often, the size it is likely to have, and what explaining needs."""
         much = f"{size(each)} a log" if logs is None else f"{logs} logs, about {size(each * logs)}"
         self._print(f"LRP monitor: {what}: {much} in {folder}")
+        self._print(f"LRP monitor: {needs}")
 
     def continues(self, first: int, last: int, place: int, note: str) -> None:
         """Before training, where the directory holds a run already."""

@@ -233,6 +233,7 @@ class Watch:
             self._schedule.count(first, last, steps),
             report.step_bytes(each, tensors if self._options.standard_summaries else 0),
             self.run_dir,
+            self._recorder.lookout.needs,
         )
         if self._past.places:
             held = [place.step(self._axis) for place in (self._past.places[0], self._past.places[-1])]
@@ -333,10 +334,10 @@ class Watch:
             reason = self._recorder.gradient_problem
             if reason is not None:
                 self._problem(f"the training gradient before step {step} was not captured: {reason}")
-            remark = self._recorder.gradient_remark
-            if remark is not None and remark not in self._warned:
-                self._warned.add(remark)
-                self._notes.append(remark)
+            for remark in (self._recorder.gradient_remark, *self._recorder.lookout.explainer.passes.told):
+                if remark is not None and remark not in self._warned:
+                    self._warned.add(remark)
+                    self._notes.append(remark)
             record.scalars.update(self._loss)
             self._heed_finiteness(step, record.scalars)
             self._heed_alerts(step, record.scalars)

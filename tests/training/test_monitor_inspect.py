@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from monitor_helpers import CLASSES, SIDE, fit, make_model, make_probes, monitor, places
 
-from lrp_monitor.engine import explainer
+from lrp_monitor.engine import passes
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.training.layerwise import LayerRelevance
@@ -23,12 +23,12 @@ LAYERS = ["conv2d", "max_pooling2d", "flatten", "dropout", "dense"]
 def traces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
 
-    class Counted(explainer.Pass):
+    class Counted(passes.Pass):
         def __init__(self, *args: Any) -> None:
             found.append(1)
             super().__init__(*args)
 
-    monkeypatch.setattr(explainer, "Pass", Counted)
+    monkeypatch.setattr(passes, "Pass", Counted)
     return found
 
 
