@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "lrp_monitor"
 
 # Part of the page -> the modules and folders of the package that it is about, in the page's order.
 PARTS = {
-    "Probe sets": ("probes", "probe_checks"),
+    "Probe sets": ("probes", "probe_checks", "probe_regions"),
     "The callback": ("training",),
     "Explaining a model": ("engine",),
     "Runs": ("store",),
