@@ -16,7 +16,7 @@ from tensorflow.python.eager import context
 
 import lrp_monitor as lrp
 from lrp_monitor.sanity.check import sanity_check
-from lrp_monitor.training.checks import explained_units
+from lrp_monitor.training.checks import explained_output
 from lrp_monitor.training.monitor import LRPMonitor
 from lrp_monitor.training.probe_gradients import ProbeGradients
 
@@ -62,7 +62,7 @@ def explain_a_prefix(model: keras.Model, probes: lrp.ProbeSet) -> None:
 
 def check(model: keras.Model, probes: lrp.ProbeSet) -> None:
     lrp.check(model, on_unknown="gradient")
-    explained_units(model, probes, None)
+    explained_output(model, probes, None)
 
 
 def differentiate(model: keras.Model, probes: lrp.ProbeSet) -> None:
