@@ -93,7 +93,7 @@ def test_values_that_have_no_place_on_an_axis_are_counted(tmp_path: Path, serve:
     run.log(1, gradient=values)
     tab = visit(serve(tmp_path))
     tab.wait_for_step(1)
-    cells = ["8", "0.002", "3", "1", "2"]
+    cells = ["8", "0.00224", "3", "1", "2"]
     tab.expect(lambda: tab.all("[data-testid=counts-gradient] tbody td", "e.textContent"), cells)
     run.close()
 
