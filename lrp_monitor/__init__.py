@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lrp_monitor.engine import composites as composites
     from lrp_monitor.engine import rules as rules
     from lrp_monitor.engine import targets as targets
+    from lrp_monitor.engine import treatments as treatments
     from lrp_monitor.engine.checking import check as check
     from lrp_monitor.engine.composites import Composite as Composite
     from lrp_monitor.engine.errors import UnsupportedModelError as UnsupportedModelError
@@ -55,6 +56,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "rules": ("lrp_monitor.engine.rules", None),
     "sanity_check": ("lrp_monitor.sanity.check", "sanity_check"),
     "targets": ("lrp_monitor.engine.targets", None),
+    "treatments": ("lrp_monitor.engine.treatments", None),
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, after, identity, stop_gradient, straight_through
+from lrp_monitor.engine.backend import Tensor, after, identity, stop_gradient, straight_through, with_bias
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ class Affine:
     """The bias in a shape that broadcasts to the output; normalisation is folded in."""
     lin: Callable[[Tensor, Tensor], Tensor]
     """``lin(x, kernel)``: the layer's linear map, without bias, for any input and kernel of these shapes."""
-    scale_kernel: Callable[[Tensor, Tensor], Tensor]
-    """``scale_kernel(kernel, g)`` multiplies output channel j by g[j]."""
     channel_axis: int | None = None
     """The output's axis of channels, along which normalisation can be folded in; None where it cannot."""
     one_output: Callable[[Tensor], Tensor] | None = None
@@ -50,12 +48,12 @@ class Affine:
     """Whether x >= 0 is known, which halves the convolutions of the sign-splitting rules."""
     rectified: bool = False
     """Whether a ReLU follows, so that relevance arrives only where z > 0."""
+    activation: Callable[[Tensor], Tensor] | None = None
+    """A function of each element that follows, of which the rule shares out the relevance."""
     companion: Companion | None = None
     """Set where x is the model's input behind preprocessing: this is the first weighted layer in data flow."""
     shape_of_x: Tensor | None = None
     """In the reverse pass the same as x, to be read where no more than its shape matters: it keeps nothing alive."""
-    base: Affine | None = None
-    """The map of which this one was made by folding something into it or learning what follows."""
     _cache: dict[str, Tensor] = field(default_factory=dict)
 
     def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
@@ -105,9 +103,18 @@ class Affine:
         """
 
         def make() -> Tensor:
-            return stop_gradient(self.linear if self.bias is None else self.linear + self.bias)
+            return stop_gradient(self.linear if self.bias is None else with_bias(self.linear, self.bias))
 
         return self._once("value", make)
+
+    @property
+    def result(self) -> Tensor:
+        """What the relevance that arrives belongs to, without gradient: z, or what an activation makes of it.
+
+        A rule that shares out in proportion to this (``Rule.takes_activation``) takes the activation along.
+        """
+        activation = self.activation
+        return self.value if activation is None else self._once("result", lambda: stop_gradient(activation(self.value)))
 
     def _known_linear(self) -> Tensor:
         return self.value if self.bias is None else self.value - self.bias
@@ -118,23 +125,8 @@ class Affine:
             return 0.0
         return ops.maximum(self.bias, 0.0) if sign > 0 else ops.minimum(self.bias, 0.0)
 
-    def folded(self, scale: Tensor, shift: Tensor, broadcast: Callable[[Tensor], Tensor]) -> Affine:
-        """This map followed by ``scale * z + shift`` per output channel, as one weighted map.
-
-        ``broadcast`` shapes a vector over output channels so that it multiplies the output.
-        """
-        scaled, weights = broadcast(scale), self.weights
-        bias = broadcast(shift) if self.bias is None else self.bias * scaled + broadcast(shift)
-        return replace(
-            self, weights=lambda: self.scale_kernel(weights(), scale), bias=bias, base=self, _cache={}
-        )  # fmt: skip
-
-    def rectify(self) -> Affine:
-        """The same map, of the same value, with the knowledge that a ReLU follows."""
-        return replace(self, rectified=True, base=self, _cache=dict(self._cache))
-
-    def output(self) -> Tensor:
-        """The layer's output: z, or ReLU(z) where the map is rectified. The surrogate is left to the reverse pass."""
+    def known(self) -> Tensor:
+        """What is kept of the map for the reverse pass: z, or ReLU(z) where the map is rectified."""
         with after(self.x):  # a folded kernel, as large as the kernel, is made when its turn has come
             _ = self.kernel
         return ops.relu(self.value) if self.rectified else self.value

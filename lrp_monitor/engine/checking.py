@@ -14,7 +14,7 @@ from lrp_monitor.engine.errors import UnsupportedModelError, check_keywords
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.inputs import arranged, known_shapes, model_structure
 from lrp_monitor.engine.inspection import Inspection, LayerRelevance
-from lrp_monitor.engine.record import short_path
+from lrp_monitor.engine.recording import short_path
 from lrp_monitor.engine.targets import Target
 from lrp_monitor.words import number
 

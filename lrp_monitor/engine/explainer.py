@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lrp_monitor.engine import backend, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.build import Taps
 from lrp_monitor.engine.composites import Composite, resolve
 from lrp_monitor.engine.errors import check_keywords
 from lrp_monitor.engine.explanation import Explanation
@@ -19,10 +20,9 @@ from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.memory import check_device
 from lrp_monitor.engine.passes import Passes
-from lrp_monitor.engine.record import Recorder
 from lrp_monitor.engine.surrogate import Traced, run
+from lrp_monitor.engine.table import Row
 from lrp_monitor.engine.targets import Target
-from lrp_monitor.engine.trace import Row
 
 __all__ = ["Explainer", "Explanation", "Target", "relevance"]
 
@@ -135,12 +135,12 @@ class Explainer:
 
         return (start, shapes, str(structure)), compute, partial(_signature, start, shapes)
 
-    def _trace(self, leaves: list[Tensor], structure: Any, recorder: Recorder | None = None) -> Traced:
+    def _trace(self, leaves: list[Tensor], structure: Any, taps: Taps | None = None) -> Traced:
         def call(model: Any, values: list[Tensor]) -> Tensor:
             return self._choose(model(arranged(structure, values), training=False))
 
-        found = run(self.model, leaves, self.composite, self._on_unknown, call, recorder)
-        self._rows, self._notes = found.trace.rows, tuple(found.trace.notes)
+        found = run(self.model, leaves, self.composite, self._on_unknown, call, taps)
+        self._rows, self._notes = found.rows, found.notes
         self._activation, self._outputs = found.activation, tuple(found.logits.shape[1:])
         if not self._outputs or None in self._outputs:
             raise ValueError(
@@ -228,12 +228,9 @@ class Explainer:
 
         def compute(*tensors: Tensor) -> dict[str, Tensor]:
             leaves, wanted = list(tensors[: len(given.leaves)]), tensors[len(given.leaves) :]
-            recorder = Recorder()
-            found = self._trace(leaves, given.taken, recorder)
-            if names != ("all",):
-                inspection.check_names(names, recorder.passages, self.model.name)
+            found = self._trace(leaves, given.taken, Taps())
             result = _explain(found, start, *wanted)
-            known[:], tensors_of = inspection.read_off(found, recorder, result["logit"], names)
+            known[:], tensors_of = inspection.read_off(found, self.model.name, result["logit"], names)
             return result | tensors_of
 
         signature = partial(_signature, start, given.shapes)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.explanation import Explanation
-from lrp_monitor.engine.record import Passage, Recorder
+from lrp_monitor.engine.table import shown, treatments_of
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.surrogate import Traced
@@ -79,66 +80,82 @@ def is_named(path: str, names: Sequence[str]) -> bool:
     return any(name in ("all", path) or path.endswith("/" + name) for name in names)
 
 
-def check_names(names: Sequence[str], passages: Sequence[Passage], model: str) -> None:
+def _check_names(names: Sequence[str], known: Sequence[str], model: str) -> None:
     """Raises ValueError for names of layers at which no relevance passes."""
-    known = [passage.name for passage in passages]
     for name in names:
         if not any(is_named(path, [name]) for path in known):
-            raise ValueError(f"layers: model {model!r} runs no layer {name!r}; its layers: {known}")
+            raise ValueError(f"layers: model {model!r} runs no layer {name!r}; its layers: {list(known)}")
+
+
+def _carriers(found: Traced, output: Tensor) -> list[Tensor]:
+    """The tensors whose relevance is that of ``output`` together.
+
+    Something folded into a map, or a ReLU known to follow it, makes the map anew: then that output carries relevance.
+    """
+    builder = found.builder
+    if id(output) in found.explained:
+        return [found.logits]
+    fact = builder.assigner.fact(output)
+    made = [builder.carrier(output)]
+    if fact.map is not None:
+        made += [
+            builder.carrier(t)
+            for t, later in builder.plan.weighted
+            if later is not fact.map and later.made_of(fact.map)
+        ]
+    return [tensor for group in made for tensor in group]
 
 
 def read_off(
-    found: Traced, recorder: Recorder, value: Tensor, names: Sequence[str]
+    found: Traced, model: str, value: Tensor, names: Sequence[str]
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Relevance at every passage: what is known of it now, and the tensors to compute, keyed by passage number."""
-    n = value.shape[0]
-    total = ops.sum(value)
-    # One reverse pass for all; beside a companion mask a tensor stands for a part, and needs one of its own.
-    alone: list[Tensor] = []
-    for passage in recorder.passages:
-        # What made the output's softmax is explained at its logits: its own output carries no relevance.
-        passage.outputs = [found.logits if output is found.output else output for output in passage.outputs]
-        for output in passage.outputs:
-            alone += recorder.live(found.trace, output)
-        alone += [tensor for group in passage.inputs for tensor in group]
-    unique = list({id(tensor): tensor for tensor in alone}.values())
-    gradients = dict(zip(map(id, unique), backend.gradients(total, unique), strict=True)) if unique else {}
+    """Relevance at every call of a layer: what is known of it now, and the tensors to compute, keyed by its number.
+
+    Relevance at a tensor is the tensor times its gradient, so all of it comes out of the one reverse pass.
+    """
+    n, builder = value.shape[0], found.builder
+    treatments = treatments_of(found.recording, builder.plan)
+    calls = [call for call in found.recording.calls if not call.is_model and shown(call) is call]
+    calls.sort(key=lambda call: call.stop)  # in the order in which they finished
+    outputs = {id(call): [t for t in call.outputs if backend.is_float_tensor(t)] for call in calls}
+    calls = [call for call in calls if outputs[id(call)]]
+    if names != ("all",):
+        _check_names(names, [call.name for call in calls], model)
+    assert builder.taps is not None
+    carriers = {id(t): _carriers(found, t) for call in calls for t in outputs[id(call)]}
+    inputs = {id(call): builder.taps.inputs.get(id(call), []) for call in calls}
+    unique = {id(t): t for group in (*carriers.values(), *inputs.values()) for t in group}
+    gradients = (
+        dict(zip(unique, backend.gradients(ops.sum(value), list(unique.values())), strict=True)) if unique else {}
+    )
 
     def relevance(tensor: Tensor) -> Tensor:
         gradient = gradients[id(tensor)]
         return ops.zeros_like(tensor) if gradient is None else tensor * gradient
 
-    def at(output: Tensor) -> Tensor:
-        steps = found.trace.steps_of(output)
-        made = output if steps is None else steps
-        companion = found.trace.beside(made)
-        if companion is None:
-            live = [relevance(tensor) for tensor in recorder.live(found.trace, output)]
-        else:
-            pair = (made, companion.mask)
-            parts = zip(pair, backend.gradients(total, pair, stop=(made,)), strict=True)
-            live = [tensor * gradient for tensor, gradient in parts if gradient is not None]
-        return sum((ops.reshape(part, output.shape) for part in live), start=ops.zeros_like(output))
-
     known, tensors = [], {}
-    for number, passage in enumerate(recorder.passages):
-        outputs = [output for output in passage.outputs if output.shape[0] == n]
-        if not outputs or any(group[0].shape[0] != n for group in passage.inputs):
+    for number, call in enumerate(calls):
+        here = [t for t in outputs[id(call)] if t.shape[0] == n]
+        if not here or any(t.shape[0] != n for t in inputs[id(call)]):
             continue  # samples are folded into another axis here: nothing can be said by sample
-        maps = [at(output) for output in outputs]
+        maps = []
+        for t in here:
+            live = [ops.reshape(relevance(one), t.shape) for one in carriers[id(t)]]
+            maps.append(sum(live[1:], start=live[0]) if live else ops.zeros_like(t))
         known.append(
-            {"number": number, "name": passage.name, "kind": passage.kind, "treatment": passage.treatment,
-             "shape": tuple(outputs[0].shape[1:])}
+            {"number": number, "name": call.name, "kind": call.kind, "treatment": treatments[id(call)],
+             "shape": tuple(here[0].shape[1:])}
         )  # fmt: skip
         tensors[f"{number} total"] = sum((_by_sample(one) for one in maps[1:]), start=_by_sample(maps[0]))
-        if passage.inputs:
-            parts = [_by_sample(relevance(tensor)) for group in passage.inputs for tensor in group]
+        if inputs[id(call)]:
+            parts = [_by_sample(relevance(tensor)) for tensor in inputs[id(call)]]
             tensors[f"{number} leaving"] = sum(parts[1:], start=parts[0])
-        if passage.channel_axis is not None:
-            axis = passage.channel_axis % len(outputs[0].shape)
-            others = [index for index in range(1, len(outputs[0].shape)) if index != axis]
+        if "Conv" in call.kind and isinstance(call.layer, keras.layers.Layer):
+            first = getattr(call.layer, "data_format", None) == "channels_first"
+            axis = (1 if first else -1) % len(here[0].shape)
+            others = [index for index in range(1, len(here[0].shape)) if index != axis]
             tensors[f"{number} channels"] = ops.sum(ops.cast(maps[0], "float64"), axis=others)
-        if is_named(passage.name, names):
+        if is_named(call.name, names):
             tensors[f"{number} map"] = maps[0]
     return known, tensors
 

@@ -40,6 +40,10 @@ def stabilise(z: Tensor, epsilon: float) -> Tensor:
 class Rule(ABC):
     """A propagation rule for weighted layers."""
 
+    takes_activation = False
+    """Whether the surrogate is in proportion to ``a.result``, so that an activation behind the map is taken along."""
+    needs_value = True
+    """Whether the surrogate reads ``a.value`` for anything else."""
     input_only = False
     """Whether the rule needs the companion mask, which reaches the first weighted layer alone."""
 
@@ -100,6 +104,16 @@ class AlphaBeta(Rule):
     beta: float = 1.0
     epsilon: float = 0.0
 
+    @property
+    def takes_activation(self) -> bool:  # type: ignore[override]
+        """Whether the surrogate is in proportion to ``a.result``: this one is, that of a subclass may not be."""
+        return type(self).surrogate is AlphaBeta.surrogate
+
+    @property
+    def needs_value(self) -> bool:  # type: ignore[override]
+        """Whether the surrogate reads the pre-activation."""
+        return self.beta > 0
+
     def __post_init__(self) -> None:
         for name, low in (("alpha", 1.0), ("beta", 0.0), ("epsilon", 0.0)):
             object.__setattr__(self, name, _finite(name, getattr(self, name), low))
@@ -111,13 +125,14 @@ class AlphaBeta(Rule):
         # convolutions, but where positive ones are all but missing, their factor is huge and halves do not cancel.
         # The stabilisers' signs are known, and -(n + b- - epsilon) = p + b+ + epsilon - z. Below the least part of z a
         # sum is rounding, and shares over it would grow beyond what float32 holds.
-        least = ops.maximum(_LEAST_SUM * (a.value if a.rectified else ops.abs(a.value)), 1e-30)
-        total = ops.maximum(a.positive + (a.bias_part(+1) + self.epsilon), least)
+        value = a.value if self.beta else a.result
+        least = _LEAST_SUM * (value if a.rectified else ops.abs(value))
+        total = ops.maximum(a.positive + (a.bias_part(+1) + (self.epsilon + 1e-30)), least)
         shares = _share(self.alpha, a.positive, total)
         if self.beta:
-            shares = shares + _share(self.beta, a.negative, ops.maximum(total - a.value, least))
-        # Times z at the end: the reverse pass multiplies by z first, once for both signs.
-        return shares * stop_gradient(a.value)
+            shares = shares + _share(self.beta, a.negative, ops.maximum(total - value, ops.maximum(least, 1e-30)))
+        # Times the result at the end: the reverse pass multiplies by it first, once for both signs.
+        return shares * stop_gradient(a.result)
 
 
 @dataclass(frozen=True)
@@ -186,7 +201,7 @@ class Flat(Rule):
         if a.one_output is not None:
             kernel = a.one_output(kernel)  # all output channels see the same inputs: one of them is enough
         share = a.lin(mask, kernel)  # its value counts the inputs: they differ where steps or samples are masked
-        return share * stop_gradient(a.value / ops.maximum(share, 1e-9))
+        return share * stop_gradient(a.result / ops.maximum(share, 1e-9))
 
 
 @dataclass(frozen=True)
@@ -202,7 +217,7 @@ class WSquare(Rule):
         mask = _companion(a, self).mask
         kernel = a.kernel * a.kernel
         share = a.lin(mask, kernel)
-        return share * stop_gradient(a.value / ops.maximum(share, 1e-30))
+        return share * stop_gradient(a.result / ops.maximum(share, 1e-30))
 
 
 @dataclass(frozen=True)

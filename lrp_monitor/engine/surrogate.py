@@ -1,114 +1,24 @@
-"""Runs a model once with every layer replaced by its surrogate, and finds the logits in what it returns."""
+"""A model called once, with every operation made anew so that its gradient carries relevance."""
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops
 
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.affine import Companion
-from lrp_monitor.engine.audit import audit
+from lrp_monitor.engine.assign import Assigner
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.build import Builder, Plan, Taps, companion_masks
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
-from lrp_monitor.engine.layers import is_weighted, treatment_for, unknown
-from lrp_monitor.engine.layers import prefix as prefix_layers
-from lrp_monitor.engine.prefix import hand_on
-from lrp_monitor.engine.raw import RawOperations
-from lrp_monitor.engine.reach import calls_until
-from lrp_monitor.engine.record import Recorder, layer_paths
+from lrp_monitor.engine.graph import Op
+from lrp_monitor.engine.recording import Recording, layer_paths, record
 from lrp_monitor.engine.rules import Gradient, Pass
-from lrp_monitor.engine.shadows import keep_losses, shadows
-from lrp_monitor.engine.trace import Trace
-
-
-def _leaves(model: Any) -> Iterator[Any]:
-    """Every layer that computes by itself; containers are run as they are, and their parts are met inside."""
-    for layer in model._flatten_layers():
-        if layer is not model and not isinstance(layer, keras.Model):
-            yield layer
-
-
-def _shadow(trace: Trace, raw: RawOperations, layer: Any) -> Callable[..., Any]:
-    rule = trace.composite.override(layer)
-    treatment = treatment_for(layer)
-    if (isinstance(rule, Pass | Gradient) and not (treatment is not None and is_weighted(treatment))) or (
-        treatment is None and rule is not None
-    ):
-        treatment = unknown
-    original, recorder, chosen = layer.call, trace.recorder, treatment
-
-    def treat(*args: Any, **kwargs: Any) -> Any:
-        if trace.in_prefix:
-            output = prefix_layers.treat(trace, layer, chosen, original, args, kwargs)
-            return _sealed(trace, output) if trace.composite.ends_prefix(layer) else output
-        if chosen is None:  # raw operations inside are its own
-            return raw.fix(raw.settle(original(*raw.fix(args), **raw.fix(kwargs))))
-        return raw.settle(chosen(trace, layer, original, args, kwargs))  # an activation may be any function
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with trace.calling(layer):
-            if trace.muted:
-                return original(*args, **kwargs)
-            if not trace.in_prefix:  # there the mask is handed on from operation to operation
-                args, kwargs = raw.settle((args, kwargs))
-            with contextlib.nullcontext() if chosen is None else backend.treated():
-                return treat(*args, **kwargs) if recorder is None else recorder.run(trace, layer, args, kwargs, treat)
-
-    return call
-
-
-def _sealing(trace: Trace, container: Any) -> Callable[..., Any]:
-    """A model inside the model that ends the prefix: what it returns is a tensor like any other."""
-    original = container.call
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with trace.calling(container):
-            output = original(*args, **kwargs)
-            return _sealed(trace, output) if trace.in_prefix else output
-
-    return call
-
-
-def _sealed(trace: Trace, output: Any) -> Any:
-    """The output of the prefix, also where raw operations made it, with its relevance going to its mask."""
-
-    def seal(value: Any) -> Any:
-        if not backend.is_float_tensor(value) or trace.mask_at(value) is not None:
-            return value
-        companion = trace.companion_of(value)
-        if companion is None:
-            return value
-        with backend.treated():
-            return hand_on(trace, value, companion.mask)
-
-    return keras.tree.map_structure(seal, output)
-
-
-@contextlib.contextmanager
-def _shadowed(trace: Trace, raw: RawOperations) -> Iterator[None]:
-    """Shadow ``call`` of every treated layer and the dtype policy of every layer; leave no sign afterwards."""
-    policy = keras.DTypePolicy("float32")
-    with shadows() as put:
-        for layer in trace.model._flatten_layers():
-            if getattr(layer, "quantization_mode", None) is not None:
-                trace.refuse(layer, "it is quantised, which no rule covers")
-            keep_losses(put, layer)
-            if layer.compute_dtype in ("float16", "bfloat16", "float64"):
-                put(layer, "_dtype_policy", policy)
-        for layer in _leaves(trace.model):
-            put(layer, "call", _shadow(trace, raw, layer))
-        if trace.prefix:
-            for part in trace.model._flatten_layers():
-                if part is not trace.model and isinstance(part, keras.Model) and trace.composite.ends_prefix(part):
-                    put(part, "call", _sealing(trace, part))
-        yield
+from lrp_monitor.engine.table import Row, rows_of
 
 
 @dataclass(frozen=True)
@@ -120,13 +30,18 @@ class Traced:
     activation: str | None
     masks: tuple[Tensor, ...]
     """The companion mask of each input: relevance is the gradient for it."""
-    trace: Trace
+    rows: list[Row]
+    notes: tuple[str, ...]
+    recording: Recording
+    builder: Builder
+    explained: frozenset[int]
+    """Ids of the recorded tensors that stand for the logits: what was made of them at the output."""
 
 
 def _within(model: Any, composite: Composite, paths: Mapping[int, str]) -> Composite:
     """``composite`` for this model. Raises ValueError where a key of its overrides names none of its layers."""
     inside = {paths[id(layer)]: layer for layer in model._flatten_layers(include_self=False)}
-    layers = list(_leaves(model))
+    layers = [layer for layer in model._flatten_layers() if layer is not model and not isinstance(layer, keras.Model)]
     names = {name for layer in layers for name in (layer.name, getattr(layer, "path", None))}
     for key in composite.overrides:
         if isinstance(key, str) and key not in names and key not in inside:
@@ -141,45 +56,116 @@ def run(
     composite: Composite,
     on_unknown: str,
     call: Callable[[Any, list[Tensor]], Tensor],
-    recorder: Recorder | None = None,
+    taps: Taps | None = None,
 ) -> Traced:
-    """Call ``model`` on its inputs times their companion masks, with surrogates in place of layers.
+    """Call ``model`` on its inputs and make what it computed anew, with the rules' gradients.
 
     ``call(model, inputs)`` gives the explained output. Raises UnsupportedModelError with everything in the model
-    that has no treatment. A ``recorder`` is told of every tensor at which relevance can be read off.
+    that has no rule. ``taps`` are put between the layers.
     """
     paths = layer_paths(model)
     composite = _within(model, composite, paths)
-    masks = tuple(ops.ones_like(x) for x in inputs)
-    trace = Trace(model, composite, on_unknown, tuple(x * mask for x, mask in zip(inputs, masks, strict=True)), paths)
-    trace.recorder = recorder
-    for source, mask in zip(trace.sources, masks, strict=True):
-        trace.set_companion(source, Companion(mask, _for_one_sample(mask)))
-    if composite.until is not None:
-        signature = [(tuple(x.shape), "float32") for x in inputs]
-        trace.prefix = calls_until(model, signature, composite, call)
-    raw = RawOperations(trace)
-    with _shadowed(trace, raw):
-        output = raw.settle(call(model, list(trace.sources)))
-    activation, logits = trace.head_of(output)
-    problems = audit([raw.original(op) for op in backend.raw_operations((*trace.sources, *masks), logits)])
-    if on_unknown == "gradient":
-        trace.notes += [f"plain gradient at {problem}" for problem in problems]
-    else:
-        trace.problems += problems
-    if trace.problems:
-        raise UnsupportedModelError(model.name, trace.problems)
-    if composite.first is not None and trace.first_layers == 0:
-        trace.notes.append(
+    recording = record(model, [backend.identity(x) for x in inputs], call, paths)
+    assigner = Assigner(recording, composite, _prefix(model, composite, recording))
+    assigner.run()
+    activation, head, moves = _head(assigner, recording.output)
+    plan = Plan.to(assigner, [head], recording.output)
+    notes = _checked(model, composite, on_unknown, recording, plan, assigner)
+    masks = companion_masks(inputs)
+    builder = Builder(plan, assigner, masks, taps)
+    builder.run()
+    logits = builder.tensor(head)
+    explained = {id(recording.output), id(head)}
+    for op in reversed(moves):
+        if op.kind in ("identity", "cast", "each"):
+            continue
+        logits = backend.repeat(op.raw, [logits, *(builder.value(t) for t in op.inputs[1:])])[0]
+    explained.update(id(t) for op in moves for t in op.outputs)
+    for note in notes:
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
+    return Traced(
+        logits, builder.value(recording.output), activation, masks, rows_of(recording, plan), notes, recording, builder,
+        frozenset(explained),
+    )  # fmt: skip
+
+
+def _head(assigner: Assigner, output: Tensor) -> tuple[str | None, Tensor, list[Op]]:
+    """The softmax or sigmoid behind which ``output`` lies, its logits, and what moved the output since."""
+    graph, t = assigner.graph, output
+    moves: list[Op] = []
+    while graph.depends(t):
+        op = graph.op_of(t)
+        if op.kind in ("softmax", "logsoftmax", "sigmoid"):
+            return op.kind.removeprefix("log"), op.inputs[0], moves
+        step = assigner.fact(t).step
+        if step is not None and step.note.startswith("softmax:") and len(step.live) == 1:
+            return "softmax", step.live[0], moves
+        if op.kind not in ("identity", "cast", "each", "reshape"):
+            break
+        moves.append(op)
+        t = op.inputs[op.outputs.index(t)] if op.kind == "each" else op.inputs[0]
+    return None, output, []
+
+
+def _prefix(model: Any, composite: Composite, recording: Recording) -> frozenset[int]:
+    """The numbers of the operations that make up the prefix: all from which the outputs of ``until`` are computed."""
+    if composite.until is None:
+        return frozenset()
+    ends = [t for made in recording.calls if composite.ends_prefix(made.layer) for t in made.outputs]
+    graph = recording.graph
+    if not any(graph.depends(t) for t in ends):
+        which = getattr(composite.until, "__name__", composite.until)
+        names = list(dict.fromkeys(made.layer.name for made in recording.calls))
+        raise ValueError(
+            f"until={which!r}: model {model.name!r} runs no such layer on its input; the layers that it runs: {names}"
+        )
+    return frozenset(graph.behind(ends))
+
+
+def _checked(
+    model: Any, composite: Composite, on_unknown: str, recording: Recording, plan: Plan, assigner: Assigner
+) -> tuple[str, ...]:
+    """What is to be noted; raises UnsupportedModelError where relevance cannot pass."""
+    problems = list(recording.problems)
+    if recording.refused:  # what lies behind them is looked at, too, so that everything is listed at once
+        before = [t for made in recording.refused for t in made.inputs]
+        plan = Plan.to(assigner, [*before, recording.output], recording.output)
+    steps = sorted({id(step): step for step in plan.steps.values()}.values(), key=lambda step: step.op.number)
+    for step in steps:
+        inside = step.op.call is not None and any(c in recording.refused for c in step.op.call.around())
+        if step.problem and not inside:
+            where = "" if step.op.call is None or step.op.call.is_model else f"{step.op.call}: "
+            whole = where and step.problem.startswith("rule ")
+            problems.append(f"{where}{step.problem}" if whole else f"{where}{step.op}: {step.problem}")
+    problems += _without_weights(composite, recording, assigner)
+    problems = list(dict.fromkeys(problems))
+    if problems and on_unknown != "gradient":
+        raise UnsupportedModelError(model.name, problems)
+    notes = [f"plain gradient at {problem}" for problem in problems]
+    notes += dict.fromkeys(f"layer {made.path!r} {note}" for made in recording.calls for note in made.notes)
+    if composite.first is not None and not plan.reaches_input(assigner):
+        notes.append(
             f"model {model.name!r}: no weighted layer takes the input itself or what preprocessing, movement or "
             f"pooling made of it, so that {composite.first!r}, the rule of composite {composite.name!r} for the first "
             "weighted layer, is applied nowhere: every layer takes the rule of its kind"
         )
-    trace.notes = list(dict.fromkeys(trace.notes))
-    for note in trace.notes:
-        warnings.warn(note, RuntimeWarning, stacklevel=2)
-    return Traced(logits, output, activation, masks, trace)
+    return tuple(notes)
 
 
-def _for_one_sample(mask: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda value: ops.broadcast_to(value, (1, *mask.shape[1:]))
+def _without_weights(composite: Composite, recording: Recording, assigner: Assigner) -> list[str]:
+    """What is wrong where a rule that shares out by weights is named for a layer of one's own that has none."""
+    found = []
+    for call in recording.calls:
+        rule = composite.override(call.layer) if not call.is_model else None
+        own = "keras" not in type(call.layer).__module__.split(".")[:1]
+        if rule is None or isinstance(rule, Pass | Gradient) or not own:
+            continue
+        inside = recording.graph.ops[call.start : call.stop]
+        if not any(
+            (step := assigner.fact(t).step) is not None and step.map is not None for op in inside for t in op.outputs
+        ):
+            found.append(
+                f"{call}: rule {rule!r} shares out by weights, which this layer does not have or does not show; "
+                "name Pass() or Gradient() for it"
+            )
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrp_monitor.engine.record import layer_paths
+from lrp_monitor.engine.recording import layer_paths
 from lrp_monitor.metrics import cosine
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject

@@ -223,12 +223,15 @@ def test_nothing_is_left_on_an_attention_layer(rng, randomise):
         assert part.__dict__.keys() == state.keys(), part.name
 
 
-def test_an_attention_of_ones_own_is_refused(rng):
+def test_an_attention_of_ones_own_is_what_it_computes(rng, randomise):
     class Squared(kl.MultiHeadAttention):
         def _compute_attention(self, query, key, value, *args, **kwargs):
             output, scores = super()._compute_attention(query, key, value, *args, **kwargs)
             return ops.square(output), scores
 
-    model = sequence_net(Squared(2, 3))
-    with pytest.raises(lrp.UnsupportedModelError, match="it computes attention in its own way"):
-        lrp.relevance(model, rng.normal(size=(1, 5, 4)).astype(np.float32), 0, "attn_lrp")
+    model = randomise(sequence_net(Squared(2, 3)))
+    without_biases(model)
+    x = rng.normal(size=(3, 5, 4)).astype(np.float32)
+    explanation = lrp.Explainer(model, "cp_lrp").explain(x, 1)
+    np.testing.assert_allclose(explanation.logits, np.asarray(model(x)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(explanation.conservation, 1, atol=1e-3)  # the square passes one to one

@@ -367,9 +367,12 @@ REFUSED = {
     "attention": (lambda h: kl.MultiHeadAttention(2, 3)(h, h), r"MultiHeadAttention.*lies in the prefix"),
     "recurrent": (lambda h: kl.LSTM(4, return_sequences=True)(h), r"LSTM.*lies in the prefix"),
     "softmax": (lambda h: kl.Softmax()(h), r"Softmax.*prefix"),
-    "softmax activation": (lambda h: kl.Dense(4, activation="softmax")(h), r"'softmax' lies in the prefix"),
+    "softmax activation": (lambda h: kl.Dense(4, activation="softmax")(h), r"Dense.*\(Softmax\).*lies in the prefix"),
     "raw softmax": (lambda h: kl.Lambda(lambda t: ops.softmax(t))(h), r"Softmax.* at test_prefix.py:\d+: it lies"),
-    "raw weights": (lambda h: kl.Lambda(lambda t: ops.matmul(t, np.eye(4, dtype="float32")))(h), "MatMul.*it lies"),
+    "raw weights": (
+        lambda h: kl.Lambda(lambda t: ops.matmul(t, np.full((4, 4), 0.5, "float32")))(h),
+        "MatMul.*it lies",
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from keras import ops
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
-from lrp_monitor.engine.backend import known_non_negative
+from lrp_monitor.engine.graph import Graph
 from lrp_monitor.engine.targets import Region
 
 STEPS, FEATURES, UNITS = 5, 4, 3
@@ -557,16 +557,55 @@ class OwnLoop(kl.LSTM):
 
 
 REFUSED = {
-    "own cell": (lambda: kl.RNN(OwnCell(), name="odd"), r"odd.*one of Keras' own"),
-    "own loop": (lambda: OwnLoop(UNITS, name="odd"), r"odd.*one of Keras' own"),
     "negative gate": (lambda: kl.GRU(UNITS, recurrent_activation="tanh", name="odd"), r"odd.*reset_after=False"),
-    "activation": (lambda: kl.LSTM(UNITS, activation=lambda z: z * 2.0, name="odd"), r"odd.*activation '<lambda>'"),
-    "both ways": (lambda: kl.Bidirectional(OwnLoop(UNITS), name="odd"), r"odd.*OwnLoop.*not recurrent layers of Keras"),
+    "activation": (lambda: kl.LSTM(UNITS, activation=lambda z: 1.0 / z, name="odd"), r"odd.*divides by an activation"),
     "raw operation inside": (
-        lambda: kl.TimeDistributed(kl.Lambda(lambda t: ops.exp(t[:, ::-1])), name="odd"),
-        r"\(Exp\) at test_recurrent.py:\d+: is not homogeneous",
+        lambda: kl.TimeDistributed(kl.Lambda(lambda t: ops.cumprod(t[:, ::-1], axis=1)), name="odd"),
+        r"\(Cumprod\) at test_recurrent.py:\d+: is not homogeneous",
     ),
 }
+
+
+OWN = {
+    "own cell": lambda: kl.RNN(OwnCell(), return_sequences=True),
+    "own loop": lambda: OwnLoop(UNITS, use_bias=False),
+    "own loop both ways": lambda: kl.Bidirectional(OwnLoop(UNITS, use_bias=False)),
+    "own activation": lambda: kl.LSTM(UNITS, use_bias=False, activation=lambda z: z * 2.0),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_loop_of_ones_own_is_what_its_operations_are(name, rng):
+    model, x = net(OWN[name]()), sequence(rng)
+    explanation = lrp.Explainer(model, "lrp_zero").explain(x, 1)
+    close(explanation.logits, own(model, x))
+    np.testing.assert_allclose(explanation.conservation, 1, atol=1e-3)
+
+
+def test_an_lstm_by_hand_is_keras_own(rng):
+    """A cell of one's own that computes what LSTMCell does, in keras.ops: one map, under every rule."""
+
+    class Own(kl.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.state_size, self.output_size = [UNITS, UNITS], UNITS
+
+        def build(self, shape):
+            self.w, self.u = (self.add_weight(shape=(n, 4 * UNITS)) for n in (FEATURES, UNITS))
+            self.b = self.add_weight(shape=(4 * UNITS,))
+
+        def call(self, x, states, training=False):
+            h, c = states
+            i, f, g, o = ops.split(ops.matmul(x, self.w) + ops.matmul(h, self.u) + self.b, 4, axis=-1)
+            c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+            h = ops.sigmoid(o) * ops.tanh(c)
+            return h, [h, c]
+
+    keras_own, by_hand = net(kl.LSTM(UNITS), bias=True), net(kl.RNN(Own()), bias=True)
+    x = sequence(rng)
+    by_hand.set_weights(keras_own.get_weights())
+    for composite in (EPSILON, "epsilon_plus_flat", lrp.Composite(dense=rules.ZPlus()), "attn_lrp"):
+        close(lrp.relevance(by_hand, x, 1, composite), lrp.relevance(keras_own, x, 1, composite))
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -618,16 +657,23 @@ def test_a_stateful_layer_is_explained_from_fresh_states_in_its_own_batch(name, 
         lrp.Explainer(model, "epsilon", batch_size=3)
 
 
-def test_a_stateful_layer_that_would_be_run_as_a_whole_is_refused(rng):
-    layer = OwnLoop(UNITS, stateful=True, name="memory")
-    model = keras.Sequential([keras.Input(batch_shape=(2, STEPS, FEATURES)), layer, kl.Dense(2)])
+@pytest.mark.filterwarnings("ignore:layer 'memory' is stateful:RuntimeWarning")
+def test_a_stateful_loop_of_ones_own_is_explained_from_fresh_states(rng):
+    """Whatever it computes and whatever rule is named for it: as the same weights without states; its own stay."""
+    layer, plain = (OwnLoop(UNITS, stateful=stateful, name="memory") for stateful in (True, False))
+    model, other = (
+        keras.Sequential([keras.Input(batch_shape=(2, STEPS, FEATURES)), one, kl.Dense(2)]) for one in (layer, plain)
+    )
+    for mine, theirs in zip(model.trainable_variables, other.trainable_variables, strict=True):
+        mine.assign(theirs)
+    model.predict(sequence(rng), verbose=0)
     before = [state.numpy() for state in layer.states]
-    for options in ({}, {"on_unknown": "gradient"}):
-        with pytest.raises(lrp.UnsupportedModelError, match=r"memory.*stateful=False"):
-            lrp.relevance(model, sequence(rng), 0, "epsilon", **options)
-    named = lrp.Composite(overrides={"memory": rules.Gradient()})
-    with pytest.raises(lrp.UnsupportedModelError, match=r"memory.*stateful=False"):
-        lrp.relevance(model, sequence(rng), 0, named)
+    assert any(state.any() for state in before)
+    x = sequence(rng)
+    for composite in ("epsilon", lrp.Composite(overrides={"memory": rules.Gradient()})):
+        np.testing.assert_allclose(
+            lrp.relevance(model, x, 0, composite), lrp.relevance(other, x, 0, composite), rtol=1e-5, atol=1e-7
+        )
     for state, value in zip(layer.states, before, strict=True):
         np.testing.assert_array_equal(state.numpy(), value)
 
@@ -687,7 +733,7 @@ def test_thousands_of_steps_are_asked_about_without_recursion():
         y = tf.nn.relu(x)
         for _ in range(1200):
             y = y + step(x)
-        answers.append(known_non_negative(y, set()))
+        answers.append(Graph.read([x]).is_non_negative(y))
         return y
 
     long.get_concrete_function(tf.TensorSpec([1]), tf.nn.relu)

@@ -1,0 +1,345 @@
+"""Gives every operation that relevance meets the step by which it is made anew: what an operation is has a rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from keras import layers as kl
+
+from lrp_monitor.engine import products
+from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.composites import Composite, fits_prefix
+from lrp_monitor.engine.formulas import is_function, own_gradient, passed, way_to
+from lrp_monitor.engine.graph import Graph, Op, number
+from lrp_monitor.engine.masks import handed_on, picks, spread_over_vectors
+from lrp_monitor.engine.operations import CONSTANT, PRODUCTS, REFUSED, ROWS, Row
+from lrp_monitor.engine.recording import LayerCall, Recording, leaf, loop_around
+from lrp_monitor.engine.rules import Gradient, Pass, Rule
+from lrp_monitor.engine.steps import Fact, Step, plain
+from lrp_monitor.engine.treatments import is_loop
+from lrp_monitor.engine.weights import Weights, override
+
+# Layers of Keras whose one weighted map takes the rule that is named for the layer.
+_BASIC = tuple(
+    getattr(kl, name)
+    for name in (
+        "Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
+        "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D",
+    )
+    if hasattr(kl, name)
+)  # fmt: skip
+_MOVES_ALL = ("reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "identity", "cast")
+
+
+@dataclass
+class Assigner:
+    """Walks the operations of a recording once, in order of making."""
+
+    recording: Recording
+    composite: Composite
+    prefix: frozenset[int] = frozenset()
+    """The numbers of the operations that make up the prefix of the composite's ``until``."""
+    first_layers: int = 0
+    _facts: dict[int, Fact] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._weights = Weights(self.recording, self.composite, self.prefix)
+
+    @property
+    def graph(self) -> Graph:
+        return self.recording.graph
+
+    def run(self) -> None:
+        """Assign a step to every operation that depends on the input."""
+        for source in self.graph.sources:
+            self._facts[id(source)] = Fact(source, live=True, root=source, front=True)
+        for op in self.graph.ops:
+            if any(self.graph.depends(t) for t in op.outputs) and not any(id(t) in self._facts for t in op.outputs):
+                for fact in self._of(op):
+                    self._facts[id(fact.tensor)] = fact
+
+    def fact(self, tensor: Tensor) -> Fact:
+        """What is known of ``tensor``."""
+        known = self._facts.get(id(tensor))
+        if known is None:
+            known = Fact(tensor, root=None if number(tensor) is not None else tensor)
+            self._facts[id(tensor)] = known
+        return known
+
+    def steps(self) -> list[Step]:
+        """Every step that was assigned."""
+        return [fact.step for fact in self._facts.values() if fact.step is not None]
+
+    # --- one operation ---
+
+    def _seen(self, op: Op, tensor: Tensor) -> Fact:
+        """What ``op`` sees of a tensor: the way on which another layer made it does not count."""
+        fact = self.fact(tensor)
+        if fact.root is None or fact.root is tensor or leaf(op.call) is leaf(self.graph.op_of(tensor).call):
+            return fact
+        return replace(fact, root=tensor, bent=False, shifted=False)
+
+    def _of(self, op: Op) -> list[Fact]:
+        given = [self._seen(op, t) for t in op.inputs]
+        tainted = any(f.tainted or (f.live and not f.front) for f in given)
+        if op.kind == "each":  # the gradient that the framework hung on it is none of ours
+            return [self._alias(op, index, f) for index, f in enumerate(given)]
+        row = ROWS.get(op.kind)
+        way = way_to(self.graph, op, given)
+        live = [f for f in (given if row is None else given[row.data]) if f.live]
+        indices = op.kind in ("gather", "onehot") and given[min(1, len(given) - 1) if op.kind == "gather" else 0]
+        facts = []
+        for index, t in enumerate(op.outputs):
+            numbers = t.dtype.is_floating or t.dtype.is_complex or (t.dtype.is_integer and all(f.front for f in live))
+            silent = (id(t) in self.recording.constants and self._named(op) is None) or (
+                op.kind in CONSTANT and not (live and _rounds(op))
+            )
+            if isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
+                facts.append(self._looked_up(op, indices))
+            elif silent or not live or not numbers:
+                root = t if way is None else way.root
+                facts.append(Fact(t, root=root, tainted=tainted, step=plain(self.graph, op, given)))
+            else:
+                facts.append(self._live(op, index, row, given, live, way))
+        for made in facts:
+            made.tainted |= tainted
+        return facts
+
+    def _alias(self, op: Op, index: int, source: Fact) -> Fact:
+        tensor, before = op.outputs[index], source.tensor
+        live = (before,) if source.live else ()
+        held = (before,) if not source.live and self.graph.depends(before) else ()
+        step = Step(op, (tensor,), live, held, lambda made: [made.tensor(before) if live else made.value(before)])
+        if source.front:
+            step = replace(step, mask=lambda made: made.companion(before).mask, glued=True, bounds=True)
+        return replace(source, tensor=tensor, step=step)
+
+    def _live(self, op: Op, index: int, row: Row | None, given: list[Fact], live: list[Fact], way: Fact | None) -> Fact:
+        t = op.outputs[index]
+        named = self._named(op)
+        if named is not None:
+            return self._whole(op, t, given, *named)
+        fact = self._masked(op, index, given, live, way)
+        if fact is None:
+            fact = self._stepped(op, index, row, given, live, way)
+        if way is not None and way.root is not None and fact.root is None:
+            fact.root, fact.bent, fact.shifted = way.root, way.bent, way.shifted
+        if fact.root is None:
+            fact.root = t
+        self._learn(op, fact, given, live)
+        return fact
+
+    def _stepped(
+        self, op: Op, index: int, row: Row | None, given: list[Fact], live: list[Fact], way: Fact | None
+    ) -> Fact:
+        t = op.outputs[index]
+        if way is not None and is_function(op, way, given, live):
+            return self._passed(op, t, way)
+        softmax = products.softmax_by_hand(self.graph, op, given)
+        if softmax is not None:
+            return own_gradient(self.graph, op, t, softmax)
+        in_keras_layer = op.call is not None and _is_basic_or_activation(op.call.layer)
+        forms = ("function", "part") if in_keras_layer else ("function",)
+        alone = len(live) == 1 and (len(given) == 1 or given[1].root is None)
+        if alone and row is not None and row.form in forms:
+            known = way is not None and way.root is not None
+            fact = self._passed(op, t, way if known and way is not None else replace(given[0], root=given[0].tensor))
+            fact.root, fact.bent, fact.shifted = (t, False, False) if way is None else (way.root, way.bent, way.shifted)
+            return fact
+        if op.kind in PRODUCTS and len(live) == 1:
+            return self._weights.product(op, given, live[0])
+        if len(live) == 1 and op.kind in ("add", "sub", "mul", "div"):
+            found = self._weights.folded(op, t, given, live[0]) or self._weights.affine(op, t, given, live[0])
+            if found is not None:
+                return found
+        if len(live) == 2 and op.kind == "add":
+            found = self._weights.summed(op, t, given)
+            if found is not None:
+                return found
+        held = products.divisor(op, given) if len(live) > 1 else None
+        if held is not None:
+            return Fact(t, True, step=plain(self.graph, op, given, hold=held, note="its scale factor is a constant"))
+        if len(live) == 2 and (op.kind == "mul" or op.kind in PRODUCTS):
+            return products.shared(self._option(op), op, given)
+        if op.kind == "relu" and live[0].map is not None and not live[0].front:
+            return self._weights.weighted(
+                op, t, live[0].map.rectify(), keep=False, note="relevance passes the activation"
+            )
+        return self._default(op, index, row, given, live)
+
+    def _passed(self, op: Op, t: Tensor, way: Fact) -> Fact:
+        """A function of each element of the root of ``way``; the map that made the root takes it along where it can."""
+        root = way.root
+        assert root is not None
+        before = self.fact(root)
+        fact = None if before.front else self._weights.activated(op, t, root, before.map)
+        if fact is None:
+            return passed(self.graph, op, t, way)
+        fact.root, fact.bent, fact.shifted = root, way.bent, way.shifted
+        return fact
+
+    def _default(self, op: Op, index: int, row: Row | None, given: list[Fact], live: list[Fact]) -> Fact:
+        t = op.outputs[index]
+        step = plain(self.graph, op, given)
+        if row is None or not row.plain:
+            step.problem = REFUSED.get(
+                op.kind,
+                "is not homogeneous (not a sum, a scaling, a selection, a pooling or a ReLU); use the Keras layer for "
+                "it",
+            )
+        else:
+            step.problem = _condition(op, given, live)
+        if op.kind in ("softmax", "logsoftmax"):
+            step.note = "softmax: the explanation starts before it, or its own gradient"
+        elif op.kind in ("maxpool", "max"):
+            step.note = "the winner takes all"
+        elif row is not None and row.form == "bent":
+            step.note = "relevance passes the activation"
+        fact = Fact(t, True, step=step)
+        source = live[0].map
+        if source is not None and len(live) == 1 and (op.kind in (*_MOVES_ALL, "slice", "split", "splitv")):
+            fact.map = source.moved_by(op, index)
+        return fact
+
+    # --- what stands in front of all weights, and the prefix ---
+
+    def _masked(self, op: Op, index: int, given: list[Fact], live: list[Fact], way: Fact | None) -> Fact | None:
+        """The output of an operation in front of all weights, or in a prefix; None where it is another."""
+        inside, t = op.number in self.prefix, op.outputs[index]
+        front = all(f.front for f in live)
+        if not inside and (not front or any(f.inner for f in live)):
+            return None
+        weighted = op.kind in PRODUCTS and len(live) == 1
+        if weighted and not inside and not picks(op, next(i for i, f in enumerate(given) if not f.live)):
+            return None
+        hand = None
+        if front and not (inside and loop_around(op.call) is not None):
+            fact = self._weights.product(op, given, live[0]) if weighted else Fact(t)
+            if fact.map is not None:
+                return self._shared_out(fact, op, live[0])
+            function = way is not None and way.shifted and all(f.root is way.root for f in live)
+            hand = handed_on(self.graph, op, index, given, inside, function, self._option(op))
+        if hand is None and not inside:
+            return None
+        step = replace(plain(self.graph, op, given))
+        if hand is None:
+            step.problem = (
+                f"it lies in the prefix (until=...), through which relevance passes no such operation as {op.kind!r}; "
+                "end the prefix before it"
+            )
+            return Fact(t, True, step=step)
+        read = hand.of or live
+        glued = hand.glued and all(f.step is None or f.step.glued for f in read)
+        if not glued:  # how much of it the input's values have is told by the operation's own step
+            own = self._stepped(op, index, ROWS.get(op.kind), given, live, way).step
+            assert own is not None
+            step = replace(own, live=(*own.live, *(f.tensor for f in read)), map=None)
+        else:
+            step.live = tuple(f.tensor for f in read)
+        step.mask, step.glued, step.note, step.bounds = hand.mask, glued, hand.note, hand.bounds
+        fact = Fact(t, True, front=True, inner=any(f.inner for f in live), step=step)
+        source = live[0].map
+        if inside and source is not None and len(live) == 1:
+            if op.kind in _MOVES_ALL:
+                fact.map = source.moved_by(op, index)
+            elif op.kind in ("add", "sub", "mul", "div"):
+                folded = self._weights.folded(op, t, given, live[0])
+                fact.map = None if folded is None else folded.map
+        return fact
+
+    def _shared_out(self, fact: Fact, op: Op, data: Fact) -> Fact:
+        made, step = fact.map, fact.step
+        assert made is not None
+        assert step is not None
+        if not fits_prefix(made.rule):
+            rule = override(self.composite, op.call) or made.rule
+            step.problem = f"rule {rule!r} has no meaning in a prefix (until=...): name Flat() or WSquare() for it"
+        x = data.tensor
+        step.mask, step.glued, step.live = lambda b: b.share(made), True, (x,)
+        fact.front, fact.inner = True, True
+        return fact
+
+    def _looked_up(self, op: Op, indices: Fact) -> Fact:
+        """Vectors for numbers: each token has the relevance of its vector."""
+        t, before = op.outputs[0], indices.tensor
+        given = [self.fact(i) for i in op.inputs]
+        step = plain(self.graph, op, given)
+        if not indices.live:
+            learned = self.graph.is_learned(op.inputs[0])
+            step.problem = (
+                "its token numbers are computed from activations, which carry no relevance" if learned else ""
+            )
+            return Fact(t, live=learned, root=t, step=step)
+        step.live, step.held = (before,), ()
+        step.note = "all relevance of a vector to its token"
+        step.mask, step.glued = (lambda made: spread_over_vectors(op, made.companion(before).mask)), True
+        inside = op.number in self.prefix
+        return Fact(t, True, root=t, front=op.kind == "onehot" or inside, step=step, inner=inside)
+
+    # --- what is named for layers, and what follows ---
+
+    def _named(self, op: Op) -> tuple[LayerCall, Rule] | None:
+        """The call of a layer that is taken as a whole, by a rule that was named for it."""
+        for call in op.call.around() if op.call is not None else ():
+            if call.is_model:
+                continue
+            rule = self.composite.override(call.layer)
+            if isinstance(rule, Pass | Gradient) and not isinstance(call.layer, _BASIC):
+                return (call, rule) if isinstance(rule, Gradient) or not is_loop(call.layer) else None
+        return None
+
+    def _whole(self, op: Op, t: Tensor, given: list[Fact], call: LayerCall, rule: Rule) -> Fact:
+        step = plain(self.graph, op, given, note="plain gradient (named)")
+        if isinstance(rule, Pass):
+            step.note = "relevance passes one to one (named)"
+            inputs = [x for x in call.inputs if self.fact(x).live]
+            if inputs and any(t is output for output in call.outputs):
+                return passed(self.graph, op, t, Fact(t, True, inputs[0]))
+        return Fact(t, True, root=t, step=step)
+
+    def _option(self, op: Op) -> Composite:
+        """The composite, as far as it speaks of products: inside a loop over time gates are constant."""
+        return self.composite if loop_around(op.call) is None else replace(self.composite, product="gate")
+
+    def _learn(self, op: Op, fact: Fact, given: list[Fact], live: list[Fact]) -> None:
+        row = ROWS.get(op.kind)
+        if fact.gate == "" and fact.factors == 1:
+            fact.gate = products.gate_behind(op, row, given, live)
+        products.learn_statistic(op, row, fact, given, live)
+        moves = row is not None and (row.mask == "moved" or op.kind in ("identity", "cast"))
+        if moves or (op.kind in ("mul", "div") and len(live) == 1):
+            fact.attended |= live[0].attended
+
+
+def _rounds(op: Op) -> bool:
+    return op.kind in ("round", "floor", "ceil", "floormod", "floordiv")
+
+
+def _is_basic_or_activation(layer: Any) -> bool:
+    return isinstance(layer, (*_BASIC, kl.Activation))
+
+
+def _condition(op: Op, given: list[Fact], live: list[Fact]) -> str:
+    """What is wrong with an operation of a kind that is homogeneous under a condition; empty where nothing is."""
+    constants = [f.tensor for f in given if not f.live]
+    if op.kind in ("maximum", "minimum"):
+        if any(number(c) != 0 for c in constants):
+            return "clips against a constant that is not zero; use a layer such as ReLU(max_value=...)"
+    elif op.kind == "select":
+        data = [f for f in given[1:] if not f.live]
+        if given[0].tainted and any(not _is_filler(number(f.tensor)) for f in data):
+            return "puts in a constant that is not zero, whose share of the relevance is unknown"
+    elif op.kind == "pad" and len(given) > 2:
+        if not _is_filler(number(given[2].tensor)):
+            return "pads with a constant that is not zero"
+    elif op.kind in ("mul", *PRODUCTS) and len(live) > 1:
+        return "multiplies two activations: without a rule the product counts its relevance twice"
+    elif op.kind == "div" and given[1].live:
+        return "divides by an activation"
+    return ""
+
+
+def _is_filler(value: Any) -> bool:
+    """Whether a constant stands for nothing: zero, or so low that no maximum and no softmax takes it."""
+    return value is not None and (value == 0 or value <= -1e4)

@@ -1,0 +1,30 @@
+"""TensorFlow's names for the kinds of operations of which the engine speaks (operations.py)."""
+
+from __future__ import annotations
+
+# Those whose word is their own name in small letters ...
+_OWN_WORD = (
+    "Abs AddN All Any ArgMax ArgMin Atan Bitcast Bucketize Cast Ceil Complex ComplexAbs Cos Cumsum DepthToSpace Einsum "
+    "Elu Equal Erf Erfc Exp ExpandDims Expm1 FFT FFT2D Floor FloorDiv FloorMod GatherNd Greater GreaterEqual IFFT "
+    "IFFT2D IRFFT IRFFT2D Identity Imag IsFinite IsInf IsNan LeakyRelu Less LessEqual Log Log1p LogSoftmax LogicalAnd "
+    "LogicalNot LogicalOr LogicalXor MatrixBandPart Max Maximum Mean Min Minimum MirrorPad Mul Neg NotEqual OneHot "
+    "OnesLike Pad Pow RFFT RFFT2D Rank Real Relu Relu6 Reshape Roll Round Rsqrt ScatterNd Selu Shape ShapeN Sigmoid "
+    "Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Square SquaredDifference Squeeze Sub Sum "
+    "Tanh Tile Transpose ZerosLike"
+)
+# ... and the others.
+KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
+    "Add": "add", "AddV2": "add", "BiasAdd": "add", "Snapshot": "identity", "StopGradient": "stop",
+    "PreventGradient": "stop", "IdentityN": "each", "RealDiv": "div", "Div": "div", "DivNoNan": "div",
+    "MulNoNan": "mul", "Inv": "reciprocal", "Reciprocal": "reciprocal", "Select": "select", "SelectV2": "select",
+    "PadV2": "pad", "ConcatV2": "concat", "Pack": "stack", "Unpack": "unstack", "SplitV": "splitv",
+    "GatherV2": "gather", "ResourceGather": "gather", "StridedSlice": "slice", "BroadcastTo": "broadcast",
+    "Reverse": "reverse", "ReverseV2": "reverse", "SpaceToBatchND": "spacetobatch", "BatchToSpaceND": "batchtospace",
+    "ExtractImagePatches": "patches", "MatMul": "matmul", "BatchMatMul": "matmul", "BatchMatMulV2": "matmul",
+    "BatchMatMulV3": "matmul", "Conv2D": "conv", "Conv3D": "conv", "DepthwiseConv2dNative": "depthwise",
+    "Conv2DBackpropInput": "convtranspose", "Conv3DBackpropInputV2": "convtranspose", "AvgPool": "avgpool",
+    "AvgPool3D": "avgpool", "MaxPool": "maxpool", "MaxPoolV2": "maxpool", "MaxPool3D": "maxpool",
+    "ResizeBicubic": "resize", "ResizeBilinear": "resize", "ResizeNearestNeighbor": "resize", "TopKV2": "topk",
+    "TensorScatterUpdate": "scatterinto", "While": "loop", "StatelessWhile": "loop", "If": "loop",
+    "StatelessIf": "loop", "PartitionedCall": "call", "StatefulPartitionedCall": "call", "ReadVariableOp": "variable",
+}  # fmt: skip

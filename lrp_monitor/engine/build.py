@@ -1,0 +1,308 @@
+"""Makes the recorded operations anew, each by its step: values are the model's own, gradients are the rules'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras import ops
+
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.affine import Affine, Companion
+from lrp_monitor.engine.assign import Assigner
+from lrp_monitor.engine.backend import Tensor, stop_gradient
+from lrp_monitor.engine.graph import Graph, Op, again
+from lrp_monitor.engine.maps import Map, joined
+from lrp_monitor.engine.masks import glue, share_of_ones
+from lrp_monitor.engine.recording import LayerCall
+from lrp_monitor.engine.rules import Rule
+from lrp_monitor.engine.steps import Step
+
+# What makes one sample of one sample: through these, bounds of the input go as one sample that stands for all.
+_BY_SAMPLE = frozenset(
+    {"add", "avgpool", "cast", "div", "each", "elu", "identity", "maxpool", "mirrorpad", "mul", "neg", "pad", "relu",
+     "relu6", "resize", "selu", "sigmoid", "sub", "tanh"}
+)  # fmt: skip
+
+
+@dataclass
+class Plan:
+    """Which recorded tensors are made anew to explain some of them, and how."""
+
+    graph: Graph
+    steps: dict[int, Step]
+    """Tensor's id -> the step that makes it: what relevance passes."""
+    values: set[int]
+    """Ids of tensors of which the value alone is wanted."""
+    ops: list[Op]
+    """The operations of all these tensors, in order of making."""
+    made_of: list[Step]
+    """The steps of maps that others of these steps took up: by folding, and for a ReLU that follows."""
+
+    @classmethod
+    def to(cls, assigner: Assigner, explained: Sequence[Tensor], output: Tensor) -> Plan:
+        """The plan that makes ``explained`` with their relevance, and the value of ``output``."""
+        graph = assigner.graph
+        steps: dict[int, Step] = {}
+        wanted: list[Tensor] = [output]
+        stack = list(explained)
+        while stack:
+            t = stack.pop()
+            step = assigner.fact(t).step
+            if id(t) in steps or step is None or not graph.depends(t):
+                continue
+            steps[id(t)] = step
+            stack += step.live
+            wanted += step.held
+            if step.mask is not None:
+                wanted += (t, *(i for i in step.op.inputs if graph.depends(i)))
+        values: set[int] = set()
+        sources = {id(source) for source in graph.sources}
+        while wanted:
+            t = wanted.pop()
+            known = id(t) in steps and steps[id(t)].mask is None
+            if known or id(t) in values or id(t) in sources or not graph.depends(t):
+                continue
+            values.add(id(t))
+            wanted += graph.op_of(t).inputs
+        numbers = {step.op.number for step in steps.values()}
+        numbers |= {op.number for op in graph.ops if any(id(t) in values for t in op.outputs)}
+        maps = {id(one) for step in steps.values() if step.map is not None for one in step.map.all()}
+        taken = [step for step in assigner.steps() if step.map is not None and id(step.map) in maps]
+        return cls(graph, steps, values, [graph.ops[number] for number in sorted(numbers)], taken)
+
+    def reaches_input(self, assigner: Assigner) -> bool:
+        """Whether relevance meets a first weighted map, or a lookup of the input's numbers."""
+        maps = (part for step in self.steps.values() if step.map is not None for part in step.map.summed or (step.map,))
+        looked_up = (step.op.kind == "gather" and step.mask is not None for step in self.steps.values())
+        return any(assigner.fact(part.x).front for part in maps) or any(looked_up)
+
+    def told(self) -> list[Step]:
+        """Every step that relevance takes, by itself or in another, in order."""
+        steps = {id(step): step for step in (*self.made_of, *self.steps.values())}
+        return sorted(steps.values(), key=lambda step: step.op.number)
+
+    @property
+    def weighted(self) -> list[tuple[Tensor, Map]]:
+        """The weighted maps through which relevance passes, with the recorded tensors that they make."""
+        return [(step.outputs[0], step.map) for step in self.steps.values() if step.map is not None]
+
+
+@dataclass
+class Builder:
+    """The tensors that stand for recorded ones."""
+
+    plan: Plan
+    assigner: Assigner
+    masks: Sequence[Tensor]
+    """The companion mask of each of the model's inputs."""
+    taps: Taps | None = None
+    """Reads relevance off between the layers, where that was asked for."""
+    _tensors: dict[int, Tensor] = field(default_factory=dict)
+    _values: dict[int, Tensor] = field(default_factory=dict)
+    _masks: dict[int, Tensor] = field(default_factory=dict)
+    _once: dict[Hashable, Any] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Make everything that the plan names."""
+        graph = self.plan.graph
+        for source, mask in zip(graph.sources, self.masks, strict=True):
+            self._values[id(source)], self._masks[id(source)] = source, mask
+            self._tensors[id(source)] = source * mask
+        for op in self.plan.ops:
+            if any(id(t) in self.plan.values for t in op.outputs):
+                made = backend.repeat(op.raw, [self.value(t) for t in op.inputs])
+                self._values.update((id(old), stop_gradient(new)) for old, new in zip(op.outputs, made, strict=True))
+            for index, t in enumerate(op.outputs):
+                step = self.plan.steps.get(id(t))
+                if step is None:
+                    continue
+                reader = _Reader(self, step)
+                if step.mask is not None:
+                    self._masks[id(t)] = backend.identity(step.mask(reader))
+                if step.mask is None:
+                    found = step.make(reader)
+                    self._tensors[id(t)] = found[index] if len(found) == len(op.outputs) else found[0]
+
+    def tensor(self, recorded: Tensor) -> Tensor:
+        """What carries relevance in place of ``recorded``."""
+        known = self._tensors.get(id(recorded))
+        if known is not None:
+            return known
+        step = self.plan.steps.get(id(recorded))
+        if step is None:
+            return self.value(recorded)
+        assert step.mask is not None
+        if not backend.is_float_tensor(recorded):
+            made = self.value(recorded)
+        elif step.glued:
+            made = glue(self.value(recorded), self._masks[id(recorded)])
+        else:
+            outputs = step.make(_Reader(self, step))
+            made = outputs[[id(t) for t in step.op.outputs].index(id(recorded))]
+        self._tensors[id(recorded)] = made
+        return made
+
+    def value(self, recorded: Tensor) -> Tensor:
+        """The value of ``recorded``, through which no relevance passes."""
+        known = self._values.get(id(recorded))
+        if known is None:
+            made = self._tensors.get(id(recorded))
+            known = recorded if made is None else stop_gradient(made)
+            self._values[id(recorded)] = known
+        return known
+
+    def mask(self, recorded: Tensor) -> Tensor | None:
+        """The companion mask of ``recorded``, None where it has none."""
+        return self._masks.get(id(recorded))
+
+    def carrier(self, recorded: Tensor) -> list[Tensor]:
+        """The tensors made anew that carry the relevance of ``recorded``: itself, or the mask beside it."""
+        step = self.plan.steps.get(id(recorded))
+        mask, made = self._masks.get(id(recorded)), self._tensors.get(id(recorded))
+        glued = mask is not None and (step is None or step.glued)
+        return [t for t in (mask, None if glued else made) if t is not None]
+
+    def bounds(self, recorded: Tensor, bound: Tensor) -> Tensor:
+        """What preprocessing makes of an input that is ``bound`` everywhere."""
+        graph = self.plan.graph
+        known: dict[int, Tensor] = {}
+        ways: dict[int, Op] = {}
+        for source in graph.sources:
+            found = graph.between(source, recorded) if source is not recorded else []
+            if found or source is recorded:
+                known[id(source)] = bound
+                ways.update((op.number, op) for op in found)
+        ordered = [ways[number] for number in sorted(ways)]
+        for op in ordered:
+            step = next((s for t in op.outputs if (s := self.plan.steps.get(id(t))) is not None), None)
+            if step is not None and not step.bounds:
+                where = op.call if op.call is not None else op
+                raise ValueError(
+                    f"{where} stands in front of the first weighted layer: what it makes of the bounds of the input "
+                    "depends on the sample, so zB has none; use Flat() or WSquare() there"
+                )
+        single = len(known) == 1 and all(op.kind in _BY_SAMPLE for op in ordered)
+        for source in graph.sources:
+            if id(source) in known:
+                known[id(source)] = ops.broadcast_to(bound, ((1 if single else source.shape[0]), *source.shape[1:]))
+        return again(ordered, known, recorded)
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What ``make()`` gave when it was asked for first."""
+        if key not in self._once:
+            self._once[key] = make()
+        return self._once[key]
+
+
+@dataclass
+class _Reader:
+    """What one step reads."""
+
+    builder: Builder
+    step: Step
+
+    def tensor(self, recorded: Tensor) -> Tensor:
+        found = self.builder.tensor(recorded)
+        return self._tapped(recorded, found, "tensor")
+
+    def value(self, recorded: Tensor) -> Tensor:
+        return self.builder.value(recorded)
+
+    def companion(self, recorded: Tensor) -> Companion:
+        builder = self.builder
+        mask = builder.mask(recorded)
+        assert mask is not None
+        return Companion(self._tapped(recorded, mask, "mask"), lambda bound: builder.bounds(recorded, bound))
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        return self.builder.once(key, make)
+
+    def _tapped(self, recorded: Tensor, tensor: Tensor, what: str) -> Tensor:
+        taps = self.builder.taps
+        if taps is None or tensor is recorded:
+            return tensor
+        made = self.step.map
+        call = self.step.op.call if made is None else made.call
+        return taps.read(self.builder.plan.graph, call, recorded, tensor, what)
+
+    def weighted(self, made: Map) -> Tensor:
+        """The output of a weighted map, behind its ReLU where it is rectified; the rule's surrogate is its gradient."""
+        builder, assigner = self.builder, self.builder.assigner
+        parts = made.summed or (made,)
+        within = [part.rule.input_only and part.in_loop for part in parts]
+        if len(parts) == 1 and not within[0]:
+            return self._applied(self._affine(made), made.rule, made.non_negative)
+        rule = assigner.composite.dense if made.rule.input_only else made.rule
+        xs: list[Tensor] = []
+        signs = []
+        for part, inside in zip(parts, within, strict=True):
+            if inside:
+                # First the part that came from x as a whole, then, by the rule for inputs, within x.
+                bare = part.bare()
+                xs.append(self._applied(self._affine(bare), part.rule))
+            else:
+                xs.append(self.tensor(part.x))
+            signs.append(not inside and builder.plan.graph.is_non_negative(part.x))
+        affine = joined(made, xs, self.value, within)
+        affine.non_negative_input = all(signs)
+        return self._applied(affine, rule)
+
+    def _affine(self, made: Map) -> Affine:
+        companion = self.companion(made.x) if self.builder.mask(made.x) is not None else None
+        if companion is not None and self.builder.assigner.fact(made.x).inner:
+            companion = None
+        non_negative = self.builder.plan.graph.is_non_negative(made.x)
+        return made.affine(self.tensor(made.x), self.value, companion=companion, non_negative=non_negative)
+
+    def _applied(self, affine: Affine, rule: Rule, non_negative: bool = False) -> Tensor:
+        """``non_negative``: what the activation makes is."""
+        companion = affine.companion
+        sources = [affine.x] if companion is None else [affine.x, companion.mask]
+
+        def surrogate(shapes: Sequence[Tensor], copies: Sequence[Tensor], value: Tensor) -> Tensor:
+            mask = copies[1] if len(copies) > 1 else None
+            return rule.surrogate(affine.reversed(copies[0], mask, value, shape_of_x=shapes[0]))
+
+        known, shown = affine.known(), affine.activation
+        if shown is not None and not rule.needs_value:
+            # All that the rule wants is what the activation makes of z: no need to keep z as well.
+            known, shown = backend.kept(shown(known)), None
+            affine.activation, affine.rectified = None, non_negative
+        # Where all is shared out in proportion to the output, nothing passes where that is 0.
+        rectified = affine.rectified and not rule.takes_activation
+        options = {} if shown is None else {"shown": shown}
+        return backend.deferred(known, sources, surrogate, rectified=rectified, **options)
+
+    def share(self, made: Map) -> Tensor:
+        """The mask behind a weighted map of a prefix."""
+        companion = self.companion(made.x)
+        affine = made.affine(self.value(made.x), self.value, companion=companion, non_negative=True)
+        return share_of_ones(affine, made.rule)
+
+
+@dataclass
+class Taps:
+    """Tensors through which one call of a layer alone reads what was made outside of it."""
+
+    inputs: dict[int, list[Tensor]] = field(default_factory=dict)
+    """Id of a call -> its taps."""
+    _known: dict[tuple[int, int, str], Tensor] = field(default_factory=dict)
+
+    def read(self, graph: Graph, call: LayerCall | None, recorded: Tensor, tensor: Tensor, what: str) -> Tensor:
+        """``tensor`` as ``call`` reads it, and every call around it that did not make it."""
+        number = graph.op_of(recorded).number
+        around = [c for c in (call.around() if call is not None else ()) if not c.is_model and number < c.start]
+        for outer in reversed(around):
+            key = (id(outer), id(tensor), what)
+            if key not in self._known:
+                self._known[key] = backend.identity(tensor)
+                self.inputs.setdefault(id(outer), []).append(self._known[key])
+            tensor = self._known[key]
+        return tensor
+
+
+def companion_masks(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """A mask of ones for each input."""
+    return tuple(ops.ones_like(x) for x in inputs)

@@ -1,0 +1,78 @@
+"""Formulas that map each element by itself: functions of one tensor, read off the operations that make them up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.functions import pass_through
+from lrp_monitor.engine.graph import Graph, Op, again, number
+from lrp_monitor.engine.operations import ROWS
+from lrp_monitor.engine.steps import Fact, Made, Step
+
+
+def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
+    """The way to the output from the one root of all inputs; None where they have not one alone."""
+    row = ROWS.get(op.kind)
+    if row is None or row.form is None:
+        return None
+    shape = op.outputs[0].shape
+    roots = [f.root for f in given if f.root is not None]
+    if not roots or any(root is not roots[0] for root in roots) or roots[0].shape != shape:
+        return None
+    if not graph.depends(roots[0]):
+        return None
+    data = given[1:] if op.kind == "select" else given
+    numbers = [f for f in data if f.root is None]
+    many = sum(f.live for f in data) > 1
+    adds = op.kind in ("add", "sub") or row.form == "choice"
+    shifts = adds and any(number(f.tensor) != 0 for f in numbers)
+    curved = op.kind in ("mul", "div") and (many or (op.kind == "div" and given[1].root is not None))
+    inhomogeneous = row.form in ("function", "part") or curved
+    return Fact(
+        op.outputs[0], True, roots[0],
+        bent=inhomogeneous or row.form in ("bent", "choice") or any(f.bent for f in given),
+        shifted=inhomogeneous or shifts or any(f.shifted for f in data),
+    )  # fmt: skip
+
+
+def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) -> bool:
+    """Whether here ends a formula that maps each element of its root by itself and is not homogeneous."""
+    if not (way.bent and way.shifted):
+        return False
+    if op.kind in ("maximum", "minimum"):
+        limits = [value for value in map(number, op.inputs) if value is not None]
+        return len(live) > 1 or any(value != 0 for value in limits)
+    if op.kind == "div":
+        return given[0].live and given[1].root is not None
+    return op.kind in ("relu6", "select") or (len(live) > 1 and ROWS[op.kind].form == "linear")
+
+
+def passed(graph: Graph, op: Op, t: Tensor, way: Fact) -> Fact:
+    """An elementwise function of the root of ``way``."""
+    root = way.root
+    assert root is not None
+    ways = graph.between(root, t)
+    zero_below = ways[-1].kind == "relu6" and len(ways) == 1
+
+    def make(made: Made) -> Sequence[Tensor]:
+        return [pass_through(made.tensor(root), lambda z: again(ways, {id(root): z}, t), zero_below)]
+
+    step = Step(op, (t,), (root,), (), make, "relevance passes the activation")
+    return Fact(t, True, way.root, way.bent, way.shifted, step=step)
+
+
+def own_gradient(graph: Graph, op: Op, t: Tensor, root: Tensor) -> Fact:
+    """A softmax written as a formula."""
+    ways = graph.between(root, t)
+
+    def make(made: Made) -> Sequence[Tensor]:
+        return [again(ways, {id(root): made.tensor(root)}, t)]
+
+    note = "softmax: the explanation starts before it, or its own gradient"
+    fact = Fact(t, True, root=t, step=Step(op, (t,), (root,), (), make, note))
+    if op.kind == "sub":
+        fact.normed = root
+    else:
+        fact.gate = "softmax"
+    return fact

@@ -1,0 +1,188 @@
+"""The operations of one traced call of a model: what each depends on, walks along them, and they on other tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.operations import ROWS
+
+if TYPE_CHECKING:
+    from lrp_monitor.engine.recording import LayerCall
+
+
+# What these tell of a tensor is known when the trace is made.
+_SHAPES = ("shape", "shapen", "rank", "size")
+
+
+@dataclass(eq=False)
+class Op:
+    """One operation of the trace."""
+
+    kind: str
+    """What it is, in the engine's own words (operations.py)."""
+    name: str
+    type: str
+    """What the framework calls it."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    raw: Any
+    """The framework's object."""
+    number: int
+    """Its place in the order of making."""
+    call: LayerCall | None = None
+    """The innermost call of a layer in which it was made."""
+
+    def attribute(self, *names: str) -> Any:
+        """The first of these attributes of the framework's operation, None where it has none of them."""
+        return backend.attribute(self.raw, *names)
+
+    @property
+    def data(self) -> tuple[Tensor, ...]:
+        """The inputs that carry data."""
+        row = ROWS.get(self.kind)
+        return self.inputs if row is None else self.inputs[row.data]
+
+    def __str__(self) -> str:
+        site = backend.call_site(self.raw)
+        return f"operation {self.name!r} ({self.type}){f' at {site}' if site else ''}"
+
+
+@dataclass
+class Graph:
+    """All operations of a trace, in order of making."""
+
+    ops: list[Op]
+    sources: tuple[Tensor, ...]
+    """The model's inputs."""
+    _made_by: dict[int, Op] = field(default_factory=dict)
+    _dependent: set[int] = field(default_factory=set)
+    _learned: set[int] = field(default_factory=set)
+    _signs: dict[int, bool] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, sources: Iterable[Tensor]) -> Graph:
+        """The graph of the trace that is being made."""
+        ops = [
+            Op(backend.kind_of(raw), raw.name, raw.type, tuple(raw.inputs), tuple(raw.outputs), raw, number)
+            for number, raw in enumerate(backend.operations())
+        ]
+        graph = cls(ops, tuple(sources))
+        graph._dependent.update(id(source) for source in graph.sources)
+        for op in ops:
+            graph._made_by.update((id(t), op) for t in op.outputs)
+            if op.kind not in _SHAPES and any(id(t) in graph._dependent for t in op.inputs):
+                graph._dependent.update(id(t) for t in op.outputs)
+            reads = op.kind == "variable" or op.type == "ResourceGather"
+            if reads or any(id(t) in graph._learned for t in op.inputs):
+                graph._learned.update(id(t) for t in op.outputs)
+        return graph
+
+    def op_of(self, tensor: Tensor) -> Op:
+        """The operation that made ``tensor``."""
+        return self._made_by[id(tensor)]
+
+    def depends(self, tensor: Tensor) -> bool:
+        """Whether ``tensor`` was computed from any input of the model."""
+        return id(tensor) in self._dependent
+
+    def is_learned(self, tensor: Tensor) -> bool:
+        """Whether ``tensor`` was computed from weights."""
+        return id(tensor) in self._learned
+
+    def behind(self, tensors: Iterable[Tensor]) -> set[int]:
+        """The numbers of all operations from which ``tensors`` were computed."""
+        found: set[int] = set()
+        stack = [self.op_of(t) for t in tensors]
+        while stack:
+            op = stack.pop()
+            if op.number not in found:
+                found.add(op.number)
+                stack.extend(self.op_of(t) for t in op.inputs)
+        return found
+
+    def between(self, start: Tensor, end: Tensor) -> list[Op]:
+        """The operations on all ways from ``start`` to ``end``, in order of making."""
+        on_way: dict[int, bool] = {id(start): True}
+        stack = [end]
+        least = self.op_of(start).number
+        while stack:
+            t = stack[-1]
+            if id(t) in on_way:
+                stack.pop()
+                continue
+            op = self.op_of(t)
+            inputs = op.inputs if op.number > least else ()
+            waiting = [i for i in inputs if id(i) not in on_way]
+            if waiting:
+                stack += waiting
+                continue
+            on_way[id(t)] = any(on_way[id(i)] for i in inputs)
+            stack.pop()
+        ways = {self.op_of(t).number: self.op_of(t) for t in self._tensors(on_way, end, start)}
+        return [ways[number] for number in sorted(ways)]
+
+    def _tensors(self, on_way: Mapping[int, bool], end: Tensor, start: Tensor) -> Iterable[Tensor]:
+        stack, seen = [end], {id(start)}
+        while stack:
+            t = stack.pop()
+            if id(t) not in seen and on_way.get(id(t)):
+                seen.add(id(t))
+                yield t
+                stack += self.op_of(t).inputs
+
+    def is_non_negative(self, tensor: Tensor) -> bool:
+        """Whether no value of ``tensor`` can be below zero, as far as the operations tell."""
+        known = self._signs
+        stack = [tensor]
+        while stack:  # no recursion: an unrolled loop over time is deep
+            t = stack[-1]
+            if id(t) in known:
+                stack.pop()
+                continue
+            op = self.op_of(t)
+            sign = None if op.kind not in ROWS else ROWS[op.kind].sign
+            data = op.inputs if op.kind == "each" else op.data
+            if op.kind in ("stop", "each"):
+                sign, data = "all", (op.inputs[op.outputs.index(t)],) if op.kind == "each" else op.inputs
+            if op.kind == "mul" and len(data) == 2 and data[0] is data[1]:
+                sign = "never"
+            if op.kind == "pad" and len(op.inputs) > 2:
+                data = (data[0], op.inputs[2])
+            if op.kind == "leakyrelu" and (op.attribute("alpha") or 0) < 0:
+                sign = None
+            if sign in ("all", "any"):
+                waiting = [i for i in data if id(i) not in known]
+                if waiting:
+                    stack += waiting
+                    continue
+                known[id(t)] = (all if sign == "all" else any)(known[id(i)] for i in data)
+            else:
+                value = backend.constant_value(t) if sign is None and not op.inputs else None
+                at_least_zero = value is not None and value.dtype.kind in "fiu" and bool((value >= 0).all())
+                known[id(t)] = sign == "never" or at_least_zero
+            stack.pop()
+        return known[id(tensor)]
+
+
+def number(tensor: Tensor) -> Any:
+    """The one number that ``tensor`` holds (everywhere), where it is known when the graph is made; else None.
+
+    A literal is such a number; a weight or an array of different numbers is not.
+    """
+    value = backend.constant_value(tensor)
+    if value is None or not value.size or value.dtype.kind not in "fiub" or not (value == value.flat[0]).all():
+        return None
+    return value.flat[0]
+
+
+def again(ops: Sequence[Op], known: Mapping[int, Tensor], wanted: Tensor) -> Tensor:
+    """``wanted``, computed by ``ops`` from other tensors: ``known`` holds them by the ids of those they stand for."""
+    made = dict(known)
+    for op in ops:
+        outputs = backend.repeat(op.raw, [made.get(id(t), t) for t in op.inputs])
+        made.update((id(old), new) for old, new in zip(op.outputs, outputs, strict=True))
+    return made[id(wanted)]

@@ -1,0 +1,352 @@
+"""Weighted maps among the operations: a product with weights, and what of the operations behind it folds into it.
+
+A bias, a BatchNormalization, any scale and shift along the output's channels that no input changes make one map with
+the product; so do two products that are summed (``x W + h U``). What merely moves the output is looked through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from keras import ops
+
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.affine import Affine, Companion
+from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.graph import Op
+from lrp_monitor.engine.operations import CONVOLUTIONS
+from lrp_monitor.engine.rules import Rule
+
+if TYPE_CHECKING:
+    from lrp_monitor.engine.recording import LayerCall
+
+Make = Callable[[], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A product of data with weights and what was folded into it; tensors are made when they are asked for."""
+
+    op: Op
+    data: int
+    """Which input of the product carries data."""
+    kernel: int
+    rule: Rule
+    call: LayerCall | None
+    """The call of a layer in which the product was made."""
+    axes: Mapping[int, Callable[[Tensor, Tensor], Tensor]]
+    """Axes of the output that are the kernel's own -> how a vector along each multiplies the kernel."""
+    one_output: Callable[[Tensor], Tensor] | None
+    moved: tuple[tuple[Op, int], ...] = ()
+    """What has moved the product's output, and which of its outputs is meant."""
+    scales: tuple[Callable[[Tensor], Tensor], ...] = ()
+    """What multiplies the kernel."""
+    bias: Make | None = None
+    """The bias in a shape that broadcasts to the output."""
+    factor: Tensor | None = None
+    """What multiplies the map's output, of its shape: never negative, a constant to relevance, but of each sample."""
+    shift: Tensor | None = None
+    """What is added to the map's output besides, of its shape: a constant to relevance, but of each sample."""
+    summed: tuple[Map, ...] | None = None
+    """The two maps of which this is the sum."""
+    in_loop: bool = False
+    """Whether it is made in a step of a recurrent layer."""
+    problem: str = ""
+    """What is wrong with the rule."""
+    rectified: bool = False
+    activation: Callable[[Tensor], Tensor] | None = None
+    """A function of each element that follows, taken along by the rule."""
+    non_negative: bool = False
+    """Whether its results are known not to be negative."""
+    base: Map | None = None
+    """The map of which this one was made."""
+
+    @property
+    def x(self) -> Tensor:
+        """The recorded tensor that the product reads."""
+        return self.op.inputs[self.data]
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """The shape of the map's output."""
+        if self.moved:
+            op, index = self.moved[-1]
+            return tuple(op.outputs[index].shape)
+        return tuple(self.op.outputs[0].shape)
+
+    @property
+    def kind(self) -> str:
+        """``"conv"`` or ``"dense"``."""
+        return "conv" if self.op.kind in CONVOLUTIONS else "dense"
+
+    def all(self) -> Iterator[Map]:
+        """This map and every one that it was made of."""
+        made: Map | None = self
+        while made is not None:
+            yield made
+            for part in made.summed or ():
+                yield from part.all()
+            made = made.base
+
+    def made_of(self, other: Map) -> bool:
+        """Whether this map is ``other`` with something folded into it."""
+        return any(part is other for part in self.all())
+
+    def shifted(self, constant: Make) -> Map:
+        """This map followed by an addition."""
+        bias = self.bias
+        return replace(self, bias=constant if bias is None else lambda: bias() + constant(), base=self)
+
+    def scaled(self, axis: int, vector: Make) -> Map:
+        """This map followed by a multiplication along one of its axes."""
+        scale, bias, rank = self.axes[axis], self.bias, len(self.shape)
+        return replace(
+            self, scales=(*self.scales, lambda kernel: scale(kernel, vector())), base=self,
+            bias=None if bias is None else lambda: bias() * along(vector(), axis, rank),
+        )  # fmt: skip
+
+    def negated(self) -> Map:
+        """Minus this map."""
+        bias = self.bias
+        return replace(
+            self, scales=(*self.scales, lambda k: -k), bias=None if bias is None else lambda: -bias(), base=self
+        )
+
+    def bare(self) -> Map:
+        """The same product, and what cuts it, without a bias."""
+        return replace(self, bias=None, shift=None, factor=None, rectified=False, activation=None, base=None)
+
+    def rectify(self) -> Map:
+        """The same map, with the knowledge that a ReLU follows."""
+        return replace(self, rectified=True, base=self)
+
+    def moved_by(self, op: Op, index: int) -> Map | None:
+        """This map followed by an operation that moves its output; None where that cannot be looked through."""
+        if self.summed is not None or self.factor is not None or self.shift is not None:
+            return None
+        after = tuple(op.outputs[index].shape)
+        cut = op.kind in ("slice", "split", "splitv")
+        axes: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
+        if cut:
+            last = len(self.shape) - 1
+            if len(after) != last + 1 or after[:-1] != tuple(self.shape[:-1]) or last not in self.axes:
+                return None
+        else:
+            for axis, scale in self.axes.items():
+                at = axis_behind(op, axis, self.shape, after)
+                if at is not None:
+                    axes[at] = scale
+            if not axes and op.kind != "reshape":
+                return None
+        bias = self.bias
+        moved_bias = None if bias is None else (lambda: self._bias_behind(op, index, cut, after))
+        return replace(self, moved=(*self.moved, (op, index)), axes=axes, bias=moved_bias, one_output=None, base=self)
+
+    def _bias_behind(self, op: Op, index: int, cut: bool, after: Sequence[int]) -> Tensor:
+        assert self.bias is not None
+        bias = self.bias()
+        missing = len(self.shape) - len(bias.shape)
+        bias = ops.reshape(bias, (*[1] * missing, *bias.shape))
+        if cut:
+            full = ops.broadcast_to(bias, (*bias.shape[:-1], self.shape[-1]))
+            if op.kind == "slice":
+                return backend.repeat(op.raw, [full, *op.inputs[1:]])[index]
+            inputs = [full if t.shape == self.shape and t.dtype == full.dtype else t for t in op.inputs]
+            return backend.repeat(op.raw, inputs)[index]
+        ((axis, _),) = self.axes.items() if len(self.axes) == 1 else ((None, None),)
+        if axis is not None and math.prod(bias.shape) in (1, bias.shape[axis]):
+            at = axis_behind(op, axis, self.shape, after)
+            assert at is not None
+            return along(ops.reshape(bias, (-1,)), at, len(after))
+        full = ops.broadcast_to(bias, self.shape)
+        inputs = [full if t.shape == full.shape and t.dtype == full.dtype else t for t in op.inputs]
+        return backend.repeat(op.raw, inputs)[index]
+
+    # --- as the rules see it -----------------------------------------------------------------------------------------
+
+    def weights(self) -> Tensor:
+        """The kernel, scaled, in the product's own layout."""
+        kernel = ops.cast(self.op.inputs[self.kernel], "float32")
+        for scale in self.scales:
+            kernel = scale(kernel)
+        return kernel
+
+    def lin(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """The product, moved as its output is, of any data and kernel of these shapes."""
+        inputs = list(self.op.inputs)
+        inputs[self.data], inputs[self.kernel] = x, kernel
+        if self.op.kind == "convtranspose":
+            size = [x.shape[0], *self.op.outputs[0].shape[1:]]
+            size[1 if self.op.attribute("data_format").startswith("NC") else -1] = kernel.shape[-2]
+            inputs[0] = ops.convert_to_tensor(size, dtype="int32")
+        (y,) = backend.repeat(self.op.raw, inputs)
+        for op, index in self.moved:
+            data = next(i for i, t in enumerate(op.inputs) if t.dtype == y.dtype and len(t.shape) == len(y.shape))
+            given = list(op.inputs)
+            given[data] = y
+            y = backend.repeat(op.raw, given)[index]
+        return y
+
+    def full_bias(self, value: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """All that is added to the products, of which ``value`` gives what differs by sample."""
+        bias = None if self.bias is None else ops.cast(self.bias(), "float32")
+        if self.shift is None:
+            return bias
+        return value(self.shift) if bias is None else bias + value(self.shift)
+
+    def affine(
+        self, x: Tensor, value: Callable[[Tensor], Tensor], *, companion: Companion | None, non_negative: bool
+    ) -> Affine:
+        """The map of another ``x``, as rules see it."""
+        axis = next(iter(self.axes)) if len(self.axes) == 1 else None
+        return Affine(
+            x=x, weights=self.weights, bias=self.full_bias(value), lin=self.lin, channel_axis=axis,
+            one_output=self.one_output, non_negative_input=non_negative, rectified=self.rectified, companion=companion,
+            activation=self.activation,
+        )  # fmt: skip
+
+
+def along(vector: Tensor, axis: int, rank: int) -> Tensor:
+    """A vector over ``axis`` of a tensor of ``rank``, in a shape that multiplies that tensor."""
+    shape = [1] * rank
+    shape[axis] = -1
+    return ops.reshape(vector, shape)
+
+
+def axis_along_which(shape: Sequence[int], of: Sequence[int]) -> int | None:
+    """The one axis of a tensor of shape ``of`` along which a tensor of ``shape``, spread over it, varies.
+
+    -1 where it varies along none; None where it varies along several.
+    """
+    offset = len(of) - len(shape)
+    varying = [offset + i for i, n in enumerate(shape) if n != 1]
+    return None if offset < 0 or len(varying) > 1 else (varying[0] if varying else -1)
+
+
+def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int]) -> int | None:
+    """Where ``axis`` of the input of an operation that moves data lies in its output; None where it is broken up."""
+    if op.kind in ("identity", "cast"):
+        return axis
+    if op.kind in ("spacetobatch", "batchtospace"):
+        return axis if axis == len(before) - 1 else None
+    if op.kind == "transpose":
+        order = backend.constant_value(op.inputs[1])
+        return None if order is None else list(order).index(axis)
+    if op.kind in ("reshape", "squeeze", "expanddims"):
+        behind, length = math.prod(before[axis + 1 :]), before[axis]
+        for at, size in enumerate(after):
+            if size == length and math.prod(after[at + 1 :]) == behind and (length > 1 or at == len(after) - 1):
+                return at
+    return None
+
+
+def _last(kernel: Tensor, g: Tensor) -> Tensor:
+    return kernel * g
+
+
+def _last_but_one(kernel: Tensor, g: Tensor) -> Tensor:
+    return kernel * ops.expand_dims(g, -1)
+
+
+def _depthwise(kernel: Tensor, g: Tensor) -> Tensor:
+    return kernel * ops.reshape(g, kernel.shape[-2:])
+
+
+def first_of_last(kernel: Tensor) -> Tensor:
+    return kernel[..., :1]
+
+
+def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:
+    """The map that a product with weights is."""
+    shape, weights = tuple(op.outputs[0].shape), op.inputs[kernel]
+    rank, one_output = len(shape), None
+    axes: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
+    if op.kind in CONVOLUTIONS:
+        layout = op.attribute("data_format") or "NHWC"
+        axis = 1 if layout.startswith("NC") else rank - 1
+        axes = {axis: {"conv": _last, "depthwise": _depthwise, "convtranspose": _last_but_one}[op.kind]}
+        if op.kind == "convtranspose":
+            one_output = _one_of_last_but_one
+        elif op.kind == "conv" and op.inputs[0].shape[axis] == weights.shape[-2]:
+            one_output = first_of_last
+    elif op.kind == "matmul":
+        turned = op.attribute(*(("adj_y", "transpose_b") if kernel == 1 else ("adj_x", "transpose_a")))
+        right = kernel == 1
+        axes = {rank - 1 if right else rank - 2: _last_but_one if turned == right else _last}
+        if right and not turned:
+            one_output = first_of_last
+    else:
+        left, result = (op.attribute("equation") or "").replace(" ", "").split("->")
+        names, other = left.split(",")[kernel], left.split(",")[data]
+        for axis, name in enumerate(result):
+            if name in names and name not in other and "." not in result:
+                axes[axis] = _along_index(names.index(name))
+    return Map(op, data, kernel, rule, op.call, axes, one_output)
+
+
+def _one_of_last_but_one(kernel: Tensor) -> Tensor:
+    return kernel[..., :1, :]
+
+
+def _along_index(at: int) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda kernel, g: kernel * along(g, at, len(kernel.shape))
+
+
+def sum_of(one: Map, two: Map, rule: Rule) -> Map | None:
+    """The map that the sum of two is: products of matrices with equal outputs, made in one call of a layer."""
+    for part in (one, two):
+        plain = part.op.kind == "matmul" and part.kernel == 1 and len(part.op.inputs[1].shape) == 2
+        flags = ("adj_x", "adj_y", "transpose_a", "transpose_b")
+        if not plain or part.summed is not None or any(part.op.attribute(flag) for flag in flags):
+            return None
+        if len(part.x.shape) != 2 or any(op.kind != "slice" and op.kind != "split" for op, _ in part.moved):
+            return None
+    if one.call is not two.call or tuple(one.shape) != tuple(two.shape):
+        return None
+    return Map(one.op, one.data, one.kernel, rule, one.call, {}, None, summed=(one, two), in_loop=one.in_loop)
+
+
+def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], done: Sequence[bool]) -> Affine:
+    """A sum of maps of other data ``xs`` as rules see it: one map of all of them side by side.
+
+    ``done`` says of each x whether it is that part's output already, which the map then leaves as it is.
+    """
+    parts = made.summed or (made,)
+    factors = [None if part.factor is None else value(part.factor) for part in parts]
+    kernels = [
+        ops.ones_like(_cut(part, part.weights())[:1]) if ready else _cut(part, part.weights())
+        for part, ready in zip(parts, done, strict=True)
+    ]
+    widths = list(accumulate((x.shape[-1] for x in xs), initial=0))
+    rows = list(accumulate((kernel.shape[0] for kernel in kernels), initial=0))
+
+    def lin(value: Tensor, kernel: Tensor) -> Tensor:
+        terms = []
+        for index, factor in enumerate(factors):
+            part = value[:, widths[index] : widths[index + 1]]
+            weights = kernel[rows[index] : rows[index + 1]]
+            y = part * weights if done[index] else ops.matmul(part, weights)
+            terms.append(y if factor is None else factor * y)
+        return sum(terms[1:], start=terms[0])
+
+    found = [] if made.summed is None else [made.full_bias(value)]
+    for part, factor in zip(parts, factors, strict=True):
+        own = part.full_bias(value)
+        found.append(own if factor is None or own is None else factor * own)
+    biases = [bias for bias in found if bias is not None]
+    return Affine(
+        x=ops.concatenate(list(xs), axis=-1), weights=lambda: ops.concatenate(kernels, axis=0),
+        bias=sum(biases[1:], start=biases[0]) if biases else None, lin=lin, rectified=made.rectified,
+    )  # fmt: skip
+
+
+def _cut(part: Map, kernel: Tensor) -> Tensor:
+    """The columns of a kernel that make the output of a product which was cut along its last axis."""
+    for op, index in part.moved:
+        inputs = [kernel if t.dtype == kernel.dtype and len(t.shape) == 2 else t for t in op.inputs]
+        kernel = backend.repeat(op.raw, inputs)[index]
+    return kernel

@@ -1,0 +1,184 @@
+"""The companion mask: how relevance itself is carried where no values count.
+
+In front of all weights, and in a prefix of the network (``until``), a mask of ones stands beside each tensor ``y``. It
+is handed on from operation to operation as a linear map whose shares sum to one,
+
+    y = [y] * u,   u_j = sum_i p_ij u_i,   sum_i p_ij = 1,
+
+so that relevance R_j is shared out as R_i = sum_j p_ij R_j, whatever the values are. In front of all weights that is
+how preprocessing passes relevance one to one, and how a rule for inputs reaches the input. In a prefix every weighted
+map shares out by its rule for an input of ones, so that the map is as coarse as what lies behind the prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from keras import ops
+
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.affine import Affine
+from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
+from lrp_monitor.engine.composites import Composite
+from lrp_monitor.engine.graph import Graph, Op
+from lrp_monitor.engine.operations import PRODUCTS, ROWS
+from lrp_monitor.engine.products import shared
+from lrp_monitor.engine.rules import Rule
+from lrp_monitor.engine.steps import Fact, Made
+
+# Through these the bounds of the input go, lowest and highest value each by itself.
+_BOUNDED = frozenset(
+    {"add", "cast", "ceil", "div", "elu", "exp", "floor", "identity", "leakyrelu", "log", "log1p", "maximum", "minimum",
+     "mul", "neg", "relu", "relu6", "round", "selu", "sigmoid", "softplus", "sqrt", "sub", "tanh"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hand:
+    """How a mask is handed on through one operation."""
+
+    mask: Callable[[Made], Tensor]
+    glued: bool = True
+    """Whether relevance of the output goes to its mask, whoever reads it."""
+    bounds: bool = False
+    note: str = "passes as it is"
+    of: tuple[Fact, ...] = ()
+    """The inputs whose masks it reads, where it does not read those of all."""
+
+
+def normalised(share: Tensor) -> Tensor:
+    """``share`` over its own value: 1, and 0 where nothing of the input arrives (padding alone)."""
+    value = stop_gradient(share)
+    nothing = ops.abs(value) < 1e-30
+    # A factor of 0 and not of 1 / 0: relevance of what sees padding alone goes nowhere, and must not overflow there.
+    return share * ops.where(nothing, 0.0, 1.0 / ops.where(nothing, 1.0, value))
+
+
+def glue(value: Tensor, mask: Tensor) -> Tensor:
+    """``value``, whose relevance goes to ``mask``."""
+    return straight_through(stop_gradient(value) * mask, value)
+
+
+def share_of_ones(affine: Affine, rule: Rule) -> Tensor:
+    """The mask behind a weighted map of a prefix: what the rule makes of ones in place of the input."""
+    given = affine.companion
+    assert given is not None
+    value = affine.value
+    of_ones = replace(
+        affine,
+        x=given.mask,
+        bias=None,
+        rectified=False,
+        non_negative_input=True,
+        _cache={"value": ops.ones_like(value)},
+    )
+    return normalised(rule.surrogate(of_ones))
+
+
+def spread_over_vectors(op: Op, mask: Tensor) -> Tensor:
+    """The mask behind a lookup: all relevance of a vector goes to its token."""
+    shape = op.outputs[0].shape
+    axis = -1
+    if op.kind == "onehot":
+        axis = op.attribute("axis")
+    return ops.broadcast_to(ops.expand_dims(mask, axis) if len(shape) > len(mask.shape) else mask, shape)
+
+
+def handed_on(
+    graph: Graph, op: Op, index: int, given: Sequence[Fact], inside: bool, same_function: bool, composite: Composite
+) -> Hand | None:
+    """How the masks of the inputs of ``op`` are handed on; ``inside``: it lies in a prefix. None where they are not."""
+    row, shape = ROWS.get(op.kind), op.outputs[index].shape
+    if op.kind == "stop" and given[0].statistic:
+        return Hand(lambda made: made.companion(given[0].tensor).mask)
+    fixed = next((i for i, f in enumerate(given) if not f.live), None) if op.kind in PRODUCTS else None
+    if row is None or (row.mask is None and (fixed is None or not picks(op, fixed))):
+        return None
+    live = [f for f in given[row.data] if f.live]
+
+    def spread(made: Made, fact: Fact) -> Tensor:
+        mask = made.companion(fact.tensor).mask
+        return mask if mask.shape == shape else ops.broadcast_to(mask, shape)
+
+    if len(live) > 1 and row.form is not None and op.kind != "select":
+        signals = [f for f in live if not f.statistic] or live
+        if (
+            same_function or len(signals) == 1 or all(f.statistic for f in live)
+        ):  # a function of one tensor, or a tensor normalised
+            return Hand(lambda made: spread(made, signals[0]), note=_ONE_TO_ONE, of=(signals[0],))
+        if op.kind == "mul" and inside:
+            fact = shared(composite, op, given)
+            assert fact.step is not None
+            note = fact.step.note
+            if len(fact.step.live) == 1:
+                signal = next(f for f in live if f.tensor is fact.step.live[0])
+                return Hand(lambda made: spread(made, signal), note=note, of=(signal,))
+            return Hand(lambda made: normalised(sum(spread(made, f) for f in live)), note=note)
+        if op.kind in ("mul", "div") or not inside:
+            return None
+        return Hand(lambda made: normalised(_sum([spread(made, f) for f in live])), inside, note="equal parts to each")
+    if row.mask in ("kept", "sum") or (row.form is not None and op.kind != "select"):
+        if op.kind == "div" and not given[0].live:
+            return None
+        held = [f.tensor for f in given if not f.live and graph.depends(f.tensor)]
+
+        def kept(made: Made) -> Tensor:
+            mask = spread(made, live[0])
+            nothing = held if op.kind == "mul" else []  # steps that are masked out take nothing,
+            if row.form != "linear":
+                nothing = [live[0].tensor]  # and a function of zero has nothing to give relevance to
+            for t in nothing:
+                mask = ops.where(made.value(t) != 0, mask, 0.0)
+            return mask
+
+        return Hand(kept, bounds=op.kind in _BOUNDED and not held, note=_ONE_TO_ONE)
+
+    def repeated(made: Made, mean: bool = False) -> Tensor:
+        return made.once((op.number, mean), lambda: masks(made, mean))[index]
+
+    def masks(made: Made, mean: bool) -> Sequence[Tensor]:
+        constants = {i for i in range(len(given))[row.data] if i != fixed} | ({2} if op.kind == "pad" else set())
+        inputs = [
+            made.companion(f.tensor).mask if f.live
+            else ops.zeros_like(f.tensor, dtype="float32") if i in constants
+            else made.value(f.tensor)
+            for i, f in enumerate(given)
+        ]  # fmt: skip
+        return (backend.repeat_as_mean if mean else backend.repeat)(op.raw, inputs)
+
+    if row.mask == "moved" or fixed is not None:
+        return Hand(repeated, bounds=True)
+    if row.mask == "mean" or inside:
+        return Hand(lambda made: normalised(repeated(made, True)), inside, True, "equal parts to the window")
+
+    def winner(made: Made) -> Tensor:
+        value, mask = made.value(live[0].tensor), made.companion(live[0].tensor).mask
+        # Of x + u - [u], which is x, the gradient with regard to u is that of the maximum: one, at the winner.
+        inputs = [value + (mask - stop_gradient(mask)), *op.inputs[1:]]
+        best = backend.repeat(op.raw, inputs)[index]
+        return straight_through(best, ops.ones_like(best))
+
+    return Hand(winner, False, True, "the winner takes all")
+
+
+def picks(op: Op, kernel: int) -> bool:
+    """Whether a product with this constant kernel only moves: each output is one of the inputs, such as in patches."""
+    if op.kind not in ("conv", "matmul"):
+        return False
+    value = backend.computed_constant(op.inputs[kernel])
+    if (
+        value is None
+        or value.ndim < 2
+        or (op.kind == "matmul" and (kernel != 1 or op.attribute("adj_y", "transpose_b")))
+    ):
+        return False
+    sums = value.sum(axis=tuple(range(value.ndim - 1)))
+    return bool(((value == 0) | (value == 1)).all() and (sums == 1).all())
+
+
+_ONE_TO_ONE = "preprocessing: relevance passes one to one"
+
+
+def _sum(masks: Sequence[Tensor]) -> Tensor:
+    return sum(masks[1:], start=masks[0])

@@ -1,0 +1,117 @@
+"""What every kind of operation is to relevance: one row a kind. A kind without a row is refused.
+
+Kinds are words of the engine's own; a framework's module says which of its operations each of them is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an operation of one kind is to relevance."""
+
+    span: tuple[int | None, int | None] = (None, None)
+    """The inputs that carry data, from the first to before the last of them; the others say where to and how."""
+    plain: bool = True
+    """Whether gradient x input conserves: it is positively homogeneous in all its data together."""
+    form: str | None = None
+    """How it acts where it maps each element by itself.
+
+    ``"linear"``, ``"bent"`` (homogeneous, but bent), ``"choice"`` between data, ``"function"``: vanishes not in
+    proportion to its input, and passes relevance by itself; ``"part"``: a function that does so as a part of a longer
+    formula alone, since by itself it is the sign of a normalisation by hand; ``"step"``: constant almost everywhere.
+    """
+    mask: str | None = None
+    """What becomes of the companion mask of an input that stands before all weights, or in a prefix.
+
+    ``"moved"``: as the data is; ``"kept"`` as it is; ``"mean"``: by the mean of the window; ``"winner"``: to the
+    maximum of the window, in a prefix by its mean; ``"sum"``: an equal part to each term.
+    """
+    sign: str | None = None
+    """Whether results are known not to be negative: ``"never"`` negative, or not where the data (``"all"`` of it,
+    or ``"any"`` of it) is not; None where nothing is known."""
+    statistic: bool = False
+    """Whether it sums up many values in one."""
+
+    @property
+    def data(self) -> slice:
+        """The inputs that carry data."""
+        return slice(*self.span)
+
+
+_FIRST = (0, 1)
+
+
+def _rows(words: str, *args: object, **options: object) -> dict[str, Row]:
+    return {word: Row(*args, **options) for word in words.split()}  # type: ignore[arg-type]
+
+
+ROWS: dict[str, Row] = {
+    # what moves data
+    **_rows(
+        "reshape transpose squeeze expanddims slice gather gathernd unstack tile broadcast pad mirrorpad reverse roll "
+        "depthtospace spacetodepth spacetobatch batchtospace matrixbandpart scatterinto patches topk",
+        _FIRST, mask="moved", sign="all",
+    ),
+    "split": Row((1, 2), mask="moved", sign="all"),
+    "splitv": Row(_FIRST, mask="moved", sign="all"),
+    "stack": Row(mask="moved", sign="all"),
+    "concat": Row((0, -1), mask="moved", sign="all"),
+    "scatternd": Row((1, 2), mask="moved", sign="all"),
+    # what maps each element by itself
+    "identity": Row(form="linear", mask="kept", sign="all"),
+    "cast": Row(form="linear", mask="kept", sign="all"),
+    "neg": Row(form="linear", mask="kept"),
+    "add": Row(form="linear", mask="sum", sign="all"),
+    "sub": Row(form="linear", mask="sum"),
+    "addn": Row(form="linear", mask="sum", sign="all"),
+    "mul": Row(form="linear", mask="kept", sign="all"),
+    "div": Row(form="linear", mask="kept", sign="all"),
+    "maximum": Row(form="choice", mask="sum", sign="any"),
+    "minimum": Row(form="choice", mask="sum", sign="all"),
+    "select": Row((1, None), form="choice", mask="moved", sign="all"),
+    **_rows("abs relu", form="bent", mask="kept", sign="never"),
+    "leakyrelu": Row(form="bent", mask="kept", sign="all"),
+    **_rows("relu6 sigmoid softplus square", plain=False, form="function", mask="kept", sign="never"),
+    **_rows("atan cos elu erf expm1 selu sin softsign tanh", plain=False, form="function", mask="kept"),
+    "erfc": Row(plain=False, form="function", mask="kept", sign="never"),
+    "pow": Row(_FIRST, plain=False, form="function", mask="kept"),
+    "squareddifference": Row(plain=False, form="function", mask="kept", sign="never"),
+    **_rows("exp rsqrt sqrt", plain=False, form="part", mask="kept", sign="never"),
+    **_rows("log log1p reciprocal", plain=False, form="part", mask="kept"),
+    **_rows(
+        "equal floor floordiv floormod greater greaterequal less lessequal logicaland logicalnot logicalor logicalxor "
+        "notequal round sign ceil isfinite isinf isnan", plain=False, form="step",
+    ),
+    **_rows("all any argmax argmin bucketize onesLike rank shape shapen size zeroslike oneslike", plain=False),
+    # what joins many values in one
+    **_rows("sum mean", _FIRST, mask="mean", sign="all", statistic=True),
+    **_rows("max min", _FIRST, mask="winner", sign="all", statistic=True),
+    **_rows("avgpool resize", _FIRST, mask="mean", sign="all"),
+    "maxpool": Row(_FIRST, mask="winner", sign="all"),
+    "cumsum": Row(_FIRST, sign="all"),
+    # fixed linear maps, and the size of a complex number, which is homogeneous
+    **_rows("fft fft2d ifft ifft2d rfft rfft2d irfft irfft2d real imag", _FIRST),
+    "complex": Row(),
+    "complexabs": Row(_FIRST, sign="never"),
+    # a softmax keeps its own gradient, which in the form of input x gradient is its rule (Achtibat et al. 2024)
+    "softmax": Row(_FIRST, sign="never"),
+    "logsoftmax": Row(_FIRST),
+    # products with a kernel, or of two activations
+    **_rows("matmul einsum", sign="all"),
+    **_rows("conv depthwise", (0, 2), sign="all"),
+    "convtranspose": Row((1, 3), sign="all"),
+}  # fmt: skip
+
+PRODUCTS = frozenset({"matmul", "einsum", "conv", "depthwise", "convtranspose"})
+CONVOLUTIONS = frozenset({"conv", "depthwise", "convtranspose"})
+# Results that are constant almost everywhere, or integers: they carry no relevance.
+CONSTANT = frozenset(word for word, row in ROWS.items() if not row.plain and row.form in (None, "step"))
+# What else there is to say of a kind that is refused.
+REFUSED: dict[str, str] = {
+    "loop": "is a loop or a branch of its own, into which relevance is not followed",
+    "call": "is a compiled function of its own, into which relevance is not followed",
+    "stop": "stops the gradient, so that relevance would be lost there",
+}

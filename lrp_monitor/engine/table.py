@@ -1,0 +1,69 @@
+"""The table that tells how each layer of a model was treated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrp_monitor.engine.build import Plan
+from lrp_monitor.engine.recording import LayerCall, Recording
+from lrp_monitor.engine.steps import Step
+from lrp_monitor.engine.treatments import hides_its_parts
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    layer: str
+    kind: str
+    treatment: str
+
+
+def shown(call: LayerCall | None) -> LayerCall | None:
+    """The call of a layer that stands in the table for what was made in ``call``; None where none does."""
+    calls = [] if call is None else [c for c in call.around() if not c.is_model]
+    return next((c for c in reversed(calls) if hides_its_parts(c.layer)), calls[0] if calls else None)
+
+
+def treatments_of(recording: Recording, plan: Plan) -> dict[int, str]:
+    """What is said of each call of a layer, by the call's id."""
+    steps: dict[int, list[Step]] = {}
+    for step in plan.told():
+        call = shown(step.op.call)
+        if call is not None:
+            steps.setdefault(id(call), []).append(step)
+    return {id(call): _said(call, steps.get(id(call), [])) for call in recording.calls}
+
+
+def _said(call: LayerCall, steps: list[Step]) -> str:
+    if any(step.problem for step in steps):
+        return "plain gradient (no rule)"
+    rules = [f"{step.map.rule!r}" for step in steps if step.map is not None and step.map.call is not None
+             and shown(step.map.call) is call]  # fmt: skip
+    rules = list(dict.fromkeys(rules))
+    notes = list(dict.fromkeys(step.note for step in steps if step.note))
+    if hides_its_parts(call.layer):
+        return (
+            f"gates constant; {', '.join(rules) or 'no rule'} on the map of the signal" if rules else "; ".join(notes)
+        )
+    if rules:
+        return "; ".join(rules)
+    special = [note for note in notes if note not in ("passes as it is", "the winner takes all")] or notes
+    if special:
+        return "; ".join(special)
+    inner = [c for c in (step.op.call for step in steps) if c is not None]
+    return "passes as it is" if inner else "no relevance of its own: the layers inside it, or none, take part"
+
+
+def rows_of(recording: Recording, plan: Plan) -> list[Row]:
+    """The rows of the table, layer by layer as they were called, then raw operations."""
+    said = treatments_of(recording, plan)
+    rows = [
+        Row(call.name, call.kind, said[id(call)])
+        for call in recording.calls
+        if not call.is_model and shown(call) is call
+    ]
+    for step in plan.told():
+        if shown(step.op.call) is None and step.note and step.mask is None:
+            rows.append(Row(step.op.name, step.op.type, step.note))
+    return rows

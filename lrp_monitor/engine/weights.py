@@ -1,0 +1,207 @@
+"""Products with weights among the operations: which rule each takes, and what behind it becomes a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from keras import layers as kl
+from keras import ops
+
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.composites import Composite
+from lrp_monitor.engine.functions import SMALL, pass_through
+from lrp_monitor.engine.graph import Graph, Op, again, number
+from lrp_monitor.engine.maps import Map, axis_along_which, map_of, sum_of
+from lrp_monitor.engine.operations import CONVOLUTIONS
+from lrp_monitor.engine.recording import LayerCall, Recording, leaf, loop_around
+from lrp_monitor.engine.rules import Gradient, Pass, Rule, stabilise
+from lrp_monitor.engine.steps import Fact, Made, Step, plain
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Assigns steps to products with weights and to scales and shifts."""
+
+    recording: Recording
+    composite: Composite
+    prefix: frozenset[int]
+
+    @property
+    def graph(self) -> Graph:
+        return self.recording.graph
+
+    def product(self, op: Op, given: list[Fact], data: Fact) -> Fact:
+        at = next(i for i, f in enumerate(given) if f is data)
+        kernels = [i for i in range(len(given)) if i != at and (op.kind != "convtranspose" or i == 1)]
+        kernel = op.inputs[kernels[0]]
+        if len(kernels) != 1 or self.graph.depends(kernel) or not self.graph.is_learned(kernel):
+            return Fact(op.outputs[0], True, step=plain(self.graph, op, given))  # a fixed linear map
+        rule, problem = self.rule(op, data.front and (not data.inner or op.number in self.prefix))
+        made = replace(map_of(op, at, kernels[0], rule), in_loop=loop_around(op.call) is not None, problem=problem)
+        return self.weighted(op, op.outputs[0], made, note=repr(rule))
+
+    def rule(self, op: Op, first: bool) -> tuple[Rule, str]:
+        """The rule for a product with weights, and what is wrong with it."""
+        rule = override(self.composite, op.call)
+        if rule is None:
+            rule = self.composite.dense if op.kind not in CONVOLUTIONS else self.composite.conv
+            rule = self.composite.first if first and self.composite.first is not None else rule
+        if isinstance(rule, Pass) or (rule.input_only and not first):
+            needs = "is for elementwise layers" if isinstance(rule, Pass) else "is for the first weighted layer alone"
+            return Gradient(), f"rule {rule!r} {needs}; name another rule for it"
+        return rule, ""
+
+    def weighted(self, op: Op, t: Tensor, made: Map, keep: bool = True, note: str = "") -> Fact:
+        live, held = _reads(made)
+        step = Step(op, (t,), live, held, lambda b: [b.weighted(made)], note, made.problem, map=made)
+        return Fact(t, True, root=t, map=made if keep else None, step=step)
+
+    def activated(self, op: Op, t: Tensor, root: Tensor, made: Map | None) -> Fact | None:
+        """A function of each element behind a map whose rule takes it along; None where none does."""
+        if made is None or not made.rule.takes_activation or made.in_loop or made.summed is not None:
+            return None
+        ways = self.graph.between(root, t)
+        made = replace(
+            made, activation=lambda z: again(ways, {id(root): z}, t), base=made,
+            non_negative=self.graph.is_non_negative(t),
+        )  # fmt: skip
+        return self.weighted(op, t, made, keep=False, note="relevance passes the activation")
+
+    def folded(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:
+        """A scale or shift behind a weighted map, as a part of it."""
+        other = next(f for f in given if f is not z).tensor
+        if z.map is None or tuple(t.shape) != tuple(z.map.shape):
+            return None
+        first = given[0] is z
+        if self.graph.depends(other):
+            return self.of_each_sample(op, t, given, z, other)
+        learned = self.graph.is_learned(other)
+        layout = op.attribute("data_format") or ""
+        axis = 1 if layout.startswith("NC") else axis_along_which(tuple(other.shape), tuple(t.shape))
+        whole = learned and z.map.call is op.call and op.kind in ("add", "sub") and axis not in z.map.axes
+        if number(other) is not None and not learned and other.shape.num_elements() == 1:
+            return None  # a literal: it scales, or absorbs, by itself
+        if axis == -1 and len(z.map.axes) == 1:
+            axis = next(iter(z.map.axes))
+        if not whole and (axis is None or axis not in z.map.axes):
+            return None
+        length = tuple(t.shape)[axis] if axis is not None and axis >= 0 else 1
+        rank = len(t.shape)
+
+        def constant() -> Tensor:
+            value = ops.cast(other, "float32")
+            return (
+                value
+                if whole
+                else ops.reshape(ops.broadcast_to(ops.reshape(value, (-1,)), (length,)), _along(axis, rank))
+            )
+
+        def vector() -> Tensor:
+            return ops.reshape(constant(), (-1,))
+
+        made = z.map
+        if op.kind == "sub" and not first:
+            made = made.negated().shifted(constant)
+        elif op.kind == "sub":
+            made = made.shifted(lambda: -constant())
+        elif op.kind == "add":
+            made = made.shifted(constant)
+        elif op.kind == "mul":
+            made = made.scaled(axis, vector)  # type: ignore[arg-type]
+        elif first:
+            made = made.scaled(axis, lambda: 1.0 / vector())  # type: ignore[arg-type]
+        else:
+            return None
+        same = leaf(op.call) is leaf(z.map.call)
+        fact = self.weighted(op, t, made, note="" if same else "folded into the weighted layer before it")
+        if z.front:  # the last of a prefix: its mask stands for what is folded into it, too
+            fact = self.kept(fact, z)
+        return fact
+
+    def of_each_sample(self, op: Op, t: Tensor, given: list[Fact], z: Fact, other: Tensor) -> Fact | None:
+        """A scale or shift by what is a constant to relevance, but differs by sample, such as a gate."""
+        made = z.map
+        if made is None or tuple(other.shape) != tuple(t.shape) or made.shift is not None or made.call is not op.call:
+            return None
+        if op.kind == "add":
+            return self.weighted(op, t, replace(made, shift=other, base=made))
+        if op.kind == "mul" and made.summed is None and made.factor is None and self.graph.is_non_negative(other):
+            return Fact(t, True, map=replace(made, factor=other, base=made), step=plain(self.graph, op, given))
+        if op.kind == "mul" and id(other) in self.recording.constants:
+            step = plain(self.graph, op, given)
+            step.problem = (
+                "its reset gate can be negative, which turns contributions round behind the matrix; use "
+                "reset_after=False, or a sigmoid"
+            )
+            return Fact(t, True, step=step)
+        return None
+
+    def kept(self, fact: Fact, z: Fact) -> Fact:
+        before = z.tensor
+        assert fact.step is not None
+        fact.step = replace(fact.step, mask=lambda made: made.companion(before).mask, glued=True, live=(before,))
+        fact.front, fact.inner = True, z.inner
+        return fact
+
+    def summed(self, op: Op, t: Tensor, given: list[Fact]) -> Fact | None:
+        one, two = (f.map for f in given)
+        if one is None or two is None:
+            return None
+        rule = two.rule if one.rule.input_only else one.rule
+        if rule.input_only:
+            rule = self.composite.dense
+        made = sum_of(one, two, rule)
+        return None if made is None else self.weighted(op, t, made)
+
+    def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:
+        """A scale or shift along one axis of its own: the epsilon rule on it, or one to one."""
+        other = next(f for f in given if f is not z).tensor
+        if self.graph.depends(other) or z.statistic or tuple(z.tensor.shape) != tuple(t.shape):
+            return None
+        if axis_along_which(tuple(other.shape), tuple(t.shape)) is None or (op.kind == "div" and given[0] is not z):
+            return None
+        root, scaled = z.affine or (z.tensor, False)
+        norm = op.call is not None and isinstance(op.call.layer, kl.Rescaling | kl.Normalization)
+        scaled |= op.kind in ("mul", "div") and (self.graph.is_learned(other) or norm)
+        before = z.tensor
+        if scaled and self.composite.norm == "identity":
+            ways = self.graph.between(root, t)
+            step = Step(
+                op, (t,), (root,), (),
+                lambda made: [pass_through(made.tensor(root), lambda x: again(ways, {id(root): x}, t))],
+                "identity (relevance passes one to one)",
+            )  # fmt: skip
+            return Fact(t, True, affine=(root, True), step=step)
+        step = plain(self.graph, op, given)
+        if op.kind in ("add", "sub"):
+            sign = -1.0 if op.kind == "sub" and given[0] is not z else 1.0
+
+            def make(made: Made) -> Sequence[Tensor]:
+                x = made.tensor(before)
+                (y,) = backend.repeat(op.raw, [backend.stop_gradient(x) if i is before else i for i in op.inputs])
+                return [backend.straight_through(x * backend.stop_gradient(sign * y / stabilise(y, SMALL)), y)]
+
+            step = replace(step, make=make, note=f"Epsilon(epsilon={SMALL:g}) on its affine map" if scaled else "")
+        return Fact(t, True, affine=(root, scaled), step=step)
+
+
+def _along(axis: int | None, rank: int) -> tuple[int, ...]:
+    return tuple(-1 if i == axis else 1 for i in range(rank))
+
+
+def override(composite: Composite, call: LayerCall | None) -> Rule | None:
+    """The rule that is named for the layer of ``call``, or for one around it."""
+    for around in call.around() if call is not None else ():
+        if not around.is_model:
+            rule = composite.override(around.layer)
+            if rule is not None:
+                return rule
+    return None
+
+
+def _reads(made: Map) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    parts = made.summed or (made,)
+    held = [t for part in (made, *parts) for t in (part.factor, part.shift) if t is not None]
+    return tuple(part.x for part in parts), tuple(held)

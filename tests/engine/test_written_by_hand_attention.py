@@ -1,0 +1,312 @@
+"""Attention written by hand: the map of MultiHeadAttention with the same weights, under every composite."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hand_helpers import EVERY, TWO, Own, name_of, net, same, share_ends, weight
+from keras import layers as kl
+from keras import ops
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+
+HEADS, SIZE, WIDTH = 2, 3, 4
+SCALE = SIZE**-0.5
+MORE, FEWER = 6, 2
+"""Tokens: more than units per head, and fewer."""
+
+
+def dense_parts(layer):
+    layer.q, layer.k, layer.v = (kl.Dense(HEADS * SIZE, name=name) for name in "qkv")
+    layer.o = kl.Dense(WIDTH, name="o")
+
+
+def one_product(layer):
+    layer.qkv, layer.o = kl.Dense(3 * HEADS * SIZE, name="qkv"), kl.Dense(WIDTH, name="o")
+
+
+def own_weights(layer):
+    for name in "qkv":
+        weight(layer, f"w{name}", (WIDTH, HEADS, SIZE))
+        weight(layer, f"b{name}", (HEADS, SIZE))
+    weight(layer, "wo", (HEADS, SIZE, WIDTH))
+    weight(layer, "bo", (WIDTH,))
+
+
+def heads(x):
+    """(n, tokens, heads * size) -> (n, heads, tokens, size)."""
+    return ops.transpose(ops.reshape(x, (-1, x.shape[1], HEADS, SIZE)), (0, 2, 1, 3))
+
+
+def joined(x):
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, x.shape[2], HEADS * SIZE))
+
+
+def plain(q, k, v):
+    scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * SCALE
+    return ops.matmul(ops.softmax(scores), v)
+
+
+def matmul(layer, x):
+    return layer.o(joined(plain(heads(layer.q(x)), heads(layer.k(x)), heads(layer.v(x)))))
+
+
+def query_scaled(layer, x):
+    q, k, v = heads(layer.q(x)) * SCALE, heads(layer.k(x)), heads(layer.v(x))
+    return layer.o(joined(ops.softmax(q @ ops.swapaxes(k, -1, -2), axis=-1) @ v))
+
+
+def divided(layer, x):
+    q, k, v = heads(layer.q(x)), heads(layer.k(x)), heads(layer.v(x))
+    scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) / ops.sqrt(float(SIZE))
+    return layer.o(joined(ops.matmul(ops.softmax(scores), v)))
+
+
+def softmax_by_hand(layer, x):
+    q, k, v = heads(layer.q(x)), heads(layer.k(x)), heads(layer.v(x))
+    scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * SCALE
+    raised = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+    return layer.o(joined(ops.matmul(raised / ops.sum(raised, axis=-1, keepdims=True), v)))
+
+
+def by_tensorflow(layer, x):
+    q, k, v = heads(layer.q(x)), heads(layer.k(x)), heads(layer.v(x))
+    scores = tf.matmul(q, k, transpose_b=True) / tf.math.sqrt(tf.cast(tf.shape(k)[-1], tf.float32))
+    return layer.o(joined(tf.matmul(tf.nn.softmax(scores, axis=-1), v)))
+
+
+def einsum(layer, x):
+    q, k, v = (ops.reshape(part(x), (-1, x.shape[1], HEADS, SIZE)) for part in (layer.q, layer.k, layer.v))
+    scores = ops.einsum("bqhd,bkhd->bhqk", q, k) * SCALE
+    out = ops.einsum("bhqk,bkhd->bqhd", ops.softmax(scores), v)
+    return layer.o(ops.reshape(out, (-1, x.shape[1], HEADS * SIZE)))
+
+
+def fused(layer, x):
+    q, k, v = (ops.reshape(part(x), (-1, x.shape[1], HEADS, SIZE)) for part in (layer.q, layer.k, layer.v))
+    return layer.o(ops.reshape(ops.dot_product_attention(q, k, v), (-1, x.shape[1], HEADS * SIZE)))
+
+
+def batch_of_heads(layer, x):
+    q, k, v = (
+        ops.reshape(heads(part(x)), (-1, x.shape[1], SIZE)) for part in (layer.q, layer.k, layer.v)
+    )  # heads and samples in one axis
+    out = ops.matmul(ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1))) * SCALE), v)
+    return layer.o(joined(ops.reshape(out, (-1, HEADS, x.shape[1], SIZE))))
+
+
+def head_by_head(layer, x):
+    q, k, v = layer.q(x), layer.k(x), layer.v(x)
+    made = []
+    for h in range(HEADS):
+        at = slice(h * SIZE, (h + 1) * SIZE)
+        weights = ops.softmax(ops.matmul(q[..., at], ops.transpose(k[..., at], (0, 2, 1))) * SCALE)
+        made.append(ops.matmul(weights, v[..., at]))
+    return layer.o(ops.concatenate(made, axis=-1))
+
+
+def heads_of_one_product(layer, x):
+    parts = ops.reshape(layer.qkv(x), (-1, x.shape[1], 3, HEADS, SIZE))
+    return ops.transpose(parts, (2, 0, 3, 1, 4))
+
+
+def unstacked(layer, x):
+    return layer.o(joined(plain(*ops.unstack(heads_of_one_product(layer, x), axis=0))))
+
+
+def indexed(layer, x):
+    parts = heads_of_one_product(layer, x)
+    return layer.o(joined(plain(parts[0], parts[1], parts[2])))
+
+
+def split(layer, x):
+    return layer.o(joined(plain(*(heads(part) for part in ops.split(layer.qkv(x), 3, axis=-1)))))
+
+
+def weights_of_ones_own(layer, x):
+    q, k, v = (
+        ops.einsum("btc,chd->bthd", x, getattr(layer, f"w{name}")) + getattr(layer, f"b{name}") for name in "qkv"
+    )
+    scores = ops.einsum("bqhd,bkhd->bhqk", q, k) * SCALE
+    out = ops.einsum("bhqk,bkhd->bqhd", ops.softmax(scores), v)
+    return ops.einsum("bqhd,hdc->bqc", out, layer.wo) + layer.bo
+
+
+FORMS = {
+    "matmul": (dense_parts, matmul), "query scaled": (dense_parts, query_scaled), "divided": (dense_parts, divided),
+    "softmax by hand": (dense_parts, softmax_by_hand), "tf": (dense_parts, by_tensorflow),
+    "einsum": (dense_parts, einsum), "dot_product_attention": (dense_parts, fused),
+    "heads in the batch": (dense_parts, batch_of_heads), "head by head": (dense_parts, head_by_head),
+    "one product, unstacked": (one_product, unstacked), "one product, indexed": (one_product, indexed),
+    "one product, split": (one_product, split), "one's own weights": (own_weights, weights_of_ones_own),
+}  # fmt: skip
+
+
+def pair(form, tokens, randomise):
+    """MultiHeadAttention between two dense layers, and the same by hand."""
+    reference = kl.MultiHeadAttention(HEADS, SIZE)
+    by_layers = randomise(net((tokens, WIDTH), lambda h: reference(h, h)), scale=0.8)
+    layer = Own(*FORMS[form], name="by_hand")
+    by_hand = net((tokens, WIDTH), layer)
+    share_ends(by_layers, by_hand)
+    wq, bq, wk, bk, wv, bv, wo, bo = reference.get_weights()
+    if hasattr(layer, "wq"):
+        for name, value in zip(("wq", "bq", "wk", "bk", "wv", "bv", "wo", "bo"), reference.get_weights(), strict=True):
+            getattr(layer, name).assign(value)
+        return by_layers, by_hand
+    flat = [(w.reshape(WIDTH, -1), b.reshape(-1)) for w, b in ((wq, bq), (wk, bk), (wv, bv))]
+    if hasattr(layer, "qkv"):
+        layer.qkv.set_weights([np.concatenate(parts, axis=-1) for parts in zip(*flat, strict=True)])
+    else:
+        for part, values in zip((layer.q, layer.k, layer.v), flat, strict=True):
+            part.set_weights(values)
+    layer.o.set_weights([wo.reshape(-1, WIDTH), bo])
+    return by_layers, by_hand
+
+
+@pytest.mark.parametrize("composite", EVERY, ids=name_of)
+@pytest.mark.parametrize("form", ["matmul", "one's own weights"])
+def test_under_every_composite(form, composite, rng, randomise):
+    by_layers, by_hand = pair(form, MORE, randomise)
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, MORE, WIDTH)).astype(np.float32), [composite])
+
+
+@pytest.mark.parametrize("tokens", [MORE, FEWER], ids=["more tokens than units", "fewer tokens than units"])
+@pytest.mark.parametrize("form", FORMS)
+def test_in_every_spelling(form, tokens, rng, randomise):
+    by_layers, by_hand = pair(form, tokens, randomise)
+    composites = ["cp_lrp"] if tokens == MORE else ["epsilon_plus_flat"]
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, tokens, WIDTH)).astype(np.float32), composites)
+
+
+def test_as_nodes_of_a_functional_model(rng, randomise):
+    """Projections by layers of the model itself, the rest by operators: Attention without projections."""
+    inputs = keras.Input((MORE, WIDTH))
+
+    def model(attend):
+        q, k, v = (kl.Dense(SIZE, name=name)(inputs) for name in "qkv")
+        return keras.Model(inputs, kl.Dense(2, name="head")(kl.Flatten()(attend(q, k, v))))
+
+    by_layers = randomise(model(lambda q, k, v: kl.Attention()([q, v, k])), scale=0.8)
+    by_hand = model(lambda q, k, v: ops.softmax(q @ ops.transpose(k, (0, 2, 1))) @ v)
+    for layer in "qkv":
+        by_hand.get_layer(layer).set_weights(by_layers.get_layer(layer).get_weights())
+    share_ends(by_layers, by_hand)
+    same(by_layers, by_hand, rng.normal(size=(2, MORE, WIDTH)).astype(np.float32), ["attn_lrp", "cp_lrp", "epsilon"])
+
+
+@pytest.mark.parametrize("composite", TWO, ids=name_of)
+def test_in_windows(composite, rng, randomise):
+    """Swin: windows of two of the six tokens as samples of their own; in Keras attention along one axis of two."""
+    reference = kl.MultiHeadAttention(HEADS, SIZE, attention_axes=(2,))
+    by_layers = randomise(
+        net((MORE, WIDTH), lambda h: (lambda t: reference(t, t))(kl.Reshape((3, 2, WIDTH))(h))), scale=0.8
+    )
+
+    def windows(layer, x):
+        made = matmul(layer, ops.reshape(x, (-1, 2, WIDTH)))
+        return ops.reshape(made, (-1, MORE, WIDTH))
+
+    layer = Own(dense_parts, windows)
+    by_hand = net((MORE, WIDTH), layer)
+    share_ends(by_layers, by_hand)
+    wq, bq, wk, bk, wv, bv, wo, bo = reference.get_weights()
+    for part, w, b in ((layer.q, wq, bq), (layer.k, wk, bk), (layer.v, wv, bv)):
+        part.set_weights([w.reshape(WIDTH, -1), b.reshape(-1)])
+    layer.o.set_weights([wo.reshape(-1, WIDTH), bo])
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, MORE, WIDTH)).astype(np.float32), [composite])
+
+
+# --- against the rules written down, in float64 ---
+
+
+def softmax(s):
+    e = np.exp(s - s.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def attended(x, weights, head, conservative, turn=None, bias=0.0):
+    """Output and relevance of one head's attention of x (tokens, width), LRP-0 around it; everything in float64.
+
+    ``turn`` (tokens, size, size) turns queries and keys, ``bias`` is added to the scores. In terms of G = R / value: a
+    linear map hands G on by its transpose, softmax by its own gradient, and each product to each factor half.
+    """
+    (wq, bq), (wk, bk), (wv, bv) = weights
+    turn = np.broadcast_to(np.eye(SIZE), (len(x), SIZE, SIZE)) if turn is None else turn
+    q, k = (np.einsum("tij,tj->ti", turn, x @ w + b) for w, b in ((wq, bq), (wk, bk)))
+    v = x @ wv + bv
+    a = softmax(q @ k.T * SCALE + bias)
+    out = a @ v
+    g_out = head
+    if conservative:
+        return out, x * ((a.T @ g_out) @ wv.T)
+    g_v, g_a = a.T @ g_out / 2, g_out @ v.T / 2
+    g_s = a * (g_a - (a * g_a).sum(axis=-1, keepdims=True)) * SCALE
+    g_q, g_k = g_s @ k / 2, g_s.T @ q / 2
+    g_q, g_k = (np.einsum("tij,ti->tj", turn, g) for g in (g_q, g_k))
+    return out, x * (g_q @ wq.T + g_k @ wk.T + g_v @ wv.T)
+
+
+def turning(half):
+    """Rotary embedding of ``SIZE - 1`` of the units as matrices (tokens, size, size)."""
+    angles = 0.7 * np.arange(MORE)
+    turn = np.tile(np.eye(SIZE), (MORE, 1, 1))
+    first, second = (0, 1)
+    turn[:, first, first] = turn[:, second, second] = np.cos(angles)
+    turn[:, first, second], turn[:, second, first] = -np.sin(angles), np.sin(angles)
+    return turn
+
+
+TURN = turning(1)
+
+
+def rotated(x):
+    """Rotary embedding as it is written in language models: x cos + rotate_half(x) sin."""
+    cos = np.stack([TURN[:, 0, 0], TURN[:, 0, 0]], axis=-1).astype(np.float32)
+    sin = np.stack([TURN[:, 1, 0], TURN[:, 1, 0]], axis=-1).astype(np.float32)
+    first, rest = x[..., :2], x[..., 2:]
+    half = ops.concatenate([-first[..., 1:], first[..., :1]], axis=-1)
+    return ops.concatenate([first * cos + half * sin, rest], axis=-1)
+
+
+def rotary(layer, q, k, v):
+    return ops.matmul(ops.softmax(ops.matmul(rotated(q), ops.transpose(rotated(k), (0, 2, 1))) * SCALE), v)
+
+
+def relative(layer, q, k, v):
+    """A bias for each distance, looked up in a table."""
+    distance = np.arange(MORE)[:, None] - np.arange(MORE)[None, :] + MORE - 1
+    bias = ops.take(layer.table, distance, axis=0)
+    return ops.matmul(ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1))) * SCALE + bias), v)
+
+
+@pytest.mark.parametrize("conservative", [False, True], ids=["attn_lrp", "cp_lrp"])
+@pytest.mark.parametrize("kind", ["rotary", "relative"])
+def test_positions_within_attention(kind, conservative, rng, randomise):
+    def parts(layer):
+        layer.q, layer.k, layer.v = (kl.Dense(SIZE, name=name) for name in "qkv")
+        if kind == "relative":
+            weight(layer, "table", (2 * MORE - 1,))
+
+    attend = {"rotary": rotary, "relative": relative}[kind]
+    layer = Own(parts, lambda one, x: attend(one, one.q(x), one.k(x), one.v(x)))
+    inputs = keras.Input((MORE, WIDTH))
+    head = kl.Dense(2, use_bias=False)
+    model = randomise(keras.Model(inputs, head(kl.Flatten()(layer(inputs)))), scale=0.8)
+    x = rng.normal(size=(2, MORE, WIDTH)).astype(np.float32)
+    composite = lrp.Composite(
+        dense=rules.Epsilon(0), attention="cp_lrp" if conservative else "attn_lrp", product="half"
+    )
+    found = lrp.Explainer(model, composite).explain(x, 1)
+    weights = [[value.astype(np.float64) for value in part.get_weights()] for part in (layer.q, layer.k, layer.v)]
+    w = head.get_weights()[0].astype(np.float64)
+    bias = 0.0
+    if kind == "relative":
+        bias = layer.table.numpy().astype(np.float64)[np.arange(MORE)[:, None] - np.arange(MORE) + MORE - 1]
+    for sample, relevance, logits in zip(x.astype(np.float64), found.relevance, found.logits, strict=True):
+        out, expected = attended(
+            sample, weights, w[:, 1].reshape(MORE, SIZE), conservative, TURN if kind == "rotary" else None, bias
+        )
+        np.testing.assert_allclose(logits, out.reshape(-1) @ w, rtol=1e-4, atol=1e-4)
+        assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()

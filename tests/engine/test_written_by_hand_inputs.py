@@ -1,0 +1,117 @@
+"""Functions that are compiled by themselves within a call, and layers that encode values as numbers of classes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hand_helpers import TWO, close, same
+from keras import layers as kl
+from keras import ops
+
+import lrp_monitor as lrp
+
+
+@tf.function
+def inner(z):
+    return tf.nn.silu(z) * 2.0
+
+
+@tf.function
+def outer(z):
+    return inner(z) + z
+
+
+def plain(z):
+    return tf.nn.silu(z) * 2.0 + z
+
+
+class Compiled(kl.Layer):
+    """A call that is a tf.function itself, with weights."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 4), name="kernel")
+        self.bias = self.add_weight(shape=(4,), name="bias")
+
+    @tf.function
+    def call(self, x):
+        return outer(tf.matmul(x, self.kernel) + self.bias)
+
+
+class Named(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = kl.Dense(4), kl.Dense(2)
+        self.one.build((None, 5))  # variables that a compiled call makes are constants to it
+        self.two.build((None, 4))
+
+    @tf.function
+    def call(self, x):
+        return self.two(outer(self.one(x)))
+
+
+CALLS = {
+    "a function of a function": lambda: keras.Sequential(
+        [keras.Input((5,)), kl.Dense(4), kl.Lambda(outer, output_shape=(4,)), kl.Dense(2)]
+    ),
+    "an activation": lambda: keras.Sequential([keras.Input((5,)), kl.Dense(4, activation=outer), kl.Dense(2)]),
+    "a layer's call": lambda: keras.Sequential([keras.Input((5,)), Compiled(), kl.Dense(2)]),
+    "a model's call": Named,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_functions_that_are_compiled_by_themselves(name, rng, randomise):
+    """tf.function within a call: as if it had been written out."""
+    written_out = randomise(
+        keras.Sequential([keras.Input((5,)), kl.Dense(4), kl.Lambda(plain, output_shape=(4,)), kl.Dense(2)])
+    )
+    model = CALLS[name]()
+    x = rng.uniform(-3, 3, size=(3, 5)).astype(np.float32)
+    model(x)
+    model.set_weights(written_out.get_weights())
+    same(written_out, model, x, TWO)
+
+
+# --- what encodes values as numbers of classes ---
+
+
+def outcome(error, call):
+    """What ``call`` returns, or what the ``error`` that it raises says."""
+    try:
+        return call(), ""
+    except error as raised:
+        return None, str(raised)
+
+
+ENCODINGS = {
+    "Discretization": (lambda: kl.Discretization([-1.0, 0.0, 1.0], output_mode="one_hot"), "float32"),
+    "CategoryEncoding": (lambda: kl.CategoryEncoding(6, output_mode="multi_hot"), "int32"),
+    "IntegerLookup": (lambda: kl.IntegerLookup(vocabulary=[1, 2, 3, 4], output_mode="multi_hot"), "int32"),
+    "Hashing": (lambda: kl.Hashing(6, output_mode="multi_hot"), "int32"),
+    "one_hot by hand": (
+        lambda: kl.Lambda(lambda x: ops.reshape(ops.one_hot(ops.cast(x, "int32"), 6), (-1, 24)), output_shape=(24,)),
+        "int32",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_an_encoding_is_explained_by_what_it_gives_out_or_refused_with_the_way_out(name, rng, randomise):
+    make, dtype = ENCODINGS[name]
+    inputs = keras.Input((4,), dtype=dtype)
+    encoding = make()
+    encoded = encoding(inputs)
+    behind = kl.Dense(2, use_bias=False)
+    model = randomise(keras.Model(inputs, behind(encoded if len(encoded.shape) == 2 else kl.Flatten()(encoded))))
+    x = rng.integers(1, 5, size=(3, 4)) if dtype == "int32" else rng.normal(size=(3, 4)).astype(np.float32)
+    found, refused = outcome(lrp.UnsupportedModelError, lambda: lrp.relevance(model, x, 1, "lrp_zero"))
+    if refused:
+        assert "explain the model behind the encoding" in refused
+        assert encoding.name in refused
+    else:
+        assert found.shape == x.shape
+        close(found.sum(axis=1), np.asarray(model(x))[:, 1], 1e-4)
+    # The way out works: the model behind the encoding, on what that gives out.
+    rest = keras.Model(encoding.output, model.output)
+    seen = np.asarray(encoding(x), np.float32)
+    close(lrp.relevance(rest, seen, 1, "lrp_zero").reshape(3, -1).sum(axis=1), np.asarray(model(x))[:, 1], 1e-4)

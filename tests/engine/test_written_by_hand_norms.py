@@ -1,0 +1,158 @@
+"""Normalisations written by hand: as Keras' layers with the same weights, in every usual spelling."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hand_helpers import EVERY, Own, name_of, net, same, share_ends, weight
+from keras import layers as kl
+from keras import ops
+
+EPS = 1e-3
+STEPS, IMAGE = (3, 4), (3, 2, 4)
+
+
+def gain(layer):
+    weight(layer, "gamma", (4,), initializer="ones")
+
+
+def gain_and_shift(layer):
+    gain(layer)
+    weight(layer, "beta", (4,), initializer="zeros")
+
+
+def nothing(layer):
+    pass
+
+
+def mean(x, axis=-1):
+    return ops.mean(x, axis=axis, keepdims=True)
+
+
+def moments(layer, x):
+    centre, variance = ops.moments(x, axes=[-1], keepdims=True)
+    return (x - centre) * ops.rsqrt(variance + EPS) * layer.gamma + layer.beta
+
+
+def tf_moments(layer, x):
+    centre, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+    return tf.nn.batch_normalization(x, centre, variance, layer.beta, layer.gamma, EPS)
+
+
+def by_deviation(layer, x):
+    centred = x - mean(x)
+    return layer.gamma * centred / ops.sqrt(mean(centred * centred) + EPS) + layer.beta
+
+
+def by_difference_of_squares(layer, x):
+    variance = mean(ops.square(x)) - ops.square(mean(x))
+    return (x - mean(x)) / ops.sqrt(variance + EPS) * layer.gamma + layer.beta
+
+
+def by_power(layer, x):
+    return (x - mean(x)) * (ops.var(x, axis=-1, keepdims=True) + EPS) ** -0.5 * layer.gamma + layer.beta
+
+
+def folded(layer, x):
+    """Scale and shift computed first, as in tf.nn.batch_normalization."""
+    scale = layer.gamma * ops.rsqrt(ops.var(x, axis=-1, keepdims=True) + EPS)
+    return x * scale + (layer.beta - mean(x) * scale)
+
+
+def groups(layer, x):
+    parts = ops.reshape(x, (-1, 3, 2, 2, 2))
+    centre, variance = ops.moments(parts, axes=[1, 2, 4], keepdims=True)
+    return ops.reshape((parts - centre) / ops.sqrt(variance + EPS), (-1, *IMAGE)) * layer.gamma + layer.beta
+
+
+def length(x):
+    return ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True))
+
+
+def rms(**options):
+    return kl.RMSNormalization(epsilon=EPS, **options)
+
+
+def layer_norm():
+    return kl.LayerNormalization(epsilon=EPS)
+
+
+# name -> (shape, Keras' layer, weights, by hand)
+FORMS = {
+    "rms, rsqrt": (STEPS, rms, gain, lambda n, x: x * ops.rsqrt(mean(ops.square(x)) + EPS) * n.gamma),
+    "rms, division": (STEPS, rms, gain, lambda n, x: n.gamma * (x / ops.sqrt(mean(x * x) + EPS))),
+    "rms, power": (STEPS, rms, gain, lambda n, x: n.gamma * x * (mean(x**2) + EPS) ** -0.5),
+    "rms, reciprocal": (STEPS, rms, gain, lambda n, x: x * (1.0 / ops.sqrt(mean(ops.square(x)) + EPS)) * n.gamma),
+    "rms, tf": (
+        STEPS, rms, gain, lambda n, x: x * tf.math.rsqrt(tf.reduce_mean(x * x, -1, keepdims=True) + EPS) * n.gamma,
+    ),
+    "rms of keras.ops": (STEPS, rms, gain, lambda n, x: ops.rms_normalization(x, n.gamma, axis=-1, epsilon=EPS)),
+    "layer, moments": (STEPS, layer_norm, gain_and_shift, moments),
+    "layer, tf.nn": (STEPS, layer_norm, gain_and_shift, tf_moments),
+    "layer, deviation": (STEPS, layer_norm, gain_and_shift, by_deviation),
+    "layer, mean of squares": (STEPS, layer_norm, gain_and_shift, by_difference_of_squares),
+    "layer, power": (STEPS, layer_norm, gain_and_shift, by_power),
+    "layer, folded": (STEPS, layer_norm, gain_and_shift, folded),
+    "group": (IMAGE, lambda: kl.GroupNormalization(2, epsilon=EPS), gain_and_shift, groups),
+    "L2, division": (STEPS, kl.UnitNormalization, nothing, lambda n, x: x / length(x)),
+    "L2, norm": (STEPS, kl.UnitNormalization, nothing, lambda n, x: x / ops.norm(x, axis=-1, keepdims=True)),
+    "L2, rsqrt of maximum": (
+        STEPS, kl.UnitNormalization, nothing,
+        lambda n, x: x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12)),
+    ),
+    "L2, clipped": (STEPS, kl.UnitNormalization, nothing, lambda n, x: x / ops.maximum(length(x), 1e-6)),
+    "L2, ops.normalize": (STEPS, kl.UnitNormalization, nothing, lambda n, x: ops.normalize(x, axis=-1)),
+    "L2, tf.nn": (STEPS, kl.UnitNormalization, nothing, lambda n, x: tf.nn.l2_normalize(x, axis=-1)),
+}  # fmt: skip
+
+
+def pair(form, randomise):
+    shape, known, parts, run = FORMS[form]
+    reference, layer = known(), Own(parts, run)
+    by_layers, by_hand = randomise(net(shape, reference)), net(shape, layer)
+    share_ends(by_layers, by_hand)
+    layer.set_weights(reference.get_weights())
+    return shape, by_layers, by_hand
+
+
+@pytest.mark.parametrize("composite", EVERY, ids=name_of)
+@pytest.mark.parametrize("form", ["rms, rsqrt", "layer, moments"])
+def test_under_every_composite(form, composite, rng, randomise):
+    shape, by_layers, by_hand = pair(form, randomise)
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), [composite])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_in_every_spelling(form, rng, randomise):
+    shape, by_layers, by_hand = pair(form, randomise)
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), ["epsilon_plus", "cp_lrp"])
+
+
+def test_as_nodes_of_a_functional_model(rng, randomise):
+    by_layers = randomise(net(STEPS, kl.UnitNormalization()))
+    by_hand = net(STEPS, lambda x: x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True)))
+    share_ends(by_layers, by_hand)
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *STEPS)).astype(np.float32), ["epsilon", "attn_lrp"])
+
+
+def test_statistics_kept_by_ones_own_layer(rng, randomise):
+    """A BatchNormalization by hand, its mean and variance weights: folded into the convolution before it."""
+
+    def statistics(layer):
+        gain_and_shift(layer)
+        weight(layer, "mean", (4,), trainable=False)
+        weight(layer, "variance", (4,), initializer="ones", trainable=False)
+
+    def run(layer, x):
+        return (x - layer.mean) / ops.sqrt(layer.variance + 1e-3) * layer.gamma + layer.beta
+
+    def model(norm):
+        return keras.Sequential(
+            [keras.Input((4, 3, 2)), kl.Conv2D(4, 2), norm, kl.ReLU(), kl.Flatten(), kl.Dense(2, name="head")]
+        )
+
+    by_layers, by_hand = randomise(model(kl.BatchNormalization(epsilon=1e-3))), model(Own(statistics, run))
+    for one, other in zip(by_layers.layers, by_hand.layers, strict=True):
+        other.set_weights(one.get_weights())
+    x = rng.uniform(-3, 3, size=(2, 4, 3, 2)).astype(np.float32)
+    same(by_layers, by_hand, x, ["epsilon_plus_flat", "epsilon_alpha2_beta1", "cp_lrp"])

@@ -1,0 +1,291 @@
+"""Tokens: embeddings of every make, positions, and masks however they are computed."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hand_helpers import EVERY, Own, close, name_of, same, weight
+from keras import layers as kl
+from keras import ops
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+
+WORDS, WIDTH, TOKENS = 7, 4, 5
+ZERO = rules.Epsilon(0)
+
+
+class Scaled(kl.Embedding):
+    """A subclass with a call of its own, as language models have it."""
+
+    def call(self, inputs):
+        return super().call(inputs) * WIDTH**0.5
+
+
+class Tokens(kl.Embedding):
+    """A subclass that computes nothing else."""
+
+
+class Positions(kl.Layer):
+    """Tokens and positions: a table of constant numbers beside that of the tokens."""
+
+    def __init__(self, mask=False, **options):
+        super().__init__(**options)
+        self.token, self.position = kl.Embedding(WORDS, WIDTH, mask_zero=mask), kl.Embedding(TOKENS, WIDTH)
+        self.supports_masking = True
+
+    def call(self, ids):
+        return self.token(ids) + self.position(ops.arange(TOKENS))
+
+    def compute_mask(self, ids, mask=None):
+        return self.token.compute_mask(ids)
+
+
+def table(layer):
+    weight(layer, "table", (WORDS, WIDTH))
+
+
+def number(x):
+    return ops.cast(x, "int32")
+
+
+# name -> (layer, factor of the table's vectors)
+EMBEDDINGS = {
+    "Embedding": (lambda: kl.Embedding(WORDS, WIDTH), 1.0),
+    "subclass": (lambda: Tokens(WORDS, WIDTH), 1.0),
+    "subclass with a call": (lambda: Scaled(WORDS, WIDTH), WIDTH**0.5),
+    "ReversibleEmbedding": (lambda: kl.ReversibleEmbedding(WORDS, WIDTH, tie_weights=True), 1.0),
+    "take": (lambda: Own(table, lambda layer, x: ops.take(layer.table, number(x), axis=0)), 1.0),
+    "tf.gather": (lambda: Own(table, lambda layer, x: tf.gather(tf.convert_to_tensor(layer.table), number(x))), 1.0),
+    "embedding_lookup": (
+        lambda: Own(table, lambda layer, x: tf.nn.embedding_lookup(tf.convert_to_tensor(layer.table), number(x))), 1.0,
+    ),
+    "take, scaled": (lambda: Own(table, lambda layer, x: 2.0 * ops.take(layer.table, number(x), axis=0)), 2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("composite", ["lrp_zero", "epsilon_plus_flat"])
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_all_relevance_of_a_vector_goes_to_its_token(name, composite, rng, randomise):
+    make, factor = EMBEDDINGS[name]
+    inputs = keras.Input((TOKENS,), dtype="int32")
+    layer = make()
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="head")(kl.Flatten()(layer(inputs)))))
+    x = rng.integers(0, WORDS, size=(3, TOKENS))
+    found = lrp.relevance(model, x, 1, composite)
+    head = model.get_layer("head").get_weights()[0][:, 1].reshape(TOKENS, WIDTH)
+    close(found, (factor * layer.get_weights()[0][x] * head).sum(axis=-1))
+
+
+def test_positions_absorb_their_share(rng, randomise):
+    """y = E[x] + P: a token gets what its own vector gives; positions are constants, by layer, weight or table."""
+
+    def own(layer):
+        weight(layer, "positions", (TOKENS, WIDTH))
+        layer.token = kl.Embedding(WORDS, WIDTH)
+
+    inputs = keras.Input((TOKENS,), dtype="int32")
+
+    def model(front):
+        return keras.Model(inputs, kl.Dense(2, use_bias=False, name="head")(kl.Flatten()(front(inputs))))
+
+    by_layer = randomise(model(Positions()))
+    by_weight = model(Own(own, lambda layer, ids: layer.token(ids) + layer.positions))
+    layer = by_weight.layers[1]
+    tokens, positions = by_layer.layers[1].token.get_weights()[0], by_layer.layers[1].position.get_weights()[0]
+    layer.token.set_weights([tokens])
+    layer.positions.assign(positions)
+    by_constant = model(lambda ids: kl.Embedding(WORDS, WIDTH, name="token")(ids) + positions)
+    by_constant.get_layer("token").set_weights([tokens])
+    x = rng.integers(0, WORDS, size=(3, TOKENS))
+    head = by_layer.get_layer("head").get_weights()[0]
+    expected = (tokens[x] * head[:, 0].reshape(TOKENS, WIDTH)).sum(axis=-1)
+    for one in (by_layer, by_weight, by_constant):
+        one.get_layer("head").set_weights([head])
+        close(lrp.relevance(one, x, 0, "lrp_zero"), expected)
+
+
+@pytest.mark.parametrize("composite", EVERY[:3] + EVERY[-2:], ids=name_of)
+def test_a_language_model_whose_output_is_its_embedding_turned_round(composite, rng, randomise):
+    """ReversibleEmbedding(reverse=True): a dense layer over the words with the transposed table."""
+    inputs = keras.Input((TOKENS,), dtype="int32")
+
+    def model(tied):
+        embedding = kl.ReversibleEmbedding(WORDS, WIDTH, tie_weights=True, name="words")
+        if not tied:
+            embedding = kl.Embedding(WORDS, WIDTH, name="words")
+        h = kl.GlobalAveragePooling1D()(kl.Dense(WIDTH, activation="gelu", name="middle")(embedding(inputs)))
+        return keras.Model(
+            inputs, embedding(h, reverse=True) if tied else kl.Dense(WORDS, use_bias=False, name="out")(h)
+        )
+
+    by_layers, tied = randomise(model(False)), model(True)
+    words = by_layers.get_layer("words").get_weights()[0]
+    by_layers.get_layer("out").set_weights([words.T])
+    tied.get_layer("words").set_weights([words])
+    tied.get_layer("middle").set_weights(by_layers.get_layer("middle").get_weights())
+    same(by_layers, tied, rng.integers(0, WORDS, size=(3, TOKENS)), [composite])
+
+
+# --- masks ---
+
+LENGTHS = np.array([5, 3, 1])
+
+
+def padded(rng):
+    x = rng.integers(1, WORDS, size=(3, TOKENS))
+    x[np.arange(TOKENS) >= LENGTHS[:, None]] = 0
+    return x
+
+
+FRONTS = {
+    "Embedding": lambda: kl.Embedding(WORDS, WIDTH, mask_zero=True),
+    "subclass": lambda: Scaled(WORDS, WIDTH, mask_zero=True),
+    "ReversibleEmbedding": lambda: kl.ReversibleEmbedding(WORDS, WIDTH, tie_weights=True, mask_zero=True),
+    "with positions": lambda: Positions(mask=True),
+}
+BEHIND = {
+    "average": lambda h: kl.GlobalAveragePooling1D()(h),
+    "LSTM": lambda h: kl.LSTM(3)(h),
+    "attention": lambda h: kl.GlobalAveragePooling1D()(kl.MultiHeadAttention(2, 2)(h, h)),
+    "dense and average": lambda h: kl.GlobalAveragePooling1D()(kl.Dense(3, activation="tanh")(kl.Dropout(0.1)(h))),
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+@pytest.mark.parametrize("front", FRONTS)
+def test_padded_tokens_get_exactly_nothing(front, behind, rng, randomise):
+    """The mask of an embedding survives what stands between, as in Keras; the rest is what a shorter sequence gets."""
+    if front != "Embedding" and behind in ("LSTM", "attention") and front != "with positions":
+        behind = "average"
+    inputs = keras.Input((TOKENS,), dtype="int32")
+    model = randomise(keras.Model(inputs, kl.Dense(2)(BEHIND[behind](FRONTS[front]()(inputs)))))
+    x = padded(rng)
+    found = lrp.Explainer(model, "epsilon").explain(x, 1)
+    close(found.logits, model(x).numpy(), 1e-4)
+    assert not found.relevance[x == 0].any()
+    assert np.abs(found.relevance[x != 0]).min() > 0
+
+
+def scores_of(layer, x):
+    return ops.matmul(layer.q(x), ops.transpose(layer.k(x), (0, 2, 1))) * WIDTH**-0.5
+
+
+def kept(ids):
+    return ops.not_equal(ids, 0)
+
+
+# ways to say which scores count: (scores (n, q, k), ids (n, k)) -> scores
+MASKS = {
+    "where": lambda s, ids: ops.where(kept(ids)[:, None, :], s, -1e9),
+    "where, minimum of the type": lambda s, ids: tf.where(kept(ids)[:, None, :], s, s.dtype.min),
+    "added": lambda s, ids: s + (1.0 - ops.cast(kept(ids), "float32"))[:, None, :] * -1e9,
+    "integer arithmetic": lambda s, ids: s + ops.cast((1 - ops.cast(ids > 0, "int32")) * -10000, "float32")[:, None, :],
+    "of both sides": lambda s, ids: ops.where(
+        ops.logical_or(ops.logical_and(kept(ids)[:, None, :], kept(ids)[:, :, None]), ops.eye(TOKENS, dtype="bool")),
+        s, -1e9,
+    ),
+    "product of integers": lambda s, ids: ops.where(
+        ops.cast(kept(ids), "int32")[:, None, :] * ops.ones((1, TOKENS, 1), "int32") == 1, s, -1e9
+    ),
+    "lengths": lambda s, ids: ops.where(
+        ops.arange(TOKENS)[None, None, :] < ops.sum(ops.cast(kept(ids), "int32"), axis=-1)[:, None, None], s, -1e9
+    ),
+}  # fmt: skip
+
+
+class Masked(kl.Layer):
+    """Attention by hand over padded tokens, and the mean over what is not padding."""
+
+    def __init__(self, mask, causal=False, **options):
+        super().__init__(**options)
+        self.table = kl.Embedding(WORDS, WIDTH, name="table")
+        self.q, self.k, self.v = (kl.Dense(WIDTH, name=name) for name in "qkv")
+        self.mask = mask
+
+    def call(self, ids):
+        x = self.table(ids)
+        scores = self.mask(scores_of(self, x), number(ids))
+        out = ops.matmul(ops.softmax(scores), self.v(x))
+        keep = ops.cast(kept(number(ids)), "float32")[:, :, None]
+        return ops.sum(out * keep, axis=1) / ops.sum(keep, axis=1)
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_of_every_make(name, rng, randomise):
+    """Padded tokens get exactly nothing, and the rest is what MultiHeadAttention with Keras' own mask gives."""
+    inputs = keras.Input((TOKENS,), dtype="int32")
+    layer, reference = Masked(MASKS[name]), kl.MultiHeadAttention(1, WIDTH)
+    h = kl.Embedding(WORDS, WIDTH, mask_zero=True, name="table")(inputs)
+    by_layers = randomise(
+        keras.Model(inputs, kl.Dense(2, name="head")(kl.GlobalAveragePooling1D()(reference(h, h)))), scale=0.8
+    )
+    by_hand = keras.Model(inputs, kl.Dense(2, name="head")(layer(inputs)))
+    wq, bq, wk, bk, wv, bv, _, bo = reference.get_weights()
+    reference.set_weights([wq, bq, wk, bk, wv, bv, np.eye(WIDTH).reshape(1, WIDTH, WIDTH), 0 * bo])
+    for part, w, b in ((layer.q, wq, bq), (layer.k, wk, bk), (layer.v, wv, bv)):
+        part.set_weights([w.reshape(WIDTH, -1), b.reshape(-1)])
+    layer.table.set_weights(by_layers.get_layer("table").get_weights())
+    by_hand.get_layer("head").set_weights(by_layers.get_layer("head").get_weights())
+    x = padded(rng)
+    same(by_layers, by_hand, x, [lrp.Composite(dense=ZERO, attention=kind) for kind in ("attn_lrp", "cp_lrp")])
+    assert not lrp.relevance(by_hand, x, 1, "cp_lrp")[x == 0].any()
+
+
+CAUSAL = {
+    "by Keras": None,
+    "where": lambda s, _: ops.where(np.tril(np.ones((TOKENS, TOKENS), bool)), s, -1e9),
+    "added": lambda s, _: s + np.triu(np.full((TOKENS, TOKENS), -1e9, np.float32), 1),
+    "arange": lambda s, _: ops.where(ops.arange(TOKENS)[:, None] >= ops.arange(TOKENS)[None, :], s, -1e9),
+    "band": lambda s, _: tf.where(tf.linalg.band_part(tf.ones((TOKENS, TOKENS)), -1, 0) > 0, s, -1e9),
+    "with padding": lambda s, ids: ops.where(
+        ops.logical_and(kept(ids)[:, None, :], ops.tril(ops.ones((TOKENS, TOKENS), "bool"))), s, -1e9
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("composite", ["attn_lrp", "cp_lrp", "epsilon"])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_relevance_of_a_causal_model_never_reaches_later_tokens(name, composite, rng, randomise):
+    inputs = keras.Input((TOKENS,), dtype="int32")
+    if CAUSAL[name] is None:
+        h = kl.Embedding(WORDS, WIDTH)(inputs)
+        h = kl.MultiHeadAttention(2, 3)(h, h, use_causal_mask=True)
+    else:
+
+        def parts(layer):
+            layer.table = kl.Embedding(WORDS, WIDTH)
+            layer.q, layer.k, layer.v = (kl.Dense(WIDTH, name=part) for part in "qkv")
+
+        def run(layer, ids):
+            x = layer.table(ids)
+            return ops.matmul(ops.softmax(CAUSAL[name](scores_of(layer, x), number(ids))), layer.v(x))
+
+        h = Own(parts, run)(inputs)
+    model = randomise(keras.Model(inputs, kl.Dense(WORDS)(h)), scale=0.8)
+    explainer = lrp.Explainer(model, composite)
+    x = rng.integers(1, WORDS, size=(2, TOKENS))
+    for step in (0, 2, TOKENS - 1):
+        mask = np.zeros((TOKENS, WORDS))
+        mask[step, 3] = 1
+        found = explainer(x, lrp.targets.Outputs(mask))
+        assert not found[:, step + 1 :].any()
+        assert np.abs(found[:, step]).min() > 0
+
+
+@pytest.mark.parametrize("composite", EVERY[2:6], ids=name_of)
+def test_minus_infinity_in_front_of_a_maximum(composite, rng, randomise):
+    """Padding with -inf and pooling without padding is pooling with padding "same"."""
+    inputs = keras.Input((5, 5, 2))
+
+    def model(pool):
+        h = kl.Conv2D(3, 2, padding="same", name="conv")(inputs)
+        return keras.Model(inputs, kl.Dense(2, name="head")(kl.Flatten()(pool(h))))
+
+    def by_hand(h):
+        return ops.max_pool(ops.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf), 3, strides=2)
+
+    by_layers = randomise(model(kl.MaxPooling2D(3, strides=2, padding="same")))
+    padded_by_hand = model(by_hand)
+    padded_by_hand.set_weights(by_layers.get_weights())
+    same(by_layers, padded_by_hand, rng.uniform(-3, 3, size=(2, 5, 5, 2)).astype(np.float32), [composite])

@@ -1,0 +1,292 @@
+"""Weights of a layer of one's own, by every operation that multiplies: as Dense, Conv, EinsumDense with them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hand_helpers import EVERY, TWO, Own, close, name_of, same, weight
+from keras import layers as kl
+from keras import ops
+
+import lrp_monitor as lrp
+from lrp_monitor import rules
+
+VECTOR, STEPS, IMAGE = (5,), (4, 3), (5, 6, 3)
+
+
+def own(kernel, bias, run, **options):
+    """A layer with a kernel of this shape and a bias, ``run(x, kernel, bias)``."""
+
+    def make(layer):
+        weight(layer, "kernel", kernel, **options)
+        if bias is not None:
+            weight(layer, "bias", (bias,), **options)
+
+    return Own(make, lambda layer, x: run(x, layer.kernel, getattr(layer, "bias", None)))
+
+
+def tensordot(x, w, b):
+    return ops.tensordot(x, w, axes=1) + b
+
+
+def conv_bias(x, w, b):
+    return tf.nn.bias_add(tf.nn.conv2d(x, tf.convert_to_tensor(w), 1, "SAME"), tf.convert_to_tensor(b))
+
+
+# name -> (shape, Keras' layer, one's own layer)
+FORMS = {
+    "matmul": (VECTOR, lambda: kl.Dense(4), lambda: own((5, 4), 4, lambda x, w, b: ops.matmul(x, w) + b)),
+    "operator": (VECTOR, lambda: kl.Dense(4), lambda: own((5, 4), 4, lambda x, w, b: x @ w + b)),
+    "tf.matmul": (VECTOR, lambda: kl.Dense(4), lambda: own((5, 4), 4, lambda x, w, b: tf.matmul(x, w) + b)),
+    "bias first": (VECTOR, lambda: kl.Dense(4), lambda: own((5, 4), 4, lambda x, w, b: b + ops.dot(x, w))),
+    "over time": (STEPS, lambda: kl.Dense(4), lambda: own((3, 4), 4, lambda x, w, b: ops.matmul(x, w) + b)),
+    "tensordot": (STEPS, lambda: kl.Dense(4), lambda: own((3, 4), 4, tensordot)),
+    "einsum": (
+        STEPS, lambda: kl.EinsumDense("abc,cd->abd", output_shape=(4, 4), bias_axes="d"),
+        lambda: own((3, 4), 4, lambda x, w, b: ops.einsum("abc,cd->abd", x, w) + b),
+    ),
+    "einsum, kernel first": (
+        STEPS, lambda: kl.EinsumDense("abc,cd->abd", output_shape=(4, 4), bias_axes="d"),
+        lambda: own((3, 4), 4, lambda x, w, b: ops.einsum("cd,abc->abd", w, x) + b),
+    ),
+    "einsum along time": (
+        STEPS, lambda: kl.EinsumDense("abc,bd->adc", output_shape=(5, 3)),
+        lambda: own((4, 5), None, lambda x, w, b: ops.einsum("abc,bd->adc", x, w)),
+    ),
+    "no bias": (VECTOR, lambda: kl.Dense(4, use_bias=False), lambda: own((5, 4), None, lambda x, w, b: x @ w)),
+    "conv": (
+        IMAGE, lambda: kl.Conv2D(4, 3, padding="same"),
+        lambda: own((3, 3, 3, 4), 4, lambda x, w, b: ops.conv(x, w, padding="same") + b),
+    ),
+    "conv with strides": (
+        IMAGE, lambda: kl.Conv2D(4, (3, 2), strides=2),
+        lambda: own((3, 2, 3, 4), 4, lambda x, w, b: ops.conv(x, w, strides=2, padding="valid") + b),
+    ),
+    "tf.nn.conv2d": (IMAGE, lambda: kl.Conv2D(4, 3, padding="same"), lambda: own((3, 3, 3, 4), 4, conv_bias)),
+    "conv over time": (
+        STEPS, lambda: kl.Conv1D(4, 2, padding="causal"),
+        lambda: own((2, 3, 4), 4, lambda x, w, b: ops.conv(ops.pad(x, ((0, 0), (1, 0), (0, 0))), w) + b),
+    ),
+    "depthwise": (
+        IMAGE, lambda: kl.DepthwiseConv2D(3, padding="same"),
+        lambda: own((3, 3, 3, 1), 3, lambda x, w, b: ops.depthwise_conv(x, w, padding="same") + b),
+    ),
+    "transposed": (
+        IMAGE, lambda: kl.Conv2DTranspose(2, 3, strides=2, padding="same"),
+        lambda: own((3, 3, 2, 3), 2, lambda x, w, b: ops.conv_transpose(x, w, 2, padding="same") + b),
+    ),
+    "shared matrix, transposed": (
+        VECTOR, lambda: kl.Dense(4), lambda: own((4, 5), 4, lambda x, w, b: ops.matmul(x, ops.transpose(w)) + b),
+    ),
+    "tf transpose_b": (
+        VECTOR, lambda: kl.Dense(4), lambda: own((4, 5), 4, lambda x, w, b: tf.matmul(x, w, transpose_b=True) + b),
+    ),
+    "fused activation": (
+        VECTOR, lambda: kl.Dense(4, activation="gelu"),
+        lambda: own((5, 4), 4, lambda x, w, b: ops.gelu(x @ w + b, approximate=False)),
+    ),
+}  # fmt: skip
+TURNED = ("shared matrix, transposed", "tf transpose_b")
+
+
+def around(shape, layer, behind=()):
+    """The layer behind a convolution or dense layer, with ReLU, and what stands ``behind`` it."""
+    first = kl.Conv2D(3, 2, padding="same", name="before") if shape == IMAGE else kl.Dense(shape[-1], name="before")
+    return keras.Sequential(
+        [keras.Input(shape), first, layer, *behind, kl.ReLU(), kl.Flatten(), kl.Dense(2, name="head")]
+    )
+
+
+def pair(form, randomise, behind=lambda: ()):
+    shape, known, made = FORMS[form]
+    by_layers = randomise(around(shape, known(), behind()))
+    by_hand = around(shape, made(), behind())
+    at = 1
+    for index, (one, other) in enumerate(zip(by_layers.layers, by_hand.layers, strict=True)):
+        values = one.get_weights()
+        if index == at and form in TURNED:
+            values[0] = values[0].T
+        other.set_weights(values)
+    return shape, by_layers, by_hand
+
+
+@pytest.mark.parametrize("composite", EVERY, ids=name_of)
+@pytest.mark.parametrize("form", ["matmul", "conv"])
+def test_under_every_composite(form, composite, rng, randomise):
+    shape, by_layers, by_hand = pair(form, randomise)
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), [composite])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_in_every_spelling(form, rng, randomise):
+    shape, by_layers, by_hand = pair(form, randomise)
+    composites = [lrp.Composite(conv=rules.AlphaBeta(2, 1), dense=rules.Gamma(0.25))]
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), composites)
+
+
+@pytest.mark.parametrize("form", ["matmul", "conv", "over time", "no bias"])
+def test_with_a_normalisation_behind(form, rng, randomise):
+    """A BatchNormalization behind it is folded, as behind Dense or Conv."""
+    shape, by_layers, by_hand = pair(form, randomise, lambda: [kl.BatchNormalization()])
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), TWO)
+
+
+@pytest.mark.parametrize("composite", TWO, ids=name_of)
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_a_scale_and_shift_of_channels_is_folded(kind, composite, rng, randomise):
+    """LayerScale, an affine map of one's own, weights divided by their norm: one weighted map in the end."""
+    shape = VECTOR if kind == "dense" else IMAGE
+    core = (lambda: kl.Dense(4)) if kind == "dense" else (lambda: kl.Conv2D(4, 3))
+
+    def make(layer):
+        weight(layer, "gamma", (4,))
+        weight(layer, "beta", (4,))
+
+    scaled = Own(make, lambda layer, x: x * layer.gamma + layer.beta)
+    by_hand = randomise(around(shape, core(), [scaled]))
+    kernel, bias = by_hand.layers[1].get_weights()
+    gamma, beta = scaled.get_weights()
+    by_layers = around(shape, core())
+    for name in ("before", "head"):
+        by_layers.get_layer(name).set_weights(by_hand.get_layer(name).get_weights())
+    by_layers.layers[1].set_weights([kernel * gamma, bias * gamma + beta])
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), [composite])
+
+
+@pytest.mark.parametrize("composite", ["epsilon", lrp.Composite(dense=rules.AlphaBeta(2, 1))], ids=name_of)
+def test_kernels_that_are_computed_from_weights(composite, rng, randomise):
+    """Weight normalisation and weight standardisation: the kernel is what they make of it, and no gate."""
+
+    def normalised(layer, x):
+        v = layer.kernel
+        return x @ (layer.gain * v / ops.sqrt(ops.sum(ops.square(v), axis=0))) + layer.bias
+
+    def standardised(layer, x):
+        mean, variance = ops.moments(layer.kernel, axes=(0,), keepdims=True)
+        return x @ ((layer.kernel - mean) / ops.sqrt(variance + 1e-5) * layer.gain) + layer.bias
+
+    def make(layer):
+        weight(layer, "kernel", (5, 4))
+        weight(layer, "gain", (4,))
+        weight(layer, "bias", (4,))
+
+    for run in (normalised, standardised):
+        layer = Own(make, run)
+        by_hand = randomise(around(VECTOR, layer))
+        v, gain, bias = layer.get_weights()
+        kernel = gain * v / np.sqrt((v**2).sum(axis=0))
+        if run is standardised:
+            kernel = (v - v.mean(axis=0)) / np.sqrt(v.var(axis=0) + 1e-5) * gain
+        by_layers = around(VECTOR, kl.Dense(4))
+        for name in ("before", "head"):
+            by_layers.get_layer(name).set_weights(by_hand.get_layer(name).get_weights())
+        by_layers.layers[1].set_weights([kernel, bias])
+        same(by_layers, by_hand, rng.uniform(-3, 3, size=(8, *VECTOR)).astype(np.float32), [composite])
+
+
+def test_in_the_call_of_a_model_of_ones_own(rng, randomise):
+    """All weights by hand in a subclassed model, the input rule on the first of them."""
+
+    class Net(keras.Model):
+        def build(self, shape):
+            self.w, self.b = self.add_weight(shape=(5, 4), name="w"), self.add_weight(shape=(4,), name="b")
+            self.v, self.c = self.add_weight(shape=(4, 2), name="v"), self.add_weight(shape=(2,), name="c")
+            self.built = True
+
+        def call(self, x):
+            return ops.softmax(ops.relu(x @ self.w + self.b) @ self.v + self.c)
+
+    by_layers = randomise(
+        keras.Sequential([keras.Input(VECTOR), kl.Dense(4, activation="relu"), kl.Dense(2, activation="softmax")])
+    )
+    by_hand = Net()
+    by_hand.build((None, *VECTOR))
+    by_hand.set_weights(by_layers.get_weights())
+    x = rng.uniform(-3, 3, size=(3, *VECTOR)).astype(np.float32)
+    same(by_layers, by_hand, x, EVERY)
+    explainer = lrp.Explainer(by_hand, "epsilon")
+    explainer(x)
+    assert explainer.activation == "softmax"
+
+
+# --- products with constants: linear maps, through which relevance passes by what arrives ---
+
+ADJACENCY = np.random.default_rng(3).uniform(-1, 1, size=(4, 4)).astype(np.float32)
+ANGLES = 2 * np.pi * np.outer(np.arange(4), np.arange(4)) / 4
+FIXED = np.array([[[0.5]], [[0.25]]], np.float32) * np.eye(3, dtype=np.float32)
+SUMS = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]], np.float32)
+# name -> (function of (n, 4, 3), its matrix over the 4)
+CONSTANTS = {
+    "adjacency": (lambda x: ops.matmul(ADJACENCY, x), ADJACENCY),
+    "adjacency by einsum": (lambda x: ops.einsum("ij,bjc->bic", ADJACENCY, x), ADJACENCY),
+    "adjacency behind": (
+        lambda x: ops.transpose(ops.matmul(ops.transpose(x, (0, 2, 1)), ADJACENCY.T), (0, 2, 1)), ADJACENCY,
+    ),
+    "adjacency by tf.linalg": (lambda x: tf.linalg.matmul(tf.constant(ADJACENCY), x), ADJACENCY),
+    "adjacency normalised": (
+        lambda x: ops.matmul(ADJACENCY / ops.sum(ops.abs(ops.convert_to_tensor(ADJACENCY)), axis=-1, keepdims=True), x),
+        ADJACENCY / np.abs(ADJACENCY).sum(axis=-1, keepdims=True),
+    ),
+    "real part of FFT": (
+        lambda x: ops.transpose(ops.rfft(ops.transpose(x, (0, 2, 1)), fft_length=4)[0], (0, 2, 1)),
+        np.cos(ANGLES)[:3],
+    ),
+    "imaginary part of FFT": (
+        lambda x: ops.transpose(ops.fft((ops.transpose(x, (0, 2, 1)), ops.transpose(0 * x, (0, 2, 1))))[1], (0, 2, 1)),
+        -np.sin(ANGLES),
+    ),
+    "running sum": (lambda x: ops.cumsum(x, axis=1), SUMS),
+    "convolution with a fixed kernel": (
+        lambda x: ops.conv(ops.pad(x, ((0, 0), (1, 0), (0, 0))), FIXED),
+        0.5 * np.eye(4, k=-1) + 0.25 * np.eye(4),
+    ),
+    "constant scale of each step": (lambda x: x * np.float32([[1], [-2], [3], [0.5]]), np.diag([1, -2, 3, 0.5])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", [rules.Epsilon(0), rules.ZPlus()], ids=["lrp-0", "z+"])
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_products_with_constants_are_linear_maps(name, rule, rng, randomise):
+    """R_i = sum_j x_i a_ij G_j, G = R / value, whatever the rules of the weighted layers around are."""
+    function, matrix = CONSTANTS[name]
+    inputs = keras.Input(STEPS)
+    h = kl.Dense(3, use_bias=False, name="one")(inputs)
+    h = kl.Lambda(function)(h) if name.startswith(("adjacency by tf", "imaginary", "real")) else function(h)
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="two")(kl.Flatten()(h))))
+    x = rng.normal(size=(2, *STEPS)).astype(np.float32)
+    composite = lrp.Composite(dense=rule, overrides={"two": rules.Epsilon(0)})
+    found = lrp.relevance(model, x, 1, composite)
+    one, two = (model.get_layer(part).get_weights()[0].astype(np.float64) for part in ("one", "two"))
+    g = np.einsum("ji,jc->ic", matrix, two[:, 1].reshape(len(matrix), 3))  # R / value in front of the constant
+    z = x @ one
+    if isinstance(rule, rules.ZPlus):
+        parts = np.maximum(x[..., None] * one, 0)
+        total = parts.sum(axis=-2)
+        factor = np.divide(z * g, total, out=np.zeros_like(total), where=total > 0)
+        expected = (parts * factor[:, :, None, :]).sum(axis=-1)
+    else:
+        expected = x * (g @ one.T)
+    close(found, expected, 1e-4)
+
+
+@pytest.mark.parametrize("rule", [rules.Flat(), rules.ZBox(-3, 3), rules.Epsilon(0)], ids=["flat", "zB", "lrp-0"])
+def test_patches_are_movement(rule, rng, randomise):
+    """Patches taken by a fixed convolution and a dense layer: a convolution whose stride is its kernel's size."""
+    inputs = keras.Input((4, 6, 2))
+
+    def model(front):
+        return keras.Model(inputs, kl.Dense(2, name="head")(kl.Flatten()(kl.ReLU()(front(inputs)))))
+
+    by_layers = randomise(model(kl.Conv2D(3, 2, strides=2, name="first")))
+    patches = model(lambda x: kl.Dense(3, name="first")(ops.image.extract_patches(x, 2)))
+    moves = model(
+        lambda x: kl.Dense(3, name="first")(
+            ops.reshape(ops.transpose(ops.reshape(x, (-1, 2, 2, 3, 2, 2)), (0, 1, 3, 2, 4, 5)), (-1, 2, 3, 8))
+        )
+    )
+    kernel, bias = by_layers.get_layer("first").get_weights()
+    x = rng.uniform(-3, 3, size=(2, 4, 6, 2)).astype(np.float32)
+    for by_hand in (patches, moves):
+        by_hand.get_layer("first").set_weights([kernel.reshape(8, 3), bias])
+        by_hand.get_layer("head").set_weights(by_layers.get_layer("head").get_weights())
+        same(by_layers, by_hand, x, [lrp.Composite(conv=rules.Epsilon(0), dense=rules.Epsilon(0), first=rule)])
