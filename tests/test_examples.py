@@ -11,6 +11,8 @@ import pytest
 
 from lrp_monitor.demo import train
 
+pytestmark = pytest.mark.process
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

@@ -16,7 +16,8 @@ from lrp_monitor.training.axis import Place
 from lrp_monitor.training.names import tensor_names
 
 # Values looked at of each weight: enough that two initialisations of a kernel are told apart by their correlation
-# (of independent values below 0.5 but for one case in 30,000), and so few that a model of 300 weights takes 10 ms.
+# (of independent values below 0.5 but for one case in 30,000), and so few that ResNet50 takes 50 ms of a CPU, a
+# dense model of 100 M parameters 2 ms.
 _VALUES = 64
 _FEWEST = 8
 _RELATED = 0.5

@@ -1,4 +1,4 @@
-"""The command line as a user runs it: in a process of its own, on runs that the real store wrote."""
+"""The command line on runs that the real store wrote, called in this process; once as a user runs it."""
 
 from __future__ import annotations
 
@@ -7,30 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_helpers import in_a_process, lrp_monitor
 from numpy.typing import NDArray
 from PIL import Image
 
-from lrp_monitor import cli
 from lrp_monitor.store.format import ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
 
 STEPS = (0, 1, 2, 4, 8)
-
-
-def lrp_monitor(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lrp_monitor.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | environment,
-        check=False,
-    )
 
 
 def maps_at(step: int) -> NDArray[np.float32]:
@@ -69,6 +57,7 @@ def run(tmp_path: Path) -> Path:
 
 
 class TestParsing:
+    @pytest.mark.process
     def test_importing_the_command_line_imports_nothing_heavy(self) -> None:
         code = (
             "import sys, lrp_monitor.cli as cli\n"
@@ -76,8 +65,9 @@ class TestParsing:
             "heavy = {'tensorflow', 'keras', 'numpy', 'PIL', 'tensorboard'} & set(sys.modules)\n"
             "assert not heavy, heavy"
         )
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
+    @pytest.mark.process
     def test_reading_runs_imports_no_tensorflow(self, run: Path) -> None:
         code = (
             "import sys, lrp_monitor.cli as cli\n"
@@ -86,24 +76,21 @@ class TestParsing:
             "heavy = {'tensorflow', 'keras'} & set(sys.modules)\n"
             "assert not heavy, heavy"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
-    def test_help_is_there_within_a_second(self) -> None:
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            done = lrp_monitor("--help")
-            times.append(time.perf_counter() - start)
-            assert done.returncode == 0
-        assert min(times) < 1
-        assert "Exit codes: 0 done, 1 failed" in done.stdout
-        assert all(f"\n    {command} " in done.stdout for command in ("demo", "show", "export"))
-
-    def test_version(self) -> None:
+    @pytest.mark.process
+    def test_help_and_version_in_a_process(self) -> None:
         from lrp_monitor import __version__
 
-        assert lrp_monitor("--version").stdout == f"lrp-monitor {__version__}\n"
+        done = in_a_process("--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Exit codes: 0 done, 1 failed" in done.stdout
+        assert all(f"\n    {command} " in done.stdout for command in ("demo", "show", "export"))
+        assert in_a_process("--version").stdout == f"lrp-monitor {__version__}\n"
+        wrong = in_a_process("paint")
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert "invalid choice: 'paint'" in wrong.stderr
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -151,11 +138,10 @@ class TestShow:
             ["8", "0", "1.00"],
         ]
 
-    def test_runs_of_other_models_beside_it(self, run: Path, tmp_path: Path, capsys) -> None:
+    def test_runs_of_other_models_beside_it(self, run: Path, tmp_path: Path) -> None:
         for name in ("lrp", "lrp-2"):
             shutil.copytree(run / "lrp", tmp_path / name)
-        assert cli.main(["show", str(tmp_path)]) == 0
-        lines = capsys.readouterr().out.splitlines()
+        lines = lrp_monitor("show", tmp_path).stdout.splitlines()
         assert lines[0] == str(tmp_path / "lrp-2" / "plugins" / "lrp_monitor")
         assert f"  beside    {tmp_path / 'lrp'}: runs of other models" in lines
 
@@ -185,6 +171,7 @@ class TestShow:
         assert "  steps     4, from 0 to 4 batches" in done.stdout
         assert "\n  problem   " in done.stdout
 
+    @pytest.mark.process
     def test_a_reader_that_leaves_early_is_no_failure(self, run: Path) -> None:
         read, write = os.pipe()
         os.close(read)
@@ -193,7 +180,6 @@ class TestShow:
             stdout=write,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
             check=False,
         )
         os.close(write)

@@ -15,6 +15,8 @@ from tensorboard.util import tensor_util
 
 from lrp_monitor.store.reader import open_run
 
+pytestmark = pytest.mark.process
+
 KILLS = 8
 
 

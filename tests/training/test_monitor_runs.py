@@ -383,6 +383,7 @@ def test_an_end_whose_weights_are_gone_is_told(tmp_path: Path) -> None:
     assert [steps[-1] for steps in runs(tmp_path).values()] == [0, 1]
 
 
+@pytest.mark.process
 def test_the_end_of_a_loop_is_logged_when_the_process_ends(tmp_path: Path) -> None:
     code = f"""
         import sys

@@ -16,6 +16,8 @@ from monitor_helpers import places
 
 from lrp_monitor.store.reader import Run, open_run
 
+pytestmark = pytest.mark.process
+
 BATCHES = 4  # an epoch: 64 samples in batches of 16
 TIMEOUT = 240
 
