@@ -37,6 +37,7 @@ _MAKERS = {
     "_warn": "RuntimeWarning",
     "warn": "RuntimeWarning",
 }
+_TEXTS = ("str", "str | None")
 _NOT_FOR_USERS = {"AttributeError", "StopIteration", "NotImplementedError", "AssertionError"}
 
 
@@ -62,13 +63,8 @@ def found_in(path: Path) -> list[Raised]:
         message = _message(call)
         if _says_something(message) and name not in _NOT_FOR_USERS:
             found.append((node.lineno, Raised(_MAKERS.get(name, name), message)))
-    for function in ast.walk(tree):
-        if "engine" in path.parts and isinstance(function, ast.FunctionDef) and _is_reason(function):
-            returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return)]
-            texts = [_text(value) for value in returned if isinstance(value, ast.Constant | ast.JoinedStr)]
-            found += [
-                (function.lineno, Raised("UnsupportedModelError", text)) for text in texts if _says_something(text)
-            ]
+    if "engine" in path.parts and path.stem != "table":  # which prints treatments
+        found += [(line, Raised("UnsupportedModelError", text)) for line, text in _reasons(tree)]
     return [raised for _, raised in sorted(dict.fromkeys(found), key=lambda one: one[0])]
 
 
@@ -101,9 +97,39 @@ def _says_something(message: str) -> bool:
     return len(re.findall(r"[A-Za-z]{2,}", re.sub("‹.*?›", "", message))) > 1
 
 
-def _is_reason(function: ast.FunctionDef) -> bool:
-    """Whether a function of the engine says why an operation cannot be passed: a text, or None."""
-    return function.returns is not None and ast.unparse(function.returns) == "str | None"
+def _reasons(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and text of each reason why the engine refuses a layer or an operation: what becomes a ``problem``."""
+    for node in ast.walk(tree):
+        given: list[ast.AST] = []
+        if isinstance(node, ast.FunctionDef) and _gives_a_reason(node):
+            given = [part.value for part in ast.walk(node) if isinstance(part, ast.Return) and part.value is not None]
+            given = [value for value in given if isinstance(value, ast.Constant | ast.JoinedStr)]
+        elif isinstance(node, ast.Assign) and any(getattr(target, "attr", "") == "problem" for target in node.targets):
+            given = [node.value]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("problems.append"):
+            given = list(node.args)
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node in tree.body:
+            given = [node.value] if node.value is not None and "REFUSED" in ast.unparse(node).partition("=")[0] else []
+        for value in given:
+            yield from ((part.lineno, text) for part in _outermost(value) if _is_sentence(text := _text(part)))
+
+
+def _gives_a_reason(function: ast.FunctionDef) -> bool:
+    returns = "" if function.returns is None else ast.unparse(function.returns)
+    return returns in _TEXTS and "self" not in [argument.arg for argument in function.args.args]
+
+
+def _outermost(node: ast.AST) -> Iterator[ast.expr]:
+    """The texts in an expression, an f-string as a whole."""
+    if isinstance(node, ast.JoinedStr | ast.Constant):
+        yield node
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _outermost(child)
+
+
+def _is_sentence(text: str) -> bool:
+    return _says_something(text) and " " in text.strip()
 
 
 def _message(call: ast.Call) -> str:

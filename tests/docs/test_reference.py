@@ -116,6 +116,8 @@ def test_all_errors_are_found(generators: dict[str, ModuleType]) -> None:
     assert list(parts) == list(generators["_errors"].PARTS)
     raised = {(one.kind, one.message) for errors in parts.values() for one in errors}
     assert len(raised) > 300
+    reasons = {one.message for one in parts["Explaining a model"] if one.kind == "UnsupportedModelError"}
+    assert {"divides by an activation", "pads with a constant that is not zero"} <= reasons
     # Of each kind one that is raised here.
     with pytest.raises(ValueError) as caught:
         lrp.ProbeSet(np.zeros((2, 3)), labels=[0, 1, 2])
