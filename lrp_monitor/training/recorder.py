@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.engine.memory import is_out_of_memory
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import Histogram, StepRecord
 from lrp_monitor.training.axis import Place
@@ -20,6 +21,7 @@ from lrp_monitor.training.look import Lookout, Targets, View
 from lrp_monitor.training.measures import probe_scalars
 from lrp_monitor.training.names import tensor_names
 from lrp_monitor.training.probe_gradients import ProbeGradients
+from lrp_monitor.words import first_line
 
 NO_STEP_YET = "no training step yet"
 NOT_CAPTURED = "not captured: at the last batch it was not known that a log would follow"
@@ -112,6 +114,11 @@ class Recorder:
         """What is to be known of the last captured gradient, or None."""
         return None if self.capture is None else self.capture.remark
 
+    @property
+    def whose_gradient(self) -> str:
+        """Of which gradient a step's record tells, in words before the step's number."""
+        return "probes' gradient at" if self.gradients == "probe" else "training gradient before"
+
     def forget_gradient(self, reason: str = NOT_CAPTURED) -> None:
         """A record holds the gradient of a step since the record before it, or none."""
         self._pending = Gradient(reason=reason)
@@ -149,7 +156,12 @@ class Recorder:
 
     def _gradient(self, place: Place) -> Gradient:
         if self._probe_gradients is not None:
-            return Gradient(self._probe_gradients(), place.batch)
+            try:
+                return Gradient(self._probe_gradients(), place.batch)
+            except Exception as error:  # out of memory comes in many types; anything else goes on as it is
+                if not is_out_of_memory(error):
+                    raise
+                return Gradient(reason=f"memory ran out for the gradient on all probes at once: {first_line(error)}")
         self.collect()
         return self._pending
 

@@ -331,9 +331,8 @@ class Watch:
         try:
             view = view or self._recorder.look()
             record = self._recorder.record(place, step, view, [], last)
-            reason = self._recorder.gradient_problem
-            if reason is not None:
-                self._problem(f"the training gradient before step {step} was not captured: {reason}")
+            if (reason := self._recorder.gradient_problem) is not None:
+                self._problem(f"the {self._recorder.whose_gradient} step {step} was not captured: {reason}")
             for remark in (self._recorder.gradient_remark, *self._recorder.lookout.explainer.passes.told):
                 if remark is not None and remark not in self._warned:
                     self._warned.add(remark)
