@@ -81,10 +81,10 @@ def _held(op: Op, given: Sequence[Fact], signal: int, hold: int, note: str) -> S
 
 
 def gate_behind(op: Op, row: Row | None, given: Sequence[Fact], live: Sequence[Fact]) -> str:
-    """Which gate's values the output holds: moved, scaled by numbers or masked, or taken from one."""
+    """Which gate's values the output holds: moved, scaled by numbers or masked, taken from one, or the sum of two."""
     if op.kind in ("softmax", "sigmoid"):
         return op.kind
-    gates = {f.gate for f in live}
+    gates = {f.gate for f in live if not (op.kind == "div" and f is live[-1] and f.statistic)}
     if len(gates) != 1 or row is None:
         return ""
     carries = row.mask == "moved" or op.kind in _CARRY
@@ -92,6 +92,7 @@ def gate_behind(op: Op, row: Row | None, given: Sequence[Fact], live: Sequence[F
         others = [f.tensor for f in given if not f.live]
         carries = len(live) == 1 and (op.kind == "mul" or all(number(t) is not None for t in others))
         carries |= op.kind == "div" and live[-1].statistic  # the shares of the best few, made to sum to one
+        carries |= op.kind in ("add", "sub") and len(live) == len(given)
     return gates.pop() if carries else ""
 
 

@@ -35,8 +35,8 @@ class Weights:
     def product(self, op: Op, given: list[Fact], data: Fact) -> Fact:
         at = next(i for i, f in enumerate(given) if f is data)
         kernels = [i for i in range(len(given)) if i != at and (op.kind != "convtranspose" or i == 1)]
-        kernel = op.inputs[kernels[0]]
-        if len(kernels) != 1 or self.graph.depends(kernel) or not self.graph.is_learned(kernel):
+        kernel = op.inputs[kernels[0]] if len(kernels) == 1 else None  # an einsum of one operand sums and moves
+        if kernel is None or self.graph.depends(kernel) or not self.graph.is_learned(kernel):
             return Fact(op.outputs[0], True, step=plain(self.graph, op, given))  # a fixed linear map
         rule, problem = self.rule(op, data.front and (not data.inner or op.number in self.prefix))
         made = replace(map_of(op, at, kernels[0], rule), in_loop=loop_around(op.call) is not None, problem=problem)

@@ -1,5 +1,7 @@
 """One net written in several ways, and one layer used twice against two layers of the same weights; every composite."""
 
+import functools
+
 import engine_helpers
 import keras
 import numpy as np
@@ -76,6 +78,81 @@ def nested(shape, parts, run):
     return keras.Sequential([keras.Input(shape), keras.Sequential([keras.Input(shape), inner])])
 
 
+def normalised_batch(layer, w, x):
+    gamma, beta, mean, variance = w
+    return (x - mean) / ops.sqrt(variance + layer.epsilon) * gamma + beta
+
+
+def normalised_steps(layer, w, x):
+    centre, variance = ops.moments(x, axes=[-1], keepdims=True)
+    return (x - centre) * ops.rsqrt(variance + layer.epsilon) * w[0] + w[1]
+
+
+def attended(layer, w, x, _):
+    wq, bq, wk, bk, wv, bv, wo, bo = w
+    q, k, v = (ops.einsum("btc,chd->bhtd", x, m) + b[:, None] for m, b in ((wq, bq), (wk, bk), (wv, bv)))
+    weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) / ops.sqrt(float(wq.shape[-1])))
+    return ops.einsum("bhtd,hdc->btc", ops.matmul(weights, v), wo) + bo
+
+
+# What the layers of the nets above compute, written by hand: (layer for its options, weights, input).
+BY_HAND = {
+    kl.Conv2D: lambda layer, w, x: layer.activation(
+        ops.conv(x, w[0], strides=layer.strides, padding=layer.padding) + w[1]
+    ),
+    kl.DepthwiseConv2D: lambda layer, w, x: ops.depthwise_conv(x, w[0], padding=layer.padding) + w[1],
+    kl.BatchNormalization: normalised_batch,
+    kl.LayerNormalization: normalised_steps,
+    kl.Dense: lambda layer, w, x: layer.activation(ops.matmul(x, w[0]) + w[1]),
+    kl.MultiHeadAttention: attended,
+}
+
+
+class OwnWeights(kl.Layer):
+    """A layer of one's own with the weights and the function of ``known``."""
+
+    def __init__(self, known):
+        super().__init__()
+        self.own = [self.add_weight(shape=w.shape, trainable=w.trainable, name=w.name) for w in known.weights]
+        self.set_weights(known.get_weights())
+        self.function = functools.partial(BY_HAND[type(known)], _Options(known))
+
+    def build(self, *shapes):
+        self.built = True
+
+    def call(self, *inputs):
+        return self.function(self.own, *inputs)
+
+
+class _Options:
+    """The options of a layer without its weights: the layer itself would become a part of what holds it."""
+
+    def __init__(self, known):
+        for name in ("activation", "strides", "padding", "epsilon"):
+            setattr(self, name, getattr(known, name, None))
+
+
+class ByHand(keras.Model):
+    """All weights the model's own, and its call written out in operations."""
+
+    def __init__(self, known, run):
+        super().__init__()
+        self.functions, self.net = {}, run
+        for name, layer in known.items():
+            own = [
+                self.add_weight(shape=w.shape, trainable=w.trainable, name=f"{name}_{w.name}") for w in layer.weights
+            ]
+            for variable, w in zip(own, layer.weights, strict=True):
+                variable.assign(w)
+            self.functions[name] = functools.partial(BY_HAND[type(layer)], _Options(layer), own)
+
+    def build(self, shape):
+        self.built = True
+
+    def call(self, x):
+        return self.net(self.functions, x, True)
+
+
 @every_composite
 @pytest.mark.parametrize("net", NETS)
 def test_one_net_in_other_clothes(net, composite, rng, randomise):
@@ -95,6 +172,11 @@ def test_one_net_in_other_clothes(net, composite, rng, randomise):
         for name, layer in parts.items():
             layer.set_weights(first[name].get_weights())
         close(lrp.relevance(other, x, 1, composite), expected)
+    # In layers of one's own, and as one model that holds all weights and computes with operations alone.
+    own = {name: OwnWeights(layer) for name, layer in first.items()}
+    for other in (Subclassed(own, run), ByHand(first, run)):
+        close(np.asarray(other(x)), np.asarray(model(x)), 1e-4)
+        close(lrp.relevance(other, x, 1, composite), expected, 1e-4)
 
 
 def block(shape):

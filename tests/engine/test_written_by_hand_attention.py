@@ -310,3 +310,48 @@ def test_positions_within_attention(kind, conservative, rng, randomise):
         )
         np.testing.assert_allclose(logits, out.reshape(-1) @ w, rtol=1e-4, atol=1e-4)
         assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+LOWER = np.tril(np.ones((MORE, MORE), np.float32))
+# Attention weights that are more than one softmax: (made of two maps of scores, the same in NumPy).
+WEIGHTS = {
+    "masked and made one again": (
+        lambda s, _: (lambda a: a / ops.sum(a, axis=-1, keepdims=True))(ops.softmax(s) * LOWER),
+        lambda s, _: softmax(s) * LOWER / (softmax(s) * LOWER).sum(axis=-1, keepdims=True),
+    ),
+    "the difference of two": (
+        lambda s, t: ops.softmax(s) - 0.4 * ops.softmax(t), lambda s, t: softmax(s) - 0.4 * softmax(t),
+    ),
+    "capped": (lambda s, _: ops.softmax(2.0 * ops.tanh(s / 2.0)), lambda s, _: softmax(2 * np.tanh(s / 2))),
+    "of cosines": (
+        lambda s, _: ops.softmax(s / ops.norm(s, axis=-1, keepdims=True)),
+        lambda s, _: softmax(s / np.linalg.norm(s, axis=-1, keepdims=True)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_attention_weights_of_every_make_are_constants_under_cp_lrp(name, rng, randomise):
+    """R_v = v (A^T G), G = R / value of the output, whatever A was made of."""
+    made, known = WEIGHTS[name]
+
+    def parts(layer):
+        layer.q, layer.k, layer.v = (kl.Dense(WIDTH, use_bias=False, name=part) for part in "qkv")
+
+    def run(layer, x):
+        q, k = layer.q(x), layer.k(x)
+        scores = [ops.matmul(q, ops.transpose(k, (0, 2, 1))), ops.matmul(k, ops.transpose(k, (0, 2, 1)))]
+        return ops.matmul(made(*scores), layer.v(x))
+
+    layer = Own(parts, run)
+    inputs = keras.Input((MORE, WIDTH))
+    head = kl.Dense(2, use_bias=False)
+    model = randomise(keras.Model(inputs, head(kl.Flatten()(layer(inputs)))))
+    x = rng.normal(size=(2, MORE, WIDTH)).astype(np.float32)
+    found = lrp.relevance(model, x, 1, lrp.composites.cp_lrp(0.0))
+    wq, wk, wv = (part.get_weights()[0].astype(np.float64) for part in (layer.q, layer.k, layer.v))
+    g = head.get_weights()[0][:, 1].astype(np.float64).reshape(MORE, WIDTH)
+    for sample, relevance in zip(x.astype(np.float64), found, strict=True):
+        q, k = sample @ wq, sample @ wk
+        expected = sample * ((known(q @ k.T, k @ k.T).T @ g) @ wv.T)
+        assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()
