@@ -125,6 +125,15 @@ class _Walk:
             for ref in step.outputs:
                 if ref in graph.live and ref not in graph.source:
                     self._classify(step, ref, step.inputs)
+        self.folded = {t for step in graph.steps for t in self._folded_behind(step)}
+        """What is part of the product with weights before it."""
+
+    def _folded_behind(self, step: Step) -> list[Any]:
+        kernels = [r for r in step.inputs if r in self.graph.weight and r not in self.graph.live]
+        if step.type not in _WEIGHTED or len(kernels) != 1 or step.outputs[0] not in self.graph.live:
+            return []
+        chain, _ = self._chain(step.outputs[0], self._free_axes(step, kernels[0]))
+        return [following.outputs[0] for following in chain]
 
     def _classify(self, op: Step, ref: Any, refs: list[Any]) -> None:
         live = [r for r in refs if r in self.graph.live]
@@ -293,7 +302,9 @@ class _Walk:
 
     def _weighted(self, op: Step, out: Any, upstream: Any, refs: list[Any], x: Any) -> list[tuple[Any, Any]]:
         kernel = refs[1 - refs.index(x)] if op.type != "Conv2DBackpropInput" else refs[1]
-        if op.type == "Mul" or kernel not in self.graph.weight:
+        if op.type == "Mul":
+            return self._own(op, [upstream * self._lone_normalisation(out, kernel)], [x])
+        if kernel not in self.graph.weight:
             return self._own(op, [upstream], [x])
         scale, shift, z = self._folded(op, out, kernel)
         eps = self.rules.epsilon
@@ -326,9 +337,21 @@ class _Walk:
         result = tf.where(v > 0, gradient(above), tf.where(v < 0, gradient(below), 0.0))
         return [(x, result)]
 
-    def _folded(self, op: Step, out: Any, kernel: Any) -> tuple[Any, Any, Any]:
-        """Scale and shift of the product's output by what follows it: bias, normalisation by constants; and z."""
-        free = self._free_axes(op, kernel)
+    def _lone_normalisation(self, out: Any, scale: Any) -> Any:
+        """A scale and shift of channels that no product with weights stands before: the epsilon rule, 1e-6."""
+        following = self.consumers[out]
+        if out in self.folded or scale not in self.graph.weight or not self._varies_along(scale, {-1}):
+            return 1.0
+        if len(following) != 1 or following[0].type not in ("AddV2", "Sub"):
+            return 1.0
+        others = [r for r in following[0].inputs if r != out]
+        if any(r in self.graph.live or r not in self.graph.weight for r in others):
+            return 1.0
+        z = self.graph.value[following[0].outputs[0]]
+        return z / _stabilised(z, 1e-6)
+
+    def _chain(self, out: Any, free: set[int]) -> tuple[list[Step], bool]:
+        """What follows a product and is folded into it, and whether that moves values."""
         chain: list[Step] = []
         ref, moved = out, False
         while len(self.consumers[ref]) == 1:
@@ -345,6 +368,11 @@ class _Walk:
                 break
             chain.append(following)
             ref = following.outputs[0]
+        return chain, moved
+
+    def _folded(self, op: Step, out: Any, kernel: Any) -> tuple[Any, Any, Any]:
+        """Scale and shift of the product's output by what follows it: bias, normalisation by constants; and z."""
+        chain, moved = self._chain(out, self._free_axes(op, kernel))
 
         def replay(value: tf.Tensor) -> tf.Tensor:
             at = out
