@@ -29,6 +29,7 @@ _BASIC = tuple(
     )
     if hasattr(kl, name)
 )  # fmt: skip
+_HIDDEN = -1e4  # what is added to a score so that its softmax is nothing: -1e4 in half precision, or less
 _MOVES_ALL = ("reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "identity", "cast")
 
 
@@ -92,8 +93,10 @@ class Assigner:
         facts = []
         for index, t in enumerate(op.outputs):
             numbers = t.dtype.is_floating or t.dtype.is_complex or (t.dtype.is_integer and all(f.front for f in live))
-            silent = (id(t) in self.recording.constants and self._named(op) is None) or (
-                op.kind in CONSTANT and not (live and _rounds(op))
+            silent = (
+                (id(t) in self.recording.constants and self._named(op) is None)
+                or (op.kind in CONSTANT and not (live and _rounds(op)))
+                or _hides(op, given)
             )
             if isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
                 facts.append(self._looked_up(op, indices))
@@ -314,6 +317,18 @@ class Assigner:
 
 def _rounds(op: Op) -> bool:
     return op.kind in ("round", "floor", "ceil", "floormod", "floordiv")
+
+
+def _hides(op: Op, given: list[Fact]) -> bool:
+    """Whether ``op`` makes the score of what attention must not see, ``(1 - mask) * -1e9``, of a mask that is an input.
+
+    A learned position bias that is added to it would else be told as relevance of the mask. No preprocessing scales
+    data by a number of this size and sign.
+    """
+    if op.kind != "mul" or not all(f.front for f in given if f.live):
+        return False
+    factor = min((value for value in map(number, op.inputs) if value is not None), default=0)
+    return bool(factor <= _HIDDEN)
 
 
 def _is_basic_or_activation(layer: Any) -> bool:

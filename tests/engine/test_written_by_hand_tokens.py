@@ -289,3 +289,47 @@ def test_minus_infinity_in_front_of_a_maximum(composite, rng, randomise):
     padded_by_hand = model(by_hand)
     padded_by_hand.set_weights(by_layers.get_weights())
     same(by_layers, padded_by_hand, rng.uniform(-3, 3, size=(2, 5, 5, 2)).astype(np.float32), [composite])
+
+
+class Hidden(kl.Layer):
+    """Attention with a learned bias of positions, of which a mask that is an input hides some."""
+
+    def __init__(self, hide, **options):
+        super().__init__(**options)
+        self.table = kl.Embedding(WORDS, WIDTH, name="table")
+        self.q, self.k, self.v = (kl.Dense(WIDTH, name=name) for name in "qkv")
+        self.hide = hide
+        weight(self, "positions", (TOKENS, TOKENS))
+
+    def call(self, ids, mask):
+        x = self.table(ids)
+        scores = self.hide(scores_of(self, x), ops.convert_to_tensor(self.positions), mask[:, None, :])
+        return ops.matmul(ops.softmax(scores), self.v(x))[:, 0]
+
+
+HIDING = {
+    "with the bias": lambda s, bias, mask: s + (bias + (1.0 - ops.cast(mask, "float32")) * -1e9),
+    "in half precision's size": lambda s, bias, mask: s + (bias + (1.0 - ops.cast(mask, "float32")) * -10000.0),
+    "by itself": lambda s, bias, mask: (s + bias) + -1e9 * (1 - ops.cast(mask, "float32")),
+    "where": lambda s, bias, mask: ops.where(ops.cast(mask, "bool"), s + bias, -1e9),
+}
+
+
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+@pytest.mark.parametrize("name", list(HIDING)[:-1])
+def test_a_mask_that_is_an_input_gets_nothing_of_a_bias_that_is_added_to_it(name, kind, rng, randomise):
+    ids, mask = keras.Input((TOKENS,), dtype="int32", name="ids"), keras.Input((TOKENS,), dtype=kind, name="mask")
+    models = []
+    for hide in (HIDING[name], HIDING["where"]):
+        layer = Hidden(hide)
+        models.append(keras.Model({"ids": ids, "mask": mask}, kl.Dense(2, name="head")(layer(ids, mask))))
+    one, two = randomise(models[0], scale=0.8), models[1]
+    two.set_weights(one.get_weights())
+    seen = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])
+    x = {"ids": rng.integers(1, WORDS, (3, TOKENS)), "mask": seen}
+    for attention in ("attn_lrp", "cp_lrp"):
+        composite = lrp.Composite(dense=ZERO, attention=attention)
+        found, expected = lrp.relevance(one, x, 1, composite), lrp.relevance(two, x, 1, composite)
+        assert not found["mask"].any()
+        assert not found["ids"][x["mask"] == 0].any()
+        close(found["ids"], expected["ids"])
