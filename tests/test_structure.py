@@ -1,0 +1,110 @@
+"""The structure of the package: imports between its rooms point down, and no modules import each other in a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import lrp_monitor
+
+PACKAGE = Path(lrp_monitor.__file__).parent
+
+# From the top down: a room may import the rooms below its own floor, and none beside it.
+FLOORS = (
+    ("cli",),
+    ("demo",),
+    ("training",),
+    ("sanity", "plugin"),
+    ("regression", "chart", "film"),
+    ("render", "spectral"),
+    ("probes",),
+    ("probe_checks",),
+    ("probe_regions",),
+    ("engine",),
+    ("archives", "console", "metrics", "store", "words"),
+)
+# What a room must not import, whatever the floors allow: TensorBoard starts without either framework.
+APART = {"plugin": {"engine", "regression", "probes", "film", "render", "chart", "spectral"}}
+FRAMEWORKS = {"keras", "tensorflow"}
+WITHOUT_FRAMEWORKS = ("store", "plugin", "metrics", "words", "archives", "probes", "probe_checks", "render", "film")
+
+
+def modules() -> dict[str, Path]:
+    """{dotted name: file} of every module; a package is the module of its ``__init__``."""
+    named = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        named[".".join(parts).removesuffix(".__init__")] = path
+    return named
+
+
+MODULES = modules()
+
+
+def imported(path: Path, *, deferred: bool = True) -> Iterator[str]:
+    """The modules that a file imports when it runs, with those inside of functions where ``deferred``."""
+
+    def nodes(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+        for node in body:
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+                continue
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not deferred:
+                continue
+            yield node
+            for field in ("body", "orelse", "finalbody", "handlers"):
+                yield from nodes(getattr(node, field, None) or [])
+
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8")).body):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def room_of(module: str) -> str:
+    return [*module.split("."), ""][1]
+
+
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(module) for module in MODULES} - {""} == set(FLOOR)
+
+
+def test_imports_point_down() -> None:
+    upward = [
+        f"{module} imports {target}"
+        for module, path in MODULES.items()
+        if (room := room_of(module))
+        for target in imported(path)
+        if target in MODULES and (to := room_of(target)) not in ("", room)
+        if FLOOR[to] <= FLOOR[room] or to in APART.get(room, ())
+    ]
+    assert not upward
+
+
+def test_what_reads_logs_imports_no_framework() -> None:
+    found = [
+        f"{module} imports {target}"
+        for module, path in MODULES.items()
+        if room_of(module) in WITHOUT_FRAMEWORKS
+        for target in imported(path, deferred=False)
+        if target.split(".")[0] in FRAMEWORKS
+    ]
+    assert not found
+
+
+def test_no_circle_of_imports() -> None:
+    ahead = {
+        module: {target for target in imported(path, deferred=False) if target in MODULES and target != module}
+        for module, path in MODULES.items()
+    }
+    # Modules are taken away as long as any imports nothing that is left: what then remains lies on circles.
+    while free := [module for module, targets in ahead.items() if not targets & ahead.keys()]:
+        for module in free:
+            del ahead[module]
+    assert not ahead
