@@ -1,7 +1,7 @@
 // Entry of the bundle: TensorBoard imports it as a module inside the plugin's frame and calls render().
 import { render as mount } from "preact";
-import { Host } from "./host";
-import { Model } from "./model";
+import { Host } from "./state/host";
+import { Model } from "./state/model";
 import css from "./styles.css";
 import { App } from "./ui/App";
 import { runColourRules } from "./ui/colours";

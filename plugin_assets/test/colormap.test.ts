@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { COLOURS, colourAt, cssGradient, paintHeatMap as paint, paintPicture, type ColourName } from "../src/colormap";
-import type { HeatMap } from "../src/decode";
+import { COLOURS, colourAt, cssGradient, paintHeatMap as paint, paintPicture, type ColourName } from "../src/paint/colormap";
+import type { HeatMap } from "../src/data/decode";
 
 const rgba = (word: number): number[] => [word & 255, (word >> 8) & 255, (word >> 16) & 255, word >>> 24];
 const paintHeatMap = (map: HeatMap, limit: number, colours: ColourName, overlay: boolean, gamma = 1): Uint32Array =>

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { gradientsLogged } from "../src/feed";
+import { gradientsLogged } from "../src/data/feed";
 import test from "node:test";
-import { Loader, type Job } from "../src/loader";
-import { indexAtOrBefore, nearestIndex, union } from "../src/steps";
-import { followUp, mergeRun, mergeTimeline } from "../src/tail";
-import type { RunInfo, RunListing } from "../src/types";
+import { Loader, type Job } from "../src/data/loader";
+import { indexAtOrBefore, nearestIndex, union } from "../src/state/steps";
+import { followUp, mergeRun, mergeTimeline } from "../src/data/tail";
+import type { RunInfo, RunListing } from "../src/data/types";
 
 const info = (steps: number[], session = "s"): RunInfo => ({
   run: "a",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { deflateSync } from "node:zlib";
-import { decodeHalf, decodeProbes, decodeStep, inflate, layOut, mapValues, openEnvelope, planeOf } from "../src/decode";
+import { decodeHalf, decodeProbes, decodeStep, inflate, layOut, mapValues, openEnvelope, planeOf } from "../src/data/decode";
 
 function envelope(header: object, chunks: Uint8Array[]): ArrayBuffer {
   const text = new TextEncoder().encode(JSON.stringify(header));

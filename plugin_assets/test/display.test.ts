@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { HeatMap } from "../src/decode";
-import { difference, percentile, valueOf } from "../src/difference";
-import { colourLimit, limitColumn } from "../src/limits";
-import { alertLimits, clustersAt, exceeded, selectProbes, sortings } from "../src/selection";
-import type { ProbeNames, StepHeader, Timeline } from "../src/types";
-import { DEFAULT_VIEW } from "../src/view";
+import type { HeatMap } from "../src/data/decode";
+import { difference, percentile, valueOf } from "../src/data/difference";
+import { colourLimit, limitColumn } from "../src/data/limits";
+import { alertLimits, clustersAt, exceeded, selectProbes, sortings } from "../src/state/selection";
+import type { ProbeNames, StepHeader, Timeline } from "../src/data/types";
+import { DEFAULT_VIEW } from "../src/state/view";
 
 const floats = (...values: number[]): HeatMap => {
   const absmax = Math.max(...values.map(Math.abs).filter(Number.isFinite), 0);

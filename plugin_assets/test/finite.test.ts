@@ -1,11 +1,11 @@
 // What is not finite, and what is undefined, in words.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { allFinite, type HeatMap } from "../src/decode";
-import { atStep, behind, mapBroken, shortWords, spansOf, spanWords, unpredicted, whyUndefined } from "../src/finite";
-import { predictionName } from "../src/format";
-import { selectProbes, unjudged } from "../src/selection";
-import type { ProbeNames, StepHeader, StepInfo } from "../src/types";
+import { allFinite, type HeatMap } from "../src/data/decode";
+import { atStep, behind, mapBroken, shortWords, spansOf, spanWords, unpredicted, whyUndefined } from "../src/data/finite";
+import { predictionName } from "../src/data/format";
+import { selectProbes, unjudged } from "../src/state/selection";
+import type { ProbeNames, StepHeader, StepInfo } from "../src/data/types";
 
 const steps = (...counts: (Record<string, number> | null)[]): StepInfo[] =>
   counts.map((nonfinite, step) => ({ step, ...(nonfinite && { nonfinite }) })) as StepInfo[];

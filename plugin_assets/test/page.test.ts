@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { short } from "../src/format";
-import { RunOrder } from "../src/order";
-import { Places } from "../src/places";
-import { Player } from "../src/player";
+import { short } from "../src/data/format";
+import { RunOrder } from "../src/state/order";
+import { Places } from "../src/state/places";
+import { Player } from "../src/state/player";
 import { shownQuantities } from "../src/ui/Timeline";
 import { cardHeight } from "../src/ui/layout";
-import { mapPoint, pan, settleZoom, transformOf, zoomAt } from "../src/zoom";
+import { mapPoint, pan, settleZoom, transformOf, zoomAt } from "../src/state/zoom";
 
 test("zoom: what lies under the pointer stays there, as far as the edges allow", () => {
   const zoom = zoomAt(null, 4, 0.5, 0.25)!;

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { decadeTicks, niceTicks, spread } from "../src/axis";
-import { bucketEdges, extent, fillCells } from "../src/bins";
-import { count, isShare, number, percent, position, quantityTitle } from "../src/format";
-import { outlinePath } from "../src/outline";
-import { linePath, quantities, useLog, yRange } from "../src/series";
-import type { HistogramAnswer } from "../src/types";
+import { decadeTicks, niceTicks, spread } from "../src/paint/axis";
+import { bucketEdges, extent, fillCells } from "../src/data/bins";
+import { count, isShare, number, percent, position, quantityTitle } from "../src/data/format";
+import { outlinePath } from "../src/paint/outline";
+import { linePath, quantities, useLog, yRange } from "../src/data/series";
+import type { HistogramAnswer } from "../src/data/types";
 import { cardLayout } from "../src/ui/layout";
 
 const bucketOf = (value: number): number => {

@@ -8,7 +8,7 @@ import { GifWriter } from "../src/probe/gif";
 import { segments } from "../src/probe/OverTime";
 import { Palette } from "../src/probe/palette";
 import { crc32, npyHeader, npz, textArray } from "../src/probe/zip";
-import type { Timeline } from "../src/types";
+import type { Timeline } from "../src/data/types";
 
 const line = (probes: Timeline["probes"], steps: number[]): Timeline => ({ steps, scalars: {}, probes }) as Timeline;
 

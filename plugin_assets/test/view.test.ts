@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { readHash, writeHash } from "../src/hash";
-import { DEFAULT_VIEW, fromParameters, toParameters, type View } from "../src/view";
+import { readHash, writeHash } from "../src/state/hash";
+import { DEFAULT_VIEW, fromParameters, toParameters, type View } from "../src/state/view";
 
 test("a view survives the way through the URL, whatever the names hold", () => {
   const view: View = {

@@ -1,10 +1,10 @@
 // The maps of a step by input channel, on one scale for all channels of a run.
 import type { JSX } from "preact";
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
-import { mapValues, type HeatMap } from "../decode";
-import { percent } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
+import { mapValues, type HeatMap } from "../data/decode";
+import { percent } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
 import { runColour } from "../ui/colours";
 import type { ProbeData } from "./data";
 import { put } from "../ui/canvases";

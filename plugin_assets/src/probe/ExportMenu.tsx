@@ -1,7 +1,7 @@
 // Buttons that save what the view shows, with the share done and a way to stop.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { percent } from "../format";
+import { percent } from "../data/format";
 import { download, exportGif, exportNpz, exportPng, fileName, type Exported, type ExportOf, type Progress } from "./exports";
 
 interface Busy {

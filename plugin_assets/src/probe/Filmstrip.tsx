@@ -1,11 +1,11 @@
 // All logged steps of one probe in a row per run: only what is in view is loaded and drawn. A click goes to the step.
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { planeOf, type HeatMap } from "../decode";
-import { className, percent, predictionName } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import type { ProbeNames, Timeline } from "../types";
+import { planeOf, type HeatMap } from "../data/decode";
+import { className, percent, predictionName } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import type { ProbeNames, Timeline } from "../data/types";
 import { runColour } from "../ui/colours";
 import { useSize } from "../ui/hooks";
 import { column, type ProbeData } from "./data";

@@ -1,9 +1,9 @@
 // Relevance by layer, in data-flow order: what share of the explained logit reaches each layer's output at this step.
 import type { JSX } from "preact";
-import { number } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { indexAtOrBefore } from "../steps";
+import { number } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { indexAtOrBefore } from "../state/steps";
 import { runColour } from "../ui/colours";
 import { column, type ProbeData } from "./data";
 

@@ -1,13 +1,13 @@
 // Columns of one probe over the logged steps: lines for the runs, a band of predicted classes, and the current step.
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
-import { niceTicks, spread } from "../axis";
-import { number, percent, predictionName } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { linePath, valueAt, yRange } from "../series";
-import { indexAtOrBefore } from "../steps";
-import type { ProbeNames, Timeline } from "../types";
+import { niceTicks, spread } from "../paint/axis";
+import { number, percent, predictionName } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { linePath, valueAt, yRange } from "../data/series";
+import { indexAtOrBefore } from "../state/steps";
+import type { ProbeNames, Timeline } from "../data/types";
 import { Axes, scrubbing } from "../ui/Axes";
 import { maskStyle } from "../ui/canvases";
 import { runColour } from "../ui/colours";

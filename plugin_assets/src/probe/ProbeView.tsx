@@ -1,13 +1,13 @@
 // One probe large: a filmstrip of all steps, its heatmaps, what it is taken for over time, layers and channels, files.
 import type { JSX } from "preact";
 import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
-import type { ProbePictures } from "../decode";
-import { planeOf } from "../decode";
-import { className } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { outlinePath } from "../outline";
-import type { ProbeNames } from "../types";
+import type { ProbePictures } from "../data/decode";
+import { planeOf } from "../data/decode";
+import { className } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { outlinePath } from "../paint/outline";
+import type { ProbeNames } from "../data/types";
 import { ProbeCard } from "../ui/ProbeCard";
 import { Channels } from "./Channels";
 import { ProbeData } from "./data";

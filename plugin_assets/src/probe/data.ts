@@ -1,10 +1,10 @@
 // What the large view of one probe needs besides the page's model: its film in pieces, and its own columns over time.
-import { json } from "../api";
-import type { RunState } from "../jobs";
-import { Loader, type Job } from "../loader";
-import { indexAtOrBefore } from "../steps";
-import { mergeTimeline } from "../tail";
-import type { Timeline } from "../types";
+import { json } from "../data/api";
+import type { RunState } from "../data/jobs";
+import { Loader, type Job } from "../data/loader";
+import { indexAtOrBefore } from "../state/steps";
+import { mergeTimeline } from "../data/tail";
+import type { Timeline } from "../data/types";
 import { fetchFilm, filmBytes, type FilmFrame } from "./film";
 
 const PIECE = 24;

@@ -1,10 +1,10 @@
 // What the large view of a probe shows, as files: a PNG of this step, a GIF of all steps, an NPZ of the arrays.
-import { spread } from "../axis";
-import { mapValues, planeOf, type ProbePictures } from "../decode";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { indexAtOrBefore } from "../steps";
-import type { ProbeNames } from "../types";
+import { spread } from "../paint/axis";
+import { mapValues, planeOf, type ProbePictures } from "../data/decode";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { indexAtOrBefore } from "../state/steps";
+import type { ProbeNames } from "../data/types";
 import { column, type ProbeData } from "./data";
 import { fetchFilm, type FilmFrame } from "./film";
 import { GifWriter } from "./gif";

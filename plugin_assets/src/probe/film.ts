@@ -1,6 +1,6 @@
 // One probe at many steps, in the answers of the route `film`.
-import { request } from "../api";
-import { decodeMap, openEnvelope, planeOf, type HeatMap, type Plane } from "../decode";
+import { request } from "../data/api";
+import { decodeMap, openEnvelope, planeOf, type HeatMap, type Plane } from "../data/decode";
 
 /** A probe at one step; `map` is null where maps were not stored, `channels` empty where those were not. */
 export interface FilmFrame {

@@ -1,9 +1,9 @@
 // The colours of a probe's maps in its large view: those that the page's controls choose.
-import { paintHeatMap } from "../colormap";
-import type { HeatMap } from "../decode";
-import type { RunState } from "../jobs";
-import { colourLimit } from "../limits";
-import type { Model } from "../model";
+import { paintHeatMap } from "../paint/colormap";
+import type { HeatMap } from "../data/decode";
+import type { RunState } from "../data/jobs";
+import { colourLimit } from "../data/limits";
+import type { Model } from "../state/model";
 
 /** RGBA words of a map as the filmstrip and the exports show it: never over the input. */
 export function paintMap(model: Model, run: RunState, index: number, map: HeatMap): Uint32Array {

@@ -1,8 +1,8 @@
 // One picture of a probe at a step for PNG and GIF: its input and each run's heatmap side by side, with captions.
-import { paintPicture } from "../colormap";
-import { allFinite, planeOf, type HeatMap, type Picture } from "../decode";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
+import { paintPicture } from "../paint/colormap";
+import { allFinite, planeOf, type HeatMap, type Picture } from "../data/decode";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
 import { put } from "../ui/canvases";
 import { paintMap } from "./paint";
 

@@ -1,8 +1,8 @@
 // What the chosen runs are: model, composite, what was logged.
 import type { ComponentChildren, JSX } from "preact";
-import { count, plural } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
+import { count, plural } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
 import { runColour } from "./colours";
 
 export function About({ model }: { model: Model }): JSX.Element | null {

@@ -1,7 +1,7 @@
 // The frame of the page: rail, transport, grid, timelines below and histograms beside or below.
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import type { Model } from "../model";
+import type { Model } from "../state/model";
 import { Empty } from "./Empty";
 import { Guard } from "./Failure";
 import { Grid } from "./Grid";
@@ -11,7 +11,7 @@ import { Later } from "./Later";
 import { OpenedProbe } from "./OpenedProbe";
 import { Rail } from "./Rail";
 import { Timelines } from "./Timeline";
-import { zoomAt } from "../zoom";
+import { zoomAt } from "../state/zoom";
 import { Transport } from "./Transport";
 
 export function App({ model }: { model: Model }): JSX.Element {

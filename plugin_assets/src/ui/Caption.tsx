@@ -1,9 +1,9 @@
 // What stands under a heatmap: prediction, probability, how much relevance there is and where.
 import type { JSX } from "preact";
-import { classless, unpredicted, whyUndefined } from "../finite";
-import { className, number, percent, short } from "../format";
-import { isRight } from "../selection";
-import type { ProbeNames, StepHeader } from "../types";
+import { classless, unpredicted, whyUndefined } from "../data/finite";
+import { className, number, percent, short } from "../data/format";
+import { isRight } from "../state/selection";
+import type { ProbeNames, StepHeader } from "../data/types";
 
 /** Longer names are cut: clipping every line by the browser costs more than all the rest of a slider move. */
 const MOST_LETTERS = 14;

@@ -1,10 +1,10 @@
 // How heatmaps are drawn.
 import type { JSX } from "preact";
-import { COLOURS, type ColourName } from "../colormap";
-import type { Model } from "../model";
-import { otherComposite } from "../shown";
-import type { Minus, View } from "../view";
-import { zoomAt } from "../zoom";
+import { COLOURS, type ColourName } from "../paint/colormap";
+import type { Model } from "../state/model";
+import { otherComposite } from "../state/shown";
+import type { Minus, View } from "../state/view";
+import { zoomAt } from "../state/zoom";
 import { Choice, Segments, Tick } from "./fields";
 
 const SCALES: [View["scale"], string][] = [

@@ -1,13 +1,13 @@
 // One probe through training: for each chosen run a strip of heatmaps, evenly spread over the logged steps.
 import type { JSX } from "preact";
-import { planeOf, type Frame, type Picture } from "../decode";
-import { mapBroken } from "../finite";
-import { className } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { shownMap } from "../shown";
-import { indexAtOrBefore } from "../steps";
-import type { ProbeNames } from "../types";
+import { planeOf, type Frame, type Picture } from "../data/decode";
+import { mapBroken } from "../data/finite";
+import { className } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { shownMap } from "../state/shown";
+import { indexAtOrBefore } from "../state/steps";
+import type { ProbeNames } from "../data/types";
 import { HeatCanvas, Outlines, type MaskOutline } from "./canvases";
 import { runColour } from "./colours";
 import { Broken, CardHeader, Input } from "./ProbeCard";

@@ -1,9 +1,9 @@
 // Which probes are shown, in which order and in which groups.
 import type { JSX } from "preact";
-import { className } from "../format";
-import type { Model } from "../model";
-import { sortings } from "../selection";
-import type { ProbeNames } from "../types";
+import { className } from "../data/format";
+import type { Model } from "../state/model";
+import { sortings } from "../state/selection";
+import type { ProbeNames } from "../data/types";
 import { Choice, Segments, Tick } from "./fields";
 
 export function Filters({ model }: { model: Model }): JSX.Element | null {

@@ -1,13 +1,13 @@
 // The grid of probes; where chosen runs watch different probes, one grid a probe set.
 import type { JSX } from "preact";
 import { useMemo, useRef } from "preact/hooks";
-import { planeOf, type ProbePictures } from "../decode";
-import { plural, short } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { outlinePath } from "../outline";
-import { clustersAt, selectProbes, type ProbeGroup } from "../selection";
-import type { ProbeNames } from "../types";
+import { planeOf, type ProbePictures } from "../data/decode";
+import { plural, short } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { outlinePath } from "../paint/outline";
+import { clustersAt, selectProbes, type ProbeGroup } from "../state/selection";
+import type { ProbeNames } from "../data/types";
 import type { MaskOutline } from "./canvases";
 import { FilmCard } from "./Film";
 import { useSize } from "./hooks";

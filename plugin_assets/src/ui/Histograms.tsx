@@ -1,11 +1,11 @@
 // Weight and gradient histogram of one tensor at the step of the slider, the chosen runs on one axis.
 import type { JSX } from "preact";
-import { decadeTicks, niceTicks } from "../axis";
-import { count, number } from "../format";
-import type { RunState, ShownHistogram } from "../jobs";
-import type { Model } from "../model";
-import type { HistogramAnswer, TensorKind } from "../types";
-import { KINDS } from "../feed";
+import { decadeTicks, niceTicks } from "../paint/axis";
+import { count, number } from "../data/format";
+import type { RunState, ShownHistogram } from "../data/jobs";
+import type { Model } from "../state/model";
+import type { HistogramAnswer, TensorKind } from "../data/types";
+import { KINDS } from "../data/feed";
 import { runColour } from "./colours";
 import { useSize } from "./hooks";
 import { cellsFor, shares, stairs, useStableRange } from "./outlines";

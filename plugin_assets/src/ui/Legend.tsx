@@ -1,12 +1,12 @@
 // The line that says what the colours mean, and what a reader must know of the step that is shown.
 import type { JSX } from "preact";
-import { COLOURS, cssGradient } from "../colormap";
-import { atStep } from "../finite";
-import { count, plural } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { compositeWords, minusWords } from "../shown";
-import type { StepInfo } from "../types";
+import { COLOURS, cssGradient } from "../paint/colormap";
+import { atStep } from "../data/finite";
+import { count, plural } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { compositeWords, minusWords } from "../state/shown";
+import type { StepInfo } from "../data/types";
 
 export function Legend({ model }: { model: Model }): JSX.Element {
   const { view } = model;

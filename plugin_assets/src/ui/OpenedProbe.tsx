@@ -1,7 +1,7 @@
 // Finds the probe that the URL names among the chosen runs and hands it to its large view, loaded when first asked for.
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import type { Model } from "../model";
+import type { Model } from "../state/model";
 import type { ProbeView } from "../probe/ProbeView";
 
 type Loaded = { View: typeof ProbeView } | Error | null;

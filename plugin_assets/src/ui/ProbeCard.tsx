@@ -1,15 +1,15 @@
 // One probe: its input, and for each chosen run the heatmap of the step with a caption that tells what it shows.
 import type { ComponentChildren, JSX } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { planeOf, type Frame, type HeatMap, type Picture } from "../decode";
-import { mapBroken } from "../finite";
-import { className, short } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { alertLimits, exceeded } from "../selection";
-import { otherComposite, shownMap } from "../shown";
-import type { ProbeNames } from "../types";
-import type { View } from "../view";
+import { planeOf, type Frame, type HeatMap, type Picture } from "../data/decode";
+import { mapBroken } from "../data/finite";
+import { className, short } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { alertLimits, exceeded } from "../state/selection";
+import { otherComposite, shownMap } from "../state/shown";
+import type { ProbeNames } from "../data/types";
+import type { View } from "../state/view";
 import { HeatCanvas, maskStyle, Outlines, PictureCanvas, type MaskOutline } from "./canvases";
 import { AlertBadge, Caption } from "./Caption";
 import { runColour } from "./colours";

@@ -1,6 +1,6 @@
 // Left rail: which runs, which probes, how heatmaps are drawn, and what the chosen runs are.
 import type { JSX } from "preact";
-import type { Model } from "../model";
+import type { Model } from "../state/model";
 import { About } from "./About";
 import { Display } from "./Display";
 import { Filters } from "./Filters";

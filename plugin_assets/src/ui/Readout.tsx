@@ -1,10 +1,10 @@
 // The value under the pointer, in every chosen run at once.
 import type { JSX } from "preact";
-import { planeOf } from "../decode";
-import { valueOf } from "../difference";
-import { number, percent } from "../format";
-import type { Model } from "../model";
-import { shownMap } from "../shown";
+import { planeOf } from "../data/decode";
+import { valueOf } from "../data/difference";
+import { number, percent } from "../data/format";
+import type { Model } from "../state/model";
+import { shownMap } from "../state/shown";
 import { runColour } from "./colours";
 import type { Pointed } from "./pointer";
 

@@ -1,9 +1,9 @@
 // Histograms of steps spread over training, one behind the other, the earliest at the back.
 import type { JSX } from "preact";
-import { decadeTicks, niceTicks } from "../axis";
-import type { Model } from "../model";
-import { indexAtOrBefore } from "../steps";
-import type { TensorKind } from "../types";
+import { decadeTicks, niceTicks } from "../paint/axis";
+import type { Model } from "../state/model";
+import { indexAtOrBefore } from "../state/steps";
+import type { TensorKind } from "../data/types";
 import { runColour } from "./colours";
 import { useSize } from "./hooks";
 import { cellsFor, shares, stairs, useStableRange } from "./outlines";

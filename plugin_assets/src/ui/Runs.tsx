@@ -1,10 +1,10 @@
 // The list of runs: choosing them, their colours, and what is wrong with them.
 import type { JSX } from "preact";
-import { atStep, shortWords, spansOf, spanWords } from "../finite";
-import { plural } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { alertLimits, exceeded, unjudged } from "../selection";
+import { atStep, shortWords, spansOf, spanWords } from "../data/finite";
+import { plural } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { alertLimits, exceeded, unjudged } from "../state/selection";
 import { AlertBadge } from "./Caption";
 import { runColour } from "./colours";
 

@@ -1,14 +1,14 @@
 // One quantity over the logged steps, a line per run; dragging along it moves the step slider.
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
-import { niceTicks, decadeTicks, spread } from "../axis";
-import { behind, spansOf, spanWords } from "../finite";
-import { isShare, number, percent, plural, quantityTitle } from "../format";
-import type { RunState } from "../jobs";
-import type { Model } from "../model";
-import { linePath, quantities, useLog, valueAt, yRange } from "../series";
-import { alertLimits } from "../selection";
-import { indexAtOrBefore, nearestIndex } from "../steps";
+import { niceTicks, decadeTicks, spread } from "../paint/axis";
+import { behind, spansOf, spanWords } from "../data/finite";
+import { isShare, number, percent, plural, quantityTitle } from "../data/format";
+import type { RunState } from "../data/jobs";
+import type { Model } from "../state/model";
+import { linePath, quantities, useLog, valueAt, yRange } from "../data/series";
+import { alertLimits } from "../state/selection";
+import { indexAtOrBefore, nearestIndex } from "../state/steps";
 import { Axes, scrubbing } from "./Axes";
 import { runColour } from "./colours";
 import { superscript } from "./superscript";

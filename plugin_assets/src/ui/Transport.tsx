@@ -1,11 +1,11 @@
 // The step slider with its buttons and number box.
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
-import { spread } from "../axis";
-import { position } from "../format";
-import type { Model } from "../model";
-import { nearestIndex } from "../steps";
-import type { View } from "../view";
+import { spread } from "../paint/axis";
+import { position } from "../data/format";
+import type { Model } from "../state/model";
+import { nearestIndex } from "../state/steps";
+import type { View } from "../state/view";
 import { Icon } from "./icons";
 import { Legend } from "./Legend";
 

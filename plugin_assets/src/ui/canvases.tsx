@@ -1,8 +1,8 @@
 // Canvases of an input and of a heatmap. They are painted before the browser shows the frame in which they changed.
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { paintHeatMap, paintPicture, type ColourName } from "../colormap";
-import type { HeatMap, Picture } from "../decode";
+import { paintHeatMap, paintPicture, type ColourName } from "../paint/colormap";
+import type { HeatMap, Picture } from "../data/decode";
 
 /** Puts RGBA words on a canvas, in the map's own pixels. */
 export function put(canvas: HTMLCanvasElement, words: Uint32Array, height: number, width: number): void {

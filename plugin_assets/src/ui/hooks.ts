@@ -1,6 +1,6 @@
 // What components share: redrawing when the model changes, and the size of an element.
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
-import type { Model } from "../model";
+import type { Model } from "../state/model";
 
 /** Draws the component again whenever the model tells of a change. */
 export function useModel(model: Model): void {

@@ -1,7 +1,7 @@
 // Outlines of histograms, and the axis they stand on.
 import { useRef } from "preact/hooks";
-import { extent, fillCells, join, type Range } from "../bins";
-import type { HistogramAnswer } from "../types";
+import { extent, fillCells, join, type Range } from "../data/bins";
+import type { HistogramAnswer } from "../data/types";
 
 /** Cells of the x axis: the fewer the values, the wider, or chance draws the picture. */
 export const cellsFor = (size: number): number => Math.min(72, Math.max(16, Math.ceil(2 * Math.sqrt(size))));

@@ -1,7 +1,7 @@
 // The pointer over a map: which pixel lies under it, zoom by wheel and drag, opening a probe by a click.
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Model } from "../model";
-import { mapPoint, pan, transformOf, zoomAt } from "../zoom";
+import type { Model } from "../state/model";
+import { mapPoint, pan, transformOf, zoomAt } from "../state/zoom";
 
 /** A place on a map: shares of its width and height, and where the pointer is on the page. */
 export interface Pointed {

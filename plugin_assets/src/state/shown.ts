@@ -1,8 +1,8 @@
 // What a cell of the grid shows: a run's heatmap of a probe, or its difference to another, and at which full colour.
-import type { Frame, HeatMap } from "./decode";
-import { difference } from "./difference";
-import type { RunState } from "./jobs";
-import { colourLimit } from "./limits";
+import type { Frame, HeatMap } from "../data/decode";
+import { difference } from "../data/difference";
+import type { RunState } from "../data/jobs";
+import { colourLimit } from "../data/limits";
 import type { View } from "./view";
 
 export interface Shown {

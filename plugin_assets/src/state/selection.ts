@@ -1,8 +1,8 @@
 // Which probes of a set are shown, in which order, and in which groups.
-import { classless, unpredicted } from "./finite";
-import { className } from "./format";
+import { classless, unpredicted } from "../data/finite";
+import { className } from "../data/format";
 import { nearestIndex } from "./steps";
-import type { ProbeNames, StepHeader } from "./types";
+import type { ProbeNames, StepHeader } from "../data/types";
 import type { View } from "./view";
 
 export interface ProbeGroup {

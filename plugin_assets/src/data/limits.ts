@@ -2,7 +2,7 @@
 import type { HeatMap } from "./decode";
 import { percentile } from "./difference";
 import type { Timeline } from "./types";
-import type { View } from "./view";
+import type { View } from "../state/view";
 
 const COLUMNS: Record<View["clip"], string> = { "100": "absmax", "99": "q99", "90": "q90" };
 

@@ -1,5 +1,5 @@
 // Which colour of the palette a run has: TensorBoard numbers its runs in the order it lists them, of whatever plugin.
-import * as api from "./api";
+import * as api from "../data/api";
 
 export class RunOrder {
   private readonly places = new Map<string, number>();

@@ -2,9 +2,9 @@
 import type { Frame } from "./decode";
 import { frameJob, frameKey, has, histogramJob, type Loaded, type RunState, type ShownHistogram } from "./jobs";
 import { Loader, type Job } from "./loader";
-import { indexAtOrBefore } from "./steps";
+import { indexAtOrBefore } from "../state/steps";
 import type { HistogramAnswer, StepInfo, TensorKind } from "./types";
-import type { Minus } from "./view";
+import type { Minus } from "../state/view";
 
 const CACHE_BYTES = 48 << 20;
 const PARALLEL = 6;

@@ -1,5 +1,5 @@
 // Diverging colour maps centred on zero, and painting of heatmaps into RGBA pixels.
-import type { HeatMap, Picture } from "./decode";
+import type { HeatMap, Picture } from "../data/decode";
 
 export type ColourName = "seismic" | "bwr" | "rdbu" | "safe" | "dark" | "positive";
 

@@ -1,19 +1,19 @@
 // The page's data and its view in one place: polls the run list, loads what the view needs, tells who listens.
 import { Address } from "./address";
-import * as api from "./api";
-import { spread } from "./axis";
-import type { Frame, ProbePictures } from "./decode";
-import { Feed, stepOf, type Scene } from "./feed";
+import * as api from "../data/api";
+import { spread } from "../paint/axis";
+import type { Frame, ProbePictures } from "../data/decode";
+import { Feed, stepOf, type Scene } from "../data/feed";
 import type { Host } from "./host";
-import { neighbours, type RunState } from "./jobs";
-import { limitColumn } from "./limits";
+import { neighbours, type RunState } from "../data/jobs";
+import { limitColumn } from "../data/limits";
 import { RunOrder } from "./order";
-import { Pictures } from "./pictures";
+import { Pictures } from "../data/pictures";
 import { Places } from "./places";
 import { Player } from "./player";
 import { nearestIndex } from "./steps";
-import { followUp, mergeRun, mergeTimeline } from "./tail";
-import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "./types";
+import { followUp, mergeRun, mergeTimeline } from "../data/tail";
+import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "../data/types";
 import { fromParameters, toParameters, waitsForRest, type OpenProbe, type View } from "./view";
 
 const POLL_SECONDS = 3;

@@ -1,5 +1,5 @@
 // What the user has chosen to see: kept in the URL, so that a pasted link opens the same view.
-import { COLOURS, type ColourName } from "./colormap";
+import { COLOURS, type ColourName } from "../paint/colormap";
 
 /** A probe that is opened large: its place in the probe set that starts with this hash. */
 export interface OpenProbe {
