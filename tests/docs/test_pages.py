@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import warnings
 from pathlib import Path
 
@@ -51,6 +52,9 @@ def test_the_blocks_of_a_page_run(
         warnings.simplefilter("ignore", RuntimeWarning)  # of alerts that pages show
         for block in blocks(page):
             reader.do(block)
+    for name, module in list(sys.modules.items()):  # files of the page are modules of their own only there
+        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
     keras.backend.clear_session()
 
 

@@ -73,7 +73,8 @@ def test_every_step_told_before_a_kill_is_there_and_the_fit_resumes(s3: s3fs.S3F
     assert steps == list(range(len(steps)))
     assert steps[-1] >= told[-1]
     last = steps[-1]
-    fit(make_model(), monitor(url), epochs=last + 2, initial_epoch=last)
+    # The weights went with the process: what is trained from here on is another model, told to go on in the run.
+    fit(make_model(), monitor(url, on_other_model="continue"), epochs=last + 2, initial_epoch=last)
     assert open_run(url).steps == list(range(last + 3))
 
 
