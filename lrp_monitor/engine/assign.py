@@ -29,7 +29,7 @@ _BASIC = tuple(
     )
     if hasattr(kl, name)
 )  # fmt: skip
-_HIDDEN = -1e4  # what is added to a score so that its softmax is nothing: -1e4 in half precision, or less
+_HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
 _MOVES_ALL = ("reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "identity", "cast")
 
 
@@ -320,10 +320,10 @@ def _rounds(op: Op) -> bool:
 
 
 def _hides(op: Op, given: list[Fact]) -> bool:
-    """Whether ``op`` makes the score of what attention must not see, ``(1 - mask) * -1e9``, of a mask that is an input.
+    """Whether ``op`` makes an additive attention mask, ``(1 - mask) * -1e9``, from an input.
 
-    A learned position bias that is added to it would else be told as relevance of the mask. No preprocessing scales
-    data by a number of this size and sign.
+    Such a mask carries no relevance: otherwise it would take that of a learned position bias which is added to it.
+    Preprocessing does not scale data by a number of this size and sign.
     """
     if op.kind != "mul" or not all(f.front for f in given if f.live):
         return False
