@@ -42,7 +42,7 @@ class TestColours:
         assert render.colours([np.nan, np.inf, -np.inf]).tolist() == [[128, 128, 128]] * 3
 
     def test_same_anchors_as_the_dashboard(self) -> None:
-        source = (Path(__file__).parents[1] / "plugin_assets" / "src" / "colormap.ts").read_text()
+        source = (Path(__file__).parents[1] / "plugin_assets" / "src" / "paint" / "colormap.ts").read_text()
         for name, colormap in render.COLOUR_MAPS.items():
             block = re.search(rf"  {name}: {{.*?anchors: \[(.*?)\],\n  }}", source, re.DOTALL)
             assert block is not None, name
