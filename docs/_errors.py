@@ -16,14 +16,14 @@ PACKAGE = Path(__file__).parents[1] / "lrp_monitor"
 
 # Part of the page -> the modules and folders of the package that it is about, in the page's order.
 PARTS = {
-    "Probe sets": ("probes", "probe_checks", "probe_regions"),
+    "Probe sets": ("probes",),
     "The callback": ("training",),
     "Explaining a model": ("engine",),
     "Runs": ("store",),
     "Baselines and comparisons": ("regression", "metrics"),
     "Sanity checks": ("sanity",),
     "Command line": ("cli", "demo"),
-    "Pictures and groups": ("render", "film", "chart", "spectral", "pictures"),
+    "Pictures and groups": ("pictures", "spectral"),
     "Files with arrays": ("archives",),
     "The dashboard's routes": ("plugin",),
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import lrp_monitor as lrp
-from lrp_monitor import film, render
+from lrp_monitor.pictures import film, render
 
 
 def main(log_dir: Path, picture: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import lrp_monitor as lrp
-from lrp_monitor import chart, film, render
+from lrp_monitor.pictures import chart, film, render
 
 IN_NOTEBOOK = "ipykernel" in sys.modules
 LOG_DIR = Path("runs/demo" if IN_NOTEBOOK or len(sys.argv) < 2 else sys.argv[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrp_monitor import chart
+from lrp_monitor.pictures import chart
 
 BLUE, ORANGE = chart.COLOURS[:2]
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lrp_monitor import film, render
+from lrp_monitor.pictures import film, render
 
 
 def opened(data: bytes) -> NDArray[np.uint8]:

@@ -16,18 +16,16 @@ FLOORS = (
     ("demo",),
     ("training",),
     ("sanity", "plugin"),
-    ("regression", "chart", "film"),
-    ("render", "spectral"),
+    ("regression",),
+    ("pictures", "spectral"),
     ("probes",),
-    ("probe_checks",),
-    ("probe_regions",),
     ("engine",),
-    ("archives", "console", "metrics", "store", "words"),
+    ("archives", "console", "metrics", "store", "text"),
 )
 # What a room must not import, whatever the floors allow: TensorBoard starts without either framework.
-APART = {"plugin": {"engine", "regression", "probes", "film", "render", "chart", "spectral"}}
+APART = {"plugin": {"engine", "regression", "probes", "pictures", "spectral"}}
 FRAMEWORKS = {"keras", "tensorflow"}
-WITHOUT_FRAMEWORKS = ("store", "plugin", "metrics", "words", "archives", "probes", "probe_checks", "render", "film")
+WITHOUT_FRAMEWORKS = ("store", "plugin", "metrics", "text", "archives", "probes", "pictures")
 
 
 def modules() -> dict[str, Path]:

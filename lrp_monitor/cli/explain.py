@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor import film, render
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.model_inputs import Sample
 from lrp_monitor.cli.opened import Opened, note, one_line, opened
 from lrp_monitor.cli.parts import OK
 from lrp_monitor.console import Progress
+from lrp_monitor.pictures import film, render
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.words import number
+from lrp_monitor.text import number
 
 _FORMATS = (".png", ".npz")
 _MOST_ON_A_SHEET = 200

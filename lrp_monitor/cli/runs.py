@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor import film, render
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.console import Progress
+from lrp_monitor.pictures import film, render
 from lrp_monitor.store.folders import run_name
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run, open_run

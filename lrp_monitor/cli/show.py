@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor import film
 from lrp_monitor.cli import terminal
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.runs import chosen_steps, probe_number
 from lrp_monitor.metrics import LEAST_POSITIVE
+from lrp_monitor.pictures import film
 from lrp_monitor.store.folders import run_folders, store_folder
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run, open_run
 from lrp_monitor.store.storage import open_storage
-from lrp_monitor.words import number
+from lrp_monitor.text import number
 
 _TABLE_STEPS = 12
 _TABLE_PROBES = 16

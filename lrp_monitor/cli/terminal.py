@@ -9,7 +9,7 @@ from typing import Any, Literal, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor import render
+from lrp_monitor.pictures import render
 from lrp_monitor.probes import montage
 
 Depth = Literal["truecolour", "256", "none"]

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lrp_monitor import film, render
 from lrp_monitor.demo.folder import ANIMATION, SHEET
 from lrp_monitor.demo.shapes import stamp_mask
+from lrp_monitor.pictures import film, render
 from lrp_monitor.store.reader import Run, open_run
-from lrp_monitor.words import percent
+from lrp_monitor.text import percent
 
 STAMP_SHARE = float(stamp_mask().mean())
 """The share of an image that the stamp covers: what blind chance would give it."""

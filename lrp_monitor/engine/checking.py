@@ -16,7 +16,7 @@ from lrp_monitor.engine.inputs import arranged, known_shapes, model_structure
 from lrp_monitor.engine.inspection import Inspection, LayerRelevance
 from lrp_monitor.engine.recording import short_path
 from lrp_monitor.engine.targets import Target
-from lrp_monitor.words import number
+from lrp_monitor.text import number
 
 # Shares of relevance that differ from 1 by less than this are rounding.
 _ROUNDING = 1e-3

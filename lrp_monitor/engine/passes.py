@@ -16,7 +16,7 @@ from lrp_monitor.engine.backend import Spec, Tensor, full_precision
 from lrp_monitor.engine.errors import OutOfMemoryError
 from lrp_monitor.engine.memory import Room, is_out_of_memory, on_device
 from lrp_monitor.engine.state import kept, unmarked, written
-from lrp_monitor.words import first_line
+from lrp_monitor.text import first_line
 
 _MOST = 64  # samples at a time: more gain nothing
 _ALONE = Room(1 << 30)  # where nothing is known of a training beside

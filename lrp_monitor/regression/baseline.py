@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, ArchiveError, read_arrays, read_file
+from lrp_monitor.pictures.render import write
 from lrp_monitor.regression.errors import BaselineError, Kind
 from lrp_monitor.regression.snapshot import Snapshot, checked_meta
-from lrp_monitor.render import write
 
 FORMAT = 1
 MAX_JSON_BYTES = 16 << 20

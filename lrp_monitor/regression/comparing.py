@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor import metrics
-from lrp_monitor.probe_checks import checked_masks
+from lrp_monitor.probes.checks import checked_masks
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Check, Comparison, Floats
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.regression.tiers import Limits, limits_of
 from lrp_monitor.store.paths import is_url
 from lrp_monitor.store.reader import Run
-from lrp_monitor.words import number, percent
+from lrp_monitor.text import number, percent
 
 Source = Snapshot | Run | str | os.PathLike[str] | tuple[Any, int]
 Masks = Mapping[str, Any] | Iterable[str] | None

@@ -132,8 +132,8 @@ class Comparison:
 
     def write_html(self, path: str | os.PathLike[str], title: str = "") -> None:
         """Write one self-contained HTML page: input, before, now and difference of the worst probes first. OSError."""
+        from lrp_monitor.pictures.render import write
         from lrp_monitor.regression.page import page
-        from lrp_monitor.render import write
 
         write(path, page(self, title).encode("utf-8"))
 

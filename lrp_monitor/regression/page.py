@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lrp_monitor import metrics
+from lrp_monitor.pictures.render import colours, enlarge, outline, png
 from lrp_monitor.probes import montage
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Comparison
 from lrp_monitor.regression.table import class_name
-from lrp_monitor.render import colours, enlarge, outline, png
-from lrp_monitor.words import number, percent
+from lrp_monitor.text import number, percent
 
 _SHOWN = 100
 _SIDE = 128  # the longest side of a picture on the page, in pixels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrp_monitor.regression.comparison import Comparison
-from lrp_monitor.words import number, percent
+from lrp_monitor.text import number, percent
 
 _WORST = 6
 _MASKS = 2

@@ -117,7 +117,7 @@ class SanityReport:
 
     def write_plot(self, path: Any) -> None:
         """The picture as a PNG file. OSError."""
-        from lrp_monitor import render
+        from lrp_monitor.pictures import render
 
         render.write(path, render.png(self.plot()))
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.sanity.subject import Fill, Subject
-from lrp_monitor.words import number
+from lrp_monitor.text import number
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.metrics import carries, mask_absolute, mask_mass
-from lrp_monitor.words import number
+from lrp_monitor.text import number
 
 Floats = NDArray[np.float64]
 

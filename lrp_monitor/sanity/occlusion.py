@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor import probe_checks
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import check_keywords
 from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.probes import checks as probe_checks
 from lrp_monitor.sanity.subject import Fill, Subject
-from lrp_monitor.words import number
+from lrp_monitor.text import number
 
 Floats = NDArray[np.float64]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor import chart, film
-from lrp_monitor.render import Picture
+from lrp_monitor.pictures import chart, film
+from lrp_monitor.pictures.render import Picture
 from lrp_monitor.sanity.faithfulness import Faithfulness
 from lrp_monitor.sanity.localisation import Localisation
 from lrp_monitor.sanity.occlusion import Occlusion
 from lrp_monitor.sanity.randomisation import Randomisation
-from lrp_monitor.words import number
+from lrp_monitor.text import number
 
 if TYPE_CHECKING:
     from lrp_monitor.sanity.check import SanityReport

@@ -15,7 +15,7 @@ from lrp_monitor.engine.recording import layer_paths
 from lrp_monitor.metrics import cosine
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject
-from lrp_monitor.words import number
+from lrp_monitor.text import number
 
 Floats = NDArray[np.float64]
 _OTHER = "(other weights)"

@@ -12,7 +12,7 @@ from lrp_monitor.metrics import cosine
 from lrp_monitor.sanity.randomisation import mean
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject
-from lrp_monitor.words import number
+from lrp_monitor.text import number
 
 Floats = NDArray[np.float64]
 

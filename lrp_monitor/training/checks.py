@@ -16,7 +16,7 @@ from lrp_monitor.engine.inputs import fixed_batch
 from lrp_monitor.engine.memory import is_out_of_memory
 from lrp_monitor.engine.passes import Pass
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.words import first_line
+from lrp_monitor.text import first_line
 
 
 class Explained(NamedTuple):

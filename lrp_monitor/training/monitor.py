@@ -14,13 +14,13 @@ import numpy as np
 
 from lrp_monitor.engine.inputs import check_model
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.training.alerts import alert_limits
-from lrp_monitor.training.baseline import read_baseline
-from lrp_monitor.training.look import groups
+from lrp_monitor.training.fit_logger import FitLogger
 from lrp_monitor.training.options import Options, checked_probes, name_list
-from lrp_monitor.training.schedule import Schedule
+from lrp_monitor.training.probes.alerts import alert_limits
+from lrp_monitor.training.probes.baseline import read_baseline
+from lrp_monitor.training.probes.explained import groups
+from lrp_monitor.training.steps.schedule import Schedule
 from lrp_monitor.training.trials import Trials, placeholder
-from lrp_monitor.training.watch import Watch
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.composites import Composite
@@ -144,8 +144,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             on_other_model=on_other_model,
         )
         self._trials = Trials(log_dir)
-        self._watch: Watch | None = None
-        self._before: Watch | None = None  # the last fit, whose end is not logged as long as another may follow
+        self._fit_logger: FitLogger | None = None
+        self._before: FitLogger | None = None  # the last fit, whose end is not logged as long as another may follow
         self._run_dir = self.options.run_dir
 
     @property
@@ -154,7 +154,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
 
         `<log_dir>/lrp-2` and so on for models that are logged beside another one (see `on_other_model`).
         """
-        return self._run_dir if self._watch is None else self._watch.run_dir
+        return self._run_dir if self._fit_logger is None else self._fit_logger.run_dir
 
     def close(self) -> None:
         """Logs the state that the last fit ended in where that was put off, and closes the files.
@@ -162,7 +162,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         It is put off at the end of fits that look like those of a loop (see `every`); a later fit goes on as ever.
         Also called at the end of a `with` statement and when the process ends.
         """
-        unfinished, self._watch = self._watch, None
+        unfinished, self._fit_logger = self._fit_logger, None
         if unfinished is not None:  # a fit that ended in an exception never came to on_train_end
             self._run_dir = unfinished.run_dir
             unfinished.interrupted()
@@ -180,7 +180,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         """A monitor with the same options that has watched no fit; what tuners take for each trial."""
         copied = copy.copy(self)
         memo[id(self)] = copied
-        copied._watch = copied._before = copied._model = None
+        copied._fit_logger = copied._before = copied._model = None
         copied._run_dir = copied.options.run_dir
         copied._trials = self._trials.copied(memo)
         ours = {"options", "_trials"}  # the rest are a subclass' own
@@ -194,32 +194,32 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks everything that training could founder on, and opens the run."""
-        unfinished, self._watch = self._watch, None
+        unfinished, self._fit_logger = self._fit_logger, None
         if unfinished is not None:
             unfinished.interrupted()
         options = self._trials.placed(self.options, self, self.model)
-        self._watch = Watch(self.model, self.params, options, self._before)
+        self._fit_logger = FitLogger(self.model, self.params, options, self._before)
         self._before = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """The first one: chooses the run, finds the place on its axis and logs the baseline."""
-        if self._watch is not None:
-            self._watch.epoch_begin(epoch)
+        if self._fit_logger is not None:
+            self._fit_logger.epoch_begin(epoch)
 
     # There is no on_train_batch_end: defining it would switch off Keras' asynchronous dispatch.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs what was due after the batch before, and has this one's gradient captured where it is due."""
-        if self._watch is not None:
-            self._watch.batch_begin()
+        if self._fit_logger is not None:
+            self._fit_logger.batch_begin()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs the end of the epoch where it is due."""
-        if self._watch is not None:
-            self._watch.epoch_end(logs)
+        if self._fit_logger is not None:
+            self._fit_logger.epoch_end(logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Logs the last state where that is due or the training's end, and closes the run."""
-        watch, self._watch = self._watch, None
+        watch, self._fit_logger = self._fit_logger, None
         if watch is not None:
             self._run_dir = watch.run_dir
             if watch.train_end():

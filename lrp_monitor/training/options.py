@@ -16,7 +16,7 @@ from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.folders import FIRST
 from lrp_monitor.store.format import ENCODINGS
 from lrp_monitor.store.paths import join
-from lrp_monitor.training.schedule import Schedule, positive_int
+from lrp_monitor.training.steps.schedule import Schedule, positive_int
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.composites import Composite

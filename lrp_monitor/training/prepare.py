@@ -13,17 +13,17 @@ from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.targets import Region, Weighted
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import ProbeInfo
-from lrp_monitor.training.baseline import Baseline
 from lrp_monitor.training.checks import check_classes, explained_output
 from lrp_monitor.training.fit_batch import room_beside_training
-from lrp_monitor.training.layerwise import LayerRelevance
-from lrp_monitor.training.look import Lookout
 from lrp_monitor.training.options import Options
-from lrp_monitor.training.recorder import Recorder
-from lrp_monitor.training.session import Session
+from lrp_monitor.training.output.run_logger import RunLogger
+from lrp_monitor.training.probes.baseline import BaselineSimilarity
+from lrp_monitor.training.probes.explained import ProbeExplainer
+from lrp_monitor.training.probes.layers import LoggedLayers
+from lrp_monitor.training.record_builder import RecordBuilder
 
 
-def make_recorder(model: keras.Model, options: Options) -> Recorder:
+def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
     """What looks at the model. Raises what is wrong between model, probes and options, each with its name."""
     probes = options.probes
     shape, batch_size = explained_output(model, probes, options.output)
@@ -39,26 +39,26 @@ def make_recorder(model: keras.Model, options: Options) -> Recorder:
         device=options.device,
     )
     explainer.passes.room = room_beside_training(model, options.device)
-    layerwise = None if options.inspect is None else LayerRelevance(model, options.inspect)
-    lookout = Lookout(explainer, probes, layerwise, options.channels, options.clusters)
-    recorder = Recorder(model, probes, lookout, options.gradients, options.weights, options.layers)
-    lookout.settle_region(of_maps)
-    recorder.targets = targets = probes.targets
+    logged_layers = None if options.inspect is None else LoggedLayers(model, options.inspect)
+    probe_explainer = ProbeExplainer(explainer, probes, logged_layers, options.channels, options.clusters)
+    record_builder = RecordBuilder(model, probes, probe_explainer, options.gradients, options.weights, options.layers)
+    probe_explainer.settle_region(of_maps)
+    record_builder.targets = targets = probes.targets
     if options.baseline is not None:
-        if lookout.region is not None:
+        if probe_explainer.region is not None:
             raise ValueError("baseline: heatmaps of a region are not compared with one; leave baseline out")
-        baseline = Baseline(options.baseline, explainer, probes, targets)
-        lookout.baseline, recorder.targets = baseline, baseline.targets
+        baseline = BaselineSimilarity(options.baseline, explainer, probes, targets)
+        probe_explainer.baseline, record_builder.targets = baseline, baseline.targets
     # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named now.
-    recorder.look()
+    record_builder.explain()
     if not of_maps:
         check_classes(probes, explainer.classes)
-    return recorder
+    return record_builder
 
 
-def open_session(options: Options, run_dir: str, meta: dict[str, Any], region: Weighted | None) -> Session:
+def open_run_logger(options: Options, run_dir: str, meta: dict[str, Any], region: Weighted | None) -> RunLogger:
     """The writing side in a run's folder; region: what is explained of maps. Raises what the store raises."""
-    return Session(
+    return RunLogger(
         run_dir,
         probe_info(options.probes, region),
         meta,
@@ -69,24 +69,24 @@ def open_session(options: Options, run_dir: str, meta: dict[str, Any], region: W
     )
 
 
-def session_meta(model: keras.Model, options: Options, recorder: Recorder) -> dict[str, Any]:
+def session_meta(model: keras.Model, options: Options, record_builder: RecordBuilder) -> dict[str, Any]:
     """What is kept with a session: model, composite, options and versions."""
-    lookout = recorder.lookout
-    explainer = lookout.explainer
+    probe_explainer = record_builder.probe_explainer
+    explainer = probe_explainer.explainer
     return {
         "composite": explainer.composite_name,
         "composite_rules": str(explainer.composite),
         "composite_table": str(explainer),
         "classes": explainer.classes,
-        "activation": recorder.activation,
+        "activation": record_builder.activation,
         "axis": options.schedule.axis,
         "schedule": str(options.schedule),
         "gradients": options.gradients,
         "target": options.probes.target,
-        "explains": "class" if lookout.region is None else "region",
+        "explains": "class" if probe_explainer.region is None else "region",
         "alerts": dict(options.alerts),
-        "layers": [] if lookout.layerwise is None else lookout.layerwise.names,
-        "baseline": None if lookout.baseline is None else lookout.baseline.source,
+        "layers": [] if probe_explainer.logged_layers is None else probe_explainer.logged_layers.names,
+        "baseline": None if probe_explainer.baseline is None else probe_explainer.baseline.source,
         "model": model.name,
         "parameters": int(model.count_params()),
         "versions": {

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from lrp_monitor.training.gradients import GradientCapture
+from lrp_monitor.training.tensors.capture import GradientCapture
 
 STEPS, BATCH, ROUNDS = 100, 32, 8
 

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lrp_monitor.training.histograms import TensorStatistics
-from lrp_monitor.training.names import tensor_names
+from lrp_monitor.training.tensors.histograms import TensorStatistics
+from lrp_monitor.training.tensors.names import tensor_names
 
 
 def peak_mb() -> float:

@@ -34,7 +34,7 @@ from browser_helpers import CHROMIUM_FLAGS, LOADERS, TensorBoard
 from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.writer import RunWriter
-from lrp_monitor.training.events import EventWriter
+from lrp_monitor.training.output.event_file import EventWriter
 
 RUNS = ("a", "b", "c")
 LAYERS = 16

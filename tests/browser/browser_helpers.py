@@ -20,7 +20,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
-from lrp_monitor.training.events import EventWriter
+from lrp_monitor.training.output.event_file import EventWriter
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",

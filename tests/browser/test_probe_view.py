@@ -14,7 +14,7 @@ from PIL import Image
 import lrp_monitor as lrp
 from lrp_monitor.store.format import ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
-from lrp_monitor.training.events import EventWriter
+from lrp_monitor.training.output.event_file import EventWriter
 
 pytestmark = pytest.mark.browser
 

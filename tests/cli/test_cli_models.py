@@ -110,10 +110,10 @@ class TestParsing:
             assert "Exit codes: 0 " in done.stdout
 
     def test_names_written_out_for_the_help_are_those_there_are(self) -> None:
-        from lrp_monitor import render
         from lrp_monitor.cli import baseline, model
         from lrp_monitor.cli.model_inputs import SCALINGS
         from lrp_monitor.engine.composites import PRESETS
+        from lrp_monitor.pictures import render
         from lrp_monitor.regression.tiers import TIERS
 
         assert tuple(PRESETS) == model.COMPOSITES

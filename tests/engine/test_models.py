@@ -1,4 +1,4 @@
-"""Whole models: folding, conservation, equal nets in other clothes, nothing left behind."""
+"""Whole models: folding, conservation, equal nets in other forms, nothing left behind."""
 
 import keras
 import numpy as np

@@ -57,7 +57,7 @@ def subclassed(function, weights, nested=False):
     return model
 
 
-def in_all_clothes(layer, function, rng, randomise, composites=COMPOSITES):
+def in_every_form(layer, function, rng, randomise, composites=COMPOSITES):
     """The raw ``function`` as nodes, in a subclassed model and in one nested in another gives what ``layer`` gives."""
     layered = randomise(functional(layer))
     weights = layered.get_weights()
@@ -89,7 +89,7 @@ ACTIVATIONS = [
 def test_activation_of_keras(name, rng, randomise):
     # ops.gelu takes an approximation where the activation of that name is exact
     exact = {"approximate": False} if name == "gelu" else {}
-    in_all_clothes(kl.Activation(name), lambda t: getattr(ops, name)(t, **exact), rng, randomise)
+    in_every_form(kl.Activation(name), lambda t: getattr(ops, name)(t, **exact), rng, randomise)
 
 
 BY_HAND = {
@@ -122,7 +122,7 @@ def test_activation_by_hand(name, rng, randomise):
     def eager(t):  # tf functions do not take symbols: as nodes they stand inside a Lambda
         return kl.Lambda(function)(t) if isinstance(t, keras.KerasTensor) else function(t)
 
-    in_all_clothes(layer, eager, rng, randomise)
+    in_every_form(layer, eager, rng, randomise)
 
 
 @pytest.mark.parametrize("name", ["tanh", "square", "clip", "gelu by formula", "silu by division"])

@@ -1,4 +1,4 @@
-"""Flat or w2 over a prefix of the network: exact matrices in float64, conservation, one net in several clothes."""
+"""Flat or w2 over a prefix of the network: exact matrices in float64, conservation, one net in several forms."""
 
 import keras
 import numpy as np
@@ -128,25 +128,25 @@ def test_normalisation_and_relu_behind_the_last_layer_are_part_of_it(end, rng, r
     close(explanation.relevance, lrp.relevance(model, x, 0, until("relu")))
 
 
-def residual(clothes):
+def residual(form):
     """A residual net with two branches and a pooling, as layers, as raw operators in a subclassed model, or nested."""
     one, two = kl.Conv2D(4, 3, padding="same", name="one"), kl.Conv2D(4, 3, padding="same", name="two")
     three = kl.Conv2D(5, 2, name="three", activation="relu")
     norm, head = kl.BatchNormalization(name="norm"), kl.Dense(3, name="head")
     last = kl.Conv2D(3, 1, name="last")
     flat = kl.Flatten()
-    if clothes in ("layers", "nodes", "nested"):
+    if form in ("layers", "nodes", "nested"):
         inputs = keras.Input(SHAPE)
-        a = kl.ReLU()(one(inputs)) if clothes != "nodes" else ops.relu(one(inputs))
-        b = kl.Activation("tanh")(norm(two(a))) if clothes != "nodes" else ops.tanh(norm(two(a)))
-        total = kl.Add()([a, b]) if clothes != "nodes" else a + b
-        joined = kl.Concatenate()([total, b]) if clothes != "nodes" else ops.concatenate([total, b], axis=-1)
-        pooled = kl.AveragePooling2D(2)(joined) if clothes != "nodes" else ops.average_pool(joined, 2)
-        if clothes == "nested":
+        a = kl.ReLU()(one(inputs)) if form != "nodes" else ops.relu(one(inputs))
+        b = kl.Activation("tanh")(norm(two(a))) if form != "nodes" else ops.tanh(norm(two(a)))
+        total = kl.Add()([a, b]) if form != "nodes" else a + b
+        joined = kl.Concatenate()([total, b]) if form != "nodes" else ops.concatenate([total, b], axis=-1)
+        pooled = kl.AveragePooling2D(2)(joined) if form != "nodes" else ops.average_pool(joined, 2)
+        if form == "nested":
             block = keras.Model(inputs, three(kl.MaxPooling2D(2, strides=1)(pooled)), name="block")
             inputs = keras.Input(SHAPE)
             return keras.Model(inputs, head(flat(last(block(inputs)))))
-        pooled = kl.MaxPooling2D(2, strides=1)(pooled) if clothes == "layers" else ops.max_pool(pooled, 2, strides=1)
+        pooled = kl.MaxPooling2D(2, strides=1)(pooled) if form == "layers" else ops.max_pool(pooled, 2, strides=1)
         return keras.Model(inputs, head(flat(last(three(pooled)))))
 
     class Net(keras.Model):
@@ -166,17 +166,17 @@ def residual(clothes):
 
 
 @pytest.mark.parametrize("rule", [rules.Flat(), rules.WSquare()], ids=["flat", "w2"])
-def test_one_prefix_in_four_clothes(rule, rng, randomise):
+def test_one_prefix_in_four_forms(rule, rng, randomise):
     layered = randomise(residual("layers"))
     values = {tuple(weight.path.split("/")[-2:]): weight.numpy() for weight in layered.weights}
     x = images(rng)
     expected = lrp.relevance(layered, x, 2, until("three", rule))
-    for clothes in ("nodes", "nested", "subclassed"):
-        model = residual(clothes)
+    for form in ("nodes", "nested", "subclassed"):
+        model = residual(form)
         for weight in model.weights:
             weight.assign(values[tuple(weight.path.split("/")[-2:])])
         close(lrp.relevance(model, x, 2, until("three", rule)), expected)
-        if clothes == "nested":
+        if form == "nested":
             close(lrp.relevance(model, x, 2, until("block", rule)), expected)
 
 

@@ -18,7 +18,7 @@ from tensorboard.util import tensor_util
 from lrp_monitor.store import objects
 from lrp_monitor.store.format import StoreOSError
 from lrp_monitor.store.reader import open_run
-from lrp_monitor.training import session
+from lrp_monitor.training.output import run_logger
 
 URL = "objects://bucket/run"
 
@@ -115,7 +115,7 @@ def test_a_network_that_is_down_warns_once_and_what_was_logged_stays(store: type
 
 
 def test_a_slow_failure_is_waited_for_once(store: type[ObjectStore], monkeypatch) -> None:
-    monkeypatch.setattr(session, "SLOW", 0.1)
+    monkeypatch.setattr(run_logger, "SLOW", 0.1)
     go, waited = threading.Event(), []
 
     def slow(request: str, path: str) -> None:

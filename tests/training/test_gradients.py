@@ -15,8 +15,8 @@ import pytest
 import tensorflow as tf
 
 from lrp_monitor.store.format import Histogram
-from lrp_monitor.training.gradients import GradientCapture
-from lrp_monitor.training.probe_gradients import ProbeGradients, probe_gradients
+from lrp_monitor.training.tensors.capture import GradientCapture
+from lrp_monitor.training.tensors.probe_gradients import ProbeGradients, probe_gradients
 
 layers = keras.layers
 BATCH = 16
@@ -705,8 +705,8 @@ MIRRORED = """
     import keras, numpy as np, tensorflow as tf
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-    from lrp_monitor.training.gradients import GradientCapture
-    from lrp_monitor.training.probe_gradients import probe_gradients
+    from lrp_monitor.training.tensors.capture import GradientCapture
+    from lrp_monitor.training.tensors.probe_gradients import probe_gradients
 
     layers = keras.layers
 

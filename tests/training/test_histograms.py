@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from lrp_monitor.store.format import Histogram, bucket_edges
-from lrp_monitor.training import histograms
-from lrp_monitor.training.histograms import (
+from lrp_monitor.training.tensors import histograms
+from lrp_monitor.training.tensors.histograms import (
     TensorStatistics,
     gradient_rows,
     histogram_from_row,

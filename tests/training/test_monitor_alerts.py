@@ -12,8 +12,8 @@ from monitor_helpers import data, epochs_of, fit, make_model, make_probes, monit
 
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.reader import open_run
-from lrp_monitor.training.alerts import Alerts
 from lrp_monitor.training.monitor import LRPMonitor
+from lrp_monitor.training.probes.alerts import Alerts
 
 
 def watched(folder: Path, *others: Any, epochs: int = 5, **options: Any) -> list[str]:

@@ -28,8 +28,8 @@ from lrp_monitor.store.folders import run_folders
 from lrp_monitor.store.format import StepRecord, StoreOSError
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.writer import RunWriter
-from lrp_monitor.training import session
-from lrp_monitor.training.recorder import Recorder
+from lrp_monitor.training.output import run_logger
+from lrp_monitor.training.record_builder import RecordBuilder
 
 
 def warnings_of(run: Any) -> list[str]:
@@ -40,16 +40,16 @@ def warnings_of(run: Any) -> list[str]:
 
 
 def test_a_failure_in_a_log_warns_once_is_noted_and_training_goes_on(tmp_path: Path, monkeypatch) -> None:
-    explained = Recorder.look
+    explained = RecordBuilder.explain
     calls = []
 
-    def look(self: Recorder) -> Any:
+    def look(self: RecordBuilder) -> Any:
         calls.append(1)
         if len(calls) in (4, 5):  # the check, the baseline, then one an epoch
             raise MemoryError("no room for the maps")
         return explained(self)
 
-    monkeypatch.setattr(Recorder, "look", look)
+    monkeypatch.setattr(RecordBuilder, "explain", look)
     watched, alone = make_model(), make_model()
     told = warnings_of(lambda: fit(watched, monitor(tmp_path), epochs=4))
     assert len(told) == 1
@@ -361,7 +361,7 @@ def test_a_writing_thread_that_dies_is_told_and_holds_nobody_up(tmp_path: Path, 
 
 def test_a_disk_that_hangs_is_waited_for_once_and_catches_up(tmp_path: Path, monkeypatch) -> None:
     append, released = RunWriter.append, threading.Event()
-    monkeypatch.setattr(session, "PATIENCE", 2.0)
+    monkeypatch.setattr(run_logger, "PATIENCE", 2.0)
     waited: list[float] = []
 
     def hang(self: RunWriter, record: StepRecord) -> None:

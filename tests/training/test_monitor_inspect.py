@@ -13,8 +13,8 @@ from monitor_helpers import CLASSES, SIDE, fit, make_model, make_probes, monitor
 from lrp_monitor.engine import passes
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.store.reader import open_run
-from lrp_monitor.training.layerwise import LayerRelevance
-from lrp_monitor.training.names import layer_names
+from lrp_monitor.training.probes.layers import LoggedLayers
+from lrp_monitor.training.tensors.names import layer_names
 
 LAYERS = ["conv2d", "max_pooling2d", "flatten", "dropout", "dense"]
 
@@ -125,7 +125,7 @@ def test_layers_of_a_functional_inner_model_by_its_name_by_path_and_by_the_end_o
         ("act",): ["base/act", "act"],
         ("h*",): ["head"],
     }.items():
-        chosen = LayerRelevance(model, patterns)
+        chosen = LoggedLayers(model, patterns)
         assert list(chosen.columns(inspection)) == [f"layer/{name}" for name in expected], patterns
 
 

@@ -124,7 +124,7 @@ def test_an_alert_that_cannot_be_judged_says_so_once(tmp_path: Path) -> None:
 
 
 def test_a_crossing_says_how_many_probes_it_is_of(tuned: Tuned, tmp_path: Path) -> None:
-    from lrp_monitor.training.alerts import Alerts
+    from lrp_monitor.training.probes.alerts import Alerts
 
     scalars = {"lrp/mask_mass/stamp": 0.5, "lrp/mask_probes/stamp": 3.0}
     assert Alerts({"stamp": 0.25}, {"stamp": 8}).crossed(scalars, "epoch 1") == [

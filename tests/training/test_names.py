@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import pytest
 
-from lrp_monitor.training.names import naming, tensor_names
+from lrp_monitor.training.tensors.names import naming, tensor_names
 
 layers = keras.layers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrp_monitor.training.schedule import Schedule
+from lrp_monitor.training.steps.schedule import Schedule
 
 
 def due_steps(schedule: Schedule, epochs: int, per_epoch: int, per_execution: int = 1) -> list[int]:

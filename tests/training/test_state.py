@@ -18,7 +18,7 @@ import lrp_monitor as lrp
 from lrp_monitor.sanity.check import sanity_check
 from lrp_monitor.training.checks import explained_output
 from lrp_monitor.training.monitor import LRPMonitor
-from lrp_monitor.training.probe_gradients import ProbeGradients
+from lrp_monitor.training.tensors.probe_gradients import ProbeGradients
 
 pytestmark = pytest.mark.filterwarnings("ignore:plain gradient")
 

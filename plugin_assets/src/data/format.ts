@@ -1,7 +1,7 @@
 // Numbers and names as words on the page.
 import type { ProbeNames } from "./types";
 
-/** Three significant digits, as `lrp_monitor/words.py` writes them; a dash where there is no number. */
+/** Three significant digits, as `lrp_monitor/text.py` writes them; a dash where there is no number. */
 export function number(value: number | null | undefined): string {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";

@@ -1,0 +1,5 @@
+"""The probe set: fixed samples that are explained at every log."""
+
+from lrp_monitor.probes.probe_set import ProbeSet, montage
+
+__all__ = ["ProbeSet", "montage"]

@@ -1,0 +1,1 @@
+"""Where records go: the run logger, its writer thread, the event file."""

@@ -1,0 +1,1 @@
+"""What is logged of the probes: heatmaps, statistics per probe, layers, alerts."""

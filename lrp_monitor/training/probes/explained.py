@@ -1,0 +1,125 @@
+"""One look at the probes: explanation, heatmaps, and everything that is said about them at a log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor.engine.explainer import Explainer, Explanation
+from lrp_monitor.engine.targets import Region, Target, Weighted, predicted_region
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.training.output.console_report import size
+from lrp_monitor.training.probes.baseline import BaselineSimilarity
+from lrp_monitor.training.probes.layers import LoggedLayers
+from lrp_monitor.training.probes.statistics import Floats, probe_statistics
+
+_AT_A_TIME = 16
+"""Probes whose statistics are computed together."""
+
+Targets = NDArray[np.int64] | Region | None
+"""The classes explained, or a run's region of maps; None where that is still to be chosen."""
+
+
+@dataclass
+class ExplainedProbes:
+    """The probes as the model sees them now.
+
+    heatmaps: (n, *map_shape); statistics: (n,) each; channels: (n, *map_shape, c), the heatmaps' parts by input
+    channel, where asked for; scalars: what is said over all probes beyond the means of the statistics.
+    """
+
+    explanation: Explanation
+    heatmaps: NDArray[np.float32]
+    statistics: dict[str, Floats]
+    channels: NDArray[np.float32] | None = None
+    scalars: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class ProbeExplainer:
+    """Explains the probes, in one compiled pass.
+
+    layerwise: the layers whose relevance is read off besides, or None. channels: whether the parts by input channel
+    are kept. clusters: whether the heatmaps are grouped. baseline: what they are compared with, or None. region: what
+    is explained where it is no class, see `ProbeSet.region`.
+    """
+
+    explainer: Explainer
+    probes: ProbeSet
+    logged_layers: LoggedLayers | None = None
+    channels: bool = False
+    clusters: bool = False
+    baseline: BaselineSimilarity | None = None
+    region: Weighted | None = None
+
+    @property
+    def needs(self) -> str:
+        """How many probes there are, how many go through a pass, and what it takes; known once a look was taken."""
+        chunk, needed = self.explainer.passes.last or (len(self.probes), 0)
+        many = "all" if chunk >= len(self.probes) else str(chunk)
+        return f"{len(self.probes)} probes, {many} at a time, about {size(needed)} of memory a pass"
+
+    def explain(self, targets: Targets, previous: NDArray[np.float32] | None) -> ExplainedProbes:
+        """With the model's present weights.
+
+        targets: the classes to explain, None for the predicted ones, and -1 for that of a single probe, which had none
+        so far; or the region that the run explains, in place of `region`. previous: the log before's heatmaps.
+        """
+        probes = self.probes
+        layers: dict[str, Floats] = {}
+        region = targets if isinstance(targets, Region) else self.region
+        classes = None if region is not None or isinstance(targets, Region) else targets
+        if classes is not None and (classes < 0).any():
+            predicted = self.explainer.explain(probes.inputs).prediction
+            classes = np.where(classes < 0, predicted, classes)
+        known: Target = region if classes is None else np.maximum(classes, 0)
+        if self.logged_layers is None:
+            explanation = self.explainer.explain(probes.inputs, known)
+        else:
+            inspection = self.explainer.inspect(probes.inputs, known)
+            explanation, layers = inspection.explanation, self.logged_layers.columns(inspection)
+        if classes is not None and (none := classes < 0).any():
+            explanation = explanation.without(none)
+            layers = {name: np.where(none, np.nan, values) for name, values in layers.items()}
+        heatmaps = probes.heatmaps(explanation.relevance)
+        explained = ExplainedProbes(explanation, heatmaps, self._statistics(heatmaps, explanation, previous) | layers)
+        if self.channels and probes.channel_axis is not None:
+            explained.channels = np.moveaxis(explanation.relevance, probes.channel_axis, -1)
+        if self.clusters:
+            explained.statistics["cluster"] = groups(heatmaps)
+        if self.baseline is not None:
+            explained.scalars = self.baseline.scalars(explanation, heatmaps)
+        return explained
+
+    def settle_region(self, of_maps: bool) -> None:
+        """Fixes what is explained where that is no class: the probes' own target, or what is predicted now.
+
+        of_maps: whether the explained output is one of maps. Raises ValueError where it is not finite.
+        """
+        self.region = self.probes.region
+        if of_maps and self.region is None:
+            self.region = predicted_region(self.explainer.logits(self.probes.inputs))
+
+    def _statistics(
+        self, heatmaps: NDArray[np.float32], explanation: Explanation, previous: NDArray[np.float32] | None
+    ) -> dict[str, Floats]:
+        """Of some probes after the others: in float64 and with copies, of all at once they take a log's most memory."""
+        parts = []
+        for start in range(0, len(heatmaps), _AT_A_TIME):
+            few = slice(start, start + _AT_A_TIME)
+            masks = {name: mask[few] for name, mask in self.probes.masks.items()}
+            before = None if previous is None else previous[few]
+            parts.append(probe_statistics(heatmaps[few], explanation.of(few), masks, before))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def groups(heatmaps: NDArray[np.float32]) -> Floats:
+    """The group of each heatmap, (n,): 0 the largest, -1 for a map without relevance. See `spectral.cluster`.
+
+    ModuleNotFoundError that names the extra where scikit-learn is not installed.
+    """
+    from lrp_monitor.spectral import cluster  # for those who asked: scikit-learn is an extra
+
+    return cluster(heatmaps).labels.astype(np.float64)

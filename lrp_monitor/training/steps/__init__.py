@@ -1,0 +1,1 @@
+"""When a log is due, and where a fit stands on its run's axis."""

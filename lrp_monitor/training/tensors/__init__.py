@@ -1,0 +1,1 @@
+"""What is logged of weights and gradients: names, histograms, the captured training step."""
