@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,9 +16,9 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 import lrp_monitor
-from lrp_monitor.plugin import parameters
+from lrp_monitor.plugin import parameters, wire
 from lrp_monitor.plugin.runs import Folders, Readers
-from lrp_monitor.store import codec, records
+from lrp_monitor.store import records
 from lrp_monitor.store.finite import nonfinite
 from lrp_monitor.store.format import HISTOGRAM_KINDS, PLUGIN_NAME, StoreError
 from lrp_monitor.store.reader import Run
@@ -217,27 +216,13 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         probes = run.probes
         if digest != probes.hash:
             raise errors.NotFoundError(f"run {name!r} has no probes of hash {digest}; it has {probes.hash}")
-        chunks = [codec.deflate(probes.images.tobytes())]
-        end = len(chunks[0])
-        masks = {}
-        for mask, flags in probes.masks.items():
-            chunks.append(codec.deflate(flags.tobytes()))
-            masks[mask] = [end, len(chunks[-1])]
-            end += len(chunks[-1])
-        header = {
-            "images": [0, len(chunks[0])],
-            "masks": masks,
-            "shape": list(probes.images.shape),
-            "map_shape": list(probes.map_shape),
-        }
-        text = records.to_json(header)
-        return _binary(request, b"".join([struct.pack("<I", len(text)), text, *chunks]))
+        return _binary(request, wire.probes_answer(probes))
 
     def _step(self, request: wrappers.Request) -> wrappers.Response:
         step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
         _, run = self._reader(request)
         channels = parameters.flag(request, "channels")
-        return _binary(request, run.raw_step(step, session, channels=channels))
+        return _binary(request, wire.step_answer(run, step, session, channels=channels))
 
     def _film(self, request: wrappers.Request) -> wrappers.Response:
         name, run = self._reader(request)
@@ -248,7 +233,8 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         # The answer is kept for ever under its address, and a later session may replace these steps.
         if session != run.session:
             raise errors.NotFoundError(f"session {session} is not the latest one of run {name!r}: reload the run")
-        return _binary(request, run.raw_film(probe, steps, channels=parameters.flag(request, "channels")))
+        channels = parameters.flag(request, "channels")
+        return _binary(request, wire.film_answer(run, probe, steps, channels=channels))
 
     def _histogram(self, request: wrappers.Request) -> wrappers.Response:
         step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")

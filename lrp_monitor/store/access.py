@@ -65,9 +65,9 @@ class RecordAccess:
         """Bytes of the run's files now: probes and all sessions."""
         return sum(size for name, (size, _) in self._storage.listing().items() if name.endswith(".tfrecord"))
 
-    def record(self, step: int) -> StepHeader:
-        """What was logged at a step apart from maps and histograms."""
-        return self._header(self._entry(self._view, step))
+    def record(self, step: int, session: str | None = None) -> StepHeader:
+        """What was logged at a step apart from maps and histograms; ``session``: only as written by that one."""
+        return self._header(self._entry(self._view, step, session))
 
     def records(self, after: int | None = None) -> list[StepHeader]:
         """The headers of all steps (greater than ``after``), ascending; unreadable ones are left out."""

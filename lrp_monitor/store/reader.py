@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +17,11 @@ from lrp_monitor.store.clusters import StepClusters, list_clusters, read_cluster
 from lrp_monitor.store.folders import run_folders, store_folder
 from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE, Entry, SessionInfo
-from lrp_monitor.store.steps import StepHeader, chunks_start, header_json, plain_list, plain_number
+from lrp_monitor.store.steps import StepHeader, chunks_start
 from lrp_monitor.store.storage import Storage, open_storage
 
 MOST_FILM_PIXELS = 1 << 29
 """Pixels that the maps of one probe through training may have together: 2 GiB as float32."""
-MOST_FILM_BYTES = 1 << 30
-"""Bytes of compressed maps that are given to the dashboard at once."""
 _MOST_PROBLEMS = 200
 
 # Of the folders beneath one that is no run: how many are looked at, and named where they are.
@@ -161,9 +158,7 @@ class Run(RecordAccess):
             header = self._header(view.entries[step])
             if header.maps:
                 found.append((view.entries[step], header))
-        chunks = self._gather(
-            (entry, chunks_start(entry) + header.places[number][0], header.places[number][1]) for entry, header in found
-        )
+        chunks = self.chunks((header, header.places[number]) for _, header in found)
         pixels = len(found) * math.prod(self._probes.map_shape)
         if pixels > MOST_FILM_PIXELS:
             raise StoreError(
@@ -284,67 +279,27 @@ class Run(RecordAccess):
             raise ValueError(f"labels must have shape {(len(self._probes),)}, got {clusters.labels.shape}")
         write_clusters(self._storage, clusters)
 
-    def raw_step(self, step: int, session: str | None = None, *, channels: bool = False) -> bytes:
-        """A step as the dashboard takes it: u32 JSON length, JSON, the maps' chunks still compressed.
+    def map_chunks(self, step: int, session: str | None = None, *, channels: bool = False) -> bytes:
+        """The maps of a step as they lie on disk, compressed; empty where none are stored.
 
-        The JSON gives each chunk as [offset, length] from its own end; histograms are left out, and so are
-        the maps by channel unless ``channels``.
+        ``places`` of the step's header are ranges of it, and with ``channels`` also ``channel_places``. ``session``:
+        only as written by that one.
         """
         entry = self._entry(self._view, step, session)
         header = self._header(entry)
-        text = header_json(header, channels)
-        body = b""
-        if header.maps:
-            places = [*header.places]
-            if channels:
-                places += [place for parts in header.channel_places for place in parts]
-            payload = self._payload(entry)
-            start = records.FIELDS + entry.head.header_length
-            body = payload[start : start + max(offset + length for offset, length in places)]
-        return b"".join([struct.pack("<I", len(text)), text, body])
+        if not header.maps:
+            return b""
+        places = [*header.places]
+        if channels:
+            places += [place for parts in header.channel_places for place in parts]
+        start = records.FIELDS + entry.head.header_length
+        return self._payload(entry)[start : start + max(offset + length for offset, length in places)]
 
-    def raw_film(self, probe: int, steps: Sequence[int], *, channels: bool = False) -> bytes:
-        """One probe at several steps as the dashboard takes it: u32 JSON length, JSON, compressed chunks.
-
-        The JSON has ``probe``, ``map_shape`` and one entry a step in ``frames``: ``step``, ``session``,
-        ``encoding``, ``scale``, ``map`` ([offset, length] from the end of the JSON, null where not stored), and
-        with ``channels`` the lists ``channel_maps`` and ``channel_scale``.
-        """
-        number = self._probe(probe)
+    def chunks(self, wanted: Iterable[tuple[StepHeader, tuple[int, int]]]) -> list[bytes]:
+        """Single compressed maps of many steps, each by its step's header and one of that header's places."""
         view = self._view
-        frames: list[dict[str, Any]] = []
-        ranges: list[tuple[Entry, int, int]] = []
-        end = 0
-
-        def take(entry: Entry, place: tuple[int, int]) -> list[int]:
-            nonlocal end
-            ranges.append((entry, chunks_start(entry) + place[0], place[1]))
-            end += place[1]
-            return [end - place[1], place[1]]
-
-        for step in steps:
-            entry = self._entry(view, step)
-            header = self._header(entry)
-            frame: dict[str, Any] = {
-                "step": step,
-                "session": entry.session,
-                "encoding": header.encoding,
-                "scale": plain_number(float(header.scale[number])),
-                "map": take(entry, header.places[number]) if header.maps else None,
-            }
-            if channels:
-                parts = header.channel_places[number] if header.channels else ()
-                frame["channel_maps"] = [take(entry, place) for place in parts]
-                frame["channel_scale"] = plain_list(header.channel_scale[number])
-            frames.append(frame)
-        if end > MOST_FILM_BYTES:
-            raise StoreError(
-                f"{self.path}: {len(frames)} steps of a probe have {end} bytes, at most {MOST_FILM_BYTES} are given at "
-                "once: ask for fewer"
-            )
-        shape = list(self._probes.map_shape)
-        text = records.to_json({"probe": number, "map_shape": shape, "frames": frames})
-        return b"".join([struct.pack("<I", len(text)), text, *self._gather(ranges)])
+        entries = ((self._entry(view, header.step, header.session), place) for header, place in wanted)
+        return self._gather((entry, chunks_start(entry) + offset, length) for entry, (offset, length) in entries)
 
     def verify(self) -> list[str]:
         """Reads every record of every step that counts and returns all problems, in words."""

@@ -161,37 +161,8 @@ def _channels(
     return counts.pop(), scale, places
 
 
-def header_json(header: StepHeader, channels: bool = False) -> bytes:
-    """The step for the dashboard: JSON with NaN and infinities as null; ``channels``: with the places of these."""
-    more: dict[str, Any] = {}
-    if channels:
-        more = {
-            "channel_maps": [[list(place) for place in parts] for parts in header.channel_places],
-            "channel_scale": [plain_list(scale) for scale in header.channel_scale],
-        }
-    return records.to_json(
-        {
-            "step": header.step,
-            "epoch": header.epoch,
-            "batch": header.batch,
-            "wall_time": plain_number(header.wall_time),
-            "session": header.session,
-            "encoding": header.encoding,
-            "map_shape": list(header.map_shape),
-            "scale": plain_list(header.scale),
-            "maps": [list(place) for place in header.places] if header.maps else [None] * len(header.scale),
-            "probes": {name: plain_list(values) for name, values in header.statistics.items()},
-            "scalars": {name: plain_number(value) for name, value in header.scalars.items()},
-            "notes": header.notes,
-            "gradient_batch": header.gradient_batch,
-            "channels": header.channels,
-        }
-        | more
-    )
-
-
 def plain_list(values: npt.NDArray[np.float64]) -> list[float | None]:
-    """Float64 values for a browser: NaN and infinities as None."""
+    """Float64 values for JSON: NaN and infinities as None."""
     numbers: list[float | None] = values.tolist()
     if np.isfinite(values).all():
         return numbers
@@ -199,7 +170,7 @@ def plain_list(values: npt.NDArray[np.float64]) -> list[float | None]:
 
 
 def plain_number(value: float) -> float | None:
-    """A float for a browser: NaN and infinities as None."""
+    """A float for JSON: NaN and infinities as None."""
     number = number_to_json(value)
     return None if isinstance(number, str) else number
 

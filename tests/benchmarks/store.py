@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lrp_monitor.plugin.wire import step_answer
 from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.writer import RunWriter, estimate_bytes
@@ -111,8 +112,8 @@ def main(folder: str) -> None:
     fresh = open_run(path)
     print(f"index from scratch, with probes: {milliseconds(lambda: open_run(path)):.1f} ms")
     print(f"refresh, nothing new:            {milliseconds(run.refresh, 99):.3f} ms")
-    print(f"raw step, first time:            {milliseconds(lambda: fresh.raw_step(next(steps)), 99):.2f} ms")
-    print(f"raw step, again:                 {milliseconds(lambda: fresh.raw_step(7), 99):.2f} ms")
+    print(f"raw step, first time:            {milliseconds(lambda: step_answer(fresh, next(steps)), 99):.2f} ms")
+    print(f"raw step, again:                 {milliseconds(lambda: step_answer(fresh, 7), 99):.2f} ms")
     print(f"heatmaps of a step, decoded:     {milliseconds(lambda: run.heatmaps(7)):.1f} ms")
     print(f"one map:                         {milliseconds(lambda: run.heatmap(3, 8), 99):.2f} ms")
     tensor = run.tensors(9)[0]

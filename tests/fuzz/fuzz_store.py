@@ -15,6 +15,7 @@ import fuzz_mutations as mutations
 import numpy as np
 from fuzz_mutations import Damage
 
+from lrp_monitor.plugin.wire import film_answer, step_answer
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.store.clusters import StepClusters
 from lrp_monitor.store.folders import store_folder
@@ -382,7 +383,9 @@ def read_everything(path: Path, seen: Seen, damage: Damage, within: Path) -> Non
         del maps
         seen.attempt("heatmap", lambda step=step: run.heatmap(0, step), missing)
         seen.attempt("channels", lambda step=step: run.channels(step), missing)
-        raw = seen.attempt("raw_step", lambda step=step: run.raw_step(step, channels=damage.chance(0.5)), missing)
+        raw = seen.attempt(
+            "step_answer", lambda step=step: step_answer(run, step, channels=damage.chance(0.5)), missing
+        )
         if raw is not None:
             (length,) = struct.unpack("<I", raw[:4])
             seen.look(raw[: 4 + length])
@@ -391,7 +394,7 @@ def read_everything(path: Path, seen: Seen, damage: Damage, within: Path) -> Non
         for kind, name in [*tensors[:3], ("weight", "none")]:
             seen.attempt("histogram", lambda step=step, k=kind, n=name: run.histogram(step, k, n), missing)
     seen.attempt("film", lambda: run.film(0), missing)
-    seen.attempt("raw_film", lambda: run.raw_film(0, steps[:20], channels=True), missing)
+    seen.attempt("film_answer", lambda: film_answer(run, 0, steps[:20], channels=True), missing)
     for by in ("step", "probe"):
         seen.attempt("table", lambda by=by: run.table(by), ())
     seen.attempt("clusters", run.clusters, (StoreError,))

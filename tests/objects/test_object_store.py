@@ -12,6 +12,7 @@ from object_store import ObjectStore, down
 from store_samples import make_maps, make_probes, make_record
 
 from lrp_monitor.plugin.runs import Folders, Readers
+from lrp_monitor.plugin.wire import step_answer
 from lrp_monitor.store import objects
 from lrp_monitor.store.clusters import StepClusters
 from lrp_monitor.store.format import StoreError, StoreOSError
@@ -342,7 +343,7 @@ class TestPlugin:
         readers.reader("a/lrp")
         store.requests.clear()
         for step in (0, 1, 2):
-            readers.reader("a/lrp").raw_step(step)
+            step_answer(readers.reader("a/lrp"), step)
         assert store.count("list") <= 1
         session(URL, [3], 1.0)
         monkeypatch.setattr("lrp_monitor.plugin.runs._REFRESH_SECONDS", 0.0)

@@ -22,6 +22,7 @@ from s3_helpers import s3_server
 from store_samples import make_probes
 
 from lrp_monitor.cli import main
+from lrp_monitor.plugin.wire import step_answer
 from lrp_monitor.store.format import StoreError, StoreOSError
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.writer import RunWriter
@@ -142,7 +143,7 @@ def test_tensorboard_shows_a_run_and_what_is_added_to_it(shown: Shown) -> None:
     assert (first["run"], first["name"], first["last_step"]) == ("run/lrp", "run", 2)
     run = open_run(url)
     body = shown.get("lrp_monitor/step", run="run/lrp", step=1, session=run.session)
-    assert body == run.raw_step(1)
+    assert body == step_answer(run, 1)
     fit(model, monitor(url), epochs=4, initial_epoch=2)
     assert shown.wait_for(5)["problems"] == []
     timeline = json.loads(shown.get("lrp_monitor/timeline", run="run/lrp"))

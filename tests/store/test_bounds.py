@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from store_samples import make_maps, make_probes, make_record, segments
 
+from lrp_monitor.plugin import wire
 from lrp_monitor.store import access, codec, reader, records, steps, writer
 from lrp_monitor.store.format import BUCKETS, Histogram, StoreError
 from lrp_monitor.store.index import MOST_META, MOST_UNREADABLE
@@ -79,7 +80,7 @@ def test_a_chunk_is_not_read_as_many_maps(tmp_path: Path) -> None:
     forge(path, {"channels": channels}, step=2)
     run = open_run(tmp_path)
     refused(lambda: run.heatmaps(1), "chunks overlap")
-    refused(lambda: run.raw_step(2, channels=True), "overlap")
+    refused(lambda: run.map_chunks(2, channels=True), "overlap")
     assert run.heatmaps(0).shape == (3, 6, 5)
 
 
@@ -249,7 +250,7 @@ def test_hostile_headers_are_refused_in_a_few_words(tmp_path: Path, changes: dic
     path = write(tmp_path, [0])
     forge(path, changes)
     run = open_run(tmp_path)
-    for read in (run.record, run.heatmaps, run.raw_step, run.tensors):
+    for read in (run.record, run.heatmaps, run.map_chunks, run.tensors):
         refused(lambda read=read: read(1), words)  # type: ignore[misc]  # bound at once
     assert sum(map(len, run.problems)) < 3000
     assert run.heatmap(0, 0).shape == (6, 5)
@@ -314,11 +315,11 @@ def test_a_film_of_more_than_there_is_room_for(tmp_path: Path, monkeypatch: pyte
     run = open_run(tmp_path)
     monkeypatch.setattr(reader, "MOST_FILM_PIXELS", 3 * 30)
     assert run.film(0)[1].shape == (3, 6, 5)
-    size = len(run.raw_film(0, [0, 1, 2]))
+    size = len(wire.film_answer(run, 0, [0, 1, 2]))
     monkeypatch.setattr(reader, "MOST_FILM_PIXELS", 3 * 30 - 1)
     refused(lambda: run.film(0), r"3 maps have 90 pixels.*heatmap\(probe, step\)")
-    monkeypatch.setattr(reader, "MOST_FILM_BYTES", size)
-    refused(lambda: run.raw_film(0, [0, 1, 2] * 100), "ask for fewer")
+    monkeypatch.setattr(wire, "MOST_FILM_BYTES", size)
+    refused(lambda: wire.film_answer(run, 0, [0, 1, 2] * 100), "ask for fewer")
 
 
 def test_messages_list_the_first_names_only(tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +28,6 @@ def write(folder: Path, steps: list[int], **options: object) -> None:
     with RunWriter(folder, make_probes(), meta={}, **options) as writer:
         for step in steps:
             writer.append(record(step))
-
-
-def open_envelope(body: bytes) -> tuple[dict, bytes]:
-    (length,) = struct.unpack("<I", body[:4])
-    return json.loads(body[4 : 4 + length]), body[4 + length :]
 
 
 @pytest.mark.parametrize(("encoding", "tolerance"), [("sqrt8", 0.0079), ("float16", 2.0**-11), ("float32", 0.0)])
@@ -69,53 +61,6 @@ def test_max_store_mb_stops_them_with_the_maps(tmp_path: Path) -> None:
     assert [header.channels for header in run.records()] == [0, 0]
     with pytest.raises(StoreError, match=r"maps not stored at step 1 of .*max_store_mb"):
         run.channels(1)
-
-
-def test_a_raw_step_carries_them_only_on_request(tmp_path: Path) -> None:
-    write(tmp_path, [4])
-    run = open_run(tmp_path)
-    plain, more = run.raw_step(4), run.raw_step(4, channels=True)
-    header, body = open_envelope(plain)
-    assert header["channels"] == CHANNELS
-    assert "channel_maps" not in header
-    assert len(body) == max(sum(place) for place in header["maps"])
-    header, body = open_envelope(more)
-    assert body.startswith(open_envelope(plain)[1])
-    assert len(body) == max(sum(place) for parts in header["channel_maps"] for place in parts)
-    offset, length = header["channel_maps"][2][1]
-    codes = np.frombuffer(zlib.decompress(body[offset : offset + length]), np.int8).astype(float).reshape(SHAPE)
-    values = np.sign(codes) * (codes / 127) ** 2 * header["channel_scale"][2][1]
-    np.testing.assert_allclose(values, run.channels(4)[2, ..., 1], rtol=1e-6)
-
-
-def test_a_raw_film_holds_one_probe_at_the_steps_asked_for(tmp_path: Path) -> None:
-    write(tmp_path, [0, 1, 2, 5])
-    with RunWriter(tmp_path, make_probes(), meta={}) as writer:
-        writer.append(make_record(6, heatmaps=None))
-    run = open_run(tmp_path)
-    header, body = open_envelope(run.raw_film(1, [5, 0, 6], channels=True))
-    assert (header["probe"], header["map_shape"]) == (1, list(SHAPE))
-    assert [frame["step"] for frame in header["frames"]] == [5, 0, 6]
-    assert header["frames"][0]["session"] == run.sessions[0].id
-    assert header["frames"][2] == {
-        "step": 6, "session": run.session, "encoding": "sqrt8", "scale": None, "map": None,
-        "channel_maps": [], "channel_scale": [],
-    }  # fmt: skip
-    used = 0
-    for frame in header["frames"][:2]:
-        maps = [frame["map"], *frame["channel_maps"]]
-        scales = [frame["scale"], *frame["channel_scale"]]
-        true = [run.heatmap(1, frame["step"]), *np.moveaxis(run.channels(frame["step"])[1], -1, 0)]
-        for (offset, length), scale, values in zip(maps, scales, true, strict=True):
-            codes = np.frombuffer(zlib.decompress(body[offset : offset + length]), np.int8).astype(float)
-            got = (np.sign(codes) * (codes / 127) ** 2 * scale).reshape(SHAPE)
-            np.testing.assert_allclose(got, values, rtol=1e-6)
-            used += length
-    assert used == len(body)
-    plain, _ = open_envelope(run.raw_film(1, [5]))
-    assert "channel_maps" not in plain["frames"][0]
-    with pytest.raises(KeyError, match="nearest steps are 1, 2, 5"):
-        run.raw_film(1, [3])
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_damage_in_the_middle_is_named_and_costs_that_step_alone(tmp_path: Path)
     with pytest.raises(StoreError, match=rf"{path.name}, step 1 .*checksum is wrong"):
         run.heatmaps(1)
     with pytest.raises(StoreError, match="checksum is wrong"):
-        run.raw_step(1)
+        run.map_chunks(1)
     assert len(run.problems) == 1
     assert run.record(1).scalars["lrp/conservation"] == 1.1
     assert np.abs(run.heatmaps(2) - make_maps(2)).max() < 0.05
@@ -184,7 +184,7 @@ def test_headers_that_lie_are_refused_in_words(tmp_path: Path, changes: dict, wo
     forge(path, **changes)
     run = open_run(tmp_path)
     assert run.steps == [0, 1]
-    for read in (run.record, run.heatmaps, run.raw_step, run.tensors):
+    for read in (run.record, run.heatmaps, run.map_chunks, run.tensors):
         with pytest.raises(StoreError, match=words):
             read(1)
     assert run.heatmaps(0).shape == (3, 6, 5)

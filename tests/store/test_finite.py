@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from store_samples import COUNT, make_probes, make_record
 
+from lrp_monitor.plugin.wire import step_answer
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.store.finite import class_numbers
 from lrp_monitor.store.reader import Run, open_run
@@ -48,7 +49,7 @@ def test_a_guess_of_an_earlier_version_is_read_as_none(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table, expected)
     assert Snapshot.of_run(run, 1).predictions.tolist() == [-1, 1, -1]
     assert run.table()["finite"].tolist() == [True, False, False, True, True]
-    assert b'"prediction":[null,1.0,null]' in run.raw_step(1)
+    assert b'"prediction":[null,1.0,null]' in step_answer(run, 1)
 
 
 def test_spans_of_what_is_not_finite(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from store_samples import make_maps, make_record
 
+from lrp_monitor.plugin.wire import step_answer
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import open_run
 
@@ -36,4 +37,4 @@ def test_it_has_no_maps_by_channel_and_says_so() -> None:
     assert [header.channels for header in run.records()] == [0, 0, 0, 0]
     with pytest.raises(StoreError, match="holds no maps by channel"):
         run.channels(1)
-    assert run.raw_step(1, channels=True)[4:].startswith(b'{"step":1')
+    assert step_answer(run, 1, channels=True)[4:].startswith(b'{"step":1')

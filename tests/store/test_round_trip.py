@@ -6,7 +6,6 @@ import json
 import struct
 import subprocess
 import sys
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from store_samples import COUNT, SHAPE, make_maps, make_probes, make_record, segments
 
+from lrp_monitor.plugin.wire import step_answer
 from lrp_monitor.store.format import Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.writer import RunWriter, estimate_bytes
@@ -206,33 +206,9 @@ def test_hostile_names_come_back_as_they_were(tmp_path: Path) -> None:
     assert run.meta == {names[2]: names[3]}
     assert sorted(run.record(0).statistics) == sorted(names)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plugins"]
-    length = struct.unpack("<I", run.raw_step(0)[:4])[0]
-    assert json.loads(run.raw_step(0)[4 : 4 + length])["notes"] == names
-
-
-def test_raw_step_is_what_the_dashboard_takes(tmp_path: Path) -> None:
-    writer = write(tmp_path, [0, 5])
-    raw = open_run(tmp_path).raw_step(5, writer.session)
-    (length,) = struct.unpack("<I", raw[:4])
-    header = json.loads(raw[4 : 4 + length])
-    body = raw[4 + length :]
-    assert {k: header[k] for k in ("step", "epoch", "batch", "session", "encoding", "map_shape")} == {
-        "step": 5,
-        "epoch": 2,
-        "batch": 50,
-        "session": writer.session,
-        "encoding": "sqrt8",
-        "map_shape": list(SHAPE),
-    }
-    assert header["probes"]["drift"] == [None] * COUNT
-    assert "histograms" not in header
-    assert len(body) == sum(size for _, size in header["maps"])
-    for i, (offset, size) in enumerate(header["maps"]):
-        codes = np.frombuffer(zlib.decompress(body[offset : offset + size]), np.int8).astype(float)
-        values = np.sign(codes) * (codes / 127) ** 2 * header["scale"][i]
-        assert np.abs(values.reshape(SHAPE) - make_maps(5)[i]).max() <= 0.0079 * header["scale"][i]
-    with pytest.raises(KeyError, match="not of session 0123"):
-        open_run(tmp_path).raw_step(5, "0123")
+    answer = step_answer(run, 0)
+    length = struct.unpack("<I", answer[:4])[0]
+    assert json.loads(answer[4 : 4 + length])["notes"] == names
 
 
 def test_segments_roll_over_and_read_as_one_run(tmp_path: Path) -> None:

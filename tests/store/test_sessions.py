@@ -140,7 +140,7 @@ def test_max_store_mb_stops_maps_but_not_statistics_and_says_so_once(tmp_path: P
         run.heatmaps(first)
     with pytest.raises(StoreError, match="maps not stored at step 11"):
         run.heatmap(0, 11)
-    assert run.raw_step(11).count(b'"maps":[null,null,null]') == 1
+    assert run.map_chunks(11) == b""
     with RunWriter(tmp_path, info, meta={}, max_store_mb=0.03) as again:  # the limit counts all sessions
         append(again, 12)
         assert again.notice is not None

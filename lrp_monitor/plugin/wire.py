@@ -1,0 +1,115 @@
+"""The binary answers that the page takes: u32 length of the JSON, JSON, compressed chunks one after the other.
+
+The JSON gives each chunk as [offset, length] from its own end; NaN and infinities are null in it.
+``plugin_assets/src/data`` decodes it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lrp_monitor.store import codec, records
+from lrp_monitor.store.format import ProbeInfo, StoreError
+from lrp_monitor.store.reader import Run
+from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
+
+MOST_FILM_BYTES = 1 << 30
+"""Bytes of compressed maps that are given at once."""
+
+
+def step_answer(run: Run, step: int, session: str | None = None, *, channels: bool = False) -> bytes:
+    """A step: its header and maps. Histograms are left out, and so are the maps by channel unless ``channels``.
+
+    Raises KeyError where the step is not there, or not of ``session``, StoreError where it is damaged.
+    """
+    header = run.record(step, session)
+    return _envelope(_step_json(header, channels), [run.map_chunks(step, header.session, channels=channels)])
+
+
+def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = False) -> bytes:
+    """One probe, by its position, at several steps.
+
+    The JSON has ``probe``, ``map_shape`` and one entry a step in ``frames``: ``step``, ``session``, ``encoding``,
+    ``scale``, ``map`` (null where not stored), and with ``channels`` the lists ``channel_maps`` and ``channel_scale``.
+    Raises KeyError where a step is not there, StoreError where one is damaged or the answer would be too large.
+    """
+    frames: list[dict[str, Any]] = []
+    wanted: list[tuple[StepHeader, tuple[int, int]]] = []
+    end = 0
+
+    def take(header: StepHeader, place: tuple[int, int]) -> list[int]:
+        nonlocal end
+        wanted.append((header, place))
+        end += place[1]
+        return [end - place[1], place[1]]
+
+    for step in steps:
+        header = run.record(step)
+        frame: dict[str, Any] = {
+            "step": step,
+            "session": header.session,
+            "encoding": header.encoding,
+            "scale": plain_number(float(header.scale[probe])),
+            "map": take(header, header.places[probe]) if header.maps else None,
+        }
+        if channels:
+            parts = header.channel_places[probe] if header.channels else ()
+            frame["channel_maps"] = [take(header, place) for place in parts]
+            frame["channel_scale"] = plain_list(header.channel_scale[probe])
+        frames.append(frame)
+    if end > MOST_FILM_BYTES:
+        raise StoreError(
+            f"{run.path}: {len(frames)} steps of a probe have {end} bytes, at most {MOST_FILM_BYTES} are given at "
+            "once: ask for fewer"
+        )
+    return _envelope({"probe": probe, "map_shape": list(run.probes.map_shape), "frames": frames}, run.chunks(wanted))
+
+
+def probes_answer(probes: ProbeInfo) -> bytes:
+    """The probes' pictures and masks."""
+    chunks = [codec.deflate(probes.images.tobytes())]
+    end = len(chunks[0])
+    masks = {}
+    for mask, flags in probes.masks.items():
+        chunks.append(codec.deflate(flags.tobytes()))
+        masks[mask] = [end, len(chunks[-1])]
+        end += len(chunks[-1])
+    header = {
+        "images": [0, len(chunks[0])],
+        "masks": masks,
+        "shape": list(probes.images.shape),
+        "map_shape": list(probes.map_shape),
+    }
+    return _envelope(header, chunks)
+
+
+def _envelope(header: dict[str, Any], chunks: Iterable[bytes]) -> bytes:
+    text = records.to_json(header)
+    return b"".join([struct.pack("<I", len(text)), text, *chunks])
+
+
+def _step_json(header: StepHeader, channels: bool) -> dict[str, Any]:
+    more: dict[str, Any] = {}
+    if channels:
+        more = {
+            "channel_maps": [[list(place) for place in parts] for parts in header.channel_places],
+            "channel_scale": [plain_list(scale) for scale in header.channel_scale],
+        }
+    return {
+        "step": header.step,
+        "epoch": header.epoch,
+        "batch": header.batch,
+        "wall_time": plain_number(header.wall_time),
+        "session": header.session,
+        "encoding": header.encoding,
+        "map_shape": list(header.map_shape),
+        "scale": plain_list(header.scale),
+        "maps": [list(place) for place in header.places] if header.maps else [None] * len(header.scale),
+        "probes": {name: plain_list(values) for name, values in header.statistics.items()},
+        "scalars": {name: plain_number(value) for name, value in header.scalars.items()},
+        "notes": header.notes,
+        "gradient_batch": header.gradient_batch,
+        "channels": header.channels,
+    } | more
