@@ -7,12 +7,12 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from lrp_monitor.cli.main import _parser
+from lrp_monitor.cli.main import parser as all_commands
 
 
 def commands(parser: argparse.ArgumentParser | None = None) -> Iterator[argparse.ArgumentParser]:
     """Every command's parser, those of commands inside commands behind their own."""
-    for action in (parser or _parser())._actions:
+    for action in (parser or all_commands())._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 yield command

@@ -110,16 +110,17 @@ class TestParsing:
             assert "Exit codes: 0 " in done.stdout
 
     def test_names_written_out_for_the_help_are_those_there_are(self) -> None:
-        from lrp_monitor.cli import baseline, model
+        from lrp_monitor.cli import model_arguments
+        from lrp_monitor.cli.commands import compare
         from lrp_monitor.cli.model_inputs import SCALINGS
         from lrp_monitor.engine.composites import PRESETS
         from lrp_monitor.pictures import render
         from lrp_monitor.regression.tiers import TIERS
 
-        assert tuple(PRESETS) == model.COMPOSITES
-        assert tuple(render.COLOUR_MAPS) == model.COLOUR_MAPS
-        assert ("auto", *SCALINGS) == model.SCALINGS
-        assert tuple(TIERS) == baseline.TIERS
+        assert tuple(PRESETS) == model_arguments.COMPOSITES
+        assert tuple(render.COLOUR_MAPS) == model_arguments.COLOUR_MAPS
+        assert ("auto", *SCALINGS) == model_arguments.SCALINGS
+        assert tuple(TIERS) == compare.TIERS
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

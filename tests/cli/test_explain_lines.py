@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lrp_monitor.cli.explain import _line, _why
+from lrp_monitor.cli.commands.explain import _line, _why
 
 
 def row(**changed: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 from docs_helpers import DOCS
 
 import lrp_monitor as lrp
-from lrp_monitor.cli.main import _parser
+from lrp_monitor.cli.main import parser
 from lrp_monitor.plugin import app, parameters
 from lrp_monitor.plugin.app import LRPPlugin
 from lrp_monitor.regression import errors
@@ -153,7 +153,7 @@ def test_examples_of_the_help_are_right_usage(generators: dict[str, ModuleType])
     for line in lines:
         program, *words = shlex.split(line.partition(" && ")[0])
         assert program == "lrp-monitor"
-        _parser().parse_args(words)  # ends the process where it is wrong
+        parser().parse_args(words)  # ends the process where it is wrong
 
 
 def test_every_public_name_is_in_the_api() -> None:

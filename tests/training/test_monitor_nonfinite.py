@@ -180,7 +180,7 @@ def test_explain_and_check_of_the_saved_model(
 
 
 def test_export_marks_the_maps(diverged: Diverged, tmp_path: Path) -> None:
-    from lrp_monitor.cli.runs import _captions
+    from lrp_monitor.cli.commands.export import _captions
 
     maps = np.stack([diverged.run.heatmap(0, step) for step in (0, 2)])
     assert _captions(maps) == ["", "not finite"]

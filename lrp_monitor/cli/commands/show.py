@@ -8,21 +8,19 @@ import math
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lrp_monitor.cli import terminal
+from lrp_monitor.cli.arguments import OK, add_command, add_json, add_steps
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.runs import chosen_steps, probe_number
-from lrp_monitor.metrics import LEAST_POSITIVE
-from lrp_monitor.pictures import film
-from lrp_monitor.store.folders import run_folders, store_folder
-from lrp_monitor.store.format import StoreError
-from lrp_monitor.store.reader import Run, open_run
-from lrp_monitor.store.storage import open_storage
+from lrp_monitor.cli.model_arguments import COLOUR_MAPS
 from lrp_monitor.text import number
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lrp_monitor.cli.terminal import Depth
+    from lrp_monitor.store.reader import Run
 
 _TABLE_STEPS = 12
 _TABLE_PROBES = 16
@@ -33,34 +31,70 @@ _MAPPED_PROBES = 4
 _MAP_COLUMNS, _LEAST_COLUMNS = 32, 12
 
 
-def show(arguments: argparse.Namespace) -> None:
-    """Prints what a run holds."""
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = add_command(
+        commands,
+        "show",
+        "what a logged run holds",
+        "Prints a run's model, steps, probes and size, the scalars about relevance over its steps, what is known\n"
+        "of each probe at the last of them, and heatmaps where the terminal has colours (it has none for a pipe,\n"
+        "nor where NO_COLOR is set).",
+        "lrp-monitor show runs/demo/planted",
+        'lrp-monitor show runs/demo/planted --probe "triangle 0" --steps 0,8,940',
+    )
+    parser.add_argument("run", metavar="RUN", help="the log_dir that the monitor was given")
+    add_steps(parser, "12 of them")
+    parser.add_argument("--probe", action="append", help="a probe's name or number, once for each (default: a few)")
+    parser.add_argument(
+        "--maps",
+        action=argparse.BooleanOptionalAction,
+        help="heatmaps in the terminal: coloured half blocks, or signs without colours (default: where it has colours)",
+    )
+    parser.add_argument("--colormap", choices=COLOUR_MAPS, default="seismic")
+    add_json(parser, "everything but maps")
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what a run holds. Raises CommandError."""
+    from lrp_monitor.cli import terminal
+    from lrp_monitor.cli.logged_runs import chosen_steps, probe_number
+    from lrp_monitor.store.format import StoreError
+    from lrp_monitor.store.reader import open_run
+
     try:
-        run = open_run(arguments.run)
-        steps = chosen_steps(arguments.steps, [run], _TABLE_STEPS)
+        logged = open_run(arguments.run)
+        steps = chosen_steps(arguments.steps, [logged], _TABLE_STEPS)
         if arguments.json:
-            print(json.dumps(_as_json(run), indent=2))
-            return
-        probes = [probe_number(run, probe) for probe in arguments.probe or []]
-        lines = [_as_text(run, steps), *_beside(arguments.run, run)]
+            print(json.dumps(_as_json(logged), indent=2))
+            return OK
+        probes = [probe_number(logged, probe) for probe in arguments.probe or []]
+        lines = [_as_text(logged, steps), *_beside(arguments.run, logged)]
         if steps:
-            lines += _statistics(run, steps[-1], probes or range(len(run.probes)))
+            lines += _statistics(logged, steps[-1], probes or range(len(logged.probes)))
             depth = terminal.colour_depth(sys.stdout)
             if arguments.maps or (arguments.maps is None and depth != "none"):
-                lines += _maps(run, steps, probes, depth, arguments.colormap)
+                lines += _maps(logged, steps, probes, depth, arguments.colormap)
         print("\n".join(lines))
     except StoreError as error:
         raise CommandError(str(error)) from error
+    return OK
 
 
 def _beside(path: str, run: Run) -> list[str]:
     """A line on the other runs of the log directory, of other models, where there are any."""
+    from lrp_monitor.store.folders import run_folders, store_folder
+    from lrp_monitor.store.storage import open_storage
+
     others = [folder for folder in run_folders(path) if open_storage(store_folder(folder)).path != run.path]
     return [f"  beside    {', '.join(others)}: runs of other models"] if others else []
 
 
 def _statistics(run: Run, step: int, probes: Sequence[int]) -> list[str]:
     """A table of the probes at a step; empty where nothing was logged of them."""
+    from lrp_monitor.metrics import LEAST_POSITIVE
+
     found, info = run.record(step).statistics, run.probes
     shares = sorted(name for name in found if name.startswith(("mask_mass/", "mask_absolute/")))
     names = [name for name in (*_STATISTICS, *shares) if name in found]
@@ -87,7 +121,7 @@ def _statistics(run: Run, step: int, probes: Sequence[int]) -> list[str]:
 def _cell(run: Run, found: dict[str, NDArray[np.float64]], name: str, probe: int) -> str:
     """A statistic of a probe, or why it has no value."""
     value, total = found[name][probe], found.get("sum")
-    if math.isnan(value) and not (name == "drift" and np.isnan(found["drift"]).all()):
+    if math.isnan(value) and not (name == "drift" and all(map(math.isnan, found["drift"]))):
         if total is not None and not math.isfinite(total[probe]):
             return "not finite"
         kind, _, mask = name.partition("/")
@@ -104,8 +138,11 @@ def _class(run: Run, number: float) -> str:
     return names[int(number)] if names and int(number) < len(names) else str(int(number))
 
 
-def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: terminal.Depth, colormap: str) -> list[str]:
+def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, colormap: str) -> list[str]:
     """Heatmaps of a few probes, a row each, at as many of the steps as the terminal has room for."""
+    from lrp_monitor.cli import terminal
+    from lrp_monitor.pictures import film
+
     width = shutil.get_terminal_size((100, 24)).columns - 2
     chosen = list(probes) or film.spread(range(len(run.probes)), _MAPPED_PROBES)
     held = [step for step in steps if run.record(step).maps]

@@ -7,13 +7,13 @@ import sys
 import types
 from typing import Any
 
+from lrp_monitor.cli.arguments import OK, add_command
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.parts import OK, add
 
 
-def add_tensorboard(commands: Any) -> None:
-    """Declares `tensorboard`."""
-    parser = add(
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = add_command(
         commands,
         "tensorboard",
         "TensorBoard on runs of an object store (s3:// ...)",
@@ -25,10 +25,11 @@ def add_tensorboard(commands: Any) -> None:
     )
     parser.add_argument("logdir", metavar="LOGDIR", help="the log_dir that the monitor was given, or a folder above")
     parser.add_argument("options", nargs="*", metavar="OPTION", help="TensorBoard's own options, after --")
-    parser.set_defaults(command=_tensorboard)
+    parser.set_defaults(command=run)
 
 
-def _tensorboard(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Serves until it is stopped. Raises CommandError where the folder or an option cannot be used."""
     from lrp_monitor.store.format import StoreError
     from lrp_monitor.store.storage import open_storage
 

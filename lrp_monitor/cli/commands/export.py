@@ -1,4 +1,4 @@
-"""`lrp-monitor export`, and what the commands that read logged runs share: without TensorFlow."""
+"""`lrp-monitor export`: the heatmaps of logged runs as a picture, an animation or arrays."""
 
 from __future__ import annotations
 
@@ -7,24 +7,76 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lrp_monitor.cli.arguments import OK, add_command, add_json, add_steps, whole
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.console import Progress
-from lrp_monitor.pictures import film, render
-from lrp_monitor.store.folders import run_name
-from lrp_monitor.store.format import StoreError
-from lrp_monitor.store.reader import Run, open_run
+from lrp_monitor.cli.model_arguments import COLOUR_MAPS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lrp_monitor.console import Progress
+    from lrp_monitor.store.reader import Run
 
 _SHEET_STEPS = 8
 _FORMATS = (".png", ".gif", ".npz")
 
 
-def export(arguments: argparse.Namespace) -> None:
-    """Writes a probe's heatmaps over training as a sheet (PNG), an animation (GIF) or arrays (NPZ)."""
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = add_command(
+        commands,
+        "export",
+        "heatmaps over training as a picture, an animation or arrays",
+        "Writes the heatmaps of one probe or several over the steps that one run or several hold in common:\n"
+        "a sheet (.png), an animation (.gif), or arrays of one run (.npz).",
+        'lrp-monitor export runs/demo/planted --probe "triangle 0" --mask stamp -o film.png',
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the log_dir that the monitor was given")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.png, FILE.gif or FILE.npz")
+    parser.add_argument(
+        "--probe",
+        action="append",
+        help="a probe's name or number, once for each (default: the first one; in an .npz: all)",
+    )
+    add_steps(parser, "8 of them in a .png, all in a .gif or .npz")
+    parser.add_argument("--mask", help="outline this mask")
+    parser.add_argument("--colormap", choices=COLOUR_MAPS, default="seismic")
+    parser.add_argument(
+        "--scale",
+        type=_scale,
+        default="map",
+        help="what the ends of the colours stand for: the largest relevance of each map (map, the default), "
+        "of each row (strip), of all (shared), or a number",
+    )
+    parser.add_argument(
+        "--clip", type=float, default=1.0, help="quantile of |relevance| to scale by (default 1: the largest)"
+    )
+    parser.add_argument("--overlay", action="store_true", help="lay the colours over the probe's picture")
+    parser.add_argument(
+        "--milliseconds", type=whole(20), default=300, help="that each step stays in a .gif (default 300)"
+    )
+    add_json(parser, "what was written")
+    parser.set_defaults(command=run)
+
+
+def _scale(text: str) -> str | float:
+    return text if text in ("map", "strip", "shared") else float(text)
+
+
+_scale.__name__ = "scale"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes heatmaps over training as a sheet (PNG), an animation (GIF) or arrays (NPZ). Raises CommandError."""
+    from lrp_monitor.cli.logged_runs import chosen_steps
+    from lrp_monitor.console import Progress
+    from lrp_monitor.pictures import render
+    from lrp_monitor.store.format import StoreError
+    from lrp_monitor.store.reader import open_run
+
     output: Path = arguments.output
     kind = output.suffix.lower()
     if kind not in _FORMATS:
@@ -52,18 +104,23 @@ def export(arguments: argparse.Namespace) -> None:
         print(json.dumps({"output": str(output), "steps": steps, "bytes": len(data)}, indent=2))
     else:
         print(f"{output}: {len(steps)} steps, {len(data) / 1e3:.0f} kB")
+    return OK
 
 
 def _drawn(
     runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int], progress: Progress, animate: bool
 ) -> bytes:
+    from lrp_monitor.cli.logged_runs import mask_of, probe_number
+    from lrp_monitor.pictures import film, render
+    from lrp_monitor.store.folders import run_name
+
     look = film.Look(arguments.colormap, arguments.scale, arguments.clip, arguments.overlay)
     strips = []
     for run, path in zip(runs, arguments.runs, strict=True):
         for probe in arguments.probe or ["0"]:
             number = probe_number(run, probe)
             name = run.probes.names[number]
-            mask = None if arguments.mask is None else _mask(run, arguments.mask)[number]
+            mask = None if arguments.mask is None else mask_of(run, arguments.mask)[number]
             title = name if len(runs) == 1 else f"{run_name(path)}: {name}"
             picture = run.probes.images[number]
             progress.part(f"reading {name}")
@@ -79,6 +136,10 @@ def _drawn(
 
 def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int], progress: Progress) -> bytes:
     """steps (s,), names (p,), maps (p, s, *map shape), images (p, H, W, C), "mask NAME" for each mask."""
+    import numpy as np
+
+    from lrp_monitor.cli.logged_runs import probe_number
+
     if len(runs) > 1:
         raise CommandError("an .npz holds one run; export the runs one at a time")
     run = runs[0]
@@ -98,48 +159,14 @@ def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[
 
 
 def _maps(run: Run, number: int, steps: Sequence[int]) -> NDArray[np.float32]:
+    import numpy as np
+
     return np.stack([run.heatmap(number, step) for step in steps])
 
 
 def _captions(maps: NDArray[np.float32]) -> list[str]:
     """What stands under maps (s, *map shape): which of them are not finite; nothing where all are."""
+    import numpy as np
+
     finite = [bool(np.isfinite(one).all()) for one in maps]
     return [] if all(finite) else ["" if one else "not finite" for one in finite]
-
-
-def probe_number(run: Run, probe: str | int) -> int:
-    """A probe's place from its name, or from its number as text."""
-    names = run.probes.names
-    if isinstance(probe, str) and probe in names:
-        return names.index(probe)
-    if str(probe).isdecimal() and int(probe) < len(names):
-        return int(probe)
-    raise CommandError(f"no probe {probe!r} in {run.path}; there are {', '.join(names)}, or their numbers from 0")
-
-
-def _mask(run: Run, name: str) -> NDArray[np.bool_]:
-    masks = run.probes.masks
-    if name not in masks:
-        raise CommandError(f"no mask {name!r} in {run.path}; there are: {', '.join(sorted(masks)) or 'none'}")
-    return masks[name]
-
-
-def chosen_steps(wanted: str | None, runs: Sequence[Run], count: int | None) -> list[int]:
-    """The steps that `wanted` names; None: those that all runs hold, at most `count` (None: all)."""
-    common = sorted(set.intersection(*(set(run.steps) for run in runs)))
-    if wanted is None and count is not None:
-        return film.spread(common, count)
-    if wanted in (None, "all"):
-        return common
-    try:
-        steps = sorted({int(part) for part in str(wanted).split(",")})
-    except ValueError:
-        raise CommandError(f"--steps {wanted}: give numbers with commas between, such as 0,64,940, or all") from None
-    for step in steps:
-        for run in runs:
-            if step not in run.steps:
-                try:
-                    run.record(step)
-                except KeyError as error:
-                    raise CommandError(str(error.args[0])) from error
-    return steps

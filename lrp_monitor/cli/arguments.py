@@ -1,4 +1,4 @@
-"""What the commands share: how they are declared, their exit codes, and types of arguments. Imports nothing heavy."""
+"""What the declarations of commands share: exit codes, help texts, and types of arguments. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXIT_CODES_OF_QUESTIONS = (
 )
 
 
-def add(
+def add_command(
     commands: Any, name: str, summary: str, text: str, *examples: str, codes: str = EXIT_CODES
 ) -> argparse.ArgumentParser:
     """Declares a command: its line in the overview, its own help text, and examples of its use."""
@@ -28,6 +28,11 @@ def add(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser
+
+
+def add_steps(parser: argparse.ArgumentParser, default: str) -> None:
+    """Declares --steps of a logged run."""
+    parser.add_argument("--steps", help=f"such as 0,64,940, or all (default: {default})")
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:

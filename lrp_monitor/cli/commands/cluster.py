@@ -1,4 +1,4 @@
-"""The command `lrp-monitor cluster`: groups the heatmaps of a logged run. Without TensorFlow."""
+"""`lrp-monitor cluster`: groups the heatmaps of a logged run. Without TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 import json
 from typing import Any
 
+from lrp_monitor.cli.arguments import OK, add_command, add_json, whole
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.parts import OK, add, add_json, whole
 
 
-def add_cluster(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Declares the command."""
-    parser = add(
+    parser = add_command(
         commands,
         "cluster",
         "groups of probes whose heatmaps look alike",
@@ -31,10 +31,11 @@ def add_cluster(commands: Any) -> None:
     )
     parser.add_argument("--side", type=whole(1), default=16, help="pixels a heatmap is averaged down to (default 16)")
     add_json(parser, "the groups")
-    parser.set_defaults(command=_cluster)
+    parser.set_defaults(command=run)
 
 
-def _cluster(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Groups, keeps the groups beside the run, prints them. Raises CommandError."""
     from lrp_monitor import spectral
     from lrp_monitor.store.clusters import StepClusters
     from lrp_monitor.store.format import StoreError
@@ -43,17 +44,17 @@ def _cluster(arguments: argparse.Namespace) -> int:
     settings = {"groups": arguments.groups, "neighbours": arguments.neighbours, "side": arguments.side}
     found = []
     try:
-        run = open_run(arguments.run)
-        for step in _steps(run, arguments.step):
-            clusters = spectral.cluster(run.heatmaps(step), **settings)
-            session = run.record(step).session
+        logged = open_run(arguments.run)
+        for step in _steps(logged, arguments.step):
+            clusters = spectral.cluster(logged.heatmaps(step), **settings)
+            session = logged.record(step).session
             found.append(StepClusters(step, session, clusters.labels, clusters.eigenvalues, settings))
-            run.write_clusters(found[-1])
+            logged.write_clusters(found[-1])
     except KeyError as error:
         raise CommandError(str(error.args[0])) from error
     except (StoreError, ValueError, ModuleNotFoundError) as error:
         raise CommandError(str(error)) from error
-    print(json.dumps(_as_json(found), indent=2) if arguments.json else _as_text(run, found))
+    print(json.dumps(_as_json(found), indent=2) if arguments.json else _as_text(logged, found))
     return OK
 
 

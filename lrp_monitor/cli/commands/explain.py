@@ -1,0 +1,147 @@
+"""`lrp-monitor explain`: a saved model's heatmaps for pictures and arrays, as a picture or as arrays."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lrp_monitor.cli.arguments import OK, add_command, add_json
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.model_arguments import COLOUR_MAPS, add_explaining_options, add_input_options, add_model
+from lrp_monitor.text import number
+
+_FORMATS = (".png", ".npz")
+_MOST_ON_A_SHEET = 200
+_FAR = 0.1
+"""From 1, beyond which it is said why a sum of relevance is not its logit."""
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = add_command(
+        commands,
+        "explain",
+        "which pixels speak for a class, and which against it: a saved model on pictures or arrays",
+        "Explains what a saved Keras model says about pictures (anything that Pillow reads) or arrays (.npy,\n"
+        ".npz), and writes the heatmaps as a picture (.png) or as arrays (.npz). Red speaks for the class,\n"
+        "blue against it; the sum of a heatmap is about the class's logit.\n\n"
+        "Pictures are turned upright, brought to the model's input size and scaled to the range that --scaling\n"
+        "names; what is changed is said on stderr. Arrays are taken as they are: one sample, or several along\n"
+        "the first axis. An .npz that ProbeSet.save wrote brings its classes and names along.",
+        "lrp-monitor explain model.keras photo.jpg -o heatmap.png --class-names labels.txt",
+        "lrp-monitor explain model.keras photo.jpg --target cat --target dog --overlay -o cat_or_dog.png",
+        "lrp-monitor explain model.keras batch.npy --composite epsilon_plus -o relevance.npz",
+    )
+    add_model(parser)
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="pictures, .npy or .npz files")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.png or FILE.npz")
+    parser.add_argument(
+        "--target",
+        action="append",
+        help="class to explain: its number or its name; once for each (default: the predicted one, or the probe's own)",
+    )
+    add_explaining_options(parser)
+    add_input_options(parser)
+    parser.add_argument("--colormap", choices=COLOUR_MAPS, default="seismic")
+    parser.add_argument(
+        "--clip", type=float, default=1.0, help="quantile of |relevance| to scale colours by (default 1: the largest)"
+    )
+    parser.add_argument("--overlay", action="store_true", help="lay the colours over the picture")
+    add_json(parser, "classes, logits and sums of relevance")
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Explains, writes the file, prints a line for each heatmap (or JSON). Raises CommandError."""
+    from lrp_monitor.cli.explained_samples import arrays, explained, picture, rows_of
+    from lrp_monitor.cli.opened_model import note, one_line, opened
+    from lrp_monitor.console import Progress
+
+    kind = arguments.output.suffix.lower()
+    targets: list[str | None] = arguments.target or [None]
+    _check_output(arguments, kind, len(targets))
+    with one_line(arguments.model), Progress(3 + len(targets), lines=False) as progress:
+
+        def part(name: str) -> None:
+            progress.part(name)
+            progress.advance()
+
+        with_model = opened(arguments, part)
+        if kind == ".png" and len(with_model.samples) > _MOST_ON_A_SHEET:
+            raise CommandError(
+                f"{len(with_model.samples)} samples are too many for one picture (at most {_MOST_ON_A_SHEET}); "
+                "write an .npz"
+            )
+        found = []
+        for number, target in enumerate(targets):
+            part(f"explaining, {number + 1} of {len(targets)}")
+            found.append(explained(with_model, target))
+        rows = [row for one in found for row in rows_of(with_model, one)]
+        for words in [*with_model.explainer.notes, *_not_finite(rows)]:
+            note(words)
+        part(f"writing {arguments.output}")
+        data = arrays(with_model, found[0]) if kind == ".npz" else picture(with_model, targets, found, arguments)
+        _write(arguments.output, data)
+    if arguments.json:
+        about = {"model": str(arguments.model), "composite": with_model.explainer.composite_name}
+        print(json.dumps({**about, "output": str(arguments.output), "explanations": rows}, indent=2))
+    else:
+        written = f"{arguments.output}: {len(rows)} heatmaps, {len(data) / 1e3:.0f} kB"
+        print("\n".join([*map(_line, rows), *_why(rows), written]))
+    return OK
+
+
+def _check_output(arguments: argparse.Namespace, kind: str, targets: int) -> None:
+    output: Path = arguments.output
+    if kind not in _FORMATS:
+        raise CommandError(f"{output}: the ending says what to write; use one of {', '.join(_FORMATS)}")
+    if kind == ".npz" and targets > 1:
+        raise CommandError("an .npz holds one target; write one for each")
+    if not output.parent.is_dir():
+        raise CommandError(f"{output}: there is no folder {output.parent}")
+
+
+def _not_finite(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What is to be said of samples whose logits or heatmaps are not finite."""
+    broken = [row["input"] for row in rows if row["prediction"] is None or row["relevance_sum"] is None]
+    names = list(dict.fromkeys(broken))
+    if not names:
+        return []
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [
+        f"logits or heatmaps of {', '.join(names[:3])}{more} are not finite; `lrp-monitor check` says in which layer"
+    ]
+
+
+def _line(row: dict[str, Any]) -> str:
+    probability = "" if row["probability"] is None else f", probability {number(row['probability'])}"
+    instead = "" if row["prediction"] == row["target"] else f" (predicted: {row['predicted_class']})"
+    if row["prediction"] is None:
+        instead = " (no prediction: the logits are not finite)"
+    kept = "-" if row["conservation"] is None else number(row["conservation"])
+    logit = "not finite" if row["logit"] is None else number(row["logit"], 4)
+    name = row["class"] or "no class"
+    return f"{row['input']}: {name}{instead}, logit {logit}{probability}; sum of relevance / logit {kept}"
+
+
+def _why(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Where sums of relevance are far from the logits: what makes them so, in a line."""
+    kept = [row["conservation"] for row in rows if row["conservation"] is not None]
+    if all(abs(share - 1) <= _FAR for share in kept):
+        return []
+    return [
+        "sum of relevance / logit: below 1 biases took their share (most of it is usual with z+ and flat), above 1 or "
+        "below 0 a rule that is no plain sharing out (alpha-beta); `lrp-monitor check` says in which layers"
+    ]
+
+
+def _write(output: Path, data: bytes) -> None:
+    from lrp_monitor.pictures import render
+
+    try:
+        render.write(output, data)
+    except OSError as error:
+        raise CommandError(f"{output}: {error.strerror or error}") from error

@@ -1,0 +1,92 @@
+"""What `compare` and `baseline` take: a baseline, a logged run or a saved model, each as a snapshot."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrp_monitor.cli import model_files, opened_model
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.model_arguments import COMPOSITES
+from lrp_monitor.cli.opened_model import composite_of, head_of
+from lrp_monitor.console import Progress
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.regression import comparing
+from lrp_monitor.regression.errors import BaselineError
+from lrp_monitor.regression.snapshot import Snapshot
+from lrp_monitor.store.format import StoreError
+
+_MODELS = (".keras", ".h5", ".hdf5")
+_COMPOSITE = "epsilon_plus_flat"
+
+
+def snapshot(
+    text: str,
+    arguments: argparse.Namespace,
+    before: Snapshot | None,
+    progress: Progress,
+    same_classes: bool = False,
+) -> Snapshot:
+    """What a source stands for. before: what it is compared with, whose composite is taken over.
+
+    same_classes: and the classes that it explains, where the probes name none.
+    """
+    progress.part(f"reading {text}")
+    progress.advance()
+    path = Path(text)
+    if path.suffix.lower() in _MODELS:
+        targets = before.targets if before is not None and same_classes else None
+        return _of_model(path, arguments, arguments.composite or _composite_of(before), targets, progress)
+    at_step = re.fullmatch(r"(.+)@(\d+)", text)
+    if at_step is not None and not path.exists():
+        return Snapshot.of_run(at_step[1], int(at_step[2]))
+    return comparing.snapshot_of(text)
+
+
+def _of_model(
+    path: Path, arguments: argparse.Namespace, composite: str, targets: NDArray[np.int64] | None, progress: Progress
+) -> Snapshot:
+    if arguments.probes is None:
+        raise CommandError(f"{path}: a model needs --probes FILE, which ProbeSet.save wrote: probes.save('probes.npz')")
+    try:
+        probes = ProbeSet.load(arguments.probes)
+    except FileNotFoundError:
+        raise CommandError(f"{arguments.probes}: no such file") from None
+    model = model_files.load_model(path, arguments.trust_model, arguments.modules)
+    progress.part(f"explaining {path}")
+    with opened_model.one_line(path):
+        return Snapshot.of(
+            model,
+            probes,
+            composite_of(composite, arguments.low, arguments.high, [probes.inputs]),
+            targets=targets if probes.targets is None else None,
+            output=head_of(arguments, model),
+            on_unknown=arguments.on_unknown,
+        )
+
+
+def _composite_of(before: Snapshot | None) -> str:
+    """The preset that a snapshot was made with."""
+    name = None if before is None else before.meta.get("composite")
+    return str(name) if name in COMPOSITES else _COMPOSITE
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turns what sources and comparisons raise into a command's one line."""
+    try:
+        yield
+    except BaselineError as error:
+        raise CommandError(f"{error.problem}; to mend: {error.mend}") from error
+    except KeyError as error:
+        raise CommandError(str(error.args[0])) from error
+    except (StoreError, model_files.ModelFileError) as error:
+        raise CommandError(str(error)) from error
+    except (ValueError, TypeError) as error:
+        raise CommandError(" ".join(str(error).split())) from error
