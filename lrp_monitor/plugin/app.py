@@ -8,23 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from tensorboard import errors, plugin_util
 from tensorboard.backend import http_util
 from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 import lrp_monitor
-from lrp_monitor.plugin import parameters, wire
+from lrp_monitor.plugin import answers, parameters, wire
 from lrp_monitor.plugin.runs import Folders, Readers
 from lrp_monitor.store import records
-from lrp_monitor.store.finite import nonfinite
 from lrp_monitor.store.format import HISTOGRAM_KINDS, PLUGIN_NAME, StoreError
 from lrp_monitor.store.reader import Run
-from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
 
-_STATIC = {f"/{name}": (name, "text/javascript") for name in ("index.js", "chunk.js", "ProbeView.js")}
+_ENTRY = "index.js"
 _YEAR = 365 * 24 * 3600
 
 Handler = Callable[["LRPPlugin", wrappers.Request], wrappers.Response]
@@ -64,7 +60,9 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             "/histogram": LRPPlugin._histogram,
             "/clusters": LRPPlugin._clusters,
         }
-        routes |= {path: partial(LRPPlugin._static, entry=entry) for path, entry in _STATIC.items()}
+        # The table is made once, of what was installed: no request names a file.
+        scripts = {_ENTRY, *(path.name for path in assets().glob("*.js"))}
+        routes |= {f"/{name}": partial(LRPPlugin._static, name=name) for name in sorted(scripts)}
         return {path: self._application(handler) for path, handler in routes.items()}
 
     def is_active(self) -> bool:
@@ -110,8 +108,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             raise errors.NotFoundError(f"no run {run!r} with heatmaps is loaded in this TensorBoard (yet)")
         return run, self._readers.reader(run)
 
-    def _static(self, request: wrappers.Request, *, entry: tuple[str, str]) -> wrappers.Response:
-        name, kind = entry
+    def _static(self, request: wrappers.Request, *, name: str) -> wrappers.Response:
         path = assets() / name
         try:
             content = path.read_bytes()
@@ -120,73 +117,23 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
                 f"the page's bundle {path} is not there: an installed lrp_monitor carries it; in a checkout, "
                 "run `npm ci && npm run build` in plugin_assets"
             ) from error
-        return _respond(request, content, kind)
+        return _respond(request, content, "text/javascript")
 
     def _runs(self, request: wrappers.Request) -> wrappers.Response:
+        wanted = parameters.names(request, "values")
         listed = []
         for name in self._listed(request):
-            entry: dict[str, Any] = {
-                "run": name,
-                "name": self._folders.display_name(name),
-                "session": None,
-                "steps": 0,
-                "last_step": None,
-                "probes_hash": None,
-                "problems": [],
-            }
+            display = self._folders.display_name(name)
             try:
-                run = self._readers.reader(name)
-                steps = run.steps
-                entry |= {
-                    "session": run.session or None,
-                    "steps": len(steps),
-                    "last_step": steps[-1] if steps else None,
-                    "probes_hash": run.probes.hash,
-                    "problems": run.problems,
-                }
-                if steps:
-                    entry |= _if_broken(run.record(steps[-1]))
+                listed.append(answers.listing(name, display, self._readers.reader(name), wanted))
             except StoreError as error:
-                entry["error"] = str(error)
-            listed.append(entry)
+                listed.append(answers.listing(name, display, None, wanted) | {"error": str(error)})
         return _json(request, {"runs": listed, "version": lrp_monitor.__version__})
 
     def _run(self, request: wrappers.Request) -> wrappers.Response:
         name, run = self._reader(request)
         headers, reset = parameters.since(request, run)
-        probes = run.probes
-        answer: dict[str, Any] = {
-            "run": name,
-            "session": run.session or None,
-            "meta": run.meta,
-            "steps": [
-                {
-                    "step": header.step,
-                    "epoch": header.epoch,
-                    "batch": header.batch,
-                    "wall_time": plain_number(header.wall_time),
-                    "session": header.session,
-                    "maps": header.maps,
-                    "notes": header.notes,
-                }
-                | _if_broken(header)
-                for header in headers
-            ],
-            "probes": {
-                "names": probes.names,
-                "labels": None if probes.labels is None else probes.labels.tolist(),
-                "class_names": probes.class_names,
-                "map_shape": list(probes.map_shape),
-                "image_shape": list(probes.images.shape[1:]),
-                "masks": list(probes.masks),
-                "carried": {
-                    name: int(flags.reshape(len(flags), -1).any(axis=1).sum()) for name, flags in probes.masks.items()
-                },
-                "hash": probes.hash,
-            },
-            "tensors": [{"kind": kind, "name": tensor} for kind, tensor in run.all_tensors()],
-            "problems": run.problems,
-        }
+        answer = answers.run(name, run, headers, run.probes)
         if reset:
             answer["reset"] = True
         return _json(request, answer)
@@ -194,18 +141,9 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
     def _timeline(self, request: wrappers.Request) -> wrappers.Response:
         _, run = self._reader(request)
         headers, reset = parameters.since(request, run)
-        tags = sorted({tag for header in headers for tag in header.scalars})
-        known = sorted({name for header in headers for name in header.statistics})
-        columns = parameters.column_names(request, known)
+        columns = parameters.column_names(request, answers.columns(headers))
         probe = parameters.position(request, "probe", len(run.probes))
-        chosen = slice(None) if probe is None else slice(probe, probe + 1)
-        answer: dict[str, Any] = {
-            "steps": [header.step for header in headers],
-            "session": run.session or None,
-            "scalars": {tag: plain_list(np.array([h.scalars.get(tag, np.nan) for h in headers])) for tag in tags},
-            "columns": known,
-            "probes": {name: _rows([h.statistics.get(name) for h in headers], chosen) for name in columns},
-        }
+        answer = answers.timeline(run, headers, columns, None if probe is None else [probe])
         if reset:
             answer["reset"] = True
         return _json(request, answer)
@@ -243,55 +181,16 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             raise errors.InvalidArgumentError(f"kind must be one of {', '.join(HISTOGRAM_KINDS)}")
         _, run = self._reader(request)
         found = run.histogram(step, kind, name, session)
-        answer = {
-            "size": found.size,
-            "zeros": found.zeros,
-            "denormals": found.denormals,
-            "nan": found.nan,
-            "inf": found.inf,
-            "minimum": None if found.minimum is None else plain_number(found.minimum),
-            "maximum": None if found.maximum is None else plain_number(found.maximum),
-            "norm": plain_number(found.norm),
-            "note": found.note,
-            "buckets": found.buckets.tolist(),
-            "counts": found.counts.tolist(),
-        }
-        return _json(request, answer, immutable=True)
+        return _json(request, answers.histogram(found), immutable=True)
 
     def _clusters(self, request: wrappers.Request) -> wrappers.Response:
         name, run = self._reader(request)
-        found = [
-            {
-                "step": clusters.step,
-                "session": clusters.session,
-                "count": clusters.count,
-                "labels": clusters.labels.tolist(),
-                "logged": not clusters.settings,
-            }
-            for clusters in run.clusters().values()
-        ]
-        return _json(request, {"run": name, "clusters": found})
-
-
-def _if_broken(header: StepHeader) -> dict[str, Any]:
-    """What is not finite at a step, where anything is."""
-    found = nonfinite(header)
-    return {"nonfinite": found} if found else {}
+        return _json(request, answers.clusters(name, run))
 
 
 def _words(message: object) -> str:
     """A message as an answer: names in it may hold halves of surrogate pairs, which are in no encoding."""
     return str(message).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _rows(rows: list[npt.NDArray[np.float64] | None], chosen: slice) -> list[list[float | None]]:
-    """A column step by step for a browser; empty at the steps that lack it."""
-    if rows and all(row is not None for row in rows):
-        values = np.stack([row[chosen] for row in rows if row is not None])
-        if np.isfinite(values).all():
-            numbers: list[list[float | None]] = values.tolist()
-            return numbers
-    return [[] if row is None else plain_list(row[chosen]) for row in rows]
 
 
 def assets() -> Path:

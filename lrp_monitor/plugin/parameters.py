@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 from tensorboard import errors
 from werkzeug import wrappers
@@ -41,12 +42,22 @@ def column_names(request: wrappers.Request, known: list[str]) -> list[str]:
     """
     if "columns" not in request.args and "column" not in request.args:
         return known
-    listed = ",".join(request.args.getlist("columns"))
+    fits = _fitting(request, "columns", request.args.getlist("column"))
+    return [name for name in known if fits(name)]
+
+
+def names(request: wrappers.Request, name: str) -> Callable[[str], bool] | None:
+    """Whether a text is one of the names of a parameter, read as `column_names` does; None without it."""
+    return _fitting(request, name) if name in request.args else None
+
+
+def _fitting(request: wrappers.Request, name: str, more: Sequence[str] = ()) -> Callable[[str], bool]:
+    listed = ",".join(request.args.getlist(name))
     if len(listed) > _LONGEST_LIST:
-        raise errors.InvalidArgumentError(f"the parameter 'columns' is longer than {_LONGEST_LIST} characters")
-    wanted = {*listed.split(","), *request.args.getlist("column")}
-    below = tuple(name[:-1] for name in wanted if name.endswith("/*"))
-    return [name for name in known if name in wanted or (below and name.startswith(below))]
+        raise errors.InvalidArgumentError(f"the parameter {name!r} is longer than {_LONGEST_LIST} characters")
+    wanted = {*listed.split(","), *more}
+    below = tuple(text[:-1] for text in wanted if text.endswith("/*"))
+    return lambda text: text in wanted or (bool(below) and text.startswith(below))
 
 
 def text(request: wrappers.Request, name: str) -> str:

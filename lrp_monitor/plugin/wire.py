@@ -25,7 +25,25 @@ def step_answer(run: Run, step: int, session: str | None = None, *, channels: bo
     Raises KeyError where the step is not there, or not of ``session``, StoreError where it is damaged.
     """
     header = run.record(step, session)
-    return _envelope(_step_json(header, channels), [run.map_chunks(step, header.session, channels=channels)])
+    return envelope(_step_json(header, channels), [run.map_chunks(step, header.session, channels=channels)])
+
+
+def part_of_step(run: Run, header: StepHeader, probes: Sequence[int]) -> bytes:
+    """A step as `step_answer` gives it, of some probes by their positions, without the maps by channel."""
+    about = _step_json(header, channels=False)
+    places: list[list[int] | None] = []
+    end = 0
+    for probe in probes:
+        place = about["maps"][probe]
+        places.append(None if place is None else [end, place[1]])
+        end += 0 if place is None else place[1]
+    about |= {
+        "maps": places,
+        "scale": [about["scale"][probe] for probe in probes],
+        "probes": {name: [values[probe] for probe in probes] for name, values in about["probes"].items()},
+        "channels": 0,
+    }
+    return envelope(about, run.chunks([(header, header.places[probe]) for probe in probes] if header.maps else []))
 
 
 def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = False) -> bytes:
@@ -64,7 +82,7 @@ def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = 
             f"{run.path}: {len(frames)} steps of a probe have {end} bytes, at most {MOST_FILM_BYTES} are given at "
             "once: ask for fewer"
         )
-    return _envelope({"probe": probe, "map_shape": list(run.probes.map_shape), "frames": frames}, run.chunks(wanted))
+    return envelope({"probe": probe, "map_shape": list(run.probes.map_shape), "frames": frames}, run.chunks(wanted))
 
 
 def probes_answer(probes: ProbeInfo) -> bytes:
@@ -82,10 +100,11 @@ def probes_answer(probes: ProbeInfo) -> bytes:
         "shape": list(probes.images.shape),
         "map_shape": list(probes.map_shape),
     }
-    return _envelope(header, chunks)
+    return envelope(header, chunks)
 
 
-def _envelope(header: dict[str, Any], chunks: Iterable[bytes]) -> bytes:
+def envelope(header: dict[str, Any], chunks: Iterable[bytes]) -> bytes:
+    """An answer of a header and chunks."""
     text = records.to_json(header)
     return b"".join([struct.pack("<I", len(text)), text, *chunks])
 

@@ -83,6 +83,11 @@ class Run(RecordAccess):
         return list(self._view.sessions)
 
     @property
+    def replaced(self) -> int:
+        """How many logged steps no longer count: a later session has logged from an earlier step on."""
+        return sum(session.steps for session in self._view.sessions) - len(self._view.steps)
+
+    @property
     def session(self) -> str:
         """The id of the latest session that wrote a step; empty where none did."""
         return next((s.id for s in reversed(self._view.sessions) if s.steps), "")

@@ -6,6 +6,7 @@ import css from "./styles.css";
 import { App } from "./ui/App";
 import { runColourRules } from "./ui/colours";
 import { Failure } from "./ui/Failure";
+import { adopt } from "./ui/sheets";
 
 /** Builds the page. Never throws and never leaves the page blank: what goes wrong is said in words. */
 export async function render(): Promise<void> {
@@ -16,8 +17,10 @@ export async function render(): Promise<void> {
   try {
     document.documentElement.lang = "en";
     document.title = "LRP";
-    addStyles(css);
-    addStyles(`:root { ${runColourRules("light")} } :root[data-theme="dark"] { ${runColourRules("dark")} }`);
+    adopt(css);
+    adopt(`:root { ${runColourRules("light")} } :root[data-theme="dark"] { ${runColourRules("dark")} }`);
+    const data = document.getElementById("lrp-data")?.textContent;
+    if (data) await (await import("./data/embedded")).embed(data);
     const host = new Host();
     const showTheme = (theme: string): void => document.documentElement.setAttribute("data-theme", theme);
     showTheme(host.readTheme());
@@ -30,10 +33,4 @@ export async function render(): Promise<void> {
     fail(error);
     console.error(error);
   }
-}
-
-function addStyles(text: string): void {
-  const sheet = new CSSStyleSheet();
-  sheet.replaceSync(text);
-  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
 }

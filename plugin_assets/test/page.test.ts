@@ -5,7 +5,7 @@ import { RunOrder } from "../src/state/order";
 import { Places } from "../src/state/places";
 import { Player } from "../src/state/player";
 import { shownQuantities } from "../src/ui/Timeline";
-import { cardHeight } from "../src/ui/layout";
+import { mapsInRow, cardHeight } from "../src/ui/layout";
 import { mapPoint, pan, settleZoom, transformOf, zoomAt } from "../src/state/zoom";
 
 test("zoom: what lies under the pointer stays there, as far as the edges allow", () => {
@@ -75,8 +75,9 @@ test("timelines: the chosen quantities that there are, at most three; else the m
 });
 
 test("the height of cards out of sight grows with their maps and masks", () => {
-  assert.equal(cardHeight(578, 3, 1, 2) - cardHeight(578, 3, 1, 1), 22);
-  assert.ok(Math.abs(cardHeight(578, 3, 1, 2) - 362) < 12, String(cardHeight(578, 3, 1, 2)));
+  assert.equal(cardHeight(578, 3, 1, 1, 2) - cardHeight(578, 3, 1, 1, 1), 22);
+  assert.ok(Math.abs(cardHeight(578, 3, 1, 1, 2) - 362) < 12, String(cardHeight(578, 3, 1, 1, 2)));
+  assert.ok(cardHeight(578, 3, 2, 1, 2) > 1.6 * cardHeight(578, 3, 1, 1, 2));
 });
 
 test("places: all steps of the runs, the same array until a list changes", () => {
@@ -95,4 +96,12 @@ test("runs are numbered in the order they are listed, later ones behind", () => 
   order.take(["0/lrp", "a/lrp"]);
   assert.deepEqual(["b/train", "a/lrp", "0/lrp"].map((run) => order.of(run)), [0, 1, 2]);
   assert.equal(order.knows("c/lrp"), false);
+});
+
+test("maps of many runs wrap into rows alike, never narrower than a caption", () => {
+  assert.equal(mapsInRow(1000, 3, 140), 3);
+  assert.equal(mapsInRow(1000, 8, 140), 8);
+  assert.equal(mapsInRow(1000, 13, 140), 7);
+  assert.equal(mapsInRow(1000, 13, 220), 5);
+  assert.equal(mapsInRow(100, 13, 140), 1);
 });

@@ -5,6 +5,9 @@ import { DEFAULT_VIEW, fromParameters, toParameters, type View } from "../src/st
 
 test("a view survives the way through the URL, whatever the names hold", () => {
   const view: View = {
+    page: "runs",
+    find: "/seed_\\d & more/",
+    listed: "name",
     runs: ["a,b/lrp", "<img src=x>", "50% & more=#\u202e"],
     step: 940,
     show: "overlay",
@@ -30,7 +33,7 @@ test("a view survives the way through the URL, whatever the names hold", () => {
     probe: { hash: "ab".repeat(32), index: 3 },
   };
   const hash = writeHash("#lrp_monitor", toParameters(view));
-  assert.match(hash, /^#lrp_monitor&p\.lrp_monitor\.runs=/);
+  assert.match(hash, /^#lrp_monitor&p\.lrp_monitor\.page=/);
   assert.deepEqual(fromParameters(readHash(hash).own), view);
 });
 

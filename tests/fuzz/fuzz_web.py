@@ -27,6 +27,7 @@ from tensorboard.util import tensor_util
 from werkzeug.test import run_wsgi_app
 
 from lrp_monitor.plugin.app import LRPPlugin
+from lrp_monitor.plugin.server import Site
 from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import PLUGIN_NAME
 from lrp_monitor.store.reader import open_run
@@ -64,6 +65,7 @@ class Board:
         self._provider = data_provider.MultiplexerDataProvider(multiplexer, str(logs))
         self._logs = str(logs)
         self.open()
+        self.site = Site(self._logs)
         assert tf.__version__  # imported here, where TensorBoard would import it in the midst of some request
 
     def open(self) -> None:
@@ -72,8 +74,10 @@ class Board:
         self.plugin = LRPPlugin(base_plugin.TBContext(data_provider=self._provider, logdir=self._logs, flags=flags))
         self.app = application.TensorBoardWSGI([self.plugin], "", self._provider)
 
-    def get(self, path: str, query: str = "", method: str = "GET", **headers: str) -> tuple[int, bytes]:
-        """(status, body). An error that TensorBoard does not turn into an answer is raised."""
+    def get(
+        self, path: str, query: str = "", method: str = "GET", *, alone: bool = False, **headers: str
+    ) -> tuple[int, bytes]:
+        """(status, body). An error that TensorBoard (``alone``: the page without it) lets through is raised."""
         environ = {
             "REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": path, "QUERY_STRING": query,
             "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "6006", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "localhost",
@@ -81,7 +85,7 @@ class Board:
             "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
             **headers,
         }  # fmt: skip
-        parts, status, _ = run_wsgi_app(self.app, environ, buffered=True)
+        parts, status, _ = run_wsgi_app(self.site if alone else self.app, environ, buffered=True)
         return int(status.split()[0]), b"".join(parts)
 
 
@@ -299,7 +303,19 @@ class RequestFuzz:
         # TensorBoard gives its list of tabs and its front page whatever the method; ours answer to GET and HEAD alone.
         whose = "" if PREFIX in plain else ", TensorBoard's own"
         seen.attempt(f"{method if method.isupper() else 'odd'} {status}{whose}", lambda: None, ())
+        self._ask_alone(method, plain, query, variables, seen)
         return f"{method} {path[:90]}?{query[:200]}"
+
+    def _ask_alone(self, method: str, path: str, query: str, variables: dict[str, str], seen: Seen) -> None:
+        """The same of the server of `lrp-monitor view`, which answers to this machine's names alone."""
+        query = query.encode("utf-8", "replace").decode("latin-1")
+        status, body = self.board.get(path, query, method, alone=True, **variables)
+        host = variables.get("HTTP_HOST", "localhost")
+        if status != 403 and not re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]*)?", host):
+            raise AssertionError(f"{status} to the host {host[:90]!r}")
+        check_answer(method, path, status, body, ANSWERS | {403})
+        seen.look(body)
+        seen.attempt(f"alone {method if method.isupper() else 'odd'} {status}", lambda: None, ())
 
 
 def check_answer(method: str, path: str, status: int, body: bytes, allowed: set[int]) -> None:

@@ -33,6 +33,8 @@ def test_nothing_undocumented_comes_of_damaged_files_and_hostile_requests(
     bad = {"files": "heatmaps: StoreError", "requests": "GET 404: value", "sockets": "socket 404: value"}
     loads = {"probes": "ProbeSet.load", "baselines": "Snapshot.load"}
     assert outcomes[good.get(kind) or f"{loads[kind]}: value"] >= count / 30
+    if kind == "requests":
+        assert min(outcomes[f"alone GET {status}: value"] for status in (200, 403, 404)) >= count / 100
     errors = {"probes": "ValueError", "baselines": "BaselineError"}
     assert outcomes[bad.get(kind) or f"{loads[kind]}: {errors[kind]}"] >= count / 30
 

@@ -78,10 +78,20 @@ def test_runs(site: Site) -> None:
         "last_step": 5,
         "probes_hash": make_probes().hash,
         "problems": [],
+        "first_logged": 1.7e9,
+        "last_logged": 1.7e9 + 5,
+        "ended": False,
     }
     assert (control["name"], control["session"], control["last_step"]) == ("control", site.control, 1)
     assert (broken["name"], broken["steps"], broken["session"]) == ("broken", 0, None)
     assert "probes.tfrecord is missing" in broken["error"]
+
+
+def test_runs_with_the_scalars_of_their_last_steps(site: Site) -> None:
+    broken, control, planted = site.server.get("runs", values="lrp/*,gradients/norm,nothing").json["runs"]
+    assert planted["values"] == {"lrp/conservation": 5.0, "gradients/norm": 2.0}
+    assert control["values"] == {"lrp/conservation": 1.0, "gradients/norm": None}
+    assert "values" not in broken
 
 
 def test_run(site: Site) -> None:

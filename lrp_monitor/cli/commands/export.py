@@ -1,4 +1,4 @@
-"""`lrp-monitor export`: the heatmaps of logged runs as a picture, an animation or arrays."""
+"""`lrp-monitor export`: the heatmaps of logged runs as a page, a picture, an animation or arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lrp_monitor.store.reader import Run
 
 _SHEET_STEPS = 8
-_FORMATS = (".png", ".gif", ".npz")
+_FORMATS = (".png", ".gif", ".npz", ".html")
 
 
 def add(commands: Any) -> None:
@@ -29,19 +29,21 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "export",
-        "heatmaps over training as a picture, an animation or arrays",
+        "heatmaps over training as a page, a picture, an animation or arrays",
         "Writes the heatmaps of one probe or several over the steps that one run or several hold in common:\n"
-        "a sheet (.png), an animation (.gif), or arrays of one run (.npz).",
+        "a sheet (.png), an animation (.gif), or arrays of one run (.npz); or the page with its data inside, which\n"
+        "opens from disk without server or network (.html).",
+        "lrp-monitor export runs/demo/planted runs/demo/control -o run.html",
         'lrp-monitor export runs/demo/planted --probe "triangle 0" --mask stamp -o film.png',
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the log_dir that the monitor was given")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.png, FILE.gif or FILE.npz")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.html, FILE.png, FILE.gif or FILE.npz")
     parser.add_argument(
         "--probe",
         action="append",
-        help="a probe's name or number, once for each (default: the first one; in an .npz: all)",
+        help="a probe's name or number, once for each (default: the first one; in an .npz or .html: all)",
     )
-    add_steps(parser, "8 of them in a .png, all in a .gif or .npz")
+    add_steps(parser, "8 of them in a .png, all in other files")
     parser.add_argument("--mask", help="outline this mask")
     parser.add_argument("--colormap", choices=COLOUR_MAPS, default="seismic")
     parser.add_argument(
@@ -58,6 +60,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--milliseconds", type=whole(20), default=300, help="that each step stays in a .gif (default 300)"
     )
+    parser.add_argument("--most-steps", type=whole(1), metavar="N", help="N of the steps in an .html, evenly spread")
+    parser.add_argument("--no-histograms", action="store_true", help="leave histograms out of an .html")
+    parser.add_argument("--max-mb", type=float, default=64.0, metavar="MB", help="largest .html to write (default 64)")
     add_json(parser, "what was written")
     parser.set_defaults(command=run)
 
@@ -70,7 +75,10 @@ _scale.__name__ = "scale"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes heatmaps over training as a sheet (PNG), an animation (GIF) or arrays (NPZ). Raises CommandError."""
+    """Writes heatmaps over training as a sheet (PNG), an animation (GIF), arrays (NPZ) or the page (HTML).
+
+    Raises CommandError.
+    """
     from lrp_monitor.cli.logged_runs import chosen_steps
     from lrp_monitor.console import Progress
     from lrp_monitor.pictures import render
@@ -83,6 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{output}: the ending says what to write; use one of {', '.join(_FORMATS)}")
     try:
         runs = [open_run(path) for path in arguments.runs]
+        if kind == ".html":
+            _write_page(runs, arguments)
+            return OK
         steps = chosen_steps(arguments.steps, runs, _SHEET_STEPS if kind == ".png" else None)
         if not steps:
             raise CommandError("nothing to export: the runs have no step in common yet")
@@ -105,6 +116,41 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"{output}: {len(steps)} steps, {len(data) / 1e3:.0f} kB")
     return OK
+
+
+def _write_page(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
+    """Writes the whole page with the runs in it; says its size before."""
+    from lrp_monitor.cli.logged_runs import probe_number
+    from lrp_monitor.pictures import render
+    from lrp_monitor.plugin import page_file
+    from lrp_monitor.store.folders import run_name
+
+    chosen = [_page_steps(arguments, run, runs) for run in runs]
+    names = [run_name(path) for path in arguments.runs]
+    parts = []
+    for i, (run, steps) in enumerate(zip(runs, chosen, strict=True)):
+        if not steps:
+            raise CommandError(f"{arguments.runs[i]}: nothing to export: no step is logged yet")
+        probes = [probe_number(run, probe) for probe in arguments.probe or range(len(run.probes))]
+        name = names[i] if names.count(names[i]) == 1 else f"{names[i]} ({i + 1})"
+        parts.append(page_file.Part(name, run, steps, probes, histograms=not arguments.no_histograms))
+    content, words = page_file.build(parts, arguments.max_mb)
+    told = f"{arguments.output}: {len(content) / 1e6:.1f} MB, {words}"
+    if arguments.json:
+        steps = sorted({step for steps in chosen for step in steps})
+        print(json.dumps({"output": str(arguments.output), "steps": steps, "bytes": len(content)}, indent=2))
+    else:
+        print(told, flush=True)
+    render.write(arguments.output, content)
+
+
+def _page_steps(arguments: argparse.Namespace, run: Run, runs: Sequence[Run]) -> list[int]:
+    """The steps of a run that go into a page: all, those that are named, or so many of them evenly spread."""
+    from lrp_monitor.cli.logged_runs import chosen_steps
+    from lrp_monitor.pictures import film
+
+    steps = run.steps if arguments.steps in (None, "all") else chosen_steps(arguments.steps, runs, None)
+    return steps if arguments.most_steps is None else film.spread(steps, arguments.most_steps)
 
 
 def _drawn(

@@ -12,8 +12,17 @@ export class ApiError extends Error {
   }
 }
 
+type Source = (route: string, parameters: Record<string, string | number>) => Response;
+let source: Source | null = null;
+
+/** Has routes answered by `answers` in place of a server. */
+export const answerFrom = (answers: Source): void => {
+  source = answers;
+};
+
 /** Asks a route; throws ApiError in words. */
 export async function request(route: string, parameters: Record<string, string | number>): Promise<Response> {
+  if (source) return source(route, parameters);
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(parameters)) query.set(key, String(value));
   const url = query.size ? `./${route}?${query.toString()}` : `./${route}`;
@@ -21,7 +30,7 @@ export async function request(route: string, parameters: Record<string, string |
   try {
     response = await fetch(url);
   } catch {
-    throw new ApiError("TensorBoard does not answer. Is it still running?", 0);
+    throw new ApiError("The server does not answer. Is TensorBoard, or lrp-monitor view, still running?", 0);
   }
   if (!response.ok) {
     const text = (await response.text()).trim();
@@ -33,7 +42,9 @@ export async function request(route: string, parameters: Record<string, string |
 export const json = async <Answer>(route: string, parameters: Record<string, string | number>): Promise<Answer> =>
   (await (await request(route, parameters)).json()) as Answer;
 
-export const fetchRuns = async (): Promise<RunListing[]> => (await json<{ runs: RunListing[] }>("runs", {})).runs;
+/** The runs; with the scalars of their last steps that `values` names ("lrp/*": all below it). */
+export const fetchRuns = async (values: readonly string[] = []): Promise<RunListing[]> =>
+  (await json<{ runs: RunListing[] }>("runs", values.length ? { values: values.join(",") } : {})).runs;
 
 const after = (run: string, since: Since | null): Record<string, string | number> =>
   since === null ? { run } : { run, since: since.step, session: since.session };

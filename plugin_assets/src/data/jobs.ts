@@ -13,6 +13,8 @@ export interface RunState {
   listing: RunListing;
   /** Place of its colour in TensorBoard's palette. */
   order: number;
+  /** Which one of the chosen runs of its colour it is, from 0: told by shape and dashes. */
+  pattern: number;
   info: RunInfo | null;
   /** The logged steps of `info`, ascending. */
   steps: readonly number[];

@@ -9,6 +9,13 @@ export interface RunListing {
   last_step: number | null;
   probes_hash: string | null;
   problems: string[];
+  /** When the first and the last step were logged: seconds since 1970. */
+  first_logged?: number | null;
+  last_logged?: number | null;
+  /** Whether the fit ended at the last step. */
+  ended?: boolean;
+  /** Scalars at the last step, where they were asked for. */
+  values?: Record<string, number | null>;
   /** What is not finite at the last step: kind -> how much of it. */
   nonfinite?: Record<string, number>;
   error?: string;
@@ -48,6 +55,8 @@ export interface RunInfo {
   probes: ProbeNames;
   tensors: { kind: TensorKind; name: string }[];
   problems: string[];
+  /** Logged steps that no longer count: a later session has logged from an earlier step on. */
+  replaced?: number;
   /** With a question for newer steps: earlier ones have changed, this is the whole run. */
   reset?: boolean;
 }

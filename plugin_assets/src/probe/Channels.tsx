@@ -5,7 +5,7 @@ import { mapValues, type HeatMap } from "../data/decode";
 import { percent } from "../data/format";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
-import { runColour } from "../ui/colours";
+import { Dot } from "../ui/Dot";
 import type { ProbeData } from "./data";
 import { put } from "../ui/canvases";
 import { paintChannels, paintKey } from "./paint";
@@ -38,7 +38,7 @@ export function Channels({ model, data, runs, pictureChannels }: ChannelsProps):
       ) : (
         shown.map(({ run, step, channels }) => (
           <div key={run.listing.run} class="channel-row" data-testid="channels" data-run={run.listing.run}>
-            {runs.length > 1 && <span class="dot" style={{ background: runColour(run.order) }} title={run.listing.name} />}
+            {runs.length > 1 && <Dot run={run} title={run.listing.name} />}
             {channels !== null && channels.length === 0 && <span class="aside">not stored at step {step}</span>}
             {(channels ?? []).map((_, c) => (
               <Channel key={c} model={model} run={run} step={step} channels={channels!} place={c} colours={pictureChannels === 3} />

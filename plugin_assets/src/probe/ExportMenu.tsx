@@ -2,7 +2,8 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { percent } from "../data/format";
-import { download, exportGif, exportNpz, exportPng, fileName, type Exported, type ExportOf, type Progress } from "./exports";
+import { exportGif, exportNpz, exportPng, fileName, type Exported, type ExportOf, type Progress } from "./exports";
+import { download } from "../ui/files";
 
 interface Busy {
   kind: string;

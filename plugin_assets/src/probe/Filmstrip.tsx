@@ -6,7 +6,7 @@ import { className, percent, predictionName } from "../data/format";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
 import type { ProbeNames, Timeline } from "../data/types";
-import { runColour } from "../ui/colours";
+import { Dot } from "../ui/Dot";
 import { useSize } from "../ui/hooks";
 import { column, type ProbeData } from "./data";
 import { put } from "../ui/canvases";
@@ -57,7 +57,7 @@ export function Filmstrip({ model, data, runs, probes, index, inView }: Filmstri
       <ul class="film-runs" aria-hidden="true">
         {runs.map((run) => (
           <li key={run.listing.run} title={run.listing.name}>
-            <span class="dot" style={{ background: runColour(run.order) }} />
+            <Dot run={run} />
             <bdi class="name">{run.listing.name}</bdi>
           </li>
         ))}

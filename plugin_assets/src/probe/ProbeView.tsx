@@ -9,6 +9,7 @@ import type { Model } from "../state/model";
 import { outlinePath } from "../paint/outline";
 import type { ProbeNames } from "../data/types";
 import { ProbeCard } from "../ui/ProbeCard";
+import { adopt } from "../ui/sheets";
 import { Channels } from "./Channels";
 import { ProbeData } from "./data";
 import { ExportMenu } from "./ExportMenu";
@@ -29,18 +30,8 @@ export interface ProbeViewProps {
   close: () => void;
 }
 
-let styled = false;
-
-function addStyles(): void {
-  if (styled) return;
-  styled = true;
-  const sheet = new CSSStyleSheet();
-  sheet.replaceSync(css);
-  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
-}
-
 export function ProbeView({ model, runs, probes, index, pictures, close }: ProbeViewProps): JSX.Element {
-  addStyles();
+  adopt(css);
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   const data = useMemo(() => new ProbeData(index, () => redraw(undefined as never)), [probes.hash, index]);
   const [inView, setInView] = useState<readonly number[]>([]);

@@ -158,12 +158,3 @@ function whole(name: string, values: readonly number[]): ArrayFile {
 /** A file name of a probe's name: letters, digits and a few signs, whatever the name holds. */
 export const fileName = (name: string, ending: string): string =>
   `${name.normalize("NFKD").replace(/[^A-Za-z0-9._-]+/g, "_").replace(/^[._]+/, "").slice(0, 60) || "probe"}.${ending}`;
-
-/** Hands a file to the browser's downloads. */
-export function download(file: Blob, name: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(file);
-  link.download = name;
-  link.click();
-  window.setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}

@@ -3,6 +3,9 @@
 const PLUGIN = "lrp_monitor";
 const PREFIX = `p.${PLUGIN}.`;
 
+/** What a hash begins with that names our tab. */
+export const OWN_HASH = PLUGIN;
+
 /** Whether the hash names our tab as the one in front. */
 export const ownsHash = (hash: string): boolean => new RegExp(`^#${PLUGIN}(&|$)`).test(hash);
 

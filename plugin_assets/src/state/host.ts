@@ -1,11 +1,13 @@
 // What the page needs of the TensorBoard page around its iframe. There is no public interface for any of it but the
 // message channel, so everything reads the parent document and falls back to this window where that is not allowed.
-import { ownsHash, readHash, writeHash } from "./hash";
+import { OWN_HASH, ownsHash, readHash, writeHash } from "./hash";
 import { MessageChannelClient } from "./messages";
 
 export type Theme = "light" | "dark";
 
+/** TensorBoard's page around the frame that it makes for a plugin; this window where the page stands alone. */
 function parentWindow(): Window {
+  if (!/[?&]name=lrp_monitor(&|$)/.test(window.location.search)) return window;
   try {
     void window.parent.document.body; // throws where the parent is of another origin
     return window.parent;
@@ -16,13 +18,21 @@ function parentWindow(): Window {
 
 export class Host {
   private readonly outer = parentWindow();
+  private readonly dark = window.matchMedia("(prefers-color-scheme: dark)");
   private readonly messages = this.outer === window ? null : new MessageChannelClient(this.outer);
 
+  /** Whether the page stands alone: no tab of TensorBoard is around it. */
+  get alone(): boolean {
+    return this.outer === window;
+  }
+
   readTheme(): Theme {
+    if (this.alone) return this.dark.matches ? "dark" : "light";
     return this.outer.document.body.classList.contains("dark-mode") ? "dark" : "light";
   }
 
   onTheme(changed: (theme: Theme) => void): void {
+    if (this.alone) this.dark.addEventListener("change", () => changed(this.readTheme()));
     const observer = new MutationObserver(() => changed(this.readTheme()));
     observer.observe(this.outer.document.body, { attributes: true, attributeFilter: ["class"] });
   }
@@ -34,9 +44,14 @@ export class Host {
   /** Puts the view into the address bar without a history entry; only while our tab is the one it names. */
   writeParameters(values: ReadonlyMap<string, string>): void {
     const { hash, pathname, search } = this.outer.location;
-    if (!ownsHash(hash)) return;
-    const next = writeHash(hash, values);
-    if (next !== hash) this.outer.history.replaceState(this.outer.history.state, "", pathname + search + next);
+    if (!this.alone && !ownsHash(hash)) return;
+    const next = writeHash(hash === "" ? `#${OWN_HASH}` : hash, values);
+    if (next === hash) return;
+    try {
+      this.outer.history.replaceState(this.outer.history.state, "", pathname + search + next);
+    } catch {
+      return; // a document without an address of its own, such as a frame in a notebook
+    }
   }
 
   onParameters(changed: () => void): void {

@@ -4,10 +4,11 @@ import * as api from "../data/api";
 import { spread } from "../paint/axis";
 import type { Frame, ProbePictures } from "../data/decode";
 import { Feed, stepOf, type Scene } from "../data/feed";
+import { firstChoice } from "./names";
 import type { Host } from "./host";
 import { neighbours, type RunState } from "../data/jobs";
 import { limitColumn } from "../data/limits";
-import { RunOrder } from "./order";
+import { RunOrder, tellApart } from "./order";
 import { Pictures } from "../data/pictures";
 import { Places } from "./places";
 import { Player } from "./player";
@@ -117,14 +118,12 @@ export class Model {
     this.slow = false;
   }
 
-  /** The chosen runs that exist; without a choice the first two readable ones that watch the same probes. */
+  /** The chosen runs that exist; without a choice the newest one, and the next that watches the same probes. */
   selected(): RunState[] {
     const runs = this.runs ?? [];
     const chosen = this.view.runs;
     if (chosen) return runs.filter((run) => chosen.includes(run.listing.run));
-    const readable = runs.filter((run) => run.listing.error === undefined && run.listing.steps > 0);
-    const first = readable[0];
-    return readable.filter((run) => run.listing.probes_hash === first?.listing.probes_hash).slice(0, 2);
+    return firstChoice(runs);
   }
 
   /** All logged steps of the chosen runs: the places of the slider. The same array until they change. */
@@ -271,9 +270,9 @@ export class Model {
   private async refresh(): Promise<void> {
     try {
       const listings = await api.fetchRuns();
-      if (listings.some((listing) => !this.order.knows(listing.run))) void this.colourRuns();
       const known = new Map(this.runs?.map((run) => [run.listing.run, run]));
       this.runs = listings.map((listing) => this.stateOf(listing, known.get(listing.run)));
+      if (listings.some((listing) => !this.order.knows(listing.run))) void this.colourRuns();
       this.error = null;
     } catch (error) {
       this.error = words(error);
@@ -305,7 +304,7 @@ export class Model {
       return known;
     }
     const nothing = { info: null, steps: [], timeline: null, timelineColumn: null, clusters: new Map(), error: null, frame: null, against: null };
-    return { listing, order: this.order.of(listing.run), ...nothing, histograms: {} };
+    return { listing, order: this.order.of(listing.run), pattern: 0, ...nothing, histograms: {} };
   }
 
   private async refreshSelected(): Promise<void> {
@@ -388,6 +387,7 @@ export class Model {
     this.arrivedTimer = 0;
     const tell = (): void => {
       this.notifying = false;
+      tellApart(this.selected());
       for (const listener of this.listeners) listener();
       // Behind this picture: neighbours must not stand in the way of what is shown.
       if (this.isComplete()) window.setTimeout(() => this.settle());

@@ -1,6 +1,19 @@
 // Which colour of the palette a run has: TensorBoard numbers its runs in the order it lists them, of whatever plugin.
 import * as api from "../data/api";
 
+/** Colours of the palette. */
+export const COLOURS = 7;
+
+/** Numbers the runs of each colour. */
+export function tellApart(runs: readonly { order: number; pattern: number }[]): void {
+  const before = new Map<number, number>();
+  for (const run of runs) {
+    const colour = run.order % COLOURS;
+    run.pattern = before.get(colour) ?? 0;
+    before.set(colour, run.pattern + 1);
+  }
+}
+
 export class RunOrder {
   private readonly places = new Map<string, number>();
 

@@ -17,9 +17,21 @@ export interface Zoom {
   y: number;
 }
 
+/** The views of the page's middle, with what they are called. */
+const PAGES = { maps: "Heatmaps", runs: "Table of runs" } as const;
+
+export type PageName = keyof typeof PAGES;
+
+export const pagesOf = (): [PageName, string][] => Object.entries(PAGES) as [PageName, string][];
+
 export interface View {
+  page: PageName;
   /** Chosen runs in the order of the run list; null until the user chooses: then the page picks. */
   runs: string[] | null;
+  /** Of the list of runs, those with this text in their name, or that fit this regular expression written /so/. */
+  find: string;
+  /** Order of the list of runs. */
+  listed: "newest" | "name";
   /** The step of the slider, or "last": follow the log as it grows. */
   step: number | "last";
   show: "pair" | "overlay" | "heatmap" | "film";
@@ -58,7 +70,10 @@ export interface View {
 }
 
 export const DEFAULT_VIEW: View = {
+  page: "maps",
   runs: null,
+  find: "",
+  listed: "newest",
   step: "last",
   show: "pair",
   opacity: 0.8,
@@ -112,7 +127,10 @@ const orNull = <Value>(codec: Codec<Value>): Codec<Value | null> => ({
 });
 
 const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
+  page: oneOf(Object.keys(PAGES) as PageName[]),
   runs: orNull(list),
+  find: anyText,
+  listed: oneOf(["newest", "name"]),
   step: { write: String, read: whole },
   show: oneOf(["pair", "overlay", "heatmap", "film"]),
   opacity: {

@@ -3,18 +3,18 @@ import type { ComponentChildren, JSX } from "preact";
 import { count, plural } from "../data/format";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
-import { runColour } from "./colours";
+import { Fold } from "./Fold";
+import { Dot } from "./Dot";
 
 export function About({ model }: { model: Model }): JSX.Element | null {
   const runs = model.selected().filter((run) => run.info !== null);
   if (runs.length === 0) return null;
   return (
-    <section aria-labelledby="rail-about">
-      <h2 id="rail-about">About</h2>
+    <Fold title="About">
       {runs.map((run) => (
         <AboutRun key={run.listing.run} run={run} />
       ))}
-    </section>
+    </Fold>
   );
 }
 
@@ -25,7 +25,7 @@ function AboutRun({ run }: { run: RunState }): JSX.Element {
   return (
     <details>
       <summary>
-        <span class="dot" style={{ background: runColour(run.order) }} />
+        <Dot run={run} />
         <bdi class="name">{run.listing.name}</bdi>
       </summary>
       <dl>

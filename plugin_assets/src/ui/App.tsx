@@ -2,13 +2,14 @@
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import type { Model } from "../state/model";
+import { Divider } from "./Divider";
 import { Empty } from "./Empty";
 import { Guard } from "./Failure";
-import { Grid } from "./Grid";
 import { Histograms } from "./Histograms";
 import { useModel } from "./hooks";
 import { Later } from "./Later";
 import { OpenedProbe } from "./OpenedProbe";
+import { MiddleView } from "./pages";
 import { Rail } from "./Rail";
 import { Timelines } from "./Timeline";
 import { zoomAt } from "../state/zoom";
@@ -44,7 +45,8 @@ function Page({ model }: { model: Model }): JSX.Element {
         )}
         <Transport model={model} />
       </div>
-      <main class="main">{model.view.probe === null ? <Grid model={model} /> : <OpenedProbe model={model} />}</main>
+      <main class="main">{model.view.probe === null ? <MiddleView model={model} /> : <OpenedProbe model={model} />}</main>
+      <Divider />
       <Later busy={!model.isComplete()}>
         {() => (
           <>

@@ -6,6 +6,7 @@ import { otherComposite } from "../state/shown";
 import type { Minus, View } from "../state/view";
 import { zoomAt } from "../state/zoom";
 import { Choice, Segments, Tick } from "./fields";
+import { Fold } from "./Fold";
 
 const SCALES: [View["scale"], string][] = [
   ["map", "each map’s own maximum"],
@@ -28,8 +29,7 @@ export function Display({ model }: { model: Model }): JSX.Element {
   const { view } = model;
   const set = (change: Partial<View>): void => model.setView(change);
   return (
-    <section aria-labelledby="rail-display">
-      <h2 id="rail-display">Display</h2>
+    <Fold title="Display">
       <Segments
         name="Heatmaps"
         value={view.show}
@@ -83,7 +83,7 @@ export function Display({ model }: { model: Model }): JSX.Element {
       <Choice name="Full colour stands for" testid="scale" value={view.scale} options={SCALES} choose={(scale) => set({ scale })} />
       <Choice name="Clipped at" testid="clip" value={view.clip} options={CLIPS} choose={(clip) => set({ clip })} />
       <Choice name="Weak relevance (gamma)" testid="gamma" value={view.gamma} options={GAMMAS} choose={(gamma) => set({ gamma })} />
-    </section>
+    </Fold>
   );
 }
 

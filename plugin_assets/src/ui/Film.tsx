@@ -2,14 +2,15 @@
 import type { JSX } from "preact";
 import { planeOf, type Frame, type Picture } from "../data/decode";
 import { mapBroken } from "../data/finite";
-import { className } from "../data/format";
+import { className, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
+import { sharedParts, telling } from "../state/names";
 import { shownMap } from "../state/shown";
 import { indexAtOrBefore } from "../state/steps";
 import type { ProbeNames } from "../data/types";
 import { HeatCanvas, Outlines, type MaskOutline } from "./canvases";
-import { runColour } from "./colours";
+import { Dot } from "./Dot";
 import { Broken, CardHeader, Input } from "./ProbeCard";
 
 interface FilmProps {
@@ -26,6 +27,7 @@ export function FilmCard({ model, runs, probes, index, name, picture, outline }:
   const steps = model.filmSteps();
   const current = model.currentStep();
   const at = indexAtOrBefore(steps, current);
+  const shared = sharedParts(runs.map((run) => run.listing.name));
   return (
     <article class="probe film" data-testid={`probe-${index}`} aria-label={name}>
       <CardHeader model={model} probes={probes} index={index} name={name} />
@@ -35,8 +37,8 @@ export function FilmCard({ model, runs, probes, index, name, picture, outline }:
           {runs.map((run) => (
             <div key={run.listing.run} class="strip" data-testid={`film-${index}`} data-run={run.listing.run}>
               <p class="of">
-                <span class="dot" style={{ background: runColour(run.order) }} />
-                <bdi>{run.listing.name}</bdi>
+                <Dot run={run} />
+                <bdi title={run.listing.name}>{short(telling(run.listing.name, shared), 60)}</bdi>
               </p>
               <ol style={{ "--frames": String(steps.length) }}>
                 {steps.map((step, i) => (

@@ -5,6 +5,7 @@ import type { Model } from "../state/model";
 import { sortings } from "../state/selection";
 import type { ProbeNames } from "../data/types";
 import { Choice, Segments, Tick } from "./fields";
+import { Fold } from "./Fold";
 
 export function Filters({ model }: { model: Model }): JSX.Element | null {
   const runs = model.selected().filter((run) => run.info !== null);
@@ -13,8 +14,7 @@ export function Filters({ model }: { model: Model }): JSX.Element | null {
   const { view } = model;
   const clustered = runs.some((run) => run.clusters.size > 0);
   return (
-    <section aria-labelledby="rail-probes">
-      <h2 id="rail-probes">Probes</h2>
+    <Fold title="Probes">
       <input
         type="text"
         class="search"
@@ -45,7 +45,7 @@ export function Filters({ model }: { model: Model }): JSX.Element | null {
           Group by cluster
         </Tick>
       )}
-    </section>
+    </Fold>
   );
 }
 

@@ -11,7 +11,7 @@ import type { ProbeNames } from "../data/types";
 import type { MaskOutline } from "./canvases";
 import { FilmCard } from "./Film";
 import { useSize } from "./hooks";
-import { cardHeight, cardLayout, cellSize } from "./layout";
+import { cardHeight, cardLayout, cellSize, mapsInRow } from "./layout";
 import { useMapPointer } from "./pointer";
 import { ProbeCard } from "./ProbeCard";
 import { Readout } from "./Readout";
@@ -128,12 +128,14 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
   const { view } = model;
   const film = view.show === "film";
   const plane = planeOf(probes.map_shape);
-  const maps = runs.length + (view.show === "pair" ? 1 : 0);
-  const { columns, card } = cardLayout(width, maps, cellSize(view.size, width));
+  const all = runs.length + (view.show === "pair" ? 1 : 0);
+  const cell = cellSize(view.size, width);
+  const maps = mapsInRow(width, all, cell);
+  const { columns, card } = cardLayout(width, maps, cell);
   const style = {
     "--maps": String(maps),
     "--aspect": `${plane.width} / ${plane.height}`,
-    "--card-height": `${cardHeight(card, maps, plane.height / plane.width, probes.masks.length)}px`,
+    "--card-height": `${cardHeight(card, maps, Math.ceil(all / maps), plane.height / plane.width, probes.masks.length)}px`,
     gridTemplateColumns: film ? "minmax(0, 1fr)" : `repeat(${columns}, ${card}px)`,
   };
   const Card = film ? FilmCard : ProbeCard;

@@ -6,7 +6,8 @@ import type { RunState, ShownHistogram } from "../data/jobs";
 import type { Model } from "../state/model";
 import type { HistogramAnswer, TensorKind } from "../data/types";
 import { KINDS } from "../data/feed";
-import { runColour } from "./colours";
+import { runColour, runDash } from "./colours";
+import { Dot } from "./Dot";
 import { useSize } from "./hooks";
 import { cellsFor, shares, stairs, useStableRange } from "./outlines";
 import { Ridgeline } from "./Ridgeline";
@@ -136,7 +137,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
                 <path
                   key={run.listing.run}
                   class="bars"
-                  style={{ stroke: runColour(run.order), fill: runColour(run.order) }}
+                  style={{ stroke: runColour(run.order), fill: runColour(run.order), strokeDasharray: runDash(run.pattern) }}
                   d={stairs(all, SIDE, right, bottom, TOP, peak)}
                   data-run={run.listing.run}
                 />
@@ -146,7 +147,9 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
         </svg>
         {wordsOnly && <p class="instead">{sameWords(shown.map(({ histogram }) => histogram))}</p>}
       </div>
-      <Counts runs={shown} kind={kind} />
+      <div class="counts-box" tabIndex={shown.length > 3 ? 0 : undefined} role="group" aria-label="Counts">
+        <Counts runs={shown} kind={kind} />
+      </div>
     </figure>
   );
 }
@@ -192,7 +195,7 @@ function Counts({ runs, kind }: CountsProps): JSX.Element {
           return (
             <tr key={run.listing.run} data-run={run.listing.run} data-step={histogram?.step}>
               <th scope="row" title={run.listing.name}>
-                <span class="dot" style={{ background: runColour(run.order) }} />
+                <Dot run={run} />
                 <span class="hidden">{run.listing.name}</span>
               </th>
               <td data-testid="size">{cell(answer?.size)}</td>

@@ -2,9 +2,10 @@
 import type { JSX } from "preact";
 import { COLOURS, cssGradient } from "../paint/colormap";
 import { atStep } from "../data/finite";
-import { count, plural } from "../data/format";
+import { count, plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
+import { sharedParts, telling } from "../state/names";
 import { compositeWords, minusWords } from "../state/shown";
 import type { StepInfo } from "../data/types";
 
@@ -37,10 +38,11 @@ function Remarks({ model, minus }: { model: Model; minus: string | null }): JSX.
   const current = model.currentStep();
   const runs = model.selected();
   const whose = new Map<string, { title: string; names: string[] }>();
+  const shared = sharedParts(runs.map((run) => run.listing.name));
   for (const run of runs) {
     for (const [text, title] of remarksOf(run, model.stepOf(run, current), current)) {
       const found = whose.get(text) ?? { title, names: [] };
-      found.names.push(run.listing.name);
+      found.names.push(short(telling(run.listing.name, shared), 24));
       whose.set(text, found);
     }
   }
@@ -66,7 +68,7 @@ function Remarks({ model, minus }: { model: Model; minus: string | null }): JSX.
         <li key={text} title={title || text}>
           {names.length < runs.length && (
             <>
-              <bdi>{names.join(", ")}</bdi>:{" "}
+              <bdi title={names.join(", ")}>{names.length > 2 ? plural(names.length, "run") : names.join(", ")}</bdi>:{" "}
             </>
           )}
           <bdi>{text}</bdi>

@@ -6,13 +6,14 @@ import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
+import { sharedParts, telling } from "../state/names";
 import { alertLimits, exceeded } from "../state/selection";
 import { otherComposite, shownMap } from "../state/shown";
 import type { ProbeNames } from "../data/types";
 import type { View } from "../state/view";
 import { HeatCanvas, maskStyle, Outlines, PictureCanvas, type MaskOutline } from "./canvases";
 import { AlertBadge, Caption } from "./Caption";
-import { runColour } from "./colours";
+import { Dot } from "./Dot";
 import { Later } from "./Later";
 import { memo } from "./memo";
 
@@ -26,9 +27,13 @@ interface CardProps {
   outline: readonly MaskOutline[];
 }
 
+/** Longer names are cut in the middle: they must fit beside the mark, above the narrowest map. */
+const MOST_LETTERS = 14;
+
 export function ProbeCard({ model, runs, probes, index, name, picture, outline }: CardProps): JSX.Element {
   const { view } = model;
   const all = model.selected();
+  const shared = sharedParts(all.map((run) => run.listing.name));
   const { minus } = view;
   const against = minus && "run" in minus ? all.find((run) => run.listing.run === minus.run) : undefined;
   return (
@@ -46,7 +51,9 @@ export function ProbeCard({ model, runs, probes, index, name, picture, outline }
               key={run.listing.run}
               run={run.listing.run}
               runName={run.listing.name}
+              told={telling(run.listing.name, shared)}
               order={run.order}
+              pattern={run.pattern}
               named={all.length > 1}
               meta={run.info?.meta}
               probes={probes}
@@ -142,7 +149,10 @@ export const Input = memo<InputProps>(function Input({ probes, index, name, pict
 interface HeatProps extends InputProps {
   run: string;
   runName: string;
+  /** What tells its name from those of the other chosen runs. */
+  told: string;
   order: number;
+  pattern: number;
   /** Whether the run's name is needed to tell heatmaps apart. */
   named: boolean;
   meta: Record<string, unknown> | undefined;
@@ -202,8 +212,8 @@ const Heat = memo<HeatProps>(function Heat(props) {
       </div>
       <figcaption data-testid={`caption-${index}`}>
         <p class="of" title={named ? `${runName}, relevance for ${target}` : `Relevance for ${target}`}>
-          {named && <span class="dot" style={{ background: runColour(props.order) }} />}
-          <bdi>{short(named ? runName : `for ${target}`, 26)}</bdi>
+          {named && <Dot run={{ order: props.order, pattern: props.pattern }} />}
+          <bdi>{short(named ? props.told : `for ${target}`, MOST_LETTERS)}</bdi>
           {props.reference && <span class="aside">reference</span>}
           {props.otherRules && (
             <span class="aside warn" data-testid="other-rules" title="The two runs explain by different composites">

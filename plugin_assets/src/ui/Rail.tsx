@@ -4,11 +4,14 @@ import type { Model } from "../state/model";
 import { About } from "./About";
 import { Display } from "./Display";
 import { Filters } from "./Filters";
+import { Pages } from "./pages";
 import { Runs } from "./Runs";
 
 export function Rail({ model }: { model: Model }): JSX.Element {
   return (
     <aside class="rail">
+      <h1 class="hidden">LRP heatmaps over training</h1>
+      <Pages model={model} />
       <Runs model={model} />
       <Filters model={model} />
       <Display model={model} />

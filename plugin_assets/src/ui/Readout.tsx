@@ -5,7 +5,7 @@ import { valueOf } from "../data/difference";
 import { number, percent } from "../data/format";
 import type { Model } from "../state/model";
 import { shownMap } from "../state/shown";
-import { runColour } from "./colours";
+import { Dot } from "./Dot";
 import type { Pointed } from "./pointer";
 
 const OFFSET = 14;
@@ -44,7 +44,7 @@ export function Readout({ model, pointed }: { model: Model; pointed: Pointed | n
         const value = map === null ? NaN : valueOf(map, pixel);
         return (
           <p key={run.listing.run} class="line" data-run={run.listing.run}>
-            <span class="dot" style={{ background: runColour(run.order) }} />
+            <Dot run={run} />
             <bdi class="name">{run.listing.name}</bdi>
             <strong data-value={value}>{value > 0 ? `+${number(value)}` : number(value)}</strong>
             {limit > 0 && Number.isFinite(value) && <span class="aside">{percent(value / limit)}</span>}

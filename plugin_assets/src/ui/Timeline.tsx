@@ -7,10 +7,12 @@ import { isShare, number, percent, plural, quantityTitle } from "../data/format"
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
 import { linePath, quantities, useLog, valueAt, yRange } from "../data/series";
+import { sharedParts, telling } from "../state/names";
 import { alertLimits } from "../state/selection";
 import { indexAtOrBefore, nearestIndex } from "../state/steps";
 import { Axes, scrubbing } from "./Axes";
-import { runColour } from "./colours";
+import { runColour, runDash } from "./colours";
+import { Dot } from "./Dot";
 import { superscript } from "./superscript";
 import { useSize } from "./hooks";
 
@@ -202,7 +204,7 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
             <path
               key={run.listing.run}
               class="line"
-              style={{ stroke: runColour(run.order) }}
+              style={{ stroke: runColour(run.order), strokeDasharray: runDash(run.pattern) }}
               d={drawn.lines[i]}
               data-run={run.listing.run}
             />
@@ -275,8 +277,9 @@ function missing(run: RunState, tag: string, step: number | undefined): string {
 
 function Readout({ model, runs, tag, first }: PlotProps): JSX.Element {
   const current = model.currentStep();
+  const shared = sharedParts(runs.map((run) => run.listing.name));
   return (
-    <ul class="readout" data-testid={first ? "timeline-readout" : undefined}>
+    <ul class="readout" tabIndex={runs.length > 4 ? 0 : undefined} aria-label="Values at this step" data-testid={first ? "timeline-readout" : undefined}>
       {tag === null && runs.length > 0 && <li>This run logged no scalars.</li>}
       {tag !== null &&
         runs.map((run) => {
@@ -284,8 +287,8 @@ function Readout({ model, runs, tag, first }: PlotProps): JSX.Element {
           const value = run.timeline!.scalars[tag]?.[at] ?? null;
           return (
             <li key={run.listing.run} title={run.listing.name}>
-              <span class="dot" style={{ background: runColour(run.order) }} />
-              <bdi class="name">{run.listing.name}</bdi>
+              <Dot run={run} />
+              <bdi class="name">{telling(run.listing.name, shared)}</bdi>
               <strong>{value === null ? missing(run, tag, run.timeline!.steps[at]) : isShare(tag) ? percent(value) : number(value)}</strong>
               {of(run, tag, at) !== "" && <span class="aside" data-testid="behind">{of(run, tag, at)}</span>}
             </li>

@@ -1,0 +1,153 @@
+"""What the page is told of a run: the contents of the routes' answers, whoever gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lrp_monitor.store.finite import nonfinite
+from lrp_monitor.store.format import Histogram, ProbeInfo
+from lrp_monitor.store.reader import Run
+from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
+
+
+def listing(name: str, display: str, run: Run | None, wanted: Callable[[str], bool] | None = None) -> dict[str, Any]:
+    """A run in the list; ``run`` None: one that cannot be read. ``wanted``: of which scalars to give the last."""
+    entry: dict[str, Any] = {
+        "run": name,
+        "name": display,
+        "session": None,
+        "steps": 0,
+        "last_step": None,
+        "probes_hash": None,
+        "problems": [],
+    }
+    if run is None:
+        return entry
+    steps = run.steps
+    entry |= {
+        "session": run.session or None,
+        "steps": len(steps),
+        "last_step": steps[-1] if steps else None,
+        "probes_hash": run.probes.hash,
+        "problems": run.problems,
+    }
+    if not steps:
+        return entry
+    first, last = (run.record(steps[at]) for at in (0, -1))
+    entry |= {
+        "first_logged": plain_number(first.wall_time),
+        "last_logged": plain_number(last.wall_time),
+        "ended": last.last_of_fit,
+    } | _if_broken(last)
+    if wanted is not None:
+        entry["values"] = {tag: plain_number(value) for tag, value in last.scalars.items() if wanted(tag)}
+    return entry
+
+
+def run(name: str, run: Run, headers: Sequence[StepHeader], probes: ProbeInfo) -> dict[str, Any]:
+    """A run with these steps and probes."""
+    return {
+        "run": name,
+        "session": run.session or None,
+        "meta": run.meta,
+        "steps": [
+            {
+                "step": header.step,
+                "epoch": header.epoch,
+                "batch": header.batch,
+                "wall_time": plain_number(header.wall_time),
+                "session": header.session,
+                "maps": header.maps,
+                "notes": header.notes,
+            }
+            | _if_broken(header)
+            for header in headers
+        ],
+        "probes": {
+            "names": probes.names,
+            "labels": None if probes.labels is None else probes.labels.tolist(),
+            "class_names": probes.class_names,
+            "map_shape": list(probes.map_shape),
+            "image_shape": list(probes.images.shape[1:]),
+            "masks": list(probes.masks),
+            "carried": {
+                name: int(flags.reshape(len(flags), -1).any(axis=1).sum()) for name, flags in probes.masks.items()
+            },
+            "hash": probes.hash,
+        },
+        "tensors": [{"kind": kind, "name": tensor} for kind, tensor in run.all_tensors()],
+        "problems": run.problems,
+        "replaced": run.replaced,
+    }
+
+
+def columns(headers: Sequence[StepHeader]) -> list[str]:
+    """The names of the statistics per probe that any of the steps has, sorted."""
+    return sorted({name for header in headers for name in header.statistics})
+
+
+def timeline(
+    run: Run, headers: Sequence[StepHeader], wanted: Sequence[str], probes: Sequence[int] | None
+) -> dict[str, Any]:
+    """The scalars over the steps, and the ``wanted`` statistics of some probes; None: of all."""
+    tags = sorted({tag for header in headers for tag in header.scalars})
+    chosen: Any = slice(None) if probes is None else list(probes)
+    return {
+        "steps": [header.step for header in headers],
+        "session": run.session or None,
+        "scalars": {tag: plain_list(np.array([h.scalars.get(tag, np.nan) for h in headers])) for tag in tags},
+        "columns": columns(headers),
+        "probes": {name: _rows([h.statistics.get(name) for h in headers], chosen) for name in wanted},
+    }
+
+
+def histogram(found: Histogram) -> dict[str, Any]:
+    """A histogram."""
+    return {
+        "size": found.size,
+        "zeros": found.zeros,
+        "denormals": found.denormals,
+        "nan": found.nan,
+        "inf": found.inf,
+        "minimum": None if found.minimum is None else plain_number(found.minimum),
+        "maximum": None if found.maximum is None else plain_number(found.maximum),
+        "norm": plain_number(found.norm),
+        "note": found.note,
+        "buckets": found.buckets.tolist(),
+        "counts": found.counts.tolist(),
+    }
+
+
+def clusters(name: str, run: Run, probes: Sequence[int] | None = None) -> dict[str, Any]:
+    """The groups of alike heatmaps of every step that has any, of some probes; None: of all."""
+    found = [
+        {
+            "step": step.step,
+            "session": step.session,
+            "count": step.count,
+            "labels": (step.labels if probes is None else step.labels[list(probes)]).tolist(),
+            "logged": not step.settings,
+        }
+        for step in run.clusters().values()
+    ]
+    return {"run": name, "clusters": found}
+
+
+def _if_broken(header: StepHeader) -> dict[str, Any]:
+    """What is not finite at a step, where anything is."""
+    found = nonfinite(header)
+    return {"nonfinite": found} if found else {}
+
+
+def _rows(rows: list[npt.NDArray[np.float64] | None], chosen: Any) -> list[list[float | None]]:
+    """A column step by step for a browser; empty at the steps that lack it."""
+    if rows and all(row is not None for row in rows):
+        values = np.stack([row[chosen] for row in rows if row is not None])
+        if np.isfinite(values).all():
+            numbers: list[list[float | None]] = values.tolist()
+            return numbers
+    return [[] if row is None else plain_list(row[chosen]) for row in rows]

@@ -1,0 +1,132 @@
+"""The page without TensorBoard: its routes on the loopback interface, for the runs below a folder. No TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tensorboard import errors
+from tensorboard.plugins import base_plugin
+from werkzeug import serving, wrappers
+
+from lrp_monitor.plugin.app import LRPPlugin, MethodNotAllowedError
+from lrp_monitor.plugin.found import FoundRuns
+
+HOST = "127.0.0.1"
+_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_PREFIX = "/data/plugin/lrp_monitor"
+_RUNS = "/data/runs"
+_START = b'import("./index.js").then(({ render }) => render());\n'
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; font-src 'self'; base-uri 'self'; form-action 'none'; "
+    "frame-ancestors 'self' http://localhost:* http://127.0.0.1:* vscode-webview: https://*.vscode-cdn.net"
+)
+PAGE = b"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>LRP</title>
+<link rel="icon" href="data:,">
+<base href="data/plugin/lrp_monitor/">
+</head>
+<body><script type="module" src="start.js"></script></body>
+</html>
+"""
+
+
+class Site:
+    """A WSGI application: the page at "/", the plugin's routes where TensorBoard has them, and nothing else.
+
+    Requests are answered that name the loopback interface as their host, and come from the page itself or from no page:
+    a page of another origin cannot read the runs, by whatever name it may reach this server.
+    """
+
+    def __init__(self, logdir: str) -> None:
+        self._runs = runs = FoundRuns(logdir)
+        flags = argparse.Namespace(logdir=logdir, logdir_spec="")
+        context = base_plugin.TBContext(data_provider=runs, logdir=logdir, flags=flags)
+        self._routes = {_PREFIX + path: app for path, app in LRPPlugin(context).get_plugin_apps().items()}
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answers one request."""
+        request = wrappers.Request(environ)
+        try:
+            _check_origin(environ)
+            found = self._routes.get(request.path) or self._own(request)
+            answer: Iterable[bytes] = found(environ, _with_policy(start_response))
+            return answer
+        except errors.PublicError as error:
+            words = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+            response = wrappers.Response(words, error.http_code, content_type="text/plain; charset=utf-8")
+            for name, value in error.headers:
+                response.headers[name] = value
+            return response(environ, _with_policy(start_response))
+
+    def _own(self, request: wrappers.Request) -> wrappers.Response:
+        kinds = {"/": "text/html; charset=utf-8", f"{_PREFIX}/start.js": "text/javascript", _RUNS: "application/json"}
+        kind = kinds.get(request.path)
+        if kind is None:
+            raise errors.NotFoundError("there is nothing at this address")
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowedError(request.method)
+        if request.path == "/":
+            body = PAGE
+        elif request.path == _RUNS:
+            body = json.dumps(self._runs.list_tensors()).encode("ascii")
+        else:
+            body = _START
+        return wrappers.Response(body, content_type=kind, headers={"Cache-Control": "no-cache"})
+
+
+def _check_origin(environ: dict[str, Any]) -> None:
+    """Raises PublicError (403) for a request that does not name the loopback interface, or is another page's."""
+    host = str(environ.get("HTTP_HOST", ""))
+    name, _, port = host.rpartition(":") if not host.endswith("]") and ":" in host else (host, "", "")
+    if name.lower() not in _NAMES or not (port == "" or (port.isascii() and port.isdecimal())):
+        raise errors.PermissionDeniedError("this server answers to 127.0.0.1 and localhost alone")
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is not None and origin != f"http://{host}":
+        raise errors.PermissionDeniedError("this server answers to its own page alone")
+
+
+def _with_policy(start_response: Callable[..., Any]) -> Callable[..., Any]:
+    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        headers = [
+            *headers,
+            ("Content-Security-Policy", _POLICY),
+            ("Cross-Origin-Resource-Policy", "same-origin"),
+            ("Referrer-Policy", "no-referrer"),
+        ]
+        if all(name.lower() != "x-content-type-options" for name, _ in headers):
+            headers.append(("X-Content-Type-Options", "nosniff"))
+        return start_response(status, headers, *more)
+
+    return start
+
+
+class _Quiet(serving.WSGIRequestHandler):
+    """Answers without a line on the console for each request."""
+
+    def log(self, type: str, message: str, *arguments: Any) -> None:
+        """Nothing is said."""
+
+
+def serve(logdir: str, port: int = 0) -> serving.BaseWSGIServer:
+    """A server on the loopback interface, bound but not yet answering: ``serve_forever`` does. ``port`` 0: a free one.
+
+    Raises OSError where the port is taken.
+    """
+    site = Site(logdir)
+    # Bound here: werkzeug ends the process where it cannot bind.
+    with socket.create_server((HOST, port)) as bound:
+        return serving.make_server(HOST, port, site, threaded=True, request_handler=_Quiet, fd=bound.fileno())
+
+
+def address(server: serving.BaseWSGIServer) -> str:
+    """Where a server's page is."""
+    return f"http://{HOST}:{server.port}/"

@@ -1,0 +1,104 @@
+// Answers from the data inside the page itself: a file that was handed on has no server behind it.
+import { openEnvelope } from "./decode";
+import { answerFrom, ApiError } from "./api";
+import type { Timeline } from "./types";
+
+type Parameters = Record<string, string | number>;
+
+/** The parameters by which answers are kept in the file, in this order: see `page_file.py`. */
+const KEPT: Record<string, string[]> = {
+  runs: [],
+  run: ["run"],
+  timeline: ["run"],
+  clusters: ["run"],
+  probes: ["hash"],
+  step: ["run", "step"],
+  histogram: ["kind", "name", "run", "step"],
+};
+
+interface StepAnswer {
+  session: string;
+  encoding: string;
+  map_shape: number[];
+  scale: (number | null)[];
+  maps: ([number, number] | null)[];
+}
+
+class Embedded {
+  constructor(
+    private readonly places: Record<string, [number, number]>,
+    private readonly bytes: Uint8Array,
+  ) {}
+
+  answer(route: string, parameters: Parameters): Response {
+    if (route === "../../runs") return Response.json(this.runs());
+    if (route === "film") return new Response(this.film(parameters) as BodyInit);
+    if (route === "timeline") return Response.json(this.timeline(parameters));
+    return new Response(this.found(route, parameters) as BodyInit);
+  }
+
+  private found(route: string, parameters: Parameters): Uint8Array {
+    const key = JSON.stringify([route, ...(KEPT[route] ?? []).map((name) => String(parameters[name]))]);
+    const place = Object.hasOwn(this.places, key) ? this.places[key] : undefined;
+    if (!place) throw new ApiError("This file does not hold what was asked for: it was left out when the page was exported.", 404);
+    return this.bytes.subarray(place[0], place[0] + place[1]);
+  }
+
+  private json<Answer>(route: string, parameters: Parameters): Answer {
+    return JSON.parse(new TextDecoder().decode(this.found(route, parameters))) as Answer;
+  }
+
+  private runs(): string[] {
+    return this.json<{ runs: { run: string }[] }>("runs", {}).runs.map(({ run }) => run);
+  }
+
+  /** All columns are kept: those that are asked for, of one probe where that is. */
+  private timeline(parameters: Parameters): Timeline {
+    const all = this.json<Timeline>("timeline", parameters);
+    const wanted = String(parameters.columns ?? "").split(",");
+    const fits = (name: string): boolean => wanted.some((one) => one === name || (one.endsWith("/*") && name.startsWith(one.slice(0, -1))));
+    const { probe } = parameters;
+    const columns = Object.entries(all.probes).filter(([name]) => fits(name));
+    const rowsOf = (rows: (number | null)[][]): (number | null)[][] =>
+      probe === undefined ? rows : rows.map((row) => (row.length ? [row[Number(probe)] ?? null] : []));
+    return { ...all, probes: Object.fromEntries(columns.map(([name, rows]) => [name, rowsOf(rows)])) };
+  }
+
+  /** One probe at several steps, put together from the steps. */
+  private film({ run, probe, steps }: Parameters): Uint8Array {
+    const frames: unknown[] = [];
+    const chunks: Uint8Array[] = [];
+    let end = 0;
+    let shape: number[] = [];
+    for (const step of String(steps).split(",")) {
+      const body = this.found("step", { run: run!, step });
+      const { header, chunks: all } = openEnvelope<StepAnswer>(body.slice().buffer);
+      const place = header.maps[Number(probe)] ?? null;
+      shape = header.map_shape;
+      frames.push({ step: Number(step), session: header.session, encoding: header.encoding, scale: header.scale[Number(probe)] ?? null, map: place && [end, place[1]] });
+      if (place) {
+        chunks.push(all.subarray(place[0], place[0] + place[1]));
+        end += place[1];
+      }
+    }
+    const text = new TextEncoder().encode(JSON.stringify({ probe: Number(probe), map_shape: shape, frames }));
+    const out = new Uint8Array(4 + text.length + end);
+    new DataView(out.buffer).setUint32(0, text.length, true);
+    out.set(text, 4);
+    let at = 4 + text.length;
+    for (const chunk of chunks) {
+      out.set(chunk, at);
+      at += chunk.length;
+    }
+    return out;
+  }
+}
+
+/** Has all answers come from the data in `text`: base64 of a gzip stream of an envelope. */
+export async function embed(text: string): Promise<void> {
+  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const { header, chunks } = openEnvelope<{ answers: Record<string, [number, number]> }>(await new Response(stream).arrayBuffer());
+  const data = new Embedded(header.answers, chunks);
+  answerFrom((route, parameters) => data.answer(route, parameters));
+}

@@ -1,0 +1,37 @@
+// A part of the page under a heading that folds it away; what is folded stays so, in this browser.
+import type { ComponentChildren, JSX } from "preact";
+import { useState } from "preact/hooks";
+import { recall, remember } from "../state/remembered";
+
+interface FoldProps {
+  title: string;
+  /** Said behind the title. */
+  aside?: string;
+  children: ComponentChildren;
+}
+
+export function Fold({ title, aside, children }: FoldProps): JSX.Element {
+  const key = `folded ${title}`;
+  const [folded, setFolded] = useState(recall(key) === "1");
+  const id = `fold-${title.replace(/\W/g, "-")}`;
+  return (
+    <section aria-labelledby={id}>
+      <h2>
+        <button
+          type="button"
+          class="fold"
+          id={id}
+          aria-expanded={!folded}
+          onClick={() => {
+            remember(key, folded ? null : "1");
+            setFolded(!folded);
+          }}
+        >
+          {title}
+          {aside && <span class="aside">{aside}</span>}
+        </button>
+      </h2>
+      {!folded && children}
+    </section>
+  );
+}

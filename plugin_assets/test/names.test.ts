@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import type { RunListing } from "../src/data/types";
+import { sortRows, tableCsv } from "../src/runs/RunTable";
+import { firstChoice, groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, telling } from "../src/state/names";
+import { tellApart } from "../src/state/order";
+
+const names = ["net/lr_0.1/a_seed_1_cosine", "net/lr_0.1/a_seed_2_cosine", "net/lr_0.01/a_seed_1_cosine"];
+
+test("names are told apart without what all share, cut between their parts", () => {
+  const shared = sharedParts(names);
+  assert.deepEqual(shared, { start: "net/", end: "_cosine" });
+  assert.deepEqual(names.map((name) => telling(name, shared)), ["lr_0.1/a_seed_1", "lr_0.1/a_seed_2", "lr_0.01/a_seed_1"]);
+  assert.deepEqual(sharedParts(["run_1_x", "run_2_x"]), { start: "run_", end: "_x" });
+  for (const same of [[], ["alone"], ["twice", "twice"]]) assert.deepEqual(sharedParts(same), { start: "", end: "" });
+  // Of none is everything shared, and none is cut inside of a word.
+  for (const some of [["a_", "a_b"], ["seed12", "seed13"], ["a", "a/b"], ["x/y", "x/y/z"], ["", "b"]]) {
+    const parts = sharedParts(some);
+    assert.equal(new Set(some.map((name) => telling(name, parts))).size, 2);
+  }
+  assert.deepEqual(sharedParts(["seed12", "seed13"]), { start: "", end: "" });
+});
+
+const listing = (name: string, more: Partial<RunListing> = {}): { listing: RunListing } => ({
+  listing: { run: `${name}/lrp`, name, session: "ab", steps: 3, last_step: 2, probes_hash: "p", problems: [], ...more },
+});
+
+test("runs are grouped by the first folder that tells them apart", () => {
+  const runs = names.map((name) => listing(name));
+  assert.deepEqual(groupRuns(runs, "net/").map(({ title, runs: members }) => [title, members.length]), [["lr_0.1", 2], ["lr_0.01", 1]]);
+  for (const flat of [["a", "b"], ["a/x", "a/y"], ["a/x", "b/y"]]) {
+    assert.deepEqual(groupRuns(flat.map((name) => listing(name)), "").map(({ title }) => title), [""]);
+  }
+});
+
+test("the newest run is first, and chosen first with the next of the same probes", () => {
+  const runs = [listing("a", { last_logged: 5 }), listing("b", { last_logged: 9, probes_hash: "q" }), listing("c", { last_logged: 7, probes_hash: "q" }), listing("d", { error: "x", last_logged: 99 }), listing("e")];
+  assert.deepEqual(newestFirst(runs).map((run) => run.listing.name), ["d", "b", "c", "a", "e"]);
+  assert.deepEqual(firstChoice(runs).map((run) => run.listing.name), ["b", "c"]);
+});
+
+test("a search is a text of whatever case, or a pattern between slashes that may be wrong", () => {
+  assert.deepEqual(["Seed_1", "x"].map(searchOf("seed").fits), [true, false]);
+  assert.deepEqual(["seed_1", "seed_x"].map(searchOf("/seed_\\d$/").fits), [true, false]);
+  const wrong = searchOf("/(/");
+  assert.ok(wrong.error);
+  assert.equal(wrong.fits("("), false);
+  assert.equal(searchOf(" ").fits("anything"), true);
+});
+
+test("a run has ended, goes on, or is silent for five times as long as usual", () => {
+  const { listing: run } = listing("a", { first_logged: 0, last_logged: 2000, steps: 3 });
+  assert.equal(liveness(run, 6900), "live");
+  assert.equal(liveness(run, 7100), "stalled");
+  assert.equal(liveness({ ...run, ended: true }, 7100), "ended");
+  assert.equal(liveness({ ...run, last_logged: null }, 7100), null);
+  assert.deepEqual([0, 80, 100, 7200, 200_000].map(spanOfTime), ["0 s", "80 s", "2 min", "2 h", "2 days"]);
+});
+
+test("the table's rows by a curve's last value, those without one last either way", () => {
+  const rows = [listing("a", { values: { x: 2 } }), listing("b"), listing("c", { values: { x: null } }), listing("d", { values: { x: 5 } })].map((run) => run.listing);
+  assert.deepEqual(sortRows(rows, { by: "x", down: true }).map(({ name }) => name), ["d", "a", "b", "c"]);
+  assert.deepEqual(sortRows(rows, { by: "x", down: false }).map(({ name }) => name), ["a", "d", "b", "c"]);
+  assert.deepEqual(sortRows(rows, { by: "name", down: true }).map(({ name }) => name), ["d", "c", "b", "a"]);
+  assert.equal(tableCsv([listing('=1+"x", y', { values: { x: 2 } }).listing], ["x"]), 'run,steps,last_step,last_logged,x\r\n"\'=1+""x"", y",3,2,,2\r\n');
+});
+
+test("chosen runs of one colour get other shapes", () => {
+  const runs = [0, 7, 1, 14].map((order) => ({ order, pattern: 9 }));
+  tellApart(runs);
+  assert.deepEqual(runs.map(({ pattern }) => pattern), [0, 1, 0, 2]);
+});

@@ -1,0 +1,148 @@
+"""The page without TensorBoard: as a file with its data inside, and from `lrp-monitor view`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser_helpers import Visit, WrittenRun
+from playwright.sync_api import Browser
+
+import lrp_monitor as lrp
+from lrp_monitor.plugin import server
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\u202e&quot;'\"\\ 9"]
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs with names that try to be more than text; their figures differ."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name, mask in (("one", "</title>"), ("<b>two", "</title>")):
+        run = WrittenRun(folder / name, names=HOSTILE, class_names=HOSTILE[:2], mask=mask, tensor="</script>kernel")
+        for step in (0, 4, 7, 9):
+            run.log(step)
+        run.close()
+    return folder
+
+
+class Alone(Visit):
+    """A page that is no frame of TensorBoard."""
+
+    @property
+    def frame(self) -> Any:
+        return self.page.main_frame
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Any]:
+    """Opens an address; afterwards nothing may have gone wrong, and nothing have been asked for from elsewhere."""
+    visits: list[Alone] = []
+
+    def go(url: str) -> Alone:
+        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        visit = Alone(page, url.rstrip("/"))
+        page.on("console", visit.on_console)
+        page.on("pageerror", lambda error: visit.errors.append(str(error)))
+        page.on("dialog", lambda dialog: visit.errors.append(f"a dialog: {dialog.message}"))
+        page.on("request", lambda request: request.url == url.partition("#")[0] or visit.on_request(request))
+        page.goto(url)
+        visits.append(visit)
+        return visit
+
+    yield go
+    for visit in visits:
+        visit.page.context.close()
+    assert [visit.errors for visit in visits] == [[] for _ in visits]
+    assert [visit.outside for visit in visits] == [[] for _ in visits]
+
+
+def export(*arguments: object) -> str:
+    command = [sys.executable, "-m", "lrp_monitor.cli", "export", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_page_that_was_handed_on_needs_nothing_but_itself(logs: Path, tmp_path: Path, opened: Any) -> None:
+    file = tmp_path / "run.html"
+    told = export(logs / "one", logs / "<b>two", "-o", file)
+    assert "2 runs, 4 steps, 3 probes, with histograms" in told
+    assert f"{file.stat().st_size / 1e6:.1f} MB" in told
+    tab = opened(file.as_uri())
+    tab.wait_for_step(9)
+    tab.expect(lambda: tab.all("article.probe h3", "e.textContent"), HOSTILE)
+    run = lrp.open_run(logs / "one")
+    for step in (7, 4):
+        tab.frame.press("[data-testid=slider]", "ArrowLeft")
+        tab.wait_for_step(step)
+    limit = float(abs(run.heatmaps(4)[1]).max())
+    title = "article.probe:nth-of-type(2) figure[data-run='one'] dd"
+    tab.expect(
+        lambda: [float(text[1:]) for text in tab.all(title, "e.textContent") if text[0] == "±"],
+        [pytest.approx(limit, rel=0.01)],
+    )
+    tab.expect(lambda: tab.frame.input_value("[data-testid=tensor]"), "</script>kernel")
+    tab.frame.click("[data-testid=open-1]")
+    tab.frame.wait_for_selector("[data-testid=probe-view]")
+    tab.expect(lambda: len(tab.all(".strip-cell canvas, [data-testid=probe-view] canvas", "1")) > 4, True)
+    tab.expect(lambda: tab.hash_parameters()["step"], "4")
+    tab.expect(lambda: tab.all("script", "e.type"), ["importmap", "text/plain", "text/plain", "module"])
+
+
+def test_chosen_steps_and_probes_alone_are_in_the_file(logs: Path, tmp_path: Path, opened: Any) -> None:
+    file = tmp_path / "part.html"
+    assert "1 run, 2 steps, 1 probes, without histograms" in export(
+        logs / "one", "-o", file, "--steps", "4,9", "--probe", "1", "--no-histograms"
+    )
+    tab = opened(file.as_uri() + "#lrp_monitor&p.lrp_monitor.step=4")
+    tab.frame.wait_for_selector("canvas[data-run][data-step='4']")
+    tab.expect(lambda: tab.all("article.probe h3", "e.textContent"), HOSTILE[1:2])
+    tab.expect(lambda: tab.frame.get_attribute("[data-testid=ticks]", "data-ticks"), "2")
+    tab.expect(lambda: tab.all("[data-testid=tensor] option", "e.textContent"), ["no tensors logged"])
+
+
+def test_a_page_above_the_limit_is_refused_with_what_to_leave_out(logs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lrp_monitor.cli", "export", str(logs / "one"), "-o", str(tmp_path / "x.html")]
+    done = subprocess.run([*command, "--max-mb", "0.001"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert all(words in done.stderr for words in ("the limit is 0.001", "--most-steps", "--probe", "--no-histograms"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_of_view(logs: Path, opened: Any) -> None:
+    listening = server.serve(str(logs))
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    try:
+        tab = opened(server.address(listening))
+        tab.wait_for_step(9)
+        tab.frame.press("[data-testid=slider]", "Home")
+        tab.wait_for_step(0)
+        tab.expect(lambda: tab.hash_parameters()["step"], "0")
+        tab.frame.click("[data-testid=page-runs]")
+        names = "[data-testid=run-table] tbody bdi"
+        tab.expect(lambda: tab.all(names, "e.textContent"), ["<b>two", "one"])
+        tab.frame.get_by_role("button", name="Drift since the log before").click()
+        tab.frame.uncheck("[data-testid=run-table] tr[data-run='one/lrp'] input")
+        tab.expect(lambda: tab.hash_parameters()["runs"], "%3Cb%3Etwo%2Flrp")
+        tab.frame.click("[data-testid=fold-panels]", force=True)
+        tab.expect(lambda: tab.frame.is_visible("[data-testid=timeline]"), False)
+        tab.frame.click("[data-testid=fold-panels]")
+        tab.expect(lambda: tab.frame.is_visible("[data-testid=timeline]"), True)
+        height = "e.getBoundingClientRect().height"
+        before = tab.all(".timeline .plot", height)[0]  # settled: it is there as before
+        for key, grown in (("ArrowUp", 24), ("ArrowDown", 0)):
+            tab.frame.press("[data-testid=divider]", key)
+            tab.expect(lambda grown=grown: tab.all(".timeline .plot", height)[0] - before, grown)
+    finally:
+        listening.shutdown()
+        thread.join()
+        listening.server_close()
