@@ -1,4 +1,4 @@
-"""The size of the batches that a running ``fit`` trains on, which Keras tells no callback, and the room beside them."""
+"""The batch size of a running ``fit``, which Keras does not pass to callbacks, and the memory left beside a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FLOOR = 32 << 20
 
 
 def samples_of_fit() -> int | None:
-    """Samples in a batch of the ``fit`` that called this, over all replicas; None where that cannot be told.
+    """Samples in a batch of the ``fit`` that called this, over all replicas; None where it is not known.
 
     Read off the iterator among ``fit``'s own variables: the data that it was given may be an array, a data set or a
     generator of batches.

@@ -60,7 +60,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     verbose: 1 prints a line per log and the TensorBoard command, 0 nothing.
     alert: {mask: limit}, limits in (0, 1]: a RuntimeWarning, once per crossing, where the mask's mean share of
         positive relevance (the scalar lrp/mask_mass/<mask>) is greater than its limit at a log, and once where no probe
-        has such a share (see `metrics.mask_mass`), so that nothing can be said of the limit.
+        has such a share (see `metrics.mask_mass`), so that the limit cannot be checked.
     stop_on_alert: whether a log above a limit also ends the fit, as EarlyStopping does: after the batch or epoch
         that it was taken at, the last state logged as usual. A fit's first state only warns: nothing was trained.
     inspect: "all", or the layers ("conv2d", "block1*", "base" for all inside it) whose relevance is logged for each
@@ -81,8 +81,9 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     statement, when the process ends, or when another model is next, unless a fit goes on from there.
 
     Steps count completed epochs, or completed batches where `batches` or `first_epoch` is given, over all fits of a
-    run: a second fit goes on where the first one ended, `initial_epoch` and BackupAndRestore where they say (see
-    axis.start_of_fit). The record of a step holds the weights after it and the gradient of the last batch before it.
+    run: a second fit continues where the first one ended, or at `initial_epoch` or BackupAndRestore's epoch (see
+    steps.position.resume_point). The record of a step holds the weights after it and the gradient of the last batch
+    before it.
 
     Raises ValueError that names the argument; BaselineError about a baseline; StoreError (an OSError where the
     system refused) about log_dir; UnsupportedModelError about layers.
@@ -118,7 +119,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     ) -> None:
         super().__init__()
         if clusters is True:
-            groups(np.ones((1, 1), np.float32))  # says now, not at the first log, that scikit-learn is missing
+            groups(np.ones((1, 1), np.float32))  # raises now, not at the first log, where scikit-learn is missing
         self.options = Options(
             probes=checked_probes(probes),
             log_dir=placeholder(log_dir),
@@ -219,11 +220,11 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Logs the last state where that is due or the training's end, and closes the run."""
-        watch, self._fit_logger = self._fit_logger, None
-        if watch is not None:
-            self._run_dir = watch.run_dir
-            if watch.train_end():
-                self._before = watch
+        ended, self._fit_logger = self._fit_logger, None
+        if ended is not None:
+            self._run_dir = ended.run_dir
+            if ended.train_end():
+                self._before = ended
                 _PUT_OFF.add(self)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What LRPMonitor was asked to do; the meaning of each is told there."""
+    """The options of LRPMonitor, which documents each."""
 
     probes: ProbeSet
     log_dir: str

@@ -1,4 +1,4 @@
-"""What a fit's log needs before training: what looks at the model, what the files say of themselves, the files."""
+"""Preparation of a fit's log before training: the record builder, the run's metadata, the run logger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lrp_monitor.training.record_builder import RecordBuilder
 
 
 def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
-    """What looks at the model. Raises what is wrong between model, probes and options, each with its name."""
+    """The record builder of a fit. Raises what is wrong between model, probes and options, each with its name."""
     probes = options.probes
     shape, batch_size = explained_output(model, probes, options.output)
     of_maps = len(shape) > 1

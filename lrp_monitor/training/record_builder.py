@@ -116,7 +116,7 @@ class RecordBuilder:
 
     @property
     def whose_gradient(self) -> str:
-        """Of which gradient a step's record tells, in words before the step's number."""
+        """Which gradient a step's record holds, as text before the step's number."""
         return "probes' gradient at" if self.gradients == "probe" else "training gradient before"
 
     def forget_gradient(self, reason: str = NOT_CAPTURED) -> None:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 class WorkerGroup:
-    """The workers of a model's distribution strategy; a crew of one where it is trained in one process.
+    """The workers of a model's distribution strategy; one worker where it is trained in one process.
 
     Every worker explains and counts as the chief does (they would wait for it in the next step anyway) but writes
     nothing. What a worker takes from its own disk or from rounding must not decide whether it captures a gradient
@@ -50,7 +50,7 @@ class WorkerGroup:
     def all_or_none(self, what: str, close: Callable[[], None]) -> Iterator[None]:
         """A block of code that all workers run: one that raises alone would leave the others waiting for it.
 
-        RuntimeError where another worker has failed, after `close()`. what: what a worker could not do, in words.
+        RuntimeError where another worker has failed, after `close()`. what: what a worker could not do, as text.
         """
         failed: BaseException | None = None
         try:

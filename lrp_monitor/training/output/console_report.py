@@ -1,4 +1,4 @@
-"""What the monitor tells on standard output: before the fit, a line per log, and at the end.
+"""What the monitor prints on standard output: before the fit, a line per log, and at the end.
 
 Nothing is printed while Keras' progress bar is drawn: lines wait for the end of the epoch, when the bar's own
 line is complete.
@@ -22,7 +22,7 @@ _EVENT_BYTES_PER_STEP = 1500
 
 
 class LogSummary(NamedTuple):
-    """A log, as far as it is told."""
+    """The part of a log that is printed."""
 
     step: int
     scalars: dict[str, float]
@@ -31,7 +31,7 @@ class LogSummary(NamedTuple):
 
 
 def size(byte_count: float) -> str:
-    """Bytes in words, decimal: "12 kB", "3.4 MB"."""
+    """Bytes as text, decimal: "12 kB", "3.4 MB"."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
         if byte_count >= factor:
             return f"{byte_count / factor:.1f} {unit}"
@@ -69,8 +69,8 @@ class ConsoleReport:
     def continues(self, first: int, last: int, position: int, note: str) -> None:
         """Before training, where the directory holds a run already."""
         held = f"{self._axis} {first}" if first == last else f"{self._axis} {first} to {last}"
-        said = f" ({note})" if note else ""
-        self._print(f"LRP monitor: the run there holds {held}; this fit begins at {self._axis} {position}{said}")
+        remark = f" ({note})" if note else ""
+        self._print(f"LRP monitor: the run there holds {held}; this fit begins at {self._axis} {position}{remark}")
 
     def logged(self, log: LogSummary, seconds: float) -> None:
         """A log was taken, which cost the training thread so many seconds."""
@@ -104,7 +104,7 @@ class ConsoleReport:
             if self.last.not_finite:
                 self._print(f"  {self.last.not_finite}")
             for mask in self._masks:
-                before, now = (self._share(told.scalars, mask) for told in (self.first, self.last))
+                before, now = (self._share(log.scalars, mask) for log in (self.first, self.last))
                 self._print(f"  relevance on {mask}: {before} -> {now}")
         shown = "lrp-monitor tensorboard" if is_url(log_dir) else "tensorboard --logdir"
         self._print(f"  {shown} {shlex.quote(log_dir)}")
@@ -113,9 +113,9 @@ class ConsoleReport:
         if self._verbose:
             print(text, flush=True)
 
-    def _figures(self, told: LogSummary) -> list[str]:
-        scalars = told.scalars
-        found = [told.not_finite] if told.not_finite else []
+    def _figures(self, log: LogSummary) -> list[str]:
+        scalars = log.scalars
+        found = [log.not_finite] if log.not_finite else []
         found += [f"drift {number(scalars['lrp/drift'], 2)}"] if "lrp/drift" in scalars else []
         found += [f"{mask} {self._share(scalars, mask)}" for mask in self._masks]
         if "lrp/baseline/cosine" in scalars:

@@ -33,7 +33,7 @@ SLOW = 1.0
 class RunLogger:
     """Writes the records of one fit. Opening it raises what the store raises; after that nothing raises.
 
-    run_dir: ``<log_dir>/lrp``. gradients: "train" or "probe", which the tags of gradient summaries tell
+    run_dir: ``<log_dir>/lrp``. gradients: "train" or "probe", which the tags of gradient summaries contain
     apart.
     summaries: whether scalars and histograms go to the event file, too; its marker always does.
 
@@ -93,7 +93,7 @@ class RunLogger:
         return taken
 
     def problems(self) -> tuple[list[str], list[str]]:
-        """What went wrong in writing since this was asked last, in words, and the notes lost with it."""
+        """Errors of writing since the last call, as text, and the notes lost with them."""
         found, notes = self._sink.take_messages(), []
         for record, error in self._thread.failures():
             if record.step in self._sink.stored:
@@ -178,9 +178,9 @@ class _RecordSink:
         }
 
     def take_messages(self) -> list[str]:
-        """What was met with since this was asked last, in words."""
-        told, self._messages = self._messages, []
-        return told
+        """The messages since the last call."""
+        messages, self._messages = self._messages, []
+        return messages
 
     def write(self, record: StepRecord) -> None:
         self._check_folder(record.step)
@@ -190,7 +190,7 @@ class _RecordSink:
         failed = None
         try:
             self._write_events(record)
-        except Exception as error:  # whatever it is, the store takes its record; told below
+        except Exception as error:  # whatever it is, the store takes its record; raised below
             failed = error
         try:
             self.store.append(record)

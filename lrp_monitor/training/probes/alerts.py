@@ -56,10 +56,10 @@ class Alerts:
         return bool(self._above)
 
     def crossed(self, scalars: Mapping[str, float], where: str) -> list[str]:
-        """The limits that are crossed upwards since the log before, in words, one text for each mask.
+        """A text for each mask whose limit was crossed upwards since the log before.
 
         scalars: those of a step; a share that is not among them (no map has enough positive relevance) changes nothing.
-        where: the step in words. The first log counts as a crossing where it is above.
+        where: the step as text. The first log counts as a crossing where it is above.
         """
         found = []
         for mask, limit in self._limits.items():
@@ -78,7 +78,7 @@ class Alerts:
         return found
 
     def unjudged(self, scalars: Mapping[str, float], where: str) -> list[str]:
-        """The limits that nothing can be said of for the first time, in words, one text for each mask.
+        """A text for each mask whose limit cannot be checked, the first time it cannot.
 
         scalars, where: as for `crossed`.
         """

@@ -42,7 +42,7 @@ def read_baseline(source: Any, probes: ProbeSet) -> Snapshot:
 
 
 class BaselineSimilarity:
-    """Compares one look after the other with a baseline.
+    """Compares the probes' heatmaps at each log with a baseline.
 
     targets: the classes that are explained, None for the baseline's. Raises BaselineError where the maps could not
     be compared: another composite, other classes explained.
@@ -62,7 +62,7 @@ class BaselineSimilarity:
 
     @property
     def source(self) -> str:
-        """What the baseline was made of, in words."""
+        """A description of what the baseline was made of."""
         return str(self._before.meta.get("source", "made by hand"))
 
     def scalars(self, explanation: Explanation, heatmaps: NDArray[np.float32]) -> dict[str, float]:

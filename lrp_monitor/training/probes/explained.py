@@ -1,4 +1,4 @@
-"""One look at the probes: explanation, heatmaps, and everything that is said about them at a log."""
+"""The probes as explained at a log: explanation, heatmaps and statistics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ExplainedProbes:
     """The probes as the model sees them now.
 
     heatmaps: (n, *map_shape); statistics: (n,) each; channels: (n, *map_shape, c), the heatmaps' parts by input
-    channel, where asked for; scalars: what is said over all probes beyond the means of the statistics.
+    channel, where asked for; scalars: values over all probes beyond the means of the statistics.
     """
 
     explanation: Explanation
@@ -56,7 +56,7 @@ class ProbeExplainer:
 
     @property
     def needs(self) -> str:
-        """How many probes there are, how many go through a pass, and what it takes; known once a look was taken."""
+        """The number of probes, of probes per pass, and a pass's memory; known after the first pass."""
         chunk, needed = self.explainer.passes.last or (len(self.probes), 0)
         many = "all" if chunk >= len(self.probes) else str(chunk)
         return f"{len(self.probes)} probes, {many} at a time, about {size(needed)} of memory a pass"

@@ -1,4 +1,4 @@
-"""What stops being finite in a fit, and what becomes so again: said once each time."""
+"""Which values of a fit stop being finite, and which become finite again: reported once each time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Finiteness:
         self._messages: set[str] = set()
 
     def update(self, step: int, scalars: Mapping[str, float]) -> tuple[list[str], list[str]]:
-        """What the scalars of a step say that those of the log before did not, in words: (all of it, what begins for
+        """Changes since the log before, as text: (all of them, those that occur for
         the first time in the fit). What is not among the scalars has not changed.
         """
         texts, new = [], []
@@ -40,13 +40,13 @@ class Finiteness:
 
     def words(self, scalars: Mapping[str, float]) -> str:
         """For a line about a log: "not finite since epoch 3: logits of 8 of 8 probes, weights"; "" where all is."""
-        said = []
+        begun = []
         for kind, since in self._since.items():
             many = f" of {scalars.get(f'lrp/nonfinite/{kind}', 0):.0f} of {self._probes} probes"
-            said.append((since, f"{kind.replace('_', ' ')}{many if kind in _PROBES else ''}"))
-        steps = sorted({since for since, _ in said})
+            begun.append((since, f"{kind.replace('_', ' ')}{many if kind in _PROBES else ''}"))
+        steps = sorted({since for since, _ in begun})
         return "; ".join(
-            f"not finite since {self._axis} {step}: {', '.join(text for since, text in said if since == step)}"
+            f"not finite since {self._axis} {step}: {', '.join(text for since, text in begun if since == step)}"
             for step in steps
         )
 
@@ -74,9 +74,9 @@ class Finiteness:
 
 
 def loss_scalar(logs: Mapping[str, object] | None) -> dict[str, float]:
-    """How many losses that Keras tells of an epoch (of training and of validation) are not finite, as a scalar.
+    """The number of an epoch's losses (of training and of validation) that are not finite, as a scalar.
 
-    logs: as `on_epoch_end` gets them; empty where they tell none.
+    logs: as `on_epoch_end` gets them; empty where they hold no loss.
     """
     losses = [value for name, value in (logs or {}).items() if name == "loss" or name.endswith("_loss")]
     numbers = [float(value) for value in losses if isinstance(value, int | float)]

@@ -1,4 +1,4 @@
-"""What is said about the heatmaps of one step in numbers: per probe, and as the scalars drawn over steps."""
+"""Statistics of the heatmaps of one step: per probe, and as the scalars drawn over steps."""
 
 from __future__ import annotations
 

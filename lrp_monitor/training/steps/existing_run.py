@@ -101,7 +101,7 @@ class ExistingRun:
         norms: gives the norms of its weights, under the scalars' tags; asked where the statistics agree. Networks
         whose last layer begins with zeros, or that have diverged, are told apart by these alone.
         """
-        then, told = self.statistics[position], False
+        then, comparable = self.statistics[position], False
         for name in _FINGERPRINT:
             if name == "probability" and name not in then and name not in now:
                 continue  # of maps
@@ -110,25 +110,25 @@ class ExistingRun:
             finite = np.isfinite(then[name])
             if not np.array_equal(finite, np.isfinite(now[name])):
                 return False
-            told |= bool(finite.all())
+            comparable |= bool(finite.all())
             if not np.allclose(then[name][finite], now[name][finite], rtol=0, atol=_SAME * _size(then[name][finite])):
                 return False
         held = self.norms[position]
         if not held:
-            return told
+            return comparable
         found = norms()
         shared = held.keys() & found.keys()
         return all(abs(held[tag] - found[tag]) <= _SAME * max(1e-12, abs(held[tag])) for tag in shared) and (
-            told or bool(shared)
+            comparable or bool(shared)
         )
 
     def changes(self, meta: Mapping[str, Any]) -> list[str]:
-        """What is logged otherwise than by the session before, in words."""
+        """What this session logs otherwise than the one before, as text."""
         found = []
         for key in ("composite", "composite_rules", "gradients", "classes", "parameters"):
             if self.positions and key in self.meta and self.meta[key] != meta.get(key):
-                told = f"{key} changed from {self.meta[key]} to {meta.get(key)}"
-                found.append("the composite's rules changed" if key == "composite_rules" else told)
+                text = f"{key} changed from {self.meta[key]} to {meta.get(key)}"
+                found.append("the composite's rules changed" if key == "composite_rules" else text)
         return found
 
 

@@ -46,7 +46,7 @@ def resume_point(
     same(place): whether the model is the one of that record. due(place): whether the schedule asks for that
     place. reached: where an earlier fit of this process left this very model in this run, None where there was
     none. cut_off: whether the run's last fit did not come to its end. believed: whether `initial_epoch` is
-    evidence enough that a model of which no record tells is the run's.
+    evidence enough that a model without a record is the run's.
 
     Nothing logged: at initial_epoch. A model that this process has left at `reached`: there, or at a later
     `initial_epoch`, or back at the record of `initial_epoch` where the model is that one. Any other model
@@ -129,7 +129,7 @@ def _position_at(
 class EpochProgress:
     """Counts the batches of one epoch from the calls that Keras makes before each execution.
 
-    per_execution: batches an execution (steps_per_execution). length: batches of this epoch where Keras says,
+    per_execution: batches an execution (steps_per_execution). length: batches of this epoch where Keras knows it,
     else None. learned: the length of the epoch before, where that ran to its end. iterations: the optimizer's
     count at the epoch's start.
     """
@@ -156,7 +156,7 @@ class EpochProgress:
     def done(self, iterations: Callable[[], int]) -> int:
         """Batches completed so far, as the execution that has just begun starts.
 
-        iterations: reads the optimizer's count; asked only where the calls cannot tell, which is after an
+        iterations: reads the optimizer's count; called only where the calls do not determine it, which is after an
         execution that may have been cut short by the end of data of unknown length.
         """
         done, k = self.before(), self.per_execution
@@ -184,7 +184,7 @@ class EpochProgress:
         """Batches completed at the epoch's end. iterations: the optimizer's now; stopped: stop_training.
 
         Data of unknown length ends in an execution that finds none left, which begins like any other. With
-        one batch an execution and no XLA the optimizer counts that one too, so its count cannot tell an
+        one batch an execution and no XLA the optimizer counts that one too, so its count does not distinguish an
         exhausted epoch from one that was stopped; then the length of the epoch before does, and in the
         first epoch a stop is taken for one between batches.
         """

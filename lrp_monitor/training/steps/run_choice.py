@@ -21,9 +21,9 @@ from lrp_monitor.training.steps.position import Position, ResumePoint, resume_po
 
 @dataclass
 class Choice:
-    """The run that a fit logs to, where it begins there, and what the model says of the probes at that point.
+    """The run that a fit logs to, where it begins there, and the probes as explained at that point.
 
-    left: where an earlier fit of this process left this model in that run, or None. notice: what has to be told of
+    left: where an earlier fit of this process left this model in that run, or None. notice: the warning about
     another model that was there, or empty.
     """
 
@@ -121,7 +121,7 @@ class Chooser:
         return self._start(existing, targets)
 
     def _believed(self, run_dir: str, existing: ExistingRun, targets: Targets) -> ResumePoint | None:
-        """`initial_epoch` says that a training goes on whose state was not logged."""
+        """`initial_epoch` continues a training whose state was not logged."""
         other = existing.meta.get("parameters", self._meta["parameters"]) != self._meta["parameters"]
         if self._fit[0] == 0 or other:
             return None

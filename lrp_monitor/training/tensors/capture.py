@@ -1,6 +1,6 @@
 """Histograms of the gradients that a training step really applied: which steps of ``fit`` are captured, and how.
 
-``fit`` looks up ``model.train_function`` at every step. On a due step a callable stands in its place that
+``fit`` looks up ``model.train_function`` at every step. On a due step it is replaced by a callable that
 runs that one step through a second train function, traced with ``optimizer.apply`` shadowed so that it also
 counts the gradients handed to it. The graph of all other steps is the one that Keras made: they cost nothing.
 """
@@ -50,8 +50,8 @@ class GradientCapture:
     the same batch, once, and ``problem`` says why. Trained weights are bit-identical. Where a step draws from
     operations that hold the state of their random numbers themselves (plain ``tf.random`` under a seed), Keras' own
     function has to run, or the numbers after it would be others: the gradient is then counted beforehand on the same
-    batch, with other random numbers, everything that it moved is put back, and ``remark`` says so. Numbers that a layer
-    counts in Python while it is traced are those of another trace in a captured step.
+    batch, with other random numbers, everything that it changed is restored, and ``remark`` notes it. Numbers that a
+    layer counts in Python while it is traced are those of another trace in a captured step.
     """
 
     def __init__(self, model: keras.Model, *, names: Names | None = None) -> None:
@@ -60,10 +60,10 @@ class GradientCapture:
         self.remark: str | None = None
         """What is to be known of the last captured gradient, or None."""
         self.samples: int | None = None
-        """Number of samples in the last captured batch, over all replicas; None where it cannot be told."""
+        """Number of samples in the last captured batch, over all replicas; None where it is not known."""
         self._model = model
         self._names = names
-        self._plain: Any = None  # Keras' train function, while ours stands in its place
+        self._plain: Any = None  # Keras' train function, while ours replaces it
         self._one_shot = self._step  # one bound method, so that identity can be compared
         self._built_for: Any = None  # the train function that the capturing one is the twin of
         self._capturing: Any = None
@@ -137,7 +137,7 @@ class GradientCapture:
             self.problem = "the train step applied no gradients through an optimizer of the model"
         return histograms
 
-    # --- the step that stands in for Keras' own ---
+    # --- the step that replaces Keras' own ---
 
     def _step(self, iterator: Any) -> Any:
         try:
@@ -199,7 +199,7 @@ class GradientCapture:
                     outputs = step(batch)
             except Exception as error:
                 # Where the weights have moved, running the batch again would train on it twice; in eager mode what
-                # fails is the user's own step, since counting fails inside `counting_apply`, which tells and goes on.
+                # fails is the user's own step: a failure of counting is caught in `counting_apply`, which reports it.
                 if self._updates() != updates or self._model.run_eagerly:
                     raise
                 if before is not None:
