@@ -38,9 +38,9 @@ class CapturedGradient:
 
 @dataclass
 class RecordBuilder:
-    """Looks at one model through one probe set.
+    """Builds the records of one model and one probe set.
 
-    lookout: what explains the probes. gradients: "train", "probe" or "off". layers: which tensors have histograms,
+    probe_explainer: explains the probes. gradients: "train", "probe" or "off". layers: which tensors have histograms,
     None for all. targets: the classes explained, (n,), -1 for a probe that has none yet, or a run's region; None
     until the first log.
     previous: the heatmaps of the log before. capture: the training gradient's, where asked for. activation: what the

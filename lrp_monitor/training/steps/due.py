@@ -22,8 +22,8 @@ class DueLogs:
     """Follows one fit from its first epoch on.
 
     schedule: when logs are due. position: where the fit begins on the run's axis. epochs: the fit's argument, the
-    number of epochs that Keras counts to. one_epoch: whether the fit has one epoch. continues: whether it continues an earlier
-    fit of this process; in_loop: whether that one had one epoch.
+    number of epochs that Keras counts to. one_epoch: whether the fit has one epoch. continues: whether it continues
+    an earlier fit of this process; in_loop: whether that one had one epoch.
     """
 
     def __init__(
