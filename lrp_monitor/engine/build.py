@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,9 @@ _BY_SAMPLE = frozenset(
     {"add", "avgpool", "cast", "div", "each", "elu", "identity", "maxpool", "mirrorpad", "mul", "neg", "pad", "relu",
      "relu6", "resize", "selu", "sigmoid", "sub", "tanh"}
 )  # fmt: skip
+
+Gates = Mapping[int, Sequence[Callable[[Tensor], Tensor]]]
+"""Id of a recorded tensor -> what the tensors that carry its relevance go through."""
 
 
 @dataclass
@@ -99,6 +102,8 @@ class Builder:
     """The companion mask of each of the model's inputs."""
     taps: Taps | None = None
     """Reads relevance off between the layers, where that was asked for."""
+    gates: Gates = field(default_factory=dict)
+    """Where only a part of the relevance passes."""
     _tensors: dict[int, Tensor] = field(default_factory=dict)
     _values: dict[int, Tensor] = field(default_factory=dict)
     _masks: dict[int, Tensor] = field(default_factory=dict)
@@ -108,8 +113,8 @@ class Builder:
         """Make everything that the plan names."""
         graph = self.plan.graph
         for source, mask in zip(graph.sources, self.masks, strict=True):
-            self._values[id(source)], self._masks[id(source)] = source, mask
-            self._tensors[id(source)] = source * mask
+            self._values[id(source)], self._masks[id(source)] = source, self._gated(source, mask)
+            self._tensors[id(source)] = source * self._masks[id(source)]
         for op in self.plan.ops:
             if any(id(t) in self.plan.values for t in op.outputs):
                 made = backend.repeat(op.raw, [self.value(t) for t in op.inputs])
@@ -120,10 +125,15 @@ class Builder:
                     continue
                 reader = _Reader(self, step)
                 if step.mask is not None:
-                    self._masks[id(t)] = backend.identity(step.mask(reader))
+                    self._masks[id(t)] = self._gated(t, backend.identity(step.mask(reader)))
                 if step.mask is None:
                     found = step.make(reader)
-                    self._tensors[id(t)] = found[index] if len(found) == len(op.outputs) else found[0]
+                    self._tensors[id(t)] = self._gated(t, found[index] if len(found) == len(op.outputs) else found[0])
+
+    def _gated(self, recorded: Tensor, made: Tensor) -> Tensor:
+        for gate in self.gates.get(id(recorded), ()):
+            made = gate(made)
+        return made
 
     def tensor(self, recorded: Tensor) -> Tensor:
         """What carries relevance in place of ``recorded``."""
@@ -140,7 +150,7 @@ class Builder:
             made = glue(self.value(recorded), self._masks[id(recorded)])
         else:
             outputs = step.make(_Reader(self, step))
-            made = outputs[[id(t) for t in step.op.outputs].index(id(recorded))]
+            made = self._gated(recorded, outputs[[id(t) for t in step.op.outputs].index(id(recorded))])
         self._tensors[id(recorded)] = made
         return made
 

@@ -10,16 +10,18 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrp_monitor.engine import backend, inputs, inspection, targets
+from lrp_monitor.engine import backend, conditional, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.build import Taps
 from lrp_monitor.engine.composites import Composite, resolve
+from lrp_monitor.engine.conditional import ChannelLayer, Condition, Gated, LayerChannels
 from lrp_monitor.engine.errors import check_keywords
 from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.memory import check_device
 from lrp_monitor.engine.passes import Passes
+from lrp_monitor.engine.start import explained, signature_of
 from lrp_monitor.engine.surrogate import Traced, run
 from lrp_monitor.engine.table import Row
 from lrp_monitor.engine.targets import Target
@@ -73,6 +75,7 @@ class Explainer:
         asked = inputs.checked_batch(model, batch_size)
         self._passes = Passes(model, asked, inputs.fixed_batch(model), bool(jit_compile), check_device(device))
         self._on_unknown = on_unknown
+        self._conditioned: dict[tuple[Any, ...], list[ChannelLayer]] = {}
         self._inspected: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         self._rows: list[Row] = []
         self._notes: tuple[str, ...] = ()
@@ -131,15 +134,17 @@ class Explainer:
 
         def compute(*given: Tensor) -> dict[str, Tensor]:
             leaves, wanted = list(given[: len(shapes)]), given[len(shapes) :]
-            return _explain(self._trace(leaves, structure), start, *wanted)
+            return explained(self._trace(leaves, structure), start, *wanted)
 
-        return (start, shapes, str(structure)), compute, partial(_signature, start, shapes)
+        return (start, shapes, str(structure)), compute, partial(signature_of, start, shapes)
 
-    def _trace(self, leaves: list[Tensor], structure: Any, taps: Taps | None = None) -> Traced:
+    def _trace(
+        self, leaves: list[Tensor], structure: Any, taps: Taps | None = None, gates: Gated | None = None
+    ) -> Traced:
         def call(model: Any, values: list[Tensor]) -> Tensor:
             return self._choose(model(arranged(structure, values), training=False))
 
-        found = run(self.model, leaves, self.composite, self._on_unknown, call, taps)
+        found = run(self.model, leaves, self.composite, self._on_unknown, call, taps, gates)
         self._rows, self._notes = found.rows, found.notes
         self._activation, self._outputs = found.activation, tuple(found.logits.shape[1:])
         if not self._outputs or None in self._outputs:
@@ -209,14 +214,14 @@ class Explainer:
         def compute(*leaves: Tensor) -> dict[str, Tensor]:
             return {"logits": ops.cast(self._trace(list(leaves), given.taken).logits, "float32")}
 
-        key, signature = ("logits", given.shapes, str(given.taken)), partial(_signature, "logits", given.shapes)
+        key, signature = ("logits", given.shapes, str(given.taken)), partial(signature_of, "logits", given.shapes)
         return self._passes.run(key, compute, signature, given.leaves)["logits"]
 
     def inspect(self, inputs: Any, target: Target = None, layers: Sequence[str] | str = ()) -> Inspection:
         """Explain, and read relevance off at every layer in the same pass: an :class:`Inspection`.
 
         It holds for each layer that the model ran the sum of its output's relevance, what it passes on to its
-        inputs, conservation, and per-channel sums for convolutions. ``layers`` names those whose whole map is
+        inputs, conservation, and sums by channel. ``layers`` names those whose whole map is
         wanted besides (``"all"``: every one). Compiled apart from :meth:`explain`, once for each set of layers.
         Raises what :meth:`explain` raises, and ValueError for a layer that the model does not run.
         """
@@ -229,14 +234,72 @@ class Explainer:
         def compute(*tensors: Tensor) -> dict[str, Tensor]:
             leaves, wanted = list(tensors[: len(given.leaves)]), tensors[len(given.leaves) :]
             found = self._trace(leaves, given.taken, Taps())
-            result = _explain(found, start, *wanted)
+            result = explained(found, start, *wanted)
             known[:], tensors_of = inspection.read_off(found, self.model.name, result["logit"], names)
             return result | tensors_of
 
-        signature = partial(_signature, start, given.shapes)
+        signature = partial(signature_of, start, given.shapes)
         wanted = partial(self._wanted, target, start, len(given))
         found = self._passes.run(key, compute, signature, given.leaves, wanted)
         return inspection.gathered(self._explanation(given, found), known, found)
+
+    def conditional(self, inputs: Any, conditions: Condition | Sequence[Condition], target: Target = None) -> Any:
+        """The heatmap of the relevance that passes through chosen channels (concept relevance propagation).
+
+        ``conditions`` maps layers (a name or path that :meth:`inspect` knows) to a channel, several channels, or an
+        array of weights over all channels (floats or booleans); ``()`` lets nothing through. Relevance at the layer's
+        output, times that selection, is propagated on by the composite's rules; where several layers are named, each
+        lets through what it selects, and layers that are not named all of it. Gives float32 of the inputs' shape; for
+        a list of such mappings one map more in front, (conditions, n, ...), computed together. Compiled once
+        for each set of layers, whatever is selected. Relevance that runs past a layer, beside it or on a skip
+        connection, is not held back: what a channel alone carries there is its map minus that of ``()``.
+
+        Raises what :meth:`explain` raises; ValueError or TypeError for conditions that do not fit. Source: Achtibat et
+        al. 2023.
+        """
+        given, start = take(self.model, inputs), targets.start_of(target)
+        asked = conditional.Conditions.of(conditions)
+        key = ("conditional", start, given.shapes, str(given.taken), asked.names)
+        layers = self._conditioned.setdefault(key, [ChannelLayer(name) for name in asked.names])
+        count, first = len(given.leaves), len(given.leaves) + (start in ("classes", "weights"))
+
+        def compute(*tensors: Tensor) -> dict[str, Tensor]:
+            gates = conditional.Gated(layers, self.model.name, tensors[first:])
+            found = self._trace(list(tensors[:count]), given.taken, gates=gates)
+            made = explained(found, start, *tensors[count:first])
+            return {name: tensor for name, tensor in made.items() if name.startswith("relevance") or name == "logit"}
+
+        def signature(chunk: int) -> list[backend.Spec]:
+            return [*signature_of(start, given.shapes, chunk), *(((chunk, None), "float32") for _ in layers)]
+
+        def beside() -> list[Any]:
+            return [*asked.stacked(self._wanted(target, start, len(given))), *asked.weights(layers, len(given))]
+
+        found = self._passes.run(key, compute, signature, asked.stacked(given.leaves), beside)
+        leaves = [found[f"relevance {number}"] for number in range(count)]
+        for leaf in leaves:
+            leaf[~np.isfinite(found["logit"])] = np.nan
+        return arranged(given.given, leaves if asked.alone else [asked.apart(leaf) for leaf in leaves])
+
+    def channels(
+        self, inputs: Any, layers: Sequence[str], target: Target = None
+    ) -> tuple[Explanation, list[LayerChannels]]:
+        """Explain, and read relevance by channel off at ``layers`` in the same pass.
+
+        What :meth:`inspect` says of their channels, without the other layers, and whether each channel fired. Raises
+        what :meth:`explain` raises, and ValueError for a layer that the model does not run or that has no channels.
+        """
+        given, start, names = take(self.model, inputs), targets.start_of(target), tuple(layers)
+
+        def compute(*tensors: Tensor) -> dict[str, Tensor]:
+            found = self._trace(list(tensors[: len(given.leaves)]), given.taken)
+            result = explained(found, start, *tensors[len(given.leaves) :])
+            return result | conditional.read_channels(found, names, self.model.name, result["logit"])
+
+        key, wanted = ("channels", start, given.shapes, str(given.taken), names), partial(self._wanted, target, start)
+        signature = partial(signature_of, start, given.shapes)
+        found = self._passes.run(key, compute, signature, given.leaves, partial(wanted, len(given)))
+        return self._explanation(given, found), conditional.gathered(names, found)
 
     def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
         leaves = [found[f"relevance {number}"] for number in range(len(given.leaves))]
@@ -303,56 +366,3 @@ def relevance(
     """
     check_keywords(relevance, options, Explainer)
     return Explainer(model, composite, **options)(inputs, target)
-
-
-def _signature(start: str | Callable[[Any], Any], shapes: tuple[Shape, ...], chunk: int) -> list[backend.Spec]:
-    signature: list[backend.Spec] = [((chunk, *shape), "float32") for shape in shapes]
-    if start == "classes":
-        signature.append(((chunk,), "int32"))
-    elif start == "weights":
-        signature.append(((chunk, None), "float32"))
-    return signature
-
-
-def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """The explained class of each sample (-1 where it is none) and the explained value."""
-    logits = ops.cast(found.logits, "float32")
-    none = ops.cast(ops.zeros_like(ops.reshape(logits, (logits.shape[0], -1))[:, 0]), "int32") - 1
-    if start == "weights":
-        weights = ops.reshape(wanted[0], logits.shape)
-        return none, targets.weighted_sum(logits, weights)
-    if callable(start):
-        value = ops.cast(ops.convert_to_tensor(start(logits)), "float32")
-        if tuple(value.shape) != (logits.shape[0],):
-            raise ValueError(
-                f"a target function must turn logits {tuple(logits.shape)} into one value a sample, shape "
-                f"({logits.shape[0]},); this one returns shape {tuple(value.shape)}"
-            )
-        return none, value
-    if len(logits.shape) != 2:
-        raise ValueError(
-            f"the explained output has shape {tuple(logits.shape)}; a class as target needs (n, classes), "
-            "one row of logits a sample: for maps pass targets.Region(where, of), targets.Outputs(mask) or a function"
-        )
-    target = wanted[0]
-    if found.activation == "sigmoid" and logits.shape[-1] == 1:
-        chosen = ops.where(target < 0, targets.if_finite(logits, logits[:, 0] > 0), target)
-        return chosen, ops.where(chosen == 0, -logits[:, 0], logits[:, 0])
-    chosen = ops.where(target < 0, targets.if_finite(logits, ops.argmax(logits, axis=-1)), target)
-    value = targets.weighted_sum(logits, ops.one_hot(chosen, logits.shape[-1]))
-    return chosen, ops.where(chosen < 0, float("nan"), value)
-
-
-def _explain(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) -> dict[str, Tensor]:
-    chosen, value = _start(found, start, wanted)
-    results = backend.gradients(ops.sum(value), found.masks)
-    if all(result is None for result in results):
-        raise ValueError("no differentiable path leads from the model's input to what is explained")
-    return {
-        **{
-            f"relevance {number}": ops.zeros_like(mask) if result is None else result
-            for number, (mask, result) in enumerate(zip(found.masks, results, strict=True))
-        },
-        "target": chosen, "logit": value, "logits": ops.cast(found.logits, "float32"),
-        "output": ops.cast(found.output, "float32"),
-    }  # fmt: skip

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.carriers import Carrier
 from lrp_monitor.engine.explanation import Explanation
-from lrp_monitor.engine.table import shown, treatments_of
+from lrp_monitor.engine.table import treatments_of
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.surrogate import Traced
@@ -40,7 +40,11 @@ class LayerRelevance:
     conservation: NDArray[np.float64]
     """(n,) ``total`` over the explained logit."""
     channels: NDArray[np.float64] | None
-    """(n, channels) relevance summed over places, for convolutions; None for other layers."""
+    """(n, channels) relevance summed over places; None for an output of one number a sample.
+
+    Channels are a convolution's filters, a dense layer's units, the features of a token, the heads of an attention's
+    queries, keys, values and weights.
+    """
     map: NDArray[np.float32] | None
     """(n, *shape) relevance of every value of the output, for the layers asked for; else None."""
 
@@ -87,25 +91,6 @@ def _check_names(names: Sequence[str], known: Sequence[str], model: str) -> None
             raise ValueError(f"layers: model {model!r} runs no layer {name!r}; its layers: {list(known)}")
 
 
-def _carriers(found: Traced, output: Tensor) -> list[Tensor]:
-    """The tensors whose relevance is that of ``output`` together.
-
-    Something folded into a map, or a ReLU known to follow it, makes the map anew: then that output carries relevance.
-    """
-    builder = found.builder
-    if id(output) in found.explained:
-        return [found.logits]
-    fact = builder.assigner.fact(output)
-    made = [builder.carrier(output)]
-    if fact.map is not None:
-        made += [
-            builder.carrier(t)
-            for t, later in builder.plan.weighted
-            if later is not fact.map and later.made_of(fact.map)
-        ]
-    return [tensor for group in made for tensor in group]
-
-
 def read_off(
     found: Traced, model: str, value: Tensor, names: Sequence[str]
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
@@ -113,51 +98,80 @@ def read_off(
 
     Relevance at a tensor is the tensor times its gradient, so all of it comes out of the one reverse pass.
     """
-    n, builder = value.shape[0], found.builder
-    treatments = treatments_of(found.recording, builder.plan)
-    calls = [call for call in found.recording.calls if not call.is_model and shown(call) is call]
-    calls.sort(key=lambda call: call.stop)  # in the order in which they finished
-    outputs = {id(call): [t for t in call.outputs if backend.is_float_tensor(t)] for call in calls}
-    calls = [call for call in calls if outputs[id(call)]]
+    n, builder, anatomy = value.shape[0], found.builder, found.anatomy
+    treatments = treatments_of(anatomy.recording, builder.plan)
+    calls = anatomy.calls()
     if names != ("all",):
-        _check_names(names, [call.name for call in calls], model)
+        _check_names(names, [call.name for call, _ in calls], model)
     assert builder.taps is not None
-    carriers = {id(t): _carriers(found, t) for call in calls for t in outputs[id(call)]}
-    inputs = {id(call): builder.taps.inputs.get(id(call), []) for call in calls}
-    unique = {id(t): t for group in (*carriers.values(), *inputs.values()) for t in group}
-    gradients = (
-        dict(zip(unique, backend.gradients(ops.sum(value), list(unique.values())), strict=True)) if unique else {}
-    )
-
-    def relevance(tensor: Tensor) -> Tensor:
-        gradient = gradients[id(tensor)]
-        return ops.zeros_like(tensor) if gradient is None else tensor * gradient
-
+    at = Relevances(found, value, [t for _, outputs in calls for t in outputs], builder.taps.inputs.values())
     known, tensors = [], {}
-    for number, call in enumerate(calls):
-        here = [t for t in outputs[id(call)] if t.shape[0] == n]
-        if not here or any(t.shape[0] != n for t in inputs[id(call)]):
+    for number, (call, outputs) in enumerate(calls):
+        inputs = builder.taps.inputs.get(id(call), [])
+        here = [t for t in outputs if t.shape[0] == n]
+        if not here or any(t.shape[0] != n for t in inputs):
             continue  # samples are folded into another axis here: nothing can be said by sample
-        maps = []
-        for t in here:
-            live = [ops.reshape(relevance(one), t.shape) for one in carriers[id(t)]]
-            maps.append(sum(live[1:], start=live[0]) if live else ops.zeros_like(t))
+        maps = [at.output(t) for t in here]
         known.append(
             {"number": number, "name": call.name, "kind": call.kind, "treatment": treatments[id(call)],
              "shape": tuple(here[0].shape[1:])}
         )  # fmt: skip
-        tensors[f"{number} total"] = sum((_by_sample(one) for one in maps[1:]), start=_by_sample(maps[0]))
-        if inputs[id(call)]:
-            parts = [_by_sample(relevance(tensor)) for tensor in inputs[id(call)]]
+        axis = anatomy.channel_axis(call, here[0])
+        if axis is None:
+            parts = [_by_sample(one) for one in maps]
+        else:
+            tensors[f"{number} channels"] = by_channel(maps[0], axis)
+            parts = [ops.sum(tensors[f"{number} channels"], axis=1), *(_by_sample(one) for one in maps[1:])]
+        tensors[f"{number} total"] = sum(parts[1:], start=parts[0])
+        if inputs:
+            parts = [_by_sample(at.tensor(tensor)) for tensor in inputs]
             tensors[f"{number} leaving"] = sum(parts[1:], start=parts[0])
-        if "Conv" in call.kind and isinstance(call.layer, keras.layers.Layer):
-            first = getattr(call.layer, "data_format", None) == "channels_first"
-            axis = (1 if first else -1) % len(here[0].shape)
-            others = [index for index in range(1, len(here[0].shape)) if index != axis]
-            tensors[f"{number} channels"] = ops.sum(ops.cast(maps[0], "float64"), axis=others)
         if is_named(call.name, names):
             tensors[f"{number} map"] = maps[0]
     return known, tensors
+
+
+class Relevances:
+    """Relevance at tensors between the layers: each times its gradient, so that one reverse pass gives all of them.
+
+    outputs: the recorded outputs of layers that will be asked for; more: groups of other tensors.
+    """
+
+    def __init__(
+        self, found: Traced, value: Tensor, outputs: Sequence[Tensor], more: Iterable[Sequence[Tensor]] = ()
+    ) -> None:
+        def made(output: Tensor, carrier: Carrier) -> list[Tensor]:
+            # What was done to the logits since is in those of the model.
+            return [found.logits] if id(output) in found.anatomy.explained else found.builder.carrier(carrier.tensor)
+
+        self._carriers = {
+            id(t): [(carrier, tensor) for carrier in found.anatomy.carriers(t) for tensor in made(t, carrier)]
+            for t in outputs
+        }
+        tensors = [tensor for pairs in self._carriers.values() for _, tensor in pairs]
+        unique = {id(t): t for group in (tensors, *more) for t in group}
+        found_of = backend.gradients(ops.sum(value), list(unique.values())) if unique else []
+        self._gradients = dict(zip(unique, found_of, strict=True))
+
+    def tensor(self, tensor: Tensor) -> Tensor:
+        """Relevance at one of the tensors."""
+        gradient = self._gradients[id(tensor)]
+        return ops.zeros_like(tensor) if gradient is None else tensor * gradient
+
+    def output(self, output: Tensor) -> Tensor:
+        """Relevance at a layer's output, of its shape."""
+        parts = [carrier.back(self.tensor(tensor), output) for carrier, tensor in self._carriers[id(output)]]
+        return sum(parts[1:], start=parts[0]) if parts else ops.zeros_like(output)
+
+    def made(self, output: Tensor) -> list[tuple[Carrier, Tensor]]:
+        """What carries the relevance of a layer's output: the recorded carrier, and the tensor that stands for it."""
+        return self._carriers[id(output)]
+
+
+def by_channel(relevance: Tensor, axis: int) -> Tensor:
+    """(n, channels) relevance summed over all other places, in float64."""
+    others = [index for index in range(1, len(relevance.shape)) if index != axis]
+    return ops.sum(ops.cast(relevance, "float64"), axis=others) if others else ops.cast(relevance, "float64")
 
 
 def _by_sample(relevance: Tensor) -> Tensor:

@@ -184,12 +184,7 @@ class Map:
             size[1 if self.op.attribute("data_format").startswith("NC") else -1] = kernel.shape[-2]
             inputs[0] = ops.convert_to_tensor(size, dtype="int32")
         (y,) = backend.repeat(self.op.raw, inputs)
-        for op, index in self.moved:
-            data = next(i for i, t in enumerate(op.inputs) if t.dtype == y.dtype and len(t.shape) == len(y.shape))
-            given = list(op.inputs)
-            given[data] = y
-            y = backend.repeat(op.raw, given)[index]
-        return y
+        return moved(y, self.moved)
 
     def full_bias(self, value: Callable[[Tensor], Tensor]) -> Tensor | None:
         """All that is added to the products, of which ``value`` gives what differs by sample."""
@@ -208,6 +203,16 @@ class Map:
             one_output=self.one_output, non_negative_input=non_negative, rectified=self.rectified, companion=companion,
             activation=self.activation,
         )  # fmt: skip
+
+
+def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
+    """``y`` behind the operations of ``Map.moved``, or some of them."""
+    for op, index in moves:
+        data = next(i for i, t in enumerate(op.inputs) if t.dtype == y.dtype and len(t.shape) == len(y.shape))
+        given = list(op.inputs)
+        given[data] = y
+        y = backend.repeat(op.raw, given)[index]
+    return y
 
 
 def along(vector: Tensor, axis: int, rank: int) -> Tensor:

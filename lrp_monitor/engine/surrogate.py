@@ -12,7 +12,8 @@ import keras
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.assign import Assigner
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.build import Builder, Plan, Taps, companion_masks
+from lrp_monitor.engine.build import Builder, Gates, Plan, Taps, companion_masks
+from lrp_monitor.engine.carriers import Anatomy
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.graph import Op
@@ -32,10 +33,8 @@ class Traced:
     """The companion mask of each input: relevance is the gradient for it."""
     rows: list[Row]
     notes: tuple[str, ...]
-    recording: Recording
+    anatomy: Anatomy
     builder: Builder
-    explained: frozenset[int]
-    """Ids of the recorded tensors that stand for the logits: what was made of them at the output."""
 
 
 def _within(model: Any, composite: Composite, paths: Mapping[int, str]) -> Composite:
@@ -57,11 +56,12 @@ def run(
     on_unknown: str,
     call: Callable[[Any, list[Tensor]], Tensor],
     taps: Taps | None = None,
+    gates: Callable[[Anatomy], Gates] | None = None,
 ) -> Traced:
     """Call ``model`` on its inputs and make what it computed anew, with the rules' gradients.
 
     ``call(model, inputs)`` gives the explained output. Raises UnsupportedModelError with everything in the model
-    that has no rule. ``taps`` are put between the layers.
+    that has no rule. ``taps`` are put between the layers; ``gates`` says what relevance goes through, and where.
     """
     paths = layer_paths(model)
     composite = _within(model, composite, paths)
@@ -72,20 +72,19 @@ def run(
     plan = Plan.to(assigner, [head], recording.output)
     notes = _checked(model, composite, on_unknown, recording, plan, assigner)
     masks = companion_masks(inputs)
-    builder = Builder(plan, assigner, masks, taps)
+    explained = frozenset(id(t) for t in (recording.output, head, *(t for op in moves for t in op.outputs)))
+    anatomy = Anatomy(recording, plan, assigner, head, explained)
+    builder = Builder(plan, assigner, masks, taps, {} if gates is None else gates(anatomy))
     builder.run()
     logits = builder.tensor(head)
-    explained = {id(recording.output), id(head)}
     for op in reversed(moves):
         if op.kind in ("identity", "cast", "each"):
             continue
         logits = backend.repeat(op.raw, [logits, *(builder.value(t) for t in op.inputs[1:])])[0]
-    explained.update(id(t) for op in moves for t in op.outputs)
     for note in notes:
         warnings.warn(note, RuntimeWarning, stacklevel=2)
     return Traced(
-        logits, builder.value(recording.output), activation, masks, rows_of(recording, plan), notes, recording, builder,
-        frozenset(explained),
+        logits, builder.value(recording.output), activation, masks, rows_of(recording, plan), notes, anatomy, builder
     )  # fmt: skip
 
 

@@ -1,0 +1,116 @@
+"""Where the relevance of a layer's output is carried, and along which axis its channels lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.assign import Assigner
+from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.build import Plan
+from lrp_monitor.engine.graph import Op
+from lrp_monitor.engine.maps import Map, moved
+from lrp_monitor.engine.recording import LayerCall, Recording
+from lrp_monitor.engine.table import shown
+
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A recorded call of a model, and which of its tensors are made anew to carry relevance."""
+
+    recording: Recording
+    plan: Plan
+    assigner: Assigner
+    head: Tensor
+    """The recorded logits."""
+    explained: frozenset[int]
+    """Ids of the recorded tensors that stand for the logits: what was made of them at the output."""
+
+    def calls(self) -> list[tuple[LayerCall, list[Tensor]]]:
+        """The calls of layers with outputs of real numbers, and these outputs, in the order in which they finished."""
+        calls = [call for call in self.recording.calls if not call.is_model and shown(call) is call]
+        calls.sort(key=lambda call: call.stop)
+        found = [(call, [t for t in call.outputs if backend.is_float_tensor(t)]) for call in calls]
+        return [(call, outputs) for call, outputs in found if outputs]
+
+    def carriers(self, output: Tensor) -> list[Carrier]:
+        """The recorded tensors at which relevance is that of ``output``, together.
+
+        Something folded into a map, or a ReLU known to follow it, makes the map anew: then that output carries
+        relevance.
+        """
+        if id(output) in self.explained:
+            return [Carrier(self.head, ())]
+        found, own = [Carrier(output, ())], self.assigner.fact(output).map
+        if own is not None:
+            for t, later in self.plan.weighted:
+                if later is not own and later.made_of(own):
+                    found.append(Carrier(t, _moves_since(own, later)))
+        return found
+
+    def channel_axis(self, call: LayerCall, output: Tensor) -> int | None:
+        """The axis of the channels (units, heads) of an output; None for one number a sample."""
+        rank = len(output.shape)
+        if rank < 2:
+            return None
+        outer = call.outer
+        if rank == 4 and outer is not None and isinstance(outer.layer, _ATTENTION):
+            return 1 if isinstance(call.layer, keras.layers.Softmax) else 2
+        axis = getattr(call.layer, "axis", None)
+        if isinstance(call.layer, keras.layers.BatchNormalization) and isinstance(axis, int):
+            return axis % rank
+        layout = getattr(call.layer, "data_format", None) or self._layout(output)
+        return 1 if layout == "channels_first" and rank > 2 else rank - 1
+
+    def _layout(self, output: Tensor) -> str | None:
+        """The layout of the tensor that ``output`` was made of one to one, where a convolution or a pooling made it."""
+        graph, t = self.recording.graph, output
+        while graph.depends(t) and id(t) not in {id(source) for source in graph.sources}:
+            op = graph.op_of(t)
+            maker = getattr(op.call.layer, "data_format", None) if op.call is not None else None
+            if maker is not None:
+                return str(maker)
+            t = next((i for i in op.data if i.shape == t.shape and i.dtype == t.dtype), op.inputs[0])
+            if t.shape != output.shape:
+                return None
+        return None
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A recorded tensor that carries the relevance of a layer's output, or a part of it."""
+
+    tensor: Tensor
+    moves: tuple[tuple[Op, int], ...]
+    """What moved that output on the way to it."""
+
+    def arranged(self, values: Tensor) -> Tensor:
+        """Values in the output's shape as they lie in this tensor."""
+        return ops.reshape(moved(values, self.moves), self.tensor.shape)
+
+    def back(self, relevance: Tensor, like: Tensor) -> Tensor:
+        """Relevance at this tensor as it lies in the output, ``like`` a tensor of its shape; 0 where it has no part."""
+        if not self.moves:
+            return ops.reshape(relevance, like.shape)
+        place = backend.identity(ops.zeros_like(like))
+        (found,) = backend.gradients(ops.sum(self.arranged(place) * relevance), [place])
+        return ops.zeros_like(like) if found is None else found
+
+
+def _moves_since(own: Map, later: Map) -> tuple[tuple[Op, int], ...]:
+    known = len(own.moved)
+    return () if later.summed is not None else later.moved[known:]
+
+
+def spread(weights: Tensor, axis: int, shape: Sequence[int]) -> Tensor:
+    """Weights (n, channels) over a tensor of ``shape`` with its channels along ``axis``."""
+    sizes: list[Any] = [1] * len(shape)
+    sizes[0], sizes[axis] = shape[0], shape[axis]
+    return ops.broadcast_to(ops.reshape(weights, sizes), shape)

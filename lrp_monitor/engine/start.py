@@ -1,0 +1,68 @@
+"""Where relevance starts in a traced model, and the reverse pass to its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from lrp_monitor.engine import backend, targets
+from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.inputs import Shape
+from lrp_monitor.engine.surrogate import Traced
+
+
+def signature_of(start: str | Callable[[Any], Any], shapes: tuple[Shape, ...], chunk: int) -> list[backend.Spec]:
+    """What a pass takes that explains ``chunk`` samples of ``shapes``; see ``targets.start_of``."""
+    signature: list[backend.Spec] = [((chunk, *shape), "float32") for shape in shapes]
+    if start == "classes":
+        signature.append(((chunk,), "int32"))
+    elif start == "weights":
+        signature.append(((chunk, None), "float32"))
+    return signature
+
+
+def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The explained class of each sample (-1 where it is none) and the explained value."""
+    logits = ops.cast(found.logits, "float32")
+    none = ops.cast(ops.zeros_like(ops.reshape(logits, (logits.shape[0], -1))[:, 0]), "int32") - 1
+    if start == "weights":
+        weights = ops.reshape(wanted[0], logits.shape)
+        return none, targets.weighted_sum(logits, weights)
+    if callable(start):
+        value = ops.cast(ops.convert_to_tensor(start(logits)), "float32")
+        if tuple(value.shape) != (logits.shape[0],):
+            raise ValueError(
+                f"a target function must turn logits {tuple(logits.shape)} into one value a sample, shape "
+                f"({logits.shape[0]},); this one returns shape {tuple(value.shape)}"
+            )
+        return none, value
+    if len(logits.shape) != 2:
+        raise ValueError(
+            f"the explained output has shape {tuple(logits.shape)}; a class as target needs (n, classes), "
+            "one row of logits a sample: for maps pass targets.Region(where, of), targets.Outputs(mask) or a function"
+        )
+    target = wanted[0]
+    if found.activation == "sigmoid" and logits.shape[-1] == 1:
+        chosen = ops.where(target < 0, targets.if_finite(logits, logits[:, 0] > 0), target)
+        return chosen, ops.where(chosen == 0, -logits[:, 0], logits[:, 0])
+    chosen = ops.where(target < 0, targets.if_finite(logits, ops.argmax(logits, axis=-1)), target)
+    value = targets.weighted_sum(logits, ops.one_hot(chosen, logits.shape[-1]))
+    return chosen, ops.where(chosen < 0, float("nan"), value)
+
+
+def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) -> dict[str, Tensor]:
+    """What an explanation holds, as tensors: ``"relevance <number>"`` of each input, target, logit, logits, output."""
+    chosen, value = _start(found, start, wanted)
+    results = backend.gradients(ops.sum(value), found.masks)
+    if all(result is None for result in results):
+        raise ValueError("no differentiable path leads from the model's input to what is explained")
+    return {
+        **{
+            f"relevance {number}": ops.zeros_like(mask) if result is None else result
+            for number, (mask, result) in enumerate(zip(found.masks, results, strict=True))
+        },
+        "target": chosen, "logit": value, "logits": ops.cast(found.logits, "float32"),
+        "output": ops.cast(found.output, "float32"),
+    }  # fmt: skip
