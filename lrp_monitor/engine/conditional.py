@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,8 @@ class ChannelLayer:
     """As it was asked for."""
     path: str = ""
     channels: int = 0
+    beside: bool | None = None
+    """Whether relevance runs past the layer, on a skip connection or in a branch; None before it was traced."""
 
     def weights(self, chosen: Selection | None) -> NDArray[np.float32]:
         """(channels,) what passes of each; all of each where nothing is said. Raises ValueError or TypeError."""
@@ -109,17 +111,10 @@ class Conditions:
         """The layers that are named in any."""
         return tuple(sorted({name for one in self.listed for name in one}))
 
-    def stacked(self, arrays: Iterable[NDArray[Any]]) -> list[Any]:
-        """Arrays of n samples once for each condition, (conditions * n, ...)."""
-        return [Repeated(array, len(self.listed)) for array in arrays]
-
     def weights(self, layers: Sequence[ChannelLayer], n: int) -> list[Any]:
         """(conditions * n, channels) for each layer. Raises what ``ChannelLayer.weights`` raises."""
-        return [Spread(np.stack([layer.weights(one.get(layer.name)) for one in self.listed]), n) for layer in layers]
-
-    def apart(self, joined: NDArray[Any]) -> NDArray[Any]:
-        """(conditions, n, ...) of what was computed of them stacked."""
-        return joined.reshape(len(self.listed), -1, *joined.shape[1:])
+        which = np.repeat(np.arange(len(self.listed)), n)
+        return [Rows(np.stack([layer.weights(one.get(layer.name)) for one in self.listed]), which) for layer in layers]
 
 
 def find(anatomy: Anatomy, names: Sequence[str], n: int, model: str, argument: str) -> list[tuple[LayerCall, int]]:
@@ -176,6 +171,7 @@ class Gated:
                 full = spread(weights, own, tuple(t.shape))
                 for carrier in anatomy.carriers(t):
                     gates.setdefault(id(carrier.tensor), []).append(partial(_gate, carrier.arranged(full)))
+            layer.beside = anatomy.passes_by({id(one.tensor) for t in outputs for one in anatomy.carriers(t)})
         return gates
 
 
@@ -184,32 +180,32 @@ def _gate(weights: Tensor, made: Tensor) -> Tensor:
     return backend.straight_through(made * ops.cast(ops.reshape(weights, made.shape), made.dtype), made)
 
 
-class Repeated:
-    """Samples (n, ...) over and over, once a condition: (conditions * n, ...), of which slices alone are made."""
+class Rows:
+    """Rows of an array, some of them often, of which slices alone are made: (m, ...)."""
 
-    def __init__(self, samples: NDArray[Any], times: int) -> None:
-        self._samples, self._times = samples, times
+    def __init__(self, array: NDArray[Any], which: NDArray[np.int64]) -> None:
+        self._array, self._which = array, which
 
     def __len__(self) -> int:
-        return len(self._samples) * self._times
+        return len(self._which)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        chosen: NDArray[Any] = self._samples[np.arange(*rows.indices(len(self))) % len(self._samples)]
+        chosen: NDArray[Any] = self._array[self._which[rows]]
         return chosen
 
 
-class Spread:
-    """The weights of one layer under each condition, for n samples each: (conditions * n, channels), by slices."""
+class OneChannel:
+    """Weights (m, channels) that let one channel through, or nothing for -1. ValueError for one that there is not."""
 
-    def __init__(self, weights: NDArray[np.float32], n: int) -> None:
-        self._weights, self._n = weights, n
+    def __init__(self, which: NDArray[np.int64], layer: ChannelLayer) -> None:
+        self._which, self._layer = which, layer
+        layer.weights(which[which >= 0])
 
     def __len__(self) -> int:
-        return len(self._weights) * self._n
+        return len(self._which)
 
     def __getitem__(self, rows: slice) -> NDArray[np.float32]:
-        chosen: NDArray[np.float32] = self._weights[np.arange(*rows.indices(len(self))) // self._n]
-        return chosen
+        return (self._which[rows, None] == np.arange(self._layer.channels)).astype(np.float32)
 
 
 def read_channels(found: Traced, names: Sequence[str], model: str, value: Tensor) -> dict[str, Tensor]:

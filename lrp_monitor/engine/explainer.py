@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, overload
 
@@ -21,7 +21,7 @@ from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.memory import check_device
 from lrp_monitor.engine.passes import Passes
-from lrp_monitor.engine.start import explained, signature_of
+from lrp_monitor.engine.start import chosen_output, explained, signature_of
 from lrp_monitor.engine.surrogate import Traced, run
 from lrp_monitor.engine.table import Row
 from lrp_monitor.engine.targets import Target
@@ -142,7 +142,7 @@ class Explainer:
         self, leaves: list[Tensor], structure: Any, taps: Taps | None = None, gates: Gated | None = None
     ) -> Traced:
         def call(model: Any, values: list[Tensor]) -> Tensor:
-            return self._choose(model(arranged(structure, values), training=False))
+            return chosen_output(model(arranged(structure, values), training=False), self._output, self.model)
 
         found = run(self.model, leaves, self.composite, self._on_unknown, call, taps, gates)
         self._rows, self._notes = found.rows, found.notes
@@ -153,31 +153,6 @@ class Explainer:
                 "explanation needs (n, classes), or (n, ..., classes) for maps"
             )
         return found
-
-    def _choose(self, output: Any) -> Tensor:
-        if backend.is_tensor(output):
-            if self._output not in (None, 0):
-                names = getattr(self.model, "output_names", None) or [0]
-                if self._output not in names:
-                    raise ValueError(f"output={self._output!r}: model {self.model.name!r} has one output, {names[0]!r}")
-            return output
-        if isinstance(output, Mapping):
-            named = dict(output)
-        else:
-            names = getattr(self.model, "output_names", None) or range(len(output))
-            named = dict(zip(names, output, strict=True))
-        if len(named) == 1 and self._output is None:
-            return next(iter(named.values()))
-        if self._output is None:
-            raise ValueError(
-                f"model {self.model.name!r} has several outputs: choose one with output=, by name or position: "
-                f"{list(named)}"
-            )
-        if self._output in named:
-            return named[self._output]
-        if isinstance(self._output, int) and 0 <= self._output < len(named):
-            return list(named.values())[self._output]
-        raise ValueError(f"output={self._output!r} is none of model {self.model.name!r}'s outputs: {list(named)}")
 
     @overload
     def __call__(self, inputs: NDArray[Any], target: Target = None) -> NDArray[np.float32]: ...
@@ -257,10 +232,50 @@ class Explainer:
         Raises what :meth:`explain` raises; ValueError or TypeError for conditions that do not fit. Source: Achtibat et
         al. 2023.
         """
-        given, start = take(self.model, inputs), targets.start_of(target)
-        asked = conditional.Conditions.of(conditions)
-        key = ("conditional", start, given.shapes, str(given.taken), asked.names)
-        layers = self._conditioned.setdefault(key, [ChannelLayer(name) for name in asked.names])
+        given, asked = take(self.model, inputs), conditional.Conditions.of(conditions)
+        n, count = len(given), len(asked.listed)
+        leaves = self._gated(
+            given, target, asked.names, np.tile(np.arange(n), count), lambda layers: asked.weights(layers, n)
+        )
+        return arranged(
+            given.given, leaves if asked.alone else [leaf.reshape(count, n, *leaf.shape[1:]) for leaf in leaves]
+        )
+
+    def through(
+        self, inputs: Any, layer: str, samples: NDArray[np.int64], channels: NDArray[np.int64], target: Target = None
+    ) -> Any:
+        """The heatmaps of single channels: one for each pair of a sample and a channel of ``layer``.
+
+        ``samples`` (m,) are positions in ``inputs``, ``channels`` (m,) channels; ``target`` is that of the
+        inputs. Gives float32 (m, ...): the relevance that passes through that channel alone, without what runs past
+        the layer. The maps of all channels of a sample sum to its heatmap less that. Raises what :meth:`conditional`
+        raises.
+        """
+        given, m = take(self.model, inputs), len(samples)
+
+        def weights(layers: Sequence[ChannelLayer]) -> list[Any]:
+            return [conditional.OneChannel(np.concatenate([channels, np.full(len(past), -1)]), layers[0])]
+
+        # Whether anything runs past the layer is known once it has been traced.
+        past = np.zeros(0, np.int64)
+        if self._gate_layers(given, target, (layer,))[0].beside is not False:
+            past = np.unique(samples)
+        leaves = self._gated(given, target, (layer,), np.concatenate([samples, past]), weights)
+        if len(past):
+            beside = np.searchsorted(past, samples)
+            leaves = [leaf[:m] - leaf[m:][beside] for leaf in leaves]
+        return arranged(given.given, leaves)
+
+    def _gate_layers(self, given: Inputs, target: Target, names: tuple[str, ...]) -> list[ChannelLayer]:
+        key = ("conditional", targets.start_of(target), given.shapes, str(given.taken), names)
+        return self._conditioned.setdefault(key, [ChannelLayer(name) for name in names])
+
+    def _gated(
+        self, given: Inputs, target: Target, names: tuple[str, ...], samples: NDArray[np.int64],
+        weights: Callable[[Sequence[ChannelLayer]], list[Any]],
+    ) -> list[NDArray[Any]]:  # fmt: skip
+        """Relevance of inputs ``samples`` (m,), of which what ``weights`` gives, (m, channels), passes each layer."""
+        start, layers = targets.start_of(target), self._gate_layers(given, target, names)
         count, first = len(given.leaves), len(given.leaves) + (start in ("classes", "weights"))
 
         def compute(*tensors: Tensor) -> dict[str, Tensor]:
@@ -273,13 +288,16 @@ class Explainer:
             return [*signature_of(start, given.shapes, chunk), *(((chunk, None), "float32") for _ in layers)]
 
         def beside() -> list[Any]:
-            return [*asked.stacked(self._wanted(target, start, len(given))), *asked.weights(layers, len(given))]
+            wanted = self._wanted(target, start, len(given))
+            return [*(conditional.Rows(array, samples) for array in wanted), *weights(layers)]
 
-        found = self._passes.run(key, compute, signature, asked.stacked(given.leaves), beside)
+        key = ("conditional", start, given.shapes, str(given.taken), names)
+        rows: list[Any] = [conditional.Rows(leaf, samples) for leaf in given.leaves]
+        found = self._passes.run(key, compute, signature, rows, beside)
         leaves = [found[f"relevance {number}"] for number in range(count)]
         for leaf in leaves:
             leaf[~np.isfinite(found["logit"])] = np.nan
-        return arranged(given.given, leaves if asked.alone else [asked.apart(leaf) for leaf in leaves])
+        return leaves
 
     def channels(
         self, inputs: Any, layers: Sequence[str], target: Target = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras import ops
@@ -66,3 +66,29 @@ def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor)
         "target": chosen, "logit": value, "logits": ops.cast(found.logits, "float32"),
         "output": ops.cast(found.output, "float32"),
     }  # fmt: skip
+
+
+def chosen_output(output: Any, chosen: str | int | None, model: Any) -> Tensor:
+    """The output to explain of what a model gave; ValueError where ``chosen`` is none of its outputs, or is missing."""
+    if backend.is_tensor(output):
+        if chosen not in (None, 0):
+            names = getattr(model, "output_names", None) or [0]
+            if chosen not in names:
+                raise ValueError(f"output={chosen!r}: model {model.name!r} has one output, {names[0]!r}")
+        return output
+    if isinstance(output, Mapping):
+        named = dict(output)
+    else:
+        names = getattr(model, "output_names", None) or range(len(output))
+        named = dict(zip(names, output, strict=True))
+    if len(named) == 1 and chosen is None:
+        return next(iter(named.values()))
+    if chosen is None:
+        raise ValueError(
+            f"model {model.name!r} has several outputs: choose one with output=, by name or position: {list(named)}"
+        )
+    if chosen in named:
+        return named[chosen]
+    if isinstance(chosen, int) and 0 <= chosen < len(named):
+        return list(named.values())[chosen]
+    raise ValueError(f"output={chosen!r} is none of model {model.name!r}'s outputs: {list(named)}")

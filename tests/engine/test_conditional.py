@@ -181,3 +181,18 @@ def test_heads_and_layers_without_channels(all_kinds):
     scalar = keras.Model(x, layers.Dense(2)(layers.Reshape((1,))(one)))
     with pytest.raises(ValueError, match=r"conditions: the output of layer 'one' .* no axis of channels"):
         lrp.Explainer(scalar, "lrp_zero").conditional(np.ones((2, 3)), {"one": 0}, 0)
+
+
+def test_single_channels_of_single_samples(all_kinds):
+    """Each pair's map is the channel's condition less what runs past the layer."""
+    net, x = all_kinds
+    explainer = lrp.Explainer(net, "epsilon")
+    samples, channels = np.array([1, 0, 1, 1]), np.array([2, 0, 0, 3])
+    for name, past in (("block", False), ("inner", True)):
+        found = explainer.through(x, name, samples, channels, [1, 2])
+        whole = explainer.conditional(x, [{name: c} for c in range(4)] + [{name: ()}], [1, 2])
+        assert (np.abs(whole[4]).max() > 0) == past
+        for one, sample, channel in zip(found, samples, channels, strict=True):
+            close(one, whole[channel, sample] - whole[4, sample])
+    with pytest.raises(ValueError, match="has no channel 4"):
+        explainer.through(x, "block", samples, channels + 1)
