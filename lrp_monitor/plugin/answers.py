@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from lrp_monitor.store.finite import nonfinite
 from lrp_monitor.store.format import Histogram, ProbeInfo
 from lrp_monitor.store.reader import Run
 from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
+
+_OF_TENSOR = re.compile(r"(weights|gradients|probe_gradients)/[a-z_]+/.", re.DOTALL)
 
 
 def listing(name: str, display: str, run: Run | None, wanted: Callable[[str], bool] | None = None) -> dict[str, Any]:
@@ -91,18 +94,39 @@ def columns(headers: Sequence[StepHeader]) -> list[str]:
 
 
 def timeline(
-    run: Run, headers: Sequence[StepHeader], wanted: Sequence[str], probes: Sequence[int] | None
+    run: Run,
+    headers: Sequence[StepHeader],
+    wanted: Sequence[str],
+    probes: Sequence[int] | None,
+    *,
+    of_tensors: Callable[[str], bool] | None = None,
+    medians: Callable[[str], bool] | None = None,
 ) -> dict[str, Any]:
-    """The scalars over the steps, and the ``wanted`` statistics of some probes; None: of all."""
+    """The scalars over the steps, and the ``wanted`` statistics of some probes; None: of all.
+
+    ``of_tensors``: of the scalars of single tensors those that it names; the tags of all are in ``tags``. ``medians``: of
+    which statistics to give the median over the probes that have a value.
+    """
     tags = sorted({tag for header in headers for tag in header.scalars})
+    given = tags if of_tensors is None else [tag for tag in tags if of_tensors(tag) or not _OF_TENSOR.match(tag)]
+    known = columns(headers)
     chosen: Any = slice(None) if probes is None else list(probes)
-    return {
+    answer = {
         "steps": [header.step for header in headers],
         "session": run.session or None,
-        "scalars": {tag: plain_list(np.array([h.scalars.get(tag, np.nan) for h in headers])) for tag in tags},
-        "columns": columns(headers),
+        "scalars": {tag: plain_list(np.array([h.scalars.get(tag, np.nan) for h in headers])) for tag in given},
+        "tags": tags,
+        "columns": known,
         "probes": {name: _rows([h.statistics.get(name) for h in headers], chosen) for name in wanted},
     }
+    if medians is not None:
+        answer["medians"] = {name: _medians([h.statistics.get(name) for h in headers]) for name in known if medians(name)}
+    return answer
+
+
+def _medians(rows: Sequence[npt.NDArray[np.float64] | None]) -> list[float | None]:
+    finite = [row[np.isfinite(row)] if row is not None else np.zeros(0) for row in rows]
+    return [float(np.median(row)) if row.size else None for row in finite]
 
 
 def histogram(found: Histogram) -> dict[str, Any]:

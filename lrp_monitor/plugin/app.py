@@ -143,7 +143,14 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         headers, reset = parameters.since(request, run)
         columns = parameters.column_names(request, answers.columns(headers))
         probe = parameters.position(request, "probe", len(run.probes))
-        answer = answers.timeline(run, headers, columns, None if probe is None else [probe])
+        answer = answers.timeline(
+            run,
+            headers,
+            columns,
+            None if probe is None else [probe],
+            of_tensors=parameters.names(request, "of_tensors"),
+            medians=parameters.names(request, "medians"),
+        )
         if reset:
             answer["reset"] = True
         return _json(request, answer)

@@ -1,1 +1,1 @@
-import{_ as a}from"./chunk.js";export{a as render};
+import{aa as a}from"./chunk.js";export{a as render};

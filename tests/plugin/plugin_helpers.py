@@ -62,6 +62,7 @@ def make_record(step: int, base: float = 0.0) -> StepRecord:
     scalars = {"lrp/conservation": base + step}
     if step:
         scalars["gradients/norm"] = float("nan") if step == 1 else 2.0
+        scalars["gradients/norm/conv2d/kernel"] = 3.0
     return StepRecord(
         step=step,
         epoch=step,

@@ -142,6 +142,16 @@ def test_only_newer_steps_are_sent_on_request(site: Site) -> None:
         assert site.server.get("timeline", run="planted/lrp", **changed).json["reset"] is True
 
 
+def test_scalars_of_single_tensors_and_medians_on_request(site: Site) -> None:
+    line = site.server.get("timeline", run="planted/lrp", columns="", of_tensors="", medians="layer/*,drift,x").json
+    assert sorted(line["scalars"]) == ["gradients/norm", "lrp/conservation"]
+    assert line["tags"] == ["gradients/norm", "gradients/norm/conv2d/kernel", "lrp/conservation"]
+    assert line["medians"] == {"drift": [0.5] * 4, "layer/a,b": [2.0] * 4, "layer/top": [5.0] * 4}
+    one = site.server.get("timeline", run="planted/lrp", columns="", of_tensors="gradients/norm/*").json
+    assert one["scalars"]["gradients/norm/conv2d/kernel"] == [None, 3.0, 3.0, 3.0]
+    assert "medians" not in one
+
+
 def test_probes(site: Site) -> None:
     info = make_probes()
     answer = site.server.get("probes", run="planted/lrp", hash=info.hash)

@@ -51,9 +51,9 @@ const after = (run: string, since: Since | null): Record<string, string | number
 
 export const fetchRun = (run: string, since: Since | null): Promise<RunInfo> => json("run", after(run, since));
 
-/** Scalars over the steps, with the per-probe columns that are named only: all of them are many megabytes. */
-export const fetchTimeline = (run: string, since: Since | null, columns: readonly string[]): Promise<Timeline> =>
-  json("timeline", { ...after(run, since), columns: columns.join(",") });
+/** Scalars over the steps, with the per-probe columns and the scalars of tensors that are named: all are many megabytes. */
+export const fetchTimeline = (run: string, since: Since | null, columns: readonly string[], tensors: readonly string[]): Promise<Timeline> =>
+  json("timeline", { ...after(run, since), columns: columns.join(","), of_tensors: tensors.join(",") });
 
 /** Step -> cluster of each probe, as logged or found afterwards. */
 export async function fetchClusters(run: string): Promise<Map<number, number[]>> {

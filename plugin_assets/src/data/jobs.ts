@@ -21,6 +21,8 @@ export interface RunState {
   timeline: Timeline | null;
   /** The per-probe column the timeline was asked for; null: none. */
   timelineColumn: string | null;
+  /** The scalars of single tensors it was asked for, as one text. */
+  timelineTensors: string;
   /** Step -> cluster of each probe, where heatmaps were grouped. */
   clusters: ReadonlyMap<number, number[]>;
   error: string | null;

@@ -15,10 +15,12 @@ const ORDER = [
   /^weights\/norm$/,
 ];
 
+/** Whether a scalar is one of a single tensor. */
+export const ofTensor = (tag: string): boolean => /^(weights|gradients|probe_gradients)\/[a-z_]+\/./s.test(tag);
+
 /** Tags of the timelines, the most telling first, masks in their own order; those of single tensors apart. */
 export function quantities(timelines: readonly Timeline[], masks: readonly string[]): { main: string[]; tensors: string[]; all: string[] } {
-  const tags = [...new Set(timelines.flatMap((timeline) => Object.keys(timeline.scalars)))];
-  const ofTensor = (tag: string): boolean => /^(weights|gradients|probe_gradients)\/[a-z_]+\/./s.test(tag);
+  const tags = [...new Set(timelines.flatMap((timeline) => [...Object.keys(timeline.scalars), ...(timeline.tags ?? [])]))];
   const rank = (tag: string): number => {
     const place = ORDER.findIndex((pattern) => pattern.test(tag));
     return place < 0 ? ORDER.length : place;

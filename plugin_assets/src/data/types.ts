@@ -66,6 +66,9 @@ export interface Timeline {
   steps: number[];
   scalars: Record<string, (number | null)[]>;
   probes: Record<string, (number | null)[][]>;
+  /** The tags of all scalars, those of single tensors too, which are given where they are asked for. */
+  tags?: string[];
+  medians?: Record<string, (number | null)[]>;
   reset?: boolean;
 }
 

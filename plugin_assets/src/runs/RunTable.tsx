@@ -50,7 +50,7 @@ export function View({ model }: { model: Model }): JSX.Element {
   const shared = sharedParts(listings.map(({ name }) => name));
   const masks = model.selected().flatMap((run) => run.info?.probes.masks ?? []);
   const tags = tagsOf(rows, masks);
-  const others = [...new Set(model.selected().flatMap((run) => Object.keys(run.timeline?.scalars ?? {})))].filter((tag) => !tags.includes(tag)).sort();
+  const others = [...new Set(model.selected().flatMap((run) => run.timeline?.tags ?? []))].filter((tag) => !tags.includes(tag)).sort();
   const chosen = new Set(model.selected().map((run) => run.listing.run));
   const toggle = (run: string, on: boolean): void => {
     if (on) chosen.add(run);

@@ -13,6 +13,7 @@ import { Pictures } from "../data/pictures";
 import { Places } from "./places";
 import { Player } from "./player";
 import { nearestIndex } from "./steps";
+import { ofTensor } from "../data/series";
 import { followUp, mergeRun, mergeTimeline } from "../data/tail";
 import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "../data/types";
 import { fromParameters, toParameters, waitsForRest, type OpenProbe, type View } from "./view";
@@ -96,7 +97,7 @@ export class Model {
       this.waitForRest();
     }
     this.address.write(() => this.view);
-    if (change.runs || change.scale || change.clip) void this.refreshSelected();
+    if (change.runs || change.scale || change.clip || change.quantities) void this.refreshSelected();
     this.settle();
     this.wasComplete = this.isComplete();
     this.notify();
@@ -303,7 +304,7 @@ export class Model {
       known.listing = listing;
       return known;
     }
-    const nothing = { info: null, steps: [], timeline: null, timelineColumn: null, clusters: new Map(), error: null, frame: null, against: null };
+    const nothing = { info: null, steps: [], timeline: null, timelineColumn: null, timelineTensors: "", clusters: new Map(), error: null, frame: null, against: null };
     return { listing, order: this.order.of(listing.run), pattern: 0, ...nothing, histograms: {} };
   }
 
@@ -325,7 +326,9 @@ export class Model {
     if (run.listing.error !== undefined) return;
     const ask = followUp(run.info, run.listing);
     const column = limitColumn(this.view);
-    const timelineFits = run.timeline !== null && (column === null || column === run.timelineColumn);
+    const tensors = (this.view.quantities ?? []).filter(ofTensor);
+    const timelineFits =
+      run.timeline !== null && (column === null || column === run.timelineColumn) && (tensors.length === 0 || tensors.join() === run.timelineTensors);
     if (ask === "nothing" && timelineFits && run.error === null) return;
     const since = ask === "nothing" || ask === "all" || !timelineFits ? null : ask;
     try {
@@ -338,8 +341,9 @@ export class Model {
         this.settle(); // heatmaps need not wait for the timeline, nor this run for the others
         this.notify();
       }
-      const timeline = await api.fetchTimeline(run.listing.run, since, column === null ? [] : [column]);
+      const timeline = await api.fetchTimeline(run.listing.run, since, column === null ? [] : [column], tensors);
       run.timeline = mergeTimeline(since && run.timeline, timeline);
+      run.timelineTensors = tensors.join();
       run.timelineColumn = column;
       // At first, and with new steps where groups are logged with them.
       if (ask !== "nothing" && (since === null || run.clusters.size > 0)) void this.askClusters(run);

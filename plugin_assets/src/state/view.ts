@@ -18,7 +18,7 @@ export interface Zoom {
 }
 
 /** The views of the page's middle, with what they are called. */
-const PAGES = { maps: "Heatmaps", runs: "Table of runs" } as const;
+const PAGES = { maps: "Heatmaps", network: "Network", runs: "Table of runs" } as const;
 
 export type PageName = keyof typeof PAGES;
 
@@ -60,6 +60,10 @@ export interface View {
   speed: "2" | "4" | "8" | "16";
   /** Tensor of the histograms; null: the page picks. */
   tensor: string | null;
+  /** What the view of the network shows of each tensor, which of them, and in which order. */
+  glance: string;
+  layers: string;
+  ranked: "model" | "change" | "value";
   /** Histograms of the step alone, or of the steps up to it, one behind the other. */
   plots: "step" | "ridge";
   /** Tags of the timelines; null: the page picks one. */
@@ -92,6 +96,9 @@ export const DEFAULT_VIEW: View = {
   clusters: false,
   speed: "8",
   tensor: null,
+  glance: "gradients",
+  layers: "",
+  ranked: "model",
   plots: "step",
   quantities: null,
   axis: "logs",
@@ -172,6 +179,9 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
   clusters: flag,
   speed: oneOf(["2", "4", "8", "16"]),
   tensor: orNull(anyText),
+  glance: { write: (value) => value, read: (text) => (/^[a-z_]{1,30}$/.test(text) ? text : undefined) },
+  layers: anyText,
+  ranked: oneOf(["model", "change", "value"]),
   plots: oneOf(["step", "ridge"]),
   quantities: orNull(list),
   axis: oneOf(["logs", "steps"]),

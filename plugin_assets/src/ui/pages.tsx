@@ -8,6 +8,7 @@ import { Loading, useLazy } from "./lazy";
 type View = { View: (props: { model: Model }) => JSX.Element };
 
 const OTHERS: Partial<Record<PageName, () => Promise<View>>> = {
+  network: () => import("../overview/Network"),
   runs: () => import("../runs/RunTable"),
 };
 

@@ -1,0 +1,176 @@
+// The network at a glance: one quantity of every tensor or layer over the logged steps, as pixels.
+import type { Timeline } from "../data/types";
+
+export type QuantityName = "gradients" | "probe_gradients" | "weights" | "ratio" | "zeros" | "broken" | "relevance";
+
+interface Quantity {
+  title: string;
+  /** What its colours mean, in a sentence. */
+  means: string;
+  /** Colours by the power of ten, or by the share from 0 to 1. */
+  log: boolean;
+  /** The scalars of single tensors, or the per-probe columns, that it is made of. */
+  tags: string[];
+  columns: string[];
+}
+
+export const QUANTITIES: Record<QuantityName, Quantity> = {
+  gradients: { title: "Gradient norm", means: "Euclidean norm of the gradient of one training batch", log: true, tags: ["gradients/norm/*", "gradients/nonfinite/*"], columns: [] },
+  probe_gradients: { title: "Gradient norm on the probes", means: "Euclidean norm of the gradient of the loss on the probes", log: true, tags: ["probe_gradients/norm/*", "probe_gradients/nonfinite/*"], columns: [] },
+  weights: { title: "Weight norm", means: "Euclidean norm of the weights", log: true, tags: ["weights/norm/*", "weights/nonfinite/*"], columns: [] },
+  ratio: { title: "Gradient norm / weight norm", means: "How large the gradient is beside the weights that it moves", log: true, tags: ["gradients/norm/*", "weights/norm/*", "gradients/nonfinite/*", "weights/nonfinite/*"], columns: [] },
+  zeros: { title: "Share of zero gradients", means: "Values of the gradient that are exactly zero", log: false, tags: ["gradients/zero_fraction/*", "probe_gradients/zero_fraction/*"], columns: [] },
+  broken: { title: "Not finite", means: "Number of NaN and infinite values, weights and gradients together", log: true, tags: ["gradients/nonfinite/*", "weights/nonfinite/*", "probe_gradients/nonfinite/*"], columns: [] },
+  relevance: { title: "Relevance kept", means: "Relevance at the layer’s output over the explained logit, median over probes", log: true, tags: [], columns: ["layer/*"] },
+};
+
+export interface Row {
+  /** Name of the tensor, or of the layer. */
+  name: string;
+  /** A value a step; NaN where there is none. */
+  values: Float64Array;
+  /** Steps with values that are not finite. */
+  broken: Uint8Array;
+}
+
+/** The quantities that a run has logged, by the tags and columns that its timeline names. */
+export function available(timeline: Pick<Timeline, "tags"> & { columns?: string[] }): QuantityName[] {
+  const there = (pattern: string, names: readonly string[] = []): boolean => names.some((name) => name.startsWith(pattern.slice(0, -1)));
+  return (Object.keys(QUANTITIES) as QuantityName[]).filter((name) => {
+    const { tags, columns } = QUANTITIES[name];
+    if (name === "ratio") return there("gradients/norm/*", timeline.tags) && there("weights/norm/*", timeline.tags);
+    if (columns.length > 0) return there(columns[0]!, timeline.columns);
+    return there(tags[0]!, timeline.tags) || (name === "broken" && tags.some((tag) => there(tag, timeline.tags)));
+  });
+}
+
+type Series = readonly (number | null)[];
+const at = (series: Series | undefined, step: number): number => series?.[step] ?? NaN;
+
+/** Rows in the order of `names`, those of tensors that the quantity is not logged of left out. */
+export function rowsOf(timeline: Timeline, quantity: QuantityName, names: readonly string[]): Row[] {
+  const { scalars, steps } = timeline;
+  const series = (prefix: string, name: string): Series | undefined => scalars[`${prefix}/${name}`];
+  const rows: Row[] = [];
+  const add = (name: string, value: (step: number) => number, broken: readonly (Series | undefined)[]): void => {
+    const row = { name, values: Float64Array.from(steps, (_, i) => value(i)), broken: Uint8Array.from(steps, (_, i) => (broken.some((one) => at(one, i) > 0) ? 1 : 0)) };
+    rows.push(row);
+  };
+  if (quantity === "relevance") {
+    for (const [column, values] of Object.entries(timeline.medians ?? {})) {
+      if (column.startsWith("layer/")) add(column.slice(6), (i) => Math.abs(at(values, i)), []);
+    }
+    return rows;
+  }
+  for (const name of names) {
+    const gone = ["gradients", "probe_gradients", "weights"].map((kind) => series(`${kind}/nonfinite`, name));
+    if (quantity === "broken") {
+      if (gone.some(Boolean)) add(name, (i) => gone.reduce((sum, one) => sum + (one?.[i] ?? 0), 0), gone);
+      continue;
+    }
+    const [own, other] =
+      quantity === "ratio"
+        ? [series("gradients/norm", name), series("weights/norm", name)]
+        : quantity === "zeros"
+          ? [series("gradients/zero_fraction", name) ?? series("probe_gradients/zero_fraction", name), undefined]
+          : [series(`${quantity}/norm`, name), undefined];
+    if (!own) continue;
+    const of = quantity === "weights" ? [gone[2]] : quantity === "probe_gradients" ? [gone[1]] : quantity === "ratio" ? [gone[0], gone[2]] : [gone[0]];
+    add(name, (i) => (other ? at(own, i) / at(other, i) : at(own, i)), of);
+  }
+  return rows;
+}
+
+export interface Scale {
+  low: number;
+  high: number;
+}
+
+/** What the ends of the colours stand for: powers of ten, or 0 and 1. */
+export function scaleOf(rows: readonly Row[], log: boolean): Scale {
+  if (!log) return { low: 0, high: 1 };
+  let low = Infinity;
+  let high = -Infinity;
+  for (const { values } of rows) {
+    for (const value of values) {
+      if (!(value > 0) || value === Infinity) continue;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+  }
+  if (high < low) return { low: 0, high: 1 };
+  [low, high] = [Math.log10(low), Math.log10(high)];
+  return high - low < 0.5 ? { low: low - 0.25, high: high + 0.25 } : { low, high };
+}
+
+/** From dark violet over magenta to light yellow: even in lightness, so that it can be read without hue. */
+const STOPS: [number, number, number][] = [[24, 15, 62], [81, 18, 124], [140, 41, 129], [200, 62, 115], [246, 110, 92], [254, 176, 120], [252, 244, 186]];
+
+const packed = (r: number, g: number, b: number, a = 255): number => ((a << 24) | (b << 16) | (g << 8) | r) >>> 0;
+
+const RAMP = Uint32Array.from({ length: 256 }, (_, i) => {
+  const place = (i / 255) * (STOPS.length - 1);
+  const below = Math.min(STOPS.length - 2, Math.floor(place));
+  const [a, b] = [STOPS[below]!, STOPS[below + 1]!];
+  const [r, g, blue] = [0, 1, 2].map((c) => Math.round(a[c]! + (place - below) * (b[c]! - a[c]!))) as [number, number, number];
+  return packed(r, g, blue);
+});
+/** Not finite: a green that the ramp does not have. */
+const BROKEN = packed(22, 190, 90);
+const ZERO = packed(8, 6, 20);
+
+export const rampCss = `linear-gradient(to right, ${STOPS.map((stop) => `rgb(${stop.join(",")})`).join(",")})`;
+export const brokenCss = "rgb(22 190 90)";
+
+/** Columns of the picture: a step each, or where there are more than `most`, equal groups of them. */
+export const columnsOf = (steps: number, most: number): number => Math.max(1, Math.min(steps, most));
+
+/** Pixels, a row a tensor: of the steps that share a column the largest value, and broken where any is. */
+export function paint(rows: readonly Row[], steps: number, columns: number, { low, high }: Scale, log: boolean): Uint32Array {
+  const out = new Uint32Array(rows.length * columns);
+  const factor = 255 / (high - low);
+  rows.forEach(({ values, broken }, row) => {
+    for (let column = 0; column < columns; column++) {
+      const from = Math.floor((column * steps) / columns);
+      const to = Math.max(from + 1, Math.floor(((column + 1) * steps) / columns));
+      let value = NaN;
+      let gone = false;
+      for (let i = from; i < to; i++) {
+        if (broken[i]) gone = true;
+        const one = values[i]!;
+        if (!(one <= value)) value = one === one ? one : value;
+      }
+      let word = 0;
+      if (gone || value === Infinity) word = BROKEN;
+      else if (value === value) {
+        if (log && value <= 0) word = ZERO;
+        else word = RAMP[Math.max(0, Math.min(255, Math.round(((log ? Math.log10(value) : value) - low) * factor)))]!;
+      }
+      out[row * columns + column] = word;
+    }
+  });
+  return out;
+}
+
+/** Rows by name, by how much they changed (the range of their logarithms, or of their shares), or by the value at a step. */
+export function rank(rows: readonly Row[], by: "model" | "change" | "value", step: number, log: boolean): Row[] {
+  if (by === "model") return [...rows];
+  const size = (row: Row): number => {
+    if (by === "value") return row.values[step] ?? NaN;
+    let low = Infinity;
+    let high = -Infinity;
+    for (const value of row.values) {
+      const one = log ? Math.log10(value) : value;
+      if (!Number.isFinite(one)) continue;
+      if (one < low) low = one;
+      if (one > high) high = one;
+    }
+    return high - low;
+  };
+  const sizes = new Map(rows.map((row) => [row, size(row)]));
+  return [...rows].sort((a, b) => {
+    const [x, y] = [sizes.get(a)!, sizes.get(b)!];
+    if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y));
+    return y - x;
+  });
+}
