@@ -1,1 +1,1 @@
-import{aa as a}from"./chunk.js";export{a as render};
+import{ka as a}from"./chunk.js";export{a as render};

@@ -32,7 +32,9 @@ test("a view survives the way through the URL, whatever the names hold", () => {
     ranked: "change",
     plots: "ridge",
     quantities: ["lrp/mask_mass/a b", "lrp/drift"],
-    axis: "steps",
+    axis: "relative",
+    smooth: "0.9",
+    range: [-0.5, 1e6],
     probe: { hash: "ab".repeat(32), index: 3 },
   };
   const hash = writeHash("#lrp_monitor", toParameters(view));
@@ -78,7 +80,7 @@ test("what others keep in the hash stays as it was, ours is replaced", () => {
 });
 
 test("nonsense falls back to the default", () => {
-  const own = new Map(Object.entries({ step: "-1", show: "movie", colours: "__proto__", opacity: "7", size: "", axis: "x", minus: "step:x",
+  const own = new Map(Object.entries({ step: "-1", show: "movie", colours: "__proto__", opacity: "7", size: "", axis: "x", range: "3,3", smooth: "2", minus: "step:x",
     zoom: "1e9,0,0", classes: "1,-2", sort: "mass:", clip: "50", probe: "1@zz", clusters: "yes", speed: "-1" }));
   assert.deepEqual(fromParameters(own), DEFAULT_VIEW);
   assert.deepEqual(fromParameters(readHash("#lrp_monitor&p.lrp_monitor.runs=%E0%A4%A").own).runs, ["%E0%A4%A"]);

@@ -306,8 +306,9 @@ class WrittenRun:
         *,
         gradient: NDArray[np.float32] | None = None,
         columns: dict[str, Sequence[float]] | None = None,
+        scalars: dict[str, float] | None = None,
     ) -> NDArray[np.float32]:
-        """Logs one step, with figures of its own in `columns`; returns its heatmaps, float32 (3, 6, 8)."""
+        """Logs one step, with figures of its own in `columns`, `scalars`; returns its heatmaps, float32 (3, 6, 8)."""
         rng = np.random.default_rng(100 + step)
         maps = rng.normal(0, 1 + step, (3, 6, 8)).astype(np.float32)
         column = np.linspace(0.2, 0.8, 3) + 0.001 * step
@@ -333,7 +334,7 @@ class WrittenRun:
                 wall_time=float(step),
                 heatmaps=maps,
                 probes=probes,
-                scalars={"lrp/drift": 0.01 * step, f"lrp/mask_mass/{self._mask}": float(column[0])},
+                scalars={"lrp/drift": 0.01 * step, f"lrp/mask_mass/{self._mask}": float(column[0])} | (scalars or {}),
                 histograms=histograms,
                 gradient_batch=32 if step > 0 else None,
             )

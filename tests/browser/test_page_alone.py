@@ -48,7 +48,7 @@ def opened(browser: Browser) -> Iterator[Any]:
 
     def go(url: str) -> Alone:
         page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        visit = Alone(page, url.rstrip("/"))
+        visit = Alone(page, "/".join(url.partition("#")[0].split("/")[:3]) if url.startswith("http") else url)
         page.on("console", visit.on_console)
         page.on("pageerror", lambda error: visit.errors.append(str(error)))
         page.on("dialog", lambda dialog: visit.errors.append(f"a dialog: {dialog.message}"))
@@ -117,32 +117,85 @@ def test_a_page_above_the_limit_is_refused_with_what_to_leave_out(logs: Path, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_the_page_of_view(logs: Path, opened: Any) -> None:
+@pytest.fixture(scope="module")
+def served(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `lrp-monitor view` on those runs, and on one of many tensors and steps, `net`, logged last."""
+    run = WrittenRun(logs / "net", tensor="block1/conv/kernel")
+    for step in range(900):
+        scalars = {f"gradients/norm/block{i}/conv/kernel": float(10**i) for i in range(12)}
+        run.log(step, scalars=scalars | ({"gradients/nonfinite/block3/conv/kernel": 2.0} if step > 600 else {}))
+    run.close()
     listening = server.serve(str(logs))
     thread = threading.Thread(target=listening.serve_forever)
     thread.start()
-    try:
-        tab = opened(server.address(listening))
-        tab.wait_for_step(9)
-        tab.frame.press("[data-testid=slider]", "Home")
-        tab.wait_for_step(0)
-        tab.expect(lambda: tab.hash_parameters()["step"], "0")
-        tab.frame.click("[data-testid=page-runs]")
-        names = "[data-testid=run-table] tbody bdi"
-        tab.expect(lambda: tab.all(names, "e.textContent"), ["<b>two", "one"])
-        tab.frame.get_by_role("button", name="Drift since the log before").click()
-        tab.frame.uncheck("[data-testid=run-table] tr[data-run='one/lrp'] input")
-        tab.expect(lambda: tab.hash_parameters()["runs"], "%3Cb%3Etwo%2Flrp")
-        tab.frame.click("[data-testid=fold-panels]", force=True)
-        tab.expect(lambda: tab.frame.is_visible("[data-testid=timeline]"), False)
-        tab.frame.click("[data-testid=fold-panels]")
-        tab.expect(lambda: tab.frame.is_visible("[data-testid=timeline]"), True)
-        height = "e.getBoundingClientRect().height"
-        before = tab.all(".timeline .plot", height)[0]  # settled: it is there as before
-        for key, grown in (("ArrowUp", 24), ("ArrowDown", 0)):
-            tab.frame.press("[data-testid=divider]", key)
-            tab.expect(lambda grown=grown: tab.all(".timeline .plot", height)[0] - before, grown)
-    finally:
-        listening.shutdown()
-        thread.join()
-        listening.server_close()
+    yield server.address(listening)
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def test_the_page_of_view(served: str, opened: Any) -> None:
+    tab = opened(served + "#lrp_monitor&p.lrp_monitor.runs=one%252Flrp,%253Cb%253Etwo%252Flrp")
+    tab.wait_for_step(9)
+    tab.frame.press("[data-testid=slider]", "Home")
+    tab.wait_for_step(0)
+    tab.expect(lambda: tab.hash_parameters()["step"], "0")
+    tab.frame.click("[data-testid=page-runs]")
+    names = "[data-testid=run-table] tbody bdi"
+    tab.expect(lambda: tab.all(names, "e.textContent"), ["net", "<b>two", "one"])
+    tab.frame.get_by_role("button", name="Drift since the log before").click()
+    tab.frame.uncheck("[data-testid=run-table] tr[data-run='one/lrp'] input")
+    tab.expect(lambda: tab.hash_parameters()["runs"], "%3Cb%3Etwo%2Flrp")
+    tab.frame.click("[data-testid=fold-panels]", force=True)
+    tab.expect(lambda: tab.frame.is_visible("[data-testid=timeline]"), False)
+    tab.frame.click("[data-testid=fold-panels]")
+    tab.expect(lambda: tab.frame.is_visible("[data-testid=timeline]"), True)
+    height = "e.getBoundingClientRect().height"
+    before = tab.all(".timeline .plot", height)[0]  # settled: it is there as before
+    for key, grown in (("ArrowUp", 24), ("ArrowDown", 0)):
+        tab.frame.press("[data-testid=divider]", key)
+        tab.expect(lambda grown=grown: tab.all(".timeline .plot", height)[0] - before, grown)
+
+
+def test_the_network_at_a_glance(served: str, opened: Any) -> None:
+    tab = opened(served + "#lrp_monitor&p.lrp_monitor.page=network&p.lrp_monitor.runs=net%252Flrp")
+    tab.frame.wait_for_selector("[data-testid=matrix] canvas[data-painted='1']")  # of tensors with histograms
+    tab.expect(lambda: tab.all(".matrix .names .value", "e.textContent"), ["10.0"])
+    tab.frame.select_option("[data-testid=glance]", "broken")
+    tab.expect_text("no-rows", "Every logged weight and gradient is finite")
+    tab.frame.select_option("[data-testid=glance]", "gradients")
+    box = tab.frame.wait_for_selector("[data-testid=matrix] canvas").bounding_box()  # settled: it is painted
+    tab.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 5)
+    tab.expect(lambda: tab.hash_parameters()["step"], lambda step: 440 < int(step) < 460)
+    tab.expect(lambda: tab.hash_parameters()["tensor"], "block1/conv/kernel")
+    tab.frame.fill("[data-testid=find-layers]", "no such tensor")
+    tab.expect_text("no-rows", "No tensor fits")
+
+
+def test_the_axis_of_curves_says_what_it_counts(served: str, opened: Any) -> None:
+    tab = opened(served + "#lrp_monitor&p.lrp_monitor.runs=net%252Flrp")
+    tab.wait_for_step(899)
+    tab.frame.wait_for_selector("[data-testid=band]", state="attached")  # 900 logs on fewer pixels
+    tab.expect(lambda: tab.all("[data-testid=axis-words]", "e.textContent"), ["batches"])
+    for axis, words in (("epoch", "epochs"), ("relative", "minutes since the first log"), ("wall", "time, 1 Jan")):
+        tab.frame.select_option("[data-testid=axis]", axis)
+        tab.expect(lambda: tab.all("[data-testid=axis-words]", "e.textContent"), [words])
+    tab.frame.select_option("[data-testid=axis]", "steps")
+    seen = "e.dataset.seen"
+    tab.expect(lambda: tab.all("[data-testid=timeline]", seen), ["0,899"])
+    tab.frame.click("[data-testid=range-near]")
+    tab.expect(lambda: tab.all("[data-testid=timeline]", seen), ["449.5,899"])
+    tab.expect(lambda: tab.hash_parameters()["range"], "449.5,899")
+    box = tab.frame.locator("[data-testid=timeline]").bounding_box()  # settled: nothing jumps
+    tab.page.keyboard.down("Shift")
+    tab.page.mouse.move(box["x"] + 80, box["y"] + 40)
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + 180, box["y"] + 40)
+    tab.page.mouse.up()
+    tab.page.keyboard.up("Shift")
+    tab.expect(lambda: float(tab.all("[data-testid=timeline]", seen)[0].split(",")[1]), lambda high: high < 800)
+    tab.expect(lambda: tab.frame.input_value("[data-testid=step-number]"), "899")
+    tab.frame.click("[data-testid=range-all]")
+    tab.expect(lambda: tab.all("[data-testid=timeline]", seen), ["0,899"])
+    tab.frame.select_option("[data-testid=smooth]", "0.9")
+    tab.expect(lambda: tab.hash_parameters()["smooth"], "0.9")

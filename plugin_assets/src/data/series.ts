@@ -66,7 +66,7 @@ export function valueAt(series: readonly (number | null)[], at: number, log: boo
 
 /** SVG path of a series; values that are missing leave a gap, a value alone between gaps a dot. */
 export function linePath(
-  steps: readonly number[],
+  steps: ArrayLike<number>,
   series: readonly (number | null)[],
   log: boolean,
   toX: (step: number) => number,

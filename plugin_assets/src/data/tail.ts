@@ -39,7 +39,7 @@ export function mergeTimeline(timeline: Timeline | null, more: Timeline): Timeli
     steps: [...timeline.steps, ...fresh],
     scalars: append(timeline.scalars, more.scalars, timeline.steps.length, fresh.length, from, null),
     probes: append<(number | null)[]>(timeline.probes, more.probes, timeline.steps.length, fresh.length, from, []),
-    tags: [...new Set([...(timeline.tags ?? []), ...(more.tags ?? [])])],
+    ...(more.tags ? { tags: [...new Set([...(timeline.tags ?? []), ...more.tags])] } : {}),
   };
 }
 

@@ -74,7 +74,7 @@ export function rowsOf(timeline: Timeline, quantity: QuantityName, names: readon
         : quantity === "zeros"
           ? [series("gradients/zero_fraction", name) ?? series("probe_gradients/zero_fraction", name), undefined]
           : [series(`${quantity}/norm`, name), undefined];
-    if (!own) continue;
+    if (!own || (quantity === "ratio" && !other)) continue;
     const of = quantity === "weights" ? [gone[2]] : quantity === "probe_gradients" ? [gone[1]] : quantity === "ratio" ? [gone[0], gone[2]] : [gone[0]];
     add(name, (i) => (other ? at(own, i) / at(other, i) : at(own, i)), of);
   }

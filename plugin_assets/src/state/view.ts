@@ -1,4 +1,5 @@
 // What the user has chosen to see: kept in the URL, so that a pasted link opens the same view.
+import { AXES, type AxisName } from "../data/ticks";
 import { COLOURS, type ColourName } from "../paint/colormap";
 
 /** A probe that is opened large: its place in the probe set that starts with this hash. */
@@ -68,8 +69,12 @@ export interface View {
   plots: "step" | "ridge";
   /** Tags of the timelines; null: the page picks one. */
   quantities: string[] | null;
-  /** Timeline's axis: one place per logged step as on the slider, or to scale. */
-  axis: "logs" | "steps";
+  /** What the timelines' axis counts. */
+  axis: AxisName;
+  /** Weight of what came before in a smoothed curve; "0": as logged. */
+  smooth: "0" | "0.6" | "0.9" | "0.97";
+  /** The part of the axis that is seen, in its units; null: all. */
+  range: [number, number] | null;
   probe: OpenProbe | null;
 }
 
@@ -102,6 +107,8 @@ export const DEFAULT_VIEW: View = {
   plots: "step",
   quantities: null,
   axis: "logs",
+  smooth: "0",
+  range: null,
   probe: null,
 };
 
@@ -184,7 +191,15 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
   ranked: oneOf(["model", "change", "value"]),
   plots: oneOf(["step", "ridge"]),
   quantities: orNull(list),
-  axis: oneOf(["logs", "steps"]),
+  axis: oneOf(AXES.map(([name]) => name)),
+  smooth: oneOf(["0", "0.6", "0.9", "0.97"]),
+  range: orNull<[number, number]>({
+    write: (ends) => ends.map((end) => String(Number(end.toPrecision(12)))).join(","),
+    read: (text) => {
+      const [low, high, more] = text.split(",").map(Number);
+      return low !== undefined && high !== undefined && more === undefined && high > low && Math.abs(low) + Math.abs(high) < 1e15 ? [low, high] : undefined;
+    },
+  }),
   probe: orNull<OpenProbe>({
     write: ({ hash, index }) => `${index}@${hash}`,
     read: (text) => {

@@ -2,16 +2,15 @@
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import type { Model } from "../state/model";
+import { Below } from "./Below";
 import { Divider } from "./Divider";
 import { Empty } from "./Empty";
 import { Guard } from "./Failure";
-import { Histograms } from "./Histograms";
 import { useModel } from "./hooks";
 import { Later } from "./Later";
 import { OpenedProbe } from "./OpenedProbe";
 import { MiddleView } from "./pages";
 import { Rail } from "./Rail";
-import { Timelines } from "./Timeline";
 import { zoomAt } from "../state/zoom";
 import { Transport } from "./Transport";
 
@@ -48,12 +47,7 @@ function Page({ model }: { model: Model }): JSX.Element {
       <main class="main">{model.view.probe === null ? <MiddleView model={model} /> : <OpenedProbe model={model} />}</main>
       <Divider />
       <Later busy={!model.isComplete()}>
-        {() => (
-          <>
-            <Timelines model={model} />
-            <Histograms model={model} />
-          </>
-        )}
+        {() => <Below model={model} />}
       </Later>
     </div>
   );

@@ -6,19 +6,43 @@ interface Scrubbing {
   onPointerMove: (event: TargetedPointerEvent<SVGSVGElement>) => void;
 }
 
-/** Handlers that tell where the pressed pointer is between `left` and `right` pixels: 0 ... 1. */
-export function scrubbing(left: number, right: number, go: (share: number) => void): Scrubbing {
-  const scrub = (event: TargetedPointerEvent<SVGSVGElement>): void => {
-    const x = event.clientX - event.currentTarget.getBoundingClientRect().left;
-    go(Math.min(1, Math.max(0, (x - left) / (right - left))));
+/**
+ * Handlers that tell where the pressed pointer is between `left` and `right` pixels: 0 ... 1. With Shift held down when it
+ * is pressed a range is drawn in place of that, and told to `range` when it is let go.
+ */
+export function scrubbing(left: number, right: number, go: (share: number) => void, range?: (from: number, to: number) => void): Scrubbing {
+  const shareOf = (event: PointerEvent, plot: Element): number => {
+    const x = event.clientX - plot.getBoundingClientRect().left;
+    return Math.min(1, Math.max(0, (x - left) / (right - left)));
   };
+  const choose = (event: TargetedPointerEvent<SVGSVGElement>, chosen: (from: number, to: number) => void): void => {
+    const plot = event.currentTarget;
+    const from = shareOf(event, plot);
+    const mark = plot.querySelector(".range-mark");
+    const move = (moved: PointerEvent): void => {
+      const [a, b] = [from, shareOf(moved, plot)].sort((one, other) => one - other) as [number, number];
+      mark?.setAttribute("x", String(left + a * (right - left)));
+      mark?.setAttribute("width", String((b - a) * (right - left)));
+    };
+    const end = (moved: PointerEvent): void => {
+      plot.removeEventListener("pointermove", move);
+      mark?.setAttribute("width", "0");
+      const [a, b] = [from, shareOf(moved, plot)].sort((one, other) => one - other) as [number, number];
+      if ((b - a) * (right - left) > 4) chosen(a, b);
+    };
+    plot.addEventListener("pointermove", move);
+    plot.addEventListener("pointerup", end, { once: true });
+  };
+  let ranging = false;
   return {
     onPointerDown: (event) => {
       event.currentTarget.setPointerCapture(event.pointerId); // a drag goes on beyond the plot
-      scrub(event);
+      ranging = range !== undefined && event.shiftKey;
+      if (ranging) choose(event, range!);
+      else go(shareOf(event, event.currentTarget));
     },
     onPointerMove: (event) => {
-      if (event.buttons & 1) scrub(event);
+      if (event.buttons & 1 && !event.shiftKey && !ranging) go(shareOf(event, event.currentTarget));
     },
   };
 }
@@ -34,9 +58,10 @@ interface AxesProps {
   yText: (value: number) => string;
   xTicks: readonly number[];
   toX: (step: number) => number;
+  xText?: (x: number) => string;
 }
 
-export function Axes({ left, right, bottom, foot, yTicks, toY, yText, xTicks, toX }: AxesProps): JSX.Element {
+export function Axes({ left, right, bottom, foot, yTicks, toY, yText, xTicks, toX, xText = String }: AxesProps): JSX.Element {
   return (
     <>
       {yTicks.map((value) => (
@@ -49,7 +74,7 @@ export function Axes({ left, right, bottom, foot, yTicks, toY, yText, xTicks, to
       ))}
       {xTicks.map((step) => (
         <text key={step} class="tick" x={toX(step)} y={foot} text-anchor="middle">
-          {step}
+          {xText(step)}
         </text>
       ))}
       <line class="axis" x1={left} x2={right} y1={bottom} y2={bottom} />

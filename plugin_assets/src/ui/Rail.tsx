@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import type { Model } from "../state/model";
 import { About } from "./About";
+import { Curves } from "./Curves";
 import { Display } from "./Display";
 import { Filters } from "./Filters";
 import { Pages } from "./pages";
@@ -15,6 +16,7 @@ export function Rail({ model }: { model: Model }): JSX.Element {
       <Runs model={model} />
       <Filters model={model} />
       <Display model={model} />
+      <Curves model={model} />
       <About model={model} />
     </aside>
   );

@@ -1,7 +1,9 @@
 // One quantity over the logged steps, a line per run; dragging along it moves the step slider.
 import type { JSX } from "preact";
-import { useMemo } from "preact/hooks";
-import { niceTicks, decadeTicks, spread } from "../paint/axis";
+import { useId, useMemo } from "preact/hooks";
+import { niceTicks, decadeTicks } from "../paint/axis";
+import { band, smoothed, xTicks, xValues } from "../data/curves";
+import { stepUnit } from "../data/ticks";
 import { behind, spansOf, spanWords } from "../data/finite";
 import { isShare, number, percent, plural, quantityTitle } from "../data/format";
 import type { RunState } from "../data/jobs";
@@ -53,7 +55,6 @@ export function Timelines({ model }: { model: Model }): JSX.Element {
                 +
               </button>
             )}
-            {place === 0 && <ToScale model={model} />}
           </header>
           <Plot model={model} runs={runs} tag={tag} first={place === 0} />
           <Readout model={model} runs={runs} tag={tag} first={place === 0} />
@@ -104,20 +105,6 @@ function QuantityMenu({ tags, tag, choose }: MenuProps): JSX.Element {
   );
 }
 
-function ToScale({ model }: { model: Model }): JSX.Element {
-  return (
-    <label class="check small" title="Off: one place per logged step, as on the slider. On: distances as in training.">
-      <input
-        type="checkbox"
-        checked={model.view.axis === "steps"}
-        data-testid="axis"
-        onChange={(event) => model.setView({ axis: event.currentTarget.checked ? "steps" : "logs" })}
-      />
-      to scale
-    </label>
-  );
-}
-
 interface PlotProps {
   model: Model;
   runs: RunState[];
@@ -128,11 +115,11 @@ interface PlotProps {
 
 function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
   const [ref, width, height] = useSize<SVGSVGElement>();
+  const clip = useId();
   const steps = model.steps();
   const current = model.currentStep();
-  const toScale = model.view.axis === "steps";
-  const first = steps[0] ?? 0;
-  const last = steps[steps.length - 1] ?? 1;
+  const { axis, range: part } = model.view;
+  const weight = Number(model.view.smooth);
   const right = Math.max(LEFT + 1, width - RIGHT);
   const bottom = Math.max(TOP + 1, height - BOTTOM);
   const series = runs.map((run) => (tag === null ? [] : (run.timeline!.scalars[tag] ?? [])));
@@ -140,28 +127,42 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
   // Lines and axes depend on the step only through what was logged, so moving the slider draws the cursor alone.
   const drawn = useMemo(() => {
     const log = tag !== null && useLog(tag, series);
-    const range = yRange(series, log, share);
-    const toX = (step: number): number => {
-      const at = toScale ? (step - first) / Math.max(1, last - first) : model.indexOf(step) / Math.max(1, steps.length - 1);
-      return LEFT + at * (right - LEFT);
-    };
+    const places = runs.map((run) => xValues(run, axis, (step) => model.indexOf(step)));
+    const [low, high] = part ?? ends(places);
+    const seen = series.map((values, i) => (part === null ? values : values.filter((_, at) => (places[i]![at] ?? NaN) >= low && (places[i]![at] ?? NaN) <= high)));
+    const range = yRange(seen, log, share);
+    const toX = (x: number): number => LEFT + ((x - low) / Math.max(1e-9, high - low)) * (right - LEFT);
     const toY = (value: number): number => bottom - ((value - range.low) / (range.high - range.low)) * (bottom - TOP);
-    const lines = runs.map((run, i) => linePath(run.timeline!.steps, series[i]!, log, toX, toY));
+    const curves = runs.map((_, i) => curve(places[i]!, series[i]!, weight, log, toX, toY, right - LEFT));
     const yTicks = log ? decadeTicks(range.low, range.high, 4) : niceTicks(range.low, range.high, 4);
-    const xTicks = toScale
-      ? niceTicks(first, last, Math.max(2, Math.floor(width / 80)))
-      : spread(steps.length, Math.max(2, Math.floor(width / 70))).map((i) => steps[i]!);
-    return { log, toX, toY, lines, yTicks, xTicks, range };
-  }, [steps, tag, toScale, width, height, series.length, ...series]);
+    const x = xTicks(axis, low, high, steps, width, stepUnit(runs) === "mixed" ? "steps: epochs and batches mixed" : stepUnit(runs));
+    return { log, toX, toY, curves, places, low, high, yTicks, x, range };
+  }, [steps, tag, axis, part?.[0], part?.[1], weight, width, height, series.length, ...series, ...runs.map((run) => run.info)]);
+  /** Where a run's step stands: that of the last one logged up to it. */
+  const xOf = (run: RunState, step: number | null): number | null => {
+    if (axis === "logs" || axis === "steps") return step === null ? null : drawn.toX(axis === "logs" ? model.indexOf(step) : step);
+    const x = drawn.places[runs.indexOf(run)]?.[indexAtOrBefore(run.steps, step)];
+    return x === undefined ? null : drawn.toX(x);
+  };
   const broken = runs.flatMap((run) => gaps(run).map((gap) => ({ ...gap, run })));
   const limits = limitLines(runs, tag).filter(({ limit }) => !drawn.log && limit <= drawn.range.high);
-  const { log, toX, toY, yTicks, xTicks } = drawn;
+  const { log, toX, toY, yTicks, low, high } = drawn;
+  const lead = runs[0];
   const yText = (value: number): string => (log ? `10${superscript(value)}` : share ? percent(value) : number(value));
-  const scrub = scrubbing(LEFT, right, (share) => {
-    const index = toScale ? nearestIndex(steps, first + share * (last - first)) : Math.round(share * (steps.length - 1));
-    const step = steps[index];
-    if (step !== undefined) model.setView({ step });
-  });
+  const scrub = scrubbing(
+    LEFT,
+    right,
+    (share) => {
+      const x = low + share * (high - low);
+      const places = drawn.places[0];
+      const index = axis === "logs" ? Math.round(x) : axis === "steps" ? nearestIndex(steps, x) : model.indexOf(lead?.steps[nearestOf(places ?? [], x)] ?? null);
+      const step = steps[Math.min(steps.length - 1, Math.max(0, index))];
+      if (step !== undefined) model.setView({ step });
+    },
+    (from, to) => model.setView({ range: [low + from * (high - low), low + to * (high - low)] }),
+  );
+  const cursor = lead ? xOf(lead, current) : null;
+  const inside = (x: number | null): x is number => x !== null && x >= LEFT - 1 && x <= right + 1;
   return (
     <svg
       ref={ref}
@@ -169,25 +170,33 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
       tabindex={0} // in SVG the attribute's case counts
       role="slider"
       aria-label={tag === null ? "Timeline" : `Timeline: ${quantityTitle(tag)}`}
-      aria-valuemin={first}
-      aria-valuemax={last}
-      aria-valuenow={current ?? first}
+      aria-valuemin={steps[0] ?? 0}
+      aria-valuemax={steps[steps.length - 1] ?? 1}
+      aria-valuenow={current ?? 0}
       data-testid={isFirst ? "timeline" : "timeline-more"}
       data-tag={tag ?? undefined}
       data-step={current ?? undefined}
+      data-axis={axis}
+      data-seen={`${low},${high}`}
+      data-area={`${LEFT},${right}`}
+      onDblClick={() => model.setView({ range: null })}
       {...scrub}
     >
       {width > 0 && (
         <>
-          <Axes {...{ left: LEFT, right, bottom, foot: height - 6, yTicks, toY, yText, xTicks, toX }} />
+          <Axes {...{ left: LEFT, right, bottom, foot: height - 6, yTicks, toY, yText, xTicks: drawn.x.ticks, toX, xText: drawn.x.text }} />
+          <text class="tick axis-words" x={right} y={bottom - 4} text-anchor="end" data-testid={isFirst ? "axis-words" : undefined}>
+            {drawn.x.words}
+          </text>
+          <rect class="range-mark" y={TOP} height={bottom - TOP} width="0" />
           {broken.map(({ run, first, last, title }) => (
             <rect
               key={`${run.listing.run} ${first}`}
               class="not-finite"
               data-testid="not-finite-span"
-              x={toX(first) - 2}
+              x={clamp((xOf(run, first) ?? LEFT) - 2, LEFT, right)}
               y={TOP}
-              width={toX(last) - toX(first) + 4}
+              width={Math.max(0, clamp((xOf(run, last) ?? LEFT) + 2, LEFT, right) - clamp((xOf(run, first) ?? LEFT) - 2, LEFT, right))}
               height={bottom - TOP}
               style={{ fill: runColour(run.order), stroke: runColour(run.order) }}
             >
@@ -199,21 +208,29 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
               <title>{`Alert above ${percent(limit)}`}</title>
             </line>
           ))}
-          {current !== null && <line class="cursor" x1={toX(current)} x2={toX(current)} y1={TOP - 4} y2={bottom + 4} />}
-          {runs.map((run, i) => (
-            <path
-              key={run.listing.run}
-              class="line"
-              style={{ stroke: runColour(run.order), strokeDasharray: runDash(run.pattern) }}
-              d={drawn.lines[i]}
-              data-run={run.listing.run}
-            />
-          ))}
+          {inside(cursor) && <line class="cursor" x1={cursor} x2={cursor} y1={TOP - 4} y2={bottom + 4} />}
+          <clipPath id={clip}>
+            <rect x={LEFT} y="0" width={right - LEFT} height={height} />
+          </clipPath>
+          <g clip-path={`url(#${clip})`}>
+            {runs.map((run, i) => {
+              const { area, faint, line } = drawn.curves[i]!;
+              const stroke = runColour(run.order);
+              return (
+                <g key={run.listing.run}>
+                  {area && <path class="band" data-testid="band" style={{ fill: stroke }} d={area} />}
+                  {faint && <path class="line faint" style={{ stroke }} d={faint} />}
+                  <path class="line" style={{ stroke, strokeDasharray: runDash(run.pattern) }} d={line} data-run={run.listing.run} />
+                </g>
+              );
+            })}
+          </g>
           {runs.map((run, i) => {
             const at = indexAtOrBefore(run.timeline!.steps, current);
             const value = valueAt(series[i]!, at, log);
             if (value === null) return null;
-            const x = toX(run.timeline!.steps[at]!);
+            const x = xOf(run, run.timeline!.steps[at]!);
+            if (!inside(x)) return null;
             const fill = runColour(run.order);
             return (
               <circle key={run.listing.run} class="point" cx={x} cy={toY(value)} r="4" style={{ fill }}>
@@ -225,6 +242,52 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
       )}
     </svg>
   );
+}
+
+const clamp = (x: number, low: number, high: number): number => Math.min(high, Math.max(low, x));
+
+/** The ends of what any run has on the axis; never the same. */
+function ends(places: readonly Float64Array[]): [number, number] {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const xs of places) {
+    for (const x of xs) {
+      if (x < low) low = x;
+      if (x > high) high = x;
+    }
+  }
+  return high > low ? [low, high] : Number.isFinite(low) ? [low, low + 1] : [0, 1];
+}
+
+function nearestOf(xs: ArrayLike<number>, wanted: number): number {
+  let best = -1;
+  for (let i = 0; i < xs.length; i++) if (best < 0 || Math.abs(xs[i]! - wanted) < Math.abs(xs[best]! - wanted)) best = i;
+  return best;
+}
+
+/** More points on a pixel than this are drawn as a band. */
+const CROWDED = 1.5;
+
+/** A run's curve as paths: a line; as logged and faint behind a smoothed one; with a band where points crowd. */
+function curve(
+  xs: Float64Array,
+  values: readonly (number | null)[],
+  weight: number,
+  log: boolean,
+  toX: (x: number) => number,
+  toY: (value: number) => number,
+  width: number,
+): { area: string; faint: string; line: string } {
+  const draw = (series: readonly (number | null)[]): { area: string; line: string } => {
+    const seen = xs.reduce((n, x) => n + (toX(x) >= LEFT && toX(x) <= LEFT + width ? 1 : 0), 0);
+    if (seen <= CROWDED * width) return { area: "", line: linePath(xs, series, log, toX, toY) };
+    const ys = Array.from(xs, (_, i) => valueAt(series, i, log)).map((value) => (value === null ? null : toY(value)));
+    const { area, mean } = band(xs.map(toX), ys);
+    return { area, line: mean };
+  };
+  const raw = draw(values);
+  if (weight === 0) return { ...raw, faint: "" };
+  return { area: raw.area, faint: raw.area ? "" : raw.line, line: draw(smoothed(values, weight)).line };
 }
 
 /** The alert limits of a mask's share, where a timeline shows one: each value once. */

@@ -1,7 +1,7 @@
 // The step slider with its buttons and number box.
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
-import { spread } from "../paint/axis";
+import { roundPlaces } from "../data/ticks";
 import { position } from "../data/format";
 import type { Model } from "../state/model";
 import { nearestIndex } from "../state/steps";
@@ -88,6 +88,13 @@ function Button({ icon, title, press, off, strong }: ButtonProps): JSX.Element {
   );
 }
 
+/** Places of the slider whose step is written: round ones where there are, and the last. */
+function slots(steps: readonly number[]): number[] {
+  const last = steps.length - 1;
+  const found = roundPlaces(steps, 0, last, 7).filter((i) => last - i >= last / 9);
+  return last < 0 ? [] : [...found, last];
+}
+
 interface SliderProps {
   model: Model;
   steps: readonly number[];
@@ -125,7 +132,7 @@ function Slider({ model, steps, index }: SliderProps): JSX.Element {
           <path class="tick" d={withMaps} />
           <path class="tick faint" d={withoutMaps} />
         </svg>
-        {spread(steps.length, 7).map((i) => (
+        {slots(steps).map((i) => (
           <span key={i} style={{ left: `${(100 * i) / last}%` }}>
             {steps[i]}
           </span>

@@ -1,0 +1,3 @@
+// The panels below and beside the middle: curves over training, histograms of the step.
+export { Histograms } from "./Histograms";
+export { Timelines } from "./Timeline";

@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { band, batchesPerEpoch, smoothed, xTicks, xValues } from "../src/data/curves";
+import { stepUnit } from "../src/data/ticks";
+import type { RunState } from "../src/data/jobs";
+import { available, columnsOf, paint, rank, rowsOf, scaleOf } from "../src/overview/matrix";
+
+const run = (axis: string, steps: [number, number, number, number][]): RunState =>
+  ({ info: { meta: { axis }, steps: steps.map(([step, epoch, batch, wall_time]) => ({ step, epoch, batch, wall_time })) } }) as unknown as RunState;
+
+test("where steps stand: in epochs by the batches of an epoch, in time from the first log", () => {
+  const batches = run("batch", [[0, 0, 0, 50], [5, 0, 5, 60], [20, 2, 20, 80]]);
+  assert.equal(batchesPerEpoch(batches.info!.steps), 10);
+  const indexOf = (step: number): number => step * 100;
+  assert.deepEqual([...xValues(batches, "epoch", indexOf)], [0, 0.5, 2]);
+  assert.deepEqual([...xValues(batches, "relative", indexOf)], [0, 10, 30]);
+  assert.deepEqual([...xValues(batches, "wall", indexOf)], [50, 60, 80]);
+  assert.deepEqual([...xValues(batches, "steps", indexOf)], [0, 5, 20]);
+  assert.deepEqual([...xValues(batches, "logs", indexOf)], [0, 500, 2000]);
+  assert.equal(batchesPerEpoch([]), null);
+  const epochs = run("epoch", [[0, 0, 0, 1], [1, 1, 10, 2]]);
+  assert.deepEqual([stepUnit([batches]), stepUnit([epochs]), stepUnit([batches, epochs]), stepUnit([])], ["batches", "epochs", "mixed", "steps"]);
+});
+
+test("ticks stand at round steps where those were logged, and say what they count", () => {
+  const steps = Array.from({ length: 1000 }, (_, i) => i);
+  const logs = xTicks("logs", 0, 999, steps, 400, "batches");
+  assert.deepEqual(logs.ticks.map(logs.text), ["0", "200", "400", "600", "800"]);
+  assert.equal(logs.words, "batches");
+  const powers = [0, 1, 2, 4, 8, 16, 94, 188];
+  assert.deepEqual(xTicks("logs", 0, 7, powers, 280, "batches").ticks.map((i) => powers[i]), [0, 2, 16, 188]);
+  const hours = xTicks("relative", 0, 4 * 3600, [], 400, "");
+  assert.deepEqual([hours.words, hours.ticks.map(hours.text)], ["hours since the first log", ["0", "1", "2", "3", "4"]]);
+  const wall = xTicks("wall", 1.7e9, 1.7e9 + 6 * 3600, [], 500, "");
+  assert.ok(wall.ticks.length >= 2 && wall.ticks.every((x) => wall.text(x).endsWith(":00")), wall.ticks.map(wall.text).join());
+});
+
+test("a smoothed curve starts at its first value and keeps its gaps", () => {
+  assert.deepEqual(smoothed([4, null, 4, 4], 0.9), [4, null, 4, 4].map((value) => (value === null ? null : value)));
+  const [a, b] = smoothed([0, 1], 0.5);
+  assert.ok(a === 0 && Math.abs(b! - 2 / 3) < 1e-12);
+});
+
+test("where points crowd, each pixel has the range of its values and their mean; gaps stay", () => {
+  const { area, mean } = band([0, 0.2, 1, 2, 3], [10, 20, 30, null, 5]);
+  assert.equal(mean, "M0 15.0L1 30.0M3 5.0");
+  assert.equal(area, "M0 9.5L1 29.5L1 30.5L0 20.5ZM3 4.5L3 5.5Z");
+});
+
+const timeline = {
+  steps: [0, 1, 2],
+  tags: ["gradients/norm/a", "gradients/norm/b", "weights/norm/a", "gradients/nonfinite/b"],
+  columns: ["layer/x", "sum"],
+  probes: {},
+  scalars: { "gradients/norm/a": [null, 1, 100], "gradients/norm/b": [0, 10, null], "weights/norm/a": [1, 2, 4], "gradients/nonfinite/b": [null, null, 3] },
+  medians: { "layer/x": [1, -0.5, null] },
+};
+
+test("the rows of the network are in its order, by what was logged", () => {
+  assert.deepEqual(available(timeline), ["gradients", "weights", "ratio", "broken", "relevance"]);
+  const rows = rowsOf(timeline, "gradients", ["b", "a", "c"]);
+  assert.deepEqual(rows.map(({ name, values, broken }) => [name, [...values], [...broken]]), [["b", [0, 10, NaN], [0, 0, 1]], ["a", [NaN, 1, 100], [0, 0, 0]]]);
+  assert.deepEqual(rowsOf(timeline, "ratio", ["b", "a"]).map(({ name, values }) => [name, ...values]), [["a", NaN, 0.5, 25]]);
+  assert.deepEqual(rowsOf(timeline, "relevance", []).map(({ name, values }) => [name, [...values]]), [["x", [1, 0.5, NaN]]]);
+  assert.deepEqual(rank(rows, "value", 1, true).map(({ name }) => name), ["b", "a"]);
+  assert.deepEqual(rank(rows, "change", 1, true).map(({ name }) => name), ["a", "b"]);
+});
+
+test("colours are by powers of ten, zero, missing and not finite apart, and the largest of steps on one pixel", () => {
+  const rows = rowsOf(timeline, "gradients", ["b", "a"]);
+  const scale = scaleOf(rows, true);
+  assert.deepEqual(scale, { low: 0, high: 2 });
+  const words = paint(rows, 3, 3, scale, true);
+  assert.equal(new Set([words[0], words[1], words[2], words[4]]).size, 4);
+  assert.equal(words[3], 0); // nothing was logged
+  assert.equal(columnsOf(3, 2), 2);
+  const two = paint(rows, 3, 2, scale, true);
+  assert.equal(two[1], words[2]); // broken where any of its steps is
+  assert.equal(two[3], words[5]);
+});
