@@ -104,8 +104,8 @@ def timeline(
 ) -> dict[str, Any]:
     """The scalars over the steps, and the ``wanted`` statistics of some probes; None: of all.
 
-    ``of_tensors``: of the scalars of single tensors those that it names; the tags of all are in ``tags``. ``medians``: of
-    which statistics to give the median over the probes that have a value.
+    ``of_tensors``: of the scalars of single tensors those that it names; the tags of all are in ``tags``. ``medians``:
+    of which statistics to give the median over the probes that have a value.
     """
     tags = sorted({tag for header in headers for tag in header.scalars})
     given = tags if of_tensors is None else [tag for tag in tags if of_tensors(tag) or not _OF_TENSOR.match(tag)]
@@ -120,7 +120,8 @@ def timeline(
         "probes": {name: _rows([h.statistics.get(name) for h in headers], chosen) for name in wanted},
     }
     if medians is not None:
-        answer["medians"] = {name: _medians([h.statistics.get(name) for h in headers]) for name in known if medians(name)}
+        named = [name for name in known if medians(name)]
+        answer["medians"] = {name: _medians([h.statistics.get(name) for h in headers]) for name in named}
     return answer
 
 
