@@ -224,7 +224,12 @@ def test_timeline(site: Site) -> None:
     assert line == {
         "steps": [0, 1, 2, 5],
         "session": site.planted,
-        "scalars": {"gradients/norm": [None, None, 2.0, 2.0], "lrp/conservation": [0.0, 1.0, 2.0, 5.0]},
+        "scalars": {
+            "gradients/norm": [None, None, 2.0, 2.0],
+            "gradients/norm/conv2d/kernel": [None, 3.0, 3.0, 3.0],
+            "lrp/conservation": [0.0, 1.0, 2.0, 5.0],
+        },
+        "tags": ["gradients/norm", "gradients/norm/conv2d/kernel", "lrp/conservation"],
         "columns": ["drift", "layer/a,b", "layer/top", "sum"],
         "probes": {
             "drift": [[None, 0.5, None]] * 4,
