@@ -78,8 +78,18 @@ def test_names() -> None:
         (lambda: ProbeSet(np.array([["a"], ["b"]])), "inputs: dtype <U1 is not supported"),
         (lambda: ProbeSet(images(), [0, 1]), r"labels: shape \(2,\) for 4 samples"),
         (lambda: ProbeSet(images(), [0, 1, 2, -1]), "labels: -1 is negative"),
-        (lambda: ProbeSet(images(), [0.0, 1.0, 2.0, 3.0]), r"labels: dtype float64.*astype\(int\)"),
-        (lambda: ProbeSet(images(), [0.5, 1.0, 2.0, 3.0]), "labels: dtype float64.*no class indices.*target="),
+        (
+            lambda: ProbeSet(images(), [0.0, 1.0, 2.0, 3.0], class_names=list("abcd")),
+            r"labels: dtype float64.*astype\(int\)",
+        ),
+        (
+            lambda: ProbeSet(images(), [0.5, 1.0, 2.0, 3.0], class_names=list("abcd")),
+            "labels: dtype float64.*no class indices.*target=",
+        ),
+        (lambda: ProbeSet(images(), [0.5, np.nan, 2.0, 3.0]), "labels: NaN or infinity for probe 1"),
+        (lambda: ProbeSet(images(), [0.5, 1.0, 2.0, 3.0], target="label"), r"the labels are numbers.*target=0"),
+        (lambda: ProbeSet(images(), RNG.normal(size=(4, 2))), "labels are 2 numbers each; name the unit"),
+        (lambda: ProbeSet(images(), RNG.normal(size=(4, 2)), target=2), "unit 2 of labels that are 2 numbers"),
         (lambda: ProbeSet(images(), [True, False, True, True]), r"labels: dtype bool.*astype\(int\)"),
         (
             lambda: ProbeSet(images(), [[1, 0], [1, 1], [0, 1], [0, 1]]),

@@ -34,26 +34,31 @@ def to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     return made
 
 
-def checked_inputs(inputs: ArrayLike) -> NDArray[Any]:
-    """(n, ...) finite floats or integers, as a read-only copy."""
+def checked_inputs(inputs: ArrayLike, argument: str = "inputs") -> NDArray[Any]:
+    """(n, ...) finite floats, integers or booleans, as a read-only copy."""
     try:
         values = np.array(inputs)
     except ValueError as error:
-        raise ValueError(f"inputs: the samples do not form one array ({error}); give them all one shape") from error
-    if values.dtype.kind not in "fiu":
-        raise ValueError(f"inputs: dtype {values.dtype} is not supported; give floats or integers")
+        raise ValueError(
+            f"{argument}: the samples do not form one array ({error}); give them all one shape, and several inputs of "
+            "a model as a tuple or a dict of arrays"
+        ) from error
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{argument}: dtype {values.dtype} is not supported; give floats, integers or booleans")
     if values.ndim < 2:
         raise ValueError(
-            f"inputs: shape {values.shape}; expected (n, ...), the probes along the first axis "
+            f"{argument}: shape {values.shape}; expected (n, ...), the probes along the first axis "
             "(inputs[None] where there is one)"
         )
     if values.size == 0:
-        raise ValueError(f"inputs: shape {values.shape} holds no values; a set needs at least one probe")
+        raise ValueError(f"{argument}: shape {values.shape} holds no values; a set needs at least one probe")
     if values.dtype.kind == "f":
         broken = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
         if len(broken):
             shown = ", ".join(map(str, broken[:8])) + (" ..." if len(broken) > 8 else "")
-            raise ValueError(f"inputs: NaN or infinity in probe {shown}; leave such samples out or replace the values")
+            raise ValueError(
+                f"{argument}: NaN or infinity in probe {shown}; leave such samples out or replace the values"
+            )
     return read_only(values)
 
 
@@ -195,6 +200,31 @@ def checked_channel_axis(channel_axis: int | str | None, ndim: int) -> int | Non
     return axis
 
 
+def checked_numbers(
+    labels: ArrayLike | None, n: int, class_names: tuple[str, ...] | None
+) -> NDArray[np.float64] | None:
+    """Labels that are numbers to predict, float64 (n, units); None for labels of classes.
+
+    Floats (n,), (n, 1) or (n, units) are numbers, unless they are one-hot, or probabilities of classes.
+    """
+    if labels is None or class_names is not None:
+        return None
+    try:
+        values = np.asarray(labels)
+    except ValueError:
+        return None  # said of labels of classes
+    if values.dtype.kind != "f" or values.ndim not in (1, 2) or len(values) != n:
+        return None
+    if not np.isfinite(values).all():
+        broken = int(np.flatnonzero(~np.isfinite(values.reshape(n, -1)).all(axis=1))[0])
+        raise ValueError(f"labels: NaN or infinity for probe {broken}; leave such samples out")
+    if values.ndim == 2 and values.shape[1] > 1:
+        shares = bool((values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3))
+        if shares or np.isin(values, (0, 1)).all():
+            return None
+    return read_only(values.reshape(n, -1).astype(np.float64))
+
+
 def checked_masks(masks: Mapping[str, Any] | None, map_shape: tuple[int, ...], n: int) -> dict[str, NDArray[np.bool_]]:
     """{name: bool (n, *map_shape)} from masks and boxes."""
     if masks is None:
@@ -258,10 +288,17 @@ def _as_box(name: str, region: Any, map_shape: tuple[int, ...]) -> tuple[slice, 
     return slice(top, bottom), slice(left, right)
 
 
-def checked_target(target: Any, labels: NDArray[np.int64] | None, n: int) -> tuple[str, NDArray[np.int64] | None]:
-    """("label" | "predicted" | "given", the classes explained, or None where the first log decides, or a region is)."""
+def checked_target(
+    target: Any, labels: NDArray[np.int64] | None, n: int, numbers: NDArray[np.float64] | None = None
+) -> tuple[str, NDArray[np.int64] | None]:
+    """("label" | "predicted" | "given", the classes explained, or None where the first log decides, or a region is).
+
+    Of labels that are numbers the target is the unit of the output that is explained, "given".
+    """
     if is_region(target):
         return "given", None
+    if numbers is not None:
+        target = _checked_unit(target, numbers.shape[1])
     if target is None:
         target = "predicted" if labels is None else "label"
     if isinstance(target, str):
@@ -281,6 +318,20 @@ def checked_target(target: Any, labels: NDArray[np.int64] | None, n: int) -> tup
     if values.min() < 0:
         raise ValueError(f"target: {values.min()} is negative; targets are class indices from 0")
     return "given", read_only(np.array(np.broadcast_to(values, (n,)), dtype=np.int64))
+
+
+def _checked_unit(target: Any, units: int) -> Any:
+    """The unit of a regression's output that is explained: the only one, or the one that is named."""
+    if isinstance(target, str):
+        raise ValueError(
+            f"target={target!r}: the labels are numbers, no classes: give the unit of the output to explain, target=0 "
+            "(for labels that are classes use labels.astype(int))"
+        )
+    if target is None and units > 1:
+        raise ValueError(f"target: the labels are {units} numbers each; name the unit to explain, such as target=0")
+    if target is not None and np.max(target) >= units:
+        raise ValueError(f"target: unit {np.max(target)} of labels that are {units} numbers each, 0 to {units - 1}")
+    return 0 if target is None else target
 
 
 def checked_display(display: ArrayLike, n: int) -> NDArray[np.uint8]:

@@ -8,115 +8,194 @@ and on every machine; `ProbeSet.hash` says so in 64 hexadecimal digits.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, read_arrays, read_file
 from lrp_monitor.probes import checks as check
+from lrp_monitor.probes import files
+from lrp_monitor.probes.inputs import ProbeInput, arranged, inputs_of, iter_spans, leaves_of
 from lrp_monitor.probes.regions import is_region, of_parts, parts
-
-_FORMAT = 1
-# Bytes of JSON with names and settings, each of which may become an object many times as large.
-_MOST_ABOUT = 16 << 20
-_HEADERS = 1 << 20
-_REGION = "region_"
 
 
 class ProbeSet:
     """A fixed set of n samples to explain again and again.
 
-    inputs: (n, ...) finite floats or integers, as the model takes them; kept as a read-only copy.
-    labels: (n,) integers >= 0, or one-hot (n, k); None where there are none.
+    inputs: (n, ...) finite floats, integers or booleans, as the model takes them, or for a model with several inputs a
+        tuple, list or dict of such arrays (a list of arrays of one shape and type is a list of samples); kept as a
+        read-only copy. Heatmaps of several inputs are kept as one row of values each, see `split`.
+    labels: (n,) integers >= 0, or one-hot (n, k), of classes; floats (n,), (n, 1) or (n, units) are numbers that a
+        regression is to predict (see `numbers`); None where there are none.
     names: n unique strings. Default "probe 0", "probe 1", ... or, with labels and class_names,
         "triangle 0", "triangle 1", ...
     class_names: one string a class.
     masks: {name: region}; a region is a boolean (or 0/1) array of the map's shape or (n, *map shape), a
-        tuple of slices (``np.s_[2:7, 3:8]``), or four integers (top, left, bottom, right), half open. A
+        tuple of slices (``np.s_[2:7, 3:8]``), four integers (top, left, bottom, right), half open, or names of
+        features or tokens (``["age"]``); of several inputs {input: region}. A
         probe whose mask is empty has no mask mass and is left out of means.
     target: the class explained: "label" (the default where labels are given), "predicted" (argmax at the
         first log, kept ever after; the default without labels), one integer, n integers, or, for an output of maps
         such as a segmentation net's, a `targets.Region(where, of)` or `targets.Outputs(weights)`, whose logits are
         summed ("predicted" is then the region that is predicted when the run begins, see `targets.predicted_region`).
+        Of labels that are numbers the unit of the output; needed where there are several.
     channel_axis: axis of `inputs` that heatmaps are summed over; "auto" is the last one where a sample has
         three axes or more, else none. None: no axis (the map has the sample's shape).
     display: (n, H, W), (n, H, W, 1) or (n, H, W, 3) pictures to show in place of the inputs.
+    kind: what a sample is, which says how it is shown: "image", "volume", "series" (time, channels), "tokens" (ids of
+        them, or embeddings where `tokens` are given), "table" (a row of features) or "grid". None tells by the shape:
+        one axis is a row of a table, or of 32-bit integers and wider a text of tokens; two are a series where there
+        are at most 16 channels and twice as many times, else a picture; three a picture, four a volume.
+    feature_names: the names of a table's features, or a series' channels.
+    tokens: n sequences of texts, one a token (shorter ones are padded), or a function from a sample's ids to them.
+    watch: of several inputs the names of those that are explained (a list's are "0", "1" ...); the others are given to
+        the model alone. None: all that are not boolean.
+
+    kind, channel_axis, feature_names and tokens are dicts by input where there are several.
 
     Raises ValueError that names the argument and the way out.
     """
 
     def __init__(
         self,
-        inputs: ArrayLike,
+        inputs: Any,
         labels: ArrayLike | None = None,
         *,
         names: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
         masks: Mapping[str, Any] | None = None,
         target: Any = None,
-        channel_axis: int | str | None = "auto",
+        channel_axis: Any = "auto",
         display: ArrayLike | None = None,
+        kind: Any = None,
+        feature_names: Any = None,
+        tokens: Any = None,
+        watch: Sequence[str] | str | None = None,
     ) -> None:
-        self.inputs: NDArray[Any] = check.checked_inputs(inputs)
-        n = len(self.inputs)
+        self.parts, self._structure = inputs_of(
+            inputs, kind=kind, channel_axis=channel_axis, watch=watch, feature_names=feature_names, tokens=tokens
+        )
+        """All inputs of the model, in the order given; those with `watched` have heatmaps."""
+        n = len(self)
         self.class_names = check.checked_class_names(class_names)
-        self.labels = check.checked_labels(labels, n, self.class_names)
+        self.numbers = check.checked_numbers(labels, n, self.class_names)
+        """Labels of a regression: float64 (n, units). None for classes, whose indices are `labels`."""
+        self.labels = None if self.numbers is not None else check.checked_labels(labels, n, self.class_names)
         self.names = check.checked_names(names, n, self.labels, self.class_names)
-        self.channel_axis = check.checked_channel_axis(channel_axis, self.inputs.ndim)
-        self.masks = check.checked_masks(masks, self.map_shape, n)
-        self.target, self.targets = check.checked_target(target, self.labels, n)
+        self.masks = check.checked_masks(self._regions(masks), self.map_shape, n)
+        self.target, self.targets = check.checked_target(target, self.labels, n, self.numbers)
         self.region = target if is_region(target) else None
         """What is explained where it is no class: a target of `lrp_monitor.targets`; else None."""
         self._display = None if display is None else check.checked_display(display, n)
         self._images: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
-        return int(self.inputs.shape[0])
+        return len(self.parts[0])
 
     def __repr__(self) -> str:
         masks = f", masks {', '.join(self.masks)}" if self.masks else ""
-        return (
-            f"ProbeSet({len(self)} probes of shape {self.sample_shape} {self.inputs.dtype}, "
-            f"target {self.target}{masks})"
+        shapes = ", ".join(
+            f"{'' if self.is_single else f'{part.name!r} '}{part.sample_shape} {part.values.dtype}"
+            for part in self.parts
         )
+        what = "of shape" if self.is_single else "of inputs"
+        return f"ProbeSet({len(self)} probes {what} {shapes}, target {self.target}{masks})"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the set was made of one array."""
+        return not isinstance(self._structure, Mapping | list | tuple)
+
+    @property
+    def inputs(self) -> Any:
+        """The inputs as the model takes them: an array (n, ...), or the structure of arrays that was given."""
+        return arranged(self._structure, [part.values for part in self.parts])
+
+    def rows(self, chosen: Any) -> Any:
+        """The inputs of some probes, an index or a slice, as the model takes them."""
+        return arranged(self._structure, [part.values[chosen] for part in self.parts])
+
+    @property
+    def shown(self) -> ProbeInput:
+        """The input that stands for a probe where there is room for one: the first watched one that is a picture."""
+        watched = [part for part in self.parts if part.watched]
+        return next((part for part in watched if part.kind in ("image", "volume")), watched[0])
+
+    @property
+    def kind(self) -> str:
+        """What a sample is: "image", "volume", "series", "tokens", "table" or "grid"; of several inputs `shown`'s."""
+        return self.shown.kind
+
+    @property
+    def channel_axis(self) -> int | None:
+        """The axis of the one watched input that heatmaps are summed over; None where there is none, or several."""
+        watched = [part for part in self.parts if part.watched]
+        return watched[0].channel_axis if len(watched) == 1 else None
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
-        return tuple(self.inputs.shape[1:])
+        """Shape of one sample; of several inputs that of the shown one."""
+        return self.shown.sample_shape
 
     @property
     def map_shape(self) -> tuple[int, ...]:
-        """Shape of one heatmap: the sample's without its channel axis."""
-        if self.channel_axis is None:
-            return self.sample_shape
-        at = self.channel_axis - 1
-        return self.sample_shape[:at] + self.sample_shape[at + 1 :]
+        """Shape of one heatmap: the sample's without its channel axis.
 
-    def heatmaps(self, relevance: ArrayLike) -> NDArray[np.float32]:
+        Of several watched inputs (values,): their maps, each flattened, one after the other; see `split`.
+        """
+        spans = list(iter_spans(self.parts))
+        return spans[0][0].map_shape if len(spans) == 1 else (spans[-1][1].stop,)
+
+    def heatmaps(self, relevance: Any) -> NDArray[np.float32]:
         """Relevance of inputs -> heatmaps, summed over channels in float64.
 
-        relevance: (m, *sample_shape), any m. Returns float32 (m, *map_shape). ValueError on another shape.
+        relevance: (m, *sample_shape), any m, or for several inputs the structure of such arrays that they are in.
+        Returns float32 (m, *map_shape). ValueError on another shape.
         """
-        values = np.asarray(relevance)
-        if values.ndim != self.inputs.ndim or values.shape[1:] != self.sample_shape:
-            raise ValueError(
-                f"relevance has shape {values.shape}; expected that of the inputs, {self.inputs.shape}, "
-                "or another number of samples of it"
-            )
-        if self.channel_axis is None:
-            return values.astype(np.float32)
-        heatmaps = np.empty((len(values), *self.map_shape), np.float32)
-        for heatmap, one in zip(heatmaps, values, strict=True):
-            heatmap[...] = one.sum(axis=self.channel_axis - 1, dtype=np.float64)
-        return heatmaps
+        leaves = leaves_of(self._structure, relevance)
+        maps = [part.heatmaps(leaf) for part, leaf in zip(self.parts, leaves, strict=True) if part.watched]
+        if len(maps) == 1:
+            return maps[0]
+        return np.concatenate([each.reshape(len(each), -1) for each in maps], axis=1)
+
+    def split(self, heatmaps: ArrayLike) -> dict[str, NDArray[Any]]:
+        """Heatmaps (m, *map_shape) by the watched inputs' names, each (m, *its own map shape)."""
+        flat = np.asarray(heatmaps)
+        flat = flat.reshape(len(flat), -1)
+        return {part.name: flat[:, span].reshape(-1, *part.map_shape) for part, span in iter_spans(self.parts)}
+
+    def _regions(self, masks: Any) -> Any:
+        """Masks that name features or tokens, or lie in one of several inputs, as boolean arrays; others as given."""
+        if not isinstance(masks, Mapping):
+            return masks
+        return {name: self._region(f"masks[{name!r}]", region) for name, region in masks.items()}
+
+    def _region(self, what: str, region: Any) -> Any:
+        named = isinstance(region, str) or (
+            isinstance(region, list | tuple) and bool(region) and all(isinstance(one, str) for one in region)
+        )
+        spans = list(iter_spans(self.parts))
+        if len(spans) == 1 and not isinstance(region, Mapping):
+            return _places(what, spans[0][0], region) if named else region
+        if len(spans) > 1 and not isinstance(region, Mapping) and np.shape(region) == (len(self), *self.map_shape):
+            return region
+        if not isinstance(region, Mapping):
+            listed = ", ".join(repr(part.name) for part, _ in spans)
+            raise ValueError(f"{what}: say in which input it lies, {{input: region}}; the watched ones are {listed}")
+        known = {part.name: (part, span) for part, span in spans}
+        found = np.zeros((len(self), spans[-1][1].stop), bool)
+        for name, inner in region.items():
+            if name not in known:
+                raise ValueError(f"{what}: {name!r} is no watched input; there are {', '.join(known)}")
+            part, span = known[name]
+            is_name = isinstance(inner, str) or (isinstance(inner, list) and all(isinstance(one, str) for one in inner))
+            where = _places(what, part, inner) if is_name else inner
+            mask = check.checked_masks({name: where}, part.map_shape, len(self))[name]
+            found[:, span] = mask.reshape(len(self), -1)
+        return found.reshape(len(self), *self.map_shape)
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -126,38 +205,17 @@ class ProbeSet:
         linearly with one range for the whole set: its minimum is 0, its maximum 255 (a constant set is 0).
         Three channels are red, green, blue; one is grey; any other number is averaged to grey. (F,) becomes
         one row (1, F), (T, C) an image of T rows, a volume (D, H, W) a montage of its D slices, row by row
-        in a grid of ceil(sqrt(D)) columns, the rest 0 (further leading axes are flattened into D).
+        in a grid of ceil(sqrt(D)) columns, the rest 0 (further leading axes are flattened into D). Of several
+        inputs `shown` is drawn.
         """
         if self._images is None:
-            self._images = check.read_only(self._draw()) if self._display is None else self._display
+            self._images = check.read_only(self.shown.pictures()) if self._display is None else self._display
         return self._images
-
-    def _draw(self) -> NDArray[np.uint8]:
-        values = self._channels_last()
-        if values.shape[-1] not in (1, 3):
-            values = values.mean(axis=-1, keepdims=True, dtype=np.float64)
-        return montage(check.to_uint8(values))
-
-    def _channels_last(self) -> NDArray[Any]:
-        if self.channel_axis is None:
-            return self.inputs[..., None]
-        return np.moveaxis(self.inputs, self.channel_axis, -1)
 
     @property
     def statistics(self) -> dict[str, list[float]]:
-        """The inputs' "min", "max", "mean" and "std" per channel (one entry without a channel axis)."""
-        values = self._channels_last()
-        axes, count = tuple(range(values.ndim - 1)), values.size // values.shape[-1]
-        mean = values.sum(axis=axes, dtype=np.float64) / count
-        squares = np.zeros(values.shape[-1])
-        for one in values:  # one by one: in float64 all of them take twice their memory and more
-            squares += ((one - mean) ** 2).sum(axis=axes[:-1])
-        return {
-            "min": values.min(axis=axes).astype(np.float64).tolist(),
-            "max": values.max(axis=axes).astype(np.float64).tolist(),
-            "mean": mean.tolist(),
-            "std": np.sqrt(squares / count).tolist(),
-        }
+        """The inputs' "min", "max", "mean" and "std" per channel (one entry without a channel axis); `shown`'s."""
+        return self.shown.statistics
 
     @property
     def hash(self) -> str:
@@ -172,11 +230,15 @@ class ProbeSet:
             digest.update(f"{part}:{little.dtype.str}:{little.shape}\n".encode())
             digest.update(little.reshape(-1).view(np.uint8).data)
 
-        feed("inputs", self.inputs)
+        for part in self.parts:
+            # One array is fed as it always was: sets that were logged keep their hash.
+            feed("inputs" if self.is_single else f"input {json.dumps(part.name)}", part.values)
         feed("labels", self.labels)
+        if self.numbers is not None:
+            feed("numbers", self.numbers)
         feed("targets", self.targets)
-        for name, part in sorted(parts(self.region).items() if self.region is not None else ()):
-            feed(f"region {name}", part)
+        for name, values in sorted(parts(self.region).items() if self.region is not None else ()):
+            feed(f"region {name}", values)
         for name in sorted(self.masks):
             feed(f"mask {json.dumps(name)}", self.masks[name])
         digest.update(json.dumps(self.names).encode())
@@ -191,16 +253,29 @@ class ProbeSet:
         chosen = np.arange(len(self))[wanted if wanted.size else slice(0)]
         if not len(chosen):
             raise ValueError("indices select no probe; a set needs at least one")
+        labels = self.labels if self.numbers is None else self.numbers
         return ProbeSet(
-            self.inputs[chosen],
-            None if self.labels is None else self.labels[chosen],
+            self.rows(chosen),
+            None if labels is None else labels[chosen],
             names=[self.names[i] for i in chosen],
             class_names=self.class_names,
             masks={name: mask[chosen] for name, mask in self.masks.items() if mask[chosen].any()},
             target=self._target_of(chosen),
-            channel_axis=self.channel_axis,
             display=None if self._display is None else self._display[chosen],
+            **self._options([part.select(chosen) for part in self.parts]),
         )
+
+    def _options(self, parts: Sequence[ProbeInput]) -> dict[str, Any]:
+        """What `__init__` takes besides for these inputs."""
+        by_name: dict[str, dict[str, Any]] = {
+            "kind": {part.name: part.kind for part in parts},
+            "channel_axis": {part.name: part.channel_axis for part in parts},
+            "feature_names": {part.name: part.feature_names for part in parts},
+            "tokens": {part.name: part.tokens for part in parts},
+        }
+        if self.is_single:
+            return {argument: next(iter(values.values())) for argument, values in by_name.items()}
+        return by_name | {"watch": [part.name for part in parts if part.watched]}
 
     def _target_of(self, chosen: NDArray[Any]) -> Any:
         if self.region is not None:
@@ -239,37 +314,19 @@ class ProbeSet:
 
         ValueError where it is larger than `load` reads.
         """
-        about = {
-            "format": _FORMAT,
+        files.save(path, self._contents(), self.parts, self._structure)
+
+    def _contents(self) -> dict[str, Any]:
+        return {
             "names": self.names,
             "class_names": self.class_names,
-            "masks": list(self.masks),
+            "masks": self.masks,
             "target": self.target,
-            "channel_axis": self.channel_axis,
+            "labels": self.labels if self.numbers is None else self.numbers,
+            "targets": self.targets,
+            "display": self._display,
+            "region": self.region,
         }
-        arrays: dict[str, NDArray[Any]] = {
-            "about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-            "inputs": self.inputs,
-        }
-        for name, value in (("labels", self.labels), ("targets", self.targets), ("display", self._display)):
-            if value is not None:
-                arrays[name] = value
-        for i, mask in enumerate(self.masks.values()):
-            arrays[f"mask_{i}"] = mask
-        if self.region is not None:
-            arrays |= {f"{_REGION}{name}": part for name, part in parts(self.region).items()}
-        taken = sum(array.nbytes for array in arrays.values())
-        if taken > MAX_ARRAY_BYTES - _HEADERS or arrays["about"].nbytes > _MOST_ABOUT:
-            raise ValueError(
-                f"{path}: the set takes {taken:,} bytes, at most {MAX_ARRAY_BYTES:,} are read again: save fewer or "
-                f"smaller probes, and at most {_MOST_ABOUT:,} bytes of names"
-            )
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # the stubs mistake ** for allow_pickle
-        file = Path(path)
-        partial = file.with_name(file.name + ".partial")
-        partial.write_bytes(buffer.getvalue())
-        os.replace(partial, file)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ProbeSet:
@@ -277,52 +334,12 @@ class ProbeSet:
 
         FileNotFoundError; ValueError (naming the file) on anything else.
         """
-        try:
-            arrays: dict[str, NDArray[Any]] = dict(read_arrays(read_file(path, MAX_ARRAY_BYTES)))
-            if arrays["about"].nbytes > _MOST_ABOUT:
-                raise ValueError(f"{arrays['about'].nbytes:,} bytes of names; at most {_MOST_ABOUT:,} are read")
-            about = json.loads(arrays["about"].tobytes())
-            if about["format"] != _FORMAT:
-                raise ValueError(f"format {about['format']!r:.40}, this version reads {_FORMAT}")
-            axes = arrays["inputs"].ndim - (about["channel_axis"] is not None)
-            if any(arrays[f"mask_{i}"].ndim != axes for i in range(len(about["masks"]))):
-                raise ValueError("a mask that is not one of each probe")
-            if not isinstance(about["target"], str):
-                raise ValueError("a target that is no text")
-            return cls(
-                arrays["inputs"],
-                arrays.get("labels"),
-                names=about["names"],
-                class_names=about["class_names"],
-                masks={name: arrays[f"mask_{i}"] for i, name in enumerate(about["masks"])},
-                target=_loaded_target(about["target"], arrays),
-                channel_axis=about["channel_axis"],
-                display=arrays.get("display"),
-            )
-        except FileNotFoundError:
-            raise
-        except DAMAGE as error:
-            raise ValueError(f"{path}: not a probe set that ProbeSet.save wrote ({error!s:.400})") from error
+        return files.load(path, cls)
 
 
-def _loaded_target(target: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    if target != "given":
-        return target
-    region = {name.removeprefix(_REGION): part for name, part in arrays.items() if name.startswith(_REGION)}
-    return of_parts(region) if region else arrays["targets"]
-
-
-def montage(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, *map axes, C) -> (n, H, W, C), laid out in the order that ProbeSet.images documents."""
-    if pictures.ndim == 3:
-        return pictures[:, None]
-    if pictures.ndim == 4:
-        return pictures
-    n, (height, width, channels) = pictures.shape[0], pictures.shape[-3:]
-    slices = pictures.reshape(n, -1, height, width, channels)
-    columns = math.ceil(math.sqrt(slices.shape[1]))
-    rows = math.ceil(slices.shape[1] / columns)
-    sheet = np.zeros((n, rows * columns, height, width, channels), pictures.dtype)
-    sheet[:, : slices.shape[1]] = slices
-    grid = sheet.reshape(n, rows, columns, height, width, channels).transpose(0, 1, 3, 2, 4, 5)
-    return np.ascontiguousarray(grid.reshape(n, rows * height, columns * width, channels))
+def _places(what: str, part: ProbeInput, names: str | Sequence[str]) -> NDArray[np.bool_]:
+    """Where features or tokens of these names are."""
+    try:
+        return part.places([names] if isinstance(names, str) else list(names))
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error

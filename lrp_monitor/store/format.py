@@ -45,6 +45,30 @@ class StoreOSError(StoreError, OSError):
         return self.message
 
 
+INPUT_KINDS = ("image", "volume", "series", "tokens", "table", "grid")
+"""What a sample of an input can be; a reader draws a kind that it does not know as a grid."""
+
+
+@dataclass
+class InputInfo:
+    """One watched input of the model, as it is shown to a person.
+
+    ``kind`` is one of ``INPUT_KINDS``. ``map_shape`` is its heatmaps' shape, ``input_shape`` a sample's.
+    ``feature_names`` name a table's columns or a series' channels. ``tokens`` has one text a token for each probe.
+    ``values`` float32 (n, *input_shape) are there for series, tables and tokens; ``pictures`` uint8 (n, H, W, 1 or 3)
+    for the others where there are several inputs (of one they are the probes' ``images``).
+    """
+
+    name: str
+    kind: str
+    map_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    feature_names: list[str] | None = None
+    tokens: list[list[str]] | None = None
+    values: npt.NDArray[np.float32] | None = None
+    pictures: npt.NDArray[np.uint8] | None = None
+
+
 @dataclass
 class ProbeInfo:
     """The probes of a run as they are shown to a person.
@@ -67,9 +91,26 @@ class ProbeInfo:
     statistics: dict[str, list[float]] = field(default_factory=dict)
     region: npt.NDArray[np.bool_] | None = None
     region_of: npt.NDArray[np.int64] | None = None
+    inputs: list[InputInfo] = field(default_factory=list)
+    """The watched inputs; of several each heatmap is their maps, flattened, one after the other. Empty in runs from
+    before they were kept: one input, shown as its picture."""
+    numbers: npt.NDArray[np.float64] | None = None
+    """What a regression is to predict, (n, units), in place of ``labels``."""
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def split(self, heatmaps: npt.ArrayLike) -> dict[str, npt.NDArray[np.float32]]:
+        """Heatmaps (m, *map_shape) by the inputs' names, each (m, *its own map shape). ValueError on another shape."""
+        maps = np.asarray(heatmaps, np.float32)
+        if maps.shape[1:] != self.map_shape:
+            raise ValueError(f"heatmaps of shape {maps.shape}; those of these probes are (m, *{self.map_shape})")
+        flat, found, end = maps.reshape(len(maps), -1), {}, 0
+        for one in self.inputs:
+            size = math.prod(one.map_shape)
+            found[one.name] = flat[:, end : end + size].reshape(-1, *one.map_shape)
+            end += size
+        return found or {"inputs": maps}
 
 
 @dataclass

@@ -11,6 +11,7 @@ import numpy as np
 from lrp_monitor.store import codec, records
 from lrp_monitor.store.format import MOST_AXES, MOST_PICTURE_BYTES, MOST_PIXELS, ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE
+from lrp_monitor.store.inputs import check_inputs, pack_inputs, unpack_inputs
 from lrp_monitor.store.records import number_from_json, number_to_json
 from lrp_monitor.store.storage import Storage
 
@@ -53,6 +54,20 @@ def pack_probes(probes: ProbeInfo) -> bytes:
         chunks.append(codec.deflate(flags.tobytes()))
         classes = [int(one) for one in probes.region_of]
         region = {"shape": list(flags.shape[1:]), "of": classes, "place": [end, len(chunks[-1])]}
+    end = sum(map(len, chunks))
+
+    def add(chunk: bytes) -> list[int]:
+        nonlocal end
+        chunks.append(chunk)
+        end += len(chunk)
+        return [end - len(chunk), len(chunk)]
+
+    check_inputs(probes.inputs, n, tuple(probes.map_shape))
+    numbers = None
+    if probes.numbers is not None:
+        if np.ndim(probes.numbers) != 2 or len(probes.numbers) != n:
+            raise ValueError(f"numbers must have shape ({n}, units), got {np.shape(probes.numbers)}")
+        numbers = [[number_to_json(value) for value in row] for row in probes.numbers.tolist()]
     header = {
         "names": list(probes.names),
         "labels": None if probes.labels is None else [int(label) for label in probes.labels],
@@ -65,8 +80,11 @@ def pack_probes(probes: ProbeInfo) -> bytes:
         "images": [0, len(chunks[0])],
         "masks": places,
         **({} if region is None else {"region": region}),
+        "inputs": pack_inputs(probes.inputs, add),
+        "numbers": numbers,
     }
-    return records.pack(records.KIND_PROBES, header, chunks)
+    version = records.VERSION_OF_SEVERAL if len(probes.inputs) > 1 else records.VERSION
+    return records.pack(records.KIND_PROBES, header, chunks, version=version)
 
 
 def read_probes(storage: Storage) -> ProbeInfo:
@@ -124,6 +142,17 @@ def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
     labels, class_names = header["labels"], header["class_names"]
     if labels is not None and len(labels) != n:
         raise ValueError(f"{len(labels)} labels for {n} probes")
+
+    def take(place: Any, length: int) -> bytes:
+        offset, stored = records.place(place, len(body), what)
+        return codec.inflate(body[offset : offset + stored], length, what)
+
+    inputs = unpack_inputs(header.get("inputs", []), n, map_shape, take, _shape)
+    numbers = header.get("numbers")
+    if numbers is not None:
+        numbers = np.array([[number_from_json(value, what) for value in row] for row in numbers], np.float64)
+        if numbers.ndim != 2 or len(numbers) != n:
+            raise ValueError(f"numbers of shape {numbers.shape} for {n} probes")
     digest = header["hash"]
     if not isinstance(digest, str) or not _HASH.fullmatch(digest):
         raise ValueError("hash")
@@ -142,6 +171,8 @@ def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
         },
         region=region,
         region_of=region_of,
+        inputs=inputs,
+        numbers=numbers,
     )
 
 

@@ -24,7 +24,9 @@ import numpy as np
 from lrp_monitor.store.format import StoreError
 
 MAGIC = b"LRPM"
-VERSION = 1
+VERSION, VERSION_OF_SEVERAL = 1, 2
+"""Formats that are read. Probes of several watched inputs are of the second: their heatmaps are rows of values, which a
+reader of the first would show as pictures."""
 KIND_PROBES, KIND_STEP, KIND_SESSION = 1, 2, 3
 FRAME_HEAD, FRAME_TAIL = 12, 4
 MOST_HEADER = 64 << 20
@@ -101,6 +103,7 @@ def pack(
     epoch: int = 0,
     batch: int = 0,
     wall_time: float = 0.0,
+    version: int = VERSION,
 ) -> bytes:
     """A whole frame. Raises StoreError where the header or the record is larger than readers accept."""
     text = to_json(header)
@@ -109,7 +112,7 @@ def pack(
             f"the header of step {step} has {len(text)} bytes, the store takes {MOST_HEADER}: "
             "log fewer probes or fewer statistics"
         )
-    plain = _PLAIN.pack(MAGIC, VERSION, kind, step, epoch, batch, wall_time, len(text))
+    plain = _PLAIN.pack(MAGIC, version, kind, step, epoch, batch, wall_time, len(text))
     if (size := FIELDS + len(text) + sum(map(len, chunks))) > MOST_RECORD:
         raise StoreError(
             f"step {step} takes {size} bytes, the store takes {MOST_RECORD} in a record: log fewer or smaller probes, "
@@ -125,9 +128,9 @@ def parse_head(data: bytes, payload_length: int, what: str) -> Head:
     magic, version, kind, step, epoch, batch, wall_time, length, crc = _FIELDS.unpack_from(data)
     if magic != MAGIC:
         raise StoreError(f"{what}: not a record of the store")
-    if version != VERSION:
+    if version not in (VERSION, VERSION_OF_SEVERAL):
         raise StoreError(
-            f"{what}: written in format {version}, this lrp_monitor reads format {VERSION}: "
+            f"{what}: written in format {version}, this lrp_monitor reads formats {VERSION} and {VERSION_OF_SEVERAL}: "
             "read it with the version that wrote it, or a newer one"
         )
     if length > min(payload_length - FIELDS, MOST_HEADER):

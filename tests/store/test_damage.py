@@ -225,7 +225,7 @@ def test_json_that_nests_without_end_and_header_lengths_beyond_the_record(tmp_pa
     assert "claims 4294967295 bytes" in words
     assert "too short" in words
     assert "not a record of the store" in words
-    assert "written in format 9, this lrp_monitor reads format 1" in words
+    assert "written in format 9, this lrp_monitor reads formats 1 and 2" in words
 
 
 @pytest.mark.parametrize("cut", [0, 5, 40, -1])
