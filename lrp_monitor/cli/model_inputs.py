@@ -192,6 +192,11 @@ class Reader:
 
     def _of_probes(self, path: Path) -> list[Sample]:
         probes = ProbeSet.load(path)
+        if not probes.is_single:
+            raise InputError(
+                f"{path}: probes of {len(probes.parts)} inputs; this command takes those of one: in Python "
+                "lrp_monitor.Explainer(model).explain(probes.inputs)"
+            )
         self._fits(path, probes.inputs)
         self.class_names = probes.class_names
         targets = [None] * len(probes) if probes.targets is None else [int(target) for target in probes.targets]

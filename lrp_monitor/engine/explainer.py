@@ -108,7 +108,13 @@ class Explainer:
     def classes(self) -> int:
         """How many classes a target may name; 2 for a single sigmoid unit."""
         self.prepare()
-        return 2 if self._activation == "sigmoid" and self._outputs == (1,) else self._outputs[-1]
+        return 2 if self.is_binary else self._outputs[-1]
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the explained output is a single sigmoid unit, which stands for two classes."""
+        self.prepare()
+        return self._activation == "sigmoid" and self._outputs == (1,)
 
     def prepare(self, input_shape: Any = None, n: int | None = None) -> None:
         """Trace and compile for ``n`` samples of ``input_shape`` (by default the model's own), without running.

@@ -63,6 +63,11 @@ class Explanation:
         return np.where(np.isfinite(self.logits).all(axis=-1), largest, -1).astype(np.int64)
 
     @property
+    def unit(self) -> NDArray[np.int64]:
+        """(n,) the explained column of the output; of a single sigmoid unit, which stands for two classes, 0."""
+        return np.zeros_like(self.target) if self.is_binary else np.maximum(self.target, 0)
+
+    @property
     def has_classes(self) -> bool:
         """Whether each sample has one row of logits, so that it has a prediction; not so for an output of maps."""
         return self.logits.ndim == 2

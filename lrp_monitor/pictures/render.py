@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from lrp_monitor.probe_inputs import montage
+from lrp_monitor.probes import montage
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]

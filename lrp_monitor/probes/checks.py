@@ -320,6 +320,25 @@ def checked_target(
     return "given", read_only(np.array(np.broadcast_to(values, (n,)), dtype=np.int64))
 
 
+def check_numbers(numbers: NDArray[np.float64] | None, units: int, activation: str | None) -> None:
+    """ValueError where labels that are numbers cannot be what a model's output of so many units predicts.
+
+    activation: what the model ends in, "softmax", "sigmoid" or None.
+    """
+    if numbers is None:
+        return
+    way_out = "for labels that are indices of classes use labels.astype(int)"
+    if activation == "softmax":
+        raise ValueError(f"labels: floats, which are numbers to predict, but the model ends in a softmax: {way_out}")
+    if activation == "sigmoid" and np.isin(numbers, (0, 1)).all():
+        raise ValueError(f"labels: floats, all of them 0 or 1, and the model ends in a sigmoid: {way_out}")
+    if numbers.shape[1] != units:
+        raise ValueError(
+            f"labels: {numbers.shape[1]} number(s) for each probe, but the model's output has {units} unit(s): give "
+            f"one for each; {way_out}"
+        )
+
+
 def _checked_unit(target: Any, units: int) -> Any:
     """The unit of a regression's output that is explained: the only one, or the one that is named."""
     if isinstance(target, str):

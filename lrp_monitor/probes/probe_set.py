@@ -112,11 +112,20 @@ class ProbeSet:
     @property
     def inputs(self) -> Any:
         """The inputs as the model takes them: an array (n, ...), or the structure of arrays that was given."""
-        return arranged(self._structure, [part.values for part in self.parts])
+        return self.arranged(self.leaves)
 
     def rows(self, chosen: Any) -> Any:
         """The inputs of some probes, an index or a slice, as the model takes them."""
-        return arranged(self._structure, [part.values[chosen] for part in self.parts])
+        return self.arranged([values[chosen] for values in self.leaves])
+
+    @property
+    def leaves(self) -> list[NDArray[Any]]:
+        """The arrays of all inputs, in the order given."""
+        return [part.values for part in self.parts]
+
+    def arranged(self, leaves: Sequence[Any]) -> Any:
+        """Leaves in the structure of the inputs: as `inputs` has the arrays of `leaves`."""
+        return arranged(self._structure, leaves)
 
     @property
     def shown(self) -> ProbeInput:
@@ -160,6 +169,21 @@ class ProbeSet:
         if len(maps) == 1:
             return maps[0]
         return np.concatenate([each.reshape(len(each), -1) for each in maps], axis=1)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the heatmaps are summed over; 0 where they are not, or are of several inputs."""
+        axis = self.channel_axis
+        return 0 if axis is None else int(self.shown.values.shape[axis])
+
+    def by_channel(self, relevance: Any) -> NDArray[np.float32] | None:
+        """The heatmaps' parts by channel, (m, *map_shape, c); None where they are not summed over channels."""
+        axis = self.channel_axis
+        if axis is None:
+            return None
+        leaves = leaves_of(self._structure, relevance)
+        (watched,) = (leaf for part, leaf in zip(self.parts, leaves, strict=True) if part.watched)
+        return np.moveaxis(watched, axis, -1)
 
     def split(self, heatmaps: ArrayLike) -> dict[str, NDArray[Any]]:
         """Heatmaps (m, *map_shape) by the watched inputs' names, each (m, *its own map shape)."""

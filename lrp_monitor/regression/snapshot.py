@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.probes.checks import check_numbers
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.store.finite import class_numbers
 from lrp_monitor.store.reader import Run, open_run
@@ -83,6 +84,9 @@ class Snapshot:
         explainer = model if isinstance(model, Explainer) else Explainer(model, composite, **options)
         if probes.region is not None and targets is None:
             raise BaselineError("classes", f"probes: {_REGION}")
+        if probes.numbers is not None:
+            explainer.logits(probes.rows(slice(1)))  # tells what the model ends in
+            check_numbers(probes.numbers, 1 if explainer.is_binary else explainer.classes, explainer.activation)
         wanted = targets if targets is not None else probes.targets
         found = explainer.explain(probes.inputs, None if wanted is None else np.asarray(wanted))
         return cls(
@@ -184,9 +188,14 @@ def checked_meta(meta: dict[str, Any]) -> dict[str, Any]:
 
 def probe_digests(probes: ProbeSet) -> tuple[str, ...]:
     """A hash of each probe's input: 16 hexadecimal digits of SHA-256 over dtype, shape and bytes."""
-    inputs = np.ascontiguousarray(probes.inputs, dtype=probes.inputs.dtype.newbyteorder("<"))
-    head = f"{inputs.dtype.str}{inputs.shape[1:]}".encode()
-    return tuple(hashlib.sha256(head + sample.tobytes()).hexdigest()[:16] for sample in inputs)
+    digests = [hashlib.sha256() for _ in range(len(probes))]
+    for part in probes.parts:
+        inputs = np.ascontiguousarray(part.values, dtype=part.values.dtype.newbyteorder("<"))
+        name = "" if probes.is_single else part.name
+        head = f"{name}{inputs.dtype.str}{inputs.shape[1:]}".encode()
+        for digest, sample in zip(digests, inputs, strict=True):
+            digest.update(head + sample.tobytes())
+    return tuple(digest.hexdigest()[:16] for digest in digests)
 
 
 def _meta(explainer: Explainer, probes: ProbeSet) -> dict[str, Any]:

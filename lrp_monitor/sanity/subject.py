@@ -39,6 +39,10 @@ class Subject:
             raise ValueError(
                 "probes: their target is a region of the output; sanity checks ask for a class of each probe"
             )
+        if not probes.is_single or probes.numbers is not None:
+            raise ValueError(
+                "probes: sanity checks ask for one input and a class of each probe, not several or numbers"
+            )
         explainer = Explainer(model, composite, **options)
         inputs = np.ascontiguousarray(probes.inputs, np.float32)
         explanation = explainer.explain(inputs, probes.targets)

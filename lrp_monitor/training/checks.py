@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.engine.errors import OutOfMemoryError
-from lrp_monitor.engine.inputs import fixed_batch
+from lrp_monitor.engine.inputs import fixed_batch, take
 from lrp_monitor.engine.memory import is_out_of_memory
 from lrp_monitor.engine.passes import Pass
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.probes.inputs import ProbeInput
 from lrp_monitor.text import first_line
 
 
@@ -39,14 +40,21 @@ def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | N
     output of maps.
     """
     inputs = _tensors(getattr(model, "inputs", None)) if model.built else []
-    if len(inputs) > 1:
-        listed = ", ".join(tensor.name for tensor in inputs)
+    if len(inputs) > 1 and probes.is_single:
+        names = [tensor.name for tensor in inputs]
+        given = ", ".join(f"{name!r}: ..." for name in names)
         raise ValueError(
-            f"the model takes {len(inputs)} inputs ({listed}), probes hold one array; "
-            "only models with one input can be watched"
+            f"the model takes {len(inputs)} inputs ({', '.join(names)}), probes hold one array; "
+            f"give an array for each: ProbeSet({{{given}}})"
         )
-    if inputs:
+    if inputs and not probes.is_single:
+        try:
+            take(model, probes.inputs)
+        except ValueError as error:
+            raise ValueError(f"probes: {error}") from error
+    elif inputs:
         _check_shape(probes, tuple(inputs[0].shape[1:]))
+    check_tokens(model, probes)
     result, batch_size = _run(model, probes)
     outputs = _outputs(model, result)
     names = list(outputs)
@@ -79,7 +87,7 @@ def _run(model: keras.Model, probes: ProbeSet) -> tuple[Any, int | None]:
     failed: Exception | None = None
     for count in dict.fromkeys((fixed,) if fixed is not None else (1, n)):
         try:
-            result = _output_for(model, probes.inputs[np.arange(count) % n])
+            result = _output_for(model, probes, np.arange(count) % n)
             return result, None if failed is None else n
         except Exception as error:  # a model may raise anything; the user needs to hear that the probes led to it
             failed = failed or error
@@ -87,22 +95,59 @@ def _run(model: keras.Model, probes: ProbeSet) -> tuple[Any, int | None]:
     assert failed is not None
     if is_out_of_memory(failed):
         raise OutOfMemoryError("one sample" if fixed is None else tried, first_line(failed)) from failed
+    shapes = ", ".join(str(part.sample_shape) for part in probes.parts)
     raise ValueError(
-        f"probes: the model cannot be run on inputs of shape {probes.sample_shape}, {tried} at a time: "
-        f"{first_line(failed)}"
+        f"probes: the model cannot be run on inputs of shape {shapes}, {tried} at a time: {first_line(failed)}"
     ) from failed
 
 
-def _output_for(model: keras.Model, inputs: NDArray[Any]) -> Any:
-    """What the model makes of ``inputs`` in inference; it is built by that where it is not, and nothing else moves."""
-    return Pass(model, lambda x: model(x, training=False), [(inputs.shape, str(inputs.dtype))])(inputs)
+def _output_for(model: keras.Model, probes: ProbeSet, chosen: NDArray[Any]) -> Any:
+    """What the model makes of some probes in inference; it is built by that where it is not, and nothing else moves."""
+    leaves = [values[chosen] for values in probes.leaves]
+    signature = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
+    return Pass(model, lambda *given: model(probes.arranged(given), training=False), signature)(*leaves)
 
 
-def check_classes(probes: ProbeSet, classes: int) -> None:
-    """ValueError where a label or target of the probes is no class of the model."""
+def check_tokens(model: keras.Model, probes: ProbeSet) -> None:
+    """ValueError where an Embedding that takes an input as it is has no row for one of its ids."""
+    for part, layer in _embeddings(model, probes):
+        low, high = part.values.min(), part.values.max()
+        if low < 0 or high >= layer.input_dim:
+            at = int((part.values.reshape(len(part), -1).min(axis=1) < 0).argmax()) if low < 0 else None
+            at = int(part.values.reshape(len(part), -1).max(axis=1).argmax()) if at is None else at
+            raise ValueError(
+                f"{'inputs' if probes.is_single else f'inputs[{part.name!r}]'}: {probes.names[at]!r} has token id "
+                f"{low if low < 0 else high}, but layer {layer.name!r} has rows for {layer.input_dim} ids, 0 to "
+                f"{layer.input_dim - 1}: give the ids of the model's own vocabulary"
+            )
+
+
+def _embeddings(model: keras.Model, probes: ProbeSet) -> Iterator[tuple[ProbeInput, Any]]:
+    """The inputs of ids that go into an Embedding as they are, each with it."""
+    tensors = _tensors(getattr(model, "inputs", None)) if model.built else []
+    if len(tensors) != len(probes.parts):
+        return
+    names = {tensor.name: part for tensor, part in zip(tensors, probes.parts, strict=True)}
+    if isinstance(probes.inputs, Mapping):
+        names = {part.name: part for part in probes.parts}
+    for layer in model._flatten_layers(include_self=False, recursive=False):
+        if not isinstance(layer, keras.layers.Embedding) or not layer._inbound_nodes:
+            continue
+        for tensor in layer._inbound_nodes[-1].input_tensors:
+            if tensor.name in names and any(tensor is one for one in tensors):
+                yield names[tensor.name], layer
+
+
+def check_classes(probes: ProbeSet, classes: int, outputs: int) -> None:
+    """ValueError where a label or target of the probes is no class of the model. outputs: its units."""
     for argument, values in (("labels", probes.labels), ("target", probes.targets)):
         if values is not None and values.max() >= classes:
             at = int(values.argmax())
+            if outputs == 1 and argument == "labels":
+                raise ValueError(
+                    f"labels: {probes.names[at]!r} has class {values[at]}, but the model's output is one unit: of a "
+                    "regression labels are numbers, labels.astype(float); of two classes the model ends in a sigmoid"
+                )
             raise ValueError(
                 f"{argument}: {probes.names[at]!r} has class {values[at]}, but the model's outputs are "
                 f"{classes} classes, 0 to {classes - 1}"
@@ -185,12 +230,15 @@ def loss_targets(model: keras.Model, probes: ProbeSet) -> NDArray[Any]:
     ValueError without labels, for a loss whose form is not known, or a model that is not compiled.
     """
     way_out = 'use gradients="train" or "off"'
-    if probes.labels is None:
+    if probes.labels is None and probes.numbers is None:
         raise ValueError(f'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; or {way_out}')
     if not getattr(model, "compiled", False):
         raise ValueError(f'gradients="probe" needs a compiled model; or {way_out}')
     if any(len(shape) > 2 for shape in _shapes(model.output_shape)):
         raise ValueError(f'gradients="probe": the probes have a label each, the loss takes maps of them; {way_out}')
+    if probes.numbers is not None:
+        return probes.numbers.astype(np.float32)
+    assert probes.labels is not None
     loss = model.loss
     name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()

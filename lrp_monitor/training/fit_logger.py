@@ -231,7 +231,7 @@ class FitLogger:
 
     def _plan(self, start: Position, epochs: int, steps: int | None, note: str) -> None:
         probes, tensors = self._options.probes, len(self._record_builder.tensors)
-        channels = probes.inputs.shape[probes.channel_axis] if self._options.channels and probes.channel_axis else 0
+        channels = probes.channels if self._options.channels else 0
         each = estimate_bytes(len(probes), probes.map_shape, self._options.encoding, tensors, channels)
         composite = self._record_builder.probe_explainer.explainer.composite_name
         self._report.plan(

@@ -59,12 +59,14 @@ class Options:
         _one_of("on_unknown", self.on_unknown, ("raise", "gradient"))
         _one_of("on_other_model", self.on_other_model, ("new_run", "continue", "raise"))
         _one_of("verbose", self.verbose, (0, 1))
-        if self.gradients == "probe" and self.probes.labels is None:
+        if self.gradients == "probe" and self.probes.labels is None and self.probes.numbers is None:
             raise ValueError(
                 'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; '
                 'or use gradients="train" or "off"'
             )
         if self.channels and self.probes.channel_axis is None:
+            if len([part for part in self.probes.parts if part.watched]) > 1:
+                raise ValueError("channels=True: the probes have several watched inputs; leave channels out")
             raise ValueError(
                 f"channels=True: probes of shape {self.probes.sample_shape} have no channel axis, a heatmap is all "
                 "there is; give one (ProbeSet(..., channel_axis=-1)) or leave channels out"

@@ -12,7 +12,8 @@ import lrp_monitor
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.targets import Region, Weighted
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.store.format import ProbeInfo
+from lrp_monitor.probes.inputs import ProbeInput
+from lrp_monitor.store.format import InputInfo, ProbeInfo
 from lrp_monitor.training.checks import check_classes, explained_output
 from lrp_monitor.training.fit_batch import room_beside_training
 from lrp_monitor.training.options import Options
@@ -28,8 +29,8 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
     probes = options.probes
     shape, batch_size = explained_output(model, probes, options.output)
     of_maps = len(shape) > 1
-    if not of_maps:
-        check_classes(probes, max(shape[0], 2))  # one unit with a sigmoid tells two classes apart
+    if not of_maps and probes.numbers is None:
+        check_classes(probes, max(shape[0], 2), shape[0])  # one unit with a sigmoid tells two classes apart
     explainer = Explainer(
         model,
         options.composite,
@@ -51,8 +52,9 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
         probe_explainer.baseline, record_builder.targets = baseline, baseline.targets
     # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named now.
     record_builder.explain()
-    if not of_maps:
-        check_classes(probes, explainer.classes)
+    record_builder.targets = probe_explainer.settle_number(record_builder.targets, of_maps)
+    if not of_maps and probes.numbers is None:
+        check_classes(probes, explainer.classes, shape[0])
     return record_builder
 
 
@@ -83,7 +85,7 @@ def session_meta(model: keras.Model, options: Options, record_builder: RecordBui
         "schedule": str(options.schedule),
         "gradients": options.gradients,
         "target": options.probes.target,
-        "explains": "class" if probe_explainer.region is None else "region",
+        "explains": probe_explainer.explains,
         "alerts": dict(options.alerts),
         "layers": [] if probe_explainer.logged_layers is None else probe_explainer.logged_layers.names,
         "baseline": None if probe_explainer.baseline is None else probe_explainer.baseline.source,
@@ -101,6 +103,7 @@ def session_meta(model: keras.Model, options: Options, record_builder: RecordBui
 def probe_info(probes: ProbeSet, region: Weighted | None = None) -> ProbeInfo:
     """The probes as the store keeps them; region: what is explained of an output of maps, where that is a Region."""
     kept = region if isinstance(region, Region) and isinstance(region.where, np.ndarray) else None
+    watched = [part for part in probes.parts if part.watched]
     return ProbeInfo(
         names=list(probes.names),
         labels=probes.labels,
@@ -113,4 +116,21 @@ def probe_info(probes: ProbeSet, region: Weighted | None = None) -> ProbeInfo:
         statistics=probes.statistics,
         region=None if kept is None else kept.where,
         region_of=None if kept is None else np.broadcast_to(kept.of, len(probes)),
+        inputs=[_input_info(part, len(watched) > 1) for part in watched],
+        numbers=probes.numbers,
+    )
+
+
+def _input_info(part: ProbeInput, is_one_of_several: bool) -> InputInfo:
+    has_values = part.kind in ("series", "table", "tokens")
+    names = part.feature_names
+    return InputInfo(
+        name=part.name,
+        kind=part.kind,
+        map_shape=part.map_shape,
+        input_shape=part.sample_shape,
+        feature_names=None if names is None else list(names),
+        tokens=None if part.tokens is None else [list(texts) for texts in part.tokens],
+        values=part.values.astype(np.float32) if has_values and part.channel_axis is None else None,
+        pictures=part.pictures() if is_one_of_several and not has_values else None,
     )

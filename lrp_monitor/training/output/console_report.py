@@ -14,7 +14,7 @@ from typing import NamedTuple
 from lrp_monitor.store.paths import is_url
 from lrp_monitor.text import number, percent
 from lrp_monitor.training.probes.alerts import of_probes
-from lrp_monitor.training.probes.statistics import MASS
+from lrp_monitor.training.probes.statistics import MASS, MEAN_ERROR
 
 # What a histogram takes in the event file (at most 200 rows of 24 bytes, usually far fewer), and its scalars.
 _EVENT_BYTES_PER_TENSOR = 2900
@@ -126,6 +126,8 @@ class ConsoleReport:
             found.append(f"probes right {percent(scalars['lrp/accuracy'])}{without}")
         elif without:
             found.append("no predictions")
+        if MEAN_ERROR in scalars:
+            found.append(f"mean absolute error {number(scalars[MEAN_ERROR], 2)}")
         if "lrp/probability" in scalars:
             found.append(f"probability {number(scalars['lrp/probability'], 2)}")
         return found or ["logged"]

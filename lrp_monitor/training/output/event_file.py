@@ -39,6 +39,7 @@ _DESCRIPTIONS = {
     "probes whose heatmaps are finite.",
     "lrp/probability": "Probability of the explained class; mean over the probes whose logits are finite.",
     "lrp/accuracy": "Share of the probes with a prediction (those whose logits are finite) that it is right for.",
+    "lrp/mean_absolute_error": "Of a regression: |output - label| of the explained unit; mean over the probes.",
     "lrp/nonfinite/logits": "Probes whose logits are not all finite: they have no prediction.",
     "lrp/nonfinite/heatmaps": "Probes whose heatmap is not finite.",
     "lrp/nonfinite/loss": "Losses of the epoch, of training and validation, that are not finite.",

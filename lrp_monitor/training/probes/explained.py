@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lrp_monitor.engine.explainer import Explainer, Explanation
 from lrp_monitor.engine.targets import Region, Target, Weighted, predicted_region
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.probes.checks import check_numbers
 from lrp_monitor.training.output.console_report import size
 from lrp_monitor.training.probes.baseline import BaselineSimilarity
 from lrp_monitor.training.probes.layers import LoggedLayers
@@ -43,7 +44,7 @@ class ProbeExplainer:
 
     layerwise: the layers whose relevance is read off besides, or None. channels: whether the parts by input channel
     are kept. clusters: whether the heatmaps are grouped. baseline: what they are compared with, or None. region: what
-    is explained where it is no class, see `ProbeSet.region`.
+    is explained where it is no class, see `ProbeSet.region`. is_number: whether it is a number, not a class' logit.
     """
 
     explainer: Explainer
@@ -53,6 +54,12 @@ class ProbeExplainer:
     clusters: bool = False
     baseline: BaselineSimilarity | None = None
     region: Weighted | None = None
+    is_number: bool = False
+
+    @property
+    def explains(self) -> str:
+        """What is explained of the probes: "class", "region" (of an output of maps) or "number" (of a regression)."""
+        return "region" if self.region is not None else "number" if self.is_number else "class"
 
     @property
     def needs(self) -> str:
@@ -85,8 +92,8 @@ class ProbeExplainer:
             layers = {name: np.where(none, np.nan, values) for name, values in layers.items()}
         heatmaps = probes.heatmaps(explanation.relevance)
         explained = ExplainedProbes(explanation, heatmaps, self._statistics(heatmaps, explanation, previous) | layers)
-        if self.channels and probes.channel_axis is not None:
-            explained.channels = np.moveaxis(explanation.relevance, probes.channel_axis, -1)
+        if self.channels:
+            explained.channels = probes.by_channel(explanation.relevance)
         if self.clusters:
             explained.statistics["cluster"] = groups(heatmaps)
         if self.baseline is not None:
@@ -102,16 +109,39 @@ class ProbeExplainer:
         if of_maps and self.region is None:
             self.region = predicted_region(self.explainer.logits(self.probes.inputs))
 
+    def settle_number(self, targets: Targets, of_maps: bool) -> Targets:
+        """Whether a number is explained, and its unit: the targets to go on with. After a first look.
+
+        It is where the labels are numbers, or the output is one unit without a sigmoid. Raises ValueError where the
+        labels are numbers and the output cannot be.
+        """
+        explainer, numbers = self.explainer, self.probes.numbers
+        if of_maps:
+            return targets
+        units = 1 if explainer.is_binary else explainer.classes
+        check_numbers(numbers, units, explainer.activation)
+        self.is_number = numbers is not None or (units == 1 and not explainer.is_binary)
+        # Of one unit with a sigmoid class 1 is its logit, class 0 the negative.
+        return np.ones(len(self.probes), np.int64) if self.is_number and explainer.is_binary else targets
+
+    def _numbers(self, explanation: Explanation) -> Floats | None:
+        """What the explained units are to be, (n,), NaN without labels; None where no number is explained."""
+        if not self.is_number:
+            return None
+        numbers, n = self.probes.numbers, len(self.probes)
+        return np.full(n, np.nan) if numbers is None else numbers[np.arange(n), explanation.unit]
+
     def _statistics(
         self, heatmaps: NDArray[np.float32], explanation: Explanation, previous: NDArray[np.float32] | None
     ) -> dict[str, Floats]:
         """Of some probes after the others: in float64 and with copies, of all at once they take a log's most memory."""
-        parts = []
+        parts, numbers = [], self._numbers(explanation)
         for start in range(0, len(heatmaps), _AT_A_TIME):
             few = slice(start, start + _AT_A_TIME)
             masks = {name: mask[few] for name, mask in self.probes.masks.items()}
             before = None if previous is None else previous[few]
-            parts.append(probe_statistics(heatmaps[few], explanation.of(few), masks, before))
+            wanted = None if numbers is None else numbers[few]
+            parts.append(probe_statistics(heatmaps[few], explanation.of(few), masks, before, wanted))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 MASS, ABSOLUTE, COUNT = "mask_mass/", "mask_absolute/", "mask_probes/"
 """What stands before a mask's name in statistics and, behind "lrp/", in scalars."""
 
+MEAN_ERROR = "lrp/mean_absolute_error"
+
 QUANTILES = {"q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
@@ -27,6 +29,7 @@ def probe_statistics(
     explanation: Explanation,
     masks: Mapping[str, NDArray[np.bool_]],
     previous: NDArray[np.float32] | None,
+    numbers: Floats | None = None,
 ) -> dict[str, Floats]:
     """Every per-probe statistic of a step, float64 (n,) each, computed in float64.
 
@@ -36,7 +39,8 @@ def probe_statistics(
     target, conservation, drift, mask_mass/<mask>, mask_absolute/<mask> (see `lrp_monitor.metrics`).
     prediction and target are NaN where there is none: logits that are not finite have no largest one. Of an output of
     maps there are no statistics of classes (probability, prediction, prediction_probability, target): a sum of logits
-    over a region is neither right nor wrong, and has no probability.
+    over a region is neither right nor wrong, and has no probability. Neither are there of numbers, what the explained
+    units are to be (n,), NaN where that is not known: they have output, the model's own, and error, output - number.
     """
     maps = _flat(heatmaps)
     magnitude = np.abs(maps)
@@ -50,7 +54,11 @@ def probe_statistics(
         }
         found |= {name: np.quantile(magnitude, q, axis=1) for name, q in QUANTILES.items()}
     found["logit"] = _float(explanation.logit)
-    if explanation.has_classes:
+    if numbers is not None:
+        found["output"] = _float(explanation.output[np.arange(len(maps)), explanation.unit])
+        if not np.isnan(numbers).all():
+            found["error"] = found["output"] - numbers
+    elif explanation.has_classes:
         found |= {
             "probability": _float(explanation.probability),
             "prediction": _class(explanation.prediction),
@@ -98,6 +106,8 @@ def probe_scalars(statistics: Mapping[str, Floats], labels: NDArray[np.int64] | 
     }
     if "probability" in statistics:
         scalars["lrp/probability"] = _over(statistics["probability"], np.mean)
+    if "error" in statistics:
+        scalars[MEAN_ERROR] = _over(np.abs(statistics["error"]), np.mean)
     if labels is not None and "prediction" in statistics:
         predicted = np.isfinite(statistics["prediction"])
         right = np.where(predicted, statistics["prediction"] == labels, np.nan)

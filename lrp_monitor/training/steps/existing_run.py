@@ -103,8 +103,8 @@ class ExistingRun:
         """
         then, comparable = self.statistics[position], False
         for name in _FINGERPRINT:
-            if name == "probability" and name not in then and name not in now:
-                continue  # of maps
+            if name == "probability" and (name not in then or name not in now):
+                continue  # of maps and of numbers, which have none
             if name not in then or name not in now:
                 return False
             finite = np.isfinite(then[name])
