@@ -64,7 +64,7 @@ def _of_model(
         return Snapshot.of(
             model,
             probes,
-            composite_of(composite, arguments.low, arguments.high, [probes.inputs]),
+            composite_of(composite, arguments.low, arguments.high, probes.leaves),
             targets=targets if probes.targets is None else None,
             output=head_of(arguments, model),
             on_unknown=arguments.on_unknown,

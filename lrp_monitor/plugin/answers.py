@@ -76,6 +76,15 @@ def run(name: str, run: Run, headers: Sequence[StepHeader], probes: ProbeInfo) -
             "class_names": probes.class_names,
             "map_shape": list(probes.map_shape),
             "image_shape": list(probes.images.shape[1:]),
+            "inputs": [
+                {
+                    "name": one.name,
+                    "kind": one.kind,
+                    "map_shape": list(one.map_shape),
+                    "feature_names": one.feature_names,
+                }
+                for one in probes.inputs
+            ],
             "masks": list(probes.masks),
             "carried": {
                 name: int(flags.reshape(len(flags), -1).any(axis=1).sum()) for name, flags in probes.masks.items()

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy.typing as npt
+
 from lrp_monitor.store import codec, records
 from lrp_monitor.store.format import ProbeInfo, StoreError
 from lrp_monitor.store.reader import Run
@@ -86,7 +88,7 @@ def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = 
 
 
 def probes_answer(probes: ProbeInfo) -> bytes:
-    """The probes' pictures and masks."""
+    """The probes' pictures and masks, and their inputs' values, pictures and texts."""
     chunks = [codec.deflate(probes.images.tobytes())]
     end = len(chunks[0])
     masks = {}
@@ -94,9 +96,22 @@ def probes_answer(probes: ProbeInfo) -> bytes:
         chunks.append(codec.deflate(flags.tobytes()))
         masks[mask] = [end, len(chunks[-1])]
         end += len(chunks[-1])
+
+    def add(values: npt.NDArray[Any] | None, kind: str) -> dict[str, Any] | None:
+        nonlocal end
+        if values is None:
+            return None
+        chunks.append(codec.deflate(values.astype(kind).tobytes()))
+        end += len(chunks[-1])
+        return {"shape": list(values.shape[1:]), "place": [end - len(chunks[-1]), len(chunks[-1])]}
+
     header = {
         "images": [0, len(chunks[0])],
         "masks": masks,
+        "inputs": [
+            {"values": add(one.values, "<f4"), "pictures": add(one.pictures, "u1"), "tokens": one.tokens}
+            for one in probes.inputs
+        ],
         "shape": list(probes.images.shape),
         "map_shape": list(probes.map_shape),
     }

@@ -1,1 +1,1 @@
-import{ka as a}from"./chunk.js";export{a as render};
+import{va as a}from"./chunk.js";export{a as render};

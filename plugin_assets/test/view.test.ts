@@ -35,6 +35,8 @@ test("a view survives the way through the URL, whatever the names hold", () => {
     axis: "relative",
     smooth: "0.9",
     range: [-0.5, 1e6],
+    features: "given",
+    slice: 0.25,
     probe: { hash: "ab".repeat(32), index: 3 },
   };
   const hash = writeHash("#lrp_monitor", toParameters(view));

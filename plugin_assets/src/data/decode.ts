@@ -26,6 +26,14 @@ export interface ProbePictures {
   masks: Map<string, Uint8Array[]>;
   mapHeight: number;
   mapWidth: number;
+  /** The watched inputs' own values, texts or pictures, each one a probe; none in runs from before they were kept. */
+  inputs: InputValues[];
+}
+
+export interface InputValues {
+  values: Float32Array[] | null;
+  tokens: string[][] | null;
+  pictures: Picture[] | null;
 }
 
 interface Envelope<Header> {
@@ -204,6 +212,7 @@ export async function decodeProbes(buffer: ArrayBuffer): Promise<ProbePictures> 
     masks: Record<string, [number, number]>;
     shape: [number, number, number, number];
     map_shape: number[];
+    inputs?: InputHeader[];
   }>(buffer);
   const [count, height, width, channels] = header.shape;
   const size = height * width * channels;
@@ -224,5 +233,35 @@ export async function decodeProbes(buffer: ArrayBuffer): Promise<ProbePictures> 
       Array.from({ length: count }, (_, i) => layOut(bytes.subarray(i * pixels, (i + 1) * pixels), plane, 0)),
     );
   }
-  return { pictures, masks, mapHeight: plane.height, mapWidth: plane.width };
+  const inputs = await Promise.all((header.inputs ?? []).map((input) => decodeInput(chunks, input, count)));
+  return { pictures, masks, mapHeight: plane.height, mapWidth: plane.width, inputs };
+}
+
+interface Placed {
+  shape: number[];
+  place: [number, number];
+}
+
+interface InputHeader {
+  values: Placed | null;
+  pictures: Placed | null;
+  tokens: string[][] | null;
+}
+
+async function decodeInput(chunks: Uint8Array, { values, pictures, tokens }: InputHeader, count: number): Promise<InputValues> {
+  const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+  const each = <Part>(make: (i: number) => Part): Part[] => Array.from({ length: count }, (_, i) => make(i));
+  const out: InputValues = { values: null, tokens, pictures: null };
+  if (values) {
+    const n = size(values.shape);
+    const all = littleEndianFloats(await inflate(chunks, values.place, 4 * n * count));
+    out.values = each((i) => all.subarray(i * n, (i + 1) * n));
+  }
+  if (pictures) {
+    const [height, width, channels] = pictures.shape as [number, number, number];
+    const n = height * width * channels;
+    const all = await inflate(chunks, pictures.place, n * count);
+    out.pictures = each((i) => ({ data: all.subarray(i * n, (i + 1) * n), height, width, channels }));
+  }
+  return out;
 }

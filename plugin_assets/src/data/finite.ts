@@ -74,6 +74,9 @@ export const unpredicted = (header: StepHeader | null, index: number): boolean =
 export const classless = (header: StepHeader | null): boolean =>
   header !== null && header.probes.prediction === undefined && header.probes.logit !== undefined;
 
+/** Whether a step explains a number that a regression predicts. */
+export const explainsNumber = (header: StepHeader | null): boolean => header?.probes.output !== undefined;
+
 /** Of a map's |relevance| the positive part, below which shares of it are undefined; as in `lrp_monitor/metrics.py`. */
 const LEAST_POSITIVE = 0.05;
 

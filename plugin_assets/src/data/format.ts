@@ -63,6 +63,7 @@ const QUANTITIES: Record<string, string> = {
   "lrp/conservation": "Sum of relevance / logit",
   "lrp/probability": "Probability of the explained class",
   "lrp/accuracy": "Accuracy on the probes",
+  "lrp/mean_absolute_error": "Mean absolute error on the probes",
   "lrp/nonfinite/logits": "Probes without a prediction: logits not finite",
   "lrp/nonfinite/heatmaps": "Probes with heatmaps that are not finite",
   "lrp/nonfinite/loss": "Losses that are not finite",

@@ -33,12 +33,24 @@ export interface StepInfo {
   nonfinite?: Record<string, number>;
 }
 
+/** One watched input of the model. */
+export interface InputInfo {
+  name: string;
+  /** "image", "volume", "series", "tokens", "table" or "grid": how a sample is shown. */
+  kind: string;
+  map_shape: number[];
+  /** Names of a table's features or a series' channels. */
+  feature_names: string[] | null;
+}
+
 export interface ProbeNames {
   names: string[];
   labels: number[] | null;
   class_names: string[] | null;
   map_shape: number[];
   image_shape: [number, number, number];
+  /** Absent in answers of older servers. */
+  inputs?: InputInfo[];
   masks: string[];
   /** How many probes have each mask. */
   carried?: Record<string, number>;

@@ -2,19 +2,21 @@
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { planeOf, type HeatMap } from "../data/decode";
-import { className, percent, predictionName } from "../data/format";
+import { className, number, percent, predictionName } from "../data/format";
 import type { RunState } from "../data/jobs";
+import type { Source } from "../kinds/source";
 import type { Model } from "../state/model";
 import type { ProbeNames, Timeline } from "../data/types";
 import { Dot } from "../ui/Dot";
 import { useSize } from "../ui/hooks";
 import { column, type ProbeData } from "./data";
 import { put } from "../ui/canvases";
-import { paintKey, paintMap } from "./paint";
+import { paintKey, paintMap, paintThumb } from "./paint";
 
 const HEIGHT = 68;
 const LEAST_WIDTH = 46;
 const MOST_WIDTH = 160;
+const OF_KIND = 110;
 const GAP = 4;
 const AHEAD = 6;
 
@@ -24,16 +26,17 @@ interface FilmstripProps {
   runs: readonly RunState[];
   probes: ProbeNames;
   index: number;
+  sources: readonly Source[] | null;
   /** Told which steps are in view. */
   inView: (steps: readonly number[]) => void;
 }
 
-export function Filmstrip({ model, data, runs, probes, index, inView }: FilmstripProps): JSX.Element {
+export function Filmstrip({ model, data, runs, probes, index, sources, inView }: FilmstripProps): JSX.Element {
   const steps = model.steps();
   const current = model.currentStep();
   const place = model.indexOf(current);
   const { height, width } = planeOf(probes.map_shape);
-  const cell = Math.min(MOST_WIDTH, Math.max(LEAST_WIDTH, Math.round((HEIGHT * width) / height)));
+  const cell = sources ? OF_KIND : Math.min(MOST_WIDTH, Math.max(LEAST_WIDTH, Math.round((HEIGHT * width) / height)));
   const [ref, room] = useSize<HTMLDivElement>();
   const [left, setLeft] = useState(0);
   const pitch = cell + GAP;
@@ -82,7 +85,7 @@ export function Filmstrip({ model, data, runs, probes, index, inView }: Filmstri
                 onClick={() => model.setView({ step })}
               >
                 {runs.map((run) => (
-                  <Thumb key={run.listing.run} model={model} data={data} run={run} probes={probes} index={index} step={step} />
+                  <Thumb key={run.listing.run} model={model} data={data} run={run} probes={probes} index={index} step={step} sources={sources} width={cell} />
                 ))}
                 <span class="film-number">{step}</span>
               </button>
@@ -101,17 +104,20 @@ interface ThumbProps {
   probes: ProbeNames;
   index: number;
   step: number;
+  sources: readonly Source[] | null;
+  width: number;
 }
 
-function Thumb({ model, data, run, probes, index, step }: ThumbProps): JSX.Element {
+function Thumb({ model, data, run, probes, index, step, sources, width }: ThumbProps): JSX.Element {
   const frame = data.frame(run, step);
   const map: HeatMap | null = typeof frame === "object" ? frame.map : null;
   const ref = useRef<HTMLCanvasElement>(null);
   useLayoutEffect(() => {
     if (!ref.current || !map) return;
-    put(ref.current, paintMap(model, run, index, map), map.height, map.width);
+    if (sources) paintThumb(ref.current, model, run, index, map, sources, width, HEIGHT);
+    else put(ref.current, paintMap(model, run, index, map), map.height, map.width);
     ref.current.dataset.painted = String(step);
-  }, [map, index, ...paintKey(model)]);
+  }, [map, index, sources, ...paintKey(model), model.view.slice, model.view.features]);
   const logged = run.info?.steps.some((info) => info.step === step) ?? false;
   const instead = !logged ? "–" : typeof frame === "string" ? "!" : frame !== undefined && map === null ? "not stored" : null;
   const answer = answerAt(data, run, probes.labels?.[index], step);
@@ -143,6 +149,7 @@ function describe(data: ProbeData, runs: readonly RunState[], probes: ProbeNames
     const timeline = data.timeline(run);
     const at = timeline ? timeline.steps.indexOf(step) : -1;
     if (timeline === null || at < 0) return `${run.listing.name}: not logged`;
+    if (timeline.probes.output !== undefined) return `${run.listing.name} predicts ${number(column(timeline, "output")[at])}`;
     if (timeline.probes.prediction === undefined) return `${run.listing.name} explains a region of the output`;
     const predicted = predictionName(probes, predictedAt(timeline, step));
     const target = className(probes, column(timeline, "target")[at]);

@@ -43,7 +43,7 @@ interface OverTimeProps {
   /** Horizontal lines with what they mean, such as the limit of an alert. */
   limits?: readonly { value: number; text: string }[];
   /** Shows the classes predicted, run by run, below the plot. */
-  bands?: { probes: ProbeNames; label: number | null };
+  bands?: { probes: ProbeNames; label: number | null } | undefined;
 }
 
 export function OverTime({ model, title, testid, lines, share, limits = [], bands }: OverTimeProps): JSX.Element {

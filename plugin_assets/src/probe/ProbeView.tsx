@@ -5,6 +5,8 @@ import type { ProbePictures } from "../data/decode";
 import { planeOf } from "../data/decode";
 import { className } from "../data/format";
 import type { RunState } from "../data/jobs";
+import { KindControls } from "../kinds/Controls";
+import { isPicture, sourcesOf } from "../kinds/source";
 import type { Model } from "../state/model";
 import { outlinePath } from "../paint/outline";
 import type { ProbeNames } from "../data/types";
@@ -67,8 +69,10 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
   const name = probes.names[index] ?? "";
   const label = probes.labels?.[index] ?? null;
   const { height, width } = planeOf(probes.map_shape);
-  const maps = runs.length + (model.view.show === "overlay" || model.view.show === "heatmap" ? 0 : 1);
+  const sources = isPicture(probes) ? null : sourcesOf(probes, pictures, index);
+  const maps = runs.length + (model.view.show === "overlay" || model.view.show === "heatmap" || sources ? 0 : 1);
   const lines = linesOf(data, runs, probes);
+  const isNumber = lines.probability.some((line) => line.column === "output");
   const failures = runs.map((run) => data.failure(run)).filter((failure) => failure !== null);
   return (
     <section class="probe-view" data-testid="probe-view" aria-label={`Probe ${name}`}>
@@ -107,22 +111,40 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
           {failures[0]}
         </p>
       )}
-      <Filmstrip model={model} data={data} runs={runs} probes={probes} index={index} inView={setInView} />
+      <Filmstrip model={model} data={data} runs={runs} probes={probes} index={index} sources={sources} inView={setInView} />
       <div class="probe-body">
         <div class="probe-left">
-          <div class="probe-large" style={{ "--maps": String(maps), "--aspect": `${width} / ${height}`, maxWidth: `${55 * maps * Math.max(0.6, width / height)}vh` }}>
-            <ProbeCard model={model} runs={runs} probes={probes} index={index} name={name} picture={pictures?.pictures[index] ?? null} outline={outline} />
+          <KindControls model={model} probes={probes} />
+          <div
+            class="probe-large"
+            style={{
+              "--maps": String(maps),
+              "--aspect": `${width} / ${height}`,
+              maxWidth: sources ? undefined : `${55 * maps * Math.max(0.6, width / height)}vh`,
+            }}
+          >
+            <ProbeCard
+              model={model}
+              runs={runs}
+              probes={probes}
+              index={index}
+              name={name}
+              picture={pictures?.pictures[index] ?? null}
+              sources={sources}
+              outline={outline}
+              size="large"
+            />
           </div>
           <Channels model={model} data={data} runs={runs} pictureChannels={pictures?.pictures[index]?.channels ?? 1} />
         </div>
         <div class="probe-right">
           <OverTime
             model={model}
-            title={`Probability of ${targetName(data, runs, probes)}, and what is predicted`}
+            title={isNumber ? "Prediction" : `Probability of ${targetName(data, runs, probes)}, and what is predicted`}
             testid="over-probability"
             lines={lines.probability}
-            share
-            bands={{ probes, label }}
+            share={!isNumber}
+            bands={isNumber ? undefined : { probes, label }}
           />
           {lines.masses.length > 0 && (
             <OverTime
@@ -147,7 +169,8 @@ function linesOf(data: ProbeData, runs: readonly RunState[], probes: ProbeNames)
   for (const run of runs) {
     const timeline = data.timeline(run);
     if (timeline === null) continue;
-    probability.push({ run, timeline, column: "probability", of: "", order: 0 });
+    const asked = timeline.probes.output === undefined ? "probability" : "output";
+    probability.push({ run, timeline, column: asked, of: "", order: 0 });
     probes.masks.forEach((mask, order) => {
       const rows = timeline.probes[`mask_mass/${mask}`];
       // A probe without this mask has no share in it at any step, of positive relevance or of all.

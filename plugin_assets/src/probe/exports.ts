@@ -2,6 +2,7 @@
 import { spread } from "../paint/axis";
 import { mapValues, planeOf, type ProbePictures } from "../data/decode";
 import type { RunState } from "../data/jobs";
+import { isPicture, sourcesOf } from "../kinds/source";
 import type { Model } from "../state/model";
 import { indexAtOrBefore } from "../state/steps";
 import type { ProbeNames } from "../data/types";
@@ -40,7 +41,7 @@ const stopped = (): Error => new Error("stopped");
 const breathe = (): Promise<void> => new Promise((resume) => window.setTimeout(resume, 0));
 
 const sheetOf = ({ model, runs, probes, index, pictures }: ExportOf, least: number): Sheet =>
-  new Sheet(model, probes.names[index] ?? "", index, pictures?.pictures[index] ?? null, runs, probes.map_shape, least);
+  new Sheet(model, probes.names[index] ?? "", index, pictures?.pictures[index] ?? null, runs, probes.map_shape, least, isPicture(probes) ? null : sourcesOf(probes, pictures, index));
 
 /** Films of one probe at steps of a run, asked for in pieces. */
 async function framesOf(
@@ -141,6 +142,12 @@ export async function exportNpz(of: ExportOf, progress: Progress): Promise<Expor
   if (picture) {
     const shape = [picture.height, picture.width, picture.channels];
     files.push({ name: "input", dtype: "|u1", shape, pieces: [picture.data] });
+  }
+  if (pictures) {
+    for (const { info, values, tokens } of isPicture(probes) ? [] : sourcesOf(probes, pictures, index)) {
+      if (values) files.push({ name: `values/${info.name}`, dtype: "<f4", shape: info.map_shape, pieces: [bytesOf(values)] });
+      if (tokens) files.push(textArray(`tokens/${info.name}`, [...tokens]));
+    }
   }
   if (pictures && pictures.masks.size > 0 && planeOf(probes.map_shape).depth === 1) {
     const masks = [...pictures.masks];

@@ -3,6 +3,10 @@ import { paintHeatMap } from "../paint/colormap";
 import type { HeatMap } from "../data/decode";
 import type { RunState } from "../data/jobs";
 import { colourLimit } from "../data/limits";
+import { pageColours, paintPanel } from "../kinds/KindCanvas";
+import type { Look } from "../kinds/panel";
+import { probePanel } from "../kinds/drawing";
+import type { Source } from "../kinds/source";
 import type { Model } from "../state/model";
 
 /** RGBA words of a map as the filmstrip and the exports show it: never over the input. */
@@ -11,6 +15,31 @@ export function paintMap(model: Model, run: RunState, index: number, map: HeatMa
   const timelines = model.selected().map((other) => other.timeline);
   const limit = colourLimit(view, map, run.timeline, index, timelines);
   return paintHeatMap(map, { colours: view.colours, limit, gamma: Number(view.gamma), overlay: false });
+}
+
+/** How a panel of a run's map is drawn by the page's controls; `ground`: "page" in its colours, "paper" black on white. */
+export function lookOf(model: Model, run: RunState, index: number, map: HeatMap | null, size: Look["size"], ground: "page" | "paper"): Look {
+  const { view } = model;
+  const timelines = model.selected().map((other) => other.timeline);
+  const limit = map === null ? 0 : colourLimit(view, map, run.timeline, index, timelines);
+  const { colours, features, slice, outlines } = view;
+  const theme = ground === "page" ? pageColours(document.documentElement) : { ink: "#1d2126", faint: "#5f6368", ground: "#ffffff" };
+  return { map, limit, colours, gamma: Number(view.gamma), size, order: features, slice, outlines, zoom: null, ...theme };
+}
+
+/** A probe's inputs in a box of so many CSS pixels. */
+export function paintThumb(
+  canvas: HTMLCanvasElement,
+  model: Model,
+  run: RunState,
+  index: number,
+  map: HeatMap,
+  sources: readonly Source[],
+  width: number,
+  height: number,
+): void {
+  const panel = probePanel(sources, width, lookOf(model, run, index, map, "small", "page"));
+  paintPanel(canvas, { ...panel, height }, width);
 }
 
 /** What a map's colours depend on besides the map. */

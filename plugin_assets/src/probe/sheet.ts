@@ -2,9 +2,12 @@
 import { paintPicture } from "../paint/colormap";
 import { allFinite, planeOf, type HeatMap, type Picture } from "../data/decode";
 import type { RunState } from "../data/jobs";
+import type { Look, Panel } from "../kinds/panel";
+import { probePanel } from "../kinds/drawing";
+import type { Source } from "../kinds/source";
 import type { Model } from "../state/model";
 import { put } from "../ui/canvases";
-import { paintMap } from "./paint";
+import { lookOf, paintMap } from "./paint";
 
 const MARGIN = 12;
 const HEAD = 24;
@@ -21,7 +24,7 @@ export interface SheetCell {
 export class Sheet {
   readonly canvas = document.createElement("canvas");
   private readonly context: CanvasRenderingContext2D;
-  private readonly side: { height: number; width: number };
+  private side: { height: number; width: number };
   private readonly scratch = document.createElement("canvas");
 
   constructor(
@@ -32,12 +35,19 @@ export class Sheet {
     private readonly runs: readonly RunState[],
     mapShape: readonly number[],
     least: number,
+    /** The inputs where the probe is more than a picture: each run's cell then shows them with their relevance. */
+    private readonly sources: readonly Source[] | null,
   ) {
-    const { height, width } = planeOf(mapShape);
+    const { height, width } = sources ? { height: 1, width: 1 } : planeOf(mapShape);
     // Whole multiples of the map's pixels where it is small: its pixels stay as sharp and as equal as they are.
     const factor = Math.max(1, Math.ceil(least / Math.max(height, width)));
     this.side = { height: Math.max(24, height * factor), width: Math.max(96, width * factor) };
-    const columns = runs.length + (picture ? 1 : 0);
+    if (sources) {
+      const wide = 2 * least;
+      // One height for all steps: what is drawn of a text or a table without relevance is the most there is.
+      this.side = { width: wide, height: probePanel(sources, wide, this.look(null, null)).height };
+    }
+    const columns = runs.length + (picture && !sources ? 1 : 0);
     this.canvas.width = MARGIN + columns * (this.side.width + MARGIN);
     this.canvas.height = MARGIN + HEAD + this.side.height + FOOT;
     const context = this.canvas.getContext("2d", { willReadFrequently: true });
@@ -54,16 +64,18 @@ export class Sheet {
     this.text(`step ${step}`, canvas.width - MARGIN, MARGIN + 6, "right", `600 13px ${FONT}`, canvas.width / 2);
     this.text(this.name, MARGIN, MARGIN + 6, "left", `600 13px ${FONT}`, canvas.width - 3 * MARGIN - 90);
     let left = MARGIN;
-    if (this.picture) {
+    if (this.picture && !this.sources) {
       this.cell(left, paintPicture(this.picture, false), this.picture.height, this.picture.width, "Input");
       left += this.side.width + MARGIN;
     }
     for (const { run, map, step: own } of cells) {
-      const words = map && paintMap(this.model, run, this.index, map);
+      const words = map && !this.sources && paintMap(this.model, run, this.index, map);
       const title = this.runs.length > 1 ? run.listing.name : "Relevance";
       const aside = own !== null && own !== step ? `${title} (step ${own})` : title;
+      if (this.sources && map) this.panel(left, probePanel(this.sources, this.side.width, this.look(run, map)));
       const caption = !map ? `${title}: not stored` : allFinite(map) ? aside : `not finite: ${aside}`;
-      this.cell(left, words, map?.height ?? 1, map?.width ?? 1, caption);
+      if (this.sources && map) this.frame(left, caption);
+      else this.cell(left, words, map?.height ?? 1, map?.width ?? 1, caption);
       left += this.side.width + MARGIN;
     }
   }
@@ -73,7 +85,24 @@ export class Sheet {
     return new Uint32Array(data.buffer);
   }
 
-  private cell(left: number, words: Uint32Array | null, height: number, width: number, caption: string): void {
+  private look(run: RunState | null, map: HeatMap | null): Look {
+    const of = run ?? this.runs[0]!;
+    return lookOf(this.model, of, this.index, map, "large", "paper");
+  }
+
+  private panel(left: number, panel: Panel): void {
+    const { context, side } = this;
+    context.save();
+    context.beginPath();
+    context.rect(left, MARGIN + HEAD, side.width, side.height);
+    context.clip();
+    context.translate(left, MARGIN + HEAD);
+    panel.paint(context);
+    context.restore();
+    context.textBaseline = "middle";
+  }
+
+  private cell(left: number, words: Uint32Array | null | false, height: number, width: number, caption: string): void {
     const top = MARGIN + HEAD;
     if (words) {
       put(this.scratch, words, height, width);
@@ -82,6 +111,12 @@ export class Sheet {
       this.context.fillStyle = "#eceef1";
       this.context.fillRect(left, top, this.side.width, this.side.height);
     }
+    this.frame(left, caption);
+  }
+
+  private frame(left: number, caption: string): void {
+    const top = MARGIN + HEAD;
+    this.context.lineWidth = 1;
     this.context.strokeStyle = "#9aa2ab";
     this.context.strokeRect(left - 0.5, top - 0.5, this.side.width + 1, this.side.height + 1);
     this.text(caption, left, top + this.side.height + FOOT / 2 + 1, "left", `12px ${FONT}`, this.side.width);

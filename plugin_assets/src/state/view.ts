@@ -76,6 +76,10 @@ export interface View {
   /** The part of the axis that is seen, in its units; null: all. */
   range: [number, number] | null;
   probe: OpenProbe | null;
+  /** Features of tables: by |relevance|, or as given. */
+  features: "relevance" | "given";
+  /** The slice of volumes that is shown, as a share of their depth. */
+  slice: number;
 }
 
 export const DEFAULT_VIEW: View = {
@@ -110,6 +114,8 @@ export const DEFAULT_VIEW: View = {
   smooth: "0",
   range: null,
   probe: null,
+  features: "relevance",
+  slice: 0.5,
 };
 
 export const MOST_ZOOM = 16;
@@ -207,6 +213,11 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
       return found ? { index: Number(found[1]), hash: found[2]! } : undefined;
     },
   }),
+  features: oneOf(["relevance", "given"]),
+  slice: {
+    write: (value) => value.toFixed(4),
+    read: (text) => (/^(0|1|0?\.\d+|1\.0+)$/.test(text) ? Number(text) : undefined),
+  },
 };
 
 /** Whether a view shows something that is put in order only when the slider rests. */

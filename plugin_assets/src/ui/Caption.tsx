@@ -1,6 +1,6 @@
 // What stands under a heatmap: prediction, probability, how much relevance there is and where.
 import type { JSX } from "preact";
-import { classless, unpredicted, whyUndefined } from "../data/finite";
+import { classless, explainsNumber, unpredicted, whyUndefined } from "../data/finite";
 import { className, number, percent, short } from "../data/format";
 import { isRight } from "../state/selection";
 import type { ProbeNames, StepHeader } from "../data/types";
@@ -34,6 +34,22 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
       <dd>{number(of("logit"))}</dd>
     </>
   );
+  const explained = explainsNumber(header) ? "prediction" : "logit";
+  const [output, error] = [of("output"), of("error")];
+  const numbers = (
+    <>
+      <dt title="The model's output that is explained">predicts</dt>
+      <dd>{number(output)}</dd>
+      {error !== null && output !== null && (
+        <>
+          <dt title="What it is to predict">label</dt>
+          <dd>{number(output - error)}</dd>
+          <dt title="Prediction minus label">error</dt>
+          <dd>{error > 0 ? `+${number(error)}` : number(error)}</dd>
+        </>
+      )}
+    </>
+  );
   const classes = (
     <>
       <dt>predicts</dt>
@@ -51,10 +67,10 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
   );
   return (
     <dl>
-      {classless(header) ? region : classes}
-      <dt title="Sum of the relevance of all pixels over the explained logit: 1 where the rules conserve it">
-        <span class="hidden">Sum of relevance over logit</span>
-        <span aria-hidden="true">Σ R / logit</span>
+      {explainsNumber(header) ? numbers : classless(header) ? region : classes}
+      <dt title={`Sum of all relevance over the explained ${explained}: 1 where the rules conserve it`}>
+        <span class="hidden">Sum of relevance over {explained}</span>
+        <span aria-hidden="true">Σ R / {explained}</span>
       </dt>
       <dd>{number(of("conservation"))}</dd>
       <dt title={isDifference ? "The difference at full colour" : "The relevance at full colour"}>full colour</dt>

@@ -4,6 +4,8 @@ import { planeOf, type Frame, type Picture } from "../data/decode";
 import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
 import type { RunState } from "../data/jobs";
+import { KindCanvas } from "../kinds/KindCanvas";
+import type { Source } from "../kinds/source";
 import type { Model } from "../state/model";
 import { sharedParts, telling } from "../state/names";
 import { shownMap } from "../state/shown";
@@ -20,10 +22,11 @@ interface FilmProps {
   index: number;
   name: string;
   picture: Picture | null;
+  sources: readonly Source[] | null;
   outline: readonly MaskOutline[];
 }
 
-export function FilmCard({ model, runs, probes, index, name, picture, outline }: FilmProps): JSX.Element {
+export function FilmCard({ model, runs, probes, index, name, picture, sources, outline }: FilmProps): JSX.Element {
   const steps = model.filmSteps();
   const current = model.currentStep();
   const at = indexAtOrBefore(steps, current);
@@ -31,8 +34,8 @@ export function FilmCard({ model, runs, probes, index, name, picture, outline }:
   return (
     <article class="probe film" data-testid={`probe-${index}`} aria-label={name}>
       <CardHeader model={model} probes={probes} index={index} name={name} />
-      <div class="film-body">
-        <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />
+      <div class={sources === null ? "film-body" : ""}>
+        {sources === null && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
         <div class="strips">
           {runs.map((run) => (
             <div key={run.listing.run} class="strip" data-testid={`film-${index}`} data-run={run.listing.run}>
@@ -43,7 +46,7 @@ export function FilmCard({ model, runs, probes, index, name, picture, outline }:
               <ol style={{ "--frames": String(steps.length) }}>
                 {steps.map((step, i) => (
                   <li key={step} class={i === at ? "now" : ""}>
-                    <Still model={model} run={run} step={step} frame={model.frameAt(run, step)} probes={probes} index={index} name={name} outline={outline} />
+                    <Still model={model} run={run} step={step} frame={model.frameAt(run, step)} probes={probes} index={index} name={name} sources={sources} outline={outline} />
                     <button type="button" aria-label={`Go to step ${step}`} onClick={() => model.setView({ step })}>
                       {step}
                     </button>
@@ -64,7 +67,7 @@ interface StillProps extends Omit<FilmProps, "runs" | "picture"> {
   frame: Frame | null;
 }
 
-function Still({ model, run, step, frame, probes, index, name, outline }: StillProps): JSX.Element {
+function Still({ model, run, step, frame, probes, index, name, sources, outline }: StillProps): JSX.Element {
   const { view } = model;
   const { height, width } = planeOf(probes.map_shape);
   const wanted = model.stepOf(run, step);
@@ -74,9 +77,22 @@ function Still({ model, run, step, frame, probes, index, name, outline }: StillP
   const words = wanted === null ? "not logged yet" : instead;
   const target = frame ? className(probes, frame.header.probes.target?.[index]) : "";
   return (
-    <div class="cell" data-probe={index} data-film-step={step} title={wanted && wanted.step !== step ? `step ${wanted.step}, the last one logged before` : ""}>
+    <div class={sources === null ? "cell" : "cell of-kind"} data-probe={index} data-film-step={step} title={wanted && wanted.step !== step ? `step ${wanted.step}, the last one logged before` : ""}>
+      {sources !== null && map !== null && frame !== null && (
+        <KindCanvas
+          sources={sources}
+          map={map}
+          limit={limit}
+          step={frame.header.step}
+          size="small"
+          view={{ ...view, zoom: null }}
+          label={`Relevance of ${name} in ${run.listing.name} at step ${frame.header.step}`}
+          testid={`film-${index}-${step}`}
+          run={run.listing.run}
+        />
+      )}
       <div class="layer">
-        {map !== null && frame !== null && (
+        {map !== null && frame !== null && sources === null && (
           <HeatCanvas
             map={map}
             step={frame.header.step}
@@ -90,7 +106,7 @@ function Still({ model, run, step, frame, probes, index, name, outline }: StillP
             run={run.listing.run}
           />
         )}
-        {words === null && <Outlines outlines={outline} height={height} width={width} />}
+        {words === null && sources === null && <Outlines outlines={outline} height={height} width={width} />}
       </div>
       {words === null && frame !== null && mapBroken(frame.header, index) && <Broken />}
       {words !== null && <p class="instead">{words}</p>}

@@ -4,6 +4,8 @@ import { useMemo, useRef } from "preact/hooks";
 import { planeOf, type ProbePictures } from "../data/decode";
 import { plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
+import { KindControls } from "../kinds/Controls";
+import { isPicture, sourcesOf } from "../kinds/source";
 import type { Model } from "../state/model";
 import { outlinePath } from "../paint/outline";
 import { clustersAt, selectProbes, type ProbeGroup } from "../state/selection";
@@ -16,6 +18,8 @@ import { useMapPointer } from "./pointer";
 import { ProbeCard } from "./ProbeCard";
 import { Readout } from "./Readout";
 
+/** How many times as wide as pictures texts, tables and curves are. */
+const WIDE = 1.9;
 const NO_OUTLINES: readonly MaskOutline[] = [];
 
 export function Grid({ model }: { model: Model }): JSX.Element {
@@ -103,6 +107,7 @@ function ProbeSet({ model, runs, titled }: SetProps): JSX.Element {
           The inputs could not be loaded: {loaded.message}
         </p>
       )}
+      <KindControls model={model} probes={probes} />
       {shown === 0 && <NoneLeft model={model} />}
       {available > 0 &&
         groups.map(({ cluster, probes: members }) => (
@@ -128,14 +133,15 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
   const { view } = model;
   const film = view.show === "film";
   const plane = planeOf(probes.map_shape);
-  const all = runs.length + (view.show === "pair" ? 1 : 0);
-  const cell = cellSize(view.size, width);
+  const picture = isPicture(probes);
+  const all = runs.length + (view.show === "pair" && picture ? 1 : 0);
+  const cell = cellSize(view.size, width) * (picture ? 1 : WIDE);
   const maps = mapsInRow(width, all, cell);
   const { columns, card } = cardLayout(width, maps, cell);
   const style = {
     "--maps": String(maps),
     "--aspect": `${plane.width} / ${plane.height}`,
-    "--card-height": `${cardHeight(card, maps, Math.ceil(all / maps), plane.height / plane.width, probes.masks.length)}px`,
+    "--card-height": `${cardHeight(card, maps, Math.ceil(all / maps), picture ? plane.height / plane.width : 0.5, probes.masks.length)}px`,
     gridTemplateColumns: film ? "minmax(0, 1fr)" : `repeat(${columns}, ${card}px)`,
   };
   const Card = film ? FilmCard : ProbeCard;
@@ -150,6 +156,7 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
           index={index}
           name={probes.names[index]!}
           picture={pictures?.pictures[index] ?? null}
+          sources={picture ? null : sourcesOf(probes, pictures, index)}
           outline={view.outlines ? (outlines[index] ?? NO_OUTLINES) : NO_OUTLINES}
         />
       ))}

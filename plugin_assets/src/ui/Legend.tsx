@@ -4,6 +4,7 @@ import { COLOURS, cssGradient } from "../paint/colormap";
 import { atStep } from "../data/finite";
 import { count, plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
+import { isPicture } from "../kinds/source";
 import type { Model } from "../state/model";
 import { sharedParts, telling } from "../state/names";
 import { compositeWords, minusWords } from "../state/shown";
@@ -13,9 +14,12 @@ export function Legend({ model }: { model: Model }): JSX.Element {
   const { view } = model;
   const { negative, positive } = COLOURS[view.colours];
   const minus = minusWords(view, model.selected());
+  const infos = model.selected().flatMap((run) => (run.info ? [run.info] : []));
+  const what = infos.length > 0 && infos.every((info) => info.meta.explains === "number") ? "what is predicted" : "the explained class";
+  const noun = infos.every((info) => isPicture(info.probes)) ? "pixels" : "places";
   const [more, less] =
     minus === null
-      ? ["speak for the explained class", "against it"]
+      ? [`speak for ${what}`, "against it"]
       : "step" in view.minus!
         ? ["gained relevance", "lost it"]
         : ["are more relevant than in the reference", "less"];
@@ -23,8 +27,8 @@ export function Legend({ model }: { model: Model }): JSX.Element {
     <div class="legend" data-testid="legend">
       <span class="swatch" style={{ background: cssGradient(view.colours) }} aria-hidden="true" />
       <p>
-        <strong>{capital(positive)}</strong> pixels {more}
-        {negative === null ? "; negative ones are not shown." : <>, <strong>{negative}</strong> pixels {less}.</>}
+        <strong>{capital(positive)}</strong> {noun} {more}
+        {negative === null ? "; negative ones are not shown." : <>, <strong>{negative}</strong> {noun} {less}.</>}
       </p>
       <Remarks model={model} minus={minus} />
     </div>

@@ -5,6 +5,9 @@ import { planeOf, type Frame, type HeatMap, type Picture } from "../data/decode"
 import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
 import type { RunState } from "../data/jobs";
+import { KindCanvas } from "../kinds/KindCanvas";
+import type { Look } from "../kinds/panel";
+import type { Source } from "../kinds/source";
 import type { Model } from "../state/model";
 import { sharedParts, telling } from "../state/names";
 import { alertLimits, exceeded } from "../state/selection";
@@ -24,13 +27,17 @@ interface CardProps {
   index: number;
   name: string;
   picture: Picture | null;
+  /** The inputs where the probe is more than a picture; null: it is one. */
+  sources: readonly Source[] | null;
   outline: readonly MaskOutline[];
+  /** How much room there is. */
+  size?: Look["size"];
 }
 
 /** Longer names are cut in the middle: they must fit beside the mark, above the narrowest map. */
 const MOST_LETTERS = 14;
 
-export function ProbeCard({ model, runs, probes, index, name, picture, outline }: CardProps): JSX.Element {
+export function ProbeCard({ model, runs, probes, index, name, picture, sources, outline, size = "card" }: CardProps): JSX.Element {
   const { view } = model;
   const all = model.selected();
   const shared = sharedParts(all.map((run) => run.listing.name));
@@ -40,7 +47,7 @@ export function ProbeCard({ model, runs, probes, index, name, picture, outline }
     <article class="probe" data-testid={`probe-${index}`} aria-label={name}>
       <CardHeader model={model} probes={probes} index={index} name={name} />
       <div class="maps">
-        {(view.show === "pair" || view.show === "film") && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
+        {sources === null && (view.show === "pair" || view.show === "film") && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
         {runs.map((run) => {
           const wanted = model.stepOf(run, model.currentStep());
           const frame = wanted === null ? null : run.frame;
@@ -60,6 +67,12 @@ export function ProbeCard({ model, runs, probes, index, name, picture, outline }
               index={index}
               name={name}
               picture={picture}
+              sources={sources}
+              size={size}
+              features={view.features}
+              slice={view.slice}
+              zoom={view.zoom}
+              outlines={view.outlines}
               outline={outline}
               frame={frame}
               map={failure === null ? map : null}
@@ -170,6 +183,12 @@ interface HeatProps extends InputProps {
   colours: View["colours"];
   gamma: View["gamma"];
   opacity: number;
+  sources: readonly Source[] | null;
+  size: Look["size"];
+  features: View["features"];
+  slice: number;
+  zoom: View["zoom"];
+  outlines: boolean;
 }
 
 const Heat = memo<HeatProps>(function Heat(props) {
@@ -179,7 +198,7 @@ const Heat = memo<HeatProps>(function Heat(props) {
   const header = frame?.header ?? null;
   const target = header ? className(probes, header.probes.target?.[index]) : "";
   const kind = props.isDifference ? "Difference of relevance" : "Relevance";
-  const title = `${kind} of ${name} for ${target} in ${runName} at step ${header?.step ?? "–"}`;
+  const title = `${kind} of ${name}${target === "–" ? "" : ` for ${target}`} in ${runName} at step ${header?.step ?? "–"}`;
   const limits = alertLimits(props.meta);
   const alerts = exceeded(limits, (mask) => header?.probes[`mask_mass/${mask}`]?.[index]);
   let content: ComponentChildren = null;
@@ -187,10 +206,23 @@ const Heat = memo<HeatProps>(function Heat(props) {
   else content = <Outlines outlines={outline} height={height} width={width} />;
   return (
     <figure class={`heat${props.stale ? " stale" : ""}`} data-run={run} data-step={header?.step}>
-      <div class="cell" data-probe={index} data-run={run}>
+      <div class={props.sources === null ? "cell" : "cell of-kind"} data-probe={index} data-run={run}>
+        {props.sources !== null && props.instead === null && header !== null && (
+          <KindCanvas
+            sources={props.sources}
+            map={map}
+            limit={limit}
+            step={header.step}
+            size={props.size}
+            view={props}
+            label={title}
+            testid={`heatmap-${index}`}
+            run={run}
+          />
+        )}
         <div class="layer">
-          {overlay && <PictureCanvas picture={picture} grey={true} label={`Input of ${name}`} />}
-          {map !== null && header !== null && (
+          {overlay && props.sources === null && <PictureCanvas picture={picture} grey={true} label={`Input of ${name}`} />}
+          {map !== null && header !== null && props.sources === null && (
             <HeatCanvas
               map={map}
               step={header.step}
@@ -204,7 +236,7 @@ const Heat = memo<HeatProps>(function Heat(props) {
               run={run}
             />
           )}
-          {props.instead === null && content}
+          {props.instead === null && props.sources === null && content}
         </div>
         {props.instead !== null && content}
         {props.instead === null && mapBroken(header, index) && <Broken />}
@@ -213,7 +245,7 @@ const Heat = memo<HeatProps>(function Heat(props) {
       <figcaption data-testid={`caption-${index}`}>
         <p class="of" title={named ? `${runName}, relevance for ${target}` : `Relevance for ${target}`}>
           {named && <Dot run={{ order: props.order, pattern: props.pattern }} />}
-          <bdi>{short(named ? props.told : `for ${target}`, MOST_LETTERS)}</bdi>
+          <bdi>{short(named ? props.told : target === "–" ? "Relevance" : `for ${target}`, MOST_LETTERS)}</bdi>
           {props.reference && <span class="aside">reference</span>}
           {props.otherRules && (
             <span class="aside warn" data-testid="other-rules" title="The two runs explain by different composites">

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { planeOf } from "../data/decode";
 import { valueOf } from "../data/difference";
 import { number, percent } from "../data/format";
+import { isPicture } from "../kinds/source";
 import type { Model } from "../state/model";
 import { shownMap } from "../state/shown";
 import { Dot } from "./Dot";
@@ -20,7 +21,9 @@ export function Readout({ model, pointed }: { model: Model; pointed: Pointed | n
   const { height, width } = planeOf(probes.map_shape);
   const column = Math.min(width - 1, Math.max(0, Math.floor(pointed.x * width)));
   const row = Math.min(height - 1, Math.max(0, Math.floor(pointed.y * height)));
-  const pixel = row * width + column;
+  const picture = isPicture(probes);
+  if (!picture && pointed.place === null) return null;
+  const pixel = pointed.place?.index ?? row * width + column;
   const masks = model.picturesOf(runs[0]!);
   const inside = masks && !(masks instanceof Error) ? [...masks.masks].filter(([, set]) => set[pointed.probe]?.[pixel]) : [];
   const style = {
@@ -30,7 +33,7 @@ export function Readout({ model, pointed }: { model: Model; pointed: Pointed | n
   return (
     <div class="pixel-readout" style={style} data-testid="pixel-readout" aria-hidden="true">
       <p>
-        row {row}, column {column}
+        {picture ? `row ${row}, column ${column}` : <bdi>{pointed.place?.words}</bdi>}
         {inside.map(([mask]) => (
           <span key={mask}>
             {" "}

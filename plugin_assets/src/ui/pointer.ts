@@ -1,5 +1,7 @@
 // The pointer over a map: which pixel lies under it, zoom by wheel and drag, opening a probe by a click.
 import { useEffect, useRef, useState } from "preact/hooks";
+import { panelIn } from "../kinds/KindCanvas";
+import type { Place as KindPlace } from "../kinds/panel";
 import type { Model } from "../state/model";
 import { mapPoint, pan, transformOf, zoomAt } from "../state/zoom";
 
@@ -11,6 +13,8 @@ export interface Pointed {
   y: number;
   clientX: number;
   clientY: number;
+  /** What lies there where the cell is no picture: its place in the map, and in words. */
+  place: KindPlace | null;
 }
 
 const DRAG = 4; // pixels a press may move and still be a click
@@ -64,7 +68,9 @@ export function useMapPointer(model: Model, area: { current: HTMLElement | null 
       const [x, y] = mapPoint(model.view.zoom, place.u, place.v);
       element.style.setProperty("--point-x", `${100 * place.u}%`);
       element.style.setProperty("--point-y", `${100 * place.v}%`);
-      setPointed({ hash: place.hash, probe: place.probe, x, y, clientX: event.clientX, clientY: event.clientY });
+      const box = place.cell.getBoundingClientRect();
+      const kind = panelIn(place.cell)?.place(event.clientX - box.left, event.clientY - box.top);
+      setPointed({ hash: place.hash, probe: place.probe, x, y, clientX: event.clientX, clientY: event.clientY, place: kind ?? null });
     };
     const down = (event: PointerEvent): void => {
       press.current = event.button === 0 && placeOf(event) ? { x: event.clientX, y: event.clientY, moved: false } : null;

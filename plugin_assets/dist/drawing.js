@@ -1,0 +1,1 @@
+import{a}from"./shared2.js";import"./chunk.js";export{a as probePanel};

@@ -1,0 +1,243 @@
+"""Series, texts, tables, volumes, several inputs on the page: drawn as what they are, read off, of a fit size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser_helpers import LOADERS, Open, Serve, TensorBoard, Visit
+
+from lrp_monitor.store.format import InputInfo, ProbeInfo, StepRecord
+from lrp_monitor.store.writer import RunWriter
+from lrp_monitor.training.output.event_file import EventWriter
+
+pytestmark = pytest.mark.browser
+
+RNG = np.random.default_rng(1)
+N = 2
+STEPS = (0, 1, 4)
+FEATURES = [f"column {i}" for i in range(200)]
+
+
+def series(channels: int) -> InputInfo:
+    times = np.arange(200) / 200
+    waves = [np.sin(2 * np.pi * (3 + c) * times + p) for p in range(N) for c in range(channels)]
+    values = np.array(waves, np.float32).reshape(N, channels, 200).transpose(0, 2, 1)
+    return InputInfo(
+        "inputs", "series", (200, channels), (200, channels), [f"sensor {c}" for c in range(channels)], values=values
+    )
+
+
+def text(length: int) -> InputInfo:
+    words = [
+        "the",
+        "lantern",
+        "burns",
+        "over",
+        "a",
+        "quiet",
+        "unforgettable",
+        "river",
+        ",",
+        "and",
+        "nobody",
+        "sees",
+        "it",
+    ]
+    tokens = [[words[int(i)] for i in RNG.integers(0, len(words), length)] for _ in range(N)]
+    return InputInfo("inputs", "tokens", (length,), (length,), tokens=tokens, values=np.zeros((N, length), np.float32))
+
+
+def table(count: int) -> InputInfo:
+    values = RNG.normal(size=(N, count)).astype(np.float32)
+    return InputInfo("inputs", "table", (count,), (count,), FEATURES[:count], values=values)
+
+
+def write(
+    folder: Path, inputs: Sequence[InputInfo], images: np.ndarray, *, numbers: bool = False, scale: float = 1.0
+) -> None:
+    """Logs STEPS of two probes: at place 7 of the first map relevance grows with the step, elsewhere it is small."""
+    size = sum(int(np.prod(one.map_shape)) for one in inputs)
+    shape = inputs[0].map_shape if len(inputs) == 1 else (size,)
+    probes = ProbeInfo(
+        names=["first", "second"],
+        labels=None if numbers else np.array([0, 1]),
+        class_names=None if numbers else ["cat", "dog"],
+        images=images,
+        masks={},
+        map_shape=tuple(shape),
+        hash=hashlib.sha256(folder.parent.name.encode()).hexdigest(),
+        inputs=list(inputs),
+        numbers=np.array([[2.5], [-1.0]]) if numbers else None,
+    )
+    meta = {"composite": "epsilon", "axis": "epoch", "explains": "number" if numbers else "class"}
+    events = EventWriter(folder / "lrp")
+    with RunWriter(folder / "lrp", probes, meta=meta, encoding="float32") as writer:
+        events.start(0, 1.0, {"session": writer.session})
+        for step in STEPS:
+            maps = np.random.default_rng(step).normal(0, 0.05, (N, size)).astype(np.float32)
+            maps[:, 7] = scale * (1 + step)
+            maps[:, 3] = -scale
+            of = {"output": np.array([2.0, -1.0 + step]), "error": np.array([-0.5, float(step)])}
+            classes = {"target": np.arange(2.0), "prediction": np.zeros(2), "probability": np.full(2, 0.75)}
+            found = {
+                "logit": maps.sum(axis=1).astype(np.float64),
+                "conservation": np.ones(2),
+                "sum": maps.sum(1).astype(float),
+            }
+            columns = found | {"absmax": np.abs(maps).max(1).astype(float)} | (of if numbers else classes)
+            writer.append(
+                StepRecord(step, step, step, 1.0 + step, maps.reshape(N, *shape), columns, {"lrp/drift": 0.1})
+            )
+    events.close()
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder a kind, two runs where runs are to be compared."""
+    folder = tmp_path_factory.mktemp("kinds")
+    row = np.zeros((N, 1, 4, 1), np.uint8)
+    for channels in (1, 3):
+        write(folder / f"series{channels}" / "a", [series(channels)], row)
+    write(folder / "text" / "a", [text(512)], row)
+    write(folder / "table" / "a", [table(200)], row)
+    write(folder / "table" / "b", [table(200)], row, scale=2.0)
+    solid = RNG.integers(0, 256, (N, 512, 512, 1), dtype=np.uint8)
+    volume = InputInfo("inputs", "volume", (64, 64, 64), (64, 64, 64, 1))
+    write(folder / "volume" / "a", [volume], solid)
+    pictures = RNG.integers(0, 256, (N, 8, 8, 3), dtype=np.uint8)
+    several = [InputInfo("image", "image", (8, 8), (8, 8, 3), pictures=pictures)]
+    few = table(5)
+    few.name = "person"
+    write(folder / "several" / "a", [*several, few], pictures, numbers=True)
+    return folder
+
+
+def height(tab: Visit, probe: int = 0) -> float:
+    return float(tab.all(f"[data-testid=probe-{probe}]", "e.getBoundingClientRect().height")[0])
+
+
+def at(tab: Visit, x: float, y: float, probe: int = 0, run: str = "") -> None:
+    """Moves the pointer to a place of a cell, in shares of its sides."""
+    cell = tab.frame.query_selector(f".cell[data-probe='{probe}'][data-run='{run}']")
+    assert cell is not None
+    cell.scroll_into_view_if_needed()
+    box = cell.bounding_box()
+    assert box is not None
+    tab.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+
+
+def read_off(tab: Visit) -> tuple[str, float]:
+    """What the readout says of the place, and the relevance in the first run."""
+    return (
+        tab.frame.inner_text("[data-testid=pixel-readout] p", timeout=2000),
+        float(tab.all("[data-testid=pixel-readout] strong", "e.dataset.value")[0]),
+    )
+
+
+def opened(visit: Open, server: TensorBoard, *runs: str, more: str = "") -> Visit:
+    """The tab with these runs alone, at their last step."""
+    chosen = ",".join(run.replace("/", "%252F") for run in runs)
+    tab = visit(server, fragment=f"lrp_monitor&p.lrp_monitor.runs={chosen}{more}")
+    drawn(tab, 4)
+    return tab
+
+
+def drawn(tab: Visit, step: int) -> None:
+    """Waits until every heatmap is at `step`."""
+    tab.frame.wait_for_function(
+        """step => { const all = [...document.querySelectorAll('.cards canvas[data-run]')];
+                     return all.length > 0 && all.every(c => c.dataset.step === step); }""",
+        arg=str(step),
+        timeout=20_000,
+    )
+
+
+@pytest.mark.parametrize(("channels", "at_index"), [(1, (7, 0)), (3, (2, 1))])
+def test_a_series_is_a_curve_with_its_relevance_behind(
+    logged: Path, serve: Serve, visit: Open, channels: int, at_index: tuple[int, int]
+) -> None:
+    run = f"series{channels}/a/lrp"
+    tab = opened(visit, serve(logged), run)
+    assert height(tab) <= 320
+    time, channel = at_index
+    pointed = ((time + 0.5) / 200, (channel + 0.6) / channels, 0, run)
+    tab.expect(lambda: (at(tab, *pointed), read_off(tab))[1][1], 5.0)
+    assert read_off(tab)[0].startswith(f"time {time}, sensor {channel}: ")
+    tab.frame.fill("[data-testid=step-number]", "1")
+    tab.frame.press("[data-testid=step-number]", "Enter")
+    drawn(tab, 1)
+    tab.expect(lambda: (at(tab, *pointed), read_off(tab))[1][1], 2.0)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_text_is_words_and_folds_to_what_matters(logged: Path, serve: Serve, visit: Open, loader: str) -> None:
+    tab = opened(visit, serve(logged, *LOADERS[loader]), "text/a/lrp")
+    assert height(tab) <= 400  # of 512 tokens
+    words = tab.all("[data-testid=heatmap-0]", "e.getAttribute('aria-label')")[0]
+    assert "text of 512 tokens, most relevant: " in words
+    tab.expect(lambda: (at(tab, 0.02, 0.05, 0, "text/a/lrp"), read_off(tab))[1][0].startswith("token "), True)
+    tab.frame.click("[data-testid=open-0]")
+    tab.frame.wait_for_selector("[data-testid=probe-view] canvas[data-step='4']")
+    tall = tab.all(".probe-large .kind", "e.getBoundingClientRect().height")[0]
+    assert height(tab) < tall + 200
+    assert 400 < tall < 900  # all tokens, on one screen
+
+
+def test_a_table_shows_the_features_that_matter_and_a_way_to_the_rest(logged: Path, serve: Serve, visit: Open) -> None:
+    tab = opened(visit, serve(logged), "table/a/lrp", "table/b/lrp")
+    words = tab.all("[data-testid=heatmap-0]", "e.getAttribute('aria-label')")
+    assert all("row of 200 features, most relevant: column 7 " in text for text in words)
+    tab.expect(lambda: (at(tab, 0.9, 0.02, 0, "table/a/lrp"), read_off(tab))[1][0].startswith("column 7 = "), True)
+    lines = tab.all(
+        "[data-testid=pixel-readout] .line", "[e.dataset.run, Number(e.querySelector('strong').dataset.value)]"
+    )
+    assert lines == [["table/a/lrp", 5.0], ["table/b/lrp", 10.0]]
+    tab.frame.check("[data-testid=features-given]")
+    tab.expect(lambda: (at(tab, 0.9, 0.02, 0, "table/a/lrp"), read_off(tab))[1][0].startswith("column 3 = "), True)
+    tab.frame.click("[data-testid=open-0]")
+    tab.frame.wait_for_selector("[data-testid=probe-view] canvas[data-step='4']")
+    assert tab.all(".probe-large .kind", "e.getBoundingClientRect().height")[0] == 200 * 18
+
+
+def test_a_volume_is_one_slice_for_all_probes(logged: Path, serve: Serve, visit: Open) -> None:
+    run = "volume/a/lrp"
+    tab = opened(visit, serve(logged), run, more="&p.lrp_monitor.slice=0.0000")
+    tab.expect_text("slice-number", "0 of 0")
+    # The right half of a cell is the heatmap: its first row, column 7.
+    tab.expect(
+        lambda: (at(tab, 0.51 + 0.49 * 7.5 / 64, 0.005, 1, run), read_off(tab))[1], ("slice 0, row 0, column 7", 5.0)
+    )
+    tab.frame.focus("[data-testid=slice]")
+    tab.page.keyboard.press("ArrowRight")
+    tab.expect_text("slice-number", "1 of 0")
+    tab.expect(
+        lambda: (at(tab, 0.51 + 0.49 * 7.5 / 64, 0.005, 1, run), read_off(tab))[1][0], "slice 1, row 0, column 7"
+    )
+    assert abs(read_off(tab)[1]) < 1
+    tab.expect(lambda: tab.hash_parameters().get("slice"), "0.0159")
+
+
+def test_several_inputs_and_a_number_that_is_predicted(logged: Path, serve: Serve, visit: Open) -> None:
+    run = "several/a/lrp"
+    tab = opened(visit, serve(logged), run)
+    tab.expect_text("caption-0", "predicts\n2.00", "label\n2.50", "error\n−0.500", "Σ R / prediction")
+    tab.expect(lambda: (at(tab, 0.97, 0.1, 0, run), read_off(tab))[1], ("image, row 0, column 7", 5.0))
+    tab.expect(lambda: (at(tab, 0.9, 0.98, 0, run), read_off(tab))[1][0].startswith("person, column "), True)
+    with tab.page.expect_download() as download:
+        tab.frame.click("[data-testid=open-0]")
+        tab.frame.wait_for_selector("[data-testid=probe-view] canvas[data-step='4']")
+        tab.frame.click("[data-testid=export-png]")
+    assert Path(download.value.path()).stat().st_size > 5_000
+
+
+def test_kinds_in_a_film_and_in_the_dark(logged: Path, serve: Serve, visit: Open) -> None:
+    tab = visit(serve(logged), fragment="lrp_monitor&p.lrp_monitor.runs=series3%252Fa%252Flrp&p.lrp_monitor.show=film")
+    tab.frame.wait_for_selector("[data-testid=film-0-4][data-step='4']")
+    light = tab.pixels("[data-testid=film-0-4]")
+    assert len(np.unique(light.reshape(-1, 4), axis=0)) > 20
+    tab.page.evaluate("() => document.body.classList.add('dark-mode')")
+    tab.expect(lambda: bool(np.array_equal(tab.pixels("[data-testid=film-0-4]"), light)), False)
