@@ -97,7 +97,9 @@ def test_routes_and_their_parameters_are_listed() -> None:
         flags = None
 
     text = page("http_routes.md")
-    assert sorted(re.findall(r"^## (/\S+)", text, re.M)) == sorted(LRPPlugin(Context()).get_plugin_apps())
+    scripts = {path for path in LRPPlugin(Context()).get_plugin_apps() if path.endswith(".js") and path != "/index.js"}
+    routes = set(LRPPlugin(Context()).get_plugin_apps()) - scripts
+    assert sorted(re.findall(r"^## (/\S+)", text, re.M)) == sorted(routes)
     source = inspect.getsource(app) + inspect.getsource(parameters)
     named = set(re.findall(r'\w+\(request, "(\w+)"', source)) | set(
         re.findall(r'request\.args\S*?\(?\[?"(\w+)"', source)

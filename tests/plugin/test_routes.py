@@ -113,6 +113,7 @@ def test_run(site: Site) -> None:
         "class_names": ["disk", "square", "triangle"],
         "map_shape": list(SHAPE),
         "image_shape": [8, 6, 3],
+        "inputs": [],
         "masks": ["stamp"],
         "carried": {"stamp": 3},
         "hash": make_probes().hash,
