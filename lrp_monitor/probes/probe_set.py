@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from lrp_monitor.probes import checks as check
 from lrp_monitor.probes import files
 from lrp_monitor.probes.inputs import ProbeInput, arranged, inputs_of, iter_spans, leaves_of
+from lrp_monitor.probes.picking import LIMIT, arrays, frame_columns, pair_of_arrays, pick, rows, rows_of_arrays
 from lrp_monitor.probes.regions import is_region, of_parts, parts
 
 
@@ -309,29 +310,49 @@ class ProbeSet:
         return self.targets[chosen] if self.target == "given" and self.targets is not None else self.target
 
     @classmethod
-    def from_dataset(cls, x: ArrayLike, y: ArrayLike, per_class: int = 2, seed: int = 0, **options: Any) -> ProbeSet:
-        """A fixed pick: `per_class` samples of every class in `y`, ordered by class, then as in the data.
+    def from_dataset(
+        cls,
+        x: Any,
+        y: Any = None,
+        per_class: int = 2,
+        seed: int = 0,
+        *,
+        count: int | None = None,
+        limit: int | None = LIMIT,
+        batched: bool | None = None,
+        **options: Any,
+    ) -> ProbeSet:
+        """A fixed pick: `per_class` samples of every class.
 
-        x: (N, ...); y: (N,) integers or one-hot (N, k). The same data and seed give the same pick. `options`
-        go to ProbeSet. ValueError where a class has fewer samples than asked for.
+        x: the data. Arrays (N, ...) in the structure that the model takes, with y, or a tuple (x, y) of such; a pandas
+            DataFrame, with y a column's name or the labels; or a data set that gives (x, y): a `tf.data.Dataset`
+            (batched or not, such as `image_dataset_from_directory` makes), a Keras PyDataset, a torch DataLoader, or
+            any iterable of pairs. Class names and file names are taken over where the data set knows them.
+        y: (N,) integers or one-hot (N, k) where x holds arrays.
+        per_class: samples of each class, ordered by class.
+        seed: of the pick. The same data and seed give the same samples. Of a data set that is read, samples are chosen
+            by their content, so that neither its order nor its batches matter; what augments at random cannot be fixed.
+        count: in place of per_class a number of samples in all; for labels that are no classes.
+        limit: samples of a data set that are read at most; None for all.
+        batched: whether a data set's elements are batches; None finds it out.
+        options: of ProbeSet.
+
+        Raises ValueError that names the argument, TypeError for data that give no pairs.
         """
-        samples = np.asarray(x)
         class_names = check.checked_class_names(options.get("class_names"))
-        labels = check.checked_labels(y, len(samples), class_names, argument="y")
-        if labels is None:
-            raise ValueError("y is None: from_dataset picks per class; use ProbeSet(x) without labels")
-        if per_class < 1:
-            raise ValueError(f"per_class={per_class}: must be at least 1")
-        order = np.random.default_rng(seed).permutation(len(samples))
-        picked: list[int] = []
-        for label in np.unique(labels):
-            members = order[labels[order] == label][:per_class]
-            if len(members) < per_class:
-                raise ValueError(
-                    f"per_class={per_class}, but class {label} has {len(members)} sample(s); lower per_class"
-                )
-            picked.extend(sorted(int(i) for i in members))
-        return cls(samples[picked], labels[picked], **options)
+        if hasattr(x, "iloc") and hasattr(x, "columns"):
+            x, y, features = frame_columns(x, y)
+            options = ({} if features is None else {"feature_names": features}) | options
+        elif y is None and (pair := pair_of_arrays(x)) is not None:
+            x, y = pair
+        elif y is None and not getattr(x, "ndim", 0):
+            found = pick(
+                x, per_class=per_class, count=count, seed=seed, limit=limit, batched=batched, class_names=class_names
+            )
+            return cls(found.inputs, found.labels, **{"names": found.names, "class_names": found.class_names} | options)
+        x = arrays(x)
+        chosen = rows_of_arrays(x, y, per_class=per_class, count=count, seed=seed, class_names=class_names)
+        return cls(rows(x, chosen), None if y is None else rows(y, chosen), **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the set to one .npz file (no pickle), in one step: a reader never sees half of it.
