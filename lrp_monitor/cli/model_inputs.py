@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +23,7 @@ from lrp_monitor.archives import (
     read_file,
 )
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.probes.folder import open_picture
 
 Shape = tuple[int | None, ...]
 
@@ -256,17 +255,10 @@ def read_class_names(text: str) -> list[str]:
 
 
 def _opened(path: Path) -> Image.Image:
-    """The first picture in a file, turned upright."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                return ImageOps.exif_transpose(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{path}: {error}; make it smaller first") from error
-    except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not a picture that Pillow can read ({_words(error)})") from error
+        return open_picture(path)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _words(error: BaseException) -> str:

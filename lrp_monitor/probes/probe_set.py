@@ -354,6 +354,46 @@ class ProbeSet:
         chosen = rows_of_arrays(x, y, per_class=per_class, count=count, seed=seed, class_names=class_names)
         return cls(rows(x, chosen), None if y is None else rows(y, chosen), **options)
 
+    @classmethod
+    def from_directory(
+        cls,
+        directory: str | os.PathLike[str],
+        per_class: int = 2,
+        seed: int = 0,
+        *,
+        count: int | None = None,
+        size: tuple[int, int] | None = None,
+        color_mode: str = "rgb",
+        fit: str = "stretch",
+        scale: float = 1.0,
+        offset: float = 0.0,
+        **options: Any,
+    ) -> ProbeSet:
+        """A fixed pick out of a folder of pictures, float32 (n, H, W, C) of 0 to 255.
+
+        directory: with one folder a class, numbered in alphabetical order as by Keras' `image_dataset_from_directory`,
+            or with pictures and no labels. A file `NAME.MASK.png` beside the picture `NAME.jpg` (or another type) is
+            its mask of that name: what is brighter than half.
+        per_class: pictures of each class (without classes in all); count: in its place a number in all.
+        seed: of the pick, which depends on the names of the files alone.
+        size: (height, width) as the model takes them; needed where the pictures differ in size.
+        color_mode: "rgb", "grayscale" or "rgba".
+        fit: "stretch" to that size, or "crop" to the middle of its form first.
+        scale, offset: the values are multiplied and added to as by Keras' Rescaling; by default they are as that
+            function gives them, 0 to 255.
+        options: of ProbeSet.
+
+        Raises ValueError that names the argument or the file.
+        """
+        from lrp_monitor.probes.folder import read_folder  # for those who ask: needs Pillow
+
+        found = read_folder(
+            os.fspath(directory), per_class=per_class, count=count, seed=seed, size=size, color_mode=color_mode, fit=fit
+        )
+        values = found.values if (scale, offset) == (1, 0) else found.values * np.float32(scale) + np.float32(offset)
+        known = {"names": found.names, "class_names": found.class_names, "masks": found.masks or None}
+        return cls(values, found.labels, **known | {"kind": "image"} | options)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the set to one .npz file (no pickle), in one step: a reader never sees half of it.
 
