@@ -9,10 +9,22 @@ from collections.abc import Callable, Sequence
 
 from lrp_monitor import __version__
 from lrp_monitor.cli.arguments import EXIT_CODES, FAILED, OK
-from lrp_monitor.cli.commands import baseline, check, cluster, compare, demo, explain, export, show, tensorboard, view
+from lrp_monitor.cli.commands import (
+    baseline,
+    check,
+    cluster,
+    compare,
+    demo,
+    explain,
+    export,
+    probes,
+    show,
+    tensorboard,
+    view,
+)
 from lrp_monitor.cli.errors import CommandError
 
-COMMANDS = (demo, explain, check, show, export, cluster, compare, baseline, tensorboard, view)
+COMMANDS = (demo, explain, check, probes, show, export, cluster, compare, baseline, tensorboard, view)
 """In the order of the overview."""
 
 

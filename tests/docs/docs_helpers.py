@@ -19,7 +19,7 @@ Anywhere on a page:
 
 - ``<!-- test: with demo -->``: the demo's two runs lie in ``runs/demo``;
 - ``<!-- test: with training -->``: the page is about a training of the reader's own. ``model``, ``x``, ``y``,
-  ``x_probe``, ``y_probe`` and ``names`` are there.
+  ``x_val``, ``y_val``, ``x_probe``, ``y_probe`` and ``names`` are there.
 """
 
 from __future__ import annotations

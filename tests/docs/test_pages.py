@@ -34,7 +34,16 @@ def training() -> dict[str, object]:
     model = train.build_model()
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     x, y = data.images, data.labels
-    return {"model": model, "x": x, "y": y, "x_probe": x[:8], "y_probe": y[:8], "names": CLASSES}
+    return {
+        "model": model,
+        "x": x,
+        "y": y,
+        "x_val": x,
+        "y_val": y,
+        "x_probe": x[:8],
+        "y_probe": y[:8],
+        "names": CLASSES,
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
