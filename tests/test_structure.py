@@ -20,7 +20,7 @@ FLOORS = (
     ("pictures", "spectral"),
     ("probes",),
     ("engine",),
-    ("archives", "console", "metrics", "store", "text"),
+    ("archives", "console", "keras_internals", "metrics", "store", "text"),
 )
 # What a room must not import, whatever the floors allow: TensorBoard starts without either framework.
 APART = {"plugin": {"engine", "regression", "probes", "pictures", "spectral"}}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lrp_monitor.cli import model_files, model_inputs
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.model_inputs import Reader, Sample, Scaling
+from lrp_monitor.keras_internals import layers_of
 
 _SCALED_BY_THE_MODEL = ("Rescaling", "Normalization")
 _BOUNDED = ("epsilon_gamma_box", "deep_taylor")
@@ -106,7 +107,7 @@ def opened(arguments: argparse.Namespace, part: Any) -> Opened:
 
 
 def _scaling_name(model: Any) -> str:
-    leaves = [layer for layer in model._flatten_layers(include_self=False) if not getattr(layer, "layers", None)]
+    leaves = [layer for layer in layers_of(model, itself=False) if not getattr(layer, "layers", None)]
     return "0..255" if any(type(layer).__name__ in _SCALED_BY_THE_MODEL for layer in leaves[:_SCAN]) else "0..1"
 
 

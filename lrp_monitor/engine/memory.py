@@ -13,6 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from lrp_monitor.keras_internals import inner_functions, layers_of, memory_limits, variables_made_trainable
+
 # Their outputs are the input's memory, seen otherwise.
 _VIEWS = frozenset(
     {"Identity", "IdentityN", "StopGradient", "PreventGradient", "Reshape", "Squeeze", "ExpandDims", "ReadVariableOp",
@@ -84,7 +86,7 @@ def _called(op: Any, graph: Any, known: dict[str, int]) -> int:
     peak = 0
     for name in names:
         if name not in known:
-            inner = graph._functions.get(name)
+            inner = inner_functions(graph).get(name)
             known[name] = 0
             if inner is not None and inner.graph is not None:
                 known[name] = _peak(inner.graph, known)
@@ -149,10 +151,7 @@ def _name(device: str | None) -> str:
 @functools.cache
 def _totals() -> dict[str, int]:
     """What TensorFlow may allocate on each device, in bytes."""
-    from tensorflow.python.client import device_lib  # costs nothing where there is no accelerator
-
-    limits = {device.name: int(device.memory_limit) for device in device_lib.list_local_devices()}
-    return {_name(name): limit for name, limit in limits.items()}
+    return {_name(name): limit for name, limit in memory_limits().items()}
 
 
 def _free_on_host() -> int | None:
@@ -217,8 +216,8 @@ def guessed_bytes(model: Any, values: int) -> float:
     know their output.
     """
     made = 0
-    for layer in model._flatten_layers():
-        if any(len(variable.shape) > 1 for variable in layer._trainable_variables):
+    for layer in layers_of(model):
+        if any(len(variable.shape) > 1 for variable in variables_made_trainable(layer)):
             try:
                 made += math.prod(size or 1 for size in layer.output.shape[1:])
             except (AttributeError, ValueError):  # not called on symbolic tensors, or several times

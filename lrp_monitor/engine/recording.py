@@ -11,8 +11,9 @@ import keras
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.graph import Graph, Op
-from lrp_monitor.engine.shadows import keep_losses, shadows
+from lrp_monitor.engine.shadows import shadows
 from lrp_monitor.engine.treatments import is_loop, refusal_of, treatment_of
+from lrp_monitor.keras_internals import compute_in_float32, keep_losses, layers_of
 
 
 def short_path(path: str, model: Any) -> str:
@@ -33,7 +34,7 @@ def layer_paths(model: Any) -> dict[int, str]:
     while level:
         below = []
         for prefix, container in level:
-            for layer in container._flatten_layers(include_self=False, recursive=False):
+            for layer in layers_of(container, itself=False, nested=False):
                 if id(layer) in found or layer is model:
                     continue
                 path = free = f"{prefix}{layer.name}"
@@ -168,7 +169,7 @@ def record(
     """Run ``call(model, sources)`` under trace, in float32, and leave no sign on the model."""
     recorder = _Recorder(model, paths)
     with shadows() as put, backend.inlined():
-        for layer in model._flatten_layers():
+        for layer in layers_of(model):
             if getattr(layer, "quantization_mode", None) is not None:
                 path = paths.get(id(layer)) or layer.name
                 recorder.problems.append(
@@ -176,8 +177,8 @@ def record(
                 )
             keep_losses(put, layer)
             if layer.compute_dtype in ("float16", "bfloat16", "float64"):
-                put(layer, "_dtype_policy", _in_float32(layer))
-        for layer in model._flatten_layers():
+                compute_in_float32(put, layer)
+        for layer in layers_of(model):
             if layer is not model:
                 put(layer, "call", recorder.shadow(layer))
         output = call(model, list(sources))
@@ -185,13 +186,6 @@ def record(
     _say_where(graph.ops, recorder.calls)
     constants = frozenset(id(t) for made in recorder.calls for t in made.constants)
     return Recording(graph, recorder.calls, output, recorder.problems, recorder.refused, constants, paths)
-
-
-def _in_float32(layer: Any) -> keras.DTypePolicy:
-    """A policy to compute in float32, with the variables as they are, which Keras then casts."""
-    policy = keras.DTypePolicy("float32")
-    policy._variable_dtype = layer.variable_dtype
-    return policy
 
 
 def _say_where(ops: Sequence[Op], calls: Sequence[LayerCall]) -> None:

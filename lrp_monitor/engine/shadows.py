@@ -25,9 +25,3 @@ def shadows() -> Iterator[Callable[[Any, str, Any], None]]:
                 namespace.pop(name, None)
             else:
                 namespace[name] = before
-
-
-def keep_losses(put: Callable[[Any, str, Any], None], layer: Any) -> None:
-    """What a call under trace adds to the losses of ``layer`` goes with the shadows."""
-    put(layer, "_losses", list(layer.__dict__.get("_losses", ())))
-    put(layer, "_loss_ids", set(layer.__dict__.get("_loss_ids", ())))

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework import auto_control_deps_utils as resources
 
-from lrp_monitor.engine.shadows import keep_losses, shadows
+from lrp_monitor.engine.shadows import shadows
+from lrp_monitor.keras_internals import inner_functions, keep_losses, layers_of, read_only_inputs, variable_type
 
 
 def written(function: Any) -> list[Any]:
@@ -23,16 +23,8 @@ def written(function: Any) -> list[Any]:
     mark as read only counts as assigned.
     """
     graph = function.graph
-    read = {id(graph.inputs[index]) for index in resources.get_read_only_resource_input_indices_graph(graph)}
-    return [handle for handle, inside in graph.captures if id(inside) not in read and _dtype(handle) is not None]
-
-
-def _dtype(handle: Any) -> Any:
-    """The type of the variable behind a resource handle, None where it is no variable."""
-    known = getattr(handle, "_handle_data", None) if handle.dtype == tf.resource else None
-    if known is None or not known.is_set or len(known.shape_and_type) != 1:
-        return None
-    return tf.as_dtype(known.shape_and_type[0].dtype)
+    read = set(map(id, read_only_inputs(graph)))
+    return [handle for handle, inside in graph.captures if id(inside) not in read and variable_type(handle) is not None]
 
 
 class Values:
@@ -43,7 +35,7 @@ class Values:
 
     def __init__(self, handles: Sequence[Any]) -> None:
         self._of = [
-            (handle, tf.raw_ops.ReadVariableOp(resource=handle, dtype=_dtype(handle)))
+            (handle, tf.raw_ops.ReadVariableOp(resource=handle, dtype=variable_type(handle)))
             for handle in handles
         ]  # fmt: skip
 
@@ -77,7 +69,7 @@ def draws_from_kernels(function: Any) -> bool:
             seeds = [op.node_def.attr[name].i for name in ("seed", "seed2") if name in op.node_def.attr]
             if op.op_def.is_stateful and any(seeds):
                 return True
-        for name, inner in graph._functions.items():
+        for name, inner in inner_functions(graph).items():
             attributes = inner.cached_definition.attr
             by_xla = "_XlaMustCompile" in attributes and attributes["_XlaMustCompile"].b
             if name not in seen and not by_xla and inner.graph is not None:
@@ -94,7 +86,7 @@ def unmarked(model: Any) -> Iterator[None]:
     not followed: a layer that changes them in ``call`` changes them at each trace, a monitor's as well as Keras' own.
     """
     with shadows() as put:
-        for layer in model._flatten_layers():
+        for layer in layers_of(model):
             keep_losses(put, layer)
             numbers = [item for item in layer.__dict__.items() if type(item[1]) in (int, float) and layer.built]
             for name, value in numbers:

@@ -20,6 +20,7 @@ from lrp_monitor.engine.graph import Op
 from lrp_monitor.engine.recording import Recording, layer_paths, record
 from lrp_monitor.engine.rules import Gradient, Pass
 from lrp_monitor.engine.table import Row, rows_of
+from lrp_monitor.keras_internals import layers_of
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Traced:
 
 def _within(model: Any, composite: Composite, paths: Mapping[int, str]) -> Composite:
     """``composite`` for this model. Raises ValueError where a key of its overrides names none of its layers."""
-    inside = {paths[id(layer)]: layer for layer in model._flatten_layers(include_self=False)}
-    layers = [layer for layer in model._flatten_layers() if layer is not model and not isinstance(layer, keras.Model)]
+    inside = {paths[id(layer)]: layer for layer in layers_of(model, itself=False)}
+    layers = [layer for layer in layers_of(model) if layer is not model and not isinstance(layer, keras.Model)]
     names = {name for layer in layers for name in (layer.name, getattr(layer, "path", None))}
     for key in composite.overrides:
         if isinstance(key, str) and key not in names and key not in inside:

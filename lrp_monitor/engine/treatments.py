@@ -16,6 +16,7 @@ from keras import ops
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.shadows import shadows
+from lrp_monitor.keras_internals import takes_mask, takes_training
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.recording import LayerCall
@@ -141,9 +142,9 @@ def every_step_at_once(call: LayerCall) -> Any:
         return ops.reshape(value, (-1, *value.shape[2:]))
 
     arguments: dict[str, Any] = {}
-    if given.get("mask") is not None and inside._call_has_mask_arg:
+    if given.get("mask") is not None and takes_mask(inside):
         arguments["mask"] = joined(given["mask"])
-    if inside._call_has_training_arg:
+    if takes_training(inside):
         arguments["training"] = given.get("training")
     y = inside.call(joined(x), **arguments)
     return ops.reshape(y, (-1, steps, *y.shape[1:]))

@@ -12,6 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from lrp_monitor.engine.recording import layer_paths
+from lrp_monitor.keras_internals import layers_of, variables_made_trainable
 from lrp_monitor.metrics import cosine
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject
@@ -128,14 +129,14 @@ def weights_from_the_output(subject: Subject) -> list[tuple[str, list[Any]]]:
     """
     model = subject.explainer.model
     paths = layer_paths(model)
-    known = {paths[id(layer)]: layer for layer in model._flatten_layers(include_self=False)}
+    known = {paths[id(layer)]: layer for layer in layers_of(model, itself=False)}
     taken: set[int] = set()
 
     def untaken(layer: Any) -> list[Any]:
         found = []
-        for part in layer._flatten_layers():
+        for part in layers_of(layer):
             # A frozen layer's variables are in this list still, its moving statistics never are.
-            for variable in part._trainable_variables:
+            for variable in variables_made_trainable(part):
                 if id(variable) not in taken and "float" in str(variable.dtype):
                     taken.add(id(variable))
                     found.append(variable)

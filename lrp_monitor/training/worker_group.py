@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lrp_monitor.keras_internals import in_several_processes, replicas_of_worker, strategy_of
+
 
 class WorkerGroup:
     """The workers of a model's distribution strategy; one worker where it is trained in one process.
@@ -20,9 +22,9 @@ class WorkerGroup:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        strategy: Any = getattr(model, "_distribute_strategy", None)
+        strategy: Any = strategy_of(model)
         together = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        self._strategy = strategy if together and strategy.extended._in_multi_worker_mode() else None
+        self._strategy = strategy if together and in_several_processes(strategy) else None
         self._summed: Callable[[Any], Any] | None = None
 
     @property
@@ -68,7 +70,7 @@ class WorkerGroup:
         strategy = self._strategy
         assert strategy is not None
         if self._summed is None:
-            local = float(strategy.extended._num_replicas_in_sync // strategy.extended._num_workers)
+            local = float(replicas_of_worker(strategy))
 
             @tf.function(autograph=False)
             def summed(given: Any) -> Any:

@@ -15,6 +15,13 @@ import tensorflow as tf
 
 from lrp_monitor.engine.memory import is_out_of_memory
 from lrp_monitor.engine.state import Values, kept
+from lrp_monitor.keras_internals import (
+    build_by_shapes,
+    compiled_loss,
+    compiled_metrics,
+    layers_of,
+    makes_own_train_function,
+)
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.text import first_line
 from lrp_monitor.training.tensors.captured_step import CapturedStep
@@ -241,15 +248,15 @@ class GradientCapture:
         failed, Keras' own function could never run: so ours only runs once everything is there.
         """
         model = self._model
-        parts = [*model._flatten_layers(include_self=False), *optimizers_of(model)]
-        parts += [part for part in (model._compile_metrics, model._compile_loss) if part is not None]
+        parts = [*layers_of(model, itself=False), *optimizers_of(model)]
+        parts += [part for part in (compiled_metrics(model), compiled_loss(model)) if part is not None]
         if model.run_eagerly or all(part.built for part in parts):
             return None
         if type(model).train_step is not keras.Model.train_step:
             return "the first step of a custom train_step makes variables: captured from the next one on"
         try:
             # What Keras itself does before the first step on other backends and under a strategy.
-            model._symbolic_build(data_batch=iterator.element_spec)
+            build_by_shapes(model, iterator.element_spec)
         except Exception as error:  # Keras builds it in the first step then, as it always did
             return f"the model is built in its first step, and could not be before: {first_line(error)}"
         return None
@@ -273,11 +280,9 @@ class GradientCapture:
         that can be done is to hand it what it was to be given.
         """
         model, capturing = self._model, self._capturing
-        own_make = any(
-            getattr(type(model), name, None) is not getattr(keras.Model, name, None)
-            for name in ("make_train_function", "_make_function")
-        )
-        if own_make or not isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator):
+        if makes_own_train_function(model) or not isinstance(
+            iterator, tf.data.Iterator | tf.distribute.DistributedIterator
+        ):
             return None
 
         def step(batch: Any) -> Any:

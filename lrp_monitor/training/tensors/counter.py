@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lrp_monitor.keras_internals import strategy_of, variables_made_trainable
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.text import first_line
 from lrp_monitor.training.tensors.buffer import UNSEEN, StatisticsBuffer
@@ -75,7 +76,7 @@ class GradientCounter:
 
     def begin(self) -> None:
         """Make room for the model's trainable variables."""
-        self.counts.stashes.append(StatisticsBuffer(list(self._model.trainable_variables), _strategy(self._model)))
+        self.counts.stashes.append(StatisticsBuffer(list(self._model.trainable_variables), strategy_of(self._model)))
 
     def clear(self) -> None:
         """Mark all variables as unseen."""
@@ -111,7 +112,7 @@ class GradientCounter:
             try:
                 variables = trainable_variables
                 if variables is None:
-                    variables = optimizer._trainable_variables
+                    variables = variables_made_trainable(optimizer)
                 counted = self._count(optimizer, grads, variables)
             except Exception as error:  # counting is optional, the update is not
                 self.problem = f"the gradients could not be counted: {first_line(error)}"
@@ -146,7 +147,7 @@ class GradientCounter:
             dense = [grad / tf.cast(scale, grad.dtype) for grad in dense]
         buffer = next((buffer for buffer in self.counts.stashes if buffer.holds(variables)), None)
         if buffer is None:
-            if _strategy(self._model) is not None:  # there variables cannot be made while replicas run
+            if strategy_of(self._model) is not None:  # there variables cannot be made while replicas run
                 raise ValueError("the step updates variables that are not among the model's")
             buffer = StatisticsBuffer(variables, None)
             self.counts.stashes.append(buffer)
@@ -169,8 +170,3 @@ def _loss_scale(optimizer: Any) -> Any:
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer.dynamic_scale.value if optimizer.built else optimizer.initial_scale
     return optimizer.loss_scale_factor
-
-
-def _strategy(model: keras.Model) -> Any:
-    """The distribution strategy under whose scope the model was made, or None."""
-    return getattr(model, "_distribute_strategy", None)

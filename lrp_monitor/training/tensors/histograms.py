@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.python.framework import config as framework_config
 
+from lrp_monitor.keras_internals import is_deterministic
 from lrp_monitor.store.format import BUCKETS, Histogram, HistogramKind, bucket_edges
 from lrp_monitor.training.tensors.names import tensor_names
 
@@ -68,7 +68,7 @@ def statistics_rows(tensors: Sequence[Any]) -> tf.Tensor:
         count_group()
         with after_the_last():
             flat = tf.reshape(tf.convert_to_tensor(tensors[index]), [-1])
-            counter = _counter(flat.dtype.name, _wide().name, _determinism(), sizes[index] > _CHUNK)
+            counter = _counter(flat.dtype.name, _wide().name, is_deterministic(), sizes[index] > _CHUNK)
             rows.append(counter(flat)[None])
         order.append(index)
     count_group()
@@ -258,10 +258,6 @@ def _wide() -> tf.DType:
     return tf.int64 if tf.config.list_physical_devices("GPU") else tf.int32
 
 
-def _determinism() -> bool:
-    return bool(framework_config.is_op_determinism_enabled())
-
-
 def _bits(values: tf.Tensor, wide: tf.DType) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Of float32 values: bucket, whether finite, order-preserving key, square (0 where not finite)."""
 
@@ -299,7 +295,7 @@ def _count_group(flats: list[tf.Tensor], sizes: list[int]) -> tf.Tensor:
     wide, groups = _wide(), len(flats)
     owner = tf.constant(np.repeat(np.arange(groups), sizes), wide)
     bucket, finite, key, square = _bits(tf.concat(flats, 0), wide)
-    counts = _bincount(bucket + owner * _COUNTS, groups * _COUNTS, _determinism())
+    counts = _bincount(bucket + owner * _COUNTS, groups * _COUNTS, is_deterministic())
     low = tf.math.unsorted_segment_min(tf.where(finite, key, tf.constant(_NO_MINIMUM, wide)), owner, groups)
     high = tf.math.unsorted_segment_max(tf.where(finite, key, tf.constant(_NO_MAXIMUM, wide)), owner, groups)
     total = tf.math.unsorted_segment_sum(square, owner, groups)

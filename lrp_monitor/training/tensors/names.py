@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from lrp_monitor.keras_internals import layers_of
+
 Names = Mapping[str, Any] | Callable[[Any], str]
 """Stable names: a mapping from name to variable, or a function from variable to name."""
 
@@ -71,7 +73,7 @@ def _canonical_paths(model: keras.Model, paths: Iterable[str]) -> tuple[dict[str
     numbers: dict[str, int] = {}  # kind of layer -> its lowest number in this model
     automatic: set[str] = set()
     unnamed_models: set[str] = set()
-    for layer in model._flatten_layers(include_self=True, recursive=True):
+    for layer in layers_of(model):
         if not _is_automatic(layer):
             continue
         automatic.add(layer.name)

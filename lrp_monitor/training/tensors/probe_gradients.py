@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lrp_monitor.engine.passes import Pass
+from lrp_monitor.keras_internals import compiled_loss, loss_of_training, takes_training
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.training.tensors.histograms import histogram_from_row, statistics_rows
 from lrp_monitor.training.tensors.names import Names, naming
@@ -48,8 +49,9 @@ class ProbeGradients:
         same = len(variables) == len(self._variables) and all(
             new is old for new, old in zip(variables, self._variables, strict=True)
         )
-        if not same or self._loss is not model._compile_loss:
-            self._variables, self._loss, self._without = variables, model._compile_loss, set()
+        loss = compiled_loss(model)
+        if not same or self._loss is not loss:
+            self._variables, self._loss, self._without = variables, loss, set()
             # With several outputs the loss updates a running mean for each of them: a pass puts those back, too.
             leaves = tf.nest.flatten(self._batch)
             signature = [(tuple(leaf.shape), leaf.dtype.name) for leaf in leaves]
@@ -71,8 +73,8 @@ class ProbeGradients:
         model = self._model
         values = [variable.value for variable in self._variables]
         with tf.GradientTape() as tape:
-            predicted = model(x, training=False) if model._call_has_training_arg else model(x)
-            loss = model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=None, training=False)
+            predicted = model(x, training=False) if takes_training(model) else model(x)
+            loss = loss_of_training(model, x, y, predicted)
         gradients = tape.gradient(loss, values)
         self._without.update(place for place, gradient in enumerate(gradients) if gradient is None)
         return statistics_rows([tf.convert_to_tensor(grad) for grad in gradients if grad is not None])
