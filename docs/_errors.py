@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "lrp_monitor"
 
 # Part of the page -> the modules and folders of the package that it is about, in the page's order.
 PARTS = {
+    "Arguments": ("arguments",),
     "Probe sets": ("probes",),
     "The callback": ("training",),
     "Explaining a model": ("engine",),
@@ -30,6 +31,7 @@ PARTS = {
 # Functions that make an error of a text: their name -> the class that arrives at the user.
 _MAKERS = {
     "_error": "BaselineError",
+    "argument_error": "TypeError or ValueError",
     "_os_error": "StoreOSError",
     "_failure": "test failure",
     "refuse": "UnsupportedModelError",

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from lrp_monitor.engine import rules as rules
     from lrp_monitor.engine import targets as targets
     from lrp_monitor.engine import treatments as treatments
+    from lrp_monitor.engine.checking import ModelReport as ModelReport
     from lrp_monitor.engine.checking import check as check
     from lrp_monitor.engine.composites import Composite as Composite
+    from lrp_monitor.engine.errors import OutOfMemoryError as OutOfMemoryError
     from lrp_monitor.engine.errors import UnsupportedModelError as UnsupportedModelError
     from lrp_monitor.engine.explainer import Explainer as Explainer
-    from lrp_monitor.engine.explainer import Explanation as Explanation
     from lrp_monitor.engine.explainer import relevance as relevance
+    from lrp_monitor.engine.explanation import Explanation as Explanation
+    from lrp_monitor.engine.inspection import Inspection as Inspection
+    from lrp_monitor.engine.inspection import LayerRelevance as LayerRelevance
     from lrp_monitor.probes import ProbeSet as ProbeSet
     from lrp_monitor.regression.comparing import compare as compare
     from lrp_monitor.regression.comparison import Comparison as Comparison
@@ -29,8 +33,10 @@ if TYPE_CHECKING:
     from lrp_monitor.regression.snapshot import Snapshot as Snapshot
     from lrp_monitor.sanity.check import SanityReport as SanityReport
     from lrp_monitor.sanity.check import sanity_check as sanity_check
+    from lrp_monitor.sanity.occlusion import Occlusion as Occlusion
     from lrp_monitor.sanity.occlusion import occlude as occlude
     from lrp_monitor.store.format import StoreError as StoreError
+    from lrp_monitor.store.reader import Run as Run
     from lrp_monitor.store.reader import open_run as open_run
     from lrp_monitor.training.monitor import LRPMonitor as LRPMonitor
 
@@ -40,9 +46,15 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Comparison": ("lrp_monitor.regression.comparison", "Comparison"),
     "Composite": ("lrp_monitor.engine.composites", "Composite"),
     "Explainer": ("lrp_monitor.engine.explainer", "Explainer"),
-    "Explanation": ("lrp_monitor.engine.explainer", "Explanation"),
+    "Explanation": ("lrp_monitor.engine.explanation", "Explanation"),
+    "Inspection": ("lrp_monitor.engine.inspection", "Inspection"),
     "LRPMonitor": ("lrp_monitor.training.monitor", "LRPMonitor"),
+    "LayerRelevance": ("lrp_monitor.engine.inspection", "LayerRelevance"),
+    "ModelReport": ("lrp_monitor.engine.checking", "ModelReport"),
+    "Occlusion": ("lrp_monitor.sanity.occlusion", "Occlusion"),
+    "OutOfMemoryError": ("lrp_monitor.engine.errors", "OutOfMemoryError"),
     "ProbeSet": ("lrp_monitor.probes", "ProbeSet"),
+    "Run": ("lrp_monitor.store.reader", "Run"),
     "Snapshot": ("lrp_monitor.regression.snapshot", "Snapshot"),
     "SanityReport": ("lrp_monitor.sanity.check", "SanityReport"),
     "StoreError": ("lrp_monitor.store.format", "StoreError"),

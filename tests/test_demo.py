@@ -232,9 +232,9 @@ class TestReport:
         assert "do not show the shortcut clearly" in found.as_text()
         assert "has learned the stamp" not in found.as_text().replace("\n", " ")
 
-    def test_as_json(self) -> None:
+    def test_as_plain_data(self) -> None:
         found = self.made(figures_of(0.0, math.nan, 0.3), figures_of(1.0, 0.0, 0.001))
-        data = json.loads(json.dumps(found.as_json(), allow_nan=False))
+        data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
         assert data["planted"]["stamp"] == [None, 0.3]
         assert data["planted"]["stamp_at_end"] == 0.3
         assert data["control"]["recall_without_stamp"] == 1.0

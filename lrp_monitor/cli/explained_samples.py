@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.model_inputs import Sample
 from lrp_monitor.cli.opened_model import Opened
 from lrp_monitor.pictures import film, render
+from lrp_monitor.plain import plain_class, plain_number
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.text import number
 
@@ -71,20 +71,16 @@ def rows_of(with_model: Opened, groups: Sequence[Group]) -> list[dict[str, Any]]
             target, predicted = int(one.target[row]), int(np.ravel(one.prediction[row])[0])
             rows[place] = {
                 "input": with_model.samples[place].name,
-                "target": None if target < 0 else target,
+                "target": plain_class(target),
                 "class": None if target < 0 else with_model.class_name(target),
-                "prediction": None if predicted < 0 else predicted,
+                "prediction": plain_class(predicted),
                 "predicted_class": None if predicted < 0 else with_model.class_name(predicted),
-                "logit": _plain(one.logit[row]),
-                "probability": _plain(one.probability[row]),
-                "relevance_sum": _plain(totals[row]),
-                "conservation": _plain(one.conservation[row]),
+                "logit": plain_number(one.logit[row]),
+                "probability": plain_number(one.probability[row]),
+                "relevance_sum": plain_number(totals[row]),
+                "conservation": plain_number(one.conservation[row]),
             }
     return [rows[place] for place in sorted(rows)]
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def picture(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
+from lrp_monitor.arguments import Colormap, Preset
 from lrp_monitor.cli.arguments import whole
 
-# Names of composites.PRESETS, render.COLOUR_MAPS and model_inputs.SCALINGS, written out: --help need not wait for
-# TensorFlow, NumPy or Pillow.
-COMPOSITES = (
-    "lrp_zero", "epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_alpha2_beta1_flat",
-    "epsilon_gamma_box", "deep_taylor", "attn_lrp", "cp_lrp",
-)  # fmt: skip
-COLOUR_MAPS = ("seismic", "safe", "dark")
+COMPOSITES: tuple[str, ...] = get_args(Preset)
+COLORMAPS: tuple[str, ...] = get_args(Colormap)
+# The names of model_inputs.SCALINGS, written out: --help need not wait for NumPy.
 SCALINGS = ("auto", "0..1", "-1..1", "0..255", "torch", "caffe")
 
 SOURCES = (

@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import Preset
 from lrp_monitor.cli import model_files, model_inputs
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.model_inputs import Reader, Sample, Scaling
@@ -152,7 +153,7 @@ def head_of(arguments: argparse.Namespace, model: Any) -> str | int | None:
     return head
 
 
-def composite_of(name: str, low: Any, high: Any, inputs: Sequence[NDArray[Any]]) -> Any:
+def composite_of(name: Preset, low: Any, high: Any, inputs: Sequence[NDArray[Any]]) -> Any:
     """A preset; where it needs the bounds of the input, with these. Raises CommandError where inputs leave them."""
     from lrp_monitor.engine import composites
 

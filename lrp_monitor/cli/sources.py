@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import Preset
 from lrp_monitor.cli import model_files, opened_model
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.model_arguments import COMPOSITES
 from lrp_monitor.cli.opened_model import composite_of, head_of
 from lrp_monitor.console import Progress
 from lrp_monitor.probes import ProbeSet
@@ -23,7 +24,7 @@ from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.store.format import StoreError
 
 _MODELS = (".keras", ".h5", ".hdf5")
-_COMPOSITE = "epsilon_plus_flat"
+_COMPOSITE: Preset = "epsilon_plus_flat"
 
 
 def snapshot(
@@ -50,7 +51,7 @@ def snapshot(
 
 
 def _of_model(
-    path: Path, arguments: argparse.Namespace, composite: str, targets: NDArray[np.int64] | None, progress: Progress
+    path: Path, arguments: argparse.Namespace, composite: Preset, targets: NDArray[np.int64] | None, progress: Progress
 ) -> Snapshot:
     if arguments.probes is None:
         raise CommandError(f"{path}: a model needs --probes FILE, which ProbeSet.save wrote: probes.save('probes.npz')")
@@ -65,16 +66,16 @@ def _of_model(
             model,
             probes,
             composite_of(composite, arguments.low, arguments.high, probes.leaves),
-            targets=targets if probes.targets is None else None,
+            target=targets if probes.targets is None else None,
             output=head_of(arguments, model),
             on_unknown=arguments.on_unknown,
         )
 
 
-def _composite_of(before: Snapshot | None) -> str:
+def _composite_of(before: Snapshot | None) -> Preset:
     """The preset that a snapshot was made with."""
     name = None if before is None else before.meta.get("composite")
-    return str(name) if name in COMPOSITES else _COMPOSITE
+    return next((preset for preset in get_args(Preset) if preset == name), _COMPOSITE)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, Literal, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import Colormap
 from lrp_monitor.pictures import render
 from lrp_monitor.probes import montage
 
@@ -42,7 +43,7 @@ def _writes(stream: TextIO, text: str) -> bool:
 
 
 def heatmap_lines(
-    heatmap: NDArray[np.floating[Any]], depth: Depth, *, columns: int = 32, colormap: str = "seismic"
+    heatmap: NDArray[np.floating[Any]], depth: Depth, *, columns: int = 32, colormap: Colormap = "seismic"
 ) -> list[str]:
     """One heatmap as lines of at most `columns` characters, scaled by its own largest |relevance|.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import textwrap
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from lrp_monitor.demo.folder import ANIMATION, SHEET
 from lrp_monitor.demo.shapes import stamp_mask
 from lrp_monitor.pictures import film, render
+from lrp_monitor.plain import Result, plain
 from lrp_monitor.store.reader import Run, open_run
 from lrp_monitor.text import percent
 
@@ -45,7 +45,7 @@ class RunFigures:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Result):
     """Both runs, and where they are. seconds: all of it, films included."""
 
     log_dir: str
@@ -68,11 +68,11 @@ class Report:
         """The command that shows both runs in TensorBoard."""
         return f"tensorboard --logdir {shlex.quote(self.log_dir)}"
 
-    def as_json(self) -> dict[str, Any]:
-        """Everything as plain data; NaN is null."""
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data; NaN is None."""
         runs = {}
         for name, run in (("planted", self.planted), ("control", self.control)):
-            stamp = [None if math.isnan(value) else value for value in run.stamp]
+            stamp = plain(run.stamp)
             runs[name] = {**asdict(run), "stamp": stamp, "stamp_at_end": stamp[-1]}
         return {
             "log_dir": self.log_dir,

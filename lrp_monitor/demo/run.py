@@ -49,5 +49,5 @@ def run_demo(log_dir: Path, settings: Settings, progress: Progress, started: flo
         found["control"],
         round(time.monotonic() - started, 1),
     )
-    folder.record(log_dir, report.as_json())
+    folder.record(log_dir, report.to_dict())
     return report

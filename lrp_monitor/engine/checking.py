@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import Preset, check_keywords
 from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.errors import UnsupportedModelError, check_keywords
-from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.engine.errors import UnsupportedModelError
+from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
 from lrp_monitor.engine.inputs import arranged, known_shapes, model_structure
 from lrp_monitor.engine.inspection import Inspection, LayerRelevance
 from lrp_monitor.engine.recording import short_path
 from lrp_monitor.engine.targets import Target
+from lrp_monitor.plain import Result, plain
 from lrp_monitor.text import number
 
 # Shares of relevance that differ from 1 by less than this are rounding.
@@ -23,7 +25,7 @@ _ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
-class Report:
+class ModelReport(Result):
     """What a model is to LRP: which layers have a treatment, and what becomes of relevance in each of them."""
 
     model: str
@@ -80,6 +82,25 @@ class Report:
 
     def _kept(self) -> dict[str, float]:
         return {layer.name: kept for layer in self._layers if (kept := _middle(layer.kept)) is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but maps as plain data; what is not finite is None."""
+        inspection = self.inspection
+        return {
+            "model": self.model,
+            "composite": self.composite,
+            "ok": self.ok,
+            "supported": self.supported,
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+            "bad_weights": list(self.bad_weights),
+            "nonfinite": list(self.nonfinite),
+            "folded": list(self.folded),
+            "absorbed": self.absorbed,
+            "created": self.created,
+            "conservation": None if inspection is None else plain(inspection.explanation.conservation),
+            "layers": [layer.to_dict() for layer in self._layers],
+        }
 
     def __str__(self) -> str:
         lines = [f"model {self.model!r} under composite {self.composite!r}: " + self._verdict()]
@@ -138,14 +159,14 @@ def check(
     model: Any,
     inputs: Any = None,
     target: Target = None,
-    composite: str | Composite = "epsilon_plus_flat",
-    **options: Any,
-) -> Report:
+    composite: Preset | Composite = "epsilon_plus_flat",
+    **options: Unpack[ExplainerOptions],
+) -> ModelReport:
     """Try a model and report: what is supported, what is folded where, where relevance is absorbed or created.
 
     ``inputs`` (n, ...) are the samples to try it on; by default four samples of uniform noise in 0..1 (of whole
     numbers in 0..255 where the model takes unsigned bytes, of 0 and 1 where it takes other integers). ``options`` are
-    those of :class:`Explainer`. Returns a :class:`Report` that prints itself; a model that cannot be explained is
+    those of :class:`Explainer`. Returns a :class:`ModelReport` that prints itself; a model that cannot be explained is
     reported, not raised. Raises ValueError or TypeError for arguments that do not fit, as Explainer does.
     """
     check_keywords(check, options, Explainer)
@@ -165,8 +186,8 @@ def check(
     try:
         inspection = explainer.inspect(inputs, target)
     except UnsupportedModelError as error:
-        return Report(model.name, name, error.problems, (), None, bad)
-    return Report(model.name, name, (), explainer.notes, inspection, bad)
+        return ModelReport(model.name, name, error.problems, (), None, bad)
+    return ModelReport(model.name, name, (), explainer.notes, inspection, bad)
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> NDArray[np.float32]:

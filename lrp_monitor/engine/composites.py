@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lrp_monitor.arguments import Preset, one_of, suggestion
 from lrp_monitor.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
 
 __all__ = [
@@ -81,9 +81,7 @@ class Composite:
         for option, choices in (
             ("norm", ("epsilon", "identity")), ("product", ("half", "gate")), ("attention", ("attn_lrp", "cp_lrp")),
         ):  # fmt: skip
-            if getattr(self, option) not in choices:
-                first, second = choices
-                raise ValueError(f'{option} must be "{first}" or "{second}", got {getattr(self, option)!r}')
+            one_of(option, getattr(self, option), choices)
 
     def override(self, layer: Any) -> Rule | None:
         """The rule that ``overrides`` names for ``layer``, None where it names none."""
@@ -219,7 +217,7 @@ def cp_lrp(epsilon: float = 1e-6) -> Composite:
     return Composite(conv=Epsilon(epsilon), dense=Epsilon(epsilon), attention="cp_lrp", name="cp_lrp")
 
 
-PRESETS: dict[str, Callable[..., Composite]] = {
+PRESETS: dict[Preset, Callable[..., Composite]] = {
     "lrp_zero": lrp_zero,
     "epsilon": epsilon,
     "epsilon_plus": epsilon_plus,
@@ -234,7 +232,7 @@ PRESETS: dict[str, Callable[..., Composite]] = {
 _BOUNDED = ("epsilon_gamma_box", "deep_taylor")
 
 
-def resolve(composite: str | Composite) -> Composite:
+def resolve(composite: Preset | Composite) -> Composite:
     """The composite that a preset's name stands for; a Composite stands for itself.
 
     Raises ValueError for an unknown name, or one that needs the bounds of the input; TypeError for anything else.
@@ -249,7 +247,5 @@ def resolve(composite: str | Composite) -> Composite:
             f"pass lrp_monitor.composites.{composite}(low, high)"
         )
     if composite not in PRESETS:
-        near = difflib.get_close_matches(composite, PRESETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown composite {composite!r}{hint} Known: {', '.join(PRESETS)}")
+        raise ValueError(f"unknown composite {composite!r}{suggestion(composite, PRESETS)} Known: {', '.join(PRESETS)}")
     return PRESETS[composite]()

@@ -1,11 +1,8 @@
-"""Errors: everything in a model that relevance cannot pass through, and keywords that are handed on to no taker."""
+"""Errors: everything in a model that relevance cannot pass through, and memory that is not enough."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 
 class UnsupportedModelError(ValueError):
@@ -33,17 +30,3 @@ class OutOfMemoryError(MemoryError):
             f"a pass over {samples} runs out of memory, so that a smaller batch_size= is no way out: take smaller "
             f'inputs, or another device (device="CPU:0"). {why}'
         )
-
-
-def check_keywords(caller: Callable[..., Any], given: Iterable[str], taker: Callable[..., Any]) -> None:
-    """TypeError for a keyword ``given`` to ``caller`` that it hands on, and that ``taker`` does not have.
-
-    The error is ``caller``'s, whose keyword it is to the user, and names the nearest one that either has.
-    """
-    taken = [name for name, of in inspect.signature(taker).parameters.items() if of.kind is of.KEYWORD_ONLY]
-    own = [name for name, of in inspect.signature(caller).parameters.items() if of.kind is not of.VAR_KEYWORD]
-    for name in given:
-        if name not in taken:
-            near = difflib.get_close_matches(name, [*own, *taken], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"{caller.__qualname__}() got an unexpected keyword argument {name!r}{hint}")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import OnUnknown, Preset, check_keywords, one_of
 from lrp_monitor.engine import backend, conditional, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.build import Taps
 from lrp_monitor.engine.composites import Composite, resolve
 from lrp_monitor.engine.conditional import ChannelLayer, Condition, Gated, LayerChannels
-from lrp_monitor.engine.errors import check_keywords
 from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
@@ -27,6 +27,16 @@ from lrp_monitor.engine.table import Row
 from lrp_monitor.engine.targets import Target
 
 __all__ = ["Explainer", "Explanation", "Target", "relevance"]
+
+
+class ExplainerOptions(TypedDict, total=False):
+    """The keywords of `Explainer`, for functions that hand them on to it."""
+
+    output: str | int | None
+    batch_size: int | None
+    jit_compile: bool
+    on_unknown: OnUnknown
+    device: str | None
 
 
 class Explainer:
@@ -53,17 +63,16 @@ class Explainer:
     def __init__(
         self,
         model: Any,
-        composite: str | Composite = "epsilon_plus_flat",
+        composite: Preset | Composite = "epsilon_plus_flat",
         *,
         output: str | int | None = None,
         batch_size: int | None = None,
         jit_compile: bool = False,
-        on_unknown: str = "raise",
+        on_unknown: OnUnknown = "raise",
         device: str | None = None,
     ) -> None:
         inputs.check_model(model)
-        if on_unknown not in ("raise", "gradient"):
-            raise ValueError(f'on_unknown must be "raise" or "gradient", got {on_unknown!r}')
+        one_of("on_unknown", on_unknown, ("raise", "gradient"))
         if not model.built:
             raise ValueError(
                 f"model {model.name!r} has no weights yet: give its first layer a shape (keras.Input), call "
@@ -365,23 +374,23 @@ def relevance(
     model: Any,
     inputs: NDArray[Any],
     target: Target = None,
-    composite: str | Composite = "epsilon_plus_flat",
-    **options: Any,
+    composite: Preset | Composite = "epsilon_plus_flat",
+    **options: Unpack[ExplainerOptions],
 ) -> NDArray[np.float32]: ...
 @overload
 def relevance(
     model: Any,
     inputs: Any,
     target: Target = None,
-    composite: str | Composite = "epsilon_plus_flat",
-    **options: Any,
+    composite: Preset | Composite = "epsilon_plus_flat",
+    **options: Unpack[ExplainerOptions],
 ) -> Any: ...
 def relevance(
     model: Any,
     inputs: Any,
     target: Target = None,
-    composite: str | Composite = "epsilon_plus_flat",
-    **options: Any,
+    composite: Preset | Composite = "epsilon_plus_flat",
+    **options: Unpack[ExplainerOptions],
 ) -> Any:
     """Relevance of ``inputs`` for ``target``: float32 of the inputs' shape, summing to (about) the explained logit.
 

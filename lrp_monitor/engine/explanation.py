@@ -9,9 +9,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.plain import Result, plain, plain_class, plain_number
+
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Result):
     """What one call of an explainer found; arrays have one row per sample."""
 
     relevance: NDArray[np.float32]
@@ -29,6 +31,27 @@ class Explanation:
     """(n, k) the model's own output."""
     activation: str | None
     """``"softmax"`` or ``"sigmoid"`` where the model ends in one, else None."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but maps as plain data, a row a sample; what is not finite, and a class that is none, is None."""
+        total = self._total
+        samples: list[dict[str, Any]] = []
+        for row, target in enumerate(self.target):
+            samples.append(
+                {
+                    "target": plain_class(target),
+                    "logit": plain_number(self.logit[row]),
+                    "relevance_sum": plain_number(total[row]),
+                    "conservation": plain_number(self.conservation[row]),
+                }
+            )
+            if self.has_classes:
+                samples[-1] |= {
+                    "prediction": plain_class(self.prediction[row]),
+                    "probability": plain_number(self.probability[row]),
+                    "logits": plain(self.logits[row]),
+                }
+        return {"activation": self.activation, "samples": samples}
 
     def of(self, rows: slice) -> Explanation:
         """The same of some samples alone."""
@@ -48,10 +71,13 @@ class Explanation:
     @property
     def conservation(self) -> NDArray[np.float64]:
         """(n,) sum of relevance over the explained logit: 1 where nothing was absorbed or created."""
-        leaves: list[NDArray[Any]] = keras.tree.flatten(self.relevance)
-        total = sum(leaf.reshape(len(leaf), -1).sum(axis=1, dtype=np.float64) for leaf in leaves)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return total / self.logit.astype(np.float64)
+            return self._total / self.logit.astype(np.float64)
+
+    @property
+    def _total(self) -> NDArray[np.float64]:
+        leaves: list[NDArray[Any]] = keras.tree.flatten(self.relevance)
+        return sum(leaf.reshape(len(leaf), -1).sum(axis=1, dtype=np.float64) for leaf in leaves)
 
     @property
     def prediction(self) -> NDArray[np.int64]:

@@ -64,10 +64,12 @@ def fixed_batch(model: Any) -> int | None:
 
 
 def checked_batch(model: Any, batch_size: Any) -> int | None:
-    """``batch_size`` as a number; ValueError for anything else, and where the model is made for another one."""
+    """``batch_size`` as a number; TypeError or ValueError where it is none, or not the model's own."""
     if batch_size is None:
         return None
-    if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
+        raise TypeError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
+    if batch_size < 1:
         raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
     fixed = fixed_batch(model)
     if fixed not in (None, batch_size):

@@ -15,13 +15,14 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.carriers import Carrier
 from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.table import treatments_of
+from lrp_monitor.plain import Result, plain
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.surrogate import Traced
 
 
 @dataclass(frozen=True)
-class LayerRelevance:
+class LayerRelevance(Result):
     """Relevance at one call of one layer; arrays have one row per sample."""
 
     name: str
@@ -48,6 +49,17 @@ class LayerRelevance:
     map: NDArray[np.float32] | None
     """(n, *shape) relevance of every value of the output, for the layers asked for; else None."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """What is known of each sample, but maps and channels, as plain data; what is not finite is None."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "treatment": self.treatment,
+            "shape": list(self.shape),
+            "of_the_logit": plain(self.conservation),
+            "passed_on": None if self.kept is None else plain(self.kept),
+        }
+
     @property
     def kept(self) -> NDArray[np.float64] | None:
         """(n,) ``leaving / total``: below 1 relevance was absorbed (by a bias), above 1 it was created."""
@@ -63,11 +75,15 @@ class LayerRelevance:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Result):
     """An explanation, and relevance at every layer that it passed, in the order in which the model ran them."""
 
     explanation: Explanation
     layers: tuple[LayerRelevance, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The explanation and its layers, but maps, as plain data; what is not finite is None."""
+        return {"explanation": self.explanation.to_dict(), "layers": [layer.to_dict() for layer in self.layers]}
 
     def __getitem__(self, name: str) -> LayerRelevance:
         """The layer of this name (its path, or the end of it). Raises KeyError listing the names."""

@@ -198,11 +198,13 @@ def on_device(device: str | None) -> Iterator[None]:
 
 
 def check_device(device: Any) -> str | None:
-    """``device`` as it was given; ValueError that lists the devices there are for one that is none of them."""
+    """``device`` in TensorFlow's form; TypeError or ValueError that lists the devices for what is none of them."""
     if device is None:
         return None
     known = [logical.name.removeprefix("/device:") for logical in tf.config.list_logical_devices()]
-    if not isinstance(device, str) or not re.fullmatch(r"(/|/device:|/physical_device:)?[A-Za-z]+(:\d+)?", device):
+    if not isinstance(device, str):
+        raise TypeError(f"device={device!r}: expected None or one of {known}")
+    if not re.fullmatch(r"(/|/device:|/physical_device:)?[A-Za-z]+(:\d+)?", device):
         raise ValueError(f"device={device!r}: expected None or one of {known}")
     if _name(device) not in known:
         raise ValueError(f"device={device!r}: there is no such device; there are {known}")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from lrp_monitor.arguments import Colormap
 from lrp_monitor.pictures.render import Colour, Picture, colour_map
 from lrp_monitor.text import percent
 
@@ -40,7 +41,7 @@ def chart(
     y_label: str = "",
     x_ticks: Sequence[str] | None = None,
     size: tuple[int, int] = (640, 300),
-    colormap: str = "seismic",
+    colormap: Colormap = "seismic",
 ) -> Picture:
     """Curves over a common axis: uint8 (height, width, 3). Points that are not finite leave a gap.
 
@@ -70,7 +71,7 @@ def bars(
     title: str = "",
     note: str = "",
     width: int = 640,
-    colormap: str = "seismic",
+    colormap: Colormap = "seismic",
 ) -> Picture:
     """A horizontal bar a name, from 0 to 1: uint8 (height, width, 3).
 
@@ -102,7 +103,7 @@ def bars(
     return np.array(page)
 
 
-def stack(pictures: Sequence[Picture], colormap: str = "seismic") -> Picture:
+def stack(pictures: Sequence[Picture], colormap: Colormap = "seismic") -> Picture:
     """Pictures below one another on one page: uint8 (sum of heights, largest width, 3). ValueError without any."""
     if not pictures:
         raise ValueError("nothing to stack: give at least one picture")
@@ -130,7 +131,9 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
 class _Plot:
     """A chart under way: data coordinates to pixels."""
 
-    def __init__(self, size: tuple[int, int], x: tuple[float, float], y: tuple[float, float], colormap: str) -> None:
+    def __init__(
+        self, size: tuple[int, int], x: tuple[float, float], y: tuple[float, float], colormap: Colormap
+    ) -> None:
         self._size, self._x, self._y, self._colours = size, x, y, colour_map(colormap)
         self._fine = Image.new("RGB", (size[0] * _FINER, size[1] * _FINER), self._colours.page)
         self._texts: list[tuple[float, float, str, str, Colour, int]] = []

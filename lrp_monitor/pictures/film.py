@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from lrp_monitor.arguments import Colormap
 from lrp_monitor.pictures import render
 from lrp_monitor.pictures.render import Picture, Scale
 from lrp_monitor.probes import montage
@@ -45,7 +46,7 @@ class Strip:
 class Look:
     """How a film is drawn: colour map, scale and clip (see `render.limits`), laid over the picture or not."""
 
-    colormap: str = "seismic"
+    colormap: Colormap = "seismic"
     scale: Scale = "map"
     clip: float = 1.0
     overlay: bool = False
@@ -205,7 +206,7 @@ def _legend_width() -> int:
 class _Page:
     """A picture under way: a page of the colour map's own background to paste and write on."""
 
-    def __init__(self, width: int, height: int, colormap: str) -> None:
+    def __init__(self, width: int, height: int, colormap: Colormap) -> None:
         self._colormap, self._colours = colormap, render.colour_map(colormap)
         self._image = Image.new("RGB", (width, height), self._colours.page)
         self._draw = ImageDraw.Draw(self._image)

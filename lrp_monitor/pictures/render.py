@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from lrp_monitor.arguments import Colormap
 from lrp_monitor.probes import montage
 
 Picture = NDArray[np.uint8]
@@ -35,7 +36,7 @@ class ColourMap:
     muted: Colour = (95, 99, 104)
 
 
-COLOUR_MAPS: dict[str, ColourMap] = {
+COLOUR_MAPS: dict[Colormap, ColourMap] = {
     "seismic": ColourMap(
         "blue, white, red",
         ((-1, (0, 0, 77)), (-0.5, (0, 0, 255)), (0, (255, 255, 255)), (0.5, (255, 0, 0)), (1, (128, 0, 0))),
@@ -70,14 +71,14 @@ NOT_FINITE: Colour = (128, 128, 128)
 """The colour of NaN and infinite relevance."""
 
 
-def colour_map(name: str) -> ColourMap:
+def colour_map(name: Colormap) -> ColourMap:
     """The colour map of that name. ValueError that lists the names."""
     if name not in COLOUR_MAPS:
         raise ValueError(f"no colour map {name!r}; there are {', '.join(COLOUR_MAPS)}")
     return COLOUR_MAPS[name]
 
 
-def colours(values: ArrayLike, colormap: str = "seismic") -> Picture:
+def colours(values: ArrayLike, colormap: Colormap = "seismic") -> Picture:
     """Colours of values in -1 ... 1 (beyond: clipped; not finite: grey): any shape -> uint8 (*shape, 3)."""
     anchors = colour_map(colormap).anchors
     given = np.asarray(values, dtype=np.float64)
@@ -117,7 +118,7 @@ def paint(
     maps: ArrayLike,
     *,
     scale: Scale = "map",
-    colormap: str = "seismic",
+    colormap: Colormap = "seismic",
     clip: float = 1.0,
     over: ArrayLike | None = None,
 ) -> Picture:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lrp_monitor.plain import plain, plain_number
 from lrp_monitor.store.finite import nonfinite
 from lrp_monitor.store.format import Histogram, ProbeInfo
 from lrp_monitor.store.reader import Run
-from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
+from lrp_monitor.store.steps import StepHeader
 
 _OF_TENSOR = re.compile(r"(weights|gradients|probe_gradients)/[a-z_]+/.", re.DOTALL)
 
@@ -123,7 +124,7 @@ def timeline(
     answer = {
         "steps": [header.step for header in headers],
         "session": run.session or None,
-        "scalars": {tag: plain_list(np.array([h.scalars.get(tag, np.nan) for h in headers])) for tag in given},
+        "scalars": {tag: plain(np.array([h.scalars.get(tag, np.nan) for h in headers])) for tag in given},
         "tags": tags,
         "columns": known,
         "probes": {name: _rows([h.statistics.get(name) for h in headers], chosen) for name in wanted},
@@ -184,4 +185,4 @@ def _rows(rows: list[npt.NDArray[np.float64] | None], chosen: Any) -> list[list[
         if np.isfinite(values).all():
             numbers: list[list[float | None]] = values.tolist()
             return numbers
-    return [[] if row is None else plain_list(row[chosen]) for row in rows]
+    return [[] if row is None else plain(row[chosen]) for row in rows]

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy.typing as npt
 
+from lrp_monitor.plain import plain, plain_number
 from lrp_monitor.store import codec, records
 from lrp_monitor.store.format import ProbeInfo, StoreError
 from lrp_monitor.store.reader import Run
-from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
+from lrp_monitor.store.steps import StepHeader
 
 MOST_FILM_BYTES = 1 << 30
 """Bytes of compressed maps that are given at once."""
@@ -77,7 +78,7 @@ def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = 
         if channels:
             parts = header.channel_places[probe] if header.channels else ()
             frame["channel_maps"] = [take(header, place) for place in parts]
-            frame["channel_scale"] = plain_list(header.channel_scale[probe])
+            frame["channel_scale"] = plain(header.channel_scale[probe])
         frames.append(frame)
     if end > MOST_FILM_BYTES:
         raise StoreError(
@@ -129,7 +130,7 @@ def _step_json(header: StepHeader, channels: bool) -> dict[str, Any]:
     if channels:
         more = {
             "channel_maps": [[list(place) for place in parts] for parts in header.channel_places],
-            "channel_scale": [plain_list(scale) for scale in header.channel_scale],
+            "channel_scale": [plain(scale) for scale in header.channel_scale],
         }
     return {
         "step": header.step,
@@ -139,9 +140,9 @@ def _step_json(header: StepHeader, channels: bool) -> dict[str, Any]:
         "session": header.session,
         "encoding": header.encoding,
         "map_shape": list(header.map_shape),
-        "scale": plain_list(header.scale),
+        "scale": plain(header.scale),
         "maps": [list(place) for place in header.places] if header.maps else [None] * len(header.scale),
-        "probes": {name: plain_list(values) for name, values in header.statistics.items()},
+        "probes": {name: plain(values) for name, values in header.statistics.items()},
         "scalars": {name: plain_number(value) for name, value in header.scalars.items()},
         "notes": header.notes,
         "gradient_batch": header.gradient_batch,

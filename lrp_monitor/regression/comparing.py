@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor import metrics
+from lrp_monitor.arguments import Tier
 from lrp_monitor.probes.checks import checked_masks
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Check, Comparison, Floats
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.snapshot import Snapshot
-from lrp_monitor.regression.tiers import Limits, limits_of
+from lrp_monitor.regression.tiers import LimitOptions, Limits, limits_of
 from lrp_monitor.store.paths import is_url
 from lrp_monitor.store.reader import Run
 from lrp_monitor.text import number, percent
@@ -26,7 +27,9 @@ Masks = Mapping[str, Any] | Iterable[str] | None
 _SYMBOL = {"relative_l2": "<=", "js": "<=", "logits": "<=", "cosine": ">=", "iou": ">="}
 
 
-def compare(a: Source, b: Source, *, tier: str = "same_weights", masks: Masks = None, **limits: Any) -> Comparison:
+def compare(
+    a: Source, b: Source, *, tier: Tier = "same_weights", masks: Masks = None, **limits: Unpack[LimitOptions]
+) -> Comparison:
     """Compare what a model looks at now (`b`) with what it looked at before (`a`), on the same probes.
 
     a, b: a `Snapshot`; the path of a baseline; a run (`open_run`'s, or the path of its log directory) at its last

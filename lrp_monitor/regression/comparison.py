@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.plain import Result, plain_class, plain_number
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.regression.tiers import Limits
 
@@ -32,7 +32,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Result):
     """Two snapshots of the same probes, side by side. ``str()`` is a table of at most 30 lines."""
 
     before: Snapshot
@@ -97,16 +97,16 @@ class Comparison:
             found[f"mask_probes/{name}"] = float(np.isfinite(now - before).sum())
         return found
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Everything but the maps as plain JSON values; numbers that are not finite are null."""
         probes = []
         for i, name in enumerate(self.now.names):
             row: dict[str, Any] = {"name": name, "failed": bool(self.failed[i])}
-            row |= {metric: _plain(values[i]) for metric, values in self.metrics.items()}
+            row |= {metric: plain_number(values[i]) for metric, values in self.metrics.items()}
             row["beyond"] = [metric for metric, flags in self.beyond.items() if flags[i]]
-            row["target"] = _class(self.now.targets[i])
-            row["prediction"] = [_class(self.before.predictions[i]), _class(self.now.predictions[i])]
-            row["mask_mass"] = {m: [_plain(a[i]), _plain(b[i])] for m, (a, b) in self.mask_mass.items()}
+            row["target"] = plain_class(self.now.targets[i])
+            row["prediction"] = [plain_class(self.before.predictions[i]), plain_class(self.now.predictions[i])]
+            row["mask_mass"] = {m: [plain_number(a[i]), plain_number(b[i])] for m, (a, b) in self.mask_mass.items()}
             probes.append(row)
         limits = asdict(self.limits)
         return {
@@ -114,16 +114,12 @@ class Comparison:
             "tier": self.tier,
             "limits": {name: _plain_limit(value) for name, value in limits.items()},
             "checks": [asdict(check) for check in self.checks],
-            "summary": {name: _plain(value) for name, value in self.summary().items()},
+            "summary": {name: plain_number(value) for name, value in self.summary().items()},
             "notes": list(self.notes),
             "before": self.before.meta.get("source"),
             "now": self.now.meta.get("source"),
             "probes": probes,
         }
-
-    def to_json(self) -> str:
-        """`as_json` as text, ending in a line feed."""
-        return json.dumps(self.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def __str__(self) -> str:
         from lrp_monitor.regression.table import table  # which draws comparisons: imported when needed
@@ -143,15 +139,7 @@ def _mean(values: Floats) -> float:
     return float(finite.mean()) if len(finite) else math.nan
 
 
-def _class(number: int) -> int | None:
-    return None if number < 0 else int(number)
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def _plain_limit(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain_limit(number) for name, number in value.items()}
-    return None if value is None else _plain(value)
+    return None if value is None else plain_number(value)

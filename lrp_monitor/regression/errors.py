@@ -21,7 +21,7 @@ _MENDS: dict[str, str] = {
     "update`) where the change is meant",
     "composite": "explain with the baseline's composite, or make the baseline anew (`pytest --lrp-update`, "
     "`lrp-monitor baseline update`) where the change is meant",
-    "classes": "explain the same classes (Snapshot.of(..., targets=baseline.targets)), or make the baseline anew",
+    "classes": "explain the same classes (Snapshot.of(..., target=baseline.targets)), or make the baseline anew",
     "damaged": "restore both files, `git checkout -- {files}`, or make the baseline anew",
     "mismatch": "restore both files from one commit, `git checkout HEAD -- {files}`, or make the baseline anew",
     "version": "upgrade with `pip install --upgrade lrp_monitor`, or make the baseline anew",

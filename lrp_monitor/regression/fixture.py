@@ -9,11 +9,12 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pytest
 
+from lrp_monitor.arguments import Preset, Tier
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.regression.baseline import paths_of, read_baseline, write_baseline
 from lrp_monitor.regression.comparing import Masks, check_probes, compare
@@ -21,6 +22,10 @@ from lrp_monitor.regression.comparison import Comparison
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.pytest_plugin import MARKER, OPTION_UPDATE, PROPERTY, REPORT_PROPERTY
 from lrp_monitor.regression.snapshot import Snapshot, probe_digests
+from lrp_monitor.regression.tiers import LimitOptions
+
+if TYPE_CHECKING:
+    from lrp_monitor.engine.composites import Composite
 
 _LONGEST_NAME = 100
 
@@ -40,11 +45,11 @@ class LRPBaseline:
         model: Any,
         probes: ProbeSet | None = None,
         *,
-        tier: str | None = None,
+        tier: Tier | None = None,
         masks: Masks = None,
-        composite: Any = None,
+        composite: Preset | Composite | None = None,
         name: str | None = None,
-        **limits: Any,
+        **limits: Unpack[LimitOptions],
     ) -> Comparison | None:
         """Explain the probes and compare with the baseline; the test fails where it differs or there is none.
 
@@ -63,12 +68,12 @@ class LRPBaseline:
         given = {"tier": tier, "masks": masks, "composite": composite}
         options = self._marked() | limits | {key: value for key, value in given.items() if value is not None}
         options.setdefault("tier", self._config.getini("lrp_tier"))
-        composite = options.pop("composite", None) or self._config.getini("lrp_composite")
+        chosen: Any = options.pop("composite", None) or self._config.getini("lrp_composite")
         path = self._path(name)
         try:
             if self._config.getoption("lrp_update"):
-                return self._update(path, _snapshot(model, probes, composite, None), options)
-            return self._check(path, model, probes, composite, options)
+                return self._update(path, _snapshot(model, probes, chosen, None), options)
+            return self._check(path, model, probes, chosen, options)
         except BaselineError as error:
             message = self._in_words(error, path)
         # Outside of the except clause: the failure is the message, without the errors that led to it.
@@ -221,8 +226,8 @@ def _snapshot(model: Any, probes: ProbeSet | None, composite: Any, before: Snaps
     assert probes is not None
     targets = before.targets if before is not None and probes.targets is None else None
     if _is_explainer(model):
-        return Snapshot.of(model, probes, targets=targets)
-    return Snapshot.of(model, probes, composite, targets=targets)
+        return Snapshot.of(model, probes, target=targets)
+    return Snapshot.of(model, probes, composite, target=targets)
 
 
 def _is_explainer(model: Any) -> bool:

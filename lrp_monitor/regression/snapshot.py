@@ -9,11 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrp_monitor.arguments import Preset, check_keywords, renamed
+from lrp_monitor.plain import Result, plain, plain_class
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.checks import check_numbers
 from lrp_monitor.regression.errors import BaselineError
@@ -21,11 +23,12 @@ from lrp_monitor.store.finite import class_numbers
 from lrp_monitor.store.reader import Run, open_run
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.explainer import Explainer
+    from lrp_monitor.engine.composites import Composite
+    from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Result):
     """Heatmaps and logits of one model on n probes. Arrays have one row per probe."""
 
     heatmaps: NDArray[np.float32]
@@ -63,31 +66,33 @@ class Snapshot:
         cls,
         model: Any,
         probes: ProbeSet,
-        composite: Any = "epsilon_plus_flat",
+        composite: Preset | Composite = "epsilon_plus_flat",
         *,
+        target: ArrayLike | None = None,
         targets: ArrayLike | None = None,
-        **options: Any,
+        **options: Unpack[ExplainerOptions],
     ) -> Snapshot:
         """Explain the probes now.
 
         model: a built Keras model, or an `Explainer` (compiled once, for many snapshots; `composite` and `options`
-        are its own then). targets: classes to explain in place of the probe set's own, such as those of an earlier
-        snapshot; by default labels or given targets, else the predicted classes. options: those of `Explainer`
-        (batch_size, jit_compile, on_unknown, output).
+        are its own then). target: classes to explain in place of the probe set's own, such as those of an earlier
+        snapshot; by default labels or given targets, else the predicted classes. targets: its former name.
+        options: those of `Explainer` (batch_size, device, jit_compile, on_unknown, output).
         Raises what `Explainer` raises, ValueError for classes that the model does not have, and BaselineError for
         probes whose target is a region.
         """
-        from lrp_monitor.engine.errors import check_keywords
         from lrp_monitor.engine.explainer import Explainer
 
         check_keywords(cls.of, options, Explainer)
+        if targets is not None:
+            target = renamed(cls.of, {"targets": targets}, {"targets": "target"}, {"target": target})["target"]
         explainer = model if isinstance(model, Explainer) else Explainer(model, composite, **options)
-        if probes.region is not None and targets is None:
+        if probes.region is not None and target is None:
             raise BaselineError("classes", f"probes: {_REGION}")
         if probes.numbers is not None:
             explainer.logits(probes.rows(slice(1)))  # tells what the model ends in
             check_numbers(probes.numbers, 1 if explainer.is_binary else explainer.classes, explainer.activation)
-        wanted = targets if targets is not None else probes.targets
+        wanted = target if target is not None else probes.targets
         found = explainer.explain(probes.inputs, None if wanted is None else np.asarray(wanted))
         return cls(
             heatmaps=probes.heatmaps(found.relevance),
@@ -142,6 +147,20 @@ class Snapshot:
                 }
             ),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but maps and pictures as plain data; what is not finite, and a class that is none, is None."""
+        return {
+            "names": list(self.names),
+            "labels": None if self.labels is None else self.labels.tolist(),
+            "targets": [plain_class(target) for target in self.targets],
+            "predictions": [plain_class(prediction) for prediction in self.predictions],
+            "logit": plain(self.logit),
+            "logits": None if self.logits is None else plain(self.logits),
+            "map_shape": list(self.heatmaps.shape[1:]),
+            "masks": sorted(self.masks),
+            "meta": dict(self.meta),
+        }
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as a baseline, `<path>.npz` and `<path>.json`; see `baseline.write_baseline`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypedDict
+
+from lrp_monitor.arguments import Tier, argument_error, suggestion
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,20 @@ class Limits:
         return self.mask_mass.get(mask) if isinstance(self.mask_mass, Mapping) else self.mask_mass
 
 
-TIERS: dict[str, Limits] = {
+class LimitOptions(TypedDict, total=False):
+    """The limits as keywords, for functions that hand them on to `limits_of`."""
+
+    relative_l2: float | None
+    cosine: float | None
+    iou: float | None
+    js: float | None
+    logits: float | None
+    failing: float
+    flips: float | None
+    mask_mass: float | Mapping[str, float | None] | None
+
+
+TIERS: dict[Tier, Limits] = {
     "same_weights": Limits(relative_l2=1e-3, cosine=0.9999, logits=1e-3, mask_mass=0.01),
     "mixed_precision": Limits(relative_l2=5e-2, cosine=0.999, logits=5e-2, failing=0.05, mask_mass=0.05),
     "fine_tuned": Limits(cosine=0.95, iou=0.75, failing=0.10, flips=0.05, mask_mass=0.05),
@@ -55,31 +70,27 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def limits_of(tier: str, given: Mapping[str, Any] | None = None) -> Limits:
+def limits_of(tier: Tier, given: Mapping[str, Any] | None = None) -> Limits:
     """The tier's limits, with those in `given` in place of its own.
 
     ValueError for an unknown tier or limit (naming the nearest), or one out of its range.
     """
     if tier not in TIERS:
-        raise ValueError(f"tier={tier!r} is not one of {', '.join(TIERS)}{_near(tier, TIERS)}")
+        raise ValueError(f"tier={tier!r} is not one of {', '.join(TIERS)}{suggestion(tier, TIERS)}")
     known = {field.name for field in fields(Limits)}
     for name, value in (given or {}).items():
         if name not in known:
-            raise ValueError(f"no limit {name!r}; there are {', '.join(sorted(known))}{_near(name, known)}")
+            raise ValueError(f"no limit {name!r}; there are {', '.join(sorted(known))}{suggestion(name, known)}")
         values = value.values() if name == "mask_mass" and isinstance(value, Mapping) else [value]
         for number in values:
             _check(name, number)
     return replace(TIERS[tier], **dict(given or {}))
 
 
-def _near(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def _check(name: str, number: Any) -> None:
     low, high = _RANGES[name]
     if number is None and name != "failing":
         return
-    if isinstance(number, bool) or not isinstance(number, int | float) or not low <= number <= high:
-        raise ValueError(f"limit {name}={number!r}: expected a number between {low:g} and {high:g}")
+    of_type = isinstance(number, numbers.Real) and not isinstance(number, bool)
+    if not of_type or not low <= number <= high:
+        raise argument_error(of_type, f"limit {name}={number!r}: expected a number between {low:g} and {high:g}")

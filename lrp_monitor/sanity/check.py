@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import Preset, check_keywords
 from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.errors import check_keywords
-from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
+from lrp_monitor.plain import Result
 from lrp_monitor.sanity.faithfulness import Faithfulness, perturb
 from lrp_monitor.sanity.localisation import Localisation, localise
 from lrp_monitor.sanity.occlusion import Occlusion, occlude
@@ -25,7 +25,7 @@ CHECKS = ("randomisation", "sensitivity", "faithfulness", "localisation")
 
 
 @dataclass(frozen=True)
-class SanityReport:
+class SanityReport(Result):
     """The checks' numbers; None (or empty) for those that were left out or do not apply.
 
     names, maps: the n probes and their heatmaps, float32 (n, *map shape); pictures: uint8 (n, H, W, 1 or 3).
@@ -72,42 +72,19 @@ class SanityReport:
         lines += [f"          {one.summary()}" for one in self.occlusion]
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but maps and pictures as plain data; what is not finite is null."""
-        found: dict[str, Any] = {
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but maps and pictures as plain data; what is not finite is None."""
+        parts: dict[str, Any] = {name: one.to_dict() for name, one in self._judged.items()}
+        return {
             "model": self.model,
             "composite": self.composite,
             "probes": list(self.names),
             "ok": self.ok,
             "verdicts": self.verdicts,
+            **parts,
+            "localisation": {one.mask: one.to_dict() for one in self.localisation},
+            "occlusion": {one.mask: one.to_dict() for one in self.occlusion},
         }
-        if (one := self.randomisation) is not None:
-            found["randomisation"] = {
-                "layers": list(one.layers), "limit": one.limit, "at_the_end": one.at_the_end,
-                "spearman": _plain(one.spearman), "cosine": _plain(one.cosine),
-            }  # fmt: skip
-        if (other := self.sensitivity) is not None:
-            found["sensitivity"] = {
-                "others": other.others.tolist(), "limit": other.limit,
-                "cosine": _plain(other.cosine), "spearman": _plain(other.spearman),
-            }  # fmt: skip
-        if (curves := self.faithfulness) is not None:
-            found["faithfulness"] = {
-                "patch": list(curves.patch), "covered": _plain(curves.covered), "most": _plain(curves.most),
-                "least": _plain(curves.least), "random": _plain(curves.random),
-                "aopc": {name: _plain(values) for name, values in curves.aopc.items()},
-            }  # fmt: skip
-        found["localisation"] = {
-            one.mask: {"probes": list(one.names), "mass": _plain(one.mass), "absolute": _plain(one.absolute),
-                       "rank": _plain(one.rank), "area": _plain(one.area)}
-            for one in self.localisation
-        }  # fmt: skip
-        found["occlusion"] = {
-            one.mask: {"probes": [place.name for place in one.places], "drop": _plain(one.drop),
-                       "largest_elsewhere": _plain(one.elsewhere), "relies": one.relies}
-            for one in self.occlusion
-        }  # fmt: skip
-        return found
 
     def plot(self) -> NDArray[np.uint8]:
         """All checks as one picture, uint8 (height, width, 3)."""
@@ -126,7 +103,7 @@ def sanity_check(
     model: Any,
     probes: Any,
     *,
-    composite: str | Composite = "epsilon_plus_flat",
+    composite: Preset | Composite = "epsilon_plus_flat",
     checks: Sequence[str] = CHECKS,
     cover: str | Sequence[str] = (),
     draws: int = 3,
@@ -138,7 +115,7 @@ def sanity_check(
     stride: int | None = None,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
-    **options: Any,
+    **options: Unpack[ExplainerOptions],
 ) -> SanityReport:
     """Asks of a model's heatmaps whether they depend on its weights, on the class, and on what it uses.
 
@@ -204,10 +181,3 @@ def _layers(subject: Subject) -> list[Any]:
     from lrp_monitor.sanity.randomisation import weights_from_the_output
 
     return weights_from_the_output(subject)
-
-
-def _plain(values: NDArray[np.float64]) -> Any:
-    """An array as nested lists, NaN and infinity as None."""
-    if values.ndim:
-        return [_plain(value) for value in values]
-    return float(values) if math.isfinite(values) else None

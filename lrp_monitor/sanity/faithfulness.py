@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.plain import Result, plain
 from lrp_monitor.sanity.subject import Fill, Subject
 from lrp_monitor.text import number
 
@@ -20,7 +22,7 @@ Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Faithfulness:
+class Faithfulness(Result):
     """Perturbation curves of n probes, at L + 1 points.
 
     covered: (L + 1,) share of the regions covered, 0 to 1. most, least: float64 (n, L + 1), the explained logit
@@ -47,6 +49,17 @@ class Faithfulness:
         """Whether covering what is most relevant costs more than chance, and what is least relevant costs less."""
         most, least, chance = (number(np.mean(self.aopc[name])) for name in ("most", "least", "random"))
         return most > chance > least
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain data; what is not finite is None."""
+        return {
+            "patch": list(self.patch),
+            "covered": plain(self.covered),
+            "most": plain(self.most),
+            "least": plain(self.least),
+            "random": plain(self.random),
+            "aopc": {name: plain(values) for name, values in self.aopc.items()},
+        }
 
     def summary(self) -> str:
         """One line."""

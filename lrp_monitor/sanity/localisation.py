@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.metrics import carries, mask_absolute, mask_mass
+from lrp_monitor.plain import Result, plain
 from lrp_monitor.text import number
 
 Floats = NDArray[np.float64]
@@ -36,7 +37,7 @@ def rank_accuracy(maps: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> F
 
 
 @dataclass(frozen=True)
-class Localisation:
+class Localisation(Result):
     """One mask. names: its probes, m of them; mass, rank: float64 (m,); area: (m,) the mask's share of the map.
 
     mass: `metrics.mask_mass`, NaN where a map has too little positive relevance to take shares of; absolute:
@@ -49,6 +50,16 @@ class Localisation:
     absolute: Floats
     rank: Floats
     area: Floats
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain data; what is not finite is None."""
+        return {
+            "probes": list(self.names),
+            "mass": plain(self.mass),
+            "absolute": plain(self.absolute),
+            "rank": plain(self.rank),
+            "area": plain(self.area),
+        }
 
     def summary(self) -> str:
         """One line: the means, and how many probes stand behind each."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import Preset, check_keywords
 from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.errors import check_keywords
-from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
+from lrp_monitor.plain import Result, plain
 from lrp_monitor.probes import checks as probe_checks
 from lrp_monitor.sanity.subject import Fill, Subject
 from lrp_monitor.text import number
@@ -67,7 +68,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Occlusion:
+class Occlusion(Result):
     """What covering a mask costs, against covering as much anywhere else, for the probes that carry it."""
 
     mask: str
@@ -93,6 +94,15 @@ class Occlusion:
         """Whether that is so on every probe: the model relies on the masked region."""
         return bool(self.exceeds.all())
 
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain data; what is not finite is None."""
+        return {
+            "probes": [place.name for place in self.places],
+            "drop": plain(self.drop),
+            "largest_elsewhere": plain(self.elsewhere),
+            "relies": self.relies,
+        }
+
     def summary(self) -> str:
         """One line."""
         return (
@@ -107,12 +117,12 @@ def occlude(
     probes: Any,
     mask: Any,
     *,
-    composite: str | Composite = "epsilon_plus_flat",
+    composite: Preset | Composite = "epsilon_plus_flat",
     fill: Fill = "mean",
     stride: int | None = None,
     seed: int = 0,
     advance: Callable[[int], None] | None = None,
-    **options: Any,
+    **options: Unpack[ExplainerOptions],
 ) -> Occlusion:
     """Covers a mask on every probe that carries it, and the same form at every other place inside the map.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lrp_monitor.engine.recording import layer_paths
 from lrp_monitor.keras_internals import layers_of, variables_made_trainable
 from lrp_monitor.metrics import cosine
+from lrp_monitor.plain import Result, plain
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject
 from lrp_monitor.text import number
@@ -23,7 +24,7 @@ _OTHER = "(other weights)"
 
 
 @dataclass(frozen=True)
-class Randomisation:
+class Randomisation(Result):
     """What became of n heatmaps while weights were randomised layer after layer, from the output down.
 
     layers: L names in that order. spearman, cosine: float64 (draws, L, n), similarity to the trained model's maps
@@ -51,6 +52,16 @@ class Randomisation:
     def ok(self) -> bool:
         """Whether the heatmaps depend on the weights."""
         return self.at_the_end < self.limit
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain data; what is not finite is None."""
+        return {
+            "layers": list(self.layers),
+            "limit": self.limit,
+            "at_the_end": self.at_the_end,
+            "spearman": plain(self.spearman),
+            "cosine": plain(self.cosine),
+        }
 
     def summary(self) -> str:
         """One line."""

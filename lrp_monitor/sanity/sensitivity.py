@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.metrics import cosine
+from lrp_monitor.plain import Result, plain
 from lrp_monitor.sanity.randomisation import mean
 from lrp_monitor.sanity.similarity import spearman
 from lrp_monitor.sanity.subject import Subject
@@ -18,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class Sensitivity(Result):
     """Heatmaps of n probes for their class against those for m other classes, the strongest ones first.
 
     others: int64 (n, m). cosine, spearman: float64 (n, m). maps: float32 (m, n, *map shape), those for the others.
@@ -36,6 +38,15 @@ class Sensitivity:
     def ok(self) -> bool:
         """Whether the heatmaps depend on the class."""
         return mean(self.cosine) < self.limit
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain data; what is not finite is None."""
+        return {
+            "others": self.others.tolist(),
+            "limit": self.limit,
+            "cosine": plain(self.cosine),
+            "spearman": plain(self.spearman),
+        }
 
     def summary(self) -> str:
         """One line."""

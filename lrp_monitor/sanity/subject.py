@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrp_monitor.arguments import Preset
 from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.explainer import Explainer, Explanation
+from lrp_monitor.engine.explainer import Explainer, ExplainerOptions, Explanation
 from lrp_monitor.probes import ProbeSet
 
 Fill = str | float | ArrayLike
@@ -27,7 +28,13 @@ class Subject:
     maps: NDArray[np.float32]
 
     @classmethod
-    def of(cls, model: Any, probes: Any, composite: str | Composite = "epsilon_plus_flat", **options: Any) -> Subject:
+    def of(
+        cls,
+        model: Any,
+        probes: Any,
+        composite: Preset | Composite = "epsilon_plus_flat",
+        **options: Unpack[ExplainerOptions],
+    ) -> Subject:
         """Explains the probes once. probes: a ProbeSet, or an array of samples, explained for the predicted class.
 
         A Subject stands for itself. Raises what ProbeSet and Explainer raise.

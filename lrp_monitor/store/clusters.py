@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lrp_monitor.plain import Result, plain
 from lrp_monitor.store import records
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.storage import Storage
@@ -20,7 +21,7 @@ _MOST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class StepClusters:
+class StepClusters(Result):
     """The groups of the heatmaps of one step as ``session`` wrote it.
 
     ``labels`` is int64 (n,): the group of each probe, the largest group first, -1 for none. ``eigenvalues`` and
@@ -37,6 +38,16 @@ class StepClusters:
     def count(self) -> int:
         """Number of groups."""
         return int(self.labels.max(initial=-1)) + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The groups as plain data."""
+        return {
+            "step": self.step,
+            "session": self.session,
+            "count": self.count,
+            "labels": self.labels.tolist(),
+            "eigenvalues": plain(self.eigenvalues),
+        }
 
 
 def clusters_name(step: int, session: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lrp_monitor.plain import Result, plain
 from lrp_monitor.store import codec, finite, records, tables
 from lrp_monitor.store.access import RecordAccess
 from lrp_monitor.store.clusters import StepClusters, list_clusters, read_clusters, write_clusters
@@ -61,7 +62,7 @@ def _runs_beneath(path: str) -> list[str]:
     return found
 
 
-class Run(RecordAccess):
+class Run(RecordAccess, Result):
     """A logged run. What it shows is the state at the last ``refresh``; safe to use from several threads.
 
     Where sessions (process starts) overlap, the later one counts from its first step on. ``KeyError`` is
@@ -129,6 +130,41 @@ class Run(RecordAccess):
         Each says itself in words: "logits of 8 probes not finite since step 3".
         """
         return finite.spans(self._all_headers())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but maps, pictures and histograms as plain data; what is not finite is None."""
+        scalars = {}
+        for tag in self.scalars:
+            steps, values = self.scalar(tag)
+            scalars[tag] = {"steps": steps.tolist(), "values": plain(values)}
+        statistics = {}
+        for name in self.statistics:
+            steps, table = self.statistic(name)
+            statistics[name] = {"steps": steps.tolist(), "values": plain(table)}
+        probes = self.probes
+        return {
+            "path": self.path,
+            "steps": self.steps,
+            "sessions": [session.id for session in self.sessions],
+            "probes": {
+                "names": probes.names,
+                "labels": None if probes.labels is None else probes.labels.tolist(),
+                "class_names": probes.class_names,
+                "input_shape": list(probes.input_shape),
+                "map_shape": list(probes.map_shape),
+                "masks": sorted(probes.masks),
+                "hash": probes.hash,
+            },
+            "meta": self.meta,
+            "scalars": scalars,
+            "statistics": statistics,
+            "not_finite": [
+                {"kind": span.kind, "first": span.first, "last": span.last, "lasts": span.lasts, "most": span.most}
+                for span in self.not_finite
+            ],
+            "problems": self.problems,
+            "bytes": self.stored_bytes,
+        }
 
     def heatmaps(self, step: int) -> npt.NDArray[np.float32]:
         """All maps of a step: float32 (n, *map_shape). StoreError where ``max_store_mb`` had stopped them."""

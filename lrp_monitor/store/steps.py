@@ -21,7 +21,7 @@ from lrp_monitor.store.format import (
     StoreError,
 )
 from lrp_monitor.store.index import Entry
-from lrp_monitor.store.records import number_from_json, number_to_json
+from lrp_monitor.store.records import number_from_json
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -159,20 +159,6 @@ def _channels(
     if pixels * max(counts) > MOST_PIXELS:
         raise ValueError(f"{pixels * max(counts)} pixels by channel; at most {MOST_PIXELS} are read")
     return counts.pop(), scale, places
-
-
-def plain_list(values: npt.NDArray[np.float64]) -> list[float | None]:
-    """Float64 values for JSON: NaN and infinities as None."""
-    numbers: list[float | None] = values.tolist()
-    if np.isfinite(values).all():
-        return numbers
-    return [plain_number(float(value)) for value in values]
-
-
-def plain_number(value: float) -> float | None:
-    """A float for JSON: NaN and infinities as None."""
-    number = number_to_json(value)
-    return None if isinstance(number, str) else number
 
 
 def parse_table(data: bytes, available: int, what: str) -> dict[tuple[str, str], HistogramRow]:

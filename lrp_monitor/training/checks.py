@@ -169,7 +169,7 @@ def chosen_tensors(names: Iterable[str], layers: Sequence[str] | None) -> list[s
             name for name in known if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}/*")
         }
         if not matched:
-            raise ValueError(f"layers: {pattern!r} matches no tensor; there are {', '.join(known) or 'none'}")
+            raise ValueError(f"histograms: {pattern!r} matches no tensor; there are {', '.join(known) or 'none'}")
         found |= matched
     return [name for name in known if name in found]
 

@@ -7,11 +7,12 @@ import copy
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import keras
 import numpy as np
 
+from lrp_monitor.arguments import OnUnknown, Preset, renamed
 from lrp_monitor.engine.inputs import check_model
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.training.fit_logger import FitLogger
@@ -25,6 +26,16 @@ from lrp_monitor.training.trials import Trials, placeholder
 if TYPE_CHECKING:
     from lrp_monitor.engine.composites import Composite
     from lrp_monitor.regression.snapshot import Snapshot
+
+
+class _FormerNames(TypedDict, total=False):
+    """Options under the names that they had before 0.1."""
+
+    layers: str | Sequence[str] | None
+    inspect: str | Sequence[str] | None
+
+
+_RENAMED = {"layers": "histograms", "inspect": "relevance_layers"}
 
 
 class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
@@ -49,7 +60,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     gradients: "train" (of the last training batch before the log, before clipping), "probe" (of the loss on the
         probes, in inference mode) or "off".
     weights: whether weights have histograms and norms.
-    layers: the tensors with histograms and norms, such as "conv2d", "conv2d/kernel", "conv*"; None for all.
+    histograms: the tensors with histograms and norms, such as "conv2d", "conv2d/kernel", "conv*"; None for all.
     encoding: of the maps in the store: "sqrt8", "float16" or "float32".
     max_store_mb: stop storing maps (never statistics) once the store has this size, in 10**6 bytes.
     batch_size: probes explained at a time; None chooses by what a pass needs, the training batch and free memory. Where
@@ -63,8 +74,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         has such a share (see `metrics.mask_mass`), so that the limit cannot be checked.
     stop_on_alert: whether a log above a limit also ends the fit, as EarlyStopping does: after the batch or epoch
         that it was taken at, the last state logged as usual. A fit's first state only warns: nothing was trained.
-    inspect: "all", or the layers ("conv2d", "block1*", "base" for all inside it) whose relevance is logged for each
-        probe: the sum at the layer's output over the explained logit, as statistic "layer/<layer>".
+    relevance_layers: "all", or the layers ("conv2d", "block1*", "base" for all inside it) whose relevance is logged
+        for each probe: the sum at the layer's output over the explained logit, as statistic "layer/<layer>".
     channels: whether each heatmap's parts by input channel are stored besides; they take as much room as a map each.
     clusters: whether the heatmaps are grouped at each log (spectral relevance analysis, needs the extra "clusters"),
         as statistic "cluster": 0 the largest group, -1 no relevance. Groups are of their step, not tracked.
@@ -85,8 +96,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     steps.position.resume_point). The record of a step holds the weights after it and the gradient of the last batch
     before it.
 
-    Raises ValueError that names the argument; BaselineError about a baseline; StoreError (an OSError where the
-    system refused) about log_dir; UnsupportedModelError about layers.
+    Raises TypeError or ValueError that names the argument; BaselineError about a baseline; StoreError (an OSError where
+    the system refused) about log_dir; UnsupportedModelError about layers.
     """
 
     def __init__(
@@ -97,27 +108,30 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         every: int | None = None,
         batches: int | None = None,
         first_epoch: Literal["log"] | None = None,
-        composite: str | Composite = "epsilon_plus_flat",
+        composite: Preset | Composite = "epsilon_plus_flat",
         output: int | str | None = None,
         gradients: Literal["train", "probe", "off"] = "train",
         weights: bool = True,
-        layers: str | Sequence[str] | None = None,
+        histograms: str | Sequence[str] | None = None,
         encoding: Literal["sqrt8", "float16", "float32"] = "sqrt8",
         max_store_mb: float | None = None,
         batch_size: int | None = None,
         device: str | None = None,
-        on_unknown: Literal["raise", "gradient"] = "raise",
+        on_unknown: OnUnknown = "raise",
         standard_summaries: bool = True,
         verbose: int = 1,
         alert: Mapping[str, float] | None = None,
         stop_on_alert: bool = False,
-        inspect: str | Sequence[str] | None = None,
+        relevance_layers: str | Sequence[str] | None = None,
         channels: bool = False,
         clusters: bool = False,
         baseline: str | os.PathLike[str] | Snapshot | None = None,
         on_other_model: Literal["new_run", "continue", "raise"] = "new_run",
+        **former: Unpack[_FormerNames],
     ) -> None:
         super().__init__()
+        present = {"histograms": histograms, "relevance_layers": relevance_layers}
+        present |= renamed(LRPMonitor, former, _RENAMED, present)
         if clusters is True:
             groups(np.ones((1, 1), np.float32))  # raises now, not at the first log, where scikit-learn is missing
         self.options = Options(
@@ -128,7 +142,11 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             output=output,
             gradients=gradients,
             weights=weights,
-            layers=name_list("layers", layers, 'names such as "conv2d" or "dense/kernel", or None for all tensors'),
+            histograms=name_list(
+                "histograms",
+                present["histograms"],
+                'names such as "conv2d" or "dense/kernel", or None for all tensors',
+            ),
             encoding=encoding,
             max_store_mb=max_store_mb,
             batch_size=batch_size,
@@ -138,7 +156,11 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             verbose=verbose,
             alerts=alert_limits(alert, probes),
             stop_on_alert=stop_on_alert,
-            inspect=name_list("inspect", inspect, '"all", names of layers such as "conv2d" or "block1*", or None'),
+            relevance_layers=name_list(
+                "relevance_layers",
+                present["relevance_layers"],
+                '"all", names of layers such as "conv2d" or "block1*", or None',
+            ),
             channels=channels,
             clusters=clusters,
             baseline=None if baseline is None else read_baseline(baseline, probes),

@@ -40,9 +40,11 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
         device=options.device,
     )
     explainer.passes.room = room_beside_training(model, options.device)
-    logged_layers = None if options.inspect is None else LoggedLayers(model, options.inspect)
+    logged_layers = None if options.relevance_layers is None else LoggedLayers(model, options.relevance_layers)
     probe_explainer = ProbeExplainer(explainer, probes, logged_layers, options.channels, options.clusters)
-    record_builder = RecordBuilder(model, probes, probe_explainer, options.gradients, options.weights, options.layers)
+    record_builder = RecordBuilder(
+        model, probes, probe_explainer, options.gradients, options.weights, options.histograms
+    )
     probe_explainer.settle_region(of_maps)
     record_builder.targets = targets = probes.targets
     if options.baseline is not None:

@@ -16,7 +16,7 @@ Folder = str | os.PathLike[str]
 
 
 def placeholder(log_dir: Folder | Callable[[str], Folder]) -> str:
-    """The log directory as text, with "{trial}" where the trial stands; ValueError for anything else."""
+    """The log directory as text, with "{trial}" where the trial stands; TypeError for anything else."""
     return TRIAL if callable(log_dir) else folder(log_dir)
 
 
@@ -45,7 +45,7 @@ class Trials:
         return copied
 
     def placed(self, options: Options, callback: Any, model: Any) -> Options:
-        """The monitor's options with the log directory for a fit of `model`. ValueError for what is no folder."""
+        """The monitor's options with the log directory for a fit of `model`. TypeError for what is no folder."""
         if TRIAL not in options.log_dir:
             return options
         if self._model() is not model:

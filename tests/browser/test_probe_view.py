@@ -246,7 +246,7 @@ def test_a_run_without_layers_and_channels_says_how_to_get_them(tensorboard: Ten
     tab = visit(tensorboard, fragment=link(0, runs="zz%2520old%252Flrp"))
     wait(tab, 70)
     tab.frame.wait_for_selector("[data-testid=over-probability] .line")
-    tab.expect(lambda: 'inspect="all"' in tab.frame.inner_text(".layers"), True)
+    tab.expect(lambda: 'relevance_layers="all"' in tab.frame.inner_text(".layers"), True)
     tab.expect(lambda: "channels=True" in tab.frame.inner_text(".channels"), True)
 
 

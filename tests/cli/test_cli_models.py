@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import keras
 import numpy as np
@@ -109,18 +110,18 @@ class TestParsing:
             assert "example" in done.stdout
             assert "Exit codes: 0 " in done.stdout
 
-    def test_names_written_out_for_the_help_are_those_there_are(self) -> None:
+    def test_names_of_the_help_are_those_there_are(self) -> None:
+        from lrp_monitor.arguments import Colormap, Preset, Tier
         from lrp_monitor.cli import model_arguments
-        from lrp_monitor.cli.commands import compare
         from lrp_monitor.cli.model_inputs import SCALINGS
         from lrp_monitor.engine.composites import PRESETS
         from lrp_monitor.pictures import render
         from lrp_monitor.regression.tiers import TIERS
 
-        assert tuple(PRESETS) == model_arguments.COMPOSITES
-        assert tuple(render.COLOUR_MAPS) == model_arguments.COLOUR_MAPS
+        assert tuple(PRESETS) == get_args(Preset)
+        assert tuple(render.COLOUR_MAPS) == get_args(Colormap)
         assert ("auto", *SCALINGS) == model_arguments.SCALINGS
-        assert tuple(TIERS) == compare.TIERS
+        assert tuple(TIERS) == get_args(Tier)
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

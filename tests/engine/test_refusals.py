@@ -307,9 +307,13 @@ COMPOSITES = {
     "epsilon": (lambda: rules.Epsilon(-1), ValueError, "epsilon must be a finite number >= 0"),
     "gamma": (lambda: rules.Gamma(float("nan")), ValueError, "gamma must be a finite number"),
     "box": (lambda: rules.ZBox(1, 1), ValueError, "low must lie below high"),
-    "norm": (lambda: lrp.Composite(norm="zero"), ValueError, "norm must be"),
+    "norm": (lambda: lrp.Composite(norm="zero"), ValueError, "norm='zero': expected 'epsilon'"),
     "batch size": (lambda: lrp.Explainer(dense_model(), batch_size=0), ValueError, "batch_size must be"),
-    "on unknown": (lambda: lrp.Explainer(dense_model(), on_unknown="skip"), ValueError, "on_unknown must be"),
+    "on unknown": (
+        lambda: lrp.Explainer(dense_model(), on_unknown="skip"),
+        ValueError,
+        "on_unknown='skip': expected 'raise' or",
+    ),
 }
 
 

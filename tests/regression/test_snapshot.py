@@ -51,8 +51,8 @@ def test_targets_stay_where_they_are_told_to(model):
     assert predicted.targets.tolist() == predicted.predictions.tolist()
     other = (predicted.predictions + 1) % 3
     with pytest.raises(BaselineError, match="another class is explained at 'probe 0', 'probe 1', 'probe 2' and 3 more"):
-        compare(predicted, Snapshot.of(model, probes, targets=other))
-    kept = Snapshot.of(network(seed=4), probes, targets=predicted.targets)
+        compare(predicted, Snapshot.of(model, probes, target=other))
+    kept = Snapshot.of(network(seed=4), probes, target=predicted.targets)
     assert kept.targets.tolist() == predicted.predictions.tolist()
     assert kept.predictions.tolist() != predicted.predictions.tolist()
 
@@ -72,11 +72,11 @@ def test_weights_and_architecture_are_told_by_their_hashes_not_by_names(model):
     assert twin.name != model.name
     same = Snapshot.of(twin, probes)
     assert (same.meta["architecture"], same.meta["weights"]) == (first.meta["architecture"], first.meta["weights"])
-    other = Snapshot.of(network(seed=1), probes, targets=first.targets)
+    other = Snapshot.of(network(seed=1), probes, target=first.targets)
     assert other.meta["architecture"] == first.meta["architecture"]
     assert other.meta["weights"] != first.meta["weights"]
     assert "the weights are not the same" in str(compare(first, other))
-    linear = Snapshot.of(network(activation=None), probes, targets=first.targets)
+    linear = Snapshot.of(network(activation=None), probes, target=first.targets)
     assert linear.meta["weights"] == first.meta["weights"]
 
 

@@ -122,7 +122,7 @@ class TestOnTheDemo:
         assert (stamp.mask, shape.mask) == ("stamp", "shape")
         assert stamp.mass.min() > 5 * 25 / 1024
         assert stamp.rank.min() > 0.5
-        found = report.to_json()
+        found = report.to_dict()
         assert found["occlusion"]["stamp"]["relies"] is True
         assert found["randomisation"]["layers"] == ["classes", "conv_3", "conv_2", "conv_1"]
         report.write_plot(tmp_path / "report.png")

@@ -43,10 +43,6 @@ def shares(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
         ({"alert": {"block": 1.01}}, "the limit of 'block' is 1.01"),
         ({"alert": {"block": 25}}, "the limit of 'block' is 25"),
         ({"alert": {"block": float("nan")}}, "the limit of 'block' is nan"),
-        ({"alert": {"block": True}}, "the limit of 'block' is True"),
-        ({"alert": {"block": "0.5"}}, "the limit of 'block' is '0.5'"),
-        ({"alert": {"block": None}}, "the limit of 'block' is None"),
-        ({"alert": 0.25}, "alert=0.25: expected limits by mask"),
         ({"alert": {}}, "alert={}: expected limits by mask"),
         ({"stop_on_alert": True}, "stop_on_alert=True needs a limit to stop at"),
     ],
@@ -54,6 +50,9 @@ def shares(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
 def test_limits_are_checked_when_the_monitor_is_made(tmp_path: Path, options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         LRPMonitor(make_probes(), tmp_path, **options)
+    for wrong in (True, "0.5", None):
+        with pytest.raises(TypeError, match=f"the limit of 'block' is {wrong!r}"):
+            LRPMonitor(make_probes(), tmp_path, alert={"block": wrong})  # type: ignore[dict-item]  # the mistakes
     assert list(tmp_path.iterdir()) == []
 
 

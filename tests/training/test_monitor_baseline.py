@@ -77,7 +77,7 @@ def test_probes_without_labels_explain_the_baselines_classes(tmp_path: Path, pin
 
 
 def test_with_inspection_and_an_alert(tmp_path: Path, pinned: Path) -> None:
-    watcher = monitor(tmp_path, baseline=pinned, inspect="all", alert={"block": 0.05}, stop_on_alert=True)
+    watcher = monitor(tmp_path, baseline=pinned, relevance_layers="all", alert={"block": 0.05}, stop_on_alert=True)
     with pytest.warns(RuntimeWarning, match="lies on 'block' at epoch 0"):
         fit(make_model(), watcher, epochs=3)
     assert places(tmp_path) == epochs_of(0, 1)

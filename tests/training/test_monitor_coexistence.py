@@ -52,7 +52,12 @@ def test_bit_identical_with_all_callbacks_in_any_order(tmp_path: Path, options: 
         folder = tmp_path / str(seed)
         folder.mkdir()
         watched = monitor(
-            folder, first_epoch="log", inspect="all", channels=True, alert={"block": 0.9}, composite="epsilon_plus"
+            folder,
+            first_epoch="log",
+            relevance_layers="all",
+            channels=True,
+            alert={"block": 0.9},
+            composite="epsilon_plus",
         )
         callbacks = [*others(folder), watched]
         random.Random(seed).shuffle(callbacks)
@@ -153,7 +158,7 @@ def test_ways_to_train(tmp_path: Path, name: str) -> None:
     watched = MODELS[name]()  # which sets the seed first
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # of the monitor: nothing is left out
-        fit(watched, monitor(tmp_path, inspect="all"), shuffle=True)
+        fit(watched, monitor(tmp_path, relevance_layers="all"), shuffle=True)
     alone = MODELS[name]()
     fit(alone, shuffle=True)
     equal(watched, alone, name)
@@ -169,7 +174,7 @@ def test_ways_to_train(tmp_path: Path, name: str) -> None:
 def test_of_a_frozen_base_weights_are_logged_and_gradients_of_the_head_alone(tmp_path: Path) -> None:
     model = transferred()
     before = [np.array(w) for w in model.get_layer("base").get_weights()]
-    fit(model, monitor(tmp_path, inspect="base"))
+    fit(model, monitor(tmp_path, relevance_layers="base"))
     for now, then in zip(model.get_layer("base").get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)  # explaining has not moved a statistic
     run = open_run(tmp_path)
@@ -181,7 +186,7 @@ def test_of_a_frozen_base_weights_are_logged_and_gradients_of_the_head_alone(tmp
     # Unfrozen for a second fit, as one does: the base's gradients join, the run goes on.
     model.get_layer("base").trainable = True
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-    fit(model, monitor(tmp_path, inspect="base"), epochs=1)
+    fit(model, monitor(tmp_path, relevance_layers="base"), epochs=1)
     run = open_run(tmp_path)
     assert places(tmp_path) == epochs_of(0, 1, 2, 3, 4)
     assert ("gradient", "base/conv2d/kernel") in run.tensors(4)

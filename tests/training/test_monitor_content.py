@@ -161,7 +161,7 @@ def test_gradients_of_the_probes_for_losses_that_take_no_class_numbers(tmp_path:
 
 
 def test_layers_choose_tensors(tmp_path: Path) -> None:
-    fit(make_model(), monitor(tmp_path, layers=["conv*", "dense/bias"]), epochs=1)
+    fit(make_model(), monitor(tmp_path, histograms=["conv*", "dense/bias"]), epochs=1)
     run = open_run(tmp_path)
     weights = [name for kind, name in run.tensors(1) if kind == "weight"]
     assert weights == ["conv2d/kernel", "conv2d/bias", "dense/bias"]

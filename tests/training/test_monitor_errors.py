@@ -57,7 +57,6 @@ def refused(error: type[Exception], words: str, model: keras.Model, watcher: LRP
     ("options", "words"),
     [
         ({"every": 0}, "every=0: expected a positive integer"),
-        ({"every": "2"}, "every='2'"),
         ({"batches": 0}, "batches=0"),
         ({"first_epoch": "all"}, "first_epoch='all'"),
         ({"gradients": "all"}, "gradients='all': expected 'train' or 'probe' or 'off'"),
@@ -66,33 +65,60 @@ def refused(error: type[Exception], words: str, model: keras.Model, watcher: LRP
         ({"max_store_mb": -1}, "max_store_mb=-1"),
         ({"max_store_mb": float("nan")}, "max_store_mb=nan"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"layers": []}, r"layers=\[\]"),
-        ({"layers": [3]}, r"layers=\[3\]"),
+        ({"histograms": []}, r"histograms=\[\]"),
         ({"verbose": 2}, "verbose=2"),
-        ({"verbose": "auto"}, "verbose='auto': expected 0 or 1"),
-        ({"output": 1.5}, "output=1.5"),
         ({"composite": "epsilon_plus_flt"}, "unknown composite 'epsilon_plus_flt'; did you mean 'epsilon_plus_flat'"),
         ({"composite": "deep_taylor"}, r"pass lrp_monitor\.composites\.deep_taylor\(low, high\)"),
-        ({"weights": "off"}, "weights='off': expected True or False"),
-        ({"standard_summaries": None}, "standard_summaries=None"),
-        ({"channels": np.ones(2)}, "channels=array"),
-        ({"clusters": 2}, "clusters=2"),
+        ({"gradients": "trian"}, "expected 'train' or 'probe' or 'off'; did you mean 'train'?"),
     ],
 )
-def test_arguments(tmp_path: Path, options: dict, words: str) -> None:
+def test_arguments_of_wrong_values(tmp_path: Path, options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         LRPMonitor(make_probes(), tmp_path, **options)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"every": "2"}, "every='2'"),
+        ({"batches": True}, "batches=True: expected a positive integer"),
+        ({"histograms": [3]}, r"histograms=\[3\]"),
+        ({"relevance_layers": 3}, 'relevance_layers=3: expected "all"'),
+        ({"verbose": "auto"}, "verbose='auto': expected 0 or 1"),
+        ({"output": 1.5}, "output=1.5"),
+        ({"max_store_mb": "9"}, "max_store_mb='9'"),
+        ({"weights": "off"}, "weights='off': expected True or False"),
+        ({"standard_summaries": None}, "standard_summaries=None"),
+        ({"channels": np.ones(2)}, "channels=array"),
+        ({"clusters": 2}, "clusters=2"),
+        ({"alert": 0.5}, "alert=0.5: expected limits by mask"),
+        ({"compsite": "epsilon"}, r"LRPMonitor\(\) got an unexpected .* 'compsite'; did you mean 'composite'\?"),
+        ({"layers": "dense", "histograms": "conv"}, "got both 'layers' and 'histograms'.*: use histograms="),
+    ],
+)
+def test_arguments_of_wrong_types(tmp_path: Path, options: dict, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        LRPMonitor(make_probes(), tmp_path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_former_names_of_arguments(tmp_path: Path) -> None:
+    for former, present in (("layers", "histograms"), ("inspect", "relevance_layers")):
+        with pytest.warns(DeprecationWarning, match=f"LRPMonitor: {former}= is now {present}=") as caught:
+            watcher = LRPMonitor(make_probes(), tmp_path, **{former: "dense"})
+        assert getattr(watcher.options, present) == ["dense"]
+        assert caught[0].filename == __file__
+
+
 def test_probes_must_be_a_probe_set(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="probes: expected a ProbeSet, got ndarray"):
+    with pytest.raises(TypeError, match="probes: expected a ProbeSet, got ndarray"):
         LRPMonitor(data()[0], tmp_path)  # type: ignore[arg-type]  # the mistake under test
-    with pytest.raises(ValueError, match="probes: expected a ProbeSet, got list"):
+    with pytest.raises(TypeError, match="probes: expected a ProbeSet, got list"):
         LRPMonitor([1], tmp_path, baseline=tmp_path / "b", alert={"a": 0.5})  # type: ignore[arg-type]  # likewise
     with pytest.raises(ValueError, match=r"^log_dir is empty"):
         LRPMonitor(make_probes(), "")
-    with pytest.raises(ValueError, match=r"^log_dir=None: expected a path"):
+    with pytest.raises(TypeError, match=r"^log_dir=None: expected a path"):
         LRPMonitor(make_probes(), None)  # type: ignore[arg-type]  # likewise
     with pytest.raises(TypeError, match="composite must be a preset's name"):
         LRPMonitor(make_probes(), tmp_path, composite=["epsilon"])  # type: ignore[arg-type]  # likewise
@@ -226,8 +252,8 @@ def test_an_unsupported_layer_is_named_with_the_way_out(tmp_path: Path) -> None:
 
 
 def test_layers_that_name_no_tensor(tmp_path: Path) -> None:
-    words = "layers: 'conv3d' matches no tensor; there are conv2d/kernel, conv2d/bias, dense/kernel"
-    refused(ValueError, words, make_model(), monitor(tmp_path, layers="conv3d"))
+    words = "histograms: 'conv3d' matches no tensor; there are conv2d/kernel, conv2d/bias, dense/kernel"
+    refused(ValueError, words, make_model(), monitor(tmp_path, histograms="conv3d"))
 
 
 def test_a_loss_of_unknown_form_with_probe_gradients(tmp_path: Path) -> None:

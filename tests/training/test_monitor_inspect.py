@@ -34,7 +34,7 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_columns_are_the_inspections_of_the_trained_model(tmp_path: Path, traces: list[int]) -> None:
     model, probes = make_model(), make_probes()
-    fit(model, monitor(tmp_path, inspect="all"), epochs=4)
+    fit(model, monitor(tmp_path, relevance_layers="all"), epochs=4)
     assert len(traces) == 1  # five logs and the check before them, one compiled pass
     run = open_run(tmp_path)
     assert run.meta["layers"] == LAYERS
@@ -55,7 +55,7 @@ def test_columns_are_the_inspections_of_the_trained_model(tmp_path: Path, traces
 def test_the_maps_are_those_of_a_run_without_inspection(tmp_path: Path) -> None:
     plain, inspected = make_model(), make_model()
     fit(plain, monitor(tmp_path / "plain", encoding="float32"))
-    fit(inspected, monitor(tmp_path / "inspected", encoding="float32", inspect="conv2d"))
+    fit(inspected, monitor(tmp_path / "inspected", encoding="float32", relevance_layers="conv2d"))
     for mine, theirs in zip(inspected.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     ours, others = open_run(tmp_path / "inspected"), open_run(tmp_path / "plain")
@@ -88,7 +88,7 @@ def nested() -> keras.Model:
 
 def test_names_of_inner_models_shared_layers_and_a_second_run(tmp_path: Path) -> None:
     for run in ("first", "second"):  # Keras numbers the second model's layers on
-        fit(nested(), monitor(tmp_path / run, inspect=["twice", "base", "den*"]), epochs=1)
+        fit(nested(), monitor(tmp_path / run, relevance_layers=["twice", "base", "den*"]), epochs=1)
         meta = open_run(tmp_path / run).meta
         assert meta["layers"] == ["twice", "twice#2", "base/conv2d", "base/batch_normalization", "dense"], run
         assert places(tmp_path / run) == [(0, 0, 0), (1, 1, 5)]
@@ -130,13 +130,15 @@ def test_layers_of_a_functional_inner_model_by_its_name_by_path_and_by_the_end_o
 
 
 def test_a_layer_that_is_not_there_is_refused_before_training(tmp_path: Path) -> None:
-    words = "inspect: 'conv3d' matches no layer; there are conv2d, max_pooling2d, flatten, dropout, dense"
+    words = "relevance_layers: 'conv3d' matches no layer; there are conv2d, max_pooling2d, flatten, dropout, dense"
     with pytest.raises(ValueError, match=words):
-        fit(make_model(), monitor(tmp_path, inspect=["conv2d", "conv3d"]), epochs=1)
+        fit(make_model(), monitor(tmp_path, relevance_layers=["conv2d", "conv3d"]), epochs=1)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("wrong", [[], [3], True, {"conv2d": 1}])
 def test_arguments_that_name_no_layers(tmp_path: Path, wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r'inspect=.*expected "all", names of layers'):
-        monitor(tmp_path, inspect=wrong)
+    with pytest.raises(
+        ValueError if wrong == [] else TypeError, match=r'relevance_layers=.*expected "all", names of layers'
+    ):
+        monitor(tmp_path, relevance_layers=wrong)

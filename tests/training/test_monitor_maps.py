@@ -56,7 +56,7 @@ def test_one_channel_is_explained_where_it_is_predicted_when_training_begins(tmp
     probes = ProbeSet(np.concatenate([X[: N - 1], empty]), masks={"half": np.s_[:4]})
     before[N - 1] = True
     assert 0 < before[: N - 1].mean() < 1
-    fit(model, monitor(tmp_path, probes, encoding="float32", inspect="all", channels=True))
+    fit(model, monitor(tmp_path, probes, encoding="float32", relevance_layers="all", channels=True))
     run = open_run(tmp_path)
     np.testing.assert_array_equal(run.probes.region, before)
     np.testing.assert_array_equal(run.probes.region_of, np.zeros(N))

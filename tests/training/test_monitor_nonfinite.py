@@ -199,7 +199,7 @@ def test_regression_tests_and_compare(diverged: Diverged, tmp_path: Path, capsys
     )
     assert f"{ALL} of {ALL} predicted classes changed, {ALL} probes have no prediction" in str(found)
     assert "-> none" in str(found)
-    assert [probe["prediction"][1] for probe in found.as_json()["probes"]] == [None] * ALL
+    assert [probe["prediction"][1] for probe in found.to_dict()["probes"]] == [None] * ALL
     found.write_html(tmp_path / "page.html")
     assert "→ none" in (tmp_path / "page.html").read_text(encoding="utf-8")
     runs = [f"{diverged.folder}@{step}" for step in (1, 2)]
@@ -220,7 +220,7 @@ def test_a_model_without_classes_to_explain_is_told_as_not_finite(diverged: Dive
     assert now.targets.tolist() == [-1] * ALL
     found = lrp.compare(before, now, tier="retrained", masks=())
     assert "NaN or infinity in the heatmaps of 'probe 0'" in str(found)
-    assert found.as_json()["probes"][0]["target"] is None
+    assert found.to_dict()["probes"][0]["target"] is None
     with pytest.raises(BaselineError, match=f"no class is explained at {ALL} probes of the baseline, 'probe 0' among"):
         monitor(tmp_path, probes, baseline=now)
 

@@ -265,7 +265,7 @@ def test_a_function_gives_the_log_directory(tmp_path: Path) -> None:
     fit(make_model(2), watcher, epochs=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first-0", "second-1"]
     assert watcher.run_dir == str(tmp_path / "second-1" / "lrp")
-    with pytest.raises(ValueError, match="log_dir"):
+    with pytest.raises(TypeError, match="log_dir"):
         fit(make_model(), LRPMonitor(make_probes(), lambda trial: None, verbose=0), epochs=1)  # type: ignore[arg-type]
 
 

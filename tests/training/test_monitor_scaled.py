@@ -90,7 +90,7 @@ def same_run(run: Run, other: Run) -> None:
 
 @pytest.mark.trains
 def test_mirrored_replicas_log_the_run_of_the_joined_batch(tmp_path: Path, alone: tuple[Run, list[Any]]) -> None:
-    [watched] = trained("mirrored", tmp_path / "run", inspect="all")
+    [watched] = trained("mirrored", tmp_path / "run", relevance_layers="all")
     [unwatched] = trained("mirrored", tmp_path / "none", unwatched=True)
     assert watched["said"] == []
     assert watched["weights"] == unwatched["weights"]

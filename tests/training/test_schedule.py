@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lrp_monitor.training.steps.schedule import Schedule
@@ -39,16 +41,19 @@ def test_defaults_and_axes() -> None:
     [
         ((0, None, None), r"every=0: expected a positive integer \(epochs between logs\)"),
         ((-1, None, None), "every=-1"),
-        ((1.5, None, None), "every=1.5"),
-        ((True, None, None), "every=True"),
         ((1, 0, None), r"batches=0: .*\(batches between logs\)"),
-        ((1, "5", None), "batches='5'"),
         ((1, None, "linear"), "first_epoch='linear'.*log"),
     ],
 )
 def test_bad_arguments_are_named(arguments: tuple, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Schedule.of(*arguments)
+
+
+@pytest.mark.parametrize(("every", "batches"), [(1.5, None), (True, None), (1, "5")])
+def test_arguments_of_wrong_types_are_named(every: Any, batches: Any) -> None:
+    with pytest.raises(TypeError, match=r"(every=1\.5|every=True|batches='5'): expected a positive integer"):
+        Schedule.of(every, batches, None)
 
 
 def test_epochs() -> None:

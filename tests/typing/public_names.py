@@ -5,13 +5,13 @@ The package resolves its names on first use. A name whose type that hides would 
 
 # mypy: warn-unused-ignores
 
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 from numpy.typing import NDArray
 
 import lrp_monitor as lrp
-from lrp_monitor.engine.checking import Report
+from lrp_monitor.engine.checking import ModelReport
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.explanation import Explanation
@@ -34,10 +34,15 @@ def names(model: object, images: NDArray[np.float32], before: lrp.Snapshot, now:
     assert_type(lrp.Explainer(model, "epsilon_plus_flat"), Explainer)
     assert_type(lrp.Explainer(model).explain(images), Explanation)
     assert_type(lrp.Explainer(model).explain(images), lrp.Explanation)
+    assert_type(lrp.Explainer(model).inspect(images), lrp.Inspection)
+    assert_type(lrp.Explainer(model).inspect(images)["dense"], lrp.LayerRelevance)
     assert_type(lrp.Explainer(model).explain(images).relevance, NDArray[np.float32])
     assert_type(lrp.Explainer(model)(images, 1), NDArray[np.float32])
     assert_type(lrp.relevance(model, images, 1), NDArray[np.float32])
-    assert_type(lrp.check(model, images), Report)
+    assert_type(lrp.check(model, images), ModelReport)
+    assert_type(lrp.check(model, images), lrp.ModelReport)
+    assert_type(lrp.check(model, images).to_dict(), dict[str, Any])
+    assert_type(lrp.check(model, images).to_json(), str)
     assert_type(lrp.Composite(dense=lrp.rules.Epsilon(1e-3)), Composite)
     assert_type(lrp.rules.Epsilon(), Epsilon)
     assert_type(lrp.composites.Composite(), lrp.Composite)
@@ -48,11 +53,13 @@ def names(model: object, images: NDArray[np.float32], before: lrp.Snapshot, now:
     assert_type(lrp.sanity_check(model, images), SanityReport)
     assert_type(lrp.sanity_check(model, images), lrp.SanityReport)
     assert_type(lrp.occlude(model, images, mask="left"), Occlusion)
+    assert_type(lrp.occlude(model, images, mask="left"), lrp.Occlusion)
 
 
 def run() -> None:
     opened = lrp.open_run("runs/a")
     assert_type(opened, Run)
+    assert_type(opened, lrp.Run)
     assert_type(opened.steps, list[int])
     assert_type(opened.probes, ProbeInfo)
     assert_type(opened.heatmaps(3), NDArray[np.float32])
@@ -71,5 +78,11 @@ def mistakes(images: NDArray[np.float32]) -> None:
     """Seen by the checker: under an ignore that is reported as unused where the mistake no longer is."""
     lrp.LRPMonitors  # type: ignore[attr-defined]  # noqa: B018
     lrp.LRPMonitor(lrp.ProbeSet(images), "runs/a", gradients="on")  # type: ignore[arg-type]
+    lrp.relevance(1, images, compsite="epsilon")  # type: ignore[call-overload]
+    lrp.relevance(1, images, 0, "epsilon_plus_flt")  # type: ignore[call-overload]
+    lrp.check(1, images, batchsize=2)  # type: ignore[call-arg]
+    lrp.LRPMonitor(lrp.ProbeSet(images), "runs/a", compsite="epsilon")  # type: ignore[call-arg]
+    lrp.compare("a", "b", tier="same_wieghts")  # type: ignore[arg-type]
+    lrp.compare("a", "b", cosin=0.9)  # type: ignore[call-arg]
     lrp.open_run(3)  # type: ignore[arg-type]
     lrp.Snapshot.load("a.npz").heatmap  # type: ignore[attr-defined]  # noqa: B018

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress.advance()
 
         report = _report(arguments, part)
-    print(json.dumps(_as_json(report), indent=2) if arguments.json else report)
+    print(json.dumps(report.to_dict(), indent=2) if arguments.json else report)
     return OK if report.ok else NO
 
 
@@ -90,37 +89,3 @@ def _target(text: str | None, names: str | None, with_model: Any) -> int | None:
 
         with_model = replace(with_model, class_names=tuple(read_class_names(names)))
     return with_model.target(text)
-
-
-def _as_json(report: Any) -> dict[str, Any]:
-    inspection = report.inspection
-    layers = [] if inspection is None else inspection.layers
-    return {
-        "model": report.model,
-        "composite": report.composite,
-        "ok": report.ok,
-        "supported": report.supported,
-        "problems": list(report.problems),
-        "notes": list(report.notes),
-        "bad_weights": list(report.bad_weights),
-        "nonfinite": list(report.nonfinite),
-        "folded": list(report.folded),
-        "absorbed": report.absorbed,
-        "created": report.created,
-        "conservation": None if inspection is None else _all_plain(inspection.explanation.conservation),
-        "layers": [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "treatment": layer.treatment,
-                "shape": list(layer.shape),
-                "of_the_logit": _all_plain(layer.conservation),
-                "passed_on": None if layer.kept is None else _all_plain(layer.kept),
-            }
-            for layer in layers
-        ],
-    }
-
-
-def _all_plain(values: Any) -> list[float | None]:
-    return [float(value) if math.isfinite(value) else None for value in values]

@@ -54,7 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error.args[0])) from error
     except (StoreError, ValueError, ModuleNotFoundError) as error:
         raise CommandError(str(error)) from error
-    print(json.dumps(_as_json(found), indent=2) if arguments.json else _as_text(logged, found))
+    if arguments.json:
+        print(json.dumps({"clusters": [clusters.to_dict() for clusters in found]}, indent=2))
+    else:
+        print(_as_text(logged, found))
     return OK
 
 
@@ -68,21 +71,6 @@ def _steps(run: Any, chosen: str) -> list[int]:
     if not stored:
         raise CommandError(f"{run.path}: no step with heatmaps is logged yet")
     return stored if chosen == "all" else stored[-1:]
-
-
-def _as_json(found: list[Any]) -> dict[str, Any]:
-    return {
-        "clusters": [
-            {
-                "step": clusters.step,
-                "session": clusters.session,
-                "count": clusters.count,
-                "labels": clusters.labels.tolist(),
-                "eigenvalues": clusters.eigenvalues.tolist(),
-            }
-            for clusters in found
-        ]
-    }
 
 
 def _as_text(run: Any, found: list[Any]) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from lrp_monitor.arguments import Tier
 from lrp_monitor.cli.arguments import EXIT_CODES_OF_QUESTIONS, NO, OK, add_command, add_json
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.model_arguments import SOURCES, add_source_options
-
-# Names of regression.tiers.TIERS, written out: --help need not wait for NumPy.
-TIERS = ("same_weights", "mixed_precision", "fine_tuned", "retrained")
 
 
 def add(commands: Any) -> None:
@@ -32,7 +30,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("before", metavar="A", help="what it was: a baseline, a run or a model")
     parser.add_argument("now", metavar="B", help="what it is")
-    parser.add_argument("--tier", choices=TIERS, default="same_weights", help="default same_weights")
+    parser.add_argument("--tier", choices=get_args(Tier), default="same_weights", help="default same_weights")
     parser.add_argument(
         "--limit",
         action="append",

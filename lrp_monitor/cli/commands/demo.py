@@ -57,5 +57,5 @@ def run(arguments: argparse.Namespace) -> int:
             report = run_demo(arguments.log_dir, settings, progress, started)
     except (folder.FolderError, StoreError, OSError) as error:
         raise CommandError(str(error)) from error
-    print(json.dumps(report.as_json(), indent=2) if arguments.json else report.as_text())
+    print(json.dumps(report.to_dict(), indent=2) if arguments.json else report.as_text())
     return OK

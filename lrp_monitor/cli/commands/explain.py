@@ -10,7 +10,7 @@ from typing import Any
 
 from lrp_monitor.cli.arguments import OK, add_command, add_json
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.model_arguments import COLOUR_MAPS, add_explaining_options, add_input_options, add_model
+from lrp_monitor.cli.model_arguments import COLORMAPS, add_explaining_options, add_input_options, add_model
 from lrp_monitor.text import number
 
 _FORMATS = (".png", ".npz")
@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
     )
     add_explaining_options(parser)
     add_input_options(parser)
-    parser.add_argument("--colormap", choices=COLOUR_MAPS, default="seismic")
+    parser.add_argument("--colormap", choices=COLORMAPS, default="seismic")
     parser.add_argument(
         "--clip", type=float, default=1.0, help="quantile of |relevance| to scale colours by (default 1: the largest)"
     )

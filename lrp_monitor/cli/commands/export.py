@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.cli.arguments import OK, add_command, add_json, add_steps, whole
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.model_arguments import COLOUR_MAPS
+from lrp_monitor.cli.model_arguments import COLORMAPS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
     )
     add_steps(parser, "8 of them in a .png, all in other files")
     parser.add_argument("--mask", help="outline this mask")
-    parser.add_argument("--colormap", choices=COLOUR_MAPS, default="seismic")
+    parser.add_argument("--colormap", choices=COLORMAPS, default="seismic")
     parser.add_argument(
         "--scale",
         type=_scale,

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.cli.arguments import OK, add_command, add_json, add_steps
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.model_arguments import COLOUR_MAPS
+from lrp_monitor.cli.model_arguments import COLORMAPS
 from lrp_monitor.text import number
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lrp_monitor.arguments import Colormap
     from lrp_monitor.cli.terminal import Depth
     from lrp_monitor.store.reader import Run
 
@@ -51,7 +52,7 @@ def add(commands: Any) -> None:
         action=argparse.BooleanOptionalAction,
         help="heatmaps in the terminal: coloured half blocks, or signs without colours (default: where it has colours)",
     )
-    parser.add_argument("--colormap", choices=COLOUR_MAPS, default="seismic")
+    parser.add_argument("--colormap", choices=COLORMAPS, default="seismic")
     add_json(parser, "everything but maps")
     parser.set_defaults(command=run)
 
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         logged = open_run(arguments.run)
         steps = chosen_steps(arguments.steps, [logged], _TABLE_STEPS)
         if arguments.json:
-            print(json.dumps(_as_json(logged), indent=2))
+            print(json.dumps(logged.to_dict(), indent=2))
             return OK
         probes = [probe_number(logged, probe) for probe in arguments.probe or []]
         lines = [_as_text(logged, steps), *_beside(arguments.run, logged)]
@@ -138,7 +139,7 @@ def _class(run: Run, number: float) -> str:
     return names[int(number)] if names and int(number) < len(names) else str(int(number))
 
 
-def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, colormap: str) -> list[str]:
+def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, colormap: Colormap) -> list[str]:
     """Heatmaps of a few probes, a row each, at as many of the steps as the terminal has room for."""
     from lrp_monitor.cli import terminal
     from lrp_monitor.pictures import film
@@ -163,42 +164,6 @@ def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, c
     if depth == "none":
         lines.append("  # + speak for the class, = - against it")
     return lines
-
-
-def _as_json(run: Run) -> dict[str, Any]:
-    scalars = {}
-    for tag in run.scalars:
-        steps, values = run.scalar(tag)
-        scalars[tag] = {"steps": steps.tolist(), "values": [_finite(value) for value in values.tolist()]}
-    statistics = {}
-    for name in run.statistics:
-        steps, table = run.statistic(name)
-        rows = [[_finite(value) for value in row] for row in table.tolist()]
-        statistics[name] = {"steps": steps.tolist(), "values": rows}
-    probes = run.probes
-    return {
-        "path": run.path,
-        "steps": run.steps,
-        "sessions": [session.id for session in run.sessions],
-        "probes": {
-            "names": probes.names,
-            "labels": None if probes.labels is None else probes.labels.tolist(),
-            "class_names": probes.class_names,
-            "input_shape": list(probes.input_shape),
-            "map_shape": list(probes.map_shape),
-            "masks": sorted(probes.masks),
-            "hash": probes.hash,
-        },
-        "meta": run.meta,
-        "scalars": scalars,
-        "statistics": statistics,
-        "not_finite": [
-            {"kind": span.kind, "first": span.first, "last": span.last, "lasts": span.lasts, "most": span.most}
-            for span in run.not_finite
-        ],
-        "problems": run.problems,
-        "bytes": run.stored_bytes,
-    }
 
 
 def _as_text(run: Run, chosen: Sequence[int]) -> str:
@@ -264,7 +229,3 @@ def _aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
+from lrp_monitor.arguments import argument_error
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.text import percent
 from lrp_monitor.training.probes.statistics import ABSOLUTE, COUNT, MASS
@@ -14,25 +16,26 @@ from lrp_monitor.training.probes.statistics import ABSOLUTE, COUNT, MASS
 def alert_limits(alert: Any, probes: ProbeSet) -> dict[str, float]:
     """`alert` as {mask: limit}, empty for None.
 
-    ValueError for anything but a mapping of masks of the probes to limits above 0 and at most 1.
+    TypeError for anything but a mapping, ValueError for an empty one and for what are no masks of the probes and
+    limits above 0 and at most 1.
     """
     if alert is None:
         return {}
     if not isinstance(alert, Mapping) or not alert:
-        raise ValueError(f'alert={alert!r}: expected limits by mask, such as {{"stamp": 0.25}}, or None')
+        raise argument_error(
+            isinstance(alert, Mapping), f'alert={alert!r}: expected limits by mask, such as {{"stamp": 0.25}}, or None'
+        )
     known = ", ".join(map(repr, probes.masks)) or 'none; give some: ProbeSet(..., masks={"stamp": box})'
     limits = {}
     for mask, limit in alert.items():
         if mask not in probes.masks:
             raise ValueError(f"alert: {mask!r} is no mask of the probes; there are {known}")
-        try:
-            number = math.nan if isinstance(limit, bool | str) else float(limit)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not 0 < number <= 1:
-            raise ValueError(
+        number = float(limit) if isinstance(limit, numbers.Real) and not isinstance(limit, bool) else None
+        if number is None or not 0 < number <= 1:
+            raise argument_error(
+                number is not None,
                 f"alert: the limit of {mask!r} is {limit!r}; expected the share of positive relevance inside the "
-                "mask that is still fine, above 0 and at most 1, such as 0.25"
+                "mask that is still fine, above 0 and at most 1, such as 0.25",
             )
         limits[mask] = number
     return limits

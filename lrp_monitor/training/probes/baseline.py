@@ -52,7 +52,7 @@ class BaselineSimilarity:
         self, before: Snapshot, explainer: Explainer, probes: ProbeSet, targets: NDArray[np.int64] | None
     ) -> None:
         self._before = before
-        self._first = Snapshot.of(explainer, probes, targets=before.targets if targets is None else targets)
+        self._first = Snapshot.of(explainer, probes, target=before.targets if targets is None else targets)
         check_comparable(before, self._first)
 
     @property

@@ -51,6 +51,8 @@ class LoggedLayers:
             forms = ("*",) if pattern == "all" else (*own, *(f"*/{form}" for form in own))
             matched = {p for p, name in named.items() if any(fnmatch.fnmatchcase(name, form) for form in forms)}
             if not matched:
-                raise ValueError(f"inspect: {pattern!r} matches no layer; there are {', '.join(named.values())}")
+                raise ValueError(
+                    f"relevance_layers: {pattern!r} matches no layer; there are {', '.join(named.values())}"
+                )
             found |= matched
         return {path: name for path, name in named.items() if path in found}

@@ -87,11 +87,13 @@ class Schedule:
 
 
 def positive_int(argument: str, value: Any, meaning: str) -> int:
-    """`value` as an int >= 1, or a ValueError that names the argument and says what it means."""
+    """`value` as an int >= 1; TypeError or ValueError that names the argument and says what it means."""
     try:
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{argument}={value!r}: expected a positive integer ({meaning})") from None
-    if isinstance(value, bool) or number < 1:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f"{argument}={value!r}: expected a positive integer ({meaning})")
+    if number < 1:
         raise ValueError(f"{argument}={value!r}: expected a positive integer ({meaning})")
     return number

@@ -47,7 +47,7 @@ export function Layers({ model, data, runs }: LayersProps): JSX.Element {
       </h3>
       {layers.length === 0 ? (
         <p class="aside wrap">
-          Not logged. <code>LRPMonitor(…, inspect="all")</code> keeps it.
+          Not logged. <code>LRPMonitor(…, relevance_layers="all")</code> keeps it.
         </p>
       ) : (
         <ol data-testid="layers">
