@@ -30,7 +30,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).uniform(size=(3, 4, 4, 1)).astype("float32")
     model = keras.Sequential(
-        [keras.layers.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(3)]
+        [
+            keras.layers.Input((4, 4, 1)),
+            keras.layers.Conv2D(2, 3, name="conv"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, name="classes"),
+        ]
     )
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     probes = lrp.ProbeSet(x, labels=[0, 1, 2], masks={"top": (0, 0, 2, 4)})
@@ -42,7 +47,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     return {
         "Explanation": explainer.explain(x, probes.labels).without(np.array([False, True, False])),
         "Inspection": inspection,
-        "LayerRelevance": inspection["conv2d"],
+        "LayerRelevance": inspection["conv"],
         "ModelReport": lrp.check(model, x, probes.labels),
         "Run": lrp.open_run(folder),
         "Snapshot": snapshot,
@@ -78,11 +83,11 @@ def test_what_they_say(results: dict[str, Any]) -> None:
     layers = found["Inspection"]["layers"]
     assert layers == found["ModelReport"]["layers"]
     assert layers[0] == found["LayerRelevance"]
-    assert (layers[0]["name"], layers[0]["shape"]) == ("conv2d", [2, 2, 2])
+    assert (layers[0]["name"], layers[0]["shape"]) == ("conv", [2, 2, 2])
     assert found["ModelReport"]["ok"] is found["ModelReport"]["supported"] is True
-    assert found["Run"]["scalars"]["weights/norm/dense/kernel"]["steps"] == [0, 1]
+    assert found["Run"]["scalars"]["weights/norm/classes/kernel"]["steps"] == [0, 1]
     assert found["Snapshot"]["targets"] == found["Run"]["probes"]["labels"] == [0, 1, 2]
-    assert found["SanityReport"]["randomisation"]["layers"] == ["dense", "conv2d"]
+    assert found["SanityReport"]["randomisation"]["layers"] == ["classes", "conv"]
     assert list(found["SanityReport"]["localisation"]) == found["Snapshot"]["masks"] == ["top"]
     assert len(found["Occlusion"]["drop"]) == 3
 
