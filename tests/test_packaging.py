@@ -41,3 +41,10 @@ def test_the_text_for_a_package_index_stands_alone() -> None:
 def test_it_says_that_it_is_typed() -> None:
     assert (ROOT / "lrp_monitor" / "py.typed").is_file()
     assert "Typing :: Typed" in setup()["metadata"]["classifiers"].splitlines()
+
+
+def test_the_workflow_runs_every_python_version_that_is_claimed() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    (listed,) = re.findall(r"python-version: \[(.+)\]", text)
+    claimed = re.findall(r"Python :: (3\.\d+)", setup()["metadata"]["classifiers"])
+    assert re.findall(r'"([\d.]+)"', listed) == claimed
