@@ -90,3 +90,31 @@ def suggestion(name: object, known: Iterable[object]) -> str:
     """The end of an error about a name: the nearest of those that are known, where one is near."""
     near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def shape_fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
+    """Whether a shape is one that is expected, where None stands for any size."""
+    return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
+
+
+def shape_text(expected: Sequence[int | None]) -> str:
+    """A shape that is expected, such as "(any, 32, 3)"."""
+    sizes = ", ".join("any" if size is None else str(size) for size in expected)
+    return f"({sizes},)" if len(expected) == 1 else f"({sizes})"
+
+
+def output_key(names: Sequence[Any], chosen: str | int | None, model: str, option: str = "output=") -> Any:
+    """Which of a model's outputs, by their names, is explained: the one named, or at a position; the only one for None.
+
+    Raises ValueError that tells of ``option`` where there is no such output, or several and none is chosen.
+    """
+    listed = ", ".join(map(str, names))
+    if chosen is None and len(names) > 1:
+        raise ValueError(f"model {model!r} has {len(names)} outputs: choose one with {option.rstrip()}: {listed}")
+    if chosen is None or chosen in names:
+        return names[0] if chosen is None else chosen
+    if isinstance(chosen, int) and 0 <= chosen < len(names):
+        return names[chosen]
+    if len(names) == 1:
+        raise ValueError(f"{option}{chosen}: model {model!r} has one output; leave {option.rstrip(' =')} out")
+    raise ValueError(f"{option}{chosen}: the outputs of model {model!r} are {listed}")

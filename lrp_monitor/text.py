@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import SupportsFloat
 
 _BOLD = re.compile(r"\x1b\[1m(.*)\x1b\[0m", re.DOTALL)
@@ -40,6 +41,23 @@ def percent(share: SupportsFloat) -> str:
     if math.isnan(value):
         return "-"
     return f"{value:.1f} %" if value == 0 or abs(value) >= 0.0995 else f"{number(value, 2)} %"
+
+
+def in_one_line(error: BaseException, most: int = 1000) -> str:
+    """An error's message alone, in one line of at most that many characters."""
+    return " ".join(str(error)[: 4 * most].split())[:most]
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Rows of cells as lines, columns two spaces apart; the first ``left`` columns are flush left, the others right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def describe(error: BaseException) -> str:

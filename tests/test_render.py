@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lrp_monitor.files import write_whole
 from lrp_monitor.pictures import film, render
 
 
@@ -161,7 +162,7 @@ class TestOutline:
 class TestFiles:
     def test_png_is_without_loss(self, tmp_path: Path) -> None:
         picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-        render.write(tmp_path / "a.png", render.png(picture))
+        write_whole(tmp_path / "a.png", render.png(picture))
         assert np.array_equal(np.array(Image.open(tmp_path / "a.png")), picture)
         assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
         assert np.array_equal(opened(render.png(picture[..., :1])), picture[..., 0])
@@ -197,7 +198,7 @@ class TestFiles:
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="nowhere"):
-            render.write(tmp_path / "nowhere" / "a.png", b"")
+            write_whole(tmp_path / "nowhere" / "a.png", b"")
 
 
 RED = [128, 0, 0]

@@ -21,7 +21,7 @@ FLOORS = (
     ("probes",),
     ("engine",),
     ("archives", "console", "keras_internals", "metrics", "store", "text"),
-    ("arguments", "plain"),
+    ("arguments", "files", "plain"),
 )
 # What a room must not import, whatever the floors allow: TensorBoard starts without either framework.
 APART = {"plugin": {"engine", "regression", "probes", "pictures", "spectral"}}

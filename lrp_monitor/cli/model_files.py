@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrp_monitor.console import quiet_tensorflow
+from lrp_monitor.text import in_one_line
 
 TRUST = "--trust-model"
 
@@ -58,7 +59,7 @@ def _import(module: str) -> None:
 
 
 def _reason(error: Exception, trust: bool) -> str:
-    words = " ".join(str(error).split())
+    words = in_one_line(error)
     if not trust and ("safe_mode" in words or "unsafe_deserialization" in words):
         return (
             "holds Python code (a Lambda layer, or a function saved with the model), which opening it would run: "

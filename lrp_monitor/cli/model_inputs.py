@@ -22,8 +22,10 @@ from lrp_monitor.archives import (
     read_arrays,
     read_file,
 )
+from lrp_monitor.arguments import shape_fits, shape_text
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.folder import open_picture
+from lrp_monitor.text import in_one_line
 
 Shape = tuple[int | None, ...]
 
@@ -146,7 +148,9 @@ class Reader:
             return shape[0], shape[1], shape[2], False
         if len(shape) == 3 and shape[0] in (1, 3, 4):
             return shape[1], shape[2], shape[0], True
-        raise InputError(f"{path}: the model takes samples of shape {_shown(shape)}, not pictures; give .npy or .npz")
+        raise InputError(
+            f"{path}: the model takes samples of shape {shape_text(shape)}, not pictures; give .npy or .npz"
+        )
 
     def _converted(self, image: Image.Image, channels: int, path: Path) -> Image.Image:
         if image.mode.startswith("I;16"):
@@ -178,7 +182,7 @@ class Reader:
         except ArchiveError as error:
             raise InputError(f"{path}: {error}; {_MEND[error.kind]}") from error
         except DAMAGE as error:
-            raise InputError(f"{path}: not a file of numbers that NumPy wrote ({_words(error)})") from error
+            raise InputError(f"{path}: not a file of numbers that NumPy wrote ({in_one_line(error, 300)})") from error
 
     def _chosen(self, path: Path, names: Sequence[str]) -> str:
         if self.array is not None:
@@ -219,13 +223,9 @@ class Reader:
         ]
 
     def _fits(self, path: Path, values: NDArray[Any]) -> None:
-        given = values.shape[1:]
-        fits = len(given) == len(self.shape) and all(
-            want in (None, got) for want, got in zip(self.shape, given, strict=True)
-        )
-        if not fits:
+        if not shape_fits(values.shape[1:], self.shape):
             raise InputError(
-                f"{path}: holds shape {values.shape}, but the model takes {_shown(self.shape)}, or (n, ...) of it"
+                f"{path}: holds shape {values.shape}, but the model takes {shape_text(self.shape)}, or (n, ...) of it"
             )
 
 
@@ -251,7 +251,7 @@ def read_class_names(text: str) -> list[str]:
             found = [found[str(number)] for number in numbers]
         return [str(name[-1] if isinstance(name, list) and name else name) for name in found]
     except DAMAGE as error:
-        raise InputError(f"--class-names {text}: {_words(error)}") from error
+        raise InputError(f"--class-names {text}: {in_one_line(error, 300)}") from error
 
 
 def _opened(path: Path) -> Image.Image:
@@ -259,12 +259,3 @@ def _opened(path: Path) -> Image.Image:
         return open_picture(path)
     except ValueError as error:
         raise InputError(str(error)) from error
-
-
-def _words(error: BaseException) -> str:
-    return f"{' '.join(str(error)[:1000].split()):.300}"
-
-
-def _shown(shape: Shape) -> str:
-    sizes = ", ".join("any" if size is None else str(size) for size in shape)
-    return f"({sizes},)" if len(shape) == 1 else f"({sizes})"

@@ -11,11 +11,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lrp_monitor.arguments import Preset
+from lrp_monitor.arguments import Preset, output_key
 from lrp_monitor.cli import model_files, model_inputs
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.model_inputs import Reader, Sample, Scaling
 from lrp_monitor.keras_internals import layers_of
+from lrp_monitor.text import in_one_line
 
 _SCALED_BY_THE_MODEL = ("Rescaling", "Normalization")
 _BOUNDED = ("epsilon_gamma_box", "deep_taylor")
@@ -37,7 +38,7 @@ def one_line(model: object = "MODEL") -> Iterator[None]:
                 f"{model}: cannot be explained: {problems[0]}{more}; `lrp-monitor check {model}` lists all, "
                 "--on-unknown gradient lets the plain gradient through"
             ) from error
-        raise CommandError(f"{model}: {' '.join(str(error).split())}") from error
+        raise CommandError(f"{model}: {in_one_line(error)}") from error
 
 
 def note(words: str) -> None:
@@ -144,12 +145,11 @@ def head_of(arguments: argparse.Namespace, model: Any) -> str | int | None:
     given: str | None = arguments.head
     head = int(given) if given is not None and given.isdecimal() else given
     names = list(getattr(model, "output_names", None) or ())  # a subclassed model has none before it is run
-    if len(names) > 1 and head is None:
-        raise CommandError(f"model {model.name!r} has {len(names)} outputs: choose one with --head: {', '.join(names)}")
-    if not names and len(getattr(model, "outputs", None) or ()) == 1 and head not in (None, 0):
-        raise CommandError(f"--head {given}: model {model.name!r} has one output; leave --head out")
-    if names and head is not None and head not in (*names, *range(len(names))):
-        raise CommandError(f"--head {given}: the outputs of model {model.name!r} are {', '.join(names)}")
+    if names or len(getattr(model, "outputs", None) or ()) == 1:
+        try:
+            output_key(names or [0], head, model.name, "--head ")
+        except ValueError as error:
+            raise CommandError(str(error)) from error
     return head
 
 

@@ -22,6 +22,7 @@ from lrp_monitor.regression import comparing
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.store.format import StoreError
+from lrp_monitor.text import in_one_line
 
 _MODELS = (".keras", ".h5", ".hdf5")
 _COMPOSITE: Preset = "epsilon_plus_flat"
@@ -90,4 +91,4 @@ def one_line() -> Iterator[None]:
     except (StoreError, model_files.ModelFileError) as error:
         raise CommandError(str(error)) from error
     except (ValueError, TypeError) as error:
-        raise CommandError(" ".join(str(error).split())) from error
+        raise CommandError(in_one_line(error)) from error

@@ -13,6 +13,7 @@ import numpy as np
 
 from lrp_monitor.demo.folder import ANIMATION, SHEET
 from lrp_monitor.demo.shapes import stamp_mask
+from lrp_monitor.files import write_whole
 from lrp_monitor.pictures import film, render
 from lrp_monitor.plain import Result, plain
 from lrp_monitor.store.reader import Run, open_run
@@ -165,7 +166,7 @@ def write_films(log_dir: Path) -> None:
     chosen = _telling(steps)
     title = "Relevance for the class triangle over training; the stamp is outlined"
     labels = [_step_label(step) for step in chosen]
-    render.write(
+    write_whole(
         log_dir / SHEET,
         render.png(film.sheet([_strip(runs[name], name, chosen) for name in _ROWS], labels, title=title)),
     )
@@ -174,7 +175,7 @@ def write_films(log_dir: Path) -> None:
         [_step_label(step) for step in steps],
         title=title,
     )
-    render.write(log_dir / ANIMATION, render.gif(frames, milliseconds=400, last=2400))
+    write_whole(log_dir / ANIMATION, render.gif(frames, milliseconds=400, last=2400))
 
 
 def _strip(run: Run, name: str, steps: Sequence[int]) -> film.Strip:

@@ -18,7 +18,7 @@ from lrp_monitor.engine.inspection import Inspection, LayerRelevance
 from lrp_monitor.engine.recording import short_path
 from lrp_monitor.engine.targets import Target
 from lrp_monitor.plain import Result, plain
-from lrp_monitor.text import number
+from lrp_monitor.text import aligned, number
 
 # Shares of relevance that differ from 1 by less than this are rounding.
 _ROUNDING = 1e-3
@@ -118,10 +118,7 @@ class ModelReport(Result):
                 (layer.name, layer.kind, _number(_middle(layer.conservation)), self._passed(layer), layer.treatment)
                 for layer in self._layers
             ]
-            widths = [max(len(row[column]) for row in (head, *rows)) for column in range(4)]
-            for row in (head, *rows):
-                cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-                lines.append("  " + "  ".join([*cells, row[4]]).rstrip())
+            lines += [f"  {line}" for line in aligned([head, *rows], len(head))]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrp_monitor.arguments import OnUnknown, Preset, check_keywords, one_of
+from lrp_monitor.arguments import OnUnknown, Preset, check_keywords, one_of, output_key
 from lrp_monitor.engine import backend, conditional, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.build import Taps
@@ -21,10 +21,11 @@ from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.memory import check_device
 from lrp_monitor.engine.passes import Passes
-from lrp_monitor.engine.start import chosen_output, explained, signature_of
+from lrp_monitor.engine.start import explained, outputs_of, signature_of
 from lrp_monitor.engine.surrogate import Traced, run
 from lrp_monitor.engine.table import Row
 from lrp_monitor.engine.targets import Target
+from lrp_monitor.text import aligned
 
 __all__ = ["Explainer", "Explanation", "Target", "relevance"]
 
@@ -157,7 +158,8 @@ class Explainer:
         self, leaves: list[Tensor], structure: Any, taps: Taps | None = None, gates: Gated | None = None
     ) -> Traced:
         def call(model: Any, values: list[Tensor]) -> Tensor:
-            return chosen_output(model(arranged(structure, values), training=False), self._output, self.model)
+            outputs = outputs_of(model, model(arranged(structure, values), training=False))
+            return outputs[output_key(list(outputs), self._output, model.name)]
 
         found = run(self.model, leaves, self.composite, self._on_unknown, call, taps, gates)
         self._rows, self._notes = found.rows, found.notes
@@ -362,8 +364,7 @@ class Explainer:
     def __str__(self) -> str:
         """The table layer -> treatment for this model."""
         self.prepare()
-        widths = [max(len(getattr(row, column)) for row in self._rows) for column in ("layer", "kind")]
-        lines = [f"{r.layer:<{widths[0]}}  {r.kind:<{widths[1]}}  {r.treatment}" for r in self._rows]
+        lines = aligned([(row.layer, row.kind, row.treatment) for row in self._rows], 3) if self._rows else []
         start = f"behind its {self._activation}" if self._activation else "its output"
         lines.append(f"relevance starts from the logits of model {self.model.name!r} ({start})")
         return "\n".join([str(self.composite), "", *lines, *(f"note: {note}" for note in self._notes)])

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import shape_fits
+
 Shape = tuple[int, ...]
 
 
@@ -176,13 +178,9 @@ def _checked(
     x: NDArray[Any], what: str, several: bool, expected: tuple[int | None, ...] | None, model: str
 ) -> NDArray[np.float32]:
     verb = "has" if several else "have"
-    if expected is not None:
-        fits = x.ndim == len(expected) and all(
-            want in (None, got) for want, got in zip(expected[1:], x.shape[1:], strict=True)
-        )
-        if not fits:
-            sizes = ", ".join("any" if size is None else str(size) for size in expected[1:])
-            raise ValueError(f"{what} {verb} shape {x.shape}, but model {model!r} takes (n, {sizes})")
+    if expected is not None and (x.ndim != len(expected) or not shape_fits(x.shape[1:], expected[1:])):
+        sizes = ", ".join("any" if size is None else str(size) for size in expected[1:])
+        raise ValueError(f"{what} {verb} shape {x.shape}, but model {model!r} takes (n, {sizes})")
     if x.ndim < (2 if expected is None else len(expected)) or x.size == 0:
         raise ValueError(f"{what} must hold at least one sample of shape (n, ...), got shape {x.shape}")
     x = np.ascontiguousarray(x, dtype=np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 from keras import ops
 
 from lrp_monitor.engine import backend, targets
@@ -68,27 +69,10 @@ def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor)
     }  # fmt: skip
 
 
-def chosen_output(output: Any, chosen: str | int | None, model: Any) -> Tensor:
-    """The output to explain of what a model gave; ValueError where ``chosen`` is none of its outputs, or is missing."""
-    if backend.is_tensor(output):
-        if chosen not in (None, 0):
-            names = getattr(model, "output_names", None) or [0]
-            if chosen not in names:
-                raise ValueError(f"output={chosen!r}: model {model.name!r} has one output, {names[0]!r}")
-        return output
-    if isinstance(output, Mapping):
-        named = dict(output)
-    else:
-        names = getattr(model, "output_names", None) or range(len(output))
-        named = dict(zip(names, output, strict=True))
-    if len(named) == 1 and chosen is None:
-        return next(iter(named.values()))
-    if chosen is None:
-        raise ValueError(
-            f"model {model.name!r} has several outputs: choose one with output=, by name or position: {list(named)}"
-        )
-    if chosen in named:
-        return named[chosen]
-    if isinstance(chosen, int) and 0 <= chosen < len(named):
-        return list(named.values())[chosen]
-    raise ValueError(f"output={chosen!r} is none of model {model.name!r}'s outputs: {list(named)}")
+def outputs_of(model: Any, result: Any) -> dict[Any, Any]:
+    """The outputs in what a model gave, by their names (by position where they have none), in their order."""
+    if isinstance(result, Mapping):
+        return dict(result)
+    tensors = [result] if backend.is_tensor(result) else list(keras.tree.flatten(result))
+    names = getattr(model, "output_names", None) or ()
+    return dict(zip(names if len(names) == len(tensors) else range(len(tensors)), tensors, strict=True))

@@ -7,10 +7,8 @@ colour maps are those of the dashboard: the same relevance has the same colour i
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -225,14 +223,3 @@ def gif(frames: Sequence[Picture], milliseconds: int = 250, last: int = 1500) ->
     # Frames that equal the one before are kept as frames of their own: one a logged step, by number.
     images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
     return buffer.getvalue()
-
-
-def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file whole: it is either the old one or the new one, also when writing is cut off. OSError."""
-    file = Path(path)
-    partial = file.with_name(file.name + ".partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -6,13 +6,13 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, read_arrays, read_file
+from lrp_monitor.files import write_whole
 from lrp_monitor.probes.inputs import KINDS, ProbeInput, arranged
 from lrp_monitor.probes.regions import of_parts, parts
 
@@ -63,10 +63,7 @@ def save(
         )
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # the stubs mistake ** for allow_pickle
-    file = Path(path)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_bytes(buffer.getvalue())
-    os.replace(partial, file)
+    write_whole(path, buffer.getvalue())
 
 
 def _about(part: ProbeInput) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, ArchiveError, read_arrays, read_file
-from lrp_monitor.pictures.render import write
+from lrp_monitor.files import write_whole
 from lrp_monitor.regression.errors import BaselineError, Kind
 from lrp_monitor.regression.snapshot import Snapshot, checked_meta
+from lrp_monitor.text import in_one_line
 
 FORMAT = 1
 MAX_JSON_BYTES = 16 << 20
@@ -78,8 +79,8 @@ def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
     }
     archive_path.parent.mkdir(parents=True, exist_ok=True)
     # The json last: where writing is cut off between the two, its checksum tells.
-    write(archive_path, archive)
-    write(about_path, _json(about).encode("utf-8"))
+    write_whole(archive_path, archive)
+    write_whole(about_path, _json(about).encode("utf-8"))
 
 
 def _error(kind: Kind, file: Path, what: str, mend: str | None = None) -> BaselineError:
@@ -94,7 +95,7 @@ def read_baseline(path: str | os.PathLike[str]) -> Snapshot:
         given = about["npz"]
         expected, digest = int(given["bytes"]), str(given["sha256"])
     except DAMAGE as error:
-        raise _error("damaged", about_path, f"damaged ({_said(error)})") from error
+        raise _error("damaged", about_path, f"damaged ({_reason(error)})") from error
     try:
         data = read_file(archive_path, MAX_ARRAY_BYTES)
     except FileNotFoundError as error:
@@ -102,7 +103,7 @@ def read_baseline(path: str | os.PathLike[str]) -> Snapshot:
     except ArchiveError as error:
         raise _error(error.kind, archive_path, str(error)) from error
     except OSError as error:
-        raise _error("damaged", archive_path, f"cannot be read ({_said(error)})") from error
+        raise _error("damaged", archive_path, f"cannot be read ({_reason(error)})") from error
     if data.startswith(_LFS_POINTER):
         raise _error("damaged", archive_path, "a pointer of Git LFS, not the file itself", "fetch it: `git lfs pull`")
     if len(data) < expected:
@@ -113,7 +114,7 @@ def read_baseline(path: str | os.PathLike[str]) -> Snapshot:
     except ArchiveError as error:
         raise _error(error.kind, archive_path, str(error)) from error
     except DAMAGE as error:
-        raise _error("damaged", archive_path, f"damaged ({_said(error)})") from error
+        raise _error("damaged", archive_path, f"damaged ({_reason(error)})") from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise _error("mismatch", archive_path, f"not the file that {about_path.name} describes (its checksum)")
     try:
@@ -121,7 +122,7 @@ def read_baseline(path: str | os.PathLike[str]) -> Snapshot:
     except ArchiveError as error:
         raise _error(error.kind, archive_path, str(error)) from error
     except DAMAGE as error:
-        raise _error("damaged", about_path, f"it does not fit {archive_path.name} ({_said(error)})") from error
+        raise _error("damaged", about_path, f"it does not fit {archive_path.name} ({_reason(error)})") from error
 
 
 def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
         beside = f", only {archive_path.name}" if archive_path.is_file() else ""
         raise _error("missing", about_path, f"there is no such baseline{beside}") from error
     except DAMAGE as error:
-        raise _error("damaged", about_path, f"damaged ({_said(error)})") from error
+        raise _error("damaged", about_path, f"damaged ({_reason(error)})") from error
     if version > FORMAT:
         raise _error("version", about_path, f"written in format {version!r:.40}, this version reads up to {FORMAT}")
     return about
@@ -260,5 +261,5 @@ def _unpacked(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.boo
     return np.unpackbits(bits, axis=1, count=pixels).astype(np.bool_).reshape(shape)
 
 
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error)[:160]}"
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {in_one_line(error, 160)}"

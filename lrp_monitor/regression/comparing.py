@@ -96,6 +96,31 @@ def snapshot_of(source: Source) -> Snapshot:
     )
 
 
+def replaceable(path: str | os.PathLike[str]) -> Snapshot | None:
+    """The baseline that a new one is to replace; None where it is missing or damaged.
+
+    Raises BaselineError where a newer version wrote it: what it holds is not this one's to throw away.
+    """
+    try:
+        return Snapshot.load(path)
+    except BaselineError as error:
+        if error.kind == "version":
+            raise
+        return None
+
+
+def says_the_same(before: Snapshot, now: Snapshot) -> bool:
+    """Whether a baseline can stay: maps and logits within the limits of same_weights, names and masks equal."""
+    try:
+        alike = compare(before, now, masks=()).ok
+    except BaselineError:
+        return False
+    same_masks = list(before.masks) == list(now.masks) and all(
+        np.array_equal(before.masks[name], now.masks[name]) for name in now.masks
+    )
+    return alike and same_masks and before.names == now.names
+
+
 def check_comparable(before: Snapshot, now: Snapshot) -> None:
     """BaselineError where maps of the two say nothing about each other, naming what differs."""
     if before.digests is not None and now.digests is not None:

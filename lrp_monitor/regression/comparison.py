@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.files import write_whole
 from lrp_monitor.plain import Result, plain_class, plain_number
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.regression.tiers import Limits
@@ -128,10 +129,9 @@ class Comparison(Result):
 
     def write_html(self, path: str | os.PathLike[str], title: str = "") -> None:
         """Write one self-contained HTML page: input, before, now and difference of the worst probes first. OSError."""
-        from lrp_monitor.pictures.render import write
         from lrp_monitor.regression.page import page
 
-        write(path, page(self, title).encode("utf-8"))
+        write_whole(path, page(self, title).encode("utf-8"))
 
 
 def _mean(values: Floats) -> float:

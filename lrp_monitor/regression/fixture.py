@@ -17,7 +17,7 @@ import pytest
 from lrp_monitor.arguments import Preset, Tier
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.regression.baseline import paths_of, read_baseline, write_baseline
-from lrp_monitor.regression.comparing import Masks, check_probes, compare
+from lrp_monitor.regression.comparing import Masks, check_probes, compare, replaceable, says_the_same
 from lrp_monitor.regression.comparison import Comparison
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.pytest_plugin import MARKER, OPTION_UPDATE, PROPERTY, REPORT_PROPERTY
@@ -99,15 +99,10 @@ class LRPBaseline:
         rehearsal = self._compare(now, now, options)
         if not rehearsal.ok and np.isfinite(now.heatmaps).all():
             raise self._failure(f"no baseline is written that fails against itself:\n{rehearsal}")
-        try:
-            before = read_baseline(path)
-            found = compare(before, now, masks=())
-            if found.ok and _same_masks(before, now) and before.names == now.names:
-                self._note(PROPERTY, f"unchanged {self._shown(path)}")
-                return found
-        except BaselineError as error:
-            if error.kind == "version":
-                raise  # written by a newer version: what it holds is not this one's to throw away
+        before = replaceable(path)
+        if before is not None and says_the_same(before, now):
+            self._note(PROPERTY, f"unchanged {self._shown(path)}")
+            return compare(before, now, masks=())
         write_baseline(now, path)
         self._note(PROPERTY, f"written {self._shown(path)}")
         return None
@@ -232,12 +227,6 @@ def _snapshot(model: Any, probes: ProbeSet | None, composite: Any, before: Snaps
 
 def _is_explainer(model: Any) -> bool:
     return hasattr(model, "explain") and hasattr(model, "composite")
-
-
-def _same_masks(before: Snapshot, now: Snapshot) -> bool:
-    return list(before.masks) == list(now.masks) and all(
-        np.array_equal(before.masks[m], now.masks[m]) for m in now.masks
-    )
 
 
 def _file_name(test: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrp_monitor.regression.comparison import Comparison
-from lrp_monitor.text import number, percent
+from lrp_monitor.text import aligned, number, percent
 
 _WORST = 6
 _MASKS = 2
@@ -53,14 +53,7 @@ def _probes(comparison: Comparison) -> list[str]:
             " -> ".join(_safe(class_name(comparison, side), 14) for side in ([new] if old == new else [old, new]))
         )
         rows.append(row)
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    drawn = [
-        "  "
-        + "  ".join(
-            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    drawn = [f"  {line}" for line in aligned(rows)]
     left = len(comparison.now) - _WORST
     return [*drawn, f"  ... and {left} probes more"] if left > 0 else drawn
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lrp_monitor.arguments import Preset, check_keywords
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
+from lrp_monitor.files import write_whole
 from lrp_monitor.plain import Result
 from lrp_monitor.sanity.faithfulness import Faithfulness, perturb
 from lrp_monitor.sanity.localisation import Localisation, localise
@@ -96,7 +97,7 @@ class SanityReport(Result):
         """The picture as a PNG file. OSError."""
         from lrp_monitor.pictures import render
 
-        render.write(path, render.png(self.plot()))
+        write_whole(path, render.png(self.plot()))
 
 
 def sanity_check(

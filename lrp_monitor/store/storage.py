@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
+from lrp_monitor.files import write_whole
 from lrp_monitor.store.format import StoreError, StoreOSError
 from lrp_monitor.store.paths import local_path
 
@@ -167,15 +167,9 @@ class LocalStorage:
     def write_whole(self, name: str, data: bytes) -> None:
         """Puts a file in place in one go: readers see all of it or nothing."""
         path = self._file(name)
-        draft = f"{path}.{os.getpid()}.tmp"
         try:
-            with open(draft, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
+            write_whole(path, data)
         except OSError as error:
-            Path(draft).unlink(missing_ok=True)
             raise _os_error(error, path, "cannot be written") from error
 
     def remove(self, name: str) -> None:

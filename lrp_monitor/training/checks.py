@@ -11,10 +11,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import output_key, shape_fits, shape_text
 from lrp_monitor.engine.errors import OutOfMemoryError
 from lrp_monitor.engine.inputs import fixed_batch, take
 from lrp_monitor.engine.memory import is_out_of_memory
 from lrp_monitor.engine.passes import Pass
+from lrp_monitor.engine.start import outputs_of
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.inputs import ProbeInput
 from lrp_monitor.text import first_line
@@ -56,19 +58,8 @@ def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | N
         _check_shape(probes, tuple(inputs[0].shape[1:]))
     check_tokens(model, probes)
     result, batch_size = _run(model, probes)
-    outputs = _outputs(model, result)
-    names = list(outputs)
-    if output is None and len(outputs) > 1:
-        raise ValueError(
-            f"the model has {len(outputs)} outputs ({', '.join(names)}): choose the one to explain, "
-            f"output={names[0]!r} or output=0"
-        )
-    if isinstance(output, int) and 0 <= output < len(names):
-        output = names[output]
-    chosen = names[0] if output is None else output
-    if chosen not in outputs:
-        raise ValueError(f"output={output!r}: the model's outputs are {', '.join(names)}")
-    shape = tuple(outputs[str(chosen)].shape[1:])
+    outputs = outputs_of(model, result)
+    shape = tuple(outputs[output_key(list(outputs), output, model.name)].shape[1:])
     if len(shape) > 1 and probes.targets is not None:
         what = "labels" if probes.target == "label" else "target"
         raise ValueError(
@@ -176,23 +167,11 @@ def chosen_tensors(names: Iterable[str], layers: Sequence[str] | None) -> list[s
 
 def _check_shape(probes: ProbeSet, wanted: tuple[int | None, ...]) -> None:
     shape = probes.sample_shape
-    fits = len(shape) == len(wanted) and all(w is None or w == s for s, w in zip(shape, wanted, strict=True))
-    if not fits:
+    if not shape_fits(shape, wanted):
         raise ValueError(
-            f"probes: inputs have shape {shape} each, but the model takes {wanted}; "
+            f"probes: inputs have shape {shape} each, but the model takes {shape_text(wanted)}; "
             "give the probes in the form that the model is trained on"
         )
-
-
-def _outputs(model: keras.Model, result: Any) -> dict[str, Any]:
-    """The outputs by name, in their order."""
-    if isinstance(result, Mapping):
-        return {str(name): value for name, value in result.items()}
-    tensors = _tensors(result)
-    names = getattr(model, "output_names", None)
-    if not names or len(names) != len(tensors):
-        names = range(len(tensors))
-    return {str(name): tensor for name, tensor in zip(names, tensors, strict=True)}
 
 
 def _shapes(shapes: Any) -> list[tuple[int | None, ...]]:

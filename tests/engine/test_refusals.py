@@ -256,7 +256,7 @@ def test_models_that_cannot_be_explained():
         lrp.Explainer("net")
     inputs = keras.Input((4,))
     two = keras.Model(inputs, {"a": kl.Dense(3, name="a")(inputs), "b": kl.Dense(2, name="b")(inputs)}, name="two")
-    with pytest.raises(ValueError, match=r"several outputs: choose one with output=.*'a', 'b'"):
+    with pytest.raises(ValueError, match=r"has 2 outputs: choose one with output=: a, b"):
         lrp.relevance(two, X[0], 0)
     with pytest.raises(ValueError, match="none of model 'two'"):
         lrp.relevance(two, X[0], 0, output="c")

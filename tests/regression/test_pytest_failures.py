@@ -120,7 +120,7 @@ def test_a_failure_fits_on_one_screen_and_leaves_a_page(project, monkeypatch):
     )  # fmt: skip
     assert not any(line.startswith(("E ", ">")) for line in failed.stdout.lines)
     assert "<title>test_it.py::test_a: changed</title>" in (project.path / "reports/test_it.test_a.html").read_text()
-    assert not list(project.path.rglob("*.partial"))
+    assert not list(project.path.rglob("*.tmp"))
 
 
 def test_without_a_report_folder_the_page_is_in_pytests_cache(project, monkeypatch):

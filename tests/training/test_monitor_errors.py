@@ -205,7 +205,7 @@ def two_outputs() -> keras.Model:
 def test_several_outputs_need_a_choice(tmp_path: Path) -> None:
     x, y = data()
     targets = [y, y % 2]
-    words = r"the model has 2 outputs \(kind, size\): choose the one to explain, output='kind' or output=0"
+    words = r"model '\w+' has 2 outputs: choose one with output=: kind, size"
     refused(ValueError, words, two_outputs(), monitor(tmp_path / "a"), x, targets)
     words = "output='colour': the model's outputs are kind, size"
     refused(ValueError, words, two_outputs(), monitor(tmp_path / "a", output="colour"), x, targets)

@@ -73,45 +73,17 @@ def _update(arguments: argparse.Namespace) -> int:
     from lrp_monitor.cli.sources import one_line, snapshot
     from lrp_monitor.console import Progress
     from lrp_monitor.regression.baseline import paths_of
+    from lrp_monitor.regression.comparing import replaceable, says_the_same
 
     with one_line(), Progress(2, lines=False) as progress:
         if not any(file.exists() for file in paths_of(arguments.baseline)):
             raise CommandError(f"{arguments.baseline}: no such baseline; `lrp-monitor baseline create` makes it")
-        before = _readable(arguments.baseline)
+        before = replaceable(arguments.baseline)
         now = snapshot(arguments.source, arguments, before, progress)
-        if before is not None and _is_same(before, now):
+        if before is not None and says_the_same(before, now):
             return _written(arguments, now, "unchanged")
         _write(now, arguments.baseline)
     return _written(arguments, now, "written")
-
-
-def _readable(path: Path) -> Snapshot | None:
-    """The baseline; None where it is damaged, and is to be made anew. BaselineError where it is a newer version's."""
-    from lrp_monitor.regression.baseline import read_baseline
-    from lrp_monitor.regression.errors import BaselineError
-
-    try:
-        return read_baseline(path)
-    except BaselineError as error:
-        if error.kind == "version":
-            raise
-        return None
-
-
-def _is_same(before: Snapshot, now: Snapshot) -> bool:
-    import numpy as np
-
-    from lrp_monitor.regression import comparing
-    from lrp_monitor.regression.errors import BaselineError
-
-    try:
-        alike = comparing.compare(before, now, masks=()).ok
-    except BaselineError:
-        return False
-    masks = before.masks.keys() == now.masks.keys() and all(
-        np.array_equal(before.masks[name], now.masks[name]) for name in now.masks
-    )
-    return alike and masks and before.names == now.names
 
 
 def _write(now: Snapshot, path: Path) -> None:

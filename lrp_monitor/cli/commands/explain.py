@@ -11,6 +11,7 @@ from typing import Any
 from lrp_monitor.cli.arguments import OK, add_command, add_json
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.model_arguments import COLORMAPS, add_explaining_options, add_input_options, add_model
+from lrp_monitor.files import write_whole
 from lrp_monitor.text import number
 
 _FORMATS = (".png", ".npz")
@@ -139,9 +140,8 @@ def _why(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _write(output: Path, data: bytes) -> None:
-    from lrp_monitor.pictures import render
 
     try:
-        render.write(output, data)
+        write_whole(output, data)
     except OSError as error:
         raise CommandError(f"{output}: {error.strerror or error}") from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lrp_monitor.cli.arguments import OK, add_command, add_json, add_steps, whole
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.model_arguments import COLORMAPS
+from lrp_monitor.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from lrp_monitor.cli.logged_runs import chosen_steps
     from lrp_monitor.console import Progress
-    from lrp_monitor.pictures import render
     from lrp_monitor.store.format import StoreError
     from lrp_monitor.store.reader import open_run
 
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
                 data = _arrays(runs, arguments, steps, progress)
             else:
                 data = _drawn(runs, arguments, steps, progress, animate=kind == ".gif")
-        render.write(output, data)
+        write_whole(output, data)
     except StoreError as error:
         raise CommandError(str(error)) from error
     except KeyError as error:
@@ -121,7 +121,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _write_page(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
     """Writes the whole page with the runs in it; says its size before."""
     from lrp_monitor.cli.logged_runs import probe_number
-    from lrp_monitor.pictures import render
     from lrp_monitor.plugin import page_file
     from lrp_monitor.store.folders import run_name
 
@@ -141,7 +140,7 @@ def _write_page(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
         print(json.dumps({"output": str(arguments.output), "steps": steps, "bytes": len(content)}, indent=2))
     else:
         print(told, flush=True)
-    render.write(arguments.output, content)
+    write_whole(arguments.output, content)
 
 
 def _page_steps(arguments: argparse.Namespace, run: Run, runs: Sequence[Run]) -> list[int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lrp_monitor.cli.arguments import OK, add_command, add_json, add_steps
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.model_arguments import COLORMAPS
-from lrp_monitor.text import number
+from lrp_monitor.text import aligned, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +108,7 @@ def _statistics(run: Run, step: int, probes: Sequence[int]) -> list[str]:
         classes = [_class(run, found[key][probe]) for key in ("target", "prediction") if "target" in found]
         body.append([info.names[probe], *classes, *(_cell(run, found, name, probe) for name in names)])
     left = 3 if "target" in found else 1
-    lines = ["", f"  probes at step {step}", *_aligned([head, *body], left)]
+    lines = ["", f"  probes at step {step}", *(f"  {line}" for line in aligned([head, *body], left))]
     if len(probes) > len(shown):
         lines.append(f"  ... and {len(probes) - len(shown)} more: choose with --probe, or all with --json")
     if any("undefined" in row for row in body):
@@ -208,7 +208,7 @@ def _table(run: Run, chosen: Sequence[int]) -> list[str]:
     body = [
         [str(record.step), str(record.epoch), *(_scalar(record.scalars, tag) for tag in tags)] for record in records
     ]
-    return _aligned([head, *body])
+    return [f"  {line}" for line in aligned([head, *body], 0)]
 
 
 def _scalar(scalars: dict[str, float], tag: str) -> str:
@@ -216,16 +216,3 @@ def _scalar(scalars: dict[str, float], tag: str) -> str:
     if math.isfinite(value) and tag.removeprefix(_LOGGED).startswith(_COUNTS):
         return f"{value:.0f}"
     return number(value)
-
-
-def _aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
-    """Rows of cells as lines; the first `left` columns start, the others end, at the same place."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
