@@ -8,20 +8,18 @@ duplicate in the store or in the event files. Exits with 1 where any of that fai
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "training"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from kill_helpers import Killer
 from tensorboard.backend.event_processing import plugin_event_accumulator
+from tensorboard_process import TensorBoard
 
 from lrp_monitor.store.reader import open_run
 
@@ -32,19 +30,8 @@ class Board:
     """A TensorBoard on loopback over a log directory."""
 
     def __init__(self, folder: Path) -> None:
-        arguments = ["--logdir", str(folder), "--host=127.0.0.1", "--port=0", "--reload_interval=1"]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tensorboard.main", *arguments], stderr=subprocess.PIPE, text=True, env=environment
-        )
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
-                self._base = f"http://127.0.0.1:{found[1]}/data/plugin/lrp_monitor"
-                break
-        else:
-            raise RuntimeError("TensorBoard did not start")
-        threading.Thread(target=self._process.stderr.read, daemon=True).start()  # a full pipe would stop it
+        self._board = TensorBoard(folder, log=Path(tempfile.mkdtemp()) / "log.txt")
+        self._base = f"{self._board.url}/data/plugin/lrp_monitor"
 
     def steps(self, run: str) -> set[int] | None:
         """The steps that the LRP tab is told of; None while TensorBoard has not come across the run."""
@@ -58,8 +45,7 @@ class Board:
 
     def close(self) -> None:
         """Ends the server."""
-        self._process.terminate()
-        self._process.wait(30)
+        self._board.stop()
 
 
 def main(count: int, folder: Path) -> int:

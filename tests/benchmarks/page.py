@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
 from browser_helpers import CHROMIUM_FLAGS, LOADERS, TensorBoard
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, ConsoleMessage, Frame, Page, Request
 from playwright.sync_api import Error as PlaywrightError
+from tensorboard_process import TensorBoard as TensorBoard
 
 from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
@@ -39,52 +37,6 @@ def absent(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
-
-
-WITHOUT_TENSORFLOW = """
-import sys, types
-sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
-from tensorboard.main import run_main
-run_main()
-"""
-"""TensorBoard as it runs where TensorFlow is not installed: it takes four seconds less to start."""
-
-
-class TensorBoard:
-    """`python -m tensorboard.main` on loopback at a port the system chose; stopped by its own process id."""
-
-    def __init__(self, logdir: Path, *flags: str, log: Path, tensorflow: bool = True) -> None:
-        self._log = log
-        start = ["-m", "tensorboard.main"] if tensorflow else ["-c", WITHOUT_TENSORFLOW]
-        command = [sys.executable, *start, "--logdir", str(logdir), "--host", "127.0.0.1"]
-        command += ["--port", "0", "--reload_interval", "1", *flags]
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        self.url = self._wait_for_url()
-
-    def _wait_for_url(self, seconds: float = 90) -> str:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            text = self._log.read_text(errors="replace")
-            if found := re.search(r"TensorBoard \S+ at (http://127\.0\.0\.1:\d+/\S*)", text):
-                return found[1].rstrip("/")
-            if self._process.poll() is not None:
-                raise AssertionError(f"TensorBoard ended with {self._process.returncode}:\n{text}")
-            time.sleep(0.1)
-        self.stop()
-        raise AssertionError(f"TensorBoard gave no address within {seconds} s:\n{self._log.read_text()}")
-
-    def terminate(self) -> None:
-        """Asks the process to end; `stop` waits until it has."""
-        self._process.terminate()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(10)
 
 
 @dataclass

@@ -16,8 +16,8 @@ COMPOSITES = [
 ]
 
 
-def close(found, expected, tolerance=1e-5):
-    """Equal within ``tolerance`` of each value or of the largest one, which is not zero."""
+def close(found, expected, tolerance=1e-5, relative=None):
+    """Equal within ``tolerance`` of the largest value, which is not zero, or within ``relative`` of each (the same)."""
     scale = np.abs(expected).max()
     assert scale > 0
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
+    np.testing.assert_allclose(found, expected, rtol=relative or tolerance, atol=tolerance * scale)

@@ -1,5 +1,8 @@
 """Models with several inputs: relevance of the same structure, against float64 NumPy; wrong structures in words."""
 
+import functools
+
+import engine_helpers
 import keras
 import numpy as np
 import pytest
@@ -42,8 +45,7 @@ def expected(net, image, numbers, head, target):
     return of_image.reshape(image.shape), of_numbers, logits
 
 
-def close(found, wanted):
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+close = functools.partial(engine_helpers.close, relative=1e-4)
 
 
 @pytest.mark.parametrize("as_dict", [False, True])

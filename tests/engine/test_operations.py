@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_helpers import close
 from keras import layers as kl
 from keras import ops
 
@@ -13,12 +14,6 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.graph import Graph
 
 COMPOSITES = ("lrp_zero", lrp.Composite(dense=rules.Gamma(0.25)), lrp.Composite(product="half"))
-
-
-def close(found, expected, tolerance=1e-5):
-    scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
 
 
 class Subclassed(keras.Model):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from engine_helpers import close
 from keras import layers as kl
 from keras import ops
 
@@ -15,12 +16,6 @@ SHAPE = (7, 6, 2)
 
 def until(layer, rule=None, **options):
     return lrp.Composite(conv=ZERO, dense=ZERO, first=rule or rules.Flat(), until=layer, **options)
-
-
-def close(found, expected, tolerance=1e-5):
-    scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
 
 
 def images(rng, n=2, shape=SHAPE):

@@ -1,5 +1,8 @@
 """Products of activations: what each factor gets, worked out from the tensors; other layers that join branches."""
 
+import functools
+
+import engine_helpers
 import keras
 import numpy as np
 import pytest
@@ -12,8 +15,7 @@ from lrp_monitor import rules
 ZERO = rules.Epsilon(0)
 
 
-def close(found, expected, tolerance=1e-4):
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+close = functools.partial(engine_helpers.close, tolerance=1e-4)
 
 
 def branches(join, activation=None, units=(4, 4), head_units=2):

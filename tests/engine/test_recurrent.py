@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_helpers import close
 from keras import layers as kl
 from keras import ops
 
@@ -154,12 +155,6 @@ def net(*layers, features=FEATURES, bias=False):
     for variable in model.trainable_variables:
         variable.assign(rng.normal(size=variable.shape).astype(np.float32) * 0.6)
     return model
-
-
-def close(found, expected, tolerance=1e-5):
-    scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
 
 
 def own(model, x):

@@ -4,6 +4,9 @@ On ReLU nets LRP-0 is input x gradient (Bach et al. 2015), so with g = df/dlogit
 ``x * W1 (1[z1 > 0] * W2 g)``.
 """
 
+import functools
+
+import engine_helpers
 import keras
 import numpy as np
 import pytest
@@ -40,8 +43,7 @@ def expected(net, x, g):
     return x * (((x @ w1 + b1 > 0) * (g @ w2.T)) @ w1.T)
 
 
-def close(found, wanted):
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+close = functools.partial(engine_helpers.close, relative=1e-4)
 
 
 def check(net, x, target, g, value):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_helpers import close
 from keras import layers as kl
 
 import lrp_monitor as lrp
@@ -17,12 +18,6 @@ COMPOSITES = [
     lrp.composites.epsilon_gamma_box(-3, 3),
     lrp.composites.deep_taylor(-3, 3),
 ]
-
-
-def close(found, expected, tolerance=1e-5):
-    scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
 
 
 def video(convolution, wrap, norm, activate):

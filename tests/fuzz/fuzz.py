@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_archives import BaselineFuzz, ProbeFuzz
 from fuzz_mutations import Damage

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import time
 import urllib.parse
@@ -24,6 +23,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins import base_plugin
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
+from tensorboard_process import TensorBoard
 from werkzeug.test import run_wsgi_app
 
 from lrp_monitor.plugin.app import LRPPlugin
@@ -334,21 +334,12 @@ class SocketFuzz:
     def __init__(self, folder: Path) -> None:
         self.logs, sessions = make_site(folder)
         self.asker = Asker(self.logs, sessions)
-        self._log = folder / "log.txt"
-        command = [sys.executable, "-m", "tensorboard.main", "--host=127.0.0.1", "--port=0", f"--logdir={self.logs}"]
-        with open(self._log, "w") as output:
-            self.process = subprocess.Popen([*command, "--load_fast=false"], stdout=output, stderr=subprocess.STDOUT)
+        self._board = TensorBoard(self.logs, "--load_fast=false", log=folder / "log.txt")
+        self._port = int(self._board.url.rsplit(":", 1)[1])
         end = time.monotonic() + 120
-        found = None
-        while found is None and time.monotonic() < end and self.process.poll() is None:
-            found = re.search(r"http://127\.0\.0\.1:(\d+)", self._log.read_text())
-            time.sleep(0.1)
-        if found is None:
-            raise RuntimeError(f"TensorBoard did not start: {self._log.read_text()}")
-        self._port = int(found[1])
         while b'"good/lrp"' not in self._send(b"GET " + PREFIX.encode() + b"runs HTTP/1.0\r\n\r\n"):
             if time.monotonic() > end:
-                raise RuntimeError(f"TensorBoard shows no runs: {self._log.read_text()}")
+                raise RuntimeError(f"TensorBoard shows no runs: {self._board.told}")
             time.sleep(0.3)
 
     def case(self, damage: Damage, seen: Seen) -> str:
@@ -373,10 +364,10 @@ class SocketFuzz:
             try:
                 check_answer("GET" if harmed else method, urllib.parse.unquote(path), status, body, SERVER_ANSWERS)
             except AssertionError as error:
-                raise AssertionError(f"{error}\n{self._log.read_text()[-2000:]}") from None
+                raise AssertionError(f"{error}\n{self._board.told[-2000:]}") from None
         seen.look(answer)
-        if self.process.poll() is not None:
-            raise AssertionError(f"TensorBoard ended: {self._log.read_text()[-3000:]}")
+        if self._board.process.poll() is not None:
+            raise AssertionError(f"TensorBoard ended: {self._board.told[-3000:]}")
         seen.attempt(f"socket {status or 'closed'}", lambda: None, ())
         return repr(data[:300])
 
@@ -398,14 +389,13 @@ class SocketFuzz:
 
     def peak(self) -> int:
         """Peak resident memory of that process, MiB."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        text = Path(f"/proc/{self._board.process.pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", text)
         return int(found[1]) >> 10 if found else 0
 
     def close(self) -> None:
         """Ends it."""
-        self.process.terminate()
-        self.process.wait(30)
-        trouble = re.findall(r"Traceback[\s\S]{0,2000}", self._log.read_text())
+        self._board.stop()
+        trouble = re.findall(r"Traceback[\s\S]{0,2000}", self._board.told)
         if trouble:
             raise AssertionError(f"{len(trouble)} tracebacks in TensorBoard's log, the first:\n{trouble[0]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import s3fs
 from monitor_helpers import epochs_of, fit, make_model, monitor, places
 from s3_helpers import s3_server
 from store_samples import make_probes
+from tensorboard_process import LOOPBACK, TensorBoard
 
 from lrp_monitor.cli import main
 from lrp_monitor.plugin.wire import step_answer
@@ -118,21 +118,10 @@ class Shown:
 
 @pytest.fixture
 def shown(s3: s3fs.S3FileSystem, tmp_path: Path) -> Iterator[Shown]:
-    log = tmp_path / "log.txt"
-    command = [sys.executable, "-m", "lrp_monitor.cli", "tensorboard", "s3://bucket/shown"]
-    command += ["--", "--host=127.0.0.1", "--port=0", "--reload_interval=1"]
-    with open(log, "w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        end = time.monotonic() + 60
-        while not (found := re.search(r" at (http://127\.0\.0\.1:\d+/)", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        yield Shown(found[1])
-    finally:
-        process.terminate()
-        process.wait(20)
+    command = [sys.executable, "-m", "lrp_monitor.cli", "tensorboard", "s3://bucket/shown", "--", *LOOPBACK]
+    tensorboard = TensorBoard("", log=tmp_path / "log.txt", command=command)
+    yield Shown(tensorboard.url + "/")
+    tensorboard.stop()
 
 
 def test_tensorboard_shows_a_run_and_what_is_added_to_it(shown: Shown) -> None:

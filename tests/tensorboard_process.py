@@ -1,0 +1,66 @@
+"""A real TensorBoard for tests: on loopback, at a port the system chose, stopped by its own process id."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+LOOPBACK = ("--host=127.0.0.1", "--port=0", "--reload_interval=1")
+
+_WITHOUT_TENSORFLOW = """
+import sys, types
+sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
+from tensorboard.main import run_main
+run_main()
+"""
+
+
+class TensorBoard:
+    """A process that serves ``url``. logdir: also a URL of an object store; log: the file that takes its output.
+
+    tensorflow: False for TensorBoard as it runs where TensorFlow is not installed; it starts four seconds sooner.
+    command: what to start in its place, which tells its address in the same words.
+    """
+
+    def __init__(
+        self, logdir: Path | str, *flags: str, log: Path, tensorflow: bool = True, command: Sequence[str] | None = None
+    ) -> None:
+        self.log = log
+        start = ["-m", "tensorboard.main"] if tensorflow else ["-c", _WITHOUT_TENSORFLOW]
+        words = command or [sys.executable, *start, f"--logdir={logdir}", *LOOPBACK, *flags]
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
+        self.url = self._wait_for_url()
+
+    def _wait_for_url(self, seconds: float = 120) -> str:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := re.search(r"TensorBoard \S+ at (http://127\.0\.0\.1:\d+/\S*)", self.told):
+                return found[1].rstrip("/")
+            if self.process.poll() is not None:
+                raise AssertionError(f"TensorBoard ended with {self.process.returncode}:\n{self.told}")
+            time.sleep(0.1)
+        self.stop()
+        raise AssertionError(f"TensorBoard gave no address within {seconds} s:\n{self.told}")
+
+    @property
+    def told(self) -> str:
+        """All that it has written so far."""
+        return self.log.read_text(errors="replace")
+
+    def terminate(self) -> None:
+        """Asks the process to end; `stop` waits until it has."""
+        self.process.terminate()
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
