@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.cli.arguments import OK, add_command, add_json
-from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.errors import CommandError, writing
 from lrp_monitor.cli.model_arguments import SOURCES, add_source_options
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _create(arguments: argparse.Namespace) -> int:
     """Writes a new baseline. Raises CommandError, also where there is one already."""
     from lrp_monitor.cli.sources import one_line, snapshot
     from lrp_monitor.console import Progress
-    from lrp_monitor.regression.baseline import paths_of
+    from lrp_monitor.regression.baseline import paths_of, write_baseline
 
     for file in paths_of(arguments.baseline):
         if file.exists():
@@ -64,7 +64,8 @@ def _create(arguments: argparse.Namespace) -> int:
             )
     with one_line(), Progress(2, lines=False) as progress:
         now = snapshot(arguments.source, arguments, None, progress)
-        _write(now, arguments.baseline)
+        with writing(arguments.baseline):
+            write_baseline(now, arguments.baseline)
     return _written(arguments, now, "written")
 
 
@@ -72,7 +73,7 @@ def _update(arguments: argparse.Namespace) -> int:
     """Writes a baseline anew unless it still says the same. Raises CommandError."""
     from lrp_monitor.cli.sources import one_line, snapshot
     from lrp_monitor.console import Progress
-    from lrp_monitor.regression.baseline import paths_of
+    from lrp_monitor.regression.baseline import paths_of, write_baseline
     from lrp_monitor.regression.comparing import replaceable, says_the_same
 
     with one_line(), Progress(2, lines=False) as progress:
@@ -82,17 +83,9 @@ def _update(arguments: argparse.Namespace) -> int:
         now = snapshot(arguments.source, arguments, before, progress)
         if before is not None and says_the_same(before, now):
             return _written(arguments, now, "unchanged")
-        _write(now, arguments.baseline)
+        with writing(arguments.baseline):
+            write_baseline(now, arguments.baseline)
     return _written(arguments, now, "written")
-
-
-def _write(now: Snapshot, path: Path) -> None:
-    from lrp_monitor.regression.baseline import write_baseline
-
-    try:
-        write_baseline(now, path)
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or error}") from error
 
 
 def _written(arguments: argparse.Namespace, now: Snapshot, what: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from lrp_monitor.arguments import Tier
 from lrp_monitor.cli.arguments import EXIT_CODES_OF_QUESTIONS, NO, OK, add_command, add_json
-from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.errors import CommandError, writing
 from lrp_monitor.cli.model_arguments import SOURCES, add_source_options
 
 
@@ -61,10 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress.part("comparing")
         found = comparing.compare(before, now, tier=arguments.tier, masks=arguments.mask, **limits)
         if arguments.html is not None:
-            try:
+            with writing(arguments.html):
                 found.write_html(arguments.html, f"{arguments.before} and {arguments.now}")
-            except OSError as error:
-                raise CommandError(f"{arguments.html}: {error.strerror or error}") from error
     if arguments.json:
         print(found.to_json(), end="")
     else:

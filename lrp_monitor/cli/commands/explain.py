@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lrp_monitor.cli.arguments import OK, add_command, add_json
-from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.errors import CommandError, writing
 from lrp_monitor.cli.model_arguments import COLORMAPS, add_explaining_options, add_input_options, add_model
 from lrp_monitor.files import write_whole
 from lrp_monitor.text import number
@@ -85,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
             note(words)
         part(f"writing {arguments.output}")
         data = arrays(with_model, found[0]) if kind == ".npz" else picture(with_model, targets, found, arguments)
-        _write(arguments.output, data)
+        with writing(arguments.output):
+            write_whole(arguments.output, data)
     if arguments.json:
         about = {"model": str(arguments.model), "composite": with_model.explainer.composite_name}
         print(json.dumps({**about, "output": str(arguments.output), "explanations": rows}, indent=2))
@@ -137,11 +138,3 @@ def _why(rows: Sequence[dict[str, Any]]) -> list[str]:
         "sum of relevance / logit: below 1 biases took their share (most of it is usual with z+ and flat), above 1 or "
         "below 0 a rule that is no plain sharing out (alpha-beta); `lrp-monitor check` says in which layers"
     ]
-
-
-def _write(output: Path, data: bytes) -> None:
-
-    try:
-        write_whole(output, data)
-    except OSError as error:
-        raise CommandError(f"{output}: {error.strerror or error}") from error
