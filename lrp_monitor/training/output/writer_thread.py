@@ -23,8 +23,9 @@ class WriterThread(Generic[T]):
     capacity: items that may wait; `put` waits while the queue is full.
     patience: seconds that `put`, `drain` and `close` wait while no item is finished, before they give up.
 
-    The thread is a daemon, so that a hanging disk cannot keep a process from ending; `close` is what makes
-    sure that everything put has been handled. While the interpreter ends and refuses a thread, `put` handles items.
+    The thread is a daemon, so that a hanging disk cannot keep a process from ending (an executor's threads would be
+    waited for, and its queue has no bound); `close` makes sure that everything put has been handled. While the
+    interpreter ends and refuses a thread, `put` handles items.
     """
 
     def __init__(self, handle: Callable[[T], None], capacity: int = 4, patience: float = 60.0) -> None:
