@@ -159,7 +159,7 @@ def test_a_keyword_that_nothing_takes_is_the_callers_error():
         (lambda: lrp.check(model, x, on_unkown="raise"), r"^check\(\) got .*did you mean 'on_unknown'"),
         (lambda: lrp.sanity_check(model, probes, check=["mask"]), r"^sanity_check\(\) got .*did you mean 'checks'"),
         (lambda: lrp.occlude(model, probes, "m", fil=0), r"^occlude\(\) got .*'fil'; did you mean 'fill'"),
-        (lambda: lrp.Snapshot.of(model, probes, target=[0]), r"^Snapshot\.of\(\) got .*did you mean 'targets'"),
+        (lambda: lrp.Snapshot.of(model, probes, targt=[0]), r"^Snapshot\.of\(\) got .*did you mean 'target'"),
         (lambda: lrp.relevance(model, x, colour=1), r"'colour'$"),
     ):
         with pytest.raises(TypeError, match=words):

@@ -147,16 +147,16 @@ def test_maps_that_are_not_finite_fail_whatever_may_fail(value):
 def test_limits_are_arguments_and_checked():
     assert limits_of("same_weights", {"cosine": 0.5}).cosine == 0.5
     assert limits_of("same_weights", {"cosine": 0.5}).relative_l2 == 1e-3
-    for wrong, said in (
-        ({"cosin": 0.5}, "no limit 'cosin'.*did you mean 'cosine'"),
-        ({"cosine": 1.5}, "cosine=1.5: expected a number between -1 and 1"),
-        ({"failing": None}, "failing=None"),
-        ({"js": "low"}, "js='low'"),
-        ({"iou": True}, "iou=True"),
-        ({"logits": float("nan")}, "logits=nan"),
-        ({"mask_mass": {"stamp": -1}}, "mask_mass=-1"),
+    for wrong, error, said in (
+        ({"cosin": 0.5}, ValueError, "no limit 'cosin'.*did you mean 'cosine'"),
+        ({"cosine": 1.5}, ValueError, "cosine=1.5: expected a number between -1 and 1"),
+        ({"failing": None}, TypeError, "failing=None"),
+        ({"js": "low"}, TypeError, "js='low'"),
+        ({"iou": True}, TypeError, "iou=True"),
+        ({"logits": float("nan")}, ValueError, "logits=nan"),
+        ({"mask_mass": {"stamp": -1}}, ValueError, "mask_mass=-1"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(error, match=said):
             compare(make_snapshot(), make_snapshot(), **wrong)
     with pytest.raises(ValueError, match=r"tier='retraind' is not one of .*did you mean 'retrained'"):
         compare(make_snapshot(), make_snapshot(), tier="retraind")
