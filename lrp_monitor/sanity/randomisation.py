@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import one_of
 from lrp_monitor.engine.recording import layer_paths
 from lrp_monitor.keras_internals import layers_of, variables_made_trainable
 from lrp_monitor.metrics import cosine
@@ -92,8 +93,7 @@ def randomise(
     """
     if draws < 1:
         raise ValueError(f"draws={draws}: must be at least 1")
-    if how not in ("normal", "permute"):
-        raise ValueError(f'how={how!r}: expected "normal" or "permute"')
+    one_of("how", how, ("normal", "permute"))
     groups = weights_from_the_output(subject)
     if not groups:
         raise ValueError(f"model {subject.explainer.model.name!r} has no weights to randomise")

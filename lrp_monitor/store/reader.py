@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lrp_monitor.arguments import one_of
 from lrp_monitor.plain import Result, plain
 from lrp_monitor.store import codec, finite, records, tables
 from lrp_monitor.store.access import RecordAccess
@@ -242,13 +243,12 @@ class Run(RecordAccess, Result):
         """All numbers as columns of equal length, for ``pandas.DataFrame(run.table())``.
 
         ``by``: "step", a row a step with every scalar; "probe", a row a step and probe with every statistic. See
-        `tables`. Raises ValueError for anything else.
+        `tables`. Raises ValueError or TypeError for anything else.
         """
+        one_of("by", by, ("step", "probe"))
         if by == "step":
             return tables.by_step(self._all_headers())
-        if by == "probe":
-            return tables.by_probe(self._all_headers(), self._probes)
-        raise ValueError(f'by={by!r}: expected "step" or "probe"')
+        return tables.by_probe(self._all_headers(), self._probes)
 
     def tensors(self, step: int) -> list[tuple[str, str]]:
         """(kind, name) of each histogram of a step, as logged."""

@@ -6,6 +6,8 @@ import operator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lrp_monitor.arguments import argument_error
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -26,7 +28,10 @@ class Schedule:
         ValueError that names the argument.
         """
         if first_epoch not in (None, "log"):
-            raise ValueError(f'first_epoch={first_epoch!r}: expected None or "log" (batches 1, 2, 4, 8 ... of epoch 1)')
+            raise argument_error(
+                isinstance(first_epoch, str),
+                f'first_epoch={first_epoch!r}: expected None or "log" (batches 1, 2, 4, 8 ... of epoch 1)',
+            )
         checked = None if batches is None else positive_int("batches", batches, "batches between logs")
         if every is None:
             every = 1 if checked is None else None
@@ -92,8 +97,7 @@ def positive_int(argument: str, value: Any, meaning: str) -> int:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool):
-        raise TypeError(f"{argument}={value!r}: expected a positive integer ({meaning})")
-    if number < 1:
-        raise ValueError(f"{argument}={value!r}: expected a positive integer ({meaning})")
+    of_type = number is not None and not isinstance(value, bool)
+    if number is None or not of_type or number < 1:
+        raise argument_error(of_type, f"{argument}={value!r}: expected a positive integer ({meaning})")
     return number
