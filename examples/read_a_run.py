@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 import lrp_monitor as lrp
-from lrp_monitor.files import write_whole
 from lrp_monitor.pictures import film, render
 
 
@@ -50,7 +49,7 @@ def main(log_dir: Path, picture: Path) -> None:
         )
         for number in range(0, len(run.probes), 4)
     ]
-    write_whole(picture, render.png(film.sheet(strips, [f"step {step}" for step in chosen])))
+    render.write(picture, render.png(film.sheet(strips, [f"step {step}" for step in chosen])))
     print(f"wrote {picture}")
 
 

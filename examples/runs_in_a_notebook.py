@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image
 
 import lrp_monitor as lrp
-from lrp_monitor.files import write_whole
 from lrp_monitor.pictures import chart, film, render
 
 IN_NOTEBOOK = "ipykernel" in sys.modules
@@ -38,7 +37,7 @@ def show(name: str, picture: np.ndarray) -> None:
         display(Image.fromarray(picture))
     else:
         PLOTS.mkdir(parents=True, exist_ok=True)
-        write_whole(PLOTS / f"{name}.png", render.png(picture))
+        render.write(PLOTS / f"{name}.png", render.png(picture))
         print(f"wrote {PLOTS / name}.png")
 
 

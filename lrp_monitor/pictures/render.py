@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from lrp_monitor.arguments import Colormap
+from lrp_monitor.files import write_whole
 from lrp_monitor.probes import montage
 
 Picture = NDArray[np.uint8]
@@ -223,3 +224,7 @@ def gif(frames: Sequence[Picture], milliseconds: int = 250, last: int = 1500) ->
     # Frames that equal the one before are kept as frames of their own: one a logged step, by number.
     images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
     return buffer.getvalue()
+
+
+write = write_whole
+"""For those who draw: the picture's bytes into a file, whole."""
