@@ -115,6 +115,7 @@ def output_key(names: Sequence[Any], chosen: str | int | None, model: str, optio
         return names[0] if chosen is None else chosen
     if isinstance(chosen, int) and 0 <= chosen < len(names):
         return names[chosen]
+    given = f"{option}{chosen!r}" if option.endswith("=") else f"{option}{chosen}"
     if len(names) == 1:
-        raise ValueError(f"{option}{chosen}: model {model!r} has one output; leave {option.rstrip(' =')} out")
-    raise ValueError(f"{option}{chosen}: the outputs of model {model!r} are {listed}")
+        raise ValueError(f"{given}: model {model!r} has one output; leave {option.rstrip(' =')} out")
+    raise ValueError(f"{given}: the outputs of model {model!r} are {listed}")

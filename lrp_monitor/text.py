@@ -43,9 +43,10 @@ def percent(share: SupportsFloat) -> str:
     return f"{value:.1f} %" if value == 0 or abs(value) >= 0.0995 else f"{number(value, 2)} %"
 
 
-def in_one_line(error: BaseException, most: int = 1000) -> str:
-    """An error's message alone, in one line of at most that many characters."""
-    return " ".join(str(error)[: 4 * most].split())[:most]
+def in_one_line(error: BaseException, most: int | None = None) -> str:
+    """An error's message alone, in one line, of at most so many characters."""
+    text = str(error)
+    return " ".join((text if most is None else text[: 4 * most]).split())[:most]
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

@@ -258,7 +258,7 @@ def test_models_that_cannot_be_explained():
     two = keras.Model(inputs, {"a": kl.Dense(3, name="a")(inputs), "b": kl.Dense(2, name="b")(inputs)}, name="two")
     with pytest.raises(ValueError, match=r"has 2 outputs: choose one with output=: a, b"):
         lrp.relevance(two, X[0], 0)
-    with pytest.raises(ValueError, match="none of model 'two'"):
+    with pytest.raises(ValueError, match="output='c': the outputs of model 'two' are a, b"):
         lrp.relevance(two, X[0], 0, output="c")
     for choice, width in (("a", 3), (0, 3), ("b", 2), (1, 2)):
         assert lrp.Explainer(two, output=choice).explain(X[0], 0).logits.shape == (3, width)

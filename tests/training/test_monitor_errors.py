@@ -207,7 +207,7 @@ def test_several_outputs_need_a_choice(tmp_path: Path) -> None:
     targets = [y, y % 2]
     words = r"model '\w+' has 2 outputs: choose one with output=: kind, size"
     refused(ValueError, words, two_outputs(), monitor(tmp_path / "a"), x, targets)
-    words = "output='colour': the model's outputs are kind, size"
+    words = r"output='colour': the outputs of model '\w+' are kind, size"
     refused(ValueError, words, two_outputs(), monitor(tmp_path / "a", output="colour"), x, targets)
 
     model = two_outputs()
