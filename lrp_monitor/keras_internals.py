@@ -34,6 +34,15 @@ def variables_made_trainable(part: Any) -> list[Any]:
     return found
 
 
+def symbolic_inputs(layer: Any) -> list[Any]:
+    """The symbolic tensors that a layer was called on last; none outside of functional models.
+
+    The public ``input`` raises where it was called more often than once.
+    """
+    nodes = layer._inbound_nodes
+    return list(nodes[-1].input_tensors) if nodes else []
+
+
 def keep_losses(put: Callable[[Any, str, Any], None], layer: Any) -> None:
     """Shadows (``engine.shadows``) the lists to which a call adds losses; ``losses`` is made of them anew."""
     put(layer, "_losses", list(layer.__dict__.get("_losses", ())))
@@ -115,15 +124,21 @@ def samples_of_adapter(adapter: Any) -> int | None:
 
 def _batch_size(dataset: Any) -> int | None:
     """Of the last batching among the steps that made a data set: its type has only the size that is static."""
-    while dataset is not None:
-        size = getattr(dataset, "_batch_size", None)
-        if size is not None:
-            return int(size)
-        dataset = getattr(dataset, "_input_dataset", None)
-    return None
+    sizes = (getattr(step, "_batch_size", None) for step in data_pipeline(dataset))
+    return next((int(size) for size in sizes if size is not None), None)
 
 
 # --- TensorFlow ---
+
+
+def data_pipeline(dataset: Any) -> Iterator[Any]:
+    """A data set and those that it is made of, the last step first; nothing public leads back from one to the other.
+
+    Of what is no ``tf.data.Dataset`` itself alone; nothing for None.
+    """
+    while dataset is not None:
+        yield dataset
+        dataset = getattr(dataset, "_input_dataset", None)
 
 
 def in_several_processes(strategy: Any) -> bool:

@@ -46,6 +46,10 @@ def test_layers(model: keras.Model) -> None:
     assert level == [masked, dropout]
     assert [internals.takes_training(layer) for layer in (masked, dropout)] == [False, True]
     assert [internals.takes_mask(layer) for layer in (masked, dropout)] == [True, False]
+    inputs, dense = keras.Input((2,)), keras.layers.Dense(2)
+    dense(inputs)
+    assert [tensor is inputs for tensor in internals.symbolic_inputs(dense)] == [True]
+    assert internals.symbolic_inputs(keras.layers.Dense(2)) == []
     masked.inner.trainable = False
     assert masked.inner.trainable_variables == []
     assert [v.name for v in internals.variables_made_trainable(masked.inner)] == ["kernel", "bias"]
@@ -114,6 +118,7 @@ def test_batches_of_a_running_fit() -> None:
     plain = keras.Sequential([keras.layers.Input((3,)), keras.layers.Activation("relu")])
     plain.compile("sgd", "mse")
     data = tf.data.Dataset.from_tensor_slices((x, y))
+    assert list(map(id, internals.data_pipeline(kept := data.batch(2)))) == [id(kept), id(data)]
     for size, given in ((4, {"x": x, "y": y, "batch_size": 4}), (2, {"x": data.batch(2).prefetch(1)})):
         sees = Sees()
         plain.fit(**given, callbacks=[sees], verbose=0)

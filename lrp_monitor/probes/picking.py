@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.keras_internals import data_pipeline
 from lrp_monitor.probes.checks import checked_labels
 
 LIMIT = 20_000
@@ -305,9 +306,7 @@ def _is_batched(data: Any, x: Any, y: NDArray[Any]) -> bool:
 
 def _pipeline(data: Any) -> Iterator[str]:
     """The class names of a `tf.data.Dataset` and of those that it is made of, the last step first."""
-    while data is not None:
-        yield type(data).__name__
-        data = getattr(data, "_input_dataset", None)
+    return (type(step).__name__ for step in data_pipeline(data))
 
 
 # ---- what a data set knows

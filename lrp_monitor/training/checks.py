@@ -17,7 +17,7 @@ from lrp_monitor.engine.inputs import fixed_batch, take
 from lrp_monitor.engine.memory import is_out_of_memory
 from lrp_monitor.engine.passes import Pass
 from lrp_monitor.engine.start import outputs_of
-from lrp_monitor.keras_internals import layers_of
+from lrp_monitor.keras_internals import layers_of, symbolic_inputs
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.inputs import ProbeInput
 from lrp_monitor.text import first_line
@@ -123,9 +123,7 @@ def _embeddings(model: keras.Model, probes: ProbeSet) -> Iterator[tuple[ProbeInp
     if isinstance(probes.inputs, Mapping):
         names = {part.name: part for part in probes.parts}
     for layer in layers_of(model, itself=False, nested=False):
-        if not isinstance(layer, keras.layers.Embedding) or not layer._inbound_nodes:
-            continue
-        for tensor in layer._inbound_nodes[-1].input_tensors:
+        for tensor in symbolic_inputs(layer) if isinstance(layer, keras.layers.Embedding) else ():
             if tensor.name in names and any(tensor is one for one in tensors):
                 yield names[tensor.name], layer
 
