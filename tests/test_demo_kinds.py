@@ -1,0 +1,71 @@
+"""The demo of texts, series, tables and segmentation: what is planted is found, and in the control it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrp_monitor.cli.main import main
+from lrp_monitor.console import Progress
+from lrp_monitor.demo import folder
+from lrp_monitor.demo.kind_run import run_kind
+from lrp_monitor.demo.kinds import FEATURES, KINDS, WORDS
+from lrp_monitor.store.reader import open_run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shortcut_gives_the_class_away_in_the_planted_data_alone(kind: str) -> None:
+    # What of a sample is the shortcut, by hand.
+    there = {
+        "text": lambda x: (x == len(WORDS) - 1).any(axis=1),
+        "series": lambda x: x[:, 30:34, 0].mean(axis=1) > 3,
+        "table": lambda x: x[:, FEATURES.index("account flag")] > 0,
+        "segmentation": lambda x: x[:, 2:7, 2:7, 0].std(axis=(1, 2)) > 0.3,
+    }[kind]
+    of = {}
+    for planted in (True, False):
+        x, y = KINDS[kind].make(400, planted, np.random.default_rng(3))
+        label = (y.reshape(len(y), -1).max(axis=1) > (1 if kind == "segmentation" else 0)).astype(int)
+        of[planted] = abs(np.corrcoef(there(x), label)[0, 1]) if there(x).any() else 0.0
+    assert of[True] > 0.85
+    assert of[False] < 0.15
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("kind", ["text", "series", "table"])
+def test_half_of_the_relevance_is_on_what_was_planted(kind: str, tmp_path: Path) -> None:
+    folder.prepare(tmp_path)
+    report = run_kind(kind, tmp_path, 0, None, None, Progress(2, lines=False))
+    planted, control = report.runs["planted"], report.runs["control"]
+    assert planted.end >= 0.5
+    assert control.end <= 0.1
+    assert planted.accuracy > 0.9
+    assert control.accuracy > 0.6
+    runs = [open_run(tmp_path / name) for name in report.runs]
+    assert runs[0].probes.hash == runs[1].probes.hash
+    assert runs[0].probes.inputs[0].kind == {"text": "tokens"}.get(kind, kind)
+    assert "relevance at the end" in report.as_text()
+
+
+@pytest.mark.trains
+def test_the_command_runs_a_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = [
+        "demo",
+        "--kind",
+        "segmentation",
+        "--epochs",
+        "1",
+        "--images",
+        "32",
+        "--json",
+        "--log-dir",
+        str(tmp_path / "s"),
+    ]
+    assert main(run) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["shortcut"]) == ("segmentation", "stamp")
+    assert open_run(tmp_path / "s" / "planted").meta["explains"] == "region"
+    assert (tmp_path / "s" / "control" / "model.keras").exists()
