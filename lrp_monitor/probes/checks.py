@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrp_monitor.arguments import argument_error
 from lrp_monitor.probes.regions import is_region
 
 
@@ -44,7 +45,7 @@ def checked_inputs(inputs: ArrayLike, argument: str = "inputs") -> NDArray[Any]:
             "a model as a tuple or a dict of arrays"
         ) from error
     if values.dtype.kind not in "fiub":
-        raise ValueError(f"{argument}: dtype {values.dtype} is not supported; give floats, integers or booleans")
+        raise TypeError(f"{argument}: dtype {values.dtype} is not supported; give floats, integers or booleans")
     if values.ndim < 2:
         raise ValueError(
             f"{argument}: shape {values.shape}; expected (n, ...), the probes along the first axis "
@@ -67,7 +68,7 @@ def checked_class_names(class_names: Sequence[str] | None) -> tuple[str, ...] | 
     if class_names is None:
         return None
     if isinstance(class_names, str):
-        raise ValueError(f"class_names={class_names!r}: expected a sequence of strings, one a class")
+        raise TypeError(f"class_names={class_names!r}: expected a sequence of strings, one a class")
     return tuple(str(name) for name in class_names)
 
 
@@ -83,7 +84,7 @@ def checked_labels(
         raise ValueError(f"{argument}: not one array ({error}); {_instead(argument, n)}") from error
     given = values.shape
     if values.dtype.kind in "OSU":
-        raise ValueError(f"{argument}: {_kind(values)}; {_from_names(argument, values, class_names)}")
+        raise TypeError(f"{argument}: {_kind(values)}; {_from_names(argument, values, class_names)}")
     if values.ndim == 2 and values.shape[1] > 1 and len(values) == n:
         values = _from_rows(argument, values)
     elif values.ndim == 2 and values.shape[1] == 1:
@@ -96,7 +97,7 @@ def checked_labels(
     if values.dtype.kind not in "iu":
         whole = values.dtype.kind == "b" or bool((values == np.rint(values)).all())
         way_out = f"use {argument}.astype(int)" if whole else f"they are no class indices: {_instead(argument, n)}"
-        raise ValueError(f"{argument}: dtype {values.dtype} is not an integer type; {way_out}")
+        raise TypeError(f"{argument}: dtype {values.dtype} is not an integer type; {way_out}")
     if values.min() < 0:
         raise ValueError(f"{argument}: {values.min()} is negative; labels are class indices from 0")
     if class_names is not None and values.max() >= len(class_names):
@@ -155,7 +156,7 @@ def checked_names(
     if names is None:
         return tuple(_default_names(n, labels, class_names))
     if isinstance(names, str):
-        raise ValueError(f"names={names!r}: expected a sequence of strings, one per probe")
+        raise TypeError(f"names={names!r}: expected a sequence of strings, one per probe")
     result = tuple(str(name) for name in names)
     if len(result) != n:
         raise ValueError(f"names: {len(result)} names for {n} probes; give one per probe")
@@ -188,7 +189,9 @@ def checked_channel_axis(channel_axis: int | str | None, ndim: int) -> int | Non
     if channel_axis is None:
         return None
     if isinstance(channel_axis, str | bool):
-        raise ValueError(f'channel_axis={channel_axis!r}: expected "auto", None or an axis of inputs')
+        raise argument_error(
+            isinstance(channel_axis, str), f'channel_axis={channel_axis!r}: expected "auto", None or an axis of inputs'
+        )
     axis = operator.index(channel_axis)
     axis = axis + ndim if axis < 0 else axis
     if not 1 <= axis < ndim:
@@ -230,14 +233,14 @@ def checked_masks(masks: Mapping[str, Any] | None, map_shape: tuple[int, ...], n
     if masks is None:
         return {}
     if not isinstance(masks, Mapping):
-        raise ValueError(
+        raise TypeError(
             f"masks: expected a dict from name to region, got {type(masks).__name__}; "
             'for example masks={"stamp": box}'
         )
     result = {}
     for name, region in masks.items():
         if not isinstance(name, str) or not name:
-            raise ValueError(f"masks: {name!r} is not a name; use non-empty strings")
+            raise argument_error(isinstance(name, str), f"masks: {name!r} is not a name; use non-empty strings")
         mask = _mask(name, region, map_shape, n)
         if not mask.any():
             raise ValueError(f"masks[{name!r}] covers nothing on any probe (map shape {map_shape})")
@@ -313,8 +316,11 @@ def checked_target(
             raise ValueError('target="label" needs labels; give labels, or target="predicted"')
         return target, labels
     values = np.asarray(target)
-    if values.dtype.kind not in "iu" or values.shape not in ((), (n,)):
-        raise ValueError(f"target: {values.dtype} of shape {values.shape}; expected one integer or {n}, one per probe")
+    whole = values.dtype.kind in "iu"
+    if not whole or values.shape not in ((), (n,)):
+        raise argument_error(
+            whole, f"target: {values.dtype} of shape {values.shape}; expected one integer or {n}, one per probe"
+        )
     if values.min() < 0:
         raise ValueError(f"target: {values.min()} is negative; targets are class indices from 0")
     return "given", read_only(np.array(np.broadcast_to(values, (n,)), dtype=np.int64))
@@ -363,6 +369,7 @@ def checked_display(display: ArrayLike, n: int) -> NDArray[np.uint8]:
         raise ValueError(
             f"display: shape {given}; expected ({n}, H, W), ({n}, H, W, 1) or ({n}, H, W, 3), one picture a probe"
         )
-    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise ValueError(f"display: expected finite numbers, got {values.dtype}")
+    numbers = values.dtype.kind in "fiu"
+    if not numbers or not np.isfinite(values).all():
+        raise argument_error(numbers, f"display: expected finite numbers, got {values.dtype}")
     return read_only(to_uint8(values))

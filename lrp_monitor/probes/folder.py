@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from lrp_monitor.text import in_one_line
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 """Of the files that are pictures."""
 
@@ -158,8 +160,7 @@ def open_picture(path: Path) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path}: {error}; make it smaller first") from error
     except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
-        words = " ".join(str(error)[:1000].split())
-        raise ValueError(f"{path}: not a picture that Pillow can read ({words:.300})") from error
+        raise ValueError(f"{path}: not a picture that Pillow can read ({in_one_line(error, 300)})") from error
 
 
 def _opened(path: Path) -> Image.Image:

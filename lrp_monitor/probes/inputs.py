@@ -294,7 +294,7 @@ def _feature_names(argument: str, names: Any, part: ProbeInput) -> tuple[str, ..
     if part.kind not in ("table", "series"):
         raise ValueError(f"{argument}: a sample of kind {part.kind!r} has no features to name; kind= says otherwise")
     if isinstance(names, str):
-        raise ValueError(f"{argument}={names!r}: expected a sequence of texts, one a feature")
+        raise TypeError(f"{argument}={names!r}: expected a sequence of texts, one a feature")
     found = tuple(str(name) for name in names)
     wanted = part.sample_shape[-1] if part.kind == "table" or len(part.sample_shape) == 2 else 1
     if len(found) != wanted:

@@ -57,7 +57,7 @@ class ProbeSet:
 
     kind, channel_axis, feature_names and tokens are dicts by input where there are several.
 
-    Raises ValueError that names the argument and the way out.
+    Raises TypeError or ValueError that names the argument and the way out.
     """
 
     def __init__(
