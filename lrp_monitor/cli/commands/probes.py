@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             offset=offset,
         )
         probes.save(arguments.output)
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError) as error:
         raise CommandError(str(error)) from error
     if arguments.json:
         about = {"file": str(arguments.output), "names": probes.names, "masks": list(probes.masks), "hash": probes.hash}
