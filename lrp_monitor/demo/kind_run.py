@@ -14,6 +14,7 @@ import numpy as np
 from lrp_monitor.console import Progress
 from lrp_monitor.demo import folder
 from lrp_monitor.demo.kinds import KINDS, RUNS, train_kind
+from lrp_monitor.plain import Result, plain_number
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.text import percent
 
@@ -33,7 +34,7 @@ class KindFigures:
 
 
 @dataclass(frozen=True)
-class KindReport:
+class KindReport(Result):
     """Both runs of a kind, and where they are."""
 
     kind: str
@@ -41,17 +42,13 @@ class KindReport:
     log_dir: str
     runs: dict[str, KindFigures]
 
-    def as_json(self) -> dict[str, Any]:
-        """Everything as plain data; NaN is null."""
-
-        def plain(value: float) -> float | None:
-            return None if math.isnan(value) else value
-
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data; NaN is None."""
         return {
             "kind": self.kind,
             "shortcut": self.shortcut,
             "log_dir": self.log_dir,
-            **{name: {key: plain(value) for key, value in vars(run).items()} for name, run in self.runs.items()},
+            **{name: {key: plain_number(value) for key, value in vars(run).items()} for name, run in self.runs.items()},
             "tensorboard": self._command,
         }
 
@@ -94,7 +91,7 @@ def run_kind(
         _, shares = open_run(log_dir / name).statistic(f"mask_mass/{chosen.shortcut}")
         found[name] = KindFigures(accuracy, _mean(shares[0]), _mean(shares[-1]), seconds)
     report = KindReport(kind, chosen.shortcut, str(log_dir), found)
-    folder.record(log_dir, report.as_json())
+    folder.record(log_dir, report.to_dict())
     return report
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
+from lrp_monitor.arguments import Preset
 from lrp_monitor.demo.shapes import make_shapes, stamp_mask
 from lrp_monitor.engine.targets import Region
 from lrp_monitor.probes import ProbeSet
@@ -40,7 +41,7 @@ class Kind:
     make: Callable[[int, bool, np.random.Generator], Data]
     probes: Callable[[], ProbeSet]
     build: Callable[[], keras.Model]
-    composite: str
+    composite: Preset
     samples: int = 2000
     epochs: int = 6
 
