@@ -1,1 +1,1 @@
-import{va as a}from"./chunk.js";export{a as render};
+import{ya as a}from"./chunk.js";export{a as render};

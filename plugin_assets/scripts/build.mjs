@@ -12,7 +12,15 @@ const out = at > 0 ? resolve(process.argv[at + 1]) : join(root, "dist");
 /** Bytes of what the first view loads, and of each other file. */
 const LIMITS = { first: 150_000, other: 60_000 };
 /** The modules that are loaded when first asked for: `import("...")` in the sources. */
-const LAZY = ["data/embedded.ts", "kinds/drawing.ts", "overview/Network.tsx", "probe/ProbeView.tsx", "runs/RunTable.tsx", "ui/Panels.tsx"];
+const LAZY = [
+  "data/embedded.ts",
+  "help/Help.tsx",
+  "kinds/drawing.ts",
+  "overview/Network.tsx",
+  "probe/ProbeView.tsx",
+  "runs/RunTable.tsx",
+  "ui/Panels.tsx",
+];
 
 /** Style sheets are texts in the bundle; as small as the code around them. */
 const smallStyles = {

@@ -17,6 +17,7 @@ test("a view survives the way through the URL, whatever the names hold", () => {
     scale: "time",
     clip: "99",
     gamma: "0.5",
+    soft: "2",
     outlines: false,
     size: "l",
     zoom: { times: 2.5, x: 0.25, y: 1 },

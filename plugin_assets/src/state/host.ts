@@ -54,6 +54,17 @@ export class Host {
     }
   }
 
+  /** The address of the page around, by which this view opens elsewhere. */
+  get address(): string {
+    return this.outer.location.href;
+  }
+
+  /** Has keys go to the page once its tab is in front: the first of them would else move TensorBoard's own tabs. */
+  takeKeys(): void {
+    const { activeElement } = this.outer.document;
+    if (!this.alone && this.isVisible() && (activeElement === null || activeElement.closest("[role=tab], body") !== null)) window.focus();
+  }
+
   onParameters(changed: () => void): void {
     this.outer.addEventListener("hashchange", changed);
   }

@@ -70,14 +70,22 @@ export class Model {
   start(): void {
     this.host.onVisible(() => {
       this.host.writeParameters(toParameters(this.view)); // another tab may have dropped ours from the address bar
+      this.host.takeKeys();
       void this.poll();
     });
+    this.host.takeKeys();
     this.host.onReload(() => void this.poll());
     this.host.onParameters(() => {
       const parameters = this.host.readParameters();
       if (parameters.size) this.setView(fromParameters(parameters));
     });
     void this.poll();
+  }
+
+  /** The address of this very view. */
+  link(): string {
+    this.host.writeParameters(toParameters(this.view));
+    return this.host.address;
   }
 
   subscribe(listener: () => void): () => void {

@@ -1,6 +1,7 @@
 // What a cell of the grid shows: a run's heatmap of a probe, or its difference to another, and at which full colour.
 import type { Frame, HeatMap } from "../data/decode";
 import { difference } from "../data/difference";
+import { soften } from "../data/soften";
 import type { RunState } from "../data/jobs";
 import { colourLimit } from "../data/limits";
 import type { View } from "./view";
@@ -17,7 +18,9 @@ export interface Shown {
 
 /** `frame` is what the run shows now, null while nothing is; `runs` are all runs on the page, for the common scale. */
 export function shownMap(run: RunState, frame: Frame | null, probe: number, view: View, runs: readonly RunState[]): Shown {
-  const raw = frame?.maps[probe] ?? null;
+  const sigma = Number(view.soft);
+  const smooth = (map: HeatMap | null | undefined): HeatMap | null => (map ? soften(map, sigma) : null);
+  const raw = smooth(frame?.maps[probe]);
   if (frame === null) return { map: null, limit: 0, instead: null, isDifference: false };
   if (raw === null) return { map: null, limit: 0, instead: "not stored", isDifference: false };
   const limitOf = (map: HeatMap): number =>
@@ -26,7 +29,7 @@ export function shownMap(run: RunState, frame: Frame | null, probe: number, view
   if (minus === null || ("run" in minus && minus.run === run.listing.run)) {
     return { map: raw, limit: limitOf(raw), instead: null, isDifference: false };
   }
-  const other = run.against?.maps[probe] ?? null;
+  const other = smooth(run.against?.maps[probe]);
   if (other === null) return { map: null, limit: 0, instead: noDifference(run, view, runs), isDifference: true };
   const map = difference(raw, other, view.scale === "map");
   if (map === null) return { map: null, limit: 0, instead: "the maps have other sizes", isDifference: true };

@@ -19,7 +19,7 @@ export interface Zoom {
 }
 
 /** The views of the page's middle, with what they are called. */
-const PAGES = { maps: "Heatmaps", network: "Network", runs: "Table of runs" } as const;
+const PAGES = { maps: "Heatmaps", network: "Network", runs: "Table of runs", help: "Help" } as const;
 
 export type PageName = keyof typeof PAGES;
 
@@ -46,6 +46,8 @@ export interface View {
   clip: "100" | "99" | "90";
   /** Exponent of the strength of a colour: below 1 weak relevance shows more. */
   gamma: "1" | "0.7" | "0.5" | "2";
+  /** Maps smoothed by a Gaussian of so many pixels; "0": as logged. */
+  soft: "0" | "1" | "2" | "4" | "8";
   outlines: boolean;
   size: "s" | "m" | "l";
   zoom: Zoom | null;
@@ -95,6 +97,7 @@ export const DEFAULT_VIEW: View = {
   scale: "map",
   clip: "100",
   gamma: "1",
+  soft: "0",
   outlines: true,
   size: "m",
   zoom: null,
@@ -169,6 +172,7 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
   scale: oneOf(["map", "time", "all"]),
   clip: oneOf(["100", "99", "90"]),
   gamma: oneOf(["1", "0.7", "0.5", "2"]),
+  soft: oneOf(["0", "1", "2", "4", "8"]),
   outlines: flag,
   size: oneOf(["s", "m", "l"]),
   zoom: orNull<Zoom>({

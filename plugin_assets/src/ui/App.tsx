@@ -78,6 +78,8 @@ function handleKey(model: Model, event: KeyboardEvent): void {
   else if (event.key === "Home") model.move(-Infinity);
   else if (event.key === "End") model.move(Infinity);
   else if (event.key === "Escape" && model.view.probe !== null) model.setView({ probe: null });
+  else if (event.key === "Escape" && model.view.page === "help") model.setView({ page: "maps" });
+  else if (event.key === "?") model.setView({ page: model.view.page === "help" ? "maps" : "help", probe: null });
   else if (event.key === " " && !target.closest("button, summary")) {
     if (model.playing) model.pause();
     else model.play();

@@ -2,6 +2,8 @@
 import type { JSX } from "preact";
 import { COLOURS, type ColourName } from "../paint/colormap";
 import type { Model } from "../state/model";
+import { short } from "../data/format";
+import { sharedParts, telling } from "../state/names";
 import { otherComposite } from "../state/shown";
 import type { Minus, View } from "../state/view";
 import { zoomAt } from "../state/zoom";
@@ -23,6 +25,14 @@ const GAMMAS: [View["gamma"], string][] = [
   ["0.7", "raised a little (0.7)"],
   ["0.5", "raised (square root)"],
   ["2", "lowered (square)"],
+];
+
+const SOFT: [View["soft"], string][] = [
+  ["0", "no: as logged"],
+  ["1", "over 1 pixel"],
+  ["2", "over 2 pixels"],
+  ["4", "over 4 pixels"],
+  ["8", "over 8 pixels"],
 ];
 
 export function Display({ model }: { model: Model }): JSX.Element {
@@ -82,6 +92,7 @@ export function Display({ model }: { model: Model }): JSX.Element {
       />
       <Choice name="Full colour stands for" testid="scale" value={view.scale} options={SCALES} choose={(scale) => set({ scale })} />
       <Choice name="Clipped at" testid="clip" value={view.clip} options={CLIPS} choose={(clip) => set({ clip })} />
+      <Choice name="Smoothed maps" testid="soft" value={view.soft} options={SOFT} choose={(soft) => set({ soft })} />
       <Choice name="Weak relevance (gamma)" testid="gamma" value={view.gamma} options={GAMMAS} choose={(gamma) => set({ gamma })} />
     </Fold>
   );
@@ -99,12 +110,13 @@ function Difference({ model }: { model: Model }): JSX.Element {
     else if (key === "step") next = minus;
     model.setView({ minus: next });
   };
+  const shared = sharedParts(runs.map((run) => run.listing.name));
   const options: [string, string][] = [["none", "nothing"]];
   if (minus && "step" in minus) options.push(["step", `step ${minus.step} (pinned)`]);
   if (current !== null && !(minus && "step" in minus && minus.step === current)) options.push(["pin", `this step, ${current}: pin it`]);
   for (const run of runs.length > 1 ? runs : []) {
     const other = runs.some((one) => otherComposite(one, run) !== null);
-    options.push([`run:${run.listing.run}`, `run ${run.listing.name}${other ? ` (${run.info?.meta.composite ?? "other rules"})` : ""}`]);
+    options.push([`run:${run.listing.run}`, `run ${short(telling(run.listing.name, shared), 40)}${other ? ` (${run.info?.meta.composite ?? "other rules"})` : ""}`]);
   }
   const value = minus === null ? "none" : "step" in minus ? "step" : `run:${minus.run}`;
   if (!options.some(([key]) => key === value)) options.push([value, "a run that is not chosen"]);
@@ -121,8 +133,9 @@ function ZoomButtons({ model }: { model: Model }): JSX.Element {
         <button type="button" aria-label="Zoom out" disabled={zoom === null} onClick={() => by(1 / 1.5)}>
           −
         </button>
-        <button type="button" data-testid="zoom-reset" aria-label="Show whole maps" disabled={zoom === null} onClick={() => model.setView({ zoom: null })}>
+        <button type="button" data-testid="zoom-reset" disabled={zoom === null} onClick={() => model.setView({ zoom: null })}>
           {`${(zoom?.times ?? 1).toFixed(1)} ×`}
+          <span class="hidden">: show whole maps</span>
         </button>
         <button type="button" data-testid="zoom-in" aria-label="Zoom in" onClick={() => by(1.5)}>
           +

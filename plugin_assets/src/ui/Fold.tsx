@@ -3,6 +3,9 @@ import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import { recall, remember } from "../state/remembered";
 
+/** Below this width the page is one column: see the style sheet. */
+const NARROW = 820;
+
 interface FoldProps {
   title: string;
   /** Said behind the title. */
@@ -12,7 +15,8 @@ interface FoldProps {
 
 export function Fold({ title, aside, children }: FoldProps): JSX.Element {
   const key = `folded ${title}`;
-  const [folded, setFolded] = useState(recall(key) === "1");
+  // Where there is little room all but the runs are folded at first.
+  const [folded, setFolded] = useState((recall(key) ?? (window.innerWidth <= NARROW && title !== "Runs" ? "1" : "0")) === "1");
   const id = `fold-${title.replace(/\W/g, "-")}`;
   return (
     <section aria-labelledby={id}>
@@ -23,7 +27,7 @@ export function Fold({ title, aside, children }: FoldProps): JSX.Element {
           id={id}
           aria-expanded={!folded}
           onClick={() => {
-            remember(key, folded ? null : "1");
+            remember(key, folded ? "0" : "1");
             setFolded(!folded);
           }}
         >

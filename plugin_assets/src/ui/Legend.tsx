@@ -2,10 +2,11 @@
 import type { JSX } from "preact";
 import { COLOURS, cssGradient } from "../paint/colormap";
 import { atStep } from "../data/finite";
-import { count, plural, short } from "../data/format";
+import { count, number, plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import { isPicture } from "../kinds/source";
 import type { Model } from "../state/model";
+import { Hint } from "./Hint";
 import { sharedParts, telling } from "../state/names";
 import { compositeWords, minusWords } from "../state/shown";
 import type { StepInfo } from "../data/types";
@@ -57,6 +58,13 @@ function Remarks({ model, minus }: { model: Model; minus: string | null }): JSX.
   if (model.view.clip !== "100") {
     general.push([`clipped at the ${model.view.clip}th percentile`, "Stronger relevance has the colour of that percentile"]);
   }
+  if (model.view.soft !== "0") {
+    general.push([`maps smoothed over ${plural(Number(model.view.soft), "pixel")}`, "By a Gaussian, for the eye; the figures are those of the maps as logged"]);
+  }
+  const kept = runs.map(keptOf).find((share) => share !== null && (share < 0.05 || share > 20));
+  if (kept !== undefined) {
+    general.push([`Σ R / logit about ${number(kept)}`, "Usual where rules share relevance out by positive parts (z+, alpha-beta) on networks with biases: the maps localise well all the same. Help (?) says more"]);
+  }
   const sampled = model.view.show === "film" ? model.filmSteps().length : 0;
   if (sampled > 0 && sampled < model.steps().length) {
     general.push([`film: ${sampled} of ${count(model.steps().length)} logged steps`, "Evenly spread; a click on a probe’s name shows all"]);
@@ -64,22 +72,32 @@ function Remarks({ model, minus }: { model: Model; minus: string | null }): JSX.
   return (
     <ul class="remarks" data-testid="remarks" aria-live="polite">
       {general.map(([text, title]) => (
-        <li key={text} title={title}>
-          <bdi>{text}</bdi>
+        <li key={text}>
+          <Hint words={title}>
+            <bdi>{text}</bdi>
+          </Hint>
         </li>
       ))}
       {[...whose].map(([text, { title, names }]) => (
-        <li key={text} title={title || text}>
+        <li key={text}>
+          <Hint words={title || text}>
           {names.length < runs.length && (
             <>
               <bdi title={names.join(", ")}>{names.length > 2 ? plural(names.length, "run") : names.join(", ")}</bdi>:{" "}
             </>
           )}
           <bdi>{text}</bdi>
+          </Hint>
         </li>
       ))}
     </ul>
   );
+}
+
+/** The median over probes of the sum of relevance over the logit, at the step that a run shows. */
+function keptOf(run: RunState): number | null {
+  const value = run.frame?.header.scalars["lrp/conservation"] ?? run.frame?.header.probes.conservation?.[0];
+  return typeof value === "number" ? Math.abs(value) : null;
 }
 
 /** Remarks on one run, each with a longer explanation. */

@@ -7,6 +7,7 @@ import { Display } from "./Display";
 import { Filters } from "./Filters";
 import { Pages } from "./pages";
 import { Runs } from "./Runs";
+import { Share } from "./Share";
 
 export function Rail({ model }: { model: Model }): JSX.Element {
   return (
@@ -17,6 +18,7 @@ export function Rail({ model }: { model: Model }): JSX.Element {
       <Filters model={model} />
       <Display model={model} />
       <Curves model={model} />
+      <Share model={model} />
       <About model={model} />
     </aside>
   );

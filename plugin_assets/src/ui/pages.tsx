@@ -10,6 +10,7 @@ type View = { View: (props: { model: Model }) => JSX.Element };
 const OTHERS: Partial<Record<PageName, () => Promise<View>>> = {
   network: () => import("../overview/Network"),
   runs: () => import("../runs/RunTable"),
+  help: () => import("../help/Help"),
 };
 
 export function MiddleView({ model }: { model: Model }): JSX.Element {
@@ -35,7 +36,7 @@ export function Pages({ model }: { model: Model }): JSX.Element {
           aria-current={model.view.page === page ? "page" : undefined}
           onClick={() => model.setView({ page, probe: null })}
         >
-          {title}
+          {page === "help" ? `${title} ?` : title}
         </button>
       ))}
     </nav>
