@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { HeatMap } from "../src/data/decode";
 import { difference, percentile, valueOf } from "../src/data/difference";
+import { soften } from "../src/data/soften";
 import { colourLimit, limitColumn } from "../src/data/limits";
 import { alertLimits, clustersAt, exceeded, selectProbes, sortings } from "../src/state/selection";
 import type { ProbeNames, StepHeader, Timeline } from "../src/data/types";
@@ -144,4 +145,24 @@ test("alerts: limits of the callback, exceeded only above them", () => {
   assert.deepEqual(exceeded(limits, () => 0.2501), ["stamp"]);
   assert.deepEqual(exceeded(limits, () => null), []);
   assert.deepEqual([...alertLimits({}), ...alertLimits(undefined), ...alertLimits({ alerts: null })], []);
+});
+
+test("a smoothed map keeps its sum and its place, and what is not finite", () => {
+  const dots: HeatMap = { kind: "float", data: new Float32Array(35), absmax: 8, height: 5, width: 7 };
+  dots.data[0] = 8; // in a corner: reflected at two edges
+  dots.data[2 * 7 + 4] = -2;
+  const soft = soften(dots, 1);
+  assert.ok(Math.abs([...soft.data].reduce((a, b) => a + b) - 6) < 1e-5);
+  assert.equal(soft.absmax, soft.data[0]);
+  assert.ok(soft.data[0]! < 8 && soft.data[1]! > 0 && soft.data[2 * 7 + 4]! < 0);
+  // A Gaussian of one pixel, cut at three: its middle weight, once across and once down.
+  const sum = [-3, -2, -1, 0, 1, 2, 3].reduce((all, x) => all + Math.exp(-x * x / 2), 0);
+  const alone: HeatMap = { kind: "float", data: new Float32Array(81), absmax: 1, height: 9, width: 9 };
+  alone.data[40] = 1;
+  assert.ok(Math.abs(soften(alone, 1).data[40]! - 1 / sum ** 2) < 1e-6);
+  assert.equal(soften(dots, 0), dots);
+  assert.equal(soften(dots, 1), soft); // the last one is kept
+  const broken = soften(floats(NaN, 1, 1), 1);
+  assert.ok(Number.isNaN(broken.data[0]!) && broken.data[2]! < 1);
+  assert.equal(soften(bytes(4, 127, 0, 0), 2).height, 1);
 });

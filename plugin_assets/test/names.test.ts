@@ -4,6 +4,8 @@ import type { RunListing } from "../src/data/types";
 import { sortRows, tableCsv } from "../src/runs/RunTable";
 import { firstChoice, groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, telling } from "../src/state/names";
 import { tellApart } from "../src/state/order";
+import { usual } from "../src/help/Help";
+import { curves } from "../src/ui/Share";
 
 const names = ["net/lr_0.1/a_seed_1_cosine", "net/lr_0.1/a_seed_2_cosine", "net/lr_0.01/a_seed_1_cosine"];
 
@@ -69,4 +71,25 @@ test("chosen runs of one colour get other shapes", () => {
   const runs = [0, 7, 1, 14].map((order) => ({ order, pattern: 9 }));
   tellApart(runs);
   assert.deepEqual(runs.map(({ pattern }) => pattern), [0, 1, 0, 2]);
+});
+
+test("what is usual is known of every composite's name that has a word to say", () => {
+  for (const name of ["epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1_flat", "deep_taylor", "epsilon", "lrp_zero", "attn_lrp", "cp_lrp", "epsilon_gamma_box"]) {
+    assert.ok(usual(name), name);
+  }
+  assert.match(usual("epsilon_alpha2_beta1")!, /blue/);
+  assert.equal(usual("my own"), null);
+});
+
+test("curves as a table: a row a run and step, nothing where a run has no value", () => {
+  const run = (name: string, scalars: Record<string, (number | null)[]>): unknown => ({
+    listing: { name },
+    info: { steps: [{ epoch: 0, batch: 0, wall_time: 5 }, { epoch: 1, batch: 9, wall_time: 6 }] },
+    timeline: { steps: [0, 3], scalars, probes: {} },
+  });
+  const runs = [run("a,b", { x: [1, null] }), run("c", { y: [2, 3] })];
+  assert.equal(
+    curves({ selected: () => runs as never }),
+    'run,step,epoch,batch,wall_time,x,y\r\n"a,b",0,0,0,5,1,\r\n"a,b",3,1,9,6,,\r\nc,0,0,0,5,,2\r\nc,3,1,9,6,,3\r\n',
+  );
 });

@@ -199,3 +199,58 @@ def test_the_axis_of_curves_says_what_it_counts(served: str, opened: Any) -> Non
     tab.expect(lambda: tab.all("[data-testid=timeline]", seen), ["0,899"])
     tab.frame.select_option("[data-testid=smooth]", "0.9")
     tab.expect(lambda: tab.hash_parameters()["smooth"], "0.9")
+
+
+CONTROLS = """() => [...document.querySelectorAll('button, input, select, summary, [tabindex="0"]')]
+  .filter(e => !e.disabled && e.checkVisibility() && !(e.type === 'radio' && !e.checked))"""
+
+
+@pytest.mark.parametrize("page", ["maps", "network", "runs", "help"])
+def test_every_control_is_reached_by_the_tab_key(served: str, opened: Any, page: str) -> None:
+    tab = opened(served + f"#lrp_monitor&p.lrp_monitor.page={page}&p.lrp_monitor.runs=one%252Flrp,net%252Flrp")
+    ready = {
+        "maps": "canvas[data-run]",
+        "network": "canvas[data-painted]",
+        "runs": "[data-testid=run-table]",
+        "help": "[data-testid=help] [data-testid=usual]",
+    }
+    tab.frame.wait_for_selector(ready[page])
+    tab.frame.wait_for_selector("svg[data-testid=timeline] .axis", state="attached")
+    tab.expect(lambda: tab.all("[aria-busy=true], .stale", "1"), [])
+    tab.frame.evaluate("() => { window.reached = new Set(); document.activeElement.blur(); }")  # settled: no reading
+    left = f"() => ({CONTROLS})().filter(e => !reached.has(e)).map(e => e.outerHTML.slice(0, 200))"
+    for _ in range(tab.frame.evaluate(f"() => ({CONTROLS})().length") + 5):  # settled: everything is drawn
+        tab.page.keyboard.press("Tab")
+        tab.frame.evaluate("() => reached.add(document.activeElement)")  # settled: keys are done when they return
+    tab.expect(lambda: tab.frame.evaluate(left), [])
+
+
+def test_help_and_hints_by_keys(served: str, opened: Any) -> None:
+    tab = opened(served + "#lrp_monitor&p.lrp_monitor.soft=2&p.lrp_monitor.runs=one%252Flrp")
+    tab.wait_for_step(9)
+    tab.expect_text("remarks", "maps smoothed over 2 pixels")
+    tab.frame.focus("[data-testid=remarks] button")
+    tab.page.keyboard.press("Enter")
+    tab.expect_text("remarks", "By a Gaussian")
+    tab.page.keyboard.press("Escape")
+    tab.expect(lambda: "By a Gaussian" in tab.text("remarks"), False)
+    tab.page.keyboard.press("?")
+    tab.expect_text("usual", "epsilon_plus_flat", "The maps localise well all the same")
+    tab.page.keyboard.press("Escape")
+    tab.frame.wait_for_selector("[data-testid=grid]")
+    tab.frame.click("[data-testid=reset-view]")
+    tab.expect(tab.hash_parameters, {"runs": "one%2Flrp"})
+
+
+@pytest.mark.parametrize("size", [(320, 640), (640, 450), (800, 600)])
+def test_on_small_windows_nothing_leaves_the_page(served: str, opened: Any, size: tuple[int, int]) -> None:
+    tab = opened(served + "#lrp_monitor&p.lrp_monitor.runs=one%252Flrp,net%252Flrp")
+    tab.page.set_viewport_size({"width": size[0], "height": size[1]})
+    tab.frame.wait_for_selector("svg[data-testid=timeline] .axis", state="attached")
+    beyond = "e => { const r = e.getBoundingClientRect(); return r.left < 0 || r.right > innerWidth; }"
+    outside = f"() => ({CONTROLS})().filter({beyond}).map(e => e.outerHTML.slice(0, 200))"
+    tab.expect(lambda: tab.frame.evaluate(outside), [])
+    tab.expect(lambda: tab.frame.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), True)
+    # The histograms come right behind the maps, which scroll on their own.
+    gap = "() => document.querySelector('.histograms').offsetTop - document.querySelector('.main').offsetTop"
+    tab.expect(lambda: tab.frame.evaluate(gap) < 1100, True)

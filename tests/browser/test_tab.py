@@ -232,6 +232,8 @@ def test_the_address_keeps_our_view_while_another_tab_is_in_front(fitted: Path, 
     tab.page.get_by_role("tab", name=re.compile("^LRP$")).click()
     tab.page.wait_for_function("() => location.hash.includes('p.lrp_monitor.step=0')")
     tab.wait_for_step(steps[0])
+    tab.page.keyboard.press("ArrowRight")  # not to TensorBoard's own tabs
+    tab.wait_for_step(steps[1])
 
 
 def test_the_keyboard_is_enough(fitted: Path, serve: Serve, visit: Open) -> None:

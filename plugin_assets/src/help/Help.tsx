@@ -56,7 +56,7 @@ export function View({ model }: { model: Model }): JSX.Element {
   const runs = model.selected().filter((run) => run.info !== null);
   const composites = [...new Set(runs.map((run) => String(run.info!.meta.composite ?? "")))].filter(Boolean);
   return (
-    <div class="grid-area help" data-testid="help" tabIndex={-1} role="region" aria-label="Help">
+    <div class="grid-area help" data-testid="help" tabIndex={0} role="region" aria-label="Help">
       <section>
         <h2>How to read a heatmap</h2>
         <p>

@@ -32,7 +32,7 @@ export function Divider(): JSX.Element {
   const now = (): number => document.querySelector(".timeline .plot")?.getBoundingClientRect().height ?? 0;
   const folded = height === 0;
   return (
-    <div class="divider">
+    <section class="divider" aria-label="Edge of the curves and histograms">
       <div
         class="grip"
         role="separator"
@@ -64,6 +64,6 @@ export function Divider(): JSX.Element {
       <button type="button" aria-expanded={!folded} data-testid="fold-panels" onClick={() => set(folded ? null : 0)}>
         {folded ? "Show curves and histograms" : "Hide curves and histograms"}
       </button>
-    </div>
+    </section>
   );
 }

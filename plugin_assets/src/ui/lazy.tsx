@@ -4,23 +4,28 @@ import { useEffect, useState } from "preact/hooks";
 
 const loaded = new Map<() => Promise<unknown>, unknown>();
 
+/** A request that failed, as on a busy machine, is made once more after so long. */
+const AGAIN_SECONDS = 1;
+
+const again = <Part,>(load: () => Promise<Part>): Promise<Part> =>
+  new Promise((resolve, reject) => window.setTimeout(() => load().then(resolve, reject), AGAIN_SECONDS * 1000));
+
 /** What `load` (the same function each time) imports: null while it is on its way, an Error where it does not come. */
 export function useLazy<Part extends object>(load: () => Promise<Part>): Part | Error | null {
-  const [, tell] = useState(0);
+  const [, draw] = useState(0);
+  const now = loaded.get(load) as Part | Error | undefined;
   useEffect(() => {
-    if (loaded.has(load)) return;
-    load().then(
-      (part) => {
-        loaded.set(load, part);
-        tell((n) => n + 1);
-      },
-      (error: unknown) => {
-        loaded.set(load, error instanceof Error ? error : new Error(String(error)));
-        tell((n) => n + 1);
-      },
-    );
+    const tell = (part: unknown): void => {
+      loaded.set(load, part);
+      draw((n) => n + 1);
+    };
+    if (!loaded.has(load)) {
+      load()
+        .catch(() => again(load))
+        .then(tell, (error: unknown) => tell(error instanceof Error ? error : new Error(String(error))));
+    } else if (now === undefined) draw((n) => n + 1); // it came between this picture and its effects
   }, [load]);
-  return (loaded.get(load) as Part | Error | undefined) ?? null;
+  return now ?? null;
 }
 
 /** Stands where a part of the page will be, or says that it could not be loaded. */
