@@ -76,7 +76,8 @@ def _sizes(parts: Sequence[Part]) -> dict[str, float]:
             header = part.run.record(step)
             maps += sum(header.places[probe][1] for probe in part.probes) if header.maps else 0
             rest += 20 * len(header.statistics) * len(part.probes) * _COMPRESSED
-        rest += part.run.probes.images[list(part.probes)].nbytes
+        arrays = [part.run.probes.images, *(a for one in part.run.probes.inputs for a in (one.values, one.pictures))]
+        rest += sum(array[0].nbytes * len(part.probes) for array in arrays if array is not None and len(array))
         if part.histograms and part.steps:
             last = part.steps[-1]
             named = part.run.tensors(last)
@@ -154,6 +155,15 @@ def _subset(probes: ProbeInfo, chosen: Sequence[int]) -> ProbeInfo:
         labels=None if probes.labels is None else probes.labels[at],
         images=probes.images[at],
         masks={name: flags[at] for name, flags in probes.masks.items()},
+        inputs=[
+            replace(
+                one,
+                tokens=None if one.tokens is None else [one.tokens[i] for i in at],
+                values=None if one.values is None else one.values[at],
+                pictures=None if one.pictures is None else one.pictures[at],
+            )
+            for one in probes.inputs
+        ],
         region=None if probes.region is None else probes.region[at],
         region_of=None if probes.region_of is None else probes.region_of[at],
         hash=hashlib.sha256(json.dumps([probes.hash, at]).encode()).hexdigest(),

@@ -3,6 +3,7 @@ import type { Frame, HeatMap } from "../data/decode";
 import { difference } from "../data/difference";
 import { soften } from "../data/soften";
 import type { RunState } from "../data/jobs";
+import { isPicture } from "../kinds/source";
 import { colourLimit } from "../data/limits";
 import type { View } from "./view";
 
@@ -16,9 +17,13 @@ export interface Shown {
   isDifference: boolean;
 }
 
+/** Pixels that a run's maps are smoothed over; 0 where they are none of pictures. */
+export const softness = (run: RunState, { soft }: Pick<View, "soft">): number =>
+  run.info !== null && isPicture(run.info.probes) ? Number(soft) : 0;
+
 /** `frame` is what the run shows now, null while nothing is; `runs` are all runs on the page, for the common scale. */
 export function shownMap(run: RunState, frame: Frame | null, probe: number, view: View, runs: readonly RunState[]): Shown {
-  const sigma = Number(view.soft);
+  const sigma = softness(run, view);
   const smooth = (map: HeatMap | null | undefined): HeatMap | null => (map ? soften(map, sigma) : null);
   const raw = smooth(frame?.maps[probe]);
   if (frame === null) return { map: null, limit: 0, instead: null, isDifference: false };

@@ -8,7 +8,7 @@ import { isPicture } from "../kinds/source";
 import type { Model } from "../state/model";
 import { Hint } from "./Hint";
 import { sharedParts, telling } from "../state/names";
-import { compositeWords, minusWords } from "../state/shown";
+import { compositeWords, minusWords, softness } from "../state/shown";
 import type { StepInfo } from "../data/types";
 
 export function Legend({ model }: { model: Model }): JSX.Element {
@@ -58,8 +58,9 @@ function Remarks({ model, minus }: { model: Model; minus: string | null }): JSX.
   if (model.view.clip !== "100") {
     general.push([`clipped at the ${model.view.clip}th percentile`, "Stronger relevance has the colour of that percentile"]);
   }
-  if (model.view.soft !== "0") {
-    general.push([`maps smoothed over ${plural(Number(model.view.soft), "pixel")}`, "By a Gaussian, for the eye; the figures are those of the maps as logged"]);
+  const soft = Math.max(0, ...runs.map((run) => softness(run, model.view)));
+  if (soft > 0) {
+    general.push([`maps smoothed over ${plural(soft, "pixel")}`, "By a Gaussian, for the eye; the figures are those of the maps as logged"]);
   }
   const kept = runs.map(keptOf).find((share) => share !== null && (share < 0.05 || share > 20));
   if (kept !== undefined) {
