@@ -5,7 +5,7 @@ A sheet shows every chosen step at once (for a PNG), the frames one step each (f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,7 +32,8 @@ class Strip:
 
     title: what stands beside it. maps: float (s, *map shape), one a step. captions: s strings to stand under
     the maps, or none. picture: uint8 (H, W, 1 or 3), the probe as shown to a person. mask: boolean
-    (*map shape) to outline, or None.
+    (*map shape) to outline, or None. draw: makes the picture of a map in place of its colours: called with the map, the
+    relevance at full colour and the colour map (see `inputs.drawn_inputs`); picture and mask are then not shown.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Strip:
     captions: Sequence[str] = field(default_factory=tuple)
     picture: NDArray[np.uint8] | None = None
     mask: NDArray[np.bool_] | None = None
+    draw: Callable[[NDArray[np.float32], float, Colormap], Picture] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def sheet(strips: Sequence[Strip], labels: Sequence[str], *, title: str = "", lo
     rows = _cells(strips, len(labels), look)
     height, width = _size(rows)
     left = _MARGIN + max(_width(strip.title, _TITLE) for strip in strips) + 2 * _GAP
-    pictured = any(strip.picture is not None for strip in strips)
+    pictured = any(strip.picture is not None and strip.draw is None for strip in strips)
     start = left + (width + 2 * _GAP if pictured else 0)
     captioned = [_LINE if strip.captions else 0 for strip in strips]
 
@@ -102,7 +104,7 @@ def frames(
     look = look or Look()
     rows = _cells(strips, len(labels), look)
     height, width = _size(rows)
-    pictured = any(strip.picture is not None for strip in strips)
+    pictured = any(strip.picture is not None and strip.draw is None for strip in strips)
     block = width * (2 if pictured else 1) + (_GAP if pictured else 0)
     total_width = 2 * _MARGIN + len(strips) * block + (len(strips) - 1) * 4 * _GAP
     total_width = max(total_width, _width(title, _TITLE) + 2 * _MARGIN, _legend_width() + 2 * _MARGIN)
@@ -157,6 +159,10 @@ def _cells(strips: Sequence[Strip], steps: int, look: Look) -> list[tuple[Pictur
 
 
 def _strip_cells(strip: Strip, scale: Scale, look: Look) -> tuple[Picture | None, NDArray[np.uint8]]:
+    if strip.draw is not None:
+        ends = render.limits(strip.maps, scale, look.clip)
+        drawn = [strip.draw(one, float(end), look.colormap) for one, end in zip(strip.maps, ends, strict=True)]
+        return None, np.stack(drawn)
     over = None if strip.picture is None else strip.picture[None]
     painted = render.paint(
         strip.maps, scale=scale, colormap=look.colormap, clip=look.clip, over=over if look.overlay else None

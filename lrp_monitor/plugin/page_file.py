@@ -166,6 +166,8 @@ def _subset(probes: ProbeInfo, chosen: Sequence[int]) -> ProbeInfo:
         ],
         region=None if probes.region is None else probes.region[at],
         region_of=None if probes.region_of is None else probes.region_of[at],
+        inputs=[one.of(at) for one in probes.inputs],
+        numbers=None if probes.numbers is None else probes.numbers[at],
         hash=hashlib.sha256(json.dumps([probes.hash, at]).encode()).hexdigest(),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -67,6 +67,15 @@ class InputInfo:
     tokens: list[list[str]] | None = None
     values: npt.NDArray[np.float32] | None = None
     pictures: npt.NDArray[np.uint8] | None = None
+
+    def of(self, probes: list[int]) -> InputInfo:
+        """The same of some probes."""
+        return replace(
+            self,
+            tokens=None if self.tokens is None else [self.tokens[i] for i in probes],
+            values=None if self.values is None else self.values[probes],
+            pictures=None if self.pictures is None else self.pictures[probes],
+        )
 
 
 @dataclass

@@ -157,6 +157,7 @@ def _drawn(
 ) -> bytes:
     from lrp_monitor.cli.logged_runs import mask_of, probe_number
     from lrp_monitor.pictures import film, render
+    from lrp_monitor.pictures.inputs import drawn_inputs
     from lrp_monitor.store.folders import run_name
 
     look = film.Look(arguments.colormap, arguments.scale, arguments.clip, arguments.overlay)
@@ -170,7 +171,7 @@ def _drawn(
             picture = run.probes.images[number]
             progress.part(f"reading {name}")
             maps = _maps(run, number, steps)
-            strips.append(film.Strip(title, maps, _captions(maps), picture, mask))
+            strips.append(film.Strip(title, maps, _captions(maps), picture, mask, drawn_inputs(run.probes, number)))
             progress.advance()
     progress.part(f"drawing {len(steps)} steps")
     labels = [f"step {step}" for step in steps]
