@@ -155,15 +155,6 @@ def _subset(probes: ProbeInfo, chosen: Sequence[int]) -> ProbeInfo:
         labels=None if probes.labels is None else probes.labels[at],
         images=probes.images[at],
         masks={name: flags[at] for name, flags in probes.masks.items()},
-        inputs=[
-            replace(
-                one,
-                tokens=None if one.tokens is None else [one.tokens[i] for i in at],
-                values=None if one.values is None else one.values[at],
-                pictures=None if one.pictures is None else one.pictures[at],
-            )
-            for one in probes.inputs
-        ],
         region=None if probes.region is None else probes.region[at],
         region_of=None if probes.region_of is None else probes.region_of[at],
         inputs=[one.of(at) for one in probes.inputs],
