@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.explanation import Explanation as Explanation
     from lrp_monitor.engine.inspection import Inspection as Inspection
     from lrp_monitor.engine.inspection import LayerRelevance as LayerRelevance
+    from lrp_monitor.notebook import Run as Run
+    from lrp_monitor.notebook import open_run as open_run
     from lrp_monitor.probes import ProbeSet as ProbeSet
     from lrp_monitor.regression.comparing import compare as compare
     from lrp_monitor.regression.comparison import Comparison as Comparison
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from lrp_monitor.sanity.occlusion import Occlusion as Occlusion
     from lrp_monitor.sanity.occlusion import occlude as occlude
     from lrp_monitor.store.format import StoreError as StoreError
-    from lrp_monitor.store.reader import Run as Run
-    from lrp_monitor.store.reader import open_run as open_run
     from lrp_monitor.training.monitor import LRPMonitor as LRPMonitor
 
 # name -> (module, attribute or None for the module itself)
@@ -54,7 +54,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Occlusion": ("lrp_monitor.sanity.occlusion", "Occlusion"),
     "OutOfMemoryError": ("lrp_monitor.engine.errors", "OutOfMemoryError"),
     "ProbeSet": ("lrp_monitor.probes", "ProbeSet"),
-    "Run": ("lrp_monitor.store.reader", "Run"),
+    "Run": ("lrp_monitor.notebook", "Run"),
     "Snapshot": ("lrp_monitor.regression.snapshot", "Snapshot"),
     "SanityReport": ("lrp_monitor.sanity.check", "SanityReport"),
     "StoreError": ("lrp_monitor.store.format", "StoreError"),
@@ -63,7 +63,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "compare": ("lrp_monitor.regression.comparing", "compare"),
     "composites": ("lrp_monitor.engine.composites", None),
     "occlude": ("lrp_monitor.sanity.occlusion", "occlude"),
-    "open_run": ("lrp_monitor.store.reader", "open_run"),
+    "open_run": ("lrp_monitor.notebook", "open_run"),
     "relevance": ("lrp_monitor.engine.explainer", "relevance"),
     "rules": ("lrp_monitor.engine.rules", None),
     "sanity_check": ("lrp_monitor.sanity.check", "sanity_check"),

@@ -14,7 +14,7 @@ PACKAGE = Path(lrp_monitor.__file__).parent
 FLOORS = (
     ("cli",),
     ("demo",),
-    ("training",),
+    ("notebook", "training"),
     ("sanity", "plugin"),
     ("regression",),
     ("pictures", "spectral"),
@@ -26,7 +26,7 @@ FLOORS = (
 # What a room must not import, whatever the floors allow: TensorBoard starts without either framework.
 APART = {"plugin": {"engine", "regression", "probes", "pictures", "spectral"}}
 FRAMEWORKS = {"keras", "tensorflow"}
-WITHOUT_FRAMEWORKS = ("store", "plugin", "metrics", "text", "archives", "probes", "pictures")
+WITHOUT_FRAMEWORKS = ("notebook", "store", "plugin", "metrics", "text", "archives", "probes", "pictures")
 
 
 def modules() -> dict[str, Path]:

@@ -38,11 +38,16 @@ def open_run(path: str | os.PathLike[str], *, within: str | None = None) -> Run:
     one that was begun last is opened. ``within``: files that lead outside that folder are not read.
     Raises StoreError where there is no run, naming those beneath ``path``, or where its probes are damaged.
     """
+    return Run(run_storage(path, within=within))
+
+
+def run_storage(path: str | os.PathLike[str], *, within: str | None = None) -> Storage:
+    """The files of a logged run, found as `open_run` does. Raises StoreError where there is no run."""
     text = os.fspath(path)
     for folder in _candidates(text):
         storage = open_storage(folder, within=within)
         if PROBES_FILE in storage.listing():
-            return Run(storage)
+            return storage
     beneath = _runs_beneath(text)
     hint = f"; there are runs in {', '.join(beneath)}" if beneath else ""
     raise StoreError(

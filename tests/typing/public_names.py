@@ -17,13 +17,13 @@ from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.rules import Epsilon
 from lrp_monitor.engine.targets import Difference
+from lrp_monitor.notebook import Run
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.regression.comparison import Comparison
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.sanity.check import SanityReport
 from lrp_monitor.sanity.occlusion import Occlusion
 from lrp_monitor.store.format import ProbeInfo
-from lrp_monitor.store.reader import Run
 from lrp_monitor.training.monitor import LRPMonitor
 
 
