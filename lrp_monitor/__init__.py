@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.checking import ModelReport as ModelReport
     from lrp_monitor.engine.checking import check as check
     from lrp_monitor.engine.composites import Composite as Composite
+    from lrp_monitor.engine.conditional import LayerChannels as LayerChannels
     from lrp_monitor.engine.errors import OutOfMemoryError as OutOfMemoryError
     from lrp_monitor.engine.errors import UnsupportedModelError as UnsupportedModelError
     from lrp_monitor.engine.explainer import Explainer as Explainer
@@ -49,6 +50,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Explanation": ("lrp_monitor.engine.explanation", "Explanation"),
     "Inspection": ("lrp_monitor.engine.inspection", "Inspection"),
     "LRPMonitor": ("lrp_monitor.training.monitor", "LRPMonitor"),
+    "LayerChannels": ("lrp_monitor.engine.conditional", "LayerChannels"),
     "LayerRelevance": ("lrp_monitor.engine.inspection", "LayerRelevance"),
     "ModelReport": ("lrp_monitor.engine.checking", "ModelReport"),
     "Occlusion": ("lrp_monitor.sanity.occlusion", "Occlusion"),

@@ -48,6 +48,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
         "Explanation": explainer.explain(x, probes.labels).without(np.array([False, True, False])),
         "Inspection": inspection,
         "LayerRelevance": inspection["conv"],
+        "LayerChannels": explainer.channels(x, ["conv"], probes.labels)[1][0],
         "ModelReport": lrp.check(model, x, probes.labels),
         "Run": lrp.open_run(folder),
         "Snapshot": snapshot,
@@ -90,6 +91,7 @@ def test_what_they_say(results: dict[str, Any]) -> None:
     assert found["SanityReport"]["randomisation"]["layers"] == ["classes", "conv"]
     assert list(found["SanityReport"]["localisation"]) == found["Snapshot"]["masks"] == ["top"]
     assert len(found["Occlusion"]["drop"]) == 3
+    assert np.shape(found["LayerChannels"]["relevance"]) == np.shape(found["LayerChannels"]["fired"]) == (3, 2)
 
 
 def test_results_have_no_dictionary_of_their_own_accord() -> None:

@@ -17,6 +17,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.carriers import Anatomy, spread
 from lrp_monitor.engine.inspection import Relevances, by_channel
 from lrp_monitor.engine.recording import LayerCall
+from lrp_monitor.plain import Result, plain
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.surrogate import Traced
@@ -28,7 +29,7 @@ Condition = Mapping[str, Selection]
 
 
 @dataclass(frozen=True)
-class LayerChannels:
+class LayerChannels(Result):
     """Relevance at a layer's output by channel, one row per sample."""
 
     layer: str
@@ -37,6 +38,10 @@ class LayerChannels:
     """(n, channels) summed over all other places."""
     fired: NDArray[np.bool_]
     """(n, channels) whether any value of the channel was not 0, behind the ReLU where one follows the layer."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data; what is not finite is None."""
+        return {"layer": self.layer, "relevance": plain(self.relevance), "fired": plain(self.fired)}
 
 
 @dataclass
