@@ -1,1 +1,1 @@
-import{ya as a}from"./chunk.js";export{a as render};
+import{Aa as a}from"./chunk.js";export{a as render};

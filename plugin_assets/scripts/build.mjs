@@ -14,6 +14,7 @@ const LIMITS = { first: 150_000, other: 60_000 };
 /** The modules that are loaded when first asked for: `import("...")` in the sources. */
 const LAZY = [
   "data/embedded.ts",
+  "events/Events.tsx",
   "help/Help.tsx",
   "kinds/drawing.ts",
   "overview/Network.tsx",

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { band, batchesPerEpoch, smoothed, xTicks, xValues } from "../src/data/curves";
 import { stepUnit } from "../src/data/ticks";
+import type { RunInfo } from "../src/data/types";
+import { eventsOf, markText, readMark } from "../src/events/found";
 import type { RunState } from "../src/data/jobs";
 import { available, columnsOf, paint, rank, rowsOf, scaleOf } from "../src/overview/matrix";
 
@@ -77,4 +79,30 @@ test("colours are by powers of ten, zero, missing and not finite apart, and the 
   const two = paint(rows, 3, 2, scale, true);
   assert.equal(two[1], words[2]); // broken where any of its steps is
   assert.equal(two[3], words[5]);
+});
+
+test("events of a run: alerts over and under, not finite, flips, restarts, notes, its end", () => {
+  const step = (n: number, session: string, more: object = {}): object => ({ step: n, epoch: 0, batch: n, wall_time: n, session, maps: true, notes: [], ...more });
+  const info = {
+    meta: { alerts: { stamp: 0.25 } },
+    steps: [step(0, "a"), step(4, "a", { notes: ["logged"] }), step(9, "b", { nonfinite: { loss: 1 } })],
+    probes: { names: ["p", "q"], labels: null, class_names: ["cat", "dog"] },
+    replaced: 2,
+  } as unknown as RunInfo;
+  const timeline = { steps: [0, 4, 9], scalars: { "lrp/mask_mass/stamp": [0.1, 0.5, 0.2] }, probes: { prediction: [[0, 1], [0, 1], [1, null]] } };
+  assert.deepEqual(
+    eventsOf(info, timeline, true).map(({ kind, step: at, words }) => [at, kind, words]),
+    [
+      [0, "restart", "2 steps of earlier sessions no longer shown"],
+      [4, "alert", "relevance in stamp above 25 %: 50 %"],
+      [4, "note", "logged"],
+      [9, "alert", "relevance in stamp no longer above 25 %: 20 %"],
+      [9, "finite", "a loss of the epoch not finite since step 9"],
+      [9, "flip", "2 predictions flipped (p: cat → dog; q: dog → none)"],
+      [9, "restart", "logged by a later session from here on"],
+      [9, "restart", "the fit ended"],
+    ],
+  );
+  assert.deepEqual(readMark(markText({ step: 7, text: "a:b\nc" })), { step: 7, text: "a:b\nc" });
+  assert.equal(readMark("x:1"), null);
 });

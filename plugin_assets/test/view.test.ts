@@ -39,6 +39,7 @@ test("a view survives the way through the URL, whatever the names hold", () => {
     features: "given",
     slice: 0.25,
     probe: { hash: "ab".repeat(32), index: 3 },
+    marks: ["94:here, it turns & <b>", "3:x"],
   };
   const hash = writeHash("#lrp_monitor", toParameters(view));
   assert.match(hash, /^#lrp_monitor&p\.lrp_monitor\.page=/);

@@ -205,13 +205,14 @@ CONTROLS = """() => [...document.querySelectorAll('button, input, select, summar
   .filter(e => !e.disabled && e.checkVisibility() && !(e.type === 'radio' && !e.checked))"""
 
 
-@pytest.mark.parametrize("page", ["maps", "network", "runs", "help"])
+@pytest.mark.parametrize("page", ["maps", "network", "runs", "events", "help"])
 def test_every_control_is_reached_by_the_tab_key(served: str, opened: Any, page: str) -> None:
     tab = opened(served + f"#lrp_monitor&p.lrp_monitor.page={page}&p.lrp_monitor.runs=one%252Flrp,net%252Flrp")
     ready = {
         "maps": "canvas[data-run]",
         "network": "canvas[data-painted]",
         "runs": "[data-testid=run-table]",
+        "events": "[data-testid=events][data-waiting='0']",
         "help": "[data-testid=help] [data-testid=usual]",
     }
     tab.frame.wait_for_selector(ready[page])
@@ -254,3 +255,25 @@ def test_on_small_windows_nothing_leaves_the_page(served: str, opened: Any, size
     # The histograms come right behind the maps, which scroll on their own.
     gap = "() => document.querySelector('.histograms').offsetTop - document.querySelector('.main').offsetTop"
     tab.expect(lambda: tab.frame.evaluate(gap) < 1100, True)
+
+
+def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any) -> None:
+    tab = opened(served + "#lrp_monitor&p.lrp_monitor.page=events&p.lrp_monitor.runs=one%252Flrp")
+    events = "[data-testid=events] li .words"
+    tab.frame.wait_for_selector("[data-testid=no-events]")
+    tab.frame.check("[data-testid=all-runs]")
+    tab.frame.wait_for_selector("[data-testid=events][data-waiting='0']")
+    tab.frame.wait_for_selector("svg[data-testid=timeline] .axis", state="attached")
+    tab.frame.fill("[data-testid=step-number]", "4")
+    tab.frame.press("[data-testid=step-number]", "Enter")
+    tab.frame.wait_for_selector("[data-testid=mark-text][placeholder='A note on step 4']")
+    tab.frame.fill("[data-testid=mark-text]", "</script> here")
+    tab.frame.press("[data-testid=mark-text]", "Enter")
+    tab.expect(lambda: tab.all(events, "e.textContent"), ["</script> here"])
+    tab.expect(lambda: tab.hash_parameters()["marks"], "4%3A%3C%2Fscript%3E%20here")
+    tab.frame.press("[data-testid=slider]", "End")
+    tab.expect(lambda: tab.frame.input_value("[data-testid=step-number]"), "9")
+    tab.frame.click(".events .jump")
+    tab.expect(lambda: tab.frame.input_value("[data-testid=step-number]"), "4")
+    tab.frame.get_by_label("Remove the note on step 4").click()
+    tab.frame.wait_for_selector("[data-testid=no-events]")

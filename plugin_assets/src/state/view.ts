@@ -19,7 +19,7 @@ export interface Zoom {
 }
 
 /** The views of the page's middle, with what they are called. */
-const PAGES = { maps: "Heatmaps", network: "Network", runs: "Table of runs", help: "Help" } as const;
+const PAGES = { maps: "Heatmaps", network: "Network", runs: "Table of runs", events: "Events", help: "Help" } as const;
 
 export type PageName = keyof typeof PAGES;
 
@@ -78,6 +78,8 @@ export interface View {
   /** The part of the axis that is seen, in its units; null: all. */
   range: [number, number] | null;
   probe: OpenProbe | null;
+  /** Notes of the user's own: "step:text". */
+  marks: string[];
   /** Features of tables: by |relevance|, or as given. */
   features: "relevance" | "given";
   /** The slice of volumes that is shown, as a share of their depth. */
@@ -117,6 +119,7 @@ export const DEFAULT_VIEW: View = {
   smooth: "0",
   range: null,
   probe: null,
+  marks: [],
   features: "relevance",
   slice: 0.5,
 };
@@ -210,6 +213,7 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
       return low !== undefined && high !== undefined && more === undefined && high > low && Math.abs(low) + Math.abs(high) < 1e15 ? [low, high] : undefined;
     },
   }),
+  marks: list,
   probe: orNull<OpenProbe>({
     write: ({ hash, index }) => `${index}@${hash}`,
     read: (text) => {
@@ -236,7 +240,7 @@ export function toParameters(view: View): Map<string, string> {
   const put = <Key extends keyof View>(key: Key): void => {
     const text = CODECS[key].write(view[key]);
     if (view[key] !== DEFAULT_VIEW[key] && text !== CODECS[key].write(DEFAULT_VIEW[key])) out.set(key, text);
-    else if (Array.isArray(view[key]) && view[key].length === 0) out.set(key, ""); // none is not the same as no choice
+    else if (Array.isArray(view[key]) && view[key].length === 0 && DEFAULT_VIEW[key] === null) out.set(key, ""); // none is not the same as no choice
   };
   KEYS.forEach(put);
   return out;

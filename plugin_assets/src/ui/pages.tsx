@@ -10,6 +10,7 @@ type View = { View: (props: { model: Model }) => JSX.Element };
 const OTHERS: Partial<Record<PageName, () => Promise<View>>> = {
   network: () => import("../overview/Network"),
   runs: () => import("../runs/RunTable"),
+  events: () => import("../events/Events"),
   help: () => import("../help/Help"),
 };
 

@@ -1,0 +1,87 @@
+// What happened in a run: alerts, values that are not finite, predictions that flipped, restarts, notes.
+import { spansOf, spanWords } from "../data/finite";
+import { percent, plural, predictionName } from "../data/format";
+import type { ProbeNames, RunInfo, Timeline } from "../data/types";
+import { alertLimits } from "../state/selection";
+
+export type EventKind = "alert" | "finite" | "flip" | "restart" | "note" | "mark";
+
+export const KINDS: Record<EventKind, string> = {
+  alert: "Alerts",
+  finite: "Not finite",
+  flip: "Flips of predictions",
+  restart: "Restarts, ends",
+  note: "Notes of the log",
+  mark: "Your notes",
+};
+
+export interface RunEvent {
+  kind: EventKind;
+  step: number;
+  /** When it was logged, seconds since 1970; null where that is not known. */
+  time: number | null;
+  words: string;
+}
+
+const NAMED = 3;
+
+/** Events of a run, by step; `timeline` with the scalars and the column "prediction". */
+export function eventsOf(info: RunInfo, timeline: Timeline, ended: boolean): RunEvent[] {
+  const times = new Map(info.steps.map(({ step, wall_time }) => [step, wall_time]));
+  const out: RunEvent[] = [];
+  const add = (kind: EventKind, step: number, words: string): void => {
+    out.push({ kind, step, time: times.get(step) ?? null, words });
+  };
+  for (const [mask, limit] of alertLimits(info.meta)) alerts(timeline, mask, limit, add);
+  for (const span of spansOf(info.steps)) add("finite", span.first, spanWords(span));
+  flips(info.probes, timeline, add);
+  info.steps.forEach(({ step, session, notes }, i) => {
+    if (i > 0 && session !== info.steps[i - 1]!.session) add("restart", step, "logged by a later session from here on");
+    for (const note of notes) add("note", step, note);
+  });
+  if (info.replaced) add("restart", info.steps[0]?.step ?? 0, `${plural(info.replaced, "step")} of earlier sessions no longer shown`);
+  const last = info.steps[info.steps.length - 1];
+  if (ended && last) add("restart", last.step, "the fit ended");
+  return out.sort((a, b) => a.step - b.step);
+}
+
+type Add = (kind: EventKind, step: number, words: string) => void;
+
+/** The steps at which a mask's share goes above its limit, and below again. */
+function alerts({ steps, scalars }: Timeline, mask: string, limit: number, add: Add): void {
+  let above = false;
+  (scalars[`lrp/mask_mass/${mask}`] ?? []).forEach((value, i) => {
+    if (typeof value !== "number") return;
+    if (value > limit !== above) {
+      above = value > limit;
+      add("alert", steps[i]!, `relevance in ${mask} ${above ? "above" : "no longer above"} ${percent(limit)}: ${percent(value)}`);
+    }
+  });
+}
+
+/** The steps at which predictions are others than at the log before. */
+function flips(probes: ProbeNames, { steps, probes: columns }: Timeline, add: Add): void {
+  const rows = columns.prediction ?? [];
+  for (let i = 1; i < rows.length; i++) {
+    const [before, now] = [rows[i - 1]!, rows[i]!];
+    if (before.length !== now.length) continue;
+    const changed = now.flatMap((value, probe) => (value !== before[probe] ? [probe] : []));
+    if (changed.length === 0) continue;
+    const told = changed.slice(0, NAMED).map((probe) => `${probes.names[probe]}: ${predictionName(probes, before[probe])} → ${predictionName(probes, now[probe])}`);
+    const more = changed.length > NAMED ? `, and ${changed.length - NAMED} more` : "";
+    add("flip", steps[i]!, `${plural(changed.length, "prediction")} flipped (${told.join("; ")}${more})`);
+  }
+}
+
+/** A note of the user's own, as it stands in the address: "step:text". */
+export interface Mark {
+  step: number;
+  text: string;
+}
+
+export const markText = ({ step, text }: Mark): string => `${step}:${text}`;
+
+export function readMark(text: string): Mark | null {
+  const found = /^(\d{1,15}):(.*)$/s.exec(text);
+  return found ? { step: Number(found[1]), text: found[2]! } : null;
+}
