@@ -20,7 +20,7 @@ PARTS = {
     "Probe sets": ("probes",),
     "The callback": ("training",),
     "Explaining a model": ("engine",),
-    "Runs": ("store",),
+    "Runs": ("store", "notebook"),
     "Baselines and comparisons": ("regression", "metrics"),
     "Sanity checks": ("sanity",),
     "Command line": ("cli", "demo"),
