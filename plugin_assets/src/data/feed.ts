@@ -7,6 +7,7 @@ import type { HistogramAnswer, StepInfo, TensorKind } from "./types";
 import type { Minus } from "../state/view";
 
 const CACHE_BYTES = 48 << 20;
+const LEAST_AHEAD = 2;
 const PARALLEL = 6;
 export const KINDS: readonly TensorKind[] = ["weight", "gradient"];
 
@@ -115,7 +116,10 @@ export class Feed {
   }
 
   private addAhead(scene: Scene, jobs: Job<Loaded>[]): void {
-    for (const offset of scene.ahead) {
+    // Of large heatmaps, or of many runs, no more than are kept: those that follow first.
+    const each = scene.runs.reduce((sum, { frame }) => sum + (frame?.bytes ?? 0), 0);
+    const most = Math.max(LEAST_AHEAD, Math.floor(CACHE_BYTES / Math.max(1, each)) - 1);
+    for (const offset of scene.ahead.slice(0, most)) {
       const neighbour = scene.steps[scene.at + offset];
       if (scene.at < 0 || neighbour === undefined) continue;
       for (const run of scene.runs) {

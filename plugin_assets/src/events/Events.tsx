@@ -34,7 +34,8 @@ function useEvents(runs: readonly RunState[]): ReadonlyMap<string, Found> {
       if (!run || gone) return;
       const { listing } = run;
       const at = keyOf(run);
-      const events: Found = await Promise.all([fetchRun(listing.run, null), fetchTimeline(listing.run, null, ["prediction"], [])]).then(
+      const known = run.info !== null && run.info.steps.length === listing.steps ? run.info : null;
+      const events: Found = await Promise.all([known ?? fetchRun(listing.run, null), fetchTimeline(listing.run, null, ["prediction"], [])]).then(
         ([info, timeline]) => eventsOf(info, timeline, listing.ended ?? false),
         (error: unknown) => (error instanceof Error ? error : new Error(String(error))),
       );

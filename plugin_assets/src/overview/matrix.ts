@@ -45,40 +45,45 @@ export function available(timeline: Pick<Timeline, "tags"> & { columns?: string[
 }
 
 type Series = readonly (number | null)[];
-const at = (series: Series | undefined, step: number): number => series?.[step] ?? NaN;
+
+/** A row of a series, or of one over another; broken where a count in `gone` is above 0. */
+function rowOf(name: string, length: number, own: Series | null, other: Series | null, gone: readonly (Series | undefined)[]): Row {
+  const values = new Float64Array(length).fill(NaN);
+  for (let i = 0; own !== null && i < length; i++) {
+    const value = own[i] ?? NaN;
+    values[i] = other === null ? value : value / (other[i] ?? NaN);
+  }
+  const broken = new Uint8Array(length);
+  for (const counts of gone) for (let i = 0; counts && i < length; i++) if ((counts[i] ?? 0) > 0) broken[i] = 1;
+  return { name, values, broken };
+}
 
 /** Rows in the order of `names`, those of tensors that the quantity is not logged of left out. */
 export function rowsOf(timeline: Timeline, quantity: QuantityName, names: readonly string[]): Row[] {
   const { scalars, steps } = timeline;
+  const { length } = steps;
   const series = (prefix: string, name: string): Series | undefined => scalars[`${prefix}/${name}`];
-  const rows: Row[] = [];
-  const add = (name: string, value: (step: number) => number, broken: readonly (Series | undefined)[]): void => {
-    const row = { name, values: Float64Array.from(steps, (_, i) => value(i)), broken: Uint8Array.from(steps, (_, i) => (broken.some((one) => at(one, i) > 0) ? 1 : 0)) };
-    rows.push(row);
-  };
   if (quantity === "relevance") {
-    for (const [column, values] of Object.entries(timeline.medians ?? {})) {
-      if (column.startsWith("layer/")) add(column.slice(6), (i) => Math.abs(at(values, i)), []);
-    }
-    return rows;
+    const layers = Object.entries(timeline.medians ?? {}).filter(([column]) => column.startsWith("layer/"));
+    return layers.map(([column, values]) => rowOf(column.slice(6), length, values.map((value) => value && Math.abs(value)), null, []));
   }
-  for (const name of names) {
-    const gone = ["gradients", "probe_gradients", "weights"].map((kind) => series(`${kind}/nonfinite`, name));
+  return names.flatMap((name): Row[] => {
+    const [gradients, probes, weights] = ["gradients", "probe_gradients", "weights"].map((kind) => series(`${kind}/nonfinite`, name));
     if (quantity === "broken") {
-      if (gone.some(Boolean)) add(name, (i) => gone.reduce((sum, one) => sum + (one?.[i] ?? 0), 0), gone);
-      continue;
+      const all = [gradients, probes, weights].filter((one) => one !== undefined);
+      return all.length === 0 ? [] : [rowOf(name, length, steps.map((_, i) => all.reduce((sum, one) => sum + (one[i] ?? 0), 0)), null, all)];
     }
-    const [own, other] =
-      quantity === "ratio"
-        ? [series("gradients/norm", name), series("weights/norm", name)]
-        : quantity === "zeros"
-          ? [series("gradients/zero_fraction", name) ?? series("probe_gradients/zero_fraction", name), undefined]
-          : [series(`${quantity}/norm`, name), undefined];
-    if (!own || (quantity === "ratio" && !other)) continue;
-    const of = quantity === "weights" ? [gone[2]] : quantity === "probe_gradients" ? [gone[1]] : quantity === "ratio" ? [gone[0], gone[2]] : [gone[0]];
-    add(name, (i) => (other ? at(own, i) / at(other, i) : at(own, i)), of);
-  }
-  return rows;
+    if (quantity === "ratio") {
+      const [own, other] = [series("gradients/norm", name), series("weights/norm", name)];
+      return own && other ? [rowOf(name, length, own, other, [gradients, weights])] : [];
+    }
+    if (quantity === "zeros") {
+      const own = series("gradients/zero_fraction", name) ?? series("probe_gradients/zero_fraction", name);
+      return own ? [rowOf(name, length, own, null, [gradients])] : [];
+    }
+    const own = series(`${quantity}/norm`, name);
+    return own ? [rowOf(name, length, own, null, [{ gradients, probe_gradients: probes, weights }[quantity]])] : [];
+  });
 }
 
 export interface Scale {
