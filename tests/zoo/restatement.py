@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import restated_words as words
 import tensorflow as tf
 from restated_graph import Graph, Step, execute
 
@@ -50,31 +51,6 @@ COMPOSITES = {
     "epsilon": Rules(),
     "epsilon_plus": Rules(conv="z+"),
 }
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_MOVES = _words(
-    "BatchToSpaceND BroadcastTo Cast DepthToSpace ExpandDims GatherNd GatherV2 Identity IdentityN MirrorPad "
-    "Pack Pad PadV2 Reshape Reverse ReverseV2 Roll Slice SpaceToBatchND SpaceToDepth Split SplitV Squeeze "
-    "StridedSlice Tile Transpose Unpack ConcatV2"
-)
-_HOMOGENEOUS = _words(
-    "AddN AddV2 AvgPool AvgPool3D BiasAdd Cumsum LeakyRelu MatrixBandPart Max MaxPool MaxPool3D Mean Min Neg "
-    "Relu ResizeBicubic ResizeBilinear ResizeNearestNeighbor Select SelectV2 Softmax Sub Sum TopKV2 Complex "
-    "FFT FFT2D FFT3D IFFT IFFT2D RFFT IRFFT Real Imag"
-)
-_WEIGHTED = _words(
-    "BatchMatMul BatchMatMulV2 BatchMatMulV3 Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative Einsum MatMul"
-)
-_CONVOLUTIONS = _words("Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative")
-_FUNCTIONS = _words("Abs Elu Erf Erfc Exp Expm1 Log Log1p Pow Relu6 Selu Sigmoid Softplus Softsign Square Sqrt Tanh")
-_QUOTIENTS = _words("Div DivNoNan RealDiv")
-_DIVISORS = _words("Inv Reciprocal Rsqrt")
-_ARITHMETIC = _QUOTIENTS | _words("AddV2 Maximum Minimum Mul Neg Relu LeakyRelu Sub SquaredDifference SelectV2")
-_ELEMENTWISE = _FUNCTIONS | _DIVISORS | _ARITHMETIC
 
 
 def relevance(
@@ -130,14 +106,14 @@ class _Walk:
 
     def _folded_behind(self, step: Step) -> list[Any]:
         kernels = [r for r in step.inputs if r in self.graph.weight and r not in self.graph.live]
-        if step.type not in _WEIGHTED or len(kernels) != 1 or step.outputs[0] not in self.graph.live:
+        if step.type not in words.WEIGHTED or len(kernels) != 1 or step.outputs[0] not in self.graph.live:
             return []
         chain, _ = self._chain(step.outputs[0], self._free_axes(step, kernels[0]))
         return [following.outputs[0] for following in chain]
 
     def _classify(self, op: Step, ref: Any, refs: list[Any]) -> None:
         live = [r for r in refs if r in self.graph.live]
-        if op.type in _ELEMENTWISE:
+        if op.type in words.ELEMENTWISE:
             roots = {self.root[r] for r in live}
             if len(roots) == 1 and all(r in self.graph.live or r in self.graph.number for r in refs):
                 root = roots.pop()
@@ -145,10 +121,10 @@ class _Walk:
                     self.root[ref] = root
         if op.type in ("Softmax", "Sigmoid"):
             self.kind[ref] = op.type
-        elif op.type in _DIVISORS:
+        elif op.type in words.DIVISORS:
             self.kind[ref] = "divisor"
-        elif op.type in _MOVES or op.type in _QUOTIENTS or op.type in ("TopKV2", "Mul", "AddV2", "SelectV2"):
-            kinds = {self.kind.get(r) for r in (live[:1] if op.type in _QUOTIENTS else live)}
+        elif op.type in words.MOVES or op.type in words.QUOTIENTS or op.type in ("TopKV2", "Mul", "AddV2", "SelectV2"):
+            kinds = {self.kind.get(r) for r in (live[:1] if op.type in words.QUOTIENTS else live)}
             adds = op.type == "AddV2" and not all(np.all(self.graph.value[r] == 0) for r in refs if r not in live)
             if len(kinds) == 1 and None not in kinds and not adds:
                 self.kind[ref] = kinds.pop()
@@ -156,15 +132,15 @@ class _Walk:
 
     def _place(self, op: Step, ref: Any, live: list[Any]) -> None:
         places = {self.before.get(r) for r in live}
-        fixed = op.type in _CONVOLUTIONS and op.inputs[1] not in self.graph.weight
+        fixed = op.type in words.CONVOLUTIONS and op.inputs[1] not in self.graph.weight
         if None in places:
             return
-        if op.type in _MOVES or fixed:
+        if op.type in words.MOVES or fixed:
             if len(live) == 1:
                 self.before[ref] = places.pop()
         elif op.type in ("Mean", "Sum", "Max", "Min"):
             self.before[ref] = "statistic"
-        elif op.type in _ELEMENTWISE:
+        elif op.type in words.ELEMENTWISE:
             shapes = {self.shape[r] for r in live if self.before[r] == "input"}
             if not shapes:
                 self.before[ref] = "statistic"
@@ -222,7 +198,7 @@ class _Walk:
     ) -> None:  # fmt: skip
         upstream = [self._relevance(ref, gradient, passed) if ref in outputs else None for ref in op.outputs]
         inputs = [ref for ref in op.inputs if self.before.get(ref) == "input"]
-        if op.type in _ELEMENTWISE:
+        if op.type in words.ELEMENTWISE:
             for ref in inputs:
                 add(passed, ref, upstream[0] / len(inputs))
         else:
@@ -256,17 +232,17 @@ class _Walk:
         refs = op.inputs
         live = list(dict.fromkeys(r for r in refs if r in self.graph.live))
         out, value = op.outputs[0], self.graph.value
-        if op.type in _MOVES or (op.type in _HOMOGENEOUS and not self._function_of_one(op, out, live, refs)):
+        if op.type in words.MOVES or (op.type in words.HOMOGENEOUS and not self._function_of_one(op, out, live, refs)):
             return self._own(op, upstream, live)
         if op.type in ("Maximum", "Minimum") and all(r in live or not np.any(value[r]) for r in refs):
             return self._own(op, upstream, live)
-        if op.type in _ELEMENTWISE and self.root[out] != out and self._function_of_one(op, out, live, refs):
+        if op.type in words.ELEMENTWISE and self.root[out] != out and self._function_of_one(op, out, live, refs):
             x = value[self.root[out]]
             zero = tf.abs(x) < 1e-300
             return [(self.root[out], tf.where(zero, 0.0, upstream[0] * value[out] / tf.where(zero, 1.0, x)))]
-        if op.type in _QUOTIENTS:
+        if op.type in words.QUOTIENTS:
             return self._own(op, upstream, [refs[0]])
-        if op.type in ("Mul", *_WEIGHTED):
+        if op.type in ("Mul", *words.WEIGHTED):
             if len(live) == 1 and refs.count(live[0]) == 1:
                 return self._weighted(op, out, upstream[0], refs, live[0])
             return self._product(op, upstream, refs)
@@ -274,10 +250,10 @@ class _Walk:
 
     def _function_of_one(self, op: Step, out: Any, live: list[Any], refs: list[Any]) -> bool:
         """Whether ``op`` ends a formula: an elementwise function of one tensor, more than a scale or a shift of it."""
-        if op.type not in _ELEMENTWISE or self.root[out] == out:
+        if op.type not in words.ELEMENTWISE or self.root[out] == out:
             return False
         several = sum(r in self.graph.live for r in refs) > 1
-        return op.type in _FUNCTIONS or several or op.type in ("Maximum", "Minimum", "SelectV2")
+        return op.type in words.FUNCTIONS or several or op.type in ("Maximum", "Minimum", "SelectV2")
 
     def _product(self, op: Step, upstream: list[Any], refs: list[Any]) -> list[tuple[Any, Any]]:
         if refs[0] == refs[1]:
@@ -308,7 +284,7 @@ class _Walk:
             return self._own(op, [upstream], [x])
         scale, shift, z = self._folded(op, out, kernel)
         eps = self.rules.epsilon
-        if op.type not in _CONVOLUTIONS or self.rules.conv == "epsilon":
+        if op.type not in words.CONVOLUTIONS or self.rules.conv == "epsilon":
             return self._own(op, [upstream * z / _stabilised(z, eps)], [x])
         # z+: contributions of positive sign, with what follows folded in: a negative scale turns signs round.
         # upstream is G at the product's own output, so that G at z is upstream / scale.

@@ -1,0 +1,68 @@
+"""The restatement itself, on cases derived by hand."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import restatement
+from keras import layers as kl
+from keras import ops
+
+WEIGHTS = np.array([[1, -1], [-1, 2], [2, 1]], np.float32)  # 3 inputs, 2 outputs
+BIAS = np.array([0.5, -0.5], np.float32)
+X = np.array([[1.0, -2.0, 3.0]], np.float32)  # z = (9.5, -2.5)
+
+
+def restated(model: keras.Model, x: np.ndarray, target: int, composite: str, **changes: object) -> np.ndarray:
+    rules = restatement.Rules(**{**vars(restatement.COMPOSITES[composite]), **changes})
+    found, logit = restatement.relevance(model, {"x": x}, (target,), rules, as_dict=False)
+    np.testing.assert_allclose(logit, np.asarray(model(x))[:, target], rtol=1e-6)
+    return found["x"][0]
+
+
+def test_the_epsilon_rule_of_a_dense_layer() -> None:
+    """R_i = x_i w_ij z_j / z_j: the contributions themselves, less what the bias has of z."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, kl.Dense(2)(inputs))
+    model.set_weights([WEIGHTS, BIAS])
+    np.testing.assert_allclose(restated(model, X, 0, "epsilon"), [1, 2, 6], rtol=1e-6)
+    np.testing.assert_allclose(restated(model, X, 1, "epsilon"), [-1, -4, 3], rtol=1e-6)
+    # A stabiliser of half of z takes a third: 9.5 / (9.5 + 4.75).
+    np.testing.assert_allclose(restated(model, X, 0, "epsilon", epsilon=4.75), np.array([1, 2, 6]) / 1.5, rtol=1e-6)
+
+
+def test_z_plus_of_a_convolution() -> None:
+    """Contributions of positive sign share z, the positive bias too: 9.5 (1, 2, 6) / 9.5 and -2.5 (0, 0, 3) / 3."""
+    inputs = keras.Input((3,))
+    h = kl.Reshape((1, 1, 3))(inputs)
+    model = keras.Model(inputs, kl.Flatten()(kl.Conv2D(2, 1)(h)))
+    model.set_weights([WEIGHTS[None, None], BIAS])
+    np.testing.assert_allclose(restated(model, X, 0, "epsilon_plus"), [1, 2, 6], rtol=1e-6)
+    np.testing.assert_allclose(restated(model, X, 1, "epsilon_plus"), [0, 0, -2.5], rtol=1e-6, atol=1e-9)
+
+
+def test_attention() -> None:
+    """Tokens 1 and 2 with q = k = v = x: out = a_0 + 2 a_1, a = softmax(1, 2) = (.268941, .731059).
+
+    CP-LRP: a_j x_j. AttnLRP: half of it to the values; G_a = x / 2, G_s = a (G_a - sum a G_a) = (-.098306, .098306),
+    and half of s G_s to each of q_0 (.049153) and k (-.049153, .098306).
+    """
+    inputs = keras.Input((2,))
+    x = ops.reshape(inputs, (-1, 2, 1))
+    q, k, v = (kl.Dense(1, use_bias=False, kernel_initializer="ones")(x) for _ in range(3))
+    out = ops.matmul(ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1)))), v)
+    model = keras.Model(inputs, ops.reshape(out, (-1, 2)))
+    tokens = np.array([[1.0, 2.0]], np.float32)
+    np.testing.assert_allclose(restated(model, tokens, 0, "cp_lrp"), [0.268941, 1.462117], rtol=1e-5)
+    np.testing.assert_allclose(restated(model, tokens, 0, "attn_lrp"), [0.134471, 0.829365], rtol=1e-5)
+
+
+def test_a_gate_and_a_function() -> None:
+    """sigmoid(a) b, a = 1, b = 3: all to b, or half to each, which passes the sigmoid one to one."""
+    inputs = keras.Input((2,))
+    h = kl.Dense(2, use_bias=False, kernel_initializer="identity")(inputs)
+    model = keras.Model(inputs, ops.sigmoid(h[:, :1]) * h[:, 1:])
+    x = np.array([[1.0, 3.0]], np.float32)
+    y = 3 / (1 + np.exp(-1))
+    np.testing.assert_allclose(restated(model, x, 0, "epsilon"), [0, y], rtol=1e-5)
+    np.testing.assert_allclose(restated(model, x, 0, "attn_lrp"), [y / 2, y / 2], rtol=1e-5)
