@@ -7,10 +7,11 @@ from typing import Any
 
 from keras import layers as kl
 
-from lrp_monitor.engine import products
+from lrp_monitor.engine import backend, products
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.composites import Composite, fits_prefix
 from lrp_monitor.engine.formulas import is_function, own_gradient, passed, way_to
+from lrp_monitor.engine.gates import learn_gate, softmax_by_hand
 from lrp_monitor.engine.graph import Graph, Op, number
 from lrp_monitor.engine.masks import handed_on, picks, spread_over_vectors
 from lrp_monitor.engine.operations import CONSTANT, PRODUCTS, REFUSED, ROWS, Row
@@ -18,7 +19,7 @@ from lrp_monitor.engine.recording import LayerCall, Recording, leaf, loop_around
 from lrp_monitor.engine.rules import Gradient, Pass, Rule
 from lrp_monitor.engine.steps import Fact, Step, plain
 from lrp_monitor.engine.treatments import is_loop
-from lrp_monitor.engine.weights import Weights, override
+from lrp_monitor.engine.weights import STEPS, Weights, override
 
 # Layers of Keras whose one weighted map takes the rule that is named for the layer.
 _BASIC = tuple(
@@ -30,6 +31,7 @@ _BASIC = tuple(
     if hasattr(kl, name)
 )  # fmt: skip
 _HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
+_ASIDE = "one of its inputs that say where to or how depends on the model's input, and relevance does not follow there"
 _MOVES_ALL = ("reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "identity", "cast")
 
 
@@ -79,7 +81,7 @@ class Assigner:
         fact = self.fact(tensor)
         if fact.root is None or fact.root is tensor or leaf(op.call) is leaf(self.graph.op_of(tensor).call):
             return fact
-        return replace(fact, root=tensor, bent=False, shifted=False)
+        return replace(fact, root=tensor, bent=False, shifted=False, curved=False, formula=False)
 
     def _of(self, op: Op) -> list[Fact]:
         given = [self._seen(op, t) for t in op.inputs]
@@ -89,25 +91,52 @@ class Assigner:
         row = ROWS.get(op.kind)
         way = way_to(self.graph, op, given)
         live = [f for f in (given if row is None else given[row.data]) if f.live]
+        aside = [f.tensor for f in given if f.live and f not in live and backend.holds_data(f.tensor)]
         indices = op.kind in ("gather", "onehot") and given[min(1, len(given) - 1) if op.kind == "gather" else 0]
+        # as with the state before the first step of a loop that is written out
+        vanishes = op.kind == "mul" and any(self.graph.is_zero(f.tensor) for f in given if not f.live)
+        tainted &= not vanishes
         facts = []
         for index, t in enumerate(op.outputs):
-            numbers = t.dtype.is_floating or t.dtype.is_complex or (t.dtype.is_integer and all(f.front for f in live))
+            numbers = backend.holds_data(t) or (t.dtype.is_integer and all(f.front for f in live))
             silent = (
                 (id(t) in self.recording.constants and self._named(op) is None)
                 or (op.kind in CONSTANT and not (live and _rounds(op)))
                 or _hides(op, given)
+                or vanishes
             )
-            if isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
+            named = self._passed_over(op, t)
+            if named is not None:
+                facts.append(named)
+            elif isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
                 facts.append(self._looked_up(op, indices))
-            elif silent or not live or not numbers:
+            elif not silent and not live and tainted and self._weights.reads_steps(op, given):
+                step = replace(plain(self.graph, op, given), problem=STEPS)
+                facts.append(Fact(t, True, root=t, step=step))
+            elif silent or not (live or aside) or not numbers:
                 root = t if way is None else way.root
                 facts.append(Fact(t, root=root, tainted=tainted, step=plain(self.graph, op, given)))
+            elif aside:
+                step = replace(plain(self.graph, op, given), problem=_ASIDE)
+                facts.append(Fact(t, True, root=t, step=step))
             else:
                 facts.append(self._live(op, index, row, given, live, way))
         for made in facts:
             made.tainted |= tainted
         return facts
+
+    def _passed_over(self, op: Op, t: Tensor) -> Fact | None:
+        """The output of a layer of steps, such as a sign, which a Pass that is named for it takes one to one."""
+        call, rule = self._named(op) or (None, None)
+        if op.kind not in (*CONSTANT, "cast", "select") or call is None or not isinstance(rule, Pass):
+            return None
+        inputs = [x for x in call.inputs if self.fact(x).live and tuple(x.shape) == tuple(t.shape)]
+        if len(inputs) != 1 or not t.dtype.is_floating or not any(t is output for output in call.outputs):
+            return None
+        made = passed(self.graph, op, t, Fact(t, True, inputs[0]))
+        assert made.step is not None
+        made.step.note = "relevance passes one to one (named)"
+        return made
 
     def _alias(self, op: Op, index: int, source: Fact) -> Fact:
         tensor, before = op.outputs[index], source.tensor
@@ -127,7 +156,8 @@ class Assigner:
         if fact is None:
             fact = self._stepped(op, index, row, given, live, way)
         if way is not None and way.root is not None and fact.root is None:
-            fact.root, fact.bent, fact.shifted = way.root, way.bent, way.shifted
+            fact.root = way.root
+            fact.bent, fact.shifted, fact.curved, fact.formula = way.bent, way.shifted, way.curved, way.formula
         if fact.root is None:
             fact.root = t
         self._learn(op, fact, given, live)
@@ -139,17 +169,23 @@ class Assigner:
         t = op.outputs[index]
         if way is not None and is_function(op, way, given, live):
             return self._passed(op, t, way)
-        softmax = products.softmax_by_hand(self.graph, op, given)
+        softmax = softmax_by_hand(self.graph, op, given)
         if softmax is not None:
             return own_gradient(self.graph, op, t, softmax)
         in_keras_layer = op.call is not None and _is_basic_or_activation(op.call.layer)
-        forms = ("function", "part") if in_keras_layer else ("function",)
-        alone = len(live) == 1 and (len(given) == 1 or given[1].root is None)
+        power = op.kind == "pow" and given[1].live
+        part = in_keras_layer or ((op.kind == "exp" or power) and not self.graph.divides_later(op))
+        forms = ("function", "part") if part else () if power else ("function",)
+        alone = len(live) == 1 and (len(given) == 1 or given[0 if power else 1].root is None)
         if alone and row is not None and row.form in forms:
             known = way is not None and way.root is not None
             fact = self._passed(op, t, way if known and way is not None else replace(given[0], root=given[0].tensor))
-            fact.root, fact.bent, fact.shifted = (t, False, False) if way is None else (way.root, way.bent, way.shifted)
+            fact.root = t if way is None else way.root
+            fact.bent, fact.shifted = way is not None and way.bent, way is not None and way.shifted
+            fact.curved, fact.formula = way is not None and way.curved, way is not None and way.formula
             return fact
+        if op.kind == "batchnorm" and index == 0 and len(live) == 1:
+            return self._weights.normalised(op, t, given)
         if op.kind in PRODUCTS and len(live) == 1:
             return self._weights.product(op, given, live[0])
         if len(live) == 1 and op.kind in ("add", "sub", "mul", "div"):
@@ -180,6 +216,7 @@ class Assigner:
         if fact is None:
             return passed(self.graph, op, t, way)
         fact.root, fact.bent, fact.shifted = root, way.bent, way.shifted
+        fact.curved, fact.formula = way.curved, way.formula
         return fact
 
     def _default(self, op: Op, index: int, row: Row | None, given: list[Fact], live: list[Fact]) -> Fact:
@@ -273,7 +310,7 @@ class Assigner:
             step.problem = (
                 "its token numbers are computed from activations, which carry no relevance" if learned else ""
             )
-            return Fact(t, live=learned, root=t, step=step)
+            return Fact(t, live=learned, root=t, step=step, gate="step" if op.kind == "onehot" else "")
         step.live, step.held = (before,), ()
         step.note = "all relevance of a vector to its token"
         step.mask, step.glued = (lambda made: spread_over_vectors(op, made.companion(before).mask)), True
@@ -307,8 +344,7 @@ class Assigner:
 
     def _learn(self, op: Op, fact: Fact, given: list[Fact], live: list[Fact]) -> None:
         row = ROWS.get(op.kind)
-        if fact.gate == "" and fact.factors == 1:
-            fact.gate = products.gate_behind(op, row, given, live)
+        learn_gate(self.graph, op, fact, given, live)
         products.learn_statistic(op, row, fact, given, live)
         moves = row is not None and (row.mask == "moved" or op.kind in ("identity", "cast"))
         if moves or (op.kind in ("mul", "div") and len(live) == 1):

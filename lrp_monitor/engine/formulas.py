@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.functions import pass_through
+from lrp_monitor.engine.gates import summed_spans
 from lrp_monitor.engine.graph import Graph, Op, again, number
 from lrp_monitor.engine.operations import ROWS
 from lrp_monitor.engine.steps import Fact, Made, Step
@@ -29,10 +30,12 @@ def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
     shifts = adds and any(number(f.tensor) != 0 for f in numbers)
     curved = op.kind in ("mul", "div") and (many or (op.kind == "div" and given[1].root is not None))
     inhomogeneous = row.form in ("function", "part") or curved
+    formula = any(f.formula for f in data) or (op.kind in ("add", "sub") and shifts and any(f.curved for f in data))
     return Fact(
         op.outputs[0], True, roots[0],
         bent=inhomogeneous or row.form in ("bent", "choice") or any(f.bent for f in given),
         shifted=inhomogeneous or shifts or any(f.shifted for f in data),
+        curved=inhomogeneous or any(f.curved for f in data), formula=formula,
     )  # fmt: skip
 
 
@@ -40,6 +43,8 @@ def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) 
     """Whether here ends a formula that maps each element of its root by itself and is not homogeneous."""
     if not (way.bent and way.shifted):
         return False
+    if way.formula:
+        return True
     if op.kind in ("maximum", "minimum"):
         limits = [value for value in map(number, op.inputs) if value is not None]
         return len(live) > 1 or any(value != 0 for value in limits)
@@ -59,7 +64,7 @@ def passed(graph: Graph, op: Op, t: Tensor, way: Fact) -> Fact:
         return [pass_through(made.tensor(root), lambda z: again(ways, {id(root): z}, t), zero_below)]
 
     step = Step(op, (t,), (root,), (), make, "relevance passes the activation")
-    return Fact(t, True, way.root, way.bent, way.shifted, step=step)
+    return Fact(t, True, way.root, way.bent, way.shifted, way.curved, way.formula, step=step)
 
 
 def own_gradient(graph: Graph, op: Op, t: Tensor, root: Tensor) -> Fact:
@@ -75,4 +80,5 @@ def own_gradient(graph: Graph, op: Op, t: Tensor, root: Tensor) -> Fact:
         fact.normed = root
     else:
         fact.gate = "softmax"
+        fact.axes = summed_spans(graph, op.inputs[-1])
     return fact

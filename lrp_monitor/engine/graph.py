@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.operations import ROWS
+from lrp_monitor.engine.operations import PRODUCTS, ROWS
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.recording import LayerCall
@@ -62,6 +62,7 @@ class Graph:
     _dependent: set[int] = field(default_factory=set)
     _learned: set[int] = field(default_factory=set)
     _signs: dict[int, bool] = field(default_factory=dict)
+    _readers: dict[int, list[Op]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, sources: Iterable[Tensor]) -> Graph:
@@ -104,6 +105,29 @@ class Graph:
                 stack.extend(self.op_of(t) for t in op.inputs)
         return found
 
+    def divides_later(self, op: Op) -> bool:
+        """Whether what ``op`` makes, or sums of it, divide or are divided, or their logarithm is taken.
+
+        Then it is a part of a normalisation. Looked at is what follows up to products with weights.
+        """
+        if not self._readers:
+            for reader in self.ops:
+                for t in reader.inputs:
+                    self._readers.setdefault(id(t), []).append(reader)
+        stack: list[Tensor] = list(op.outputs)
+        seen: set[int] = set()
+        while stack:
+            t = stack.pop()
+            for reader in self._readers.get(id(t), ()):
+                divides = reader.kind == "div" and self.depends(reader.inputs[1])
+                if divides or reader.kind in ("log", "reciprocal"):
+                    return True
+                learned = any(self.is_learned(i) and not self.depends(i) for i in reader.inputs)
+                if reader.number not in seen and not (reader.kind in PRODUCTS and learned):
+                    seen.add(reader.number)
+                    stack += reader.outputs
+        return False
+
     def between(self, start: Tensor, end: Tensor) -> list[Op]:
         """The operations on all ways from ``start`` to ``end``, in order of making."""
         on_way: dict[int, bool] = {id(start): True}
@@ -133,6 +157,15 @@ class Graph:
                 seen.add(id(t))
                 yield t
                 stack += self.op_of(t).inputs
+
+    def is_zero(self, tensor: Tensor) -> bool:
+        """Whether ``tensor`` is known to hold zeros alone."""
+        op = self.op_of(tensor)
+        while op.kind in ("reshape", "slice", "broadcast", "transpose", "identity", "expanddims", "unstack"):
+            op = self.op_of(op.inputs[0])
+        if op.kind == "mul":
+            return any(self.is_zero(t) for t in op.inputs)
+        return op.kind == "zeroslike" or number(op.outputs[0]) == 0
 
     def is_non_negative(self, tensor: Tensor) -> bool:
         """Whether no value of ``tensor`` can be below zero, as far as the operations tell."""

@@ -146,6 +146,12 @@ class Map:
         moved_bias = None if bias is None else (lambda: self._bias_behind(op, index, cut, after))
         return replace(self, moved=(*self.moved, (op, index)), axes=axes, bias=moved_bias, one_output=None, base=self)
 
+    def unsqueezed(self, like: Tensor) -> Map:
+        """This map before an axis of length 1 was taken away: Keras adds what one sample makes as if it were a bias."""
+        before, shape = self.base, tuple(like.shape)
+        squeezed = bool(self.moved) and self.moved[-1][0].kind == "squeeze"
+        return before if squeezed and before is not None and tuple(before.shape) == shape != tuple(self.shape) else self
+
     def _bias_behind(self, op: Op, index: int, cut: bool, after: Sequence[int]) -> Tensor:
         assert self.bias is not None
         bias = self.bias()

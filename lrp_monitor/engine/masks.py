@@ -126,7 +126,7 @@ def handed_on(
         def kept(made: Made) -> Tensor:
             mask = spread(made, live[0])
             nothing = held if op.kind == "mul" else []  # steps that are masked out take nothing,
-            if row.form != "linear":
+            if row.form != "linear" and live[0].tensor.dtype.is_floating:
                 nothing = [live[0].tensor]  # and a function of zero has nothing to give relevance to
             for t in nothing:
                 mask = ops.where(made.value(t) != 0, mask, 0.0)

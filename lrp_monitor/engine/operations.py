@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class Row:
     """What an operation of one kind is to relevance."""
 
-    span: tuple[int | None, int | None] = (None, None)
-    """The inputs that carry data, from the first to before the last of them; the others say where to and how."""
+    span: tuple[int | None, ...] = (None, None)
+    """The inputs that carry data, as in a slice; the others say where to and how."""
     plain: bool = True
     """Whether gradient x input conserves: it is positively homogeneous in all its data together."""
     form: str | None = None
@@ -52,13 +52,14 @@ ROWS: dict[str, Row] = {
     # what moves data
     **_rows(
         "reshape transpose squeeze expanddims slice gather gathernd unstack tile broadcast pad mirrorpad reverse roll "
-        "depthtospace spacetodepth spacetobatch batchtospace matrixbandpart scatterinto patches topk",
+        "depthtospace spacetodepth spacetobatch batchtospace matrixbandpart patches topk",
         _FIRST, mask="moved", sign="all",
     ),
     "split": Row((1, 2), mask="moved", sign="all"),
     "splitv": Row(_FIRST, mask="moved", sign="all"),
     "stack": Row(mask="moved", sign="all"),
     "concat": Row((0, -1), mask="moved", sign="all"),
+    "scatterinto": Row((0, 3, 2), mask="moved", sign="all"),
     "scatternd": Row((1, 2), mask="moved", sign="all"),
     # what maps each element by itself
     "identity": Row(form="linear", mask="kept", sign="all"),
@@ -69,6 +70,7 @@ ROWS: dict[str, Row] = {
     "addn": Row(form="linear", mask="sum", sign="all"),
     "mul": Row(form="linear", mask="kept", sign="all"),
     "div": Row(form="linear", mask="kept", sign="all"),
+    "batchnorm": Row(_FIRST, form="linear", mask="kept"),
     "maximum": Row(form="choice", mask="sum", sign="any"),
     "minimum": Row(form="choice", mask="sum", sign="all"),
     "select": Row((1, None), form="choice", mask="moved", sign="all"),
@@ -77,14 +79,17 @@ ROWS: dict[str, Row] = {
     **_rows("relu6 sigmoid softplus square", plain=False, form="function", mask="kept", sign="never"),
     **_rows("atan cos elu erf expm1 selu sin softsign tanh", plain=False, form="function", mask="kept"),
     "erfc": Row(plain=False, form="function", mask="kept", sign="never"),
-    "pow": Row(_FIRST, plain=False, form="function", mask="kept"),
+    "pow": Row(plain=False, form="function", mask="kept"),
     "squareddifference": Row(plain=False, form="function", mask="kept", sign="never"),
-    **_rows("exp rsqrt sqrt", plain=False, form="part", mask="kept", sign="never"),
+    # the root of a sum of squares is a norm, which is homogeneous
+    "sqrt": Row(plain=False, form="function", mask="kept", sign="never"),
+    **_rows("exp rsqrt", plain=False, form="part", mask="kept", sign="never"),
     **_rows("log log1p reciprocal", plain=False, form="part", mask="kept"),
     **_rows(
-        "equal floor floordiv floormod greater greaterequal less lessequal logicaland logicalnot logicalor logicalxor "
-        "notequal round sign ceil isfinite isinf isnan", plain=False, form="step",
+        "equal greater greaterequal less lessequal logicaland logicalnot logicalor logicalxor notequal sign isfinite "
+        "isinf isnan", plain=False, form="step",
     ),
+    **_rows("ceil floor floordiv floormod round", plain=False, form="step", mask="kept"),
     **_rows("all any argmax argmin bucketize onesLike rank shape shapen size zeroslike oneslike", plain=False),
     # what joins many values in one
     **_rows("sum mean", _FIRST, mask="mean", sign="all", statistic=True),
@@ -92,6 +97,8 @@ ROWS: dict[str, Row] = {
     **_rows("avgpool resize", _FIRST, mask="mean", sign="all"),
     "maxpool": Row(_FIRST, mask="winner", sign="all"),
     "cumsum": Row(_FIRST, sign="all"),
+    "segmentsum": Row(_FIRST, sign="all", statistic=True),
+    "segmentmax": Row(_FIRST, sign=None, statistic=True),
     # fixed linear maps, and the size of a complex number, which is homogeneous
     **_rows("fft fft2d ifft ifft2d rfft rfft2d irfft irfft2d real imag", _FIRST),
     "complex": Row(),
@@ -111,7 +118,8 @@ CONVOLUTIONS = frozenset({"conv", "depthwise", "convtranspose"})
 CONSTANT = frozenset(word for word, row in ROWS.items() if not row.plain and row.form in (None, "step"))
 # What else there is to say of a kind that is refused.
 REFUSED: dict[str, str] = {
-    "loop": "is a loop or a branch of its own, into which relevance is not followed",
+    "loop": "is a loop or a branch of its own, into which relevance is not followed; write a loop of a known number of "
+    "steps in Python, or as keras.layers.RNN over a cell",
     "call": "is a compiled function of its own, into which relevance is not followed",
     "stop": "stops the gradient, so that relevance would be lost there",
 }

@@ -77,6 +77,10 @@ class Fact:
     """Whether the way from the root is not a straight line."""
     shifted: bool = False
     """Whether the way from the root is not homogeneous."""
+    curved: bool = False
+    """Whether a function that is not homogeneous lies on the way from the root."""
+    formula: bool = False
+    """Whether a number was added behind such a function, which then is a part of a longer one, as in ``elu(x) + 1``."""
     front: bool = False
     """Whether it stands in front of all weights, or in a prefix: a companion mask stands beside it."""
     inner: bool = False
@@ -86,7 +90,11 @@ class Fact:
     map: Map | None = None
     """The weighted map that made it."""
     gate: str = ""
-    """``"softmax"`` or ``"sigmoid"``, where one of them made it."""
+    """Which gate's values it holds (gates.py): one of ``gates.STRICTEST``, or none."""
+    axes: frozenset[tuple[int, int]] = frozenset()
+    """The axes over which the softmax in it is normalised, as far as they are known (gates.Span)."""
+    paired: bool = False
+    """Whether a matrix product of two activations made it, or what was made of one, such as attention's scores."""
     attended: bool = False
     """Whether it is what attention gave out."""
     statistic: bool = False

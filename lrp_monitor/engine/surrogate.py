@@ -16,6 +16,7 @@ from lrp_monitor.engine.build import Builder, Gates, Plan, Taps, companion_masks
 from lrp_monitor.engine.carriers import Anatomy
 from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
+from lrp_monitor.engine.gates import sigmoid_by_hand
 from lrp_monitor.engine.graph import Op
 from lrp_monitor.engine.recording import Recording, layer_paths, record
 from lrp_monitor.engine.rules import Gradient, Pass
@@ -100,6 +101,9 @@ def _head(assigner: Assigner, output: Tensor) -> tuple[str | None, Tensor, list[
         step = assigner.fact(t).step
         if step is not None and step.note.startswith("softmax:") and len(step.live) == 1:
             return "softmax", step.live[0], moves
+        by_hand = sigmoid_by_hand(graph, op)
+        if by_hand is not None:
+            return "sigmoid", by_hand, moves
         if op.kind not in ("identity", "cast", "each", "reshape"):
             break
         moves.append(op)
@@ -143,6 +147,12 @@ def _checked(
         raise UnsupportedModelError(model.name, problems)
     notes = [f"plain gradient at {problem}" for problem in problems]
     notes += dict.fromkeys(f"layer {made.path!r} {note}" for made in recording.calls for note in made.notes)
+    for step in steps if composite.attention == "cp_lrp" else ():
+        if step.note.startswith("softmax:"):
+            notes.append(
+                f"{step.op}: composite {composite.name!r} holds attention weights constant, but this softmax is the "
+                "signal itself, and relevance passes it by its own gradient, which does not conserve"
+            )
     if composite.first is not None and not plan.reaches_input(assigner):
         notes.append(
             f"model {model.name!r}: no weighted layer takes the input itself or what preprocessing, movement or "

@@ -14,10 +14,15 @@ from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.functions import SMALL, pass_through
 from lrp_monitor.engine.graph import Graph, Op, again, number
 from lrp_monitor.engine.maps import Map, axis_along_which, map_of, sum_of
-from lrp_monitor.engine.operations import CONVOLUTIONS
+from lrp_monitor.engine.operations import CONVOLUTIONS, PRODUCTS
 from lrp_monitor.engine.recording import LayerCall, Recording, leaf, loop_around
 from lrp_monitor.engine.rules import Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps import Fact, Made, Step, plain
+
+STEPS = (
+    "multiplies weights with numbers that were made of activations by signs, comparisons or rounding, which carry no "
+    "relevance; put those into a layer of their own and name Pass() for it"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,13 @@ class Weights:
         rule, problem = self.rule(op, data.front and (not data.inner or op.number in self.prefix))
         made = replace(map_of(op, at, kernels[0], rule), in_loop=loop_around(op.call) is not None, problem=problem)
         return self.weighted(op, op.outputs[0], made, note=repr(rule))
+
+    def reads_steps(self, op: Op, given: Sequence[Fact]) -> bool:
+        """Whether weights multiply numbers that activations are behind by steps alone: signs, comparisons, rounding."""
+        depend = [self.graph.depends(f.tensor) for f in given]
+        learned = any(self.graph.is_learned(f.tensor) for f, d in zip(given, depend, strict=True) if not d)
+        constants = self.recording.constants
+        return op.kind in PRODUCTS and learned and any(f.tainted and id(f.tensor) not in constants for f in given)
 
     def rule(self, op: Op, first: bool) -> tuple[Rule, str]:
         """The rule for a product with weights, and what is wrong with it."""
@@ -120,6 +132,40 @@ class Weights:
             fact = self.kept(fact, z)
         return fact
 
+    def normalised(self, op: Op, t: Tensor, given: list[Fact]) -> Fact:
+        """A normalisation by constants in one operation, as the scale and shift that it is."""
+        z, (scale, offset, mean, variance) = given[0], op.inputs[1:5]
+        layout = op.attribute("data_format") or ""
+        axis, rank = 1 if layout.startswith("NC") else len(t.shape) - 1, len(t.shape)
+
+        def factor() -> Tensor:
+            return ops.cast(scale, "float32") / ops.sqrt(variance + op.attribute("epsilon"))
+
+        def shift() -> Tensor:
+            return ops.reshape(ops.cast(offset, "float32") - mean * factor(), _along(axis, rank))
+
+        step = plain(self.graph, op, given)
+        if op.attribute("is_training") or any(self.graph.depends(i) for i in op.inputs[1:5]):
+            step.problem = "normalises by statistics of the batch: call it with is_training=False"
+            return Fact(t, True, step=step)
+        if z.map is not None and tuple(t.shape) == tuple(z.map.shape) and axis in z.map.axes:
+            made = z.map.scaled(axis, factor).shifted(shift)
+            return self.weighted(op, t, made, note="folded into the weighted layer before it")
+        before = z.tensor
+
+        def make(b: Made) -> Sequence[Tensor]:
+            x = b.tensor(before)
+            (y, *_) = backend.repeat(op.raw, [backend.stop_gradient(x), *op.inputs[1:]])
+            if self.composite.norm == "identity":
+                return [pass_through(x, lambda z: backend.repeat(op.raw, [z, *op.inputs[1:]])[0])]
+            part = x * ops.reshape(factor(), _along(axis, rank))
+            return [backend.straight_through(part * backend.stop_gradient(y / stabilise(y, SMALL)), y)]
+
+        note = f"Epsilon(epsilon={SMALL:g}) on its affine map"
+        if self.composite.norm == "identity":
+            note = "identity (relevance passes one to one)"
+        return Fact(t, True, affine=(before, True), step=Step(op, (t,), (before,), (), make, note))
+
     def of_each_sample(self, op: Op, t: Tensor, given: list[Fact], z: Fact, other: Tensor) -> Fact | None:
         """A scale or shift by what is a constant to relevance, but differs by sample, such as a gate."""
         made = z.map
@@ -149,6 +195,7 @@ class Weights:
         one, two = (f.map for f in given)
         if one is None or two is None:
             return None
+        one, two = one.unsqueezed(t), two.unsqueezed(t)
         rule = two.rule if one.rule.input_only else one.rule
         if rule.input_only:
             rule = self.composite.dense

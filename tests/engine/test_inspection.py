@@ -307,24 +307,24 @@ def test_the_noise_that_a_report_is_made_on_fills_what_the_model_takes(kind, ran
 
 
 def test_report_of_a_model_that_is_not_supported():
-    class Root(kl.Layer):
+    class Inverse(kl.Layer):
         def call(self, x):
-            return ops.sqrt(x)
+            return ops.reciprocal(x)
 
     net = keras.Sequential(
-        [keras.Input((4,)), kl.Dense(4, activation="softplus"), Root(name="root"), kl.Dense(1)], name="odd"
+        [keras.Input((4,)), kl.Dense(4, activation="softplus"), Inverse(name="inverse"), kl.Dense(1)], name="odd"
     )
     report = lrp.check(net, composite="epsilon")
     assert not report.supported
     assert len(report.problems) == 1
-    assert "Sqrt" in report.problems[0]
+    assert "Reciprocal" in report.problems[0]
     assert "not supported, 1 without a treatment" in str(report)
     assert lrp.check(net, composite="epsilon", on_unknown="raise").inspection is None
-    with pytest.warns(RuntimeWarning, match="Sqrt"):
+    with pytest.warns(RuntimeWarning, match="Reciprocal"):
         tried = lrp.check(net, composite="epsilon", on_unknown="gradient")
     assert tried.notes
-    # The root is homogeneous of degree 1/2: its plain gradient halves what passes.
-    assert tried.absorbed["root"] == pytest.approx(0.5, rel=1e-4)
+    # The inverse is homogeneous of degree -1: its plain gradient turns what passes round.
+    assert tried.absorbed["inverse"] == pytest.approx(2.0, rel=1e-4)
 
 
 def test_report_names_what_is_not_finite(rng, randomise):

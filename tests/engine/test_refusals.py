@@ -32,7 +32,7 @@ def run(function, composite="attn_lrp", **options):
 
 
 REFUSED = {
-    "exponential": (lambda t: ops.exp(t), "not homogeneous"),
+    "reciprocal": (lambda t: ops.reciprocal(t), "not homogeneous"),
     "division": (lambda t: 1.0 / t, "divides by an activation"),
     "division by another": (lambda t: t / t[:, ::-1], "divides by an activation"),
     "product of all": (lambda t: ops.cumprod(t, axis=1), "not homogeneous"),
@@ -79,14 +79,14 @@ def test_homogeneous_raw_operation_conserves(name):
 
 def test_everything_is_listed_at_once():
     inputs = keras.Input((3, 4))
-    x = kl.Lambda(lambda t: ops.exp(t), name="growth")(kl.Dense(4)(inputs))
+    x = kl.Lambda(lambda t: ops.reciprocal(t), name="growth")(kl.Dense(4)(inputs))
     x = kl.Discretization([0.0, 1.0], output_mode="one_hot", name="bins")(x[:, :, 0])
     x = kl.Dense(4, activation=lambda t: 1.0 / t, name="own")(x)
     model = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(x)), name="mixed")
     with pytest.raises(lrp.UnsupportedModelError) as caught:
         lrp.relevance(model, X, 0)
     text = str(caught.value)
-    for part in ("'mixed'", "growth", "(Exp)", "bins", "(Discretization)", "own", "(RealDiv)", "on_unknown"):
+    for part in ("'mixed'", "growth", "(Reciprocal)", "bins", "(Discretization)", "own", "(RealDiv)", "on_unknown"):
         assert part in text
     assert len(caught.value.problems) == 3
 

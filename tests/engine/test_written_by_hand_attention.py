@@ -313,20 +313,88 @@ def test_positions_within_attention(kind, conservative, rng, randomise):
 
 
 LOWER = np.tril(np.ones((MORE, MORE), np.float32))
+MIX = np.array([[0.7, -0.4], [0.3, 0.9]], np.float32)
+
+
+def sparsemax(s):
+    """The projection to the simplex (Martins and Astudillo 2016), in NumPy."""
+    ordered = -np.sort(-s, axis=-1)
+    sums, number = ordered.cumsum(axis=-1), np.arange(1, s.shape[-1] + 1)
+    size = (1 + number * ordered > sums).sum(axis=-1, keepdims=True)
+    return np.maximum(s - (np.take_along_axis(sums, size - 1, -1) - 1) / size, 0)
+
+
+def sparsemax_by_hand(s):
+    ordered, number = -ops.sort(-s, axis=-1), np.arange(1, MORE + 1, dtype=np.float32)
+    inside = ops.cast(1 + number * ordered > ops.cumsum(ordered, axis=-1), "float32")
+    size = ops.sum(inside, axis=-1, keepdims=True)
+    return ops.relu(s - (ops.sum(ordered * inside, axis=-1, keepdims=True) - 1) / size)
+
+
+def mixed_by_einsum(layer, s, t):
+    return ops.einsum("bhqk,hg->bgqk", ops.stack([ops.softmax(s), ops.softmax(t)], axis=1), layer.mix)[:, 0]
+
+
+def mixed_by_dense(layer, s, t):
+    return layer.dense(ops.stack([ops.softmax(s), ops.softmax(t)], axis=-1))[..., 0]
+
+
+def mixed_by_matmul(layer, s, t):
+    rows = ops.reshape(ops.stack([ops.softmax(s), ops.softmax(t)], axis=1), (-1, 2, MORE * MORE))
+    return ops.reshape(ops.matmul(ops.transpose(layer.mix), rows), (-1, 2, MORE, MORE))[:, 0]
+
+
+def chosen(layer, s, t):
+    """The best of two maps of weights for each query."""
+    best = ops.one_hot(ops.argmax(ops.stack([ops.sum(s, axis=-1), ops.sum(t, axis=-1)], axis=-1), axis=-1), 2)
+    return ops.sum(ops.stack([ops.softmax(s), ops.softmax(t)], axis=-1) * best[:, :, None], axis=-1)
+
+
+def mixed(s, t):
+    return softmax(s) * MIX[0, 0] + softmax(t) * MIX[1, 0]
+
+
 # Attention weights that are more than one softmax: (made of two maps of scores, the same in NumPy).
 WEIGHTS = {
     "masked and made one again": (
-        lambda s, _: (lambda a: a / ops.sum(a, axis=-1, keepdims=True))(ops.softmax(s) * LOWER),
+        lambda _, s, t: (lambda a: a / ops.sum(a, axis=-1, keepdims=True))(ops.softmax(s) * LOWER),
         lambda s, _: softmax(s) * LOWER / (softmax(s) * LOWER).sum(axis=-1, keepdims=True),
     ),
     "the difference of two": (
-        lambda s, t: ops.softmax(s) - 0.4 * ops.softmax(t), lambda s, t: softmax(s) - 0.4 * softmax(t),
+        lambda _, s, t: ops.softmax(s) - 0.4 * ops.softmax(t), lambda s, t: softmax(s) - 0.4 * softmax(t),
     ),
-    "capped": (lambda s, _: ops.softmax(2.0 * ops.tanh(s / 2.0)), lambda s, _: softmax(2 * np.tanh(s / 2))),
+    "capped": (lambda _, s, t: ops.softmax(2.0 * ops.tanh(s / 2.0)), lambda s, _: softmax(2 * np.tanh(s / 2))),
     "of cosines": (
-        lambda s, _: ops.softmax(s / ops.norm(s, axis=-1, keepdims=True)),
+        lambda _, s, t: ops.softmax(s / ops.norm(s, axis=-1, keepdims=True)),
         lambda s, _: softmax(s / np.linalg.norm(s, axis=-1, keepdims=True)),
     ),
+    "heads mixed by einsum": (mixed_by_einsum, mixed),
+    "heads mixed by Dense": (mixed_by_dense, mixed),
+    "heads mixed by matmul": (mixed_by_matmul, mixed),
+    "the best of two": (
+        chosen, lambda s, t: np.where((s.sum(-1) >= t.sum(-1))[:, None], softmax(s), softmax(t)),
+    ),
+    "with the identity": (
+        lambda _, s, t: ops.softmax(s) + np.eye(MORE, dtype=np.float32), lambda s, _: softmax(s) + np.eye(MORE),
+    ),
+    "sharpened": (
+        lambda _, s, t: (lambda a: a / ops.sum(a, axis=-1, keepdims=True))(ops.square(ops.softmax(s))),
+        lambda s, _: softmax(2 * s),
+    ),
+    "through a sigmoid": (
+        lambda _, s, t: ops.softmax(s) * ops.sigmoid(t), lambda s, t: softmax(s) / (1 + np.exp(-t)),
+    ),
+    "rolled out": (lambda _, s, t: ops.matmul(ops.softmax(s), ops.softmax(t)), lambda s, t: softmax(s) @ softmax(t)),
+    "one more in the sum": (
+        lambda _, s, t: (lambda e: e / (1.0 + ops.sum(e, axis=-1, keepdims=True)))(ops.exp(s)),
+        lambda s, _: np.exp(s) / (1 + np.exp(s).sum(axis=-1, keepdims=True)),
+    ),
+    "powers of two": (
+        lambda _, s, t: (lambda e: e / ops.sum(e, axis=-1, keepdims=True))(2.0**s), lambda s, _: softmax(s * np.log(2)),
+    ),
+    "exp of log_softmax": (lambda _, s, t: ops.exp(ops.log_softmax(s)), lambda s, _: softmax(s)),
+    "ReLU": (lambda _, s, t: ops.relu(s) / MORE, lambda s, _: np.maximum(s, 0) / MORE),
+    "sparsemax": (lambda _, s, t: sparsemax_by_hand(s), lambda s, _: sparsemax(s)),
 }  # fmt: skip
 
 
@@ -337,16 +405,20 @@ def test_attention_weights_of_every_make_are_constants_under_cp_lrp(name, rng, r
 
     def parts(layer):
         layer.q, layer.k, layer.v = (kl.Dense(WIDTH, use_bias=False, name=part) for part in "qkv")
+        weight(layer, "mix", (2, 2))
+        layer.dense = kl.Dense(2, use_bias=False)
 
     def run(layer, x):
         q, k = layer.q(x), layer.k(x)
         scores = [ops.matmul(q, ops.transpose(k, (0, 2, 1))), ops.matmul(k, ops.transpose(k, (0, 2, 1)))]
-        return ops.matmul(made(*scores), layer.v(x))
+        return ops.matmul(made(layer, *scores), layer.v(x))
 
     layer = Own(parts, run)
     inputs = keras.Input((MORE, WIDTH))
     head = kl.Dense(2, use_bias=False)
     model = randomise(keras.Model(inputs, head(kl.Flatten()(layer(inputs)))))
+    for kernel in (layer.mix, layer.dense.kernel if layer.dense.built else layer.mix):
+        kernel.assign(MIX)
     x = rng.normal(size=(2, MORE, WIDTH)).astype(np.float32)
     found = lrp.relevance(model, x, 1, lrp.composites.cp_lrp(0.0))
     wq, wk, wv = (part.get_weights()[0].astype(np.float64) for part in (layer.q, layer.k, layer.v))
@@ -354,4 +426,28 @@ def test_attention_weights_of_every_make_are_constants_under_cp_lrp(name, rng, r
     for sample, relevance in zip(x.astype(np.float64), found, strict=True):
         q, k = sample @ wq, sample @ wk
         expected = sample * ((known(q @ k.T, k @ k.T).T @ g) @ wv.T)
+        assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_a_softmax_that_reads_a_memory_is_a_signal(rng, randomise):
+    """Its own axis is contracted with weights: relevance passes it, as x df/dx in this net, and that is noted."""
+
+    def parts(layer):
+        layer.keys, layer.values = (kl.Dense(size, use_bias=False, name=f"to_{size}") for size in (5, WIDTH))
+
+    layer = Own(parts, lambda layer, x: layer.values(ops.softmax(layer.keys(x))))
+    inputs = keras.Input((MORE, WIDTH))
+    head = kl.Dense(2, use_bias=False)
+    model = randomise(keras.Model(inputs, head(kl.Flatten()(layer(inputs)))))
+    x = rng.normal(size=(2, MORE, WIDTH)).astype(np.float32)
+    explainer = lrp.Explainer(model, lrp.composites.cp_lrp(0.0))
+    with pytest.warns(RuntimeWarning, match="this softmax is the signal itself"):
+        found = explainer(x, 1)
+    assert len(explainer.notes) == 1
+    keys, values = (part.get_weights()[0].astype(np.float64) for part in (layer.keys, layer.values))
+    g = values @ head.get_weights()[0][:, 1].astype(np.float64).reshape(MORE, WIDTH).T
+    for sample, relevance in zip(x.astype(np.float64), found, strict=True):
+        a = softmax(sample @ keys)
+        back = a * (g.T - (a * g.T).sum(axis=-1, keepdims=True))
+        expected = sample * (back @ keys.T)
         assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()

@@ -19,6 +19,9 @@ from lrp_monitor.engine.backend.gradients import (
     gradients as gradients,
 )
 from lrp_monitor.engine.backend.gradients import (
+    holds_data as holds_data,
+)
+from lrp_monitor.engine.backend.gradients import (
     identity as identity,
 )
 from lrp_monitor.engine.backend.gradients import (

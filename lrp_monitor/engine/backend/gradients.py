@@ -200,3 +200,8 @@ def is_tensor(value: object) -> bool:
 def is_float_tensor(value: object) -> bool:
     """Whether ``value`` is a tensor of real numbers, which can carry relevance."""
     return isinstance(value, tf.Tensor) and value.dtype.is_floating
+
+
+def holds_data(tensor: Tensor) -> bool:
+    """Whether ``tensor`` holds real or complex numbers, or arrays of them, as a loop over time does."""
+    return tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype == tf.variant  # type: ignore[no-any-return]

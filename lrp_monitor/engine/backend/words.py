@@ -25,6 +25,8 @@ KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
     "Conv2DBackpropInput": "convtranspose", "Conv3DBackpropInputV2": "convtranspose", "AvgPool": "avgpool",
     "AvgPool3D": "avgpool", "MaxPool": "maxpool", "MaxPoolV2": "maxpool", "MaxPool3D": "maxpool",
     "ResizeBicubic": "resize", "ResizeBilinear": "resize", "ResizeNearestNeighbor": "resize", "TopKV2": "topk",
-    "TensorScatterUpdate": "scatterinto", "While": "loop", "StatelessWhile": "loop", "If": "loop",
+    "TensorScatterUpdate": "scatterinto", "UnsortedSegmentSum": "segmentsum", "UnsortedSegmentMax": "segmentmax",
+    "FusedBatchNorm": "batchnorm", "FusedBatchNormV2": "batchnorm", "FusedBatchNormV3": "batchnorm",
+    "While": "loop", "StatelessWhile": "loop", "TensorListFromTensor": "loop", "If": "loop",
     "StatelessIf": "loop", "PartitionedCall": "call", "StatefulPartitionedCall": "call", "ReadVariableOp": "variable",
 }  # fmt: skip
