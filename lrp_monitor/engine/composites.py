@@ -76,6 +76,11 @@ class Composite:
             if not (isinstance(key, str | type) or callable(key)):
                 raise TypeError(f"overrides: a key must be a layer's name, a class or a predicate, got {key!r}")
             _check_rule(rule, f"overrides[{key!r}]")
+            if rule.input_only and isinstance(key, type) and _without_kernel(key):
+                raise ValueError(
+                    f"overrides[{key.__name__}]: {rule!r} shares out by the weights between a layer's inputs and "
+                    f"outputs, which {key.__name__} does not have; name it for the first layer that has"
+                )
         if self.until is not None:
             self._check_until()
         for option, choices in (
@@ -132,6 +137,13 @@ class Composite:
             if chosen != getattr(type(self), option):
                 rows.append(f"  {title:<21} {chosen}")
         return "\n".join(rows)
+
+
+def _without_kernel(layer_type: type) -> bool:
+    """Whether this is a class of Keras' own whose layers have no kernel."""
+    kinds = ("activations", "merging", "normalization", "pooling", "regularization", "reshaping")
+    parts = layer_type.__module__.split(".")
+    return parts[:3] == ["keras", "src", "layers"] and parts[3] in kinds
 
 
 def fits_prefix(rule: Rule) -> bool:

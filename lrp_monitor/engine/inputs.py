@@ -81,6 +81,11 @@ def checked_batch(model: Any, batch_size: Any) -> int | None:
     return int(batch_size)
 
 
+def has_known_shapes(model: Any) -> bool:
+    """Whether the model says the whole shape of one sample of each input."""
+    return not any(size is None for shape in expected_shapes(model) or [(None, None)] for size in shape[1:])
+
+
 def known_shapes(model: Any) -> tuple[Shape, ...]:
     """The shape of one sample of each input. Raises ValueError where the model leaves a size open."""
     expected = expected_shapes(model)

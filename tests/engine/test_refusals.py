@@ -303,6 +303,11 @@ COMPOSITES = {
         ValueError,
         "has no layer 'conv9'",
     ),
+    "flat of a pooling": (
+        lambda: lrp.Composite(overrides={kl.AveragePooling2D: rules.Flat()}),
+        ValueError,
+        "weights between a layer's inputs and outputs, which AveragePooling2D does not have",
+    ),
     "alpha beta": (lambda: rules.AlphaBeta(2, 2), ValueError, "alpha - beta must be 1"),
     "epsilon": (lambda: rules.Epsilon(-1), ValueError, "epsilon must be a finite number >= 0"),
     "gamma": (lambda: rules.Gamma(float("nan")), ValueError, "gamma must be a finite number"),
@@ -325,9 +330,12 @@ def test_bad_composite(name):
 
 
 def test_input_rule_named_for_a_later_layer_is_refused():
-    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(2, name="last")])
+    model = keras.Sequential(
+        [keras.Input((4,)), kl.Dense(3, activation="relu", name="early"), kl.Dense(2, name="last")]
+    )
     with pytest.raises(lrp.UnsupportedModelError, match=r"last.*Flat\(\) is for the first weighted layer"):
-        lrp.relevance(model, X[0], 0, lrp.Composite(overrides={"last": rules.Flat()}))
+        lrp.Explainer(model, lrp.Composite(overrides={"last": rules.Flat()}))
+    lrp.Explainer(model, lrp.Composite(overrides={"early": rules.Flat()}))
 
 
 def test_importing_the_package_imports_no_tensorflow():
