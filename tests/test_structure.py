@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,14 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 def test_every_room_has_a_floor() -> None:
     assert {room_of(module) for module in MODULES} - {""} == set(FLOOR)
+
+
+def test_the_map_names_every_room() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    text = text.split("## The map of the house")[1].split("\n### ")[0]
+    named = {name for row in text.splitlines() if row.startswith("| `") for name in re.findall(r"`([\w/.]+)`", row)}
+    shown = {name.removeprefix("lrp_monitor/").removesuffix(".py") for name in named}
+    assert set(FLOOR) <= shown, set(FLOOR) - shown
 
 
 def test_imports_point_down() -> None:
