@@ -20,6 +20,7 @@ const LAZY = [
   "overview/Network.tsx",
   "probe/ProbeView.tsx",
   "runs/RunTable.tsx",
+  "share/grid.ts",
   "ui/Panels.tsx",
 ];
 

@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { HeatMap } from "../src/data/decode";
 import { difference, percentile, valueOf } from "../src/data/difference";
+import type { Frame } from "../src/data/decode";
+import type { RunState } from "../src/data/jobs";
+import { overWords, shownMap } from "../src/state/shown";
 import { soften } from "../src/data/soften";
 import { colourLimit, limitColumn } from "../src/data/limits";
 import { alertLimits, clustersAt, exceeded, selectProbes, sortings } from "../src/state/selection";
@@ -165,4 +168,19 @@ test("a smoothed map keeps its sum and its place, and what is not finite", () =>
   const broken = soften(floats(NaN, 1, 1), 1);
   assert.ok(Number.isNaN(broken.data[0]!) && broken.data[2]! < 1);
   assert.equal(soften(bytes(4, 127, 0, 0), 2).height, 1);
+});
+
+test("maps are compared by eye with what would be subtracted, each at its own full colour; never in a film", () => {
+  const frame = (map: HeatMap): Frame => ({ header: { step: 3 }, maps: [map], bytes: 1 }) as unknown as Frame;
+  const [a, b] = [floats(4, -2), floats(1, 1)];
+  const run = { listing: { run: "a", name: "a" }, steps: [0], info: null, timeline: null, against: frame(b) } as unknown as RunState;
+  const view = { ...DEFAULT_VIEW, minus: { step: 0 }, by: "swipe" as const };
+  const shown = shownMap(run, frame(a), 0, view, [run]);
+  assert.deepEqual([shown.map, shown.limit, shown.isDifference, shown.over], [a, 4, false, { map: b, limit: 1 }]);
+  assert.equal(overWords(view, [run]), "behind the line: step 0");
+  assert.equal(overWords({ ...view, by: "blink" }, [run]), "in turn with step 0");
+  const film = shownMap(run, frame(a), 0, { ...view, show: "film" }, [run]);
+  assert.deepEqual([film.isDifference, film.over], [true, null]);
+  assert.equal(shownMap(run, frame(a), 0, { ...view, minus: null }, [run]).over, null);
+  assert.equal(shownMap({ ...run, against: null }, frame(a), 0, view, [run]).map, null);
 });

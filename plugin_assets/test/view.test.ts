@@ -18,6 +18,7 @@ test("a view survives the way through the URL, whatever the names hold", () => {
     clip: "99",
     gamma: "0.5",
     soft: "2",
+    by: "swipe",
     outlines: false,
     size: "l",
     zoom: { times: 2.5, x: 0.25, y: 1 },

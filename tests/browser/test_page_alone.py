@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser_helpers import Visit, WrittenRun
+from PIL import Image
 from playwright.sync_api import Browser
 
 import lrp_monitor as lrp
@@ -277,3 +279,43 @@ def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any)
     tab.expect(lambda: tab.frame.input_value("[data-testid=step-number]"), "4")
     tab.frame.get_by_label("Remove the note on step 4").click()
     tab.frame.wait_for_selector("[data-testid=no-events]")
+
+
+def test_two_runs_are_compared_by_blinking_and_by_swipe(logs: Path, served: str, opened: Any) -> None:
+    fragment = "#lrp_monitor&p.lrp_monitor.runs=one%252Flrp,net%252Flrp&p.lrp_monitor.minus=run%3Anet%2Flrp"
+    tab = opened(served + fragment + "&p.lrp_monitor.step=9")
+    tab.frame.wait_for_selector("canvas[data-run='one/lrp'][data-step='9']")
+    tab.frame.get_by_role("radio", name="Swipe").check(force=True)
+    tab.expect_text("remarks", "behind the line: run net")
+    tab.expect(lambda: tab.hash_parameters()["by"], "swipe")
+    # The other run's map, beside its own card's: the same picture.
+    own, over = "[data-testid=heatmap-1][data-run='net/lrp']", "[data-testid=compared-1][data-run='one/lrp']"
+    tab.expect(lambda: (tab.pixels(own) == tab.pixels(over)).all(), True)
+    clip = "getComputedStyle(e).clipPath"
+    tab.expect(lambda: tab.all("[data-testid=over-1]", clip), ["inset(0px 0px 0px 50%)"])
+    tab.frame.focus("[data-testid=swipe-line]")
+    tab.page.keyboard.press("ArrowRight")
+    tab.expect(lambda: tab.all("[data-testid=over-1]", clip), ["inset(0px 0px 0px 51%)"])
+    tab.frame.get_by_role("radio", name="Blinking").check(force=True)
+    tab.expect_text("remarks", "in turn with run net")
+    tab.expect(lambda: tab.all("[data-testid=over-1]", "getComputedStyle(e).animationName"), ["blink"])
+    tab.frame.get_by_role("radio", name="Difference").check(force=True)
+    tab.expect(lambda: tab.all("[data-testid=over-1]", "1"), [])
+
+
+def test_the_grid_is_saved_as_a_picture(served: str, opened: Any, tmp_path: Path) -> None:
+    tab = opened(served + "#lrp_monitor&p.lrp_monitor.runs=one%252Flrp,net%252Flrp&p.lrp_monitor.step=9")
+    canvas = "canvas[data-testid='heatmap-1'][data-run='one/lrp']"
+    tab.frame.wait_for_selector(f"{canvas}[data-step='9']")
+    tab.expect(lambda: (tab.pixels(canvas)[..., 3] == 255).all(), True)
+    with tab.page.expect_download() as saved:
+        tab.frame.click("[data-testid=grid-png]")
+    assert saved.value.suggested_filename == "heatmaps-step-9.png"
+    saved.value.save_as(tmp_path / "grid.png")
+    picture = np.asarray(Image.open(tmp_path / "grid.png").convert("RGB")).astype(int)
+    # Cells of 132 pixels and their gaps of 10: the second probe's map of the first run stands in the second column.
+    height = round(132 * 6 / 8)
+    top, left = 64 + height + 10, 150 + 142
+    colours = tab.pixels(canvas)[..., :3].astype(int)  # settled: the picture was made of it
+    rows, columns = np.arange(6) * height // 6 + height // 12, np.arange(8) * 132 // 8 + 8
+    assert np.abs(picture[top + rows][:, left + columns] - colours).max() <= 1

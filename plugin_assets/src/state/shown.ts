@@ -15,7 +15,13 @@ export interface Shown {
   instead: string | null;
   /** Whether `map` is a difference. */
   isDifference: boolean;
+  /** What lies over the map to be compared with it, and its relevance at full colour; null unless that is asked for. */
+  over: { map: HeatMap; limit: number } | null;
 }
+
+/** Whether maps are compared by eye, and not subtracted: of pictures alone, and not in a film. */
+export const byEye = (run: RunState, { by, minus, show }: View): boolean =>
+  minus !== null && by !== "difference" && show !== "film" && (run.info === null || isPicture(run.info.probes));
 
 /** Pixels that a run's maps are smoothed over; 0 where they are none of pictures. */
 export const softness = (run: RunState, { soft }: Pick<View, "soft">): number =>
@@ -26,19 +32,22 @@ export function shownMap(run: RunState, frame: Frame | null, probe: number, view
   const sigma = softness(run, view);
   const smooth = (map: HeatMap | null | undefined): HeatMap | null => (map ? soften(map, sigma) : null);
   const raw = smooth(frame?.maps[probe]);
-  if (frame === null) return { map: null, limit: 0, instead: null, isDifference: false };
-  if (raw === null) return { map: null, limit: 0, instead: "not stored", isDifference: false };
+  if (frame === null) return { map: null, limit: 0, instead: null, isDifference: false, over: null };
+  if (raw === null) return { map: null, limit: 0, instead: "not stored", isDifference: false, over: null };
   const limitOf = (map: HeatMap): number =>
     colourLimit(view, map, run.timeline, probe, runs.map((other) => other.timeline));
   const { minus } = view;
   if (minus === null || ("run" in minus && minus.run === run.listing.run)) {
-    return { map: raw, limit: limitOf(raw), instead: null, isDifference: false };
+    return { map: raw, limit: limitOf(raw), instead: null, isDifference: false, over: null };
   }
   const other = smooth(run.against?.maps[probe]);
-  if (other === null) return { map: null, limit: 0, instead: noDifference(run, view, runs), isDifference: true };
+  if (other === null) return { map: null, limit: 0, instead: noDifference(run, view, runs), isDifference: true, over: null };
+  if (byEye(run, view)) {
+    return { map: raw, limit: limitOf(raw), instead: null, isDifference: false, over: { map: other, limit: limitOf(other) } };
+  }
   const map = difference(raw, other, view.scale === "map");
-  if (map === null) return { map: null, limit: 0, instead: "the maps have other sizes", isDifference: true };
-  return { map, limit: limitOf(map), instead: null, isDifference: true };
+  if (map === null) return { map: null, limit: 0, instead: "the maps have other sizes", isDifference: true, over: null };
+  return { map, limit: limitOf(map), instead: null, isDifference: true, over: null };
 }
 
 function noDifference(run: RunState, { minus }: View, runs: readonly RunState[]): string | null {
@@ -59,6 +68,12 @@ export function otherComposite(run: RunState, other: RunState | undefined): [str
   if (typeof own !== "string" || typeof its !== "string" || own === its) return null;
   const name = (one: RunState): string => String(one.info?.meta.composite ?? "unknown");
   return [name(run), name(other!)];
+}
+
+/** What maps are compared with by eye, in words; null where they are not. */
+export function overWords(view: View, runs: readonly RunState[]): string | null {
+  const words = runs.some((run) => byEye(run, view)) ? minusWords({ ...view, scale: "time" }, runs) : null;
+  return words && words.replace("difference to", view.by === "blink" ? "in turn with" : "behind the line:");
 }
 
 /** What a view's differences are to, in words; null without one. */

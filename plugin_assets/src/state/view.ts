@@ -39,6 +39,8 @@ export interface View {
   /** Opacity of the overlay, 0 ... 1. */
   opacity: number;
   minus: Minus | null;
+  /** How maps are compared with that: subtracted, or both in one place, in turn or side by side at a line. */
+  by: "difference" | "blink" | "swipe";
   colours: ColourName;
   /** Full colour stands for a map's own maximum, the probe's over all steps, or that of all probes, steps and runs. */
   scale: "map" | "time" | "all";
@@ -95,6 +97,7 @@ export const DEFAULT_VIEW: View = {
   show: "pair",
   opacity: 0.8,
   minus: null,
+  by: "difference",
   colours: "seismic",
   scale: "map",
   clip: "100",
@@ -171,6 +174,7 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
       return step === undefined ? undefined : { step };
     },
   }),
+  by: oneOf(["difference", "blink", "swipe"]),
   colours: oneOf(Object.keys(COLOURS) as ColourName[]),
   scale: oneOf(["map", "time", "all"]),
   clip: oneOf(["100", "99", "90"]),

@@ -120,7 +120,35 @@ function Difference({ model }: { model: Model }): JSX.Element {
   }
   const value = minus === null ? "none" : "step" in minus ? "step" : `run:${minus.run}`;
   if (!options.some(([key]) => key === value)) options.push([value, "a run that is not chosen"]);
-  return <Choice name="Difference to" testid="minus" value={value} options={options} choose={choose} />;
+  return (
+    <>
+      <Choice name={model.view.by === "difference" ? "Difference to" : "Compared with"} testid="minus" value={value} options={options} choose={choose} />
+      {minus !== null && (
+        <Segments
+          name="Compared by"
+          value={model.view.by}
+          options={[
+            ["difference", "Difference"],
+            ["blink", "Blinking"],
+            ["swipe", "Swipe"],
+          ]}
+          choose={(by) => model.setView({ by })}
+        />
+      )}
+      {minus !== null && model.view.by === "swipe" && <SwipeLine />}
+    </>
+  );
+}
+
+/** Where the line stands; over a map the pointer moves it, too. */
+function SwipeLine(): JSX.Element {
+  const move = (share: string): void => document.querySelector<HTMLElement>("[data-testid=grid]")?.style.setProperty("--point-x", `${share}%`);
+  return (
+    <label class="field">
+      Line, or the pointer over a map
+      <input type="range" class="plain" min="0" max="100" defaultValue="50" data-testid="swipe-line" onInput={(event) => move(event.currentTarget.value)} />
+    </label>
+  );
 }
 
 function ZoomButtons({ model }: { model: Model }): JSX.Element {

@@ -8,13 +8,14 @@ import { isPicture } from "../kinds/source";
 import type { Model } from "../state/model";
 import { Hint } from "./Hint";
 import { sharedParts, telling } from "../state/names";
-import { compositeWords, minusWords, softness } from "../state/shown";
+import { compositeWords, minusWords, overWords, softness } from "../state/shown";
 import type { StepInfo } from "../data/types";
 
 export function Legend({ model }: { model: Model }): JSX.Element {
   const { view } = model;
   const { negative, positive } = COLOURS[view.colours];
-  const minus = minusWords(view, model.selected());
+  const eye = overWords(view, model.selected());
+  const minus = eye === null ? minusWords(view, model.selected()) : null;
   const infos = model.selected().flatMap((run) => (run.info ? [run.info] : []));
   const what = infos.length > 0 && infos.every((info) => info.meta.explains === "number") ? "what is predicted" : "the explained class";
   const noun = infos.every((info) => isPicture(info.probes)) ? "pixels" : "places";
@@ -31,7 +32,7 @@ export function Legend({ model }: { model: Model }): JSX.Element {
         <strong>{capital(positive)}</strong> {noun} {more}
         {negative === null ? "; negative ones are not shown." : <>, <strong>{negative}</strong> {noun} {less}.</>}
       </p>
-      <Remarks model={model} minus={minus} />
+      <Remarks model={model} minus={minus ?? eye} />
     </div>
   );
 }

@@ -52,7 +52,7 @@ export function ProbeCard({ model, runs, probes, index, name, picture, sources, 
           const wanted = model.stepOf(run, model.currentStep());
           const frame = wanted === null ? null : run.frame;
           const failure = model.frameError(run);
-          const { map, limit, instead, isDifference } = shownMap(run, frame, index, view, all);
+          const { map, limit, instead, isDifference, over } = shownMap(run, frame, index, view, all);
           return (
             <Heat
               key={run.listing.run}
@@ -78,8 +78,11 @@ export function ProbeCard({ model, runs, probes, index, name, picture, sources, 
               map={failure === null ? map : null}
               limit={limit}
               isDifference={isDifference}
-              reference={view.minus !== null && !isDifference}
-              otherRules={isDifference && otherComposite(run, against) !== null}
+              over={over?.map ?? null}
+              overLimit={over?.limit ?? 0}
+              by={view.by}
+              reference={view.minus !== null && !isDifference && over === null}
+              otherRules={(isDifference || over !== null) && otherComposite(run, against) !== null}
               instead={failure ?? (wanted === null && run.info !== null ? "not logged yet" : instead)}
               stale={model.isStale(run)}
               show={view.show}
@@ -173,6 +176,10 @@ interface HeatProps extends InputProps {
   map: HeatMap | null;
   limit: number;
   isDifference: boolean;
+  /** What is compared with it by eye. */
+  over: HeatMap | null;
+  overLimit: number;
+  by: View["by"];
   /** Whether this is what the others' differences are to. */
   reference: boolean;
   /** Whether this is a difference to maps by other rules. */
@@ -238,6 +245,26 @@ const Heat = memo<HeatProps>(function Heat(props) {
           )}
           {props.instead === null && props.sources === null && content}
         </div>
+        {props.over !== null && header !== null && props.sources === null && (
+          <div class={`over ${props.by}`} data-testid={`over-${index}`}>
+            <div class="layer">
+              {overlay && <PictureCanvas picture={picture} grey={true} label={`Input of ${name}`} />}
+              <HeatCanvas
+                map={props.over}
+                step={header.step}
+                limit={props.overLimit}
+                colours={props.colours}
+                gamma={Number(props.gamma)}
+                overlay={overlay}
+                opacity={props.opacity}
+                label={`${title}: what it is compared with`}
+                testid={`compared-${index}`}
+                run={run}
+              />
+              {content}
+            </div>
+          </div>
+        )}
         {props.instead !== null && content}
         {props.instead === null && mapBroken(header, index) && <Broken />}
         <AlertBadge masks={alerts} limits={limits} />

@@ -24,6 +24,9 @@ export function Share({ model }: { model: Model }): JSX.Element {
         <button type="button" data-testid="reset-view" title="Everything as the page opens, but for the chosen runs" onClick={() => model.setView({ ...DEFAULT_VIEW, runs: model.view.runs })}>
           Reset
         </button>
+        <button type="button" data-testid="grid-png" title="All probes that are shown, with the maps of all chosen runs" onClick={() => void picture(model).then(say)}>
+          Grid as PNG
+        </button>
         <button type="button" data-testid="curves-csv" title="All curves of the chosen runs that the page has loaded" onClick={() => save("curves.csv", "text/csv", curves(model))}>
           Curves as CSV
         </button>
@@ -37,6 +40,10 @@ export function Share({ model }: { model: Model }): JSX.Element {
     </Fold>
   );
 }
+
+/** The picture's code is loaded when it is first asked for. */
+const picture = (model: Model): Promise<string> =>
+  import("../share/grid").then(({ saveGrid }) => saveGrid(model)).catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
 
 /** A row a run and step: every scalar that is loaded. */
 export function curves(model: Pick<Model, "selected">): string {
