@@ -43,7 +43,6 @@ def statistics_rows(tensors: Sequence[Any]) -> tf.Tensor:
     other types.
     """
     sizes = [_checked_size(tensor) for tensor in tensors]
-    by_size = sorted(range(len(tensors)), key=lambda index: sizes[index])
     rows: list[tf.Tensor] = []
     order: list[int] = []
     group: list[int] = []
@@ -59,13 +58,13 @@ def statistics_rows(tensors: Sequence[Any]) -> tf.Tensor:
             order.extend(group)
             group.clear()
 
-    for index in by_size:
+    # From the last to the first, as gradients arrive: one that is counted can go.
+    for index in reversed(range(len(tensors))):
         if sizes[index] <= _SMALL:
             if sum(sizes[i] for i in group) + sizes[index] > _GROUP:
                 count_group()
             group.append(index)
             continue
-        count_group()
         with after_the_last():
             flat = tf.reshape(tf.convert_to_tensor(tensors[index]), [-1])
             counter = _counter(flat.dtype.name, _wide().name, is_deterministic(), sizes[index] > _CHUNK)
@@ -293,7 +292,9 @@ def _bincount(buckets: tf.Tensor, size: int, deterministic: bool) -> tf.Tensor:
 def _count_group(flats: list[tf.Tensor], sizes: list[int]) -> tf.Tensor:
     """Rows of a few small float32 tensors at once: the graph does not grow with their number."""
     wide, groups = _wide(), len(flats)
-    owner = tf.constant(np.repeat(np.arange(groups), sizes), wide)
+    # Computed, not a constant as large as the tensors: the runtime copies a graph many times before it first runs.
+    places = tf.range(tf.constant(sum(sizes), wide))
+    owner = tf.searchsorted(tf.constant(np.cumsum(sizes), wide), places, side="right", out_type=wide)
     bucket, finite, key, square = _bits(tf.concat(flats, 0), wide)
     counts = _bincount(bucket + owner * _COUNTS, groups * _COUNTS, is_deterministic())
     low = tf.math.unsorted_segment_min(tf.where(finite, key, tf.constant(_NO_MINIMUM, wide)), owner, groups)
