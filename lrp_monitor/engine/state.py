@@ -7,6 +7,7 @@ to the training, which must not see that its model was looked at.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -62,20 +63,42 @@ def draws_from_kernels(function: Any) -> bool:
     neither read nor put back: another function draws from a sequence of its own. Without a seed, and under XLA, they
     draw other numbers in every process anyway.
     """
+    return any(
+        any(op.node_def.attr[name].i for name in ("seed", "seed2") if name in op.node_def.attr)
+        for op in _stateful(function, by_xla=False)
+    )
+
+
+# What acts on variables alone, calls (whose own operations are looked at), and what does no more than raise.
+_RESTORABLE = re.compile(
+    r"\w+VariableOp|Resource(Gather|Scatter|Apply|SparseApply)\w*|Rng(ReadAnd)?Skip|VarIsInitializedOp|VariableShape|"
+    r"(Stateful)?PartitionedCall|(Stateless)?(If|While|Case)|Assert"
+)
+
+
+def changes_variables_alone(function: Any) -> bool:
+    """Whether variables are all that a run of a concrete function changes, so that it can be undone.
+
+    Not where it calls Python, prints, draws from ``tf.random`` or writes to a table.
+    """
+    return all(_RESTORABLE.fullmatch(op.type) for op in _stateful(function))
+
+
+def _stateful(function: Any, by_xla: bool = True) -> Iterator[Any]:
+    """The operations with a state of their own, or that of a resource, of a concrete function and those it calls.
+
+    by_xla: also of those that are compiled by XLA.
+    """
     graphs, seen = [function.graph], set()
     while graphs:
         graph = graphs.pop()
-        for op in graph.get_operations():
-            seeds = [op.node_def.attr[name].i for name in ("seed", "seed2") if name in op.node_def.attr]
-            if op.op_def.is_stateful and any(seeds):
-                return True
+        yield from (op for op in graph.get_operations() if op.op_def.is_stateful)
         for name, inner in inner_functions(graph).items():
             attributes = inner.cached_definition.attr
-            by_xla = "_XlaMustCompile" in attributes and attributes["_XlaMustCompile"].b
-            if name not in seen and not by_xla and inner.graph is not None:
+            compiled = "_XlaMustCompile" in attributes and attributes["_XlaMustCompile"].b
+            if name not in seen and (by_xla or not compiled) and inner.graph is not None:
                 seen.add(name)
                 graphs.append(inner.graph)
-    return False
 
 
 @contextlib.contextmanager

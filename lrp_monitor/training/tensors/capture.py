@@ -54,11 +54,15 @@ class GradientCapture:
     Frozen variables are not listed, variables without gradient carry the note "no gradient".
 
     Nothing here raises into ``fit``: where a step cannot be captured it runs through Keras' own function on
-    the same batch, once, and ``problem`` says why. Trained weights are bit-identical. Where a step draws from
-    operations that hold the state of their random numbers themselves (plain ``tf.random`` under a seed), Keras' own
-    function has to run, or the numbers after it would be others: the gradient is then counted beforehand on the same
-    batch, with other random numbers, everything that it changed is restored, and ``remark`` notes it. Numbers that a
-    layer counts in Python while it is traced are those of another trace in a captured step.
+    the same batch, once, and ``problem`` says why. Trained weights are bit-identical.
+
+    Of Keras' own ``train_step`` the gradient is computed beforehand, on the same batch and from the same state; all that
+    moves is put back, and Keras' own function trains. Where that cannot be said (a custom ``train_step``, several steps
+    an execution, a step that calls Python, batches that can be handed out once) the captured step is the training step.
+    Where a step draws from operations that hold the state of their random numbers themselves (plain ``tf.random`` under
+    a seed), Keras' own function has to run, or the numbers after it would be others: the gradient is that of other
+    random numbers, and ``remark`` notes it. Numbers that a layer counts in Python while it is traced are those of
+    another trace in a captured step.
     """
 
     def __init__(self, model: keras.Model, *, names: Names | None = None) -> None:
@@ -174,7 +178,7 @@ class GradientCapture:
         step = None
         try:
             self._prepare(plain)
-            step = self._compiled_step(iterator)
+            step = self._compiled_step(plain, iterator)
         except Exception as error:  # an unforeseen model or data type: not a reason to stop the training
             self._failed(error, "a capturing train function could not be made")
         if self.problem is not None:  # outside of the handler: what training raises has nothing to do with that
@@ -185,7 +189,7 @@ class GradientCapture:
                 outputs = self._capturing(iterator)
             self._finished()
             return outputs
-        if isinstance(step, CapturedStep) and step.draws_by_itself:
+        if isinstance(step, CapturedStep) and (step.apart or step.draws_by_itself):
             return self._run_beside(step, plain, iterator)
         return self._run(step, plain, iterator)
 
@@ -236,7 +240,7 @@ class GradientCapture:
                     step(batch)
             self.samples = _samples(batches[-1], self._model.distribute_strategy)
             self._finished()
-            self.remark = DRAWN_ANEW
+            self.remark = DRAWN_ANEW if step.draws_by_itself else None
         except Exception as error:  # whatever it is, the training step itself is still to run
             self._failed(error)
         return plain(iter(feed))
@@ -263,44 +267,59 @@ class GradientCapture:
 
     def _prepare(self, plain: Any) -> None:
         """Make the twin of Keras' train function, once for each compile state; traced when first run."""
-        model = self._model
         if self._capturing is None:
-            try:
-                model.make_train_function(force=True)
-                self._capturing = model.train_function
-            finally:
-                model.train_function = plain
+            self._capturing = self._twin(plain)
             self._counter.begin()
         self._counter.clear()
 
-    def _compiled_step(self, iterator: Any) -> Any:
+    def _twin(self, plain: Any) -> Any:
+        model = self._model
+        try:
+            model.make_train_function(force=True)
+            return model.train_function
+        finally:
+            model.train_function = plain
+
+    def _compiled_step(self, plain: Any, iterator: Any) -> Any:
         """From one batch to the train function's outputs, with the graph that Keras' function has inside.
 
         None where the train function is not Keras' own make or is not fed by an iterator of batches: then all
         that can be done is to hand it what it was to be given.
         """
-        model, capturing = self._model, self._capturing
+        model = self._model
         if makes_own_train_function(model) or not isinstance(
             iterator, tf.data.Iterator | tf.distribute.DistributedIterator
         ):
             return None
-
-        def step(batch: Any) -> Any:
-            return capturing([batch])
-
         if model.run_eagerly:
-            return step
+            capturing = self._capturing
+            return lambda batch: capturing([batch])
         # The iterator's own element type: with the fixed shapes of a batch the graph could be optimised to
         # other, differently rounded kernels, and a last, smaller batch would be traced again.
         spec = iterator.element_spec
         for known, compiled in self._compiled:
             if known == spec:
                 return compiled
-        updated = [v for optimizer in optimizers_of(model) for v in (*optimizer.variables, *model.trainable_variables)]
-        with self._counter.counting():
-            compiled = CapturedStep(model, step, spec, self._counter.variables, updated)
+        # Without the updates it is half the graph, and no gradient lies in memory longer than it takes to count it.
+        compiled = self._traced(plain, spec, apart=True) if self._can_be_apart(iterator) else None
+        if compiled is None or not compiled.restorable:
+            compiled = self._traced(plain, spec, apart=False)
         self._compiled.append((spec, compiled))
         return compiled
+
+    def _traced(self, plain: Any, spec: Any, *, apart: bool) -> CapturedStep:
+        model, twin = self._model, self._twin(plain)
+        updated = [v for optimizer in optimizers_of(model) for v in (*optimizer.variables, *model.trainable_variables)]
+        with self._counter.counting(applied=not apart):
+            return CapturedStep(
+                model, lambda batch: twin([batch]), spec, self._counter.variables, updated, apart=apart
+            )  # fmt: skip
+
+    def _can_be_apart(self, iterator: Any) -> bool:
+        """Whether the gradient of a step is that of its batch whatever is applied, and Keras can be given it again."""
+        model = self._model
+        own_step = type(model).train_step is keras.Model.train_step and "train_step" not in model.__dict__
+        return own_step and int(model.steps_per_execution) == 1 and _again([], iterator) is not None
 
     def _finished(self) -> None:
         self.problem = self._counter.problem

@@ -89,13 +89,16 @@ class GradientCounter:
         self.counts = Counts([], {})
 
     @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Shadow ``apply`` on the optimizer instances while the train function is traced or run."""
+    def counting(self, *, applied: bool = True) -> Iterator[None]:
+        """Shadow ``apply`` on the optimizer instances while the train function is traced or run.
+
+        applied: whether the gradients are applied, once they are counted.
+        """
         optimizers = optimizers_of(self._model)
         before = [optimizer.__dict__.get("apply") for optimizer in optimizers]
         try:
             for optimizer in optimizers:
-                optimizer.__dict__["apply"] = self._hook(optimizer, optimizer.apply)
+                optimizer.__dict__["apply"] = self._hook(optimizer, optimizer.apply if applied else _not_applied)
             yield
         finally:
             for optimizer, own in zip(optimizers, before, strict=True):
@@ -152,6 +155,10 @@ class GradientCounter:
             buffer = StatisticsBuffer(variables, None)
             self.counts.stashes.append(buffer)
         return [buffer.write(variables, statistics_rows(dense))]
+
+
+def _not_applied(grads: Any, trainable_variables: Any = None) -> None:
+    """Takes the place of ``optimizer.apply``."""
 
 
 def optimizers_of(model: keras.Model) -> list[Any]:
