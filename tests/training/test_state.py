@@ -11,10 +11,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 from stateful_helpers import STATEFUL, Counter, Drift, TensorFlowNoise, stateful_data, stateful_model
 from tensorflow.python.eager import context
 
 import lrp_monitor as lrp
+from lrp_monitor.engine.state import changes_variables_alone
 from lrp_monitor.sanity.check import sanity_check
 from lrp_monitor.training.checks import explained_output
 from lrp_monitor.training.monitor import LRPMonitor
@@ -154,3 +156,42 @@ def test_training_with_tensorflows_random_operations_is_the_same(tmp_path: Path,
             weights_after(tmp_path / gradients, gradients, inside, **MODES[mode]), alone, strict=True
         ):
             np.testing.assert_array_equal(mine, theirs, err_msg=gradients)
+
+
+def of_python(x: Any) -> Any:
+    return tf.ensure_shape(tf.numpy_function(lambda values: values, [x], tf.float32), x.shape)
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        (layers.Dropout(0.5, seed=1), True),
+        (layers.BatchNormalization(), True),
+        (layers.RandomFlip(seed=1), True),
+        (layers.Lambda(tf.function(lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: -x))), True),
+        (layers.Lambda(of_python), False),
+        (layers.Lambda(lambda x: x + tf.random.normal(tf.shape(x))), False),
+        (layers.Lambda(tf.function(of_python)), False),
+    ],
+)
+def test_which_steps_change_variables_alone(inside: layers.Layer, expected: bool) -> None:
+    model = keras.Sequential([keras.Input((2, 2, 1)), inside])
+    traced = tf.function(lambda x: model(x, training=True)).get_concrete_function(tf.TensorSpec((3, 2, 2, 1)))
+    assert changes_variables_alone(traced) is expected
+
+
+class CountsInPython(layers.Layer):
+    """Scales by a number that Python draws in training, from NumPy's global generator."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        if not training:
+            return x
+        drawn = tf.numpy_function(lambda: np.float32(np.random.uniform(0.5, 1.5)), [], tf.float32)
+        return x * tf.ensure_shape(drawn, ())
+
+
+@pytest.mark.parametrize("gradients", ["train", "off"])
+def test_numbers_drawn_in_python_are_drawn_once_a_step(tmp_path: Path, gradients: str) -> None:
+    alone = weights_after(None, "off", (CountsInPython,))
+    for mine, theirs in zip(weights_after(tmp_path, gradients, (CountsInPython,)), alone, strict=True):
+        np.testing.assert_array_equal(mine, theirs)

@@ -1,8 +1,8 @@
-"""Histograms of the gradients that a training step really applied: which steps of ``fit`` are captured, and how.
+"""Histograms of the gradients of training steps: which steps of ``fit`` are captured, and how.
 
-``fit`` looks up ``model.train_function`` at every step. On a due step it is replaced by a callable that
-runs that one step through a second train function, traced with ``optimizer.apply`` shadowed so that it also
-counts the gradients handed to it. The graph of all other steps is the one that Keras made: they cost nothing.
+``fit`` looks up ``model.train_function`` at every step. On a due step it is replaced by a callable that runs a
+second train function on the step's batch, traced with ``optimizer.apply`` shadowed so that it counts the gradients
+handed to it. The graph of all other steps is the one that Keras made: they cost nothing.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class GradientCapture:
     Nothing here raises into ``fit``: where a step cannot be captured it runs through Keras' own function on
     the same batch, once, and ``problem`` says why. Trained weights are bit-identical.
 
-    Of Keras' own ``train_step`` the gradient is computed beforehand, on the same batch and from the same state; all that
-    moves is put back, and Keras' own function trains. Where that cannot be said (a custom ``train_step``, several steps
-    an execution, a step that calls Python, batches that can be handed out once) the captured step is the training step.
+    Of Keras' own ``train_step`` the gradient is computed beforehand, on the same batch and from the same state; what
+    that changed is restored, and Keras' own function trains. Where this does not do (a custom ``train_step``, several
+    steps an execution, a step that calls Python, batches that can be read once) the captured step is the training step.
     Where a step draws from operations that hold the state of their random numbers themselves (plain ``tf.random`` under
     a seed), Keras' own function has to run, or the numbers after it would be others: the gradient is that of other
     random numbers, and ``remark`` notes it. Numbers that a layer counts in Python while it is traced are those of
