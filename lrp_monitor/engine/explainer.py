@@ -16,7 +16,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.build import Taps
 from lrp_monitor.engine.composites import Composite, resolve
 from lrp_monitor.engine.conditional import ChannelLayer, Condition, Gated, LayerChannels
-from lrp_monitor.engine.explanation import Explanation
+from lrp_monitor.engine.explanation import Explanation, sum_of_samples
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.memory import check_device
@@ -181,12 +181,15 @@ class Explainer:
         """Relevance of ``inputs`` (n, ...) for ``target``, float32 of the inputs' shape; see :meth:`explain`."""
         return self.explain(inputs, target).relevance
 
-    def explain(self, inputs: Any, target: Target = None) -> Explanation:
+    def explain(
+        self, inputs: Any, target: Target = None, *, reduced: Callable[[Any], NDArray[Any]] | None = None
+    ) -> Explanation:
         """Explain ``inputs`` (n, ...), an array, or a list, tuple or dict of arrays for a model with several inputs.
 
         ``target`` is None or "predicted" (the predicted class), a class, one class per sample, or one of
         :mod:`lrp_monitor.targets`: a difference of two logits, a mask over outputs, a region of a map, a function
-        of the logits (compiled once for each function object).
+        of the logits (compiled once for each function object). ``reduced`` makes of the relevance of some samples an
+        array with a row for each, which takes its place: relevance of all samples is never in memory at once.
 
         Raises ValueError for inputs that are empty, not finite or of another shape than the model's, and for
         targets outside the model's outputs; TypeError for inputs or targets that are not numbers.
@@ -195,8 +198,14 @@ class Explainer:
         start = targets.start_of(target)
         key, compute, signature = self._explaining(start, given.shapes, given.taken)
         wanted = partial(self._wanted, target, start, len(given))
-        joined = self._passes.run(key, compute, signature, given.leaves, wanted)
-        return self._explanation(given, joined)
+
+        def reduce(part: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            if reduced is None:
+                return part
+            relevance = arranged(given.given, [part.pop(f"relevance {number}") for number in range(len(given.leaves))])
+            return part | {"reduced": reduced(relevance), "sum": sum_of_samples(relevance)}
+
+        return self._explanation(given, self._passes.run(key, compute, signature, given.leaves, wanted, reduce))
 
     def logits(self, inputs: Any) -> Any:
         """What the model computes for ``inputs`` before an output softmax or sigmoid: float32 (n, k), no relevance.
@@ -339,13 +348,18 @@ class Explainer:
         return self._explanation(given, found), conditional.gathered(names, found)
 
     def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
-        leaves = [found[f"relevance {number}"] for number in range(len(given.leaves))]
+        total = found.get("sum")
+        if total is None:
+            leaves = [found[f"relevance {number}"] for number in range(len(given.leaves))]
+        else:
+            leaves = [found["reduced"], total]
         # Rules that carry shares give finite ones of a logit that is no number, too.
         broken = ~np.isfinite(found["logit"])
         for leaf in leaves if broken.any() else ():
             leaf[broken] = np.nan
         return Explanation(
-            relevance=arranged(given.given, leaves),
+            relevance=arranged(given.given, leaves) if total is None else leaves[0],
+            reduced_sum=total,
             target=found["target"].astype(np.int64),
             logit=found["logit"],
             logits=found["logits"],

@@ -12,12 +12,22 @@ from numpy.typing import NDArray
 from lrp_monitor.plain import Result, plain, plain_class, plain_number
 
 
+def sum_of_samples(relevance: Any) -> NDArray[np.float64]:
+    """(n,) the sum over all values of a sample, of all inputs."""
+    leaves: list[NDArray[Any]] = keras.tree.flatten(relevance)
+    total: NDArray[np.float64] = sum(leaf.reshape(len(leaf), -1).sum(axis=1, dtype=np.float64) for leaf in leaves)
+    return total
+
+
 @dataclass(frozen=True)
 class Explanation(Result):
     """What one call of an explainer found; arrays have one row per sample."""
 
     relevance: NDArray[np.float32]
-    """Relevance of every input value, of the inputs' shape; for several inputs the same structure of arrays."""
+    """Relevance of every input value, of the inputs' shape; for several inputs the same structure of arrays.
+
+    What was made of it, an array with a row per sample, where the explainer was asked to reduce it.
+    """
     target: NDArray[np.int64]
     """(n,) the explained class; -1 where the target was not a class, or was the predicted one and there is none."""
     logit: NDArray[np.float32]
@@ -31,6 +41,8 @@ class Explanation(Result):
     """(n, k) the model's own output."""
     activation: str | None
     """``"softmax"`` or ``"sigmoid"`` where the model ends in one, else None."""
+    reduced_sum: NDArray[np.float64] | None = None
+    """(n,) the sum of relevance that was reduced, else None."""
 
     def to_dict(self) -> dict[str, Any]:
         """All but maps as plain data, a row a sample; what is not finite, and a class that is none, is None."""
@@ -57,7 +69,8 @@ class Explanation(Result):
         """The same of some samples alone."""
         relevance = keras.tree.map_structure(lambda leaf: leaf[rows], self.relevance)
         parts = {name: getattr(self, name)[rows] for name in ("target", "logit", "logits", "output")}
-        return replace(self, relevance=relevance, **parts)
+        total = None if self.reduced_sum is None else self.reduced_sum[rows]
+        return replace(self, relevance=relevance, reduced_sum=total, **parts)
 
     def without(self, rows: NDArray[np.bool_]) -> Explanation:
         """The same with nothing said of some samples, (n,): target -1, logit and relevance NaN."""
@@ -66,7 +79,9 @@ class Explanation(Result):
             return np.where(rows.reshape(-1, *(1,) * (values.ndim - 1)), np.asarray(by, values.dtype), values)
 
         relevance = keras.tree.map_structure(lambda leaf: blank(leaf, np.nan), self.relevance)
-        return replace(self, relevance=relevance, target=blank(self.target, -1), logit=blank(self.logit, np.nan))
+        total = None if self.reduced_sum is None else blank(self.reduced_sum, np.nan)
+        target, logit = blank(self.target, -1), blank(self.logit, np.nan)
+        return replace(self, relevance=relevance, reduced_sum=total, target=target, logit=logit)
 
     @property
     def conservation(self) -> NDArray[np.float64]:
@@ -76,8 +91,8 @@ class Explanation(Result):
 
     @property
     def _total(self) -> NDArray[np.float64]:
-        leaves: list[NDArray[Any]] = keras.tree.flatten(self.relevance)
-        return sum(leaf.reshape(len(leaf), -1).sum(axis=1, dtype=np.float64) for leaf in leaves)
+        """(n,) the sum of relevance."""
+        return sum_of_samples(self.relevance) if self.reduced_sum is None else self.reduced_sum
 
     @property
     def prediction(self) -> NDArray[np.int64]:

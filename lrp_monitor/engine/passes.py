@@ -105,9 +105,11 @@ class Passes:
     def run(
         self, key: Hashable, function: Function, signature: Signature, samples: Sequence[NDArray[Any]],
         beside: Callable[[], Sequence[NDArray[Any]]] = tuple,
+        reduced: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]] = dict,
     ) -> dict[str, NDArray[Any]]:  # fmt: skip
         """The results for all samples, joined. ``beside`` gives what the pass takes besides, once it has been traced.
 
+        ``reduced`` is applied to the results of the samples that went through together, before they are joined.
         Raises OutOfMemoryError where one sample alone is too many.
         """
         n, start = len(samples[0]), 0
@@ -121,8 +123,7 @@ class Passes:
                     fill = max(0, start + chunk - n)
                     arrays = [*samples, *beside()]
                     part = compute(*(_filled(array[start : start + chunk], fill) for array in arrays))
-                    for name, value in part.items():
-                        values = np.asarray(value)[: chunk - fill]
+                    for name, values in reduced({k: np.asarray(v)[: chunk - fill] for k, v in part.items()}).items():
                         if name not in joined:
                             joined[name] = np.empty((n, *values.shape[1:]), values.dtype)
                         joined[name][start : start + chunk] = values

@@ -99,6 +99,21 @@ def test_the_maps_do_not_depend_on_the_split() -> None:
             np.testing.assert_allclose(split, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
 
 
+def test_relevance_reduced_as_it_comes_gives_the_same_numbers() -> None:
+    x, y = data(5)
+    explainer = lrp.Explainer(make_model(), batch_size=2)
+    whole, reduced = explainer.explain(x, y), explainer.explain(x, y, reduced=lambda relevance: relevance.sum(axis=1))
+    np.testing.assert_array_equal(reduced.relevance, whole.relevance.sum(axis=1))
+    np.testing.assert_array_equal(reduced.conservation, whole.conservation)
+    np.testing.assert_array_equal(reduced.of(slice(1, 3)).conservation, whole.conservation[1:3])
+    none = np.arange(5) == 3
+    assert np.isnan(reduced.without(none).conservation).tolist() == none.tolist()
+    broken = np.where(none[:, None, None, None], np.float32(3e38), x)  # its logit is not finite
+    found = explainer.explain(broken, y, reduced=lambda relevance: relevance.sum(axis=1))
+    assert np.isnan(found.relevance).all(axis=(1, 2)).tolist() == none.tolist()
+    assert np.isnan(found.conservation).tolist() == none.tolist()
+
+
 class Fails(keras.callbacks.Callback):
     """Leaves a layer no room from the end of one epoch until the end of the next."""
 

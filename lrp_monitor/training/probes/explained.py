@@ -79,18 +79,20 @@ class ProbeExplainer:
         region = targets if isinstance(targets, Region) else self.region
         classes = None if region is not None or isinstance(targets, Region) else targets
         if classes is not None and (classes < 0).any():
-            predicted = self.explainer.explain(probes.inputs).prediction
+            predicted = self.explainer.explain(probes.inputs, reduced=probes.heatmaps).prediction
             classes = np.where(classes < 0, predicted, classes)
         known: Target = region if classes is None else np.maximum(classes, 0)
         if self.logged_layers is None:
-            explanation = self.explainer.explain(probes.inputs, known)
+            reduced = None if self.channels else probes.heatmaps
+            explanation = self.explainer.explain(probes.inputs, known, reduced=reduced)
         else:
             inspection = self.explainer.inspect(probes.inputs, known)
             explanation, layers = inspection.explanation, self.logged_layers.columns(inspection)
         if classes is not None and (none := classes < 0).any():
             explanation = explanation.without(none)
             layers = {name: np.where(none, np.nan, values) for name, values in layers.items()}
-        heatmaps = probes.heatmaps(explanation.relevance)
+        is_reduced = explanation.reduced_sum is not None
+        heatmaps = explanation.relevance if is_reduced else probes.heatmaps(explanation.relevance)
         explained = ExplainedProbes(explanation, heatmaps, self._statistics(heatmaps, explanation, previous) | layers)
         if self.channels:
             explained.channels = probes.by_channel(explanation.relevance)
