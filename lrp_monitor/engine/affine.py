@@ -42,6 +42,8 @@ class Affine:
     """``lin(x, kernel)``: the layer's linear map, without bias, for any input and kernel of these shapes."""
     channel_axis: int | None = None
     """The output's axis of channels, along which normalisation can be folded in; None where it cannot."""
+    summed_axes: tuple[int, int] | None = None
+    """The axes of the input and of the kernel over which ``lin`` sums, whatever their length; None where it does not."""
     one_output: Callable[[Tensor], Tensor] | None = None
     """Cuts a kernel down to one output channel, where every output channel sees the same inputs."""
     non_negative_input: bool = False
@@ -91,9 +93,13 @@ class Affine:
     def _part(self, of_kernel: Callable[..., Tensor], other: Callable[..., Tensor]) -> Tensor:
         if self.non_negative_input:
             return self.lin(self.x, of_kernel(self.kernel, 0.0))
-        return self.lin(ops.relu(self.x), of_kernel(self.kernel, 0.0)) - self.lin(
-            ops.relu(-self.x), other(self.kernel, 0.0)
-        )
+        kernels = of_kernel(self.kernel, 0.0), -other(self.kernel, 0.0)
+        if self.summed_axes is None:
+            return self.lin(ops.relu(self.x), kernels[0]) + self.lin(ops.relu(-self.x), kernels[1])
+        # Side by side, one product sums both: its output, the largest tensor here, is written and read once.
+        of_x, of_weights = self.summed_axes
+        both = self._once("both", lambda: ops.concatenate([ops.relu(self.x), ops.relu(-self.x)], of_x))
+        return self.lin(both, ops.concatenate(kernels, of_weights))
 
     @property
     def value(self) -> Tensor:

@@ -199,6 +199,13 @@ class Map:
             return bias
         return value(self.shift) if bias is None else bias + value(self.shift)
 
+    def _summed_axes(self) -> tuple[int, int] | None:
+        """See ``Affine.summed_axes``: of a convolution the channels, unless they are in groups."""
+        if self.op.kind != "conv":
+            return None
+        of_x = 1 if (self.op.attribute("data_format") or "").startswith("NC") else len(self.x.shape) - 1
+        return (of_x, -2) if self.x.shape[of_x] == self.op.inputs[self.kernel].shape[-2] else None
+
     def affine(
         self, x: Tensor, value: Callable[[Tensor], Tensor], *, companion: Companion | None, non_negative: bool
     ) -> Affine:
@@ -207,7 +214,7 @@ class Map:
         return Affine(
             x=x, weights=self.weights, bias=self.full_bias(value), lin=self.lin, channel_axis=axis,
             one_output=self.one_output, non_negative_input=non_negative, rectified=self.rectified, companion=companion,
-            activation=self.activation,
+            activation=self.activation, summed_axes=self._summed_axes(),
         )  # fmt: skip
 
 
