@@ -43,7 +43,7 @@ class Affine:
     channel_axis: int | None = None
     """The output's axis of channels, along which normalisation can be folded in; None where it cannot."""
     summed_axes: tuple[int, int] | None = None
-    """The axes of the input and of the kernel over which ``lin`` sums, whatever their length; None where it does not."""
+    """The axes of the input and of the kernel over which ``lin`` sums, of any length; None where it does not."""
     one_output: Callable[[Tensor], Tensor] | None = None
     """Cuts a kernel down to one output channel, where every output channel sees the same inputs."""
     non_negative_input: bool = False
