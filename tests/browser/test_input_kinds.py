@@ -176,31 +176,33 @@ def test_a_series_is_a_curve_with_its_relevance_behind(
 @pytest.mark.parametrize("loader", LOADERS)
 def test_a_text_is_words_and_folds_to_what_matters(logged: Path, serve: Serve, visit: Open, loader: str) -> None:
     tab = opened(visit, serve(logged, *LOADERS[loader]), "text/a/lrp")
-    assert height(tab) <= 400  # of 512 tokens
-    words = tab.all("[data-testid=heatmap-0]", "e.getAttribute('aria-label')")[0]
-    assert "text of 512 tokens, most relevant: " in words
+    tab.expect(lambda: height(tab) <= 400, True)  # of 512 tokens
+    label = "e.getAttribute('aria-label')"
+    tab.expect(lambda: "text of 512 tokens, most relevant: " in tab.all("[data-testid=heatmap-0]", label)[0], True)
     tab.expect(lambda: (at(tab, 0.02, 0.05, 0, "text/a/lrp"), read_off(tab))[1][0].startswith("token "), True)
     tab.frame.click("[data-testid=open-0]")
     tab.frame.wait_for_selector("[data-testid=probe-view] canvas[data-step='4']")
-    tall = tab.all(".probe-large .kind", "e.getBoundingClientRect().height")[0]
-    assert height(tab) < tall + 200
-    assert 400 < tall < 900  # all tokens, on one screen
+
+    def tall() -> float:
+        return float(tab.all(".probe-large .kind", "e.getBoundingClientRect().height")[0])
+
+    tab.expect(lambda: 400 < tall() < 900, True)  # all tokens, on one screen
+    tab.expect(lambda: height(tab) < tall() + 200, True)
 
 
 def test_a_table_shows_the_features_that_matter_and_a_way_to_the_rest(logged: Path, serve: Serve, visit: Open) -> None:
     tab = opened(visit, serve(logged), "table/a/lrp", "table/b/lrp")
-    words = tab.all("[data-testid=heatmap-0]", "e.getAttribute('aria-label')")
-    assert all("row of 200 features, most relevant: column 7 " in text for text in words)
+    told = "e.getAttribute('aria-label').includes('row of 200 features, most relevant: column 7 ')"
+    tab.expect(lambda: tab.all("[data-testid=heatmap-0]", told), [True, True])
     tab.expect(lambda: (at(tab, 0.9, 0.02, 0, "table/a/lrp"), read_off(tab))[1][0].startswith("column 7 = "), True)
-    lines = tab.all(
-        "[data-testid=pixel-readout] .line", "[e.dataset.run, Number(e.querySelector('strong').dataset.value)]"
-    )
-    assert lines == [["table/a/lrp", 5.0], ["table/b/lrp", 10.0]]
+    values = "[e.dataset.run, Number(e.querySelector('strong').dataset.value)]"
+    lines = [["table/a/lrp", 5.0], ["table/b/lrp", 10.0]]
+    tab.expect(lambda: tab.all("[data-testid=pixel-readout] .line", values), lines)
     tab.frame.check("[data-testid=features-given]")
     tab.expect(lambda: (at(tab, 0.9, 0.02, 0, "table/a/lrp"), read_off(tab))[1][0].startswith("column 3 = "), True)
     tab.frame.click("[data-testid=open-0]")
     tab.frame.wait_for_selector("[data-testid=probe-view] canvas[data-step='4']")
-    assert tab.all(".probe-large .kind", "e.getBoundingClientRect().height")[0] == 200 * 18
+    tab.expect(lambda: tab.all(".probe-large .kind", "e.getBoundingClientRect().height")[0], 200 * 18)
 
 
 def test_a_volume_is_one_slice_for_all_probes(logged: Path, serve: Serve, visit: Open) -> None:
@@ -237,7 +239,7 @@ def test_several_inputs_and_a_number_that_is_predicted(logged: Path, serve: Serv
 def test_kinds_in_a_film_and_in_the_dark(logged: Path, serve: Serve, visit: Open) -> None:
     tab = visit(serve(logged), fragment="lrp_monitor&p.lrp_monitor.runs=series3%252Fa%252Flrp&p.lrp_monitor.show=film")
     tab.frame.wait_for_selector("[data-testid=film-0-4][data-step='4']")
-    light = tab.pixels("[data-testid=film-0-4]")
-    assert len(np.unique(light.reshape(-1, 4), axis=0)) > 20
-    tab.page.evaluate("() => document.body.classList.add('dark-mode')")
+    tab.expect(lambda: len(np.unique(tab.pixels("[data-testid=film-0-4]").reshape(-1, 4), axis=0)) > 20, True)
+    light = tab.pixels("[data-testid=film-0-4]")  # settled: it is drawn
+    tab.page.evaluate("() => document.body.classList.add('dark-mode')")  # settled: no reading
     tab.expect(lambda: bool(np.array_equal(tab.pixels("[data-testid=film-0-4]"), light)), False)
