@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 Preset = Literal[
+    "auto",
     "lrp_zero",
     "epsilon",
     "epsilon_plus",
     "epsilon_plus_flat",
     "epsilon_alpha2_beta1",
     "epsilon_alpha2_beta1_flat",
+    "epsilon_gamma",
     "epsilon_gamma_box",
     "deep_taylor",
     "attn_lrp",

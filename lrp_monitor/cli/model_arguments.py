@@ -39,9 +39,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", help="the output to explain, by name or number, of a model with several")
 
 
-def add_composite_options(parser: argparse.ArgumentParser, default: str | None = "epsilon_plus_flat") -> None:
+def add_composite_options(parser: argparse.ArgumentParser, default: str | None = "auto") -> None:
     """Declares which rules relevance follows. default: None for that of what is compared with, where there is one."""
-    usual = default or "that of the baseline, else epsilon_plus_flat"
+    usual = default or "that of the baseline, else auto"
     parser.add_argument(
         "--composite",
         choices=COMPOSITES,

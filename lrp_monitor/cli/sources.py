@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from lrp_monitor.store.format import StoreError
 from lrp_monitor.text import in_one_line
 
 _MODELS = (".keras", ".h5", ".hdf5")
-_COMPOSITE: Preset = "epsilon_plus_flat"
 
 
 def snapshot(
@@ -75,8 +73,7 @@ def _of_model(
 
 def _composite_of(before: Snapshot | None) -> Preset:
     """The preset that a snapshot was made with."""
-    name = None if before is None else before.meta.get("composite")
-    return next((preset for preset in get_args(Preset) if preset == name), _COMPOSITE)
+    return (None if before is None else before.preset) or "auto"
 
 
 @contextmanager

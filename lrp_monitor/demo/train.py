@@ -116,7 +116,9 @@ def train(
     keras.utils.set_random_seed(settings.seed)
     model = build_model()
     model.compile(keras.optimizers.Adam(4.5e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    monitor = LRPMonitor(probe_set(), log_dir, first_epoch="log", relevance_layers="all", verbose=0)
+    monitor = LRPMonitor(
+        probe_set(), log_dir, first_epoch="log", composite="epsilon_plus_flat", relevance_layers="all", verbose=0
+    )
     model.fit(
         training.images,
         training.labels,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import Preset, check_keywords
-from lrp_monitor.engine.composites import Composite
+from lrp_monitor.engine.composites import Composite, resolve
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
 from lrp_monitor.engine.inputs import arranged, known_shapes, model_structure
@@ -156,7 +156,7 @@ def check(
     model: Any,
     inputs: Any = None,
     target: Target = None,
-    composite: Preset | Composite = "epsilon_plus_flat",
+    composite: Preset | Composite = "auto",
     **options: Unpack[ExplainerOptions],
 ) -> ModelReport:
     """Try a model and report: what is supported, what is folded where, where relevance is absorbed or created.
@@ -179,12 +179,11 @@ def check(
         for variable in model.variables
         if "float" in str(variable.dtype) and not np.isfinite(np.asarray(keras.ops.cast(variable, "float32"))).all()
     )
-    name = explainer.composite_name
     try:
         inspection = explainer.inspect(inputs, target)
     except UnsupportedModelError as error:
-        return ModelReport(model.name, name, error.problems, (), None, bad)
-    return ModelReport(model.name, name, (), explainer.notes, inspection, bad)
+        return ModelReport(model.name, resolve(composite).name, error.problems, (), None, bad)
+    return ModelReport(model.name, explainer.composite_name, (), explainer.notes, inspection, bad)
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> NDArray[np.float32]:

@@ -11,7 +11,8 @@ from lrp_monitor.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox
 
 __all__ = [
     "PRESETS", "Composite", "attn_lrp", "cp_lrp", "deep_taylor", "epsilon", "epsilon_alpha2_beta1",
-    "epsilon_alpha2_beta1_flat", "epsilon_gamma_box", "epsilon_plus", "epsilon_plus_flat", "lrp_zero", "resolve",
+    "epsilon_alpha2_beta1_flat", "epsilon_gamma", "epsilon_gamma_box", "epsilon_plus", "epsilon_plus_flat", "lrp_zero",
+    "resolve",
 ]  # fmt: skip
 
 Key = str | type | Callable[[Any], bool]
@@ -206,6 +207,11 @@ def epsilon_alpha2_beta1_flat(until: Key | None = None) -> Composite:
     return Composite(conv=AlphaBeta(2.0, 1.0), first=Flat(), until=until, name="epsilon_alpha2_beta1_flat")
 
 
+def epsilon_gamma(gamma: float = 0.25) -> Composite:
+    """gamma for convolutions, epsilon for dense layers (Montavon et al. 2019, section 10.2)."""
+    return Composite(conv=Gamma(gamma), name="epsilon_gamma")
+
+
 def epsilon_gamma_box(low: Any, high: Any) -> Composite:
     """gamma .25 for convolutions, epsilon for dense layers, zB for the first weighted layer.
 
@@ -236,6 +242,7 @@ PRESETS: dict[Preset, Callable[..., Composite]] = {
     "epsilon_plus_flat": epsilon_plus_flat,
     "epsilon_alpha2_beta1": epsilon_alpha2_beta1,
     "epsilon_alpha2_beta1_flat": epsilon_alpha2_beta1_flat,
+    "epsilon_gamma": epsilon_gamma,
     "epsilon_gamma_box": epsilon_gamma_box,
     "deep_taylor": deep_taylor,
     "attn_lrp": attn_lrp,
@@ -243,9 +250,17 @@ PRESETS: dict[Preset, Callable[..., Composite]] = {
 }
 _BOUNDED = ("epsilon_gamma_box", "deep_taylor")
 
+AUTO = Composite(name="auto")
+"""Stands for the composite that is chosen once the model's operations are known, see `choosing`."""
+
+
+def unbounded_presets() -> tuple[str, ...]:
+    """The names of the presets that need no bounds of the input."""
+    return tuple(name for name in PRESETS if name not in _BOUNDED)
+
 
 def resolve(composite: Preset | Composite) -> Composite:
-    """The composite that a preset's name stands for; a Composite stands for itself.
+    """The composite that a preset's name stands for, `AUTO` for "auto"; a Composite stands for itself.
 
     Raises ValueError for an unknown name, or one that needs the bounds of the input; TypeError for anything else.
     """
@@ -253,11 +268,14 @@ def resolve(composite: Preset | Composite) -> Composite:
         return composite
     if not isinstance(composite, str):
         raise TypeError(f"composite must be a preset's name or a Composite, got {composite!r}")
+    if composite == AUTO.name:
+        return AUTO
     if composite in _BOUNDED:
         raise ValueError(
             f"composite {composite!r} needs the bounds of the model's input: "
             f"pass lrp_monitor.composites.{composite}(low, high)"
         )
     if composite not in PRESETS:
-        raise ValueError(f"unknown composite {composite!r}{suggestion(composite, PRESETS)} Known: {', '.join(PRESETS)}")
+        known = (AUTO.name, *PRESETS)
+        raise ValueError(f"unknown composite {composite!r}{suggestion(composite, known)} Known: {', '.join(known)}")
     return PRESETS[composite]()

@@ -14,7 +14,8 @@ from lrp_monitor.arguments import OnUnknown, Preset, check_keywords, one_of, out
 from lrp_monitor.engine import backend, conditional, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.build import Taps
-from lrp_monitor.engine.composites import Composite, resolve
+from lrp_monitor.engine.choosing import Choice
+from lrp_monitor.engine.composites import AUTO, Composite, resolve
 from lrp_monitor.engine.conditional import ChannelLayer, Condition, Gated, LayerChannels
 from lrp_monitor.engine.explanation import Explanation, sum_of_samples
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
@@ -64,7 +65,7 @@ class Explainer:
     def __init__(
         self,
         model: Any,
-        composite: Preset | Composite = "epsilon_plus_flat",
+        composite: Preset | Composite = "auto",
         *,
         output: str | int | None = None,
         batch_size: int | None = None,
@@ -80,7 +81,8 @@ class Explainer:
                 "model.build(input_shape), or call it once on data"
             )
         self.model = model
-        self.composite = resolve(composite)
+        self._composite = resolve(composite)
+        self._choice: Choice | None = None
         self._output = output
         asked = inputs.checked_batch(model, batch_size)
         self._passes = Passes(model, asked, inputs.fixed_batch(model), bool(jit_compile), check_device(device))
@@ -95,9 +97,21 @@ class Explainer:
             self.prepare(n=1)  # whether such a rule can be said of the layers that it is named for is known once traced
 
     @property
+    def composite(self) -> Composite:
+        """The composite; of ``"auto"`` the one that was chosen. Raises what a call would raise about the model."""
+        if self._composite is AUTO and self._choice is None:
+            self.prepare()
+        return self._composite if self._choice is None else self._choice.composite
+
+    @property
     def composite_name(self) -> str:
         """The composite's name, ``"custom"`` for one made by hand."""
         return self.composite.name
+
+    @property
+    def choice(self) -> str:
+        """Why ``"auto"`` chose the composite, such as "8 convolutions deep"; "" where a composite was given."""
+        return "" if self.composite is self._composite or self._choice is None else self._choice.reason
 
     @property
     def passes(self) -> Passes:
@@ -163,8 +177,8 @@ class Explainer:
             outputs = outputs_of(model, model(arranged(structure, values), training=False))
             return outputs[output_key(list(outputs), self._output, model.name)]
 
-        found = run(self.model, leaves, self.composite, self._on_unknown, call, taps, gates)
-        self._rows, self._notes = found.rows, found.notes
+        found = run(self.model, leaves, self._composite, self._on_unknown, call, taps, gates)
+        self._rows, self._notes, self._choice = found.rows, found.notes, found.choice
         self._activation, self._outputs = found.activation, tuple(found.logits.shape[1:])
         if not self._outputs or None in self._outputs:
             raise ValueError(
@@ -383,7 +397,8 @@ class Explainer:
         lines = aligned([(row.layer, row.kind, row.treatment) for row in self._rows], 3) if self._rows else []
         start = f"behind its {self._activation}" if self._activation else "its output"
         lines.append(f"relevance starts from the logits of model {self.model.name!r} ({start})")
-        return "\n".join([str(self.composite), "", *lines, *(f"note: {note}" for note in self._notes)])
+        chosen = [f"  chosen by auto: {self.choice}"] if self.choice else []
+        return "\n".join([str(self.composite), *chosen, "", *lines, *(f"note: {note}" for note in self._notes)])
 
 
 @overload
@@ -391,7 +406,7 @@ def relevance(
     model: Any,
     inputs: NDArray[Any],
     target: Target = None,
-    composite: Preset | Composite = "epsilon_plus_flat",
+    composite: Preset | Composite = "auto",
     **options: Unpack[ExplainerOptions],
 ) -> NDArray[np.float32]: ...
 @overload
@@ -399,14 +414,14 @@ def relevance(
     model: Any,
     inputs: Any,
     target: Target = None,
-    composite: Preset | Composite = "epsilon_plus_flat",
+    composite: Preset | Composite = "auto",
     **options: Unpack[ExplainerOptions],
 ) -> Any: ...
 def relevance(
     model: Any,
     inputs: Any,
     target: Target = None,
-    composite: Preset | Composite = "epsilon_plus_flat",
+    composite: Preset | Composite = "auto",
     **options: Unpack[ExplainerOptions],
 ) -> Any:
     """Relevance of ``inputs`` for ``target``: float32 of the inputs' shape, summing to (about) the explained logit.

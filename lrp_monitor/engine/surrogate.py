@@ -14,7 +14,8 @@ from lrp_monitor.engine.assign import Assigner
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.build import Builder, Gates, Plan, Taps, companion_masks
 from lrp_monitor.engine.carriers import Anatomy
-from lrp_monitor.engine.composites import Composite
+from lrp_monitor.engine.choosing import Choice, choose
+from lrp_monitor.engine.composites import AUTO, Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.gates import sigmoid_by_hand
 from lrp_monitor.engine.graph import Op
@@ -37,6 +38,8 @@ class Traced:
     notes: tuple[str, ...]
     anatomy: Anatomy
     builder: Builder
+    choice: Choice | None
+    """What was chosen where the composite is `AUTO`."""
 
 
 def _within(model: Any, composite: Composite, paths: Mapping[int, str]) -> Composite:
@@ -66,8 +69,9 @@ def run(
     that has no rule. ``taps`` are put between the layers; ``gates`` says what relevance goes through, and where.
     """
     paths = layer_paths(model)
-    composite = _within(model, composite, paths)
     recording = record(model, [backend.identity(x) for x in inputs], call, paths)
+    choice = choose(recording) if composite is AUTO else None
+    composite = _within(model, composite if choice is None else choice.composite, paths)
     assigner = Assigner(recording, composite, _prefix(model, composite, recording))
     assigner.run()
     activation, head, moves = _head(assigner, recording.output)
@@ -85,9 +89,8 @@ def run(
         logits = backend.repeat(op.raw, [logits, *(builder.value(t) for t in op.inputs[1:])])[0]
     for note in notes:
         warnings.warn(note, RuntimeWarning, stacklevel=2)
-    return Traced(
-        logits, builder.value(recording.output), activation, masks, rows_of(recording, plan), notes, anatomy, builder
-    )  # fmt: skip
+    output = builder.value(recording.output)
+    return Traced(logits, output, activation, masks, rows_of(recording, plan), notes, anatomy, builder, choice)
 
 
 def _head(assigner: Assigner, output: Tensor) -> tuple[str | None, Tensor, list[Op]]:

@@ -68,7 +68,7 @@ class LRPBaseline:
         given = {"tier": tier, "masks": masks, "composite": composite}
         options = self._marked() | limits | {key: value for key, value in given.items() if value is not None}
         options.setdefault("tier", self._config.getini("lrp_tier"))
-        chosen: Any = options.pop("composite", None) or self._config.getini("lrp_composite")
+        chosen: Any = options.pop("composite", None) or self._config.getini("lrp_composite") or None
         path = self._path(name)
         try:
             if self._config.getoption("lrp_update"):
@@ -222,7 +222,8 @@ def _snapshot(model: Any, probes: ProbeSet | None, composite: Any, before: Snaps
     targets = before.targets if before is not None and probes.targets is None else None
     if _is_explainer(model):
         return Snapshot.of(model, probes, target=targets)
-    return Snapshot.of(model, probes, composite, target=targets)
+    usual: Any = (before.preset if before is not None else None) or "auto"
+    return Snapshot.of(model, probes, usual if composite is None else composite, target=targets)
 
 
 def _is_explainer(model: Any) -> bool:

@@ -52,7 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "folder of all heatmap baselines, from the rootdir (default: lrp_baselines beside each test file)",
     )
     parser.addini("lrp_tier", "tier of heatmap comparisons that name none", default="same_weights")
-    parser.addini("lrp_composite", "LRP preset of heatmap comparisons that name none", default="epsilon_plus_flat")
+    parser.addini(
+        "lrp_composite", "LRP preset of heatmap comparisons that name none (the baseline's, else auto)", default=""
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -56,6 +56,14 @@ class Snapshot(Result):
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def preset(self) -> Any:
+        """The name of the composite's preset; None where it was none, or one that needs the input's bounds."""
+        from lrp_monitor.engine.composites import unbounded_presets
+
+        name = self.meta.get("composite")
+        return name if name in unbounded_presets() else None
+
     def __repr__(self) -> str:
         return (
             f"Snapshot({len(self)} probes, maps {self.heatmaps.shape[1:]}, {self.meta.get('source', 'made by hand')})"
@@ -66,7 +74,7 @@ class Snapshot(Result):
         cls,
         model: Any,
         probes: ProbeSet,
-        composite: Preset | Composite = "epsilon_plus_flat",
+        composite: Preset | Composite = "auto",
         *,
         target: ArrayLike | None = None,
         targets: ArrayLike | None = None,

@@ -104,7 +104,7 @@ def sanity_check(
     model: Any,
     probes: Any,
     *,
-    composite: Preset | Composite = "epsilon_plus_flat",
+    composite: Preset | Composite = "auto",
     checks: Sequence[str] = CHECKS,
     cover: str | Sequence[str] = (),
     draws: int = 3,

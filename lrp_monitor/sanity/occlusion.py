@@ -117,7 +117,7 @@ def occlude(
     probes: Any,
     mask: Any,
     *,
-    composite: Preset | Composite = "epsilon_plus_flat",
+    composite: Preset | Composite = "auto",
     fill: Fill = "mean",
     stride: int | None = None,
     seed: int = 0,

@@ -32,7 +32,7 @@ class Subject:
         cls,
         model: Any,
         probes: Any,
-        composite: Preset | Composite = "epsilon_plus_flat",
+        composite: Preset | Composite = "auto",
         **options: Unpack[ExplainerOptions],
     ) -> Subject:
         """Explains the probes once. probes: a ProbeSet, or an array of samples, explained for the predicted class.

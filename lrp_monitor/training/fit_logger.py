@@ -233,7 +233,8 @@ class FitLogger:
         probes, tensors = self._options.probes, len(self._record_builder.tensors)
         channels = probes.channels if self._options.channels else 0
         each = estimate_bytes(len(probes), probes.map_shape, self._options.encoding, tensors, channels)
-        composite = self._record_builder.probe_explainer.explainer.composite_name
+        explainer = self._record_builder.probe_explainer.explainer
+        composite = explainer.composite_name + (f" (auto: {explainer.choice})" if explainer.choice else "")
         self._report.plan(
             f"{len(probes)} probes, {composite}, {self._options.schedule}",
             self._options.schedule.count(start.epoch, start.epoch + epochs, steps),

@@ -55,7 +55,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         `batches` is given.
     batches: batches between logs, counted over the whole run.
     first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
-    composite: a preset's name or a Composite.
+    composite: a preset's name, a Composite, or "auto" for the preset that fits the model (see the documentation's page
+        on composites); with a baseline, that of the baseline where it is a preset.
     output: which output to explain of a model with several (name or index).
     gradients: "train" (of the last training batch before the log, before clipping), "probe" (of the loss on the
         probes, in inference mode) or "off".
@@ -108,7 +109,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         every: int | None = None,
         batches: int | None = None,
         first_epoch: Literal["log"] | None = None,
-        composite: Preset | Composite = "epsilon_plus_flat",
+        composite: Preset | Composite = "auto",
         output: int | str | None = None,
         gradients: Literal["train", "probe", "off"] = "train",
         weights: bool = True,

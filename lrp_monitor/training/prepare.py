@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import lrp_monitor
+from lrp_monitor.engine.composites import AUTO
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.targets import Region, Weighted
 from lrp_monitor.probes import ProbeSet
@@ -33,7 +34,7 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
         check_classes(probes, max(shape[0], 2), shape[0])  # one unit with a sigmoid tells two classes apart
     explainer = Explainer(
         model,
-        options.composite,
+        _composite(options),
         output=options.output,
         batch_size=options.batch_size or batch_size,
         on_unknown=options.on_unknown,
@@ -60,6 +61,12 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
     return record_builder
 
 
+def _composite(options: Options) -> Any:
+    """The composite that was asked for; of "auto" the baseline's, with which the heatmaps are to be compared."""
+    preset = None if options.baseline is None else options.baseline.preset
+    return preset if preset is not None and options.composite == AUTO.name else options.composite
+
+
 def open_run_logger(options: Options, run_dir: str, meta: dict[str, Any], region: Weighted | None) -> RunLogger:
     """The writing side in a run's folder; region: what is explained of maps. Raises what the store raises."""
     return RunLogger(
@@ -79,6 +86,7 @@ def session_meta(model: keras.Model, options: Options, record_builder: RecordBui
     explainer = probe_explainer.explainer
     return {
         "composite": explainer.composite_name,
+        "composite_choice": explainer.choice,
         "composite_rules": str(explainer.composite),
         "composite_table": str(explainer),
         "classes": explainer.classes,

@@ -54,7 +54,9 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
             class_names=list(CLASSES),
             masks={"stamp": STAMP_BOX},
         )
-        monitor = lrp.LRPMonitor(probes, log_dir=logdir / name, first_epoch="log", verbose=0)
+        monitor = lrp.LRPMonitor(
+            probes, log_dir=logdir / name, first_epoch="log", composite="epsilon_plus_flat", verbose=0
+        )
         model.fit(shapes.images, shapes.labels, batch_size=32, epochs=3, verbose=0, callbacks=[monitor])
     return logdir
 

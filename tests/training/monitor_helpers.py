@@ -50,7 +50,7 @@ def make_probes(n: int = 6, **options: Any) -> ProbeSet:
 
 
 def monitor(folder: Path, probes: ProbeSet | None = None, **options: Any) -> LRPMonitor:
-    return LRPMonitor(probes or make_probes(), folder, **{"verbose": 0, **options})
+    return LRPMonitor(probes or make_probes(), folder, **{"verbose": 0, "composite": "epsilon_plus_flat", **options})
 
 
 def fit(model: keras.Model, *callbacks: keras.callbacks.Callback, epochs: int = 3, **options: Any) -> Any:

@@ -170,11 +170,11 @@ def _as_text(run: Run, chosen: Sequence[int]) -> str:
     probes, steps, meta = run.probes, run.steps, run.meta
     names = ", ".join(probes.names[:4]) + (", ..." if len(probes) > 4 else "")
     shape = " x ".join(map(str, probes.map_shape))
-    parameters = meta.get("parameters")
+    parameters, reason = meta.get("parameters"), meta.get("composite_choice")
     model = [
         str(meta.get("model", "unnamed")),
         *([f"{parameters:,} parameters"] if isinstance(parameters, int) else []),
-        f"composite {meta.get('composite', 'not noted')}",
+        f"composite {meta.get('composite', 'not noted')}" + (f" (auto: {reason})" if reason else ""),
     ]
     unit = {"batch": "batches", "epoch": "epochs"}.get(str(meta.get("axis")), "steps")
     span = f"{len(steps)}, from {steps[0]} to {steps[-1]} {unit}" if steps else "none logged yet"
