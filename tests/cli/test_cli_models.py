@@ -118,7 +118,7 @@ class TestParsing:
         from lrp_monitor.pictures import render
         from lrp_monitor.regression.tiers import TIERS
 
-        assert tuple(PRESETS) == get_args(Preset)
+        assert ("auto", *PRESETS) == get_args(Preset)
         assert tuple(render.COLOUR_MAPS) == get_args(Colormap)
         assert ("auto", *SCALINGS) == model_arguments.SCALINGS
         assert tuple(TIERS) == get_args(Tier)
@@ -298,7 +298,7 @@ class TestCheck:
             folder,
         )
         assert (yes.returncode, yes.stderr) == (0, "")
-        assert yes.stdout.startswith("model 'small' under composite 'epsilon_plus_flat': supported\n")
+        assert yes.stdout.startswith("model 'small' under composite 'epsilon_gamma': supported\n")
         assert [line.split()[0] for line in yes.stdout.splitlines()[3:]] == ["stem", "pool", "head"]
 
         assert no.returncode == 3, no.stderr
