@@ -286,7 +286,7 @@ def test_report_of_a_supported_model(rng, randomise):
     assert report.ok
     assert report.folded == ("bn",)
     text = str(report)
-    assert text.startswith("model 'small' under composite 'epsilon_plus_flat': supported")
+    assert text.startswith("model 'small' under composite 'epsilon_gamma': supported")
     assert "folded into the weighted layer before it" in text
     assert len(text.splitlines()) == 8
 
