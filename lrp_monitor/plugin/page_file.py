@@ -63,8 +63,9 @@ def build(parts: Sequence[Part], most_mb: float = MOST_MB) -> tuple[bytes, str]:
         raise TooLargeError(_too_large(parts, sizes, most_mb))
     steps = len({step for part in parts for step in part.steps})
     histograms = "with" if any(part.histograms for part in parts) else "without"
-    runs = f"{len(parts)} run{'s' if len(parts) > 1 else ''}"
-    words = f"{runs}, {steps} steps, {max(len(part.probes) for part in parts)} probes, {histograms} histograms"
+    counts = (("run", len(parts)), ("step", steps), ("probe", max(len(part.probes) for part in parts)))
+    told = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts]
+    words = f"{', '.join(told)}, {histograms} histograms"
     return content, words
 
 

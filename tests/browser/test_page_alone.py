@@ -101,7 +101,7 @@ def test_a_page_that_was_handed_on_needs_nothing_but_itself(logs: Path, tmp_path
 
 def test_chosen_steps_and_probes_alone_are_in_the_file(logs: Path, tmp_path: Path, opened: Any) -> None:
     file = tmp_path / "part.html"
-    assert "1 run, 2 steps, 1 probes, without histograms" in export(
+    assert "1 run, 2 steps, 1 probe, without histograms" in export(
         logs / "one", "-o", file, "--steps", "4,9", "--probe", "1", "--no-histograms"
     )
     tab = opened(file.as_uri() + "#lrp_monitor&p.lrp_monitor.step=4")
