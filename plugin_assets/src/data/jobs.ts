@@ -43,6 +43,32 @@ export interface ShownHistogram {
   ghost: { step: number; answer: HistogramAnswer } | null;
 }
 
+/** A run of which the listing alone is known. */
+export const freshRun = (listing: RunListing, order: number): RunState => ({
+  listing,
+  order,
+  pattern: 0,
+  info: null,
+  steps: [],
+  timeline: null,
+  timelineColumn: null,
+  timelineTensors: "",
+  clusters: new Map(),
+  error: null,
+  frame: null,
+  against: null,
+  histograms: {},
+});
+
+/** Names of all tensors of runs, in the order of the model. */
+export const tensorNames = (runs: readonly RunState[]): string[] => [
+  ...new Set(runs.flatMap((run) => run.info?.tensors.map((tensor) => tensor.name) ?? [])),
+];
+
+/** The chosen tensor where it is there; else the first kernel, or whatever is first. */
+export const tensorOf = (names: readonly string[], chosen: string | null): string | null =>
+  chosen !== null && names.includes(chosen) ? chosen : (names.find((name) => name.endsWith("/kernel")) ?? names[0] ?? null);
+
 export const has = (run: RunState, kind: TensorKind, name: string): boolean =>
   run.info?.tensors.some((tensor) => tensor.kind === kind && tensor.name === name) ?? false;
 

@@ -6,7 +6,7 @@ import type { Frame, ProbePictures } from "../data/decode";
 import { Feed, stepOf, type Scene } from "../data/feed";
 import { firstChoice } from "./names";
 import type { Host } from "./host";
-import { neighbours, type RunState } from "../data/jobs";
+import { freshRun, neighbours, tensorNames, tensorOf, type RunState } from "../data/jobs";
 import { limitColumn } from "../data/limits";
 import { RunOrder, tellApart } from "./order";
 import { Pictures } from "../data/pictures";
@@ -243,14 +243,11 @@ export class Model {
 
   /** Names of all tensors of the chosen runs, in the order of the model. */
   tensors(): string[] {
-    return [...new Set(this.selected().flatMap((run) => run.info?.tensors.map((tensor) => tensor.name) ?? []))];
+    return tensorNames(this.selected());
   }
 
   tensor(): string | null {
-    const names = this.tensors();
-    const chosen = this.view.tensor;
-    if (chosen !== null && names.includes(chosen)) return chosen;
-    return names.find((name) => name.endsWith("/kernel")) ?? names[0] ?? null;
+    return tensorOf(this.tensors(), this.view.tensor);
   }
 
   retry(): void {
@@ -308,12 +305,9 @@ export class Model {
   }
 
   private stateOf(listing: RunListing, known: RunState | undefined): RunState {
-    if (known) {
-      known.listing = listing;
-      return known;
-    }
-    const nothing = { info: null, steps: [], timeline: null, timelineColumn: null, timelineTensors: "", clusters: new Map(), error: null, frame: null, against: null };
-    return { listing, order: this.order.of(listing.run), pattern: 0, ...nothing, histograms: {} };
+    if (!known) return freshRun(listing, this.order.of(listing.run));
+    known.listing = listing;
+    return known;
   }
 
   private async refreshSelected(): Promise<void> {
