@@ -199,6 +199,7 @@ class ProbeFuzz(ArchiveFuzz):
         sets = [
             ProbeSet(x, labels, masks={"stamp": (1, 1, 3, 3), "b": np.ones((6, 5))}, class_names=list("abcd")),
             ProbeSet(np.asfortranarray(x[..., 0]), target=[1, 2, 3, 0], display=rng.random((4, 6, 5))),
+            ProbeSet({"x": x, "ids": np.ones((4, 3), int)}, rng.random(4), tokens={"ids": [list("abc")] * 4}),
         ]
         self._path = folder / "probes.npz"
         self._base = []

@@ -19,7 +19,7 @@ from lrp_monitor.plugin.wire import film_answer, step_answer
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.store.clusters import StepClusters
 from lrp_monitor.store.folders import store_folder
-from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord, StoreError
+from lrp_monitor.store.format import Histogram, InputInfo, ProbeInfo, StepRecord, StoreError
 from lrp_monitor.store.reader import Run, open_run
 from lrp_monitor.store.writer import RunWriter
 
@@ -27,6 +27,21 @@ CANARY = "canary-4f1d"
 """Stands in every text of a run outside the log directory: no answer may hold it."""
 PROBES = "probes.tfrecord"
 Files = dict[str, bytes]
+
+
+def _inputs(rng: Any, n: int, shape: tuple[int, ...], mark: str, *, several: bool) -> list[InputInfo]:
+    """The inputs of maps of ``shape``: one of it, or a text and a table that fill it together."""
+    if not several or shape[0] < 3:
+        kind = "series" if len(shape) == 2 else "grid"
+        values = rng.standard_normal((n, *shape)).astype(np.float32) if kind == "series" else None
+        return [InputInfo("inputs", kind, shape, shape, None, values=values)]
+    texts = [[f"{mark}word {i}" for i in range(2)] for _ in range(n)]
+    rest = (shape[0] - 2,)
+    table = rng.standard_normal((n, *rest)).astype(np.float32)
+    return [
+        InputInfo(f"{mark}ids", "tokens", (2,), (2,), tokens=texts, values=np.ones((n, 2), np.float32)),
+        InputInfo("table", "table", rest, rest, [f"{mark}{i}" for i in range(rest[0])], values=table),
+    ]
 
 
 def log_run(folder: Path, seed: int, *, shape: tuple[int, ...], encoding: str, mark: str = "", **options: Any) -> None:
@@ -46,6 +61,8 @@ def log_run(folder: Path, seed: int, *, shape: tuple[int, ...], encoding: str, m
         statistics={"min": [0.0, -0.5], "max": [1.0, 2.5]},
         region=rng.random((n, 3, 2)) < 0.5 if channels else None,
         region_of=np.arange(n, dtype=np.int64) if channels else None,
+        inputs=_inputs(rng, n, shape, mark, several=len(shape) == 1),
+        numbers=None if channels else rng.standard_normal((n, 2)),
     )
     for first in (0, 2):
         with RunWriter(folder / "lrp", probes, meta={"model": f"{mark}net"}, encoding=encoding, **options) as writer:
