@@ -63,6 +63,15 @@ export function tint(look: Look, share: number): string {
   return `rgb(${r} ${g} ${b} / ${(88 * strength).toFixed(1)}%)`;
 }
 
+/** Colour of text over a tint: that of the page where it is faint, black or white by its brightness where it is strong. */
+export function inkOn(look: Look, share: number): string {
+  if (!Number.isFinite(share) || Math.min(1, Math.abs(share)) ** look.gamma < 0.5) return look.ink;
+  const { negative, hue } = COLOURS[look.colours];
+  if (share < 0 && negative === null) return look.ink;
+  const [r, g, b] = colourAt(look.colours, Math.sign(share) * hue);
+  return 0.299 * r + 0.587 * g + 0.114 * b > 150 ? "#000000" : "#ffffff";
+}
+
 let measuring: CanvasRenderingContext2D | null = null;
 
 /** Width of a text in a font. */

@@ -1,6 +1,6 @@
 // A text: its tokens as words, coloured by their relevance and wrapped. Where there is little room a long text folds to
 // what is around its most relevant tokens.
-import { FONT, isMarked, leading, shareOf, textWidth, tint, type Look, type Panel } from "./panel";
+import { FONT, inkOn, isMarked, leading, shareOf, textWidth, tint, type Look, type Panel } from "./panel";
 import type { Source } from "./source";
 
 const FONTS = { small: `8px ${FONT}`, card: `12.5px ${FONT}`, large: `13px ${FONT}` } as const;
@@ -97,6 +97,7 @@ export function tokensPanel(source: Source, width: number, look: Look): Panel {
         }
         context.fillStyle = token < 0 ? look.faint : look.ink;
         if (token >= 0 && isMarked(source, look, source.start + token)) context.fillRect(x + 1, top + lineHeight - 2, wide - 2, 1.5);
+        if (token >= 0 && look.map !== null) context.fillStyle = inkOn(look, shareOf(look, source.start + token));
         context.fillText(text, x + PAD, top + lineHeight / 2 + 0.5, wide - PAD);
       }
     },
