@@ -18,6 +18,12 @@ from plugin_helpers import PREFIX, Answer, Server, make_probes, write_run
 from lrp_monitor.plugin.found import FoundRuns
 
 COMMAND = [sys.executable, "-m", "lrp_monitor.cli", "view"]
+# Shells have what they start in the background ignore Ctrl+C, and so does whatever that starts.
+_START = """import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from lrp_monitor.cli.main import main
+sys.exit(main())"""
+STARTED = [sys.executable, "-c", _START, "view"]
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +42,17 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(logs: Path) -> Iterator[Server]:
     """The command as a user starts it; it must end by Ctrl+C without a word of error."""
-    with subprocess.Popen([*COMMAND, str(logs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.match(r"(http://127\.0\.0\.1:\d+/) ", line)
-        assert found, line
-        yield Server(found[1])
-        process.send_signal(signal.SIGINT)
-        _, trouble = process.communicate(timeout=30)
+    with subprocess.Popen([*STARTED, str(logs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.match(r"(http://127\.0\.0\.1:\d+/) ", line)
+            assert found, line
+            yield Server(found[1])
+            process.send_signal(signal.SIGINT)
+            _, trouble = process.communicate(timeout=30)
+        finally:
+            process.kill()  # where it has not ended by itself
     assert (process.returncode, trouble) == (0, "")
 
 
