@@ -93,7 +93,7 @@ class Explainer:
         self._notes: tuple[str, ...] = ()
         self._activation: str | None = None
         self._outputs: Shape = ()
-        if any(rule.input_only for rule in self.composite.overrides.values()) and inputs.has_known_shapes(model):
+        if any(rule.input_only for rule in self._composite.overrides.values()) and inputs.has_known_shapes(model):
             self.prepare(n=1)  # whether such a rule can be said of the layers that it is named for is known once traced
 
     @property

@@ -66,7 +66,7 @@ def test_one_channel_is_explained_where_it_is_predicted_when_training_begins(tmp
     statistics = run.record(2).statistics
     assert not CLASS_STATISTICS & set(statistics)
     np.testing.assert_allclose(statistics["logit"], at_pixels(region, logits), rtol=1e-5, atol=1e-6)
-    expected = probes.heatmaps(lrp.relevance(model, probes.inputs, region))
+    expected = probes.heatmaps(lrp.relevance(model, probes.inputs, region, "epsilon_plus_flat"))
     np.testing.assert_allclose(run.heatmaps(2), expected, rtol=1e-5, atol=1e-6)
     scalars = run.record(2).scalars
     assert {"lrp/conservation", "lrp/drift", "lrp/mask_mass/half"} <= set(scalars)
