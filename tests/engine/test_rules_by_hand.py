@@ -219,6 +219,26 @@ def test_the_signed_sums_need_no_stabiliser_of_a_fixed_size(model, rule, scale):
         np.testing.assert_allclose(explainer((X * scale).astype(np.float32), target)[0] / scale, wanted, rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (2.0, 1.0)])
+def test_alpha_beta_of_one_layer_is_the_formula_without_a_stabiliser(alpha, beta, scale):
+    """Bach et al. 2015, equation 60, in float64 with nothing in its denominators: to 6e-6 of the largest relevance."""
+    rng = np.random.default_rng(5)
+    x, w = rng.normal(size=(8, 64)).astype(np.float32), rng.normal(size=(64, 10)).astype(np.float32)
+    x, b = scale * x, scale * rng.normal(size=10).astype(np.float32)
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
+    model.layers[-1].set_weights([w, b])
+    explainer = lrp.Explainer(model, lrp.Composite(dense=rules.AlphaBeta(alpha, beta)))
+    c = x.astype(np.float64)[:, :, None] * w
+    z = c.sum(axis=1) + b
+    shares = alpha * np.maximum(c, 0) / (np.maximum(c, 0).sum(axis=1) + np.maximum(b, 0))[:, None]
+    shares -= beta * np.minimum(c, 0) / (np.minimum(c, 0).sum(axis=1) + np.minimum(b, 0))[:, None]
+    for target in (0, 3, 9):
+        expected = shares[:, :, target] * z[:, target, None]
+        found = explainer(x, target)
+        assert np.abs(found - expected).max() <= 6e-6 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("rule", SIGNED, ids=["z+", "alpha2beta1"])
 def test_a_sum_that_is_rounding_takes_no_more_than_a_millionth(rule):
     """z = 1e-9 a - 1: the positive sum, 1e-9, counts as 1e-6; of alpha z = -alpha its input gets a thousandth."""

@@ -195,3 +195,42 @@ def test_numbers_drawn_in_python_are_drawn_once_a_step(tmp_path: Path, gradients
     alone = weights_after(None, "off", (CountsInPython,))
     for mine, theirs in zip(weights_after(tmp_path, gradients, (CountsInPython,)), alone, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+class Remembers(layers.Layer):
+    """Damps its input by what a list, a dict and a set remember of the calls traced; keeps tensors of a trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.sizes, self.kinds = [], {}, set()
+        self.kept, self.name_of_last = None, ""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        if self.kept is None:
+            self.kept = keras.ops.ones_like(x[:1])
+        self.seen.append(x)
+        self.sizes["calls"] = self.sizes.get("calls", 0) + 1
+        self.kinds.add(len(self.seen))
+        self.made = x
+        self.name_of_last = f"call {len(self.kinds)}"
+        return x / (len(self.seen) + self.sizes["calls"] + len(self.kinds) + len(self.name_of_last))
+
+
+@pytest.mark.parametrize("gradients", ["train", "off"])
+def test_what_layers_remember_in_python_is_as_it_was(tmp_path: Path, gradients: str) -> None:
+    def trained(callbacks: list[Any]) -> tuple[list[np.ndarray], list[Any]]:
+        keras.utils.set_random_seed(3)
+        layer = Remembers()
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layer, layers.Dense(2)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+        layer.kept = None  # what the model's symbolic call kept
+        model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=callbacks)
+        return model.get_weights(), [len(layer.seen), layer.sizes["calls"], layer.kinds, layer.name_of_last]
+
+    x, y = np.linspace(-1, 1, 32, dtype=np.float32).reshape(8, 4), np.arange(8) % 2
+    alone, remembered = trained([])
+    monitor = LRPMonitor(lrp.ProbeSet(x[:2], y[:2]), tmp_path, gradients=gradients, on_unknown="gradient", verbose=0)
+    weights, with_monitor = trained([monitor])
+    assert with_monitor == remembered
+    for mine, theirs in zip(weights, alone, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
