@@ -22,6 +22,19 @@ _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
 
 @dataclass(frozen=True)
+class LayerOutput:
+    """What a call of a layer gave."""
+
+    path: str
+    """The layer's path inside the model; of later calls in one pass with their number, ``#2``."""
+    kind: str
+    shape: tuple[int, ...]
+    """Of one sample."""
+    channels: int | None
+    """How many channels it has; None for an output without an axis of them."""
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """A recorded call of a model, and which of its tensors are made anew to carry relevance."""
 
@@ -39,6 +52,15 @@ class Anatomy:
         calls.sort(key=lambda call: call.stop)
         found = [(call, [t for t in call.outputs if backend.is_float_tensor(t)]) for call in calls]
         return [(call, outputs) for call, outputs in found if outputs]
+
+    def described(self) -> list[LayerOutput]:
+        """The calls of layers as their first outputs are, in the order in which they finished."""
+        found, n = [], self.head.shape[0]
+        for call, outputs in self.calls():
+            axis = self.channel_axis(call, outputs[0]) if outputs[0].shape[0] == n else None
+            shape = tuple(outputs[0].shape)
+            found.append(LayerOutput(call.name, call.kind, shape[1:], None if axis is None else int(shape[axis])))
+        return found
 
     def carriers(self, output: Tensor) -> list[Carrier]:
         """The recorded tensors at which relevance is that of ``output``, together.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.carriers import Anatomy, spread
+from lrp_monitor.engine.carriers import Anatomy, LayerOutput, spread
 from lrp_monitor.engine.inspection import Relevances, by_channel
 from lrp_monitor.engine.recording import LayerCall
 from lrp_monitor.plain import Result, plain
@@ -213,21 +213,21 @@ class OneChannel:
         return (self._which[rows, None] == np.arange(self._layer.channels)).astype(np.float32)
 
 
-def read_channels(found: Traced, names: Sequence[str], model: str, value: Tensor) -> dict[str, Tensor]:
-    """Tensors "<number> channels" and "<number> fired" for each of ``names``, out of the pass that explains."""
+LayerChoice = Sequence[str] | Callable[[Sequence[LayerOutput]], Sequence[str]]
+"""Names or paths of layers, or a function that gives them for what there is."""
+
+
+def read_channels(found: Traced, layers: LayerChoice, model: str, value: Tensor) -> tuple[list[str], dict[str, Tensor]]:
+    """The paths of the layers that ``layers`` names, and tensors "<number> channels" and "<number> fired" for each."""
     n, anatomy = value.shape[0], found.anatomy
-    calls = find(anatomy, names, n, model, "features")
+    names = layers(anatomy.described()) if callable(layers) else layers
+    calls = find(anatomy, names, n, model, "layers")
     outputs = [next(t for t in call.outputs if backend.is_float_tensor(t)) for call, _ in calls]
     at, tensors = Relevances(found, value, outputs), {}
     for number, (output, (_, axis)) in enumerate(zip(outputs, calls, strict=True)):
         tensors[f"{number} channels"] = by_channel(at.output(output), axis)
-        active = ops.zeros(output.shape, "bool")
-        for carrier, tensor in at.made(output):
-            plain = not carrier.moves and tuple(tensor.shape) == tuple(output.shape)
-            active = ops.logical_or(active, (tensor if plain else output) != 0)
-        others = [index for index in range(1, len(output.shape)) if index != axis]
-        tensors[f"{number} fired"] = ops.any(active, axis=others) if others else active
-    return tensors
+        tensors[f"{number} fired"] = at.fired(output, axis)
+    return [call.name for call, _ in calls], tensors
 
 
 def gathered(names: Sequence[str], found: Mapping[str, NDArray[Any]]) -> list[LayerChannels]:

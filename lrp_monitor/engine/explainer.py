@@ -16,7 +16,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.build import Taps
 from lrp_monitor.engine.choosing import Choice
 from lrp_monitor.engine.composites import AUTO, Composite, resolve
-from lrp_monitor.engine.conditional import ChannelLayer, Condition, Gated, LayerChannels
+from lrp_monitor.engine.conditional import ChannelLayer, Condition, Gated, LayerChannels, LayerChoice
 from lrp_monitor.engine.explanation import Explanation, sum_of_samples
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
@@ -88,6 +88,7 @@ class Explainer:
         self._passes = Passes(model, asked, inputs.fixed_batch(model), bool(jit_compile), check_device(device))
         self._on_unknown = on_unknown
         self._conditioned: dict[tuple[Any, ...], list[ChannelLayer]] = {}
+        self._read: dict[tuple[Any, ...], list[str]] = {}
         self._inspected: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         self._rows: list[Row] = []
         self._notes: tuple[str, ...] = ()
@@ -341,25 +342,29 @@ class Explainer:
             leaf[~np.isfinite(found["logit"])] = np.nan
         return leaves
 
-    def channels(
-        self, inputs: Any, layers: Sequence[str], target: Target = None
-    ) -> tuple[Explanation, list[LayerChannels]]:
+    def channels(self, inputs: Any, layers: LayerChoice, target: Target = None) -> tuple[Explanation, list[LayerChannels]]:
         """Explain, and read relevance by channel off at ``layers`` in the same pass.
 
-        What :meth:`inspect` says of their channels, without the other layers, and whether each channel fired. Raises
-        what :meth:`explain` raises, and ValueError for a layer that the model does not run or that has no channels.
+        What :meth:`inspect` says of their channels, without the other layers, and whether each channel fired.
+        ``layers`` are names or paths, or a function that gives them for a list of
+        :class:`~lrp_monitor.engine.carriers.LayerOutput`. Raises what :meth:`explain` raises, and ValueError for a
+        layer that the model does not run or that has no channels.
         """
-        given, start, names = take(self.model, inputs), targets.start_of(target), tuple(layers)
+        given, start = take(self.model, inputs), targets.start_of(target)
+        choice = layers if callable(layers) else tuple(layers)
+        key = ("channels", start, given.shapes, str(given.taken), choice)
+        paths = self._read.setdefault(key, [])
 
         def compute(*tensors: Tensor) -> dict[str, Tensor]:
             found = self._trace(list(tensors[: len(given.leaves)]), given.taken)
             result = explained(found, start, *tensors[len(given.leaves) :])
-            return result | conditional.read_channels(found, names, self.model.name, result["logit"])
+            paths[:], made = conditional.read_channels(found, choice, self.model.name, result["logit"])
+            return result | made
 
-        key, wanted = ("channels", start, given.shapes, str(given.taken), names), partial(self._wanted, target, start)
         signature = partial(signature_of, start, given.shapes)
-        found = self._passes.run(key, compute, signature, given.leaves, partial(wanted, len(given)))
-        return self._explanation(given, found), conditional.gathered(names, found)
+        wanted = partial(self._wanted, target, start, len(given))
+        found = self._passes.run(key, compute, signature, given.leaves, wanted)
+        return self._explanation(given, found), conditional.gathered(paths, found)
 
     def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
         total = found.get("sum")

@@ -46,6 +46,8 @@ class LayerRelevance(Result):
     Channels are a convolution's filters, a dense layer's units, the features of a token, the heads of an attention's
     queries, keys, values and weights.
     """
+    fired: NDArray[np.bool_] | None
+    """(n, channels) whether any value of the channel was not 0, behind the ReLU where one follows the layer."""
     map: NDArray[np.float32] | None
     """(n, *shape) relevance of every value of the output, for the layers asked for; else None."""
 
@@ -137,6 +139,7 @@ def read_off(
             parts = [_by_sample(one) for one in maps]
         else:
             tensors[f"{number} channels"] = by_channel(maps[0], axis)
+            tensors[f"{number} fired"] = at.fired(here[0], axis)
             parts = [ops.sum(tensors[f"{number} channels"], axis=1), *(_by_sample(one) for one in maps[1:])]
         tensors[f"{number} total"] = sum(parts[1:], start=parts[0])
         if inputs:
@@ -179,9 +182,14 @@ class Relevances:
         parts = [carrier.back(self.tensor(tensor), output) for carrier, tensor in self._carriers[id(output)]]
         return sum(parts[1:], start=parts[0]) if parts else ops.zeros_like(output)
 
-    def made(self, output: Tensor) -> list[tuple[Carrier, Tensor]]:
-        """What carries the relevance of a layer's output: the recorded carrier, and the tensor that stands for it."""
-        return self._carriers[id(output)]
+    def fired(self, output: Tensor, axis: int) -> Tensor:
+        """(n, channels) whether any value of a channel is not 0, behind the ReLU where one follows the layer."""
+        active = ops.zeros(output.shape, "bool")
+        for carrier, tensor in self._carriers[id(output)]:
+            plain = not carrier.moves and tuple(tensor.shape) == tuple(output.shape)
+            active = ops.logical_or(active, (tensor if plain else output) != 0)
+        others = [index for index in range(1, len(output.shape)) if index != axis]
+        return ops.any(active, axis=others) if others else active
 
 
 def by_channel(relevance: Tensor, axis: int) -> Tensor:
@@ -210,7 +218,8 @@ def gathered(explanation: Explanation, known: Sequence[dict[str, Any]], found: d
             LayerRelevance(
                 name=row["name"], kind=row["kind"], treatment=row["treatment"], shape=row["shape"], total=total,
                 leaving=found.get(f"{number} leaving"), conservation=conservation,
-                channels=found.get(f"{number} channels"), map=found.get(f"{number} map"),
+                channels=found.get(f"{number} channels"), fired=found.get(f"{number} fired"),
+                map=found.get(f"{number} map"),
             )
         )  # fmt: skip
     return Inspection(explanation, tuple(layers))

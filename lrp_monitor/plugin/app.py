@@ -14,7 +14,7 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 import lrp_monitor
-from lrp_monitor.plugin import answers, parameters, wire
+from lrp_monitor.plugin import answers, feature_answers, parameters, wire
 from lrp_monitor.plugin.runs import Folders, Readers
 from lrp_monitor.store import records
 from lrp_monitor.store.format import HISTOGRAM_KINDS, PLUGIN_NAME, StoreError
@@ -59,6 +59,11 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             "/timeline": LRPPlugin._timeline,
             "/histogram": LRPPlugin._histogram,
             "/clusters": LRPPlugin._clusters,
+            "/features": LRPPlugin._features,
+            "/channels": LRPPlugin._channels,
+            "/channel_curves": LRPPlugin._channel_curves,
+            "/channel_maps": LRPPlugin._channel_maps,
+            "/channel_film": LRPPlugin._channel_film,
         }
         # The table is made once, of what was installed: no request names a file.
         scripts = {_ENTRY, *(path.name for path in assets().glob("*.js"))}
@@ -193,6 +198,43 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
     def _clusters(self, request: wrappers.Request) -> wrappers.Response:
         name, run = self._reader(request)
         return _json(request, answers.clusters(name, run))
+
+    def _features(self, request: wrappers.Request) -> wrappers.Response:
+        name, run = self._reader(request)
+        return _json(request, feature_answers.layers(name, run))
+
+    def _channels(self, request: wrappers.Request) -> wrappers.Response:
+        step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
+        _, run = self._reader(request)
+        return _binary(request, feature_answers.at_step(run, *self._of_layer(request), step, session))
+
+    def _channel_curves(self, request: wrappers.Request) -> wrappers.Response:
+        _, run = self._reader(request)
+        channels = parameters.wholes(request, "channels")
+        return _json(request, feature_answers.curves(run, *self._of_layer(request), channels))
+
+    def _channel_maps(self, request: wrappers.Request) -> wrappers.Response:
+        step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
+        channels, most = parameters.wholes(request, "channels"), parameters.whole(request, "most")
+        _, run = self._reader(request)
+        answer = feature_answers.maps(run, *self._of_layer(request), channels, most, step, session)
+        return _binary(request, answer)
+
+    def _channel_film(self, request: wrappers.Request) -> wrappers.Response:
+        name, run = self._reader(request)
+        session, steps = parameters.hexadecimal(request, "session"), parameters.wholes(request, "steps")
+        probe = parameters.position(request, "probe", len(run.probes))
+        if probe is None:
+            raise errors.InvalidArgumentError("the parameter 'probe' is missing")
+        if session != run.session:
+            raise errors.NotFoundError(f"session {session} is not the latest one of run {name!r}: reload the run")
+        layer, channel = parameters.text(request, "layer"), parameters.whole(request, "channel")
+        return _binary(request, feature_answers.film(run, layer, channel, probe, steps))
+
+    def _of_layer(self, request: wrappers.Request) -> tuple[str, int]:
+        """The layer and the class that a request is about; class -1 is written as "none"."""
+        asked = parameters.text(request, "class")
+        return parameters.text(request, "layer"), -1 if asked == "none" else parameters.whole(request, "class")
 
 
 def _words(message: object) -> str:

@@ -25,6 +25,10 @@ MOST_PICTURE_BYTES = 1 << 30
 """Bytes that the probes' pictures and masks may take together, one a pixel and channel."""
 MOST_HISTOGRAMS = 1 << 16
 """Histograms that a step may hold."""
+MOST_CHANNELS = 1 << 16
+"""Channels that a layer may have whose features are logged."""
+MOST_CHANNEL_MAPS = 1 << 16
+"""Channels' own heatmaps that a step may hold of one layer."""
 MOST_AXES = 16
 """Axes that a heatmap may have."""
 
@@ -149,6 +153,45 @@ class Histogram:
 
 
 @dataclass
+class LayerFeatures:
+    """What a step says of the channels of one layer.
+
+    ``relevance`` is float32 (n, channels), the relevance at the layer's output by probe and channel; ``fired`` is
+    boolean (channels,), whether the channel was not 0 for any probe. ``probe`` and ``channel`` (m,) name the channels'
+    own heatmaps ``maps``, float32 (m, *shape), a map for each pair; their resolution may be lower than the probes'.
+    ``masses`` maps a mask to float64 (m,), the share of each map's positive relevance inside. ``top`` (channels, k) are
+    the reference samples with the most relevance in each channel, the largest first, and ``top_relevance`` (channels,
+    k) that relevance; None where the step saw none.
+    """
+
+    layer: str
+    relevance: npt.NDArray[np.float32]
+    fired: npt.NDArray[np.bool_]
+    probe: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    channel: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    maps: npt.NDArray[np.float32] | None = None
+    masses: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    top: npt.NDArray[np.int64] | None = None
+    top_relevance: npt.NDArray[np.float32] | None = None
+
+    @property
+    def channels(self) -> int:
+        """How many channels the layer has."""
+        return len(self.fired)
+
+    def map(self, probe: int, channel: int) -> npt.NDArray[np.float32]:
+        """A channel's own heatmap of a probe. KeyError that says what there is where it is not stored."""
+        found = np.flatnonzero((self.probe == probe) & (self.channel == channel))
+        if self.maps is None or not len(found):
+            held = sorted({int(c) for p, c in zip(self.probe, self.channel, strict=True) if p == probe})
+            raise KeyError(
+                f"no map of channel {channel} of {self.layer!r} for probe {probe}: "
+                + ("no maps are stored at this step" if self.maps is None else f"there are those of channels {held}")
+            )
+        return self.maps[int(found[0])]
+
+
+@dataclass
 class StepRecord:
     """One logged step.
 
@@ -156,7 +199,8 @@ class StepRecord:
     (n, *map_shape, c), are the parts of each heatmap by input channel, or None; ``probes`` maps the name of a
     statistic to float64 (n,); ``scalars`` maps a tag to a number; ``wall_time`` is in seconds since the epoch of
     the clock; ``gradient_batch`` is the batch, counted over the whole run, whose gradient the histograms show;
-    ``last_of_fit`` says that the fit ended, as it was asked to, in this state.
+    ``last_of_fit`` says that the fit ended, as it was asked to, in this state; ``features`` are the channels of the
+    layers that are watched.
     """
 
     step: int
@@ -171,6 +215,7 @@ class StepRecord:
     gradient_batch: int | None = None
     channels: npt.NDArray[np.float32] | None = None
     last_of_fit: bool = False
+    features: list[LayerFeatures] = field(default_factory=list)
 
 
 def bucket_edges(bucket: int) -> tuple[float, float]:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from lrp_monitor.arguments import one_of
 from lrp_monitor.plain import Result, plain
 from lrp_monitor.store import codec, finite, records, tables
-from lrp_monitor.store.access import RecordAccess
 from lrp_monitor.store.clusters import StepClusters, list_clusters, read_clusters, write_clusters
+from lrp_monitor.store.features import FeatureAccess
 from lrp_monitor.store.folders import run_folders, store_folder
 from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE, Entry, SessionInfo
@@ -68,7 +68,7 @@ def _runs_beneath(path: str) -> list[str]:
     return found
 
 
-class Run(RecordAccess, Result):
+class Run(FeatureAccess, Result):
     """A logged run. What it shows is the state at the last ``refresh``; safe to use from several threads.
 
     Where sessions (process starts) overlap, the later one counts from its first step on. ``KeyError`` is
@@ -170,7 +170,7 @@ class Run(RecordAccess, Result):
             ],
             "problems": self.problems,
             "bytes": self.stored_bytes,
-        }
+        } | ({"features": features} if (features := self.feature_summary()) else {})
 
     def heatmaps(self, step: int) -> npt.NDArray[np.float32]:
         """All maps of a step: float32 (n, *map_shape). StoreError where ``max_store_mb`` had stopped them."""
@@ -247,12 +247,14 @@ class Run(RecordAccess, Result):
     def table(self, by: str = "step") -> dict[str, npt.NDArray[Any]]:
         """All numbers as columns of equal length, for ``pandas.DataFrame(run.table())``.
 
-        ``by``: "step", a row a step with every scalar; "probe", a row a step and probe with every statistic. See
-        `tables`. Raises ValueError or TypeError for anything else.
+        ``by``: "step", a row a step with every scalar; "probe", a row a step and probe with every statistic; "channel",
+        a row a step, watched layer, class and channel. See `tables`. Raises ValueError or TypeError for anything else.
         """
-        one_of("by", by, ("step", "probe"))
+        one_of("by", by, ("step", "probe", "channel"))
         if by == "step":
             return tables.by_step(self._all_headers())
+        if by == "channel":
+            return tables.by_channel(self, list(self._probes.masks))
         return tables.by_probe(self._all_headers(), self._probes)
 
     def tensors(self, step: int) -> list[tuple[str, str]]:
@@ -361,6 +363,8 @@ class Run(RecordAccess, Result):
                     self.channels(step)
                 for kind, name in self._table(entry):
                     self.histogram(step, kind, name)
+                for layer in self.feature_rows(header):
+                    self.features(layer, step)
             except StoreError:
                 continue  # noted in problems by the call that raised it
         return self.problems

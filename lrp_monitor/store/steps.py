@@ -61,6 +61,8 @@ class StepHeader:
     """Digest of the names in that table; empty in runs from before there was one."""
     last_of_fit: bool
     """Whether the fit ended in this state; False too in runs from before this was kept."""
+    features: tuple[int, int, int] | None = None
+    """Offset, length and inflated length of the table of layers' features, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,6 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         scale = _scales(_vector(header["scale"], probes, "scale"))
     pixels = probes * math.prod(map_shape)
     channels, channel_scale, channel_places = _channels(header.get("channels"), probes, pixels, available, what)
-    if table is not None:
-        offset, length = records.place(table[:2], available, what)
-        if type(table[2]) is not int or not 0 <= table[2] <= records.MOST_HEADER:
-            raise ValueError(f"a table of {records.quoted(table[2])} bytes")
-        table = (offset, length, table[2])
     batch = header["gradient_batch"]
     return StepHeader(
         step=entry.head.step,
@@ -130,13 +127,24 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         notes=[records.string(note) for note in header["notes"]],
         gradient_batch=None if batch is None else records.whole(batch),
         places=places,
-        table=table,
+        table=_table_place(table, available, what),
         channels=channels,
         channel_scale=channel_scale,
         channel_places=channel_places,
         tensors=records.string(header.get("tensors") or ""),
         last_of_fit=header.get("last_of_fit") is True,
+        features=_table_place(header.get("features"), available, what),
     )
+
+
+def _table_place(value: Any, available: int, what: str) -> tuple[int, int, int] | None:
+    """Offset, length and inflated length of a table; None where there is none."""
+    if value is None:
+        return None
+    offset, length = records.place(value[:2], available, what)
+    if type(value[2]) is not int or not 0 <= value[2] <= records.MOST_HEADER:
+        raise ValueError(f"a table of {records.quoted(value[2])} bytes")
+    return offset, length, value[2]
 
 
 def _channels(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lrp_monitor.store.features import FeatureAccess
 from lrp_monitor.store.finite import nonfinite
 from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.store.steps import StepHeader
@@ -44,6 +45,34 @@ def by_probe(headers: Sequence[StepHeader], probes: ProbeInfo) -> dict[str, npt.
         rows = [header.statistics.get(name, missing) for header in headers]
         columns[name] = np.concatenate(rows) if rows else np.zeros(0)
     return columns
+
+
+def by_channel(run: FeatureAccess, masks: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """A row a step, watched layer, class and channel: what is said of channels (see `channels`).
+
+    "step" (int64), "layer", "class" (int64, -1 for a region or none), "channel" (int64), "share" of the class's
+    positive relevance (float64, NaN where that has none), "relevance" (float64, the mean over the class's probes),
+    "fired", "unused" and "emerged" (of the whole run: the step, -1 where the last share is 0), and "mask_mass/<mask>":
+    the mean share of the channel's own maps of that class, NaN where they are not stored.
+    """
+    found: dict[str, list[npt.NDArray[Any]]] = {}
+    for layer in run.feature_layers:
+        history = run.channel_history(layer)
+        classes, (s, _, channels) = history.explained, history.relevance.shape
+        shape = (s, len(classes), channels)
+        member = np.stack([history.classes == number for number in classes]).astype(np.float64)
+        mean = (member / member.sum(axis=1, keepdims=True)) @ history.relevance.astype(np.float64)
+        columns: dict[str, npt.NDArray[Any]] = {
+            "step": history.steps[:, None, None], "layer": np.array(layer), "class": np.array(classes)[None, :, None],
+            "channel": np.arange(channels), "share": history.shares, "relevance": mean,
+            "fired": history.fired[:, None], "unused": history.unused[:, None], "emerged": history.emerged[None],
+        }  # fmt: skip
+        for mask in masks:
+            columns[f"mask_mass/{mask}"] = np.stack([run.channel_masses(layer, int(at), mask) for at in history.steps])
+        for name, values in columns.items():
+            found.setdefault(name, []).append(np.broadcast_to(values, shape).reshape(-1))
+    names = ("step", "layer", "class", "channel", "share", "relevance", "fired", "unused", "emerged")
+    return {name: np.concatenate(parts) for name, parts in found.items()} or {name: np.zeros(0) for name in names}
 
 
 def _steps(headers: Sequence[StepHeader]) -> dict[str, npt.NDArray[Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lrp_monitor.store import codec, records
+from lrp_monitor.store import codec, features, records
 from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import (
     BUCKETS,
@@ -38,14 +38,17 @@ _BYTES_PER_PROBE = 320
 _BYTES_PER_STEP = 2000
 
 
-def estimate_bytes(n_probes: int, map_shape: Sequence[int], encoding: str, n_tensors: int, channels: int = 0) -> int:
+def estimate_bytes(
+    n_probes: int, map_shape: Sequence[int], encoding: str, n_tensors: int, channels: int = 0, more_pixels: int = 0
+) -> int:
     """Bytes one logged step is likely to take: an estimate on the high side (smooth maps compress better).
 
     ``n_tensors`` counts the histograms: weights and gradients apart. ``channels``: maps by input channel that
-    are stored besides each heatmap. Raises ValueError for an unknown encoding.
+    are stored besides each heatmap; ``more_pixels``: of other maps, all together. Raises ValueError for an unknown
+    encoding.
     """
     per_pixel = _BYTES_PER_PIXEL[codec.check_encoding(encoding)]
-    maps = n_probes * (1 + channels) * math.prod(map_shape) * per_pixel
+    maps = (n_probes * (1 + channels) * math.prod(map_shape) + more_pixels) * per_pixel
     return round(maps + n_probes * _BYTES_PER_PROBE + n_tensors * _BYTES_PER_HISTOGRAM + _BYTES_PER_STEP)
 
 
@@ -239,6 +242,8 @@ class RunWriter:
                 raise ValueError(f"{count} {what}: the store takes {most} a step")
         for histogram in record.histograms:
             _check_histogram(histogram)
+        for one in record.features:
+            features.check(one, self._probe_count)
 
     def _pack(self, record: StepRecord, with_maps: bool, notes: Sequence[str] = ()) -> bytes:
         chunks: list[bytes] = []
@@ -287,6 +292,9 @@ class RunWriter:
         }
         if record.last_of_fit:
             header["last_of_fit"] = True
+        if record.features:
+            table = records.to_json(features.pack(record.features, self._encoding, with_maps, add))
+            header["features"] = [*add(codec.deflate(table)), len(table)]
         if record.histograms:
             table = records.to_json({"histograms": [_table_row(h, add) for h in record.histograms]})
             header["histograms"] = [*add(codec.deflate(table)), len(table)]

@@ -11,6 +11,7 @@ import keras
 
 from lrp_monitor.metrics import carries
 from lrp_monitor.store.folders import run_folders
+from lrp_monitor.store.format import StepRecord
 from lrp_monitor.store.writer import estimate_bytes
 from lrp_monitor.text import describe
 from lrp_monitor.training.options import Options
@@ -20,6 +21,7 @@ from lrp_monitor.training.output.run_logger import NullRunLogger, RunLogger
 from lrp_monitor.training.prepare import make_record_builder, open_run_logger, session_meta
 from lrp_monitor.training.probes.alerts import Alerts
 from lrp_monitor.training.probes.explained import ExplainedProbes
+from lrp_monitor.training.probes.features import carriers_of
 from lrp_monitor.training.probes.finiteness import Finiteness, loss_scalar
 from lrp_monitor.training.probes.statistics import probe_scalars
 from lrp_monitor.training.steps.due import DueLogs
@@ -213,6 +215,8 @@ class FitLogger:
             continues=continues,
             in_loop=in_loop,
         )
+        if self._existing.positions:
+            self._record_builder.resume(self.run_dir)
         self._notices.notes += filter(None, [*changes, start.note, choice.notice])
         if choice.notice:
             self._notices.warn(choice.notice)
@@ -232,7 +236,9 @@ class FitLogger:
     def _plan(self, start: Position, epochs: int, steps: int | None, note: str) -> None:
         probes, tensors = self._options.probes, len(self._record_builder.tensors)
         channels = probes.channels if self._options.channels else 0
-        each = estimate_bytes(len(probes), probes.map_shape, self._options.encoding, tensors, channels)
+        features = self._record_builder.probe_explainer.features
+        more = 0 if features is None else features.pixels
+        each = estimate_bytes(len(probes), probes.map_shape, self._options.encoding, tensors, channels, more)
         explainer = self._record_builder.probe_explainer.explainer
         composite = explainer.composite_name + (f" (auto: {explainer.choice})" if explainer.choice else "")
         self._report.plan(
@@ -306,7 +312,8 @@ class FitLogger:
                 self._notices.note_once(remark)
             record.scalars.update(self._loss)
             self._check_finiteness(step, record.scalars)
-            self._check_alerts(step, record.scalars)
+            self._check_alerts(step, record)
+            self._notices.notes += self._record_builder.feature_notes()
             record.notes[:] = self._notices.notes
             taken = self._log_to(self.run_dir).log(record)
         except Exception as error:  # whatever fails in a log must not end a training
@@ -331,9 +338,10 @@ class FitLogger:
         for text in new:
             self._notices.warn(text)
 
-    def _check_alerts(self, step: int, scalars: dict[str, float]) -> None:
-        where = f"{self._axis} {step}"
-        for text in [*self._alerts.crossed(scalars, where), *self._alerts.unjudged(scalars, where)]:
+    def _check_alerts(self, step: int, record: StepRecord) -> None:
+        where, scalars = f"{self._axis} {step}", record.scalars
+        crossed = self._alerts.crossed(scalars, where, lambda mask: carriers_of(mask, record.features))
+        for text in [*crossed, *self._alerts.unjudged(scalars, where)]:
             self._notices.notes.append(f"alert: {text}")
             self._notices.warn(text)
         if self._options.stop_on_alert and self._alerts.any_above and self._ran and not self._stopped:

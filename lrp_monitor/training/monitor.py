@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lrp_monitor.arguments import OnUnknown, Preset, renamed
 from lrp_monitor.engine.inputs import check_model
@@ -20,6 +21,7 @@ from lrp_monitor.training.options import Options, checked_probes, name_list
 from lrp_monitor.training.probes.alerts import alert_limits
 from lrp_monitor.training.probes.baseline import read_baseline
 from lrp_monitor.training.probes.explained import groups
+from lrp_monitor.training.probes.features import feature_counts, reference_samples
 from lrp_monitor.training.steps.schedule import Schedule
 from lrp_monitor.training.trials import Trials, placeholder
 
@@ -86,6 +88,13 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     on_other_model: what to do where log_dir holds a run and the model is not the one last logged there:
         "new_run" begins one beside it (`<log_dir>/lrp-2`, ...), "continue" goes on in that run, each with a
         RuntimeWarning; "raise" refuses with a StoreError before training.
+    features: the layers whose channels are watched: a name such as "conv_3", several, {"conv_3": 8}, or "auto" (the
+        last convolution; with attention, the last block's feed-forward layer). Logged for each: relevance by probe and
+        channel, whether a channel fired, and, for the channels that lead in a class (4, or the number given) or have
+        led in it (at most 3 times that number), the channel's own heatmap of each probe of that class. See
+        `Run.features`, `Run.table("channel")` and the scalars lrp/features/<layer>/needed, unused, dead.
+    references: samples beyond the probes (m, *shape of a probe), up to some thousands, among which the ones with the
+        most relevance in each channel of `features` are named: at the first, the last and every 10th log.
 
     The state before training and the last one are always logged. In a loop of short fits
     the end of a fit is not the training's: where nothing was due in a fit of one epoch, or in any after the first,
@@ -128,6 +137,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         clusters: bool = False,
         baseline: str | os.PathLike[str] | Snapshot | None = None,
         on_other_model: Literal["new_run", "continue", "raise"] = "new_run",
+        features: str | Sequence[str] | Mapping[str, int] | None = None,
+        references: ArrayLike | None = None,
         **former: Unpack[_FormerNames],
     ) -> None:
         super().__init__()
@@ -166,6 +177,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             clusters=clusters,
             baseline=None if baseline is None else read_baseline(baseline, probes),
             on_other_model=on_other_model,
+            features=feature_counts(features),
+            references=reference_samples(references, probes, feature_counts(features)),
         )
         self._trials = Trials(log_dir)
         self._fit_logger: FitLogger | None = None

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lrp_monitor.arguments import OnUnknown, Preset, argument_error, one_of
 from lrp_monitor.engine.composites import resolve
 from lrp_monitor.engine.memory import check_device
@@ -48,6 +51,8 @@ class Options:
     baseline: Snapshot | None = None
     on_other_model: str = "new_run"
     device: str | None = None
+    features: Mapping[str, int] = field(default_factory=dict)
+    references: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         resolve(self.composite)

@@ -21,6 +21,7 @@ from lrp_monitor.training.options import Options
 from lrp_monitor.training.output.run_logger import RunLogger
 from lrp_monitor.training.probes.baseline import BaselineSimilarity
 from lrp_monitor.training.probes.explained import ProbeExplainer
+from lrp_monitor.training.probes.features import LoggedFeatures
 from lrp_monitor.training.probes.layers import LoggedLayers
 from lrp_monitor.training.record_builder import RecordBuilder
 
@@ -43,6 +44,10 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
     explainer.passes.room = room_beside_training(model, options.device)
     logged_layers = None if options.relevance_layers is None else LoggedLayers(model, options.relevance_layers)
     probe_explainer = ProbeExplainer(explainer, probes, logged_layers, options.channels, options.clusters)
+    features = None
+    if options.features:
+        features = LoggedFeatures(model, explainer, probes, options.features, options.references)
+    probe_explainer.features = features
     record_builder = RecordBuilder(
         model, probes, probe_explainer, options.gradients, options.weights, options.histograms
     )
@@ -54,7 +59,9 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
         baseline = BaselineSimilarity(options.baseline, explainer, probes, targets)
         probe_explainer.baseline, record_builder.targets = baseline, baseline.targets
     # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named now.
-    record_builder.explain()
+    explained = record_builder.explain()
+    if features is not None:
+        features.prepare(explained.target)
     record_builder.targets = probe_explainer.settle_number(record_builder.targets, of_maps)
     if not of_maps and probes.numbers is None:
         check_classes(probes, explainer.classes, shape[0])
@@ -84,6 +91,7 @@ def session_meta(model: keras.Model, options: Options, record_builder: RecordBui
     """What is kept with a session: model, composite, options and versions."""
     probe_explainer = record_builder.probe_explainer
     explainer = probe_explainer.explainer
+    features = probe_explainer.features
     return {
         "composite": explainer.composite_name,
         "composite_choice": explainer.choice,
@@ -107,7 +115,7 @@ def session_meta(model: keras.Model, options: Options, record_builder: RecordBui
             "tensorflow": tf.__version__,
             "numpy": np.__version__,
         },
-    }
+    } | ({} if features is None else {"features": features.names})
 
 
 def probe_info(probes: ProbeSet, region: Weighted | None = None) -> ProbeInfo:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from lrp_monitor.engine.memory import is_out_of_memory
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.store.format import Histogram, StepRecord
+from lrp_monitor.store.format import Histogram, LayerFeatures, StepRecord
+from lrp_monitor.store.reader import open_run
 from lrp_monitor.text import first_line
 from lrp_monitor.training.checks import chosen_tensors, loss_targets
 from lrp_monitor.training.probes.explained import ExplainedProbes, ProbeExplainer, Targets
+from lrp_monitor.training.probes.features import feature_scalars
 from lrp_monitor.training.probes.statistics import probe_scalars
 from lrp_monitor.training.steps.position import Position
 from lrp_monitor.training.tensors.capture import GradientCapture
@@ -141,6 +143,8 @@ class RecordBuilder:
             prefix = "probe_gradients" if self.gradients == "probe" else "gradients"
             chosen = [h for h in histograms if h.kind == "gradient" and not h.note]
             scalars |= self._tensor_scalars(prefix, chosen)
+        features = self._features(explained, last_of_fit)
+        scalars |= feature_scalars(features)
         return StepRecord(
             step=step,
             epoch=position.epoch,
@@ -154,7 +158,28 @@ class RecordBuilder:
             notes=notes,
             gradient_batch=gradient.batch,
             last_of_fit=last_of_fit,
+            features=features,
         )
+
+    def resume(self, run_dir: str) -> None:
+        """Goes on with the channels that are logged in a run that is there already."""
+        if self.probe_explainer.features is not None:
+            self.probe_explainer.features.resume(open_run(run_dir))
+
+    def feature_notes(self) -> list[str]:
+        """What is to be noted of the channels that are logged, since this was asked last."""
+        watched = self.probe_explainer.features
+        found = [] if watched is None else list(watched.notes)
+        if watched is not None:
+            watched.notes.clear()
+        return found
+
+    def _features(self, explained: ExplainedProbes, last: bool) -> list[LayerFeatures]:
+        watched = self.probe_explainer.features
+        if watched is None:
+            return []
+        classes = explained.explanation.target
+        return watched.log(explained.layer_channels, classes, explained.target, last)
 
     def _gradient(self, position: Position) -> CapturedGradient:
         if self._probe_gradients is not None:

@@ -181,7 +181,10 @@ def _drawn(
 
 
 def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int], progress: Progress) -> bytes:
-    """steps (s,), names (p,), maps (p, s, *map shape), images (p, H, W, C), "mask NAME" for each mask."""
+    """steps (s,), names (p,), maps (p, s, *map shape), images (p, H, W, C), "mask NAME" for each mask.
+
+    Of each watched layer "features LAYER steps" (t,), "... relevance" (t, p, channels) and "... fired" (t, channels).
+    """
     import numpy as np
 
     from lrp_monitor.cli.logged_runs import probe_number
@@ -199,6 +202,12 @@ def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[
     }
     for name, mask in run.probes.masks.items():
         arrays[f"mask {name}"] = mask[numbers]
+    for layer in run.feature_layers:
+        history = run.channel_history(layer)
+        at = [i for i, step in enumerate(history.steps) if step in steps]
+        arrays[f"features {layer} steps"] = history.steps[at]
+        arrays[f"features {layer} relevance"] = history.relevance[np.ix_(at, numbers)]
+        arrays[f"features {layer} fired"] = history.fired[at]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # the stubs mistake ** for allow_pickle
     return buffer.getvalue()

@@ -39,8 +39,8 @@ def add(commands: Any) -> None:
         "show",
         "what a logged run holds",
         "Prints a run's model, steps, probes and size, the scalars about relevance over its steps, what is known\n"
-        "of each probe at the last of them, and heatmaps where the terminal has colours (it has none for a pipe,\n"
-        "nor where NO_COLOR is set).",
+        "of each probe at the last of them, the leading channels of watched layers, and heatmaps where the terminal\n"
+        "has colours (it has none for a pipe, nor where NO_COLOR is set).",
         "lrp-monitor show runs/demo/planted",
         'lrp-monitor show runs/demo/planted --probe "triangle 0" --steps 0,8,940',
     )
@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what a run holds. Raises CommandError."""
-    from lrp_monitor.cli import terminal
+    from lrp_monitor.cli import channel_lines, terminal
     from lrp_monitor.cli.logged_runs import chosen_steps, probe_number
     from lrp_monitor.store.format import StoreError
     from lrp_monitor.store.reader import open_run
@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines = [_as_text(logged, steps), *_beside(arguments.run, logged)]
         if steps:
             lines += _statistics(logged, steps[-1], probes or range(len(logged.probes)))
+            lines += channel_lines.lines(logged)
             depth = terminal.colour_depth(sys.stdout)
             if arguments.maps or (arguments.maps is None and depth != "none"):
                 lines += _maps(logged, steps, probes, depth, arguments.colormap)

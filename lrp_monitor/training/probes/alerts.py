@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lrp_monitor.arguments import argument_error
@@ -58,11 +58,14 @@ class Alerts:
         """Whether a share was above its limit when it was last known."""
         return bool(self._above)
 
-    def crossed(self, scalars: Mapping[str, float], where: str) -> list[str]:
+    def crossed(
+        self, scalars: Mapping[str, float], where: str, carriers: Callable[[str], str] = lambda mask: ""
+    ) -> list[str]:
         """A text for each mask whose limit was crossed upwards since the log before.
 
         scalars: those of a step; a share that is not among them (no map has enough positive relevance) changes nothing.
-        where: the step as text. The first log counts as a crossing where it is above.
+        where: the step as text; carriers: what to add for a mask, such as the channels that carry it. The first log
+        counts as a crossing where it is above.
         """
         found = []
         for mask, limit in self._limits.items():
@@ -76,7 +79,7 @@ class Alerts:
                 behind = of_probes(scalars, mask, self._probes.get(mask))
                 found.append(
                     f"{percent(share)} of the positive relevance lies on {mask!r} at {where}, "
-                    f"above the limit of {100 * limit:g} %{f' (mean over {behind})' if behind else ''}"
+                    f"above the limit of {100 * limit:g} %{f' (mean over {behind})' if behind else ''}{carriers(mask)}"
                 )
         return found
 

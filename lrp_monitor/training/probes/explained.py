@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.engine.conditional import LayerChannels
 from lrp_monitor.engine.explainer import Explainer, Explanation
 from lrp_monitor.engine.targets import Region, Target, Weighted, predicted_region
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.checks import check_numbers
 from lrp_monitor.training.output.console_report import size
 from lrp_monitor.training.probes.baseline import BaselineSimilarity
+from lrp_monitor.training.probes.features import LoggedFeatures
 from lrp_monitor.training.probes.layers import LoggedLayers
 from lrp_monitor.training.probes.statistics import Floats, probe_statistics
 
@@ -36,6 +38,10 @@ class ExplainedProbes:
     statistics: dict[str, Floats]
     channels: NDArray[np.float32] | None = None
     scalars: dict[str, float] = field(default_factory=dict)
+    layer_channels: list[LayerChannels] = field(default_factory=list)
+    """Relevance by channel of the layers whose features are logged."""
+    target: Target = None
+    """What the pass explained; the class of a probe that has none yet is not in it."""
 
 
 @dataclass
@@ -45,6 +51,7 @@ class ProbeExplainer:
     layerwise: the layers whose relevance is read off besides, or None. channels: whether the parts by input channel
     are kept. clusters: whether the heatmaps are grouped. baseline: what they are compared with, or None. region: what
     is explained where it is no class, see `ProbeSet.region`. is_number: whether it is a number, not a class' logit.
+    features: the layers whose channels are logged, or None.
     """
 
     explainer: Explainer
@@ -55,6 +62,7 @@ class ProbeExplainer:
     baseline: BaselineSimilarity | None = None
     region: Weighted | None = None
     is_number: bool = False
+    features: LoggedFeatures | None = None
 
     @property
     def explains(self) -> str:
@@ -82,18 +90,28 @@ class ProbeExplainer:
             predicted = self.explainer.explain(probes.inputs, reduced=probes.heatmaps).prediction
             classes = np.where(classes < 0, predicted, classes)
         known: Target = region if classes is None else np.maximum(classes, 0)
-        if self.logged_layers is None:
+        channels: list[LayerChannels] = []
+        if self.features is not None and self.logged_layers is None:
+            explanation, channels = self.explainer.channels(probes.inputs, self.features.choose, known)
+        elif self.logged_layers is None:
             reduced = None if self.channels else probes.heatmaps
             explanation = self.explainer.explain(probes.inputs, known, reduced=reduced)
-        else:
+        if self.logged_layers is not None:
             inspection = self.explainer.inspect(probes.inputs, known)
             explanation, layers = inspection.explanation, self.logged_layers.columns(inspection)
+            if self.features is not None:
+                channels = self.features.of(inspection)
         if classes is not None and (none := classes < 0).any():
             explanation = explanation.without(none)
             layers = {name: np.where(none, np.nan, values) for name, values in layers.items()}
+            for one in channels:
+                one.relevance[none] = np.nan
         is_reduced = explanation.reduced_sum is not None
         heatmaps = explanation.relevance if is_reduced else probes.heatmaps(explanation.relevance)
-        explained = ExplainedProbes(explanation, heatmaps, self._statistics(heatmaps, explanation, previous) | layers)
+        explained = ExplainedProbes(
+            explanation, heatmaps, self._statistics(heatmaps, explanation, previous) | layers, layer_channels=channels,
+            target=known,
+        )  # fmt: skip
         if self.channels:
             explained.channels = probes.by_channel(explanation.relevance)
         if self.clusters:

@@ -1,0 +1,213 @@
+"""Channels of layers over a training: what is logged of them, how it is read, and that training does not notice."""
+
+import json
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import lrp_monitor as lrp
+from lrp_monitor import metrics
+from lrp_monitor.cli import main
+from lrp_monitor.store import channels as said
+from lrp_monitor.training.probes.features import smaller
+
+N, SIDE = 12, 8
+
+
+def net():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((SIDE, SIDE, 1)), layers.Conv2D(4, 3, activation="relu", name="conv_1"),
+         layers.Conv2D(6, 3, activation="relu", name="conv_2"), layers.Flatten(), layers.Dense(3, name="out")]
+    )  # fmt: skip
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def data():
+    rng = np.random.default_rng(0)
+    y = np.arange(N) % 3
+    x = rng.uniform(size=(N, SIDE, SIDE, 1)).astype(np.float32)
+    x[y == 1, :3, :3] += 2
+    return x, y
+
+
+def probes():
+    x, y = data()
+    return lrp.ProbeSet(x[:6], labels=y[:6], masks={"corner": np.s_[:3, :3]})
+
+
+def fit(model, epochs=2, callbacks=(), initial_epoch=0):
+    x, y = data()
+    model.fit(
+        x,
+        y,
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        batch_size=4,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """A model trained beside a monitor of its features, and the run; and one trained alone."""
+    folder, model = tmp_path_factory.mktemp("features") / "run", net()
+    options = {"features": {"conv_2": 2, "out": 1}, "references": data()[0], "verbose": 0, "encoding": "float32"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(model, callbacks=[lrp.LRPMonitor(probes(), folder, alert={"corner": 0.01}, **options)])
+    return model, lrp.open_run(folder), fit(net()), [str(w.message) for w in caught]
+
+
+def test_training_is_bit_identical(logged):
+    model, _, alone, _ = logged
+    for one, other in zip(model.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_step_holds_is_what_the_model_says(logged):
+    model, run, _, _ = logged
+    found, own = run.features("conv_2", 2), probes()
+    explainer = lrp.Explainer(model)
+    inspected = explainer.inspect(own.inputs, own.labels)["conv_2"]
+    np.testing.assert_allclose(found.relevance, inspected.channels, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.fired, inspected.fired.any(axis=0))
+    active = keras.Model(model.inputs, model.get_layer("conv_2").output)(own.inputs).numpy()
+    np.testing.assert_array_equal(found.fired, active.any(axis=(0, 1, 2)))
+    share = said.shares(found.relevance, own.labels, [0, 1, 2])
+    for number in range(3):
+        for probe in np.flatnonzero(own.labels == number):
+            channels = set(found.channel[found.probe == probe].tolist())
+            assert set(said.leading(share[number], 2).tolist()) <= channels
+            for channel in channels:
+                wanted = explainer.conditional(own.inputs, {"conv_2": channel}, own.labels)[probe].sum(axis=-1)
+                np.testing.assert_allclose(found.map(probe, channel), wanted, rtol=1e-4, atol=1e-6)
+                at = np.flatnonzero((found.probe == probe) & (found.channel == channel))[0]
+                mass = metrics.mask_mass(wanted[None], own.masks["corner"][probe][None])[0]
+                np.testing.assert_allclose(found.masses["corner"][at], mass, rtol=1e-4)
+    with pytest.raises(KeyError, match="there are those of channels"):
+        found.map(0, 99)
+
+
+def test_a_channel_once_logged_stays(logged):
+    _, run, _, _ = logged
+    for first, second in zip(run.steps, run.steps[1:], strict=False):
+        before, now = run.features("conv_2", first), run.features("conv_2", second)
+        assert {*zip(before.probe, before.channel, strict=True)} <= {*zip(now.probe, now.channel, strict=True)}
+
+
+def test_references_are_those_with_the_most_relevance(logged):
+    model, run, _, _ = logged
+    found = run.features("conv_2", 2)
+    _, (whole,) = lrp.Explainer(model).channels(data()[0], ["conv_2"])
+    for channel in range(6):
+        order = np.argsort(-whole.relevance[:, channel], kind="stable")[:8]
+        np.testing.assert_allclose(found.top_relevance[channel], whole.relevance[order, channel], rtol=1e-4, atol=1e-6)
+        values = whole.relevance[found.top[channel], channel]
+        np.testing.assert_allclose(values, found.top_relevance[channel], rtol=1e-4, atol=1e-6)
+    assert run.features("conv_2", 0).top is not None
+    assert run.features("conv_2", 1).top is None  # neither the first, nor the last, nor a tenth
+
+
+def test_reading_over_steps(logged):
+    _, run, _, _ = logged
+    assert run.feature_layers == ["conv_2", "out"]
+    assert run.meta["features"] == ["conv_2", "out"]
+    history = run.channel_history("conv_2")
+    assert history.relevance.shape == (3, 6, 6)
+    np.testing.assert_allclose(np.nansum(history.shares, axis=-1)[history.shares.any(axis=-1)], 1.0)
+    table = run.table("channel")
+    assert len(table["step"]) == 3 * 3 * (6 + 3)
+    row = (table["step"] == 2) & (table["layer"] == "conv_2") & (table["class"] == 1) & (table["channel"] == 3)
+    np.testing.assert_allclose(table["share"][row], history.shares[2, 1, 3])
+    steps, values = run.scalar("lrp/features/conv_2/needed")
+    np.testing.assert_array_equal(steps, [0, 1, 2])
+    np.testing.assert_array_equal(values, said.needed(history.overall))
+    with pytest.raises(KeyError, match=r"no features of 'conv_9' at step 1 .* conv_2, out"):
+        run.features("conv_9", 1)
+    assert not run.verify()
+
+
+def test_the_command_line_tells_of_channels(logged, capsys, tmp_path):
+    _, run, _, _ = logged
+    folder = str(Path(run.path).parents[2])
+    assert main(["show", folder]) == 0
+    told = capsys.readouterr().out
+    assert "channels of conv_2 at step 2: " in told
+    assert "of class 1, emerged at" in told
+    assert main(["show", folder, "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)["features"]["conv_2"]
+    history = run.channel_history("conv_2")
+    leader = about["classes"][1]["leading"][0]
+    assert leader["channel"] == history.shares[-1, 1].argmax()
+    assert leader["share"] == pytest.approx(history.shares[-1, 1].max())
+    assert main(["export", folder, "-o", str(tmp_path / "a.npz")]) == 0
+    with np.load(tmp_path / "a.npz") as arrays:
+        np.testing.assert_array_equal(arrays["features conv_2 relevance"], history.relevance)
+
+
+def test_an_alert_names_the_channels(logged):
+    *_, told = logged
+    assert any("carried by channel" in text and "of 'conv_2'" in text for text in told)
+
+
+def test_a_later_fit_goes_on_with_the_channels(logged, tmp_path):
+    model, folder = net(), tmp_path / "run"
+    fit(model, 1, [lrp.LRPMonitor(probes(), folder, features={"conv_2": 1}, verbose=0)])
+    before = lrp.open_run(folder).features("conv_2", 1)
+    both = {"features": {"conv_2": 1}, "inspect": "out"}  # read off the pass that inspects
+    fit(model, 2, [lrp.LRPMonitor(probes(), folder, verbose=0, **both)], initial_epoch=1)
+    now = lrp.open_run(folder).features("conv_2", 2)
+    assert {*zip(before.probe, before.channel, strict=True)} <= {*zip(now.probe, now.channel, strict=True)}
+    # Without features a record has no word of them.
+    fit(model, 3, [lrp.LRPMonitor(probes(), folder, verbose=0)], initial_epoch=2)
+    run = lrp.open_run(folder)
+    assert run.record(3).features is None
+    assert "features" not in run.meta
+    (file,) = folder.rglob(f"steps-*-{run.session}-*.tfrecord")
+    assert b"features" not in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": "conv_3"}, r"features: the model runs no layer 'conv_3'; near it: conv_1, conv_2|conv_2, conv_1"),
+        ({"features": {"conv_2": 0}}, "'conv_2' has 0 channels a class"),
+        ({"features": []}, r"features=\[\]: expected"),
+        ({"references": np.zeros((4, 8, 8, 1))}, "references: .* features="),
+        ({"features": "auto", "references": np.zeros((4, 9, 8, 1))}, r"references: shape \(4, 9, 8, 1\)"),
+    ],
+)
+def test_bad_options_are_told_before_training(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(net(), 1, [lrp.LRPMonitor(probes(), tmp_path / "run", verbose=0, **options)])
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_said_of_channels():
+    relevance = np.float32([[[4, 1, -2, 0]], [[3, 3, 0, 0]], [[1, 7, 2, 0]], [[0, 6, 2, 0]]])  # (4 steps, 1 probe, 4)
+    share = said.shares(relevance, np.array([5]), [5])[:, 0]
+    np.testing.assert_allclose(share[0], [0.8, 0.2, 0, 0])
+    np.testing.assert_allclose(share[-1], [0, 0.75, 0.25, 0])
+    # The last share is .75: above half of it from the second step on (.5); .25: from the third (.2); 0 never.
+    np.testing.assert_array_equal(said.emerged(share), [-1, 1, 2, -1])
+    np.testing.assert_array_equal(said.needed(share), [2, 2, 2, 2])
+    np.testing.assert_array_equal(said.unused(relevance)[0], [False, False, False, True])
+    np.testing.assert_array_equal(said.leading(share[-1], 3), [1, 2])
+    assert np.isnan(said.shares(-relevance[:1], np.array([5]), [4])).all()
+
+
+def test_large_maps_are_summed_over_squares():
+    maps = np.random.default_rng(0).normal(size=(2, 130, 70)).astype(np.float32)
+    found = smaller(maps)
+    assert found.shape == (2, 44, 24)
+    np.testing.assert_allclose(found.sum(axis=(1, 2)), maps.sum(axis=(1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(found[0, 1, 2], maps[0, 3:6, 6:9].sum(), rtol=1e-5)
