@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lrp_monitor.text import number, percent
+from lrp_monitor.text import percent
 
 if TYPE_CHECKING:
     from lrp_monitor.store.reader import Run
@@ -34,4 +34,4 @@ def _class(run: Run, of_class: int) -> str:
     names = run.probes.class_names
     if of_class < 0:
         return "what is explained"
-    return repr(names[of_class]) if names and of_class < len(names) else f"class {number(of_class)}"
+    return repr(names[of_class]) if names and of_class < len(names) else f"class {of_class}"

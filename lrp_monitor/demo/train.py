@@ -117,7 +117,13 @@ def train(
     model = build_model()
     model.compile(keras.optimizers.Adam(4.5e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
     monitor = LRPMonitor(
-        probe_set(), log_dir, first_epoch="log", composite="epsilon_plus_flat", relevance_layers="all", verbose=0
+        probe_set(),
+        log_dir,
+        first_epoch="log",
+        composite="epsilon_plus_flat",
+        relevance_layers="all",
+        features="auto",
+        verbose=0,
     )
     model.fit(
         training.images,

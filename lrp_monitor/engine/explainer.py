@@ -342,7 +342,9 @@ class Explainer:
             leaf[~np.isfinite(found["logit"])] = np.nan
         return leaves
 
-    def channels(self, inputs: Any, layers: LayerChoice, target: Target = None) -> tuple[Explanation, list[LayerChannels]]:
+    def channels(
+        self, inputs: Any, layers: LayerChoice, target: Target = None
+    ) -> tuple[Explanation, list[LayerChannels]]:
         """Explain, and read relevance by channel off at ``layers`` in the same pass.
 
         What :meth:`inspect` says of their channels, without the other layers, and whether each channel fired.
