@@ -1,1 +1,1 @@
-import{Aa as a}from"./chunk.js";export{a as render};
+import{Da as a}from"./chunk.js";export{a as render};

@@ -15,6 +15,7 @@ const LIMITS = { first: 150_000, other: 60_000 };
 const LAZY = [
   "data/embedded.ts",
   "events/Events.tsx",
+  "features/Features.tsx",
   "help/Help.tsx",
   "kinds/drawing.ts",
   "overview/Network.tsx",

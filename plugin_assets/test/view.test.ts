@@ -5,6 +5,7 @@ import { DEFAULT_VIEW, fromParameters, toParameters, type View } from "../src/st
 
 test("a view survives the way through the URL, whatever the names hold", () => {
   const view: View = {
+    channels: "layer=conv_3&class=1",
     page: "runs",
     find: "/seed_\\d & more/",
     listed: "name",

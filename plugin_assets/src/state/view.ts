@@ -19,7 +19,7 @@ export interface Zoom {
 }
 
 /** The views of the page's middle, with what they are called. */
-const PAGES = { maps: "Heatmaps", network: "Network", runs: "Table of runs", events: "Events", help: "Help" } as const;
+const PAGES = { maps: "Heatmaps", features: "Features", network: "Network", runs: "Table of runs", events: "Events", help: "Help" } as const;
 
 export type PageName = keyof typeof PAGES;
 
@@ -86,6 +86,8 @@ export interface View {
   features: "relevance" | "given";
   /** The slice of volumes that is shown, as a share of their depth. */
   slice: number;
+  /** What is chosen in the view of features, as that view writes it. */
+  channels: string;
 }
 
 export const DEFAULT_VIEW: View = {
@@ -125,6 +127,7 @@ export const DEFAULT_VIEW: View = {
   marks: [],
   features: "relevance",
   slice: 0.5,
+  channels: "",
 };
 
 export const MOST_ZOOM = 16;
@@ -230,6 +233,7 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
     write: (value) => value.toFixed(4),
     read: (text) => (/^(0|1|0?\.\d+|1\.0+)$/.test(text) ? Number(text) : undefined),
   },
+  channels: anyText,
 };
 
 /** Whether a view shows something that is put in order only when the slider rests. */

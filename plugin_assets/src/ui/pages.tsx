@@ -9,6 +9,7 @@ type View = { View: (props: { model: Model }) => JSX.Element };
 
 const OTHERS: Partial<Record<PageName, () => Promise<View>>> = {
   network: () => import("../overview/Network"),
+  features: () => import("../features/Features"),
   runs: () => import("../runs/RunTable"),
   events: () => import("../events/Events"),
   help: () => import("../help/Help"),

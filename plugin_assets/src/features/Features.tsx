@@ -1,0 +1,195 @@
+// The channels of a watched layer: a row each, with the relevance that it carries over training and its own heatmaps.
+import type { JSX } from "preact";
+import { useMemo, useRef, useState } from "preact/hooks";
+import type { RunState } from "../data/jobs";
+import { className } from "../data/format";
+import type { Model } from "../state/model";
+import { Dot } from "../ui/Dot";
+import { useSize } from "../ui/hooks";
+import { Segments } from "../ui/fields";
+import { adopt } from "../ui/sheets";
+import { readChoice, writeChoice, type Choice } from "./choice";
+import { Answers, fetchLayers, type Layer } from "./data";
+import css from "./features.css";
+import { Lane, ROW } from "./Lane";
+import { Opened } from "./Opened";
+
+/** Runs that stand side by side. */
+const MOST_RUNS = 2;
+
+export interface Place {
+  run: RunState;
+  layer: Layer;
+}
+
+export function View({ model }: { model: Model }): JSX.Element {
+  adopt(css);
+  const [, tell] = useState(0);
+  const answers = useMemo(() => new Answers(() => tell((n) => n + 1)), []);
+  const choice = readChoice(model.view.channels);
+  const choose = (change: Partial<Choice>): void => model.setView({ channels: writeChoice({ ...choice, ...change }) });
+  const asked = model.selected().map((run) => {
+    const known = run.listing.session;
+    return { run, layers: answers.one(`layers ${run.listing.run} ${known} ${run.listing.steps}`, () => fetchLayers(run.listing.run)) };
+  });
+  const lasting = useRef(new Map<string, Layer[]>());
+  const found = asked.map(({ run, layers }) => {
+    if (Array.isArray(layers)) lasting.current.set(run.listing.run, layers);
+    return { run, layers: Array.isArray(layers) ? layers : (lasting.current.get(run.listing.run) ?? layers) };
+  });
+  const watched = found.flatMap(({ run, layers }) => (Array.isArray(layers) && layers.length && run.info ? [{ run, layers }] : []));
+  if (watched.length === 0) return <Nothing waiting={found.some(({ layers }) => layers === null)} error={found.find(({ layers }) => layers instanceof Error)?.layers} />;
+  const names = [...new Set(watched.flatMap(({ layers }) => layers.map(({ layer }) => layer)))];
+  const layer = choice.layer !== null && names.includes(choice.layer) ? choice.layer : names[0]!;
+  const places: Place[] = watched
+    .flatMap(({ run, layers }) => layers.filter((one) => one.layer === layer).map((one) => ({ run, layer: one })))
+    .slice(0, MOST_RUNS);
+  const classes = [...new Set(places.flatMap(({ layer: { classes: of } }) => of))].sort((a, b) => a - b);
+  const of = choice.of !== null && classes.includes(choice.of) ? choice.of : (classes[0] ?? -1);
+  const probes = places[0]!.run.info!.probes;
+  const nameOf = (number: number): string => (number < 0 ? "what is explained" : className(probes, number));
+  const step = model.currentStep();
+  const opened = choice.open && places.find(({ run }) => run.listing.run === choice.open!.run);
+  const orders: [string, string][] = [
+    ["share", "Share"],
+    ["emerged", "Emerged"],
+    ...probes.masks.map((mask): [string, string] => [`mass:${mask}`, `In ${mask}`]),
+    ...(choice.pinned === null ? [] : ([["change", "Change"]] as [string, string][])),
+  ];
+  return (
+    <div class="grid-area features" role="region" aria-label="Features" data-testid="features">
+      <header>
+        <label>
+          Layer
+          <select data-testid="feature-layer" value={layer} onChange={(event) => choose({ layer: event.currentTarget.value, open: null })}>
+            {names.map((name) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Class
+          <select data-testid="feature-class" value={String(of)} onChange={(event) => choose({ of: Number(event.currentTarget.value), open: null })}>
+            {classes.map((number) => (
+              <option key={number} value={String(number)}>
+                {nameOf(number)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <Segments name="Order" value={choice.order} options={orders} choose={(order) => choose({ order })} />
+        <button
+          type="button"
+          data-testid="pin"
+          onClick={() => choose(choice.pinned === null ? { pinned: step } : { pinned: null, order: choice.order === "change" ? "share" : choice.order })}
+        >
+          {choice.pinned === null ? "Pin this step" : `Unpin step ${choice.pinned}`}
+        </button>
+        <label class="check">
+          <input type="checkbox" checked={choice.over} data-testid="over" onChange={(event) => choose({ over: event.currentTarget.checked })} />
+          over the input
+        </label>
+      </header>
+      <div class="told" style={{ gridTemplateColumns: `repeat(${places.length}, minmax(0, 1fr))` }}>
+        {places.map((place) => (
+          <Told key={place.run.listing.run} model={model} place={place} nameOf={nameOf} probes={place.run.info!.probes.names.length} alone={places.length === 1} />
+        ))}
+      </div>
+      {opened ? (
+        <Opened model={model} answers={answers} place={opened} of={of} name={nameOf(of)} choice={choice} choose={choose} />
+      ) : (
+        <Rows model={model} answers={answers} places={places} of={of} nameOf={nameOf} choice={choice} choose={choose} />
+      )}
+    </div>
+  );
+}
+
+interface RowsProps {
+  model: Model;
+  answers: Answers;
+  places: readonly Place[];
+  of: number;
+  nameOf: (number: number) => string;
+  choice: Choice;
+  choose: (change: Partial<Choice>) => void;
+}
+
+/** Of all rows those in view are made. */
+function Rows({ model, answers, places, of, nameOf, choice, choose }: RowsProps): JSX.Element {
+  const [ref, , room] = useSize<HTMLDivElement>();
+  const [top, setTop] = useState(0);
+  const count = Math.max(...places.map(({ layer }) => layer.channels));
+  const first = Math.max(0, Math.floor(top / ROW) - 2);
+  const end = Math.min(count, Math.ceil((top + room) / ROW) + 2);
+  return (
+    <div ref={ref} class="scroll" data-testid="channels" tabIndex={0} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
+      <div class="columns" style={{ height: `${count * ROW}px`, gridTemplateColumns: `repeat(${places.length}, minmax(0, 1fr))` }}>
+        {places.map((place) => (
+          <Lane
+            key={place.run.listing.run}
+            model={model}
+            answers={answers}
+            place={place}
+            of={of}
+            nameOf={nameOf}
+            choice={choice}
+            choose={choose}
+            first={first}
+            end={end}
+            narrow={places.length > 1}
+          />
+        ))}
+      </div>
+    </div>
+  );
+}
+
+function Told({ model, place, nameOf, probes, alone }: { model: Model; place: Place; nameOf: (n: number) => string; probes: number; alone: boolean }): JSX.Element {
+  const { layer, run } = place;
+  const step = model.stepOf(run, model.currentStep())?.step ?? null;
+  const at = step === null ? -1 : layer.steps.indexOf(step);
+  return (
+    <p>
+      <Dot run={run} /> <b>{run.listing.name}</b>{" "}
+      {at >= 0 && (
+        <span data-testid="needed">
+          {layer.needed[at]} of {layer.channels} channels make 90 % of the positive relevance, {layer.unused[at]} unused, {layer.dead[at]} dead.{" "}
+        </span>
+      )}
+      <span class="legend-classes" aria-hidden="true">
+        {layer.classes.map((number, i) => (
+          <span key={number} style={{ "--c": classColour(i) }}>
+            {nameOf(number)}
+          </span>
+        ))}
+      </span>{" "}
+      <span class="promise">
+        {alone ? "" : "Channels of different runs are different units. "}Relevance is not activation; what is said is of {probes} probes.
+      </span>
+    </p>
+  );
+}
+
+const COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb"];
+
+/** Colour of the class at a place among those explained. */
+export const classColour = (at: number): string => COLOURS[at % COLOURS.length]!;
+
+function Nothing({ waiting, error }: { waiting: boolean; error: unknown }): JSX.Element {
+  return (
+    <div class="grid-area hint" role={error ? "alert" : undefined} data-testid="no-features">
+      {waiting ? (
+        <p>Loading …</p>
+      ) : error instanceof Error ? (
+        <p>{error.message}</p>
+      ) : (
+        <p>
+          None of the chosen runs has logged features. <code>LRPMonitor(probes, log_dir, features="auto")</code> watches the channels of the last
+          convolution.
+        </p>
+      )}
+    </div>
+  );
+}

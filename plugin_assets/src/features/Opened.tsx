@@ -1,0 +1,141 @@
+// One channel large: its share over the steps, the maps of all probes of the class, and one probe's film.
+import type { JSX } from "preact";
+import { number, percent } from "../data/format";
+import type { HeatMap } from "../data/decode";
+import type { Model } from "../state/model";
+import type { Choice } from "./choice";
+import { fetchCurves, fetchFilm, fetchRows, type Answers, type Row, type Where } from "./data";
+import type { Place } from "./Features";
+import { Spark, useStep } from "./Lane";
+import { ChannelMap } from "./maps";
+
+const ALL = 64;
+const FRAMES = 12;
+const LARGE = 112;
+
+interface OpenedProps {
+  model: Model;
+  answers: Answers;
+  place: Place;
+  of: number;
+  name: string;
+  choice: Choice;
+  choose: (change: Partial<Choice>) => void;
+}
+
+export function Opened({ model, answers, place, of, name, choice, choose }: OpenedProps): JSX.Element {
+  const { run, layer } = place;
+  const { channel } = choice.open!;
+  const where: Where = { run: run.listing.run, layer: layer.layer, of };
+  const key = `${where.run} ${where.layer} ${of}`;
+  const now = useStep(model, answers, place, of, model.currentStep());
+  const before = useStep(model, answers, place, of, choice.pinned);
+  const rowAt = (step: number | null, session: string): Row | Error | undefined =>
+    step === null
+      ? undefined
+      : answers.of<Row>(`all ${key} ${step} ${session}`, [channel], (missing) => fetchRows(where, step, session, missing, ALL)).get(channel);
+  const row = rowAt(now.step, now.session);
+  const pinned = choice.pinned === null ? undefined : rowAt(before.step, before.session);
+  const curve = answers
+    .of(`curves ${key} ${layer.steps[layer.steps.length - 1]} ${run.listing.session}`, [channel], (missing) =>
+      fetchCurves(where, missing).then(({ steps, shares }) => new Map(missing.map((one) => [one, { steps, shares: shares[String(one)] ?? [] }]))),
+    )
+    .get(channel);
+  const names = run.info!.probes.names;
+  const pictures = model.picturesOf(run);
+  const pictureOf = (probe: number) => (pictures && !(pictures instanceof Error) ? (pictures.pictures[probe] ?? null) : null);
+  const known = row instanceof Error ? undefined : row;
+  const earlier = pinned instanceof Error ? undefined : pinned;
+  const probe = choice.open!.probe ?? known?.probes[0] ?? null;
+  const steps = model.filmSteps(FRAMES).filter((step) => layer.steps.includes(step));
+  const session = run.info!.session;
+  const film =
+    probe === null || session === null || steps.length === 0
+      ? null
+      : answers.one(`film ${key} ${channel} ${probe} ${session} ${steps.join(",")}`, () => fetchFilm(where, session, channel, probe, steps));
+  const maps: (HeatMap | null)[] = Array.isArray(film) ? film : [];
+  const limit = Math.max(0, ...(known?.maps.map((map) => map?.absmax ?? 0) ?? []), ...(earlier?.maps.map((map) => map?.absmax ?? 0) ?? []));
+  const filmLimit = Math.max(0, ...maps.map((map) => map?.absmax ?? 0));
+  const at = now.at instanceof Error ? null : now.at;
+  const share = at?.shares.get(of)?.[channel] ?? null;
+  return (
+    <div class="opened" data-testid="opened-channel" data-channel={channel}>
+      <div class="bar">
+        <button type="button" data-testid="close-channel" onClick={() => choose({ open: null })}>
+          ← All channels
+        </button>
+        <h2>
+          Channel {channel} of {layer.layer}, {name}
+        </h2>
+      </div>
+      <p class="aside wrap">
+        {share === null ? "" : `${percent(share)} of the class's positive relevance at step ${now.step}. `}
+        {at && at.emerged[channel]! >= 0 ? `Emerged at step ${at.emerged[channel]}: its share stays at or above half of its last one from there on. ` : ""}
+        {at && [...at.masses].map(([mask, values]) => (Number.isNaN(values[channel]!) ? "" : `${percent(values[channel]!)} of its own positive relevance lies in ${mask}. `)).join("")}
+      </p>
+      <Spark model={model} curve={curve instanceof Error ? undefined : curve} pinned={choice.pinned} label={`Share of channel ${channel} over the steps`} height={70} />
+      {row instanceof Error && <p role="alert">{row.message}</p>}
+      <h3>The probes of {name}, by relevance in this channel</h3>
+      <div class="grid">
+        {known?.probes.map((one, i) => {
+          const other = earlier ? (earlier.maps[earlier.probes.indexOf(one)] ?? null) : null;
+          return (
+            <figure key={one}>
+              <button type="button" class={one === probe ? "on" : ""} aria-label={`${names[one]}: show its film`} onClick={() => choose({ open: { ...choice.open!, probe: one } })}>
+                <ChannelMap model={model} map={known.maps[i] ?? null} picture={pictureOf(one)} limit={limit} over={choice.over} side={LARGE} label={`Channel ${channel}, probe ${names[one]}`} title="" step={now.step} waiting={false} />
+              </button>
+              {choice.pinned !== null && known.maps[i] && other && (
+                <ChannelMap model={model} map={minus(known.maps[i]!, other)} picture={null} limit={limit} over={false} side={LARGE} label={`Difference to step ${choice.pinned}`} title={`Now minus step ${choice.pinned}`} step={now.step} waiting={false} />
+              )}
+              <figcaption>
+                <b>{names[one]}</b>
+                <br />
+                relevance {number(known.relevance[i] ?? 0)}
+              </figcaption>
+            </figure>
+          );
+        })}
+      </div>
+      {probe !== null && (
+        <>
+          <h3>{names[probe]} over the steps</h3>
+          {film instanceof Error ? (
+            <p role="alert">{film.message}</p>
+          ) : (
+            <div class="film-row" data-testid="channel-film">
+              {steps.map((step, i) => (
+                <figure key={step} class={step === now.step ? "on" : ""}>
+                  <button type="button" aria-label={`Step ${step}`} onClick={() => model.setView({ step })}>
+                    <ChannelMap model={model} map={maps[i] ?? null} picture={maps[i] ? pictureOf(probe) : null} limit={filmLimit} over={choice.over} side={72} label={`Step ${step}`} title="" step={step} waiting={film === null} />
+                  </button>
+                  {step}
+                </figure>
+              ))}
+            </div>
+          )}
+        </>
+      )}
+      {known?.top && (
+        <>
+          <h3>Reference samples with the most relevance here, each for the class predicted of it</h3>
+          <ol class="refs">
+            {known.top.map((sample, i) => (
+              <li key={sample}>
+                sample {sample} <span class="aside">{number(known.top_relevance?.[i] ?? 0)}</span>
+              </li>
+            ))}
+          </ol>
+        </>
+      )}
+    </div>
+  );
+}
+
+/** One map less another of the same shape. */
+function minus(a: HeatMap, b: HeatMap): HeatMap {
+  const values = (map: HeatMap): Float32Array =>
+    map.kind === "float" ? map.data : Float32Array.from(map.data, (q) => (q === -128 ? NaN : Math.sign(q) * (q / 127) ** 2 * map.absmax));
+  const other = values(b);
+  const data = values(a).map((value, i) => value - other[i]!);
+  return { kind: "float", data, absmax: data.reduce((most, value) => Math.max(most, Math.abs(value)), 0), height: a.height, width: a.width };
+}
