@@ -178,7 +178,8 @@ class RecordBuilder:
         watched = self.probe_explainer.features
         if watched is None:
             return []
-        classes = explained.explanation.target
+        target = explained.statistics.get("target", np.full(len(self.probes), np.nan))
+        classes = np.where(np.isfinite(target), target, -1).astype(np.int64)  # as they are read from the record
         return watched.log(explained.layer_channels, classes, explained.target, last)
 
     def _gradient(self, position: Position) -> CapturedGradient:

@@ -66,6 +66,8 @@ def reference_samples(
     """`references` as an array; ValueError where they are of another shape than the probes, or not asked for."""
     if references is None:
         return None
+    if not probes.is_single:
+        raise ValueError("references: probes of several inputs take none; leave them out")
     found = np.asarray(references)
     if not features:
         raise ValueError(

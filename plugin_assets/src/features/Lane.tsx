@@ -137,7 +137,7 @@ function Channel({ model, place, channel, at, before, of, nameOf, row, curve, to
       class={row === undefined ? "channel stale" : "channel"}
       data-testid="channel"
       data-channel={channel}
-      style={{ top: `${top}px`, height: `${ROW}px`, gridTemplateColumns: narrow ? "54px 66px minmax(40px, 1fr) 92px auto" : "64px 84px minmax(80px, 1fr) 140px auto" }}
+      style={{ top: `${top}px`, height: `${ROW}px`, gridTemplateColumns: narrow ? "52px 56px minmax(28px, 1fr) 64px auto" : "64px 84px minmax(80px, 1fr) 140px auto" }}
     >
       <button type="button" class="number" onClick={open} title={`Channel ${channel}: open`} data-testid={`channel-${channel}`}>
         {channel}
@@ -163,7 +163,7 @@ function Channel({ model, place, channel, at, before, of, nameOf, row, curve, to
           ),
         )}
       </div>
-      <div class="maps">
+      <div class="maps" style={{ width: `${most * ((narrow ? SIDE - 8 : SIDE) + 4) - 4}px` }}>
         {Array.from({ length: most }, (_, i) => {
           const probe = shown?.probes[i];
           const name = probe === undefined ? "" : (place.run.info?.probes.names[probe] ?? String(probe));
