@@ -268,21 +268,17 @@ class Explainer:
         array of weights over all channels (floats or booleans); ``()`` lets nothing through. Relevance at the layer's
         output, times that selection, is propagated on by the composite's rules; where several layers are named, each
         lets through what it selects, and layers that are not named all of it. Gives float32 of the inputs' shape; for
-        a list of such mappings one map more in front, (conditions, n, ...), computed together. Compiled once
-        for each set of layers, whatever is selected. Relevance that runs past a layer, beside it or on a skip
-        connection, is not held back: what a channel alone carries there is its map minus that of ``()``.
-
-        Raises what :meth:`explain` raises; ValueError or TypeError for conditions that do not fit. Source: Achtibat et
-        al. 2023.
+        a list of such mappings one map more in front, (conditions, n, ...). Compiled once for each set of layers,
+        whatever is selected. Relevance that runs past a layer, beside it or on a skip connection, is not held back:
+        what a channel alone carries there is its map minus that of ``()``.
+        Raises as :meth:`explain`; ValueError or TypeError for conditions that do not fit. Source: Achtibat et al. 2023.
         """
         given, asked = take(self.model, inputs), conditional.Conditions.of(conditions)
         n, count = len(given), len(asked.listed)
-        leaves = self._gated(
-            given, target, asked.names, np.tile(np.arange(n), count), lambda layers: asked.weights(layers, n)
-        )
-        return arranged(
-            given.given, leaves if asked.alone else [leaf.reshape(count, n, *leaf.shape[1:]) for leaf in leaves]
-        )
+        rows = np.tile(np.arange(n), count)
+        leaves = self._gated(given, target, asked.names, rows, lambda layers: asked.weights(layers, n))
+        apart = leaves if asked.alone else [leaf.reshape(count, n, *leaf.shape[1:]) for leaf in leaves]
+        return arranged(given.given, apart)
 
     def through(
         self, inputs: Any, layer: str, samples: NDArray[np.int64], channels: NDArray[np.int64], target: Target = None
@@ -291,8 +287,7 @@ class Explainer:
 
         ``samples`` (m,) are positions in ``inputs``, ``channels`` (m,) channels; ``target`` is that of the
         inputs. Gives float32 (m, ...): the relevance that passes through that channel alone, without what runs past
-        the layer. The maps of all channels of a sample sum to its heatmap less that. Raises what :meth:`conditional`
-        raises.
+        the layer. The maps of all channels of a sample sum to its heatmap less that. Raises as :meth:`conditional`.
         """
         given, m = take(self.model, inputs), len(samples)
 
@@ -300,25 +295,23 @@ class Explainer:
             return [conditional.OneChannel(np.concatenate([channels, np.full(len(past), -1)]), layers[0])]
 
         # Whether anything runs past the layer is known once it has been traced.
-        past = np.zeros(0, np.int64)
-        if self._gate_layers(given, target, (layer,))[0].beside is not False:
-            past = np.unique(samples)
+        beside = self._gate_layers(given, target, (layer,))[1][0].beside is not False
+        past = np.unique(samples if beside else samples[:0])
         leaves = self._gated(given, target, (layer,), np.concatenate([samples, past]), weights)
-        if len(past):
-            beside = np.searchsorted(past, samples)
-            leaves = [leaf[:m] - leaf[m:][beside] for leaf in leaves]
+        if beside:
+            leaves = [leaf[:m] - leaf[m:][np.searchsorted(past, samples)] for leaf in leaves]
         return arranged(given.given, leaves)
 
-    def _gate_layers(self, given: Inputs, target: Target, names: tuple[str, ...]) -> list[ChannelLayer]:
+    def _gate_layers(self, given: Inputs, target: Target, names: tuple[str, ...]) -> tuple[Any, list[ChannelLayer]]:
         key = ("conditional", targets.start_of(target), given.shapes, str(given.taken), names)
-        return self._conditioned.setdefault(key, [ChannelLayer(name) for name in names])
+        return key, self._conditioned.setdefault(key, [ChannelLayer(name) for name in names])
 
     def _gated(
         self, given: Inputs, target: Target, names: tuple[str, ...], samples: NDArray[np.int64],
         weights: Callable[[Sequence[ChannelLayer]], list[Any]],
     ) -> list[NDArray[Any]]:  # fmt: skip
         """Relevance of inputs ``samples`` (m,), of which what ``weights`` gives, (m, channels), passes each layer."""
-        start, layers = targets.start_of(target), self._gate_layers(given, target, names)
+        start, (key, layers) = targets.start_of(target), self._gate_layers(given, target, names)
         count, first = len(given.leaves), len(given.leaves) + (start in ("classes", "weights"))
 
         def compute(*tensors: Tensor) -> dict[str, Tensor]:
@@ -334,7 +327,6 @@ class Explainer:
             wanted = self._wanted(target, start, len(given))
             return [*(conditional.Rows(array, samples) for array in wanted), *weights(layers)]
 
-        key = ("conditional", start, given.shapes, str(given.taken), names)
         rows: list[Any] = [conditional.Rows(leaf, samples) for leaf in given.leaves]
         found = self._passes.run(key, compute, signature, rows, beside)
         leaves = [found[f"relevance {number}"] for number in range(count)]

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from lrp_monitor.plain import plain, plain_number
 from lrp_monitor.plugin import wire
 from lrp_monitor.store import channels, codec
 from lrp_monitor.store.channels import History
 from lrp_monitor.store.features import FeatureRow
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import Run
-from lrp_monitor.store.steps import StepHeader, plain_list, plain_number
+from lrp_monitor.store.steps import StepHeader
 
 MOST_POINTS = 400
 """Steps that a curve has at most: those of long runs evenly spread, the last among them."""
@@ -84,7 +85,7 @@ def curves(run: Run, layer: str, of_class: int, asked: Sequence[int]) -> dict[st
     shares = np.nan_to_num(history.shares[steps, of][:, list(asked)])
     return {
         "steps": history.steps[steps].tolist(),
-        "shares": {str(channel): plain_list(shares[:, i].round(5)) for i, channel in enumerate(asked)},
+        "shares": {str(channel): plain(shares[:, i].round(5)) for i, channel in enumerate(asked)},
     }
 
 
@@ -115,14 +116,14 @@ def maps(run: Run, layer: str, of_class: int, asked: Sequence[int], most: int, s
             {
                 "channel": channel,
                 "probes": probes,
-                "relevance": plain_list(relevance[probes, channel].astype(np.float64)),
+                "relevance": plain(relevance[probes, channel].astype(np.float64)),
                 "scale": [_scale(row, one) for one in at],
                 "masses": {
                     mask: [None if one is None else plain_number(float(values[one])) for one in at]
                     for mask, values in row.masses.items()
                 },
                 "top": None if top is None else top[0][channel].tolist(),
-                "top_relevance": None if top is None else plain_list(top[1][channel].astype(np.float64)),
+                "top_relevance": None if top is None else plain(top[1][channel].astype(np.float64)),
             }
         )
     return _joined(run, {"rows": rows}, wanted)
