@@ -77,7 +77,7 @@ def test_tags_and_statistics_are_listed(gradients: str, tmp_path: Path) -> None:
     lrp.Snapshot.of(model, probes).save(tmp_path / "first")
     monitor = lrp.LRPMonitor(
         probes, tmp_path / "run", gradients=gradients, relevance_layers="all", clusters=True,
-        baseline=tmp_path / "first", verbose=0,
+        baseline=tmp_path / "first", features="flatten", verbose=0,
     )  # fmt: skip
     with pytest.warns(RuntimeWarning, match="not finite"):
         model.fit(x, probes.labels, epochs=2, callbacks=[monitor], verbose=0)
