@@ -28,7 +28,7 @@ def trained(model: keras.Model, seed: int, run: str) -> None:
 @pytest.mark.trains
 def test_leading_channels_lie_in_the_stamp_where_it_was_planted() -> None:
     model, probes = build_model(), probe_set()
-    explainer = lrp.Explainer(model)
+    explainer = lrp.Explainer(model, "epsilon_plus_flat")
     assert probes.labels is not None
     stamp = probes.masks["stamp"]
     triangles = np.flatnonzero(probes.labels == TRIANGLE)

@@ -61,6 +61,7 @@ def logged(tmp_path_factory):
     """A model trained beside a monitor of its features, and the run; and one trained alone."""
     folder, model = tmp_path_factory.mktemp("features") / "run", net()
     options = {"features": {"conv_2": 2, "out": 1}, "references": data()[0], "verbose": 0, "encoding": "float32"}
+    options["composite"] = "epsilon_plus_flat"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(model, callbacks=[lrp.LRPMonitor(probes(), folder, alert={"corner": 0.01}, **options)])
@@ -76,7 +77,7 @@ def test_training_is_bit_identical(logged):
 def test_what_a_step_holds_is_what_the_model_says(logged):
     model, run, _, _ = logged
     found, own = run.features("conv_2", 2), probes()
-    explainer = lrp.Explainer(model)
+    explainer = lrp.Explainer(model, "epsilon_plus_flat")
     inspected = explainer.inspect(own.inputs, own.labels)["conv_2"]
     np.testing.assert_allclose(found.relevance, inspected.channels, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found.fired, inspected.fired.any(axis=0))
@@ -107,7 +108,7 @@ def test_a_channel_once_logged_stays(logged):
 def test_references_are_those_with_the_most_relevance(logged):
     model, run, _, _ = logged
     found = run.features("conv_2", 2)
-    _, (whole,) = lrp.Explainer(model).channels(data()[0], ["conv_2"])
+    _, (whole,) = lrp.Explainer(model, "epsilon_plus_flat").channels(data()[0], ["conv_2"])
     for channel in range(6):
         order = np.argsort(-whole.relevance[:, channel], kind="stable")[:8]
         np.testing.assert_allclose(found.top_relevance[channel], whole.relevance[order, channel], rtol=1e-4, atol=1e-6)
