@@ -110,9 +110,9 @@ PLANTED = f"{RUN}planted%252Flrp"
 
 
 def colours(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The page's default colour map, blue - white - red, at values -1 to 1; NaN between."""
+    """Blue - white - red, red darkening from 0.5 to 1, at the largest value, which is stored exactly; NaN elsewhere."""
     out = np.full((*values.shape, 3), np.nan)
-    out[values >= 1] = [128, 0, 0]
+    out[values == values.max()] = [255 - 254 * (values.max() - 0.5), 0, 0]
     return out
 
 
@@ -123,13 +123,14 @@ def test_rows_orders_and_maps(logdir: Path, serve: Serve, visit: Open) -> None:
     rows = "[data-testid=channel]"
     by_share = np.argsort(-np.nan_to_num(history.shares[-1, 0]), kind="stable")
     tab.expect(lambda: tab.all(rows, "Number(e.dataset.channel)")[:5], by_share[:5].tolist())
-    # The first row's first map is that of the probe with the most relevance there, the largest value at full colour.
+    # The first row's first map is that of the probe with the most relevance there; a row's maps share their scale.
     channel = int(by_share[0])
     probe = max(np.flatnonzero(history.classes == 0), key=lambda p: history.relevance[-1, p, channel])
     first = f"{rows}[data-channel='{channel}'] [data-testid=channel-map]"
     tab.expect(lambda: tab.all(first, "e.dataset.step")[0], "256")
-    wanted = run.features("conv_3", 256).map(int(probe), channel)
-    tab.expect_colours(first, colours(wanted / wanted.max()))
+    features = run.features("conv_3", 256)
+    limit = max(np.abs(features.map(p, channel)).max() for p in np.flatnonzero(history.classes == 0).tolist())
+    tab.expect_colours(first, colours(features.map(int(probe), channel) / limit))
     # At an earlier step another order.
     earlier = np.argsort(-np.nan_to_num(history.shares[2, 0]), kind="stable")
     tab.frame.fill("[data-testid=step-number]", "2")
