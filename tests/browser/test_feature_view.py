@@ -138,10 +138,10 @@ def test_rows_orders_and_maps(logdir: Path, serve: Serve, visit: Open) -> None:
     tab.expect(lambda: tab.all(rows, "Number(e.dataset.channel)")[:3], earlier[:3].tolist())
     # By emergence, of another class.
     tab.frame.select_option("[data-testid=feature-class]", "2")
-    tab.frame.click("text=Emerged")
+    tab.frame.click(".features .segments label:nth-child(2)")
     emerged = np.where(history.emerged[2] < 0, 1 << 30, history.emerged[2])
     tab.expect(lambda: emerged[tab.all(rows, "Number(e.dataset.channel)")[:8]].tolist(), np.sort(emerged)[:8].tolist())
-    tab.frame.click("text=In stamp")
+    tab.frame.click(".features .segments label:nth-child(3)")
     masses = np.nan_to_num(run.channel_masses("conv_3", 2, "stamp")[2], nan=-1)
     tab.expect(
         lambda: masses[tab.all(rows, "Number(e.dataset.channel)")[:4]].tolist(), np.sort(masses)[::-1][:4].tolist()
