@@ -81,7 +81,7 @@ class Assigner:
         fact = self.fact(tensor)
         if fact.root is None or fact.root is tensor or leaf(op.call) is leaf(self.graph.op_of(tensor).call):
             return fact
-        return replace(fact, root=tensor, bent=False, shifted=False, curved=False, formula=False)
+        return replace(fact, root=tensor, bent=False, shifted=False, formula=False)
 
     def _of(self, op: Op) -> list[Fact]:
         given = [self._seen(op, t) for t in op.inputs]
@@ -349,6 +349,7 @@ class Assigner:
         moves = row is not None and (row.mask == "moved" or op.kind in ("identity", "cast"))
         if moves or (op.kind in ("mul", "div") and len(live) == 1):
             fact.attended |= live[0].attended
+        fact.curved |= moves and live[0].curved
 
 
 def _rounds(op: Op) -> bool:

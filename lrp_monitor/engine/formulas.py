@@ -41,10 +41,10 @@ def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
 
 def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) -> bool:
     """Whether here ends a formula that maps each element of its root by itself and is not homogeneous."""
-    if not (way.bent and way.shifted):
-        return False
     if way.formula:
         return True
+    if not (way.bent and way.shifted):
+        return False
     if op.kind in ("maximum", "minimum"):
         limits = [value for value in map(number, op.inputs) if value is not None]
         return len(live) > 1 or any(value != 0 for value in limits)

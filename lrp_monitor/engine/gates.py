@@ -17,11 +17,12 @@ from lrp_monitor.engine.graph import Graph, Op, number
 from lrp_monitor.engine.operations import CONVOLUTIONS, PRODUCTS, ROWS, Row
 from lrp_monitor.engine.steps import Fact
 
-STRICTEST = ("step", "softmax", "exp", "sigmoid", "similarity")
+STRICTEST = ("step", "softmax", "exp", "sigmoid", "similarity", "readout")
 """The kinds of gates, those first that are the gate where another one is the other factor.
 
 ``"step"``: constant almost everywhere, as a choice of experts is. ``"exp"``: weights that are not normalised, or not
-yet; a number added to one makes another function of it. ``"similarity"``: a bent function of a matrix product
+yet; a number added to one makes another function of it. ``"readout"``: constants that a softmax
+weighted, of which nothing but its weights comes from the input. ``"similarity"``: a bent function of a matrix product
 of two activations, attention weights without a softmax (ReLU, sparsemax).
 """
 # What leaves every axis where it is, or the number of axes from the last on.
@@ -71,8 +72,11 @@ def _gate_of(graph: Graph, op: Op, row: Row | None, given: Sequence[Fact], live:
     if not gates or "" in gates or op.kind in ("log", "log1p"):
         return ""
     carries = row.mask == "moved" or row.statistic or (row.form is not None and row.form != "step")
-    if op.kind in PRODUCTS:
-        carries = len(live) > 1 or bool(spans_behind(graph, op, given, live[0]))
+    if op.kind in PRODUCTS and len(live) == 1 and not spans_behind(graph, op, given, live[0]):
+        return "readout" if gates <= {"softmax", "readout"} else ""
+    carries |= op.kind in PRODUCTS
+    if "readout" in gates:
+        return "readout" if carries and gates <= {"softmax", "readout"} else ""
     shift = op.kind in ("add", "sub") and not all(f.live or graph.is_zero(f.tensor) for f in given)
     if not carries or ("exp" in gates and shift):
         return ""

@@ -53,6 +53,8 @@ def shared(composite: Composite, op: Op, given: Sequence[Fact]) -> Fact:
             sizes = [_size(given[index].tensor) for index in (one, two)]
             if sizes[0] != sizes[1]:
                 hold = one if sizes[0] < sizes[1] else two
+        if hold is None and composite.attention == "cp_lrp" and gates.count("readout") == 1 and gates.count("") == 1:
+            hold = (one, two)[gates.index("readout")]
         if hold is not None:
             note = f"product: factor {hold} is the gate, held constant"
     if hold is not None:

@@ -78,7 +78,7 @@ class Fact:
     shifted: bool = False
     """Whether the way from the root is not homogeneous."""
     curved: bool = False
-    """Whether a function that is not homogeneous lies on the way from the root."""
+    """Whether such a function made it that is not homogeneous, or the tensor that was moved here."""
     formula: bool = False
     """Whether a number was added behind such a function, which then is a part of a longer one, as in ``elu(x) + 1``."""
     front: bool = False

@@ -223,6 +223,54 @@ def test_a_number_added_behind_a_function_is_a_part_of_it(name, x, randomise):
     same(by_layers, by_hand, x, [ZERO])
 
 
+def test_a_number_added_behind_another_layers_function_belongs_to_that(x, randomise):
+    """1 - t, of a gate t that a Dense layer made, also moved: as of one made by hand; half to each factor."""
+
+    def model(gate):
+        inputs = keras.Input((TOKENS, WIDTH))
+        t = gate(kl.Dense(WIDTH, use_bias=False), inputs)
+        return keras.Model(
+            inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(t * kl.Dense(WIDTH, use_bias=False)(inputs)))
+        )
+
+    def by_activation(dense, inputs):
+        dense.activation = keras.activations.sigmoid
+        return 1.0 - kl.Permute((2, 1))(kl.Permute((2, 1))(dense(inputs)))
+
+    one = Own(nothing, lambda _, z: 1.0 - ops.sigmoid(z))
+    by_layers, by_hand = randomise(model(by_activation)), model(lambda dense, inputs: one(dense(inputs)))
+    by_hand.set_weights(by_layers.get_weights())
+    half = lrp.Composite(conv=rules.Epsilon(0), dense=rules.Epsilon(0), product="half")
+    conserves(by_hand, x, half)
+    same(by_layers, by_hand, x, [half, ZERO])
+
+
+def test_a_kernel_that_a_softmax_mixed_is_no_signal(x, randomise):
+    """Kernels weighted by attention over them (Chen et al. 2020): nothing but those weights comes from the input."""
+
+    def bank(layer):
+        layer.kernels = layer.add_weight(shape=(3, WIDTH * WIDTH), name="kernels", initializer="random_normal")
+        layer.scores = kl.Dense(3, use_bias=False)
+
+    def run(layer, h):
+        mixed = ops.matmul(ops.softmax(layer.scores(ops.mean(h, axis=1))), layer.kernels)
+        return ops.matmul(h, ops.reshape(mixed, (-1, WIDTH, WIDTH)))
+
+    inputs = keras.Input((TOKENS, WIDTH))
+    layer = Own(bank, run)
+    head = kl.Dense(2, use_bias=False)
+    model = randomise(keras.Model(inputs, head(kl.Flatten()(layer(inputs)))))
+    found = conserves(model, x)
+    kernels, scores, g = (
+        w.astype(np.float64) for w in (layer.kernels.numpy(), layer.scores.get_weights()[0], head.get_weights()[0])
+    )
+    for sample, relevance in zip(x.astype(np.float64), found, strict=True):
+        e = np.exp(sample.mean(axis=0) @ scores)
+        mixed = (e / e.sum() @ kernels).reshape(WIDTH, WIDTH)
+        expected = sample * (g[:, 1].reshape(TOKENS, WIDTH) @ mixed.T)
+        assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
 def test_a_norm_is_a_signal(x, randomise):
     """The root of a sum of squares is homogeneous: relevance passes it to the squares in proportion."""
     model = randomise(of_dense(lambda x: ops.sqrt(ops.sum(ops.square(x), axis=1))))

@@ -123,7 +123,11 @@ class _Walk:
             self.kind[ref] = op.type
         elif op.type in words.DIVISORS:
             self.kind[ref] = "divisor"
-        elif op.type in words.MOVES or op.type in words.QUOTIENTS or op.type in ("TopKV2", "Mul", "AddV2", "SelectV2"):
+        elif (
+            op.type in words.MOVES
+            or op.type in words.QUOTIENTS
+            or op.type in ("TopKV2", "Mul", "AddV2", "SelectV2", "Minimum", "Maximum")
+        ):
             kinds = {self.kind.get(r) for r in (live[:1] if op.type in words.QUOTIENTS else live)}
             adds = op.type == "AddV2" and not all(np.all(self.graph.value[r] == 0) for r in refs if r not in live)
             if len(kinds) == 1 and None not in kinds and not adds:
