@@ -72,8 +72,11 @@ def renamed(
 ) -> dict[str, Any]:
     """What ``given`` says under the former ``names`` (former -> present) of keywords, under the present ones.
 
-    present: the values of the present ones, None where not given. Warns (DeprecationWarning), naming the present name.
     Raises TypeError for other keywords, and where both names are used.
+
+    Args:
+        present: the values of the present ones, None where not given. Warns (DeprecationWarning), naming the present
+            name.
     """
     found = {}
     for name, value in given.items():
@@ -108,7 +111,8 @@ def shape_text(expected: Sequence[int | None]) -> str:
 def output_key(names: Sequence[Any], chosen: str | int | None, model: str, option: str = "output=") -> Any:
     """Which of a model's outputs, by their names, is explained: the one named, or at a position; the only one for None.
 
-    Raises ValueError that tells of ``option`` where there is no such output, or several and none is chosen.
+    Raises:
+        ValueError: that tells of ``option`` where there is no such output, or several and none is chosen.
     """
     listed = ", ".join(map(str, names))
     if chosen is None and len(names) > 1:

@@ -44,8 +44,10 @@ def quiet_tensorflow() -> Iterator[None]:
 class Progress:
     """A progress bar on one line of a terminal; where the stream is none, a line at the start of each part.
 
-    total: units of work in all, >= 1. stream: stderr unless told, so that results on stdout stay alone.
-    lines: False for no lines off a terminal either, where the work is a matter of seconds.
+    Args:
+        total: units of work in all, >= 1.
+        stream: stderr unless told, so that results on stdout stay alone.
+        lines: False for no lines off a terminal either, where the work is a matter of seconds.
     """
 
     _WIDTH = 28

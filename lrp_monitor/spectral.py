@@ -49,7 +49,8 @@ def cluster(
     told apart by k-means on the rows, scaled to length 1, of the first eigenvectors (Ng, Jordan and Weiss, 2001).
     The same maps always give the same groups.
 
-    Raises ValueError for arguments that cannot be, ModuleNotFoundError that names the extra without scikit-learn.
+    Raises:
+        ValueError: for arguments that cannot be, ModuleNotFoundError that names the extra without scikit-learn.
     """
     maps = np.asarray(heatmaps)
     if maps.ndim < 2 or maps.dtype.kind not in "fiu" or 0 in maps.shape:

@@ -22,8 +22,9 @@ class ModelFileError(Exception):
 def load_model(path: Path, trust: bool = False, modules: Sequence[str] = ()) -> Any:
     """The Keras model in a file, not compiled.
 
-    trust: also run Python code that the file holds (Lambda layers). modules: imported first; they register
-    custom layers. Raises ModelFileError.
+    Args:
+        trust: also run Python code that the file holds (Lambda layers).
+        modules: imported first; they register custom layers. Raises ModelFileError.
     """
     _check_file(path)
     with quiet_tensorflow():

@@ -85,7 +85,9 @@ class Sample:
 class Reader:
     """Reads samples of the shape that a model takes (None where it leaves a size open).
 
-    notes: what was changed on the way, one line each. class_names: those that a probe set brought along.
+    Attributes:
+        notes: what was changed on the way, one line each.
+        class_names: those that a probe set brought along.
     """
 
     shape: Shape

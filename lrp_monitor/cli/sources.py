@@ -35,7 +35,8 @@ def snapshot(
 ) -> Snapshot:
     """What a source stands for. before: what it is compared with, whose composite is taken over.
 
-    same_classes: and the classes that it explains, where the probes name none.
+    Args:
+        same_classes: and the classes that it explains, where the probes name none.
     """
     progress.part(f"reading {text}")
     progress.advance()

@@ -47,9 +47,10 @@ def heatmap_lines(
 ) -> list[str]:
     """One heatmap as lines of at most `columns` characters, scaled by its own largest |relevance|.
 
-    heatmap: (*map shape); one axis is a row, a volume a montage as in pictures. Wider maps are averaged down. With
-    colours a line holds two rows of pixels; without, a pixel is two characters wide: # and + for the class from
-    half and an eighth of the largest on, = and - against it, ? where it is not finite.
+    Args:
+        heatmap: (*map shape); one axis is a row, a volume a montage as in pictures. Wider maps are averaged down. With
+            colours a line holds two rows of pixels; without, a pixel is two characters wide: # and + for the class from
+            half and an eighth of the largest on, = and - against it, ? where it is not finite.
     """
     one: Any = np.asarray(heatmap, np.float64)[None, ..., None]
     picture: NDArray[Any] = montage(one)[0, ..., 0]

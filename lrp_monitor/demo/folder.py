@@ -24,8 +24,11 @@ class FolderError(Exception):
 def prepare(log_dir: Path, overwrite: bool = False) -> None:
     """Makes the folder ready for the demo. FolderError where it holds something and `overwrite` is not set.
 
-    overwrite: what an earlier demo wrote there is deleted; everything else stays where it is. FolderError
-    where a name that the demo needs is taken by something that the demo has not written.
+    Args:
+        overwrite: what an earlier demo wrote there is deleted; everything else stays where it is.
+
+    Raises:
+        FolderError: where a name that the demo needs is taken by something that the demo has not written.
     """
     try:
         log_dir.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,10 @@ _UNSEEN = 500
 
 @dataclass(frozen=True)
 class KindFigures:
-    """One run: accuracy on samples drawn like its training's, and the mean share of positive relevance on the
-    shortcut before training and at the end (NaN where no probe has one), all in [0, 1]; seconds of training.
+    """The figures of one run.
+
+    Accuracy on samples drawn like its training's, and the mean share of positive relevance on the shortcut before
+    training and at the end (NaN where no probe has one), all in [0, 1]; seconds of training.
     """
 
     accuracy: float
@@ -75,7 +77,9 @@ def run_kind(
 ) -> KindReport:
     """Trains and logs both runs of a kind into a folder that `folder.prepare` has made ready.
 
-    epochs, samples: None for the kind's own. Saves each model beside its run.
+    Args:
+        epochs: None for the kind's own. Saves each model beside its run.
+        samples: as `epochs`
     """
     chosen = KINDS[kind]
     found = {}

@@ -33,8 +33,12 @@ Data = tuple[NDArray[Any], NDArray[Any]]
 class Kind:
     """One kind's demo.
 
-    shortcut: the mask's name. make: (n, planted, generator) -> inputs and labels of training. probes: the same for
-    both runs. build: a compiled model. composite: how it is explained.
+    Attributes:
+        shortcut: the mask's name.
+        make: (n, planted, generator) -> inputs and labels of training.
+        probes: the same for both runs.
+        build: a compiled model.
+        composite: how it is explained.
     """
 
     shortcut: str
@@ -57,7 +61,9 @@ def train_kind(
 ) -> keras.Model:
     """Trains one of `RUNS` of one of `KINDS` and logs it to `log_dir`; sets the seeds of Python, NumPy and Keras.
 
-    epochs, samples: None for the kind's own.
+    Args:
+        epochs: None for the kind's own.
+        samples: as `epochs`
     """
     chosen = KINDS[kind]
     x, y = chosen.make(samples or chosen.samples, run == "planted", np.random.default_rng((seed, 7)))

@@ -29,7 +29,9 @@ _ROWS = {"planted": "trained with stamps", "control": "trained without"}
 
 @dataclass(frozen=True)
 class RunFigures:
-    """One run. Shares are in [0, 1]; stamp: mean relevance on the stamp over the probes that carry it, NaN
+    """The figures of one run.
+
+    Shares are in [0, 1]; stamp: mean relevance on the stamp over the probes that carry it, NaN
     where no map of a step holds positive relevance; steps: batches of training; seconds: the training's.
     """
 

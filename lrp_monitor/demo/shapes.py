@@ -39,8 +39,11 @@ _SUPERSAMPLING = 3  # sub-pixels a side from which a pixel's coverage is counted
 class Shapes:
     """A labelled set of images.
 
-    images: float32 (n, 32, 32, 1) in [0, 1]; labels: int64 (n,), an index into `CLASSES`; stamped: bool (n,),
-    which images carry the stamp; outlines: bool (n, 32, 32), pixels that the shape covers by half or more.
+    Attributes:
+        images: float32 (n, 32, 32, 1) in [0, 1].
+        labels: int64 (n,), an index into `CLASSES`
+        stamped: bool (n,), which images carry the stamp.
+        outlines: bool (n, 32, 32), pixels that the shape covers by half or more.
     """
 
     images: NDArray[np.float32]
@@ -88,10 +91,15 @@ def make_shapes(
     draws the same shapes and noise whether or not a class is stamped, so that a stamped set and its control
     differ in the stamps alone.
 
-    count: >= 1. seed: an integer >= 0 or several, as for `numpy.random.default_rng`. stamped_class: a name in
-    `CLASSES` that gets the stamp, or None for no stamps at all. stamped_share: share in [0, 1] of that class
-    that carries it, rounded to whole images. noise: standard deviation of the Gaussian noise on images in
-    [0, 1], >= 0. Raises ValueError where one is out of range.
+    Args:
+        count: >= 1.
+        seed: an integer >= 0 or several, as for `numpy.random.default_rng`.
+        stamped_class: a name in `CLASSES` that gets the stamp, or None for no stamps at all.
+        stamped_share: share in [0, 1] of that class that carries it, rounded to whole images.
+        noise: standard deviation of the Gaussian noise on images in [0, 1], >= 0.
+
+    Raises:
+        ValueError: where one is out of range.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")

@@ -29,7 +29,8 @@ _TRAINING, _VALIDATION = 0, 1  # which of a seed's data sets is drawn
 class Settings:
     """What can be chosen about the demo; the defaults give the figures that the documentation names.
 
-    seed: of data, initial weights and order of batches, >= 0. epochs, images (of training), batch_size: >= 1.
+    Attributes:
+        seed: of data, initial weights and order of batches, >= 0. epochs, images (of training), batch_size: >= 1.
     """
 
     seed: int = 0
@@ -47,8 +48,9 @@ class Settings:
 class Outcome:
     """A trained model and how it does on images it has not seen.
 
-    validation_accuracy: on 1,000 images drawn like the training images, stamps included, in [0, 1].
-    recall_without_stamp: share of 250 triangles without the stamp that are recognised, in [0, 1].
+    Attributes:
+        validation_accuracy: on 1,000 images drawn like the training images, stamps included, in [0, 1].
+        recall_without_stamp: share of 250 triangles without the stamp that are recognised, in [0, 1].
     """
 
     model: keras.Model

@@ -29,8 +29,9 @@ class Choice:
 class Traits:
     """What the choice depends on.
 
-    depth: convolutions with a window on the longest way from an input to the output. attention: whether attention is
-    among the operations.
+    Attributes:
+        depth: convolutions with a window on the longest way from an input to the output.
+        attention: whether attention is among the operations.
     """
 
     depth: int

@@ -22,32 +22,33 @@ Key = str | type | Callable[[Any], bool]
 class Composite:
     """Which rule each weighted layer gets.
 
-    conv: the rule of convolutions of every kind.
-    dense: the rule of Dense and EinsumDense.
-    first: the rule of the first weighted layer in data flow, if given.
-    overrides: a layer's name, its path through the models that it lies in (``"base/block/conv"``, as inspection shows
-        it), a layer class, or a predicate ``layer -> bool``, to a rule; these win over the rest, and the first match in
-        the order given counts.
-    until: makes ``first`` the rule of a whole *prefix* of the network, through which relevance then passes whatever
-        the values are, so that the map is as coarse as what the layers behind it see (as wanted for clustering maps:
-        SpRAy, Lapuschkin et al. 2019). Every weighted layer of it takes ``first`` (Flat, WSquare, or a rule of your own
-        with ``input_only``, which sees ones in place of the input), activations and normalisations pass relevance one
-        to one, poolings (of maxima too) and sums share it in equal parts; the prefix conserves relevance exactly.
-        ``until`` names the last layer of the prefix by name (or path; a model inside the model too), class or
-        predicate. The prefix is all that this layer's output is computed from; where several layers match, all that
-        any of their outputs is.
-    norm: how a BatchNormalization that follows no weighted layer is treated: ``"epsilon"`` (the epsilon rule on its
-        affine map: stable, its shift absorbs relevance) or ``"identity"`` (relevance passes one to one: conserves, but
-        can explode where a sum crosses zero).
-    product: how the relevance of a product of activations (Multiply, squeeze-excite) is shared: ``"gate"``, the gate (a
-        sigmoid or softmax, or what is spread over the other factor) is a constant and the signal gets all, which
-        conserves; or ``"half"`` to each factor, where what the gate gets can explode (its sigmoid passes relevance also
-        where its sum crosses zero). Where no factor can be told to be the gate, each gets half.
-    attention: the same of attention: ``"attn_lrp"`` (softmax by its own gradient, half to each factor of each product:
-        Achtibat et al. 2024) or ``"cp_lrp"`` (the attention weights are constants: Ali et al. 2022).
-    name: what printed tables, runs and baselines call it.
-
     Raises TypeError or ValueError for anything else.
+
+    Attributes:
+        conv: the rule of convolutions of every kind.
+        dense: the rule of Dense and EinsumDense.
+        first: the rule of the first weighted layer in data flow, if given.
+        overrides: a layer's name, its path through the models that it lies in (``"base/block/conv"``, as inspection
+            shows it), a layer class, or a predicate ``layer -> bool``, to a rule; these win over the rest, and the
+            first match in the order given counts.
+        until: makes ``first`` the rule of a whole *prefix* of the network, through which relevance then passes whatever
+            the values are, so that the map is as coarse as what the layers behind it see (as wanted for clustering
+            maps: SpRAy, Lapuschkin et al. 2019). Every weighted layer of it takes ``first`` (Flat, WSquare, or a rule
+            of your own with ``input_only``, which sees ones in place of the input), activations and normalisations pass
+            relevance one to one, poolings (of maxima too) and sums share it in equal parts; the prefix conserves
+            relevance exactly. ``until`` names the last layer of the prefix by name (or path; a model inside the model
+            too), class or predicate. The prefix is all that this layer's output is computed from; where several layers
+            match, all that any of their outputs is.
+        norm: how a BatchNormalization that follows no weighted layer is treated: ``"epsilon"`` (the epsilon rule on its
+            affine map: stable, its shift absorbs relevance) or ``"identity"`` (relevance passes one to one: conserves,
+            but can explode where a sum crosses zero).
+        product: how the relevance of a product of activations (Multiply, squeeze-excite) is shared: ``"gate"``, the
+            gate (a sigmoid or softmax, or what is spread over the other factor) is a constant and the signal gets all,
+            which conserves; or ``"half"`` to each factor, where what the gate gets can explode (its sigmoid passes
+            relevance also where its sum crosses zero). Where no factor can be told to be the gate, each gets half.
+        attention: the same of attention: ``"attn_lrp"`` (softmax by its own gradient, half to each factor of each
+            product: Achtibat et al. 2024) or ``"cp_lrp"`` (the attention weights are constants: Ali et al. 2022).
+        name: what printed tables, runs and baselines call it.
     """
 
     conv: Rule = field(default_factory=Epsilon)

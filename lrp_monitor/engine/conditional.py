@@ -125,7 +125,8 @@ class Conditions:
 def find(anatomy: Anatomy, names: Sequence[str], n: int, model: str, argument: str) -> list[tuple[LayerCall, int]]:
     """The call of a layer that each name means, and its axis of channels.
 
-    Raises ValueError for a name that is no layer's or several layers', and for a layer without channels of samples.
+    Raises:
+        ValueError: for a name that is no layer's or several layers', and for a layer without channels of samples.
     """
     calls = {call.name: (call, outputs) for call, outputs in anatomy.calls()}
     found = []

@@ -153,7 +153,9 @@ def read_off(
 class Relevances:
     """Relevance at tensors between the layers: each times its gradient, so that one reverse pass gives all of them.
 
-    outputs: the recorded outputs of layers that will be asked for; more: groups of other tensors.
+    Args:
+        outputs: the recorded outputs of layers that will be asked for.
+        more: groups of other tensors.
     """
 
     def __init__(

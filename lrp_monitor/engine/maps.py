@@ -275,6 +275,7 @@ def _depthwise(kernel: Tensor, g: Tensor) -> Tensor:
 
 
 def first_of_last(kernel: Tensor) -> Tensor:
+    """The kernel of the first of the outputs along the last axis."""
     return kernel[..., :1]
 
 

@@ -108,7 +108,9 @@ def _bytes_of(tensor: Any) -> int:
 class Room:
     """How much a pass may take.
 
-    floor: bytes that it may always take. samples: as many samples as it may take whatever they need.
+    Attributes:
+        floor: bytes that it may always take.
+        samples: as many samples as it may take whatever they need.
     """
 
     floor: int

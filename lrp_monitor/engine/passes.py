@@ -64,8 +64,11 @@ Signature = Callable[[int], Sequence[Spec]]
 class Passes:
     """The passes over one model, compiled as they are needed, and how many samples go through them at a time.
 
-    asked: that number, None to choose it by what a pass needs. fixed: the one number that the model takes, or None.
     Where memory runs out it is halved, once and for all; ``told`` and a RuntimeWarning say so.
+
+    Args:
+        asked: that number, None to choose it by what a pass needs.
+        fixed: the one number that the model takes, or None.
     """
 
     def __init__(

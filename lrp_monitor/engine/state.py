@@ -89,7 +89,8 @@ def changes_variables_alone(function: Any) -> bool:
 def _stateful(function: Any, by_xla: bool = True) -> Iterator[Any]:
     """The operations with a state of their own, or that of a resource, of a concrete function and those it calls.
 
-    by_xla: also of those that are compiled by XLA.
+    Args:
+        by_xla: also of those that are compiled by XLA.
     """
     graphs, seen = [function.graph], set()
     while graphs:

@@ -45,8 +45,13 @@ def chart(
 ) -> Picture:
     """Curves over a common axis: uint8 (height, width, 3). Points that are not finite leave a gap.
 
-    x_ticks: names of x = 0, 1, 2 ... in place of numbers. size: width and height in pixels. colormap: gives the page
-    and ink. ValueError without a finite point, or where a line's x and y differ in length.
+    Args:
+        x_ticks: names of x = 0, 1, 2 ... in place of numbers.
+        size: width and height in pixels.
+        colormap: gives the page and ink.
+
+    Raises:
+        ValueError: without a finite point, or where a line's x and y differ in length.
     """
     for line in lines:
         if np.shape(line.x) != np.shape(line.y):
@@ -75,8 +80,12 @@ def bars(
 ) -> Picture:
     """A horizontal bar a name, from 0 to 1: uint8 (height, width, 3).
 
-    marks: a tick on each bar, such as what chance gives. note: a line below that says what it is. Values that are not
-    finite have no bar. ValueError where the lengths differ.
+    Args:
+        marks: a tick on each bar, such as what chance gives.
+        note: a line below that says what it is. Values that are not finite have no bar.
+
+    Raises:
+        ValueError: where the lengths differ.
     """
     shares = np.asarray(values, np.float64)
     ticks = None if marks is None else np.asarray(marks, np.float64)

@@ -30,10 +30,14 @@ _LEAST_HEIGHT = 24  # of a map that has a single row
 class Strip:
     """One row of a film.
 
-    title: what stands beside it. maps: float (s, *map shape), one a step. captions: s strings to stand under
-    the maps, or none. picture: uint8 (H, W, 1 or 3), the probe as shown to a person. mask: boolean
-    (*map shape) to outline, or None. draw: makes the picture of a map in place of its colours: called with the map, the
-    relevance at full colour and the colour map (see `inputs.drawn_inputs`); picture and mask are then not shown.
+    Attributes:
+        title: what stands beside it.
+        maps: float (s, *map shape), one a step.
+        captions: s strings to stand under the maps, or none.
+        picture: uint8 (H, W, 1 or 3), the probe as shown to a person.
+        mask: boolean (*map shape) to outline, or None.
+        draw: makes the picture of a map in place of its colours: called with the map, the relevance at full colour and
+            the colour map (see `inputs.drawn_inputs`); picture and mask are then not shown.
     """
 
     title: str
@@ -57,7 +61,11 @@ class Look:
 def sheet(strips: Sequence[Strip], labels: Sequence[str], *, title: str = "", look: Look | None = None) -> Picture:
     """All strips below one another, a column a step: uint8 (height, width, 3).
 
-    labels: one a step, above the columns. ValueError where a strip has another number of maps or captions.
+    Args:
+        labels: one a step, above the columns.
+
+    Raises:
+        ValueError: where a strip has another number of maps or captions.
     """
     look = look or Look()
     rows = _cells(strips, len(labels), look)
@@ -99,7 +107,11 @@ def frames(
 ) -> list[Picture]:
     """One picture a step, the strips side by side: uint8 (height, width, 3), of one size, for `render.gif`.
 
-    labels: one a step, under a bar that shows how far training is. ValueError as `sheet`.
+    Args:
+        labels: one a step, under a bar that shows how far training is.
+
+    Raises:
+        ValueError: as `sheet`.
     """
     look = look or Look()
     rows = _cells(strips, len(labels), look)

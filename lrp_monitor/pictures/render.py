@@ -92,9 +92,14 @@ def colours(values: ArrayLike, colormap: Colormap = "seismic") -> Picture:
 def limits(maps: ArrayLike, scale: Scale = "map", clip: float = 1.0) -> NDArray[np.float64]:
     """The relevance that stands at the ends of the colour map, for each of the maps (n, ...): float64 (n,).
 
-    scale: "map": each map's own largest |relevance|; "strip" or "shared": the largest of all these maps; a
-    number > 0: that. clip: quantile in (0, 1] of |relevance| to take in place of the largest, for maps in
-    which few pixels outshine the rest. A map of zeros has the limit 0. ValueError where one is out of range.
+    Args:
+        scale: "map": each map's own largest |relevance|; "strip" or "shared": the largest of all these maps; a number >
+            0: that.
+        clip: quantile in (0, 1] of |relevance| to take in place of the largest, for maps in which few pixels outshine
+            the rest. A map of zeros has the limit 0.
+
+    Raises:
+        ValueError: where one is out of range.
     """
     if not 0 < clip <= 1:
         raise ValueError(f"clip must be a quantile in (0, 1], not {clip}")
@@ -123,9 +128,15 @@ def paint(
 ) -> Picture:
     """Heatmaps (n, *map shape) as pictures, uint8 (n, H, W, 3); 1-D maps, volumes: as `ProbeSet.images`.
 
-    scale, clip: see `limits`. over: pictures uint8 (n or 1, H, W, 1 or 3) to lay the colours on, in grey: the
-    colour then says the sign and its opacity, the square root of the share of the limit, the strength. They
-    are resized where their size is another. Raises ValueError on shapes and names that do not fit.
+    Args:
+        scale: see `limits`.
+        clip: as `scale`
+        over: pictures uint8 (n or 1, H, W, 1 or 3) to lay the colours on, in grey: the colour then says the sign and
+            its opacity, the square root of the share of the limit, the strength. They are resized where their size is
+            another.
+
+    Raises:
+        ValueError: on shapes and names that do not fit.
     """
     values = np.asarray(maps, dtype=np.float64)
     if values.ndim < 2:
@@ -175,8 +186,12 @@ def enlarge(picture: NDArray[_Pixel], zoom: int | tuple[int, int]) -> NDArray[_P
 def outline(picture: Picture, mask: ArrayLike, zoom: int | tuple[int, int] = 1) -> Picture:
     """Draws the edge of a mask: a black line just outside it and a white one just inside, one pixel wide.
 
-    picture: uint8 (H, W, 3), already enlarged by `zoom`; mask: boolean (H / rows, W / columns). Returns a
-    copy. Both lines together are seen on any colour. ValueError where the sizes differ.
+    Args:
+        picture: uint8 (H, W, 3), already enlarged by `zoom`
+        mask: boolean (H / rows, W / columns). Returns a copy. Both lines together are seen on any colour.
+
+    Raises:
+        ValueError: where the sizes differ.
     """
     inside = enlarge(np.asarray(mask, dtype=np.bool_), zoom)
     if inside.shape != picture.shape[:2]:
@@ -211,9 +226,11 @@ def png(picture: ArrayLike) -> bytes:
 def gif(frames: Sequence[Picture], milliseconds: int = 250, last: int = 1500) -> bytes:
     """Pictures uint8 (H, W, 3) of one size as the bytes of an endless animated GIF.
 
-    milliseconds: how long a frame stays, in steps of 10; last: the last one. One palette of 256 colours
-    serves all frames, so that what does not change does not flicker.
     ValueError without frames or on unlike sizes.
+
+    Args:
+        milliseconds: how long a frame stays, in steps of 10.
+        last: the last one. One palette of 256 colours serves all frames, so that what does not change does not flicker.
     """
     if not frames or len({frame.shape for frame in frames}) != 1:
         raise ValueError("frames must be one picture or more, all of one size")

@@ -119,7 +119,8 @@ class _Quiet(serving.WSGIRequestHandler):
 def serve(logdir: str, port: int = 0) -> serving.BaseWSGIServer:
     """A server on the loopback interface, bound but not yet answering: ``serve_forever`` does. ``port`` 0: a free one.
 
-    Raises OSError where the port is taken.
+    Raises:
+        OSError: where the port is taken.
     """
     site = Site(logdir)
     # Bound here: werkzeug ends the process where it cannot bind.

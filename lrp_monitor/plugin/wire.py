@@ -25,7 +25,8 @@ MOST_FILM_BYTES = 1 << 30
 def step_answer(run: Run, step: int, session: str | None = None, *, channels: bool = False) -> bytes:
     """A step: its header and maps. Histograms are left out, and so are the maps by channel unless ``channels``.
 
-    Raises KeyError where the step is not there, or not of ``session``, StoreError where it is damaged.
+    Raises:
+        KeyError: where the step is not there, or not of ``session``, StoreError where it is damaged.
     """
     header = run.record(step, session)
     return envelope(_step_json(header, channels), [run.map_chunks(step, header.session, channels=channels)])

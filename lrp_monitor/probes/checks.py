@@ -329,7 +329,8 @@ def checked_target(
 def check_numbers(numbers: NDArray[np.float64] | None, units: int, activation: str | None) -> None:
     """ValueError where labels that are numbers cannot be what a model's output of so many units predicts.
 
-    activation: what the model ends in, "softmax", "sigmoid" or None.
+    Args:
+        activation: what the model ends in, "softmax", "sigmoid" or None.
     """
     if numbers is None:
         return

@@ -48,14 +48,19 @@ def read_folder(
 ) -> Pictures:
     """Picks pictures by their paths and a seed, and reads those alone.
 
-    folder: with one folder a class, in alphabetical order as Keras' `image_dataset_from_directory` numbers them, or
-    with pictures and no labels. per_class: pictures of each class, or of a folder without classes in all; count: in
-    all, in place of it. size: (height, width) to bring them to, as that function does: stretched, or cut to the middle
-    of this form first (fit="crop"). color_mode: "rgb", "grayscale" or "rgba".
-
     A file `NAME.MASK.png` beside a picture `NAME.*` is its mask of that name: what is brighter than half.
 
-    Raises ValueError that names the argument or file.
+    Args:
+        folder: with one folder a class, in alphabetical order as Keras' `image_dataset_from_directory` numbers them, or
+            with pictures and no labels.
+        per_class: pictures of each class, or of a folder without classes in all.
+        count: in all, in place of it.
+        size: (height, width) to bring them to, as that function does: stretched, or cut to the middle of this form
+            first (fit="crop").
+        color_mode: "rgb", "grayscale" or "rgba".
+
+    Raises:
+        ValueError: that names the argument or file.
     """
     root = Path(folder)
     if not root.is_dir():

@@ -27,9 +27,13 @@ _MOST_CHANNELS = 16
 class ProbeInput:
     """One input of the model for all probes.
 
-    values: (n, *sample shape), read-only. kind: one of KINDS. channel_axis: the axis of `values` that heatmaps are
-    summed over, or None. watched: whether it has heatmaps. feature_names: one text for each value of a table's row, or
-    each channel of a series. tokens: for each probe one text a token.
+    Attributes:
+        values: (n, *sample shape), read-only.
+        kind: one of KINDS.
+        channel_axis: the axis of `values` that heatmaps are summed over, or None.
+        watched: whether it has heatmaps.
+        feature_names: one text for each value of a table's row, or each channel of a series.
+        tokens: for each probe one text a token.
     """
 
     name: str
@@ -93,7 +97,7 @@ class ProbeInput:
 
     @property
     def statistics(self) -> dict[str, list[float]]:
-        """ "min", "max", "mean" and "std" of the values per channel (one entry without a channel axis)."""
+        """The values' "min", "max", "mean" and "std" per channel (one entry without a channel axis)."""
         values = self._channels_last()
         axes, count = tuple(range(values.ndim - 1)), values.size // values.shape[-1]
         mean = values.sum(axis=axes, dtype=np.float64) / count
@@ -140,8 +144,15 @@ def inputs_of(
 ) -> tuple[tuple[ProbeInput, ...], Any]:
     """The inputs of a set, and the structure that they came in: a list, tuple or dict of positions, or 0 for one array.
 
-    kind, channel_axis, feature_names, tokens: as `ProbeSet` takes them: for one input the value itself, for several a
-    dict by the input's name (its key, or its position in the list). Raises ValueError that names the argument.
+    Args:
+        kind: as `ProbeSet` takes them: for one input the value itself, for several a dict by the input's name (its key,
+            or its position in the list).
+        channel_axis: as `kind`
+        feature_names: as `kind`
+        tokens: as `kind`
+
+    Raises:
+        ValueError: that names the argument.
     """
     named = _named(inputs)
     if named is None:

@@ -50,12 +50,17 @@ def pick(
 ) -> Pick:
     """Reads a data set of (x, y) and picks samples of it.
 
-    data: a `tf.data.Dataset`, a Keras PyDataset, a torch DataLoader or map-style data set, or any iterable of (x, y).
-    per_class: samples of each class. count: in its place a number of samples in all, whatever the labels are.
-    limit: samples read at most, None for all; a RuntimeWarning says so where the data set holds more. batched: whether
-    elements are batches; None finds it out. class_names: one name a class, whose classes must all occur.
+    Args:
+        data: a `tf.data.Dataset`, a Keras PyDataset, a torch DataLoader or map-style data set, or any iterable of (x,
+            y).
+        per_class: samples of each class.
+        count: in its place a number of samples in all, whatever the labels are.
+        limit: samples read at most, None for all; a RuntimeWarning says so where the data set holds more.
+        batched: whether elements are batches; None finds it out.
+        class_names: one name a class, whose classes must all occur.
 
-    Raises ValueError that names the argument, TypeError where `data` gives no pairs.
+    Raises:
+        ValueError: that names the argument, TypeError where `data` gives no pairs.
     """
     if count is None and per_class < 1:
         raise ValueError(f"per_class={per_class}: must be at least 1")
@@ -100,7 +105,11 @@ def pair_of_arrays(data: Any) -> tuple[Any, Any] | None:
 def frame_columns(data: Any, y: Any) -> tuple[Any, Any, list[str] | None]:
     """A DataFrame as (x, y, feature names): one float32 table where all columns are numbers, else a dict of columns.
 
-    y: a column's name, or the labels. ValueError for a column that is not there or holds texts to be the labels.
+    Args:
+        y: a column's name, or the labels.
+
+    Raises:
+        ValueError: for a column that is not there or holds texts to be the labels.
     """
     columns = [str(column) for column in data.columns]
     if isinstance(y, str):
@@ -123,7 +132,8 @@ def rows_of_arrays(
 ) -> NDArray[np.intp]:
     """Which rows of arrays are picked: of each class by its number, then as in the data; `count` as in the data.
 
-    Raises ValueError where a class has fewer samples than asked for.
+    Raises:
+        ValueError: where a class has fewer samples than asked for.
     """
     lengths = {len(leaf) for leaf in _leaves(x)}
     if len(lengths) != 1:
@@ -165,7 +175,9 @@ def rows(structure: Any, chosen: NDArray[np.intp]) -> Any:
 class _Kept:
     """The samples with the smallest keys so far, by class or of all.
 
-    count: how many are kept. seed: of the keys.
+    Args:
+        count: how many are kept.
+        seed: of the keys.
     """
 
     def __init__(self, count: int, seed: int, by_class: bool) -> None:

@@ -26,38 +26,39 @@ from lrp_monitor.probes.regions import is_region, of_parts, parts
 class ProbeSet:
     """A fixed set of n samples to explain again and again.
 
-    inputs: (n, ...) finite floats, integers or booleans, as the model takes them, or for a model with several inputs a
-        tuple, list or dict of such arrays (a list of arrays of one shape and type is a list of samples); kept as a
-        read-only copy. Heatmaps of several inputs are kept as one row of values each, see `split`.
-    labels: (n,) integers >= 0, or one-hot (n, k), of classes; floats (n,), (n, 1) or (n, units) are numbers that a
-        regression is to predict (see `numbers`); None where there are none.
-    names: n unique strings. Default "probe 0", "probe 1", ... or, with labels and class_names,
-        "triangle 0", "triangle 1", ...
-    class_names: one string a class.
-    masks: {name: region}; a region is a boolean (or 0/1) array of the map's shape or (n, *map shape), a
-        tuple of slices (``np.s_[2:7, 3:8]``), four integers (top, left, bottom, right), half open, or names of
-        features or tokens (``["age"]``); of several inputs {input: region}. A
-        probe whose mask is empty has no mask mass and is left out of means.
-    target: the class explained: "label" (the default where labels are given), "predicted" (argmax at the
-        first log, kept ever after; the default without labels), one integer, n integers, or, for an output of maps
-        such as a segmentation net's, a `targets.Region(where, of)` or `targets.Outputs(weights)`, whose logits are
-        summed ("predicted" is then the region that is predicted when the run begins, see `targets.predicted_region`).
-        Of labels that are numbers the unit of the output; needed where there are several.
-    channel_axis: axis of `inputs` that heatmaps are summed over; "auto" is the last one where a sample has
-        three axes or more, else none. None: no axis (the map has the sample's shape).
-    display: (n, H, W), (n, H, W, 1) or (n, H, W, 3) pictures to show in place of the inputs.
-    kind: what a sample is, which says how it is shown: "image", "volume", "series" (time, channels), "tokens" (ids of
-        them, or embeddings where `tokens` are given), "table" (a row of features) or "grid". None tells by the shape:
-        one axis is a row of a table, or of 32-bit integers and wider a text of tokens; two are a series where there
-        are at most 16 channels and twice as many times, else a picture; three a picture, four a volume.
-    feature_names: the names of a table's features, or a series' channels.
-    tokens: n sequences of texts, one a token (shorter ones are padded), or a function from a sample's ids to them.
-    watch: of several inputs the names of those that are explained (a list's are "0", "1" ...); the others are given to
-        the model alone. None: all that are not boolean.
-
     kind, channel_axis, feature_names and tokens are dicts by input where there are several.
 
     Raises TypeError or ValueError that names the argument and the way out.
+
+    Args:
+        inputs: (n, ...) finite floats, integers or booleans, as the model takes them, or for a model with several
+            inputs a tuple, list or dict of such arrays (a list of arrays of one shape and type is a list of samples);
+            kept as a read-only copy. Heatmaps of several inputs are kept as one row of values each, see `split`.
+        labels: (n,) integers >= 0, or one-hot (n, k), of classes; floats (n,), (n, 1) or (n, units) are numbers that a
+            regression is to predict (see `numbers`); None where there are none.
+        names: n unique strings. Default "probe 0", "probe 1", ... or, with labels and class_names, "triangle 0",
+            "triangle 1", ...
+        class_names: one string a class.
+        masks: {name: region}; a region is a boolean (or 0/1) array of the map's shape or (n, *map shape), a tuple of
+            slices (``np.s_[2:7, 3:8]``), four integers (top, left, bottom, right), half open, or names of features or
+            tokens (``["age"]``); of several inputs {input: region}. A probe whose mask is empty has no mask mass and is
+            left out of means.
+        target: the class explained: "label" (the default where labels are given), "predicted" (argmax at the first log,
+            kept ever after; the default without labels), one integer, n integers, or, for an output of maps such as a
+            segmentation net's, a `targets.Region(where, of)` or `targets.Outputs(weights)`, whose logits are summed
+            ("predicted" is then the region that is predicted when the run begins, see `targets.predicted_region`). Of
+            labels that are numbers the unit of the output; needed where there are several.
+        channel_axis: axis of `inputs` that heatmaps are summed over; "auto" is the last one where a sample has three
+            axes or more, else none. None: no axis (the map has the sample's shape).
+        display: (n, H, W), (n, H, W, 1) or (n, H, W, 3) pictures to show in place of the inputs.
+        kind: what a sample is, which says how it is shown: "image", "volume", "series" (time, channels), "tokens" (ids
+            of them, or embeddings where `tokens` are given), "table" (a row of features) or "grid". None tells by the
+            shape: one axis is a row of a table, or of 32-bit integers and wider a text of tokens; two are a series
+            where there are at most 16 channels and twice as many times, else a picture; three a picture, four a volume.
+        feature_names: the names of a table's features, or a series' channels.
+        tokens: n sequences of texts, one a token (shorter ones are padded), or a function from a sample's ids to them.
+        watch: of several inputs the names of those that are explained (a list's are "0", "1" ...); the others are given
+            to the model alone. None: all that are not boolean.
     """
 
     def __init__(
@@ -162,8 +163,10 @@ class ProbeSet:
     def heatmaps(self, relevance: Any) -> NDArray[np.float32]:
         """Relevance of inputs -> heatmaps, summed over channels in float64.
 
-        relevance: (m, *sample_shape), any m, or for several inputs the structure of such arrays that they are in.
         Returns float32 (m, *map_shape). ValueError on another shape.
+
+        Args:
+            relevance: (m, *sample_shape), any m, or for several inputs the structure of such arrays that they are in.
         """
         leaves = leaves_of(self._structure, relevance)
         maps = [part.heatmaps(leaf) for part, leaf in zip(self.parts, leaves, strict=True) if part.watched]
@@ -324,20 +327,24 @@ class ProbeSet:
     ) -> ProbeSet:
         """A fixed pick: `per_class` samples of every class.
 
-        x: the data. Arrays (N, ...) in the structure that the model takes, with y, or a tuple (x, y) of such; a pandas
-            DataFrame, with y a column's name or the labels; or a data set that gives (x, y): a `tf.data.Dataset`
-            (batched or not, such as `image_dataset_from_directory` makes), a Keras PyDataset, a torch DataLoader, or
-            any iterable of pairs. Class names and file names are taken over where the data set knows them.
-        y: (N,) integers or one-hot (N, k) where x holds arrays.
-        per_class: samples of each class, ordered by class.
-        seed: of the pick. The same data and seed give the same samples. Of a data set that is read, samples are chosen
-            by their content, so that neither its order nor its batches matter; what augments at random cannot be fixed.
-        count: in place of per_class a number of samples in all; for labels that are no classes.
-        limit: samples of a data set that are read at most; None for all.
-        batched: whether a data set's elements are batches; None finds it out.
-        options: of ProbeSet.
+        Args:
+            x: the data. Arrays (N, ...) in the structure that the model takes, with y, or a tuple (x, y) of such; a
+                pandas DataFrame, with y a column's name or the labels; or a data set that gives (x, y): a
+                `tf.data.Dataset` (batched or not, such as `image_dataset_from_directory` makes), a Keras PyDataset, a
+                torch DataLoader, or any iterable of pairs. Class names and file names are taken over where the data set
+                knows them.
+            y: (N,) integers or one-hot (N, k) where x holds arrays.
+            per_class: samples of each class, ordered by class.
+            seed: of the pick. The same data and seed give the same samples. Of a data set that is read, samples are
+                chosen by their content, so that neither its order nor its batches matter; what augments at random
+                cannot be fixed.
+            count: in place of per_class a number of samples in all; for labels that are no classes.
+            limit: samples of a data set that are read at most; None for all.
+            batched: whether a data set's elements are batches; None finds it out.
+            options: of ProbeSet.
 
-        Raises ValueError that names the argument, TypeError for data that give no pairs.
+        Raises:
+            ValueError: that names the argument, TypeError for data that give no pairs.
         """
         class_names = check.checked_class_names(options.get("class_names"))
         if hasattr(x, "iloc") and hasattr(x, "columns"):
@@ -371,19 +378,23 @@ class ProbeSet:
     ) -> ProbeSet:
         """A fixed pick out of a folder of pictures, float32 (n, H, W, C) of 0 to 255.
 
-        directory: with one folder a class, numbered in alphabetical order as by Keras' `image_dataset_from_directory`,
-            or with pictures and no labels. A file `NAME.MASK.png` beside the picture `NAME.jpg` (or another type) is
-            its mask of that name: what is brighter than half.
-        per_class: pictures of each class (without classes in all); count: in its place a number in all.
-        seed: of the pick, which depends on the names of the files alone.
-        size: (height, width) as the model takes them; needed where the pictures differ in size.
-        color_mode: "rgb", "grayscale" or "rgba".
-        fit: "stretch" to that size, or "crop" to the middle of its form first.
-        scale, offset: the values are multiplied and added to as by Keras' Rescaling; by default they are as that
-            function gives them, 0 to 255.
-        options: of ProbeSet.
+        Args:
+            directory: with one folder a class, numbered in alphabetical order as by Keras'
+                `image_dataset_from_directory`, or with pictures and no labels. A file `NAME.MASK.png` beside the
+                picture `NAME.jpg` (or another type) is its mask of that name: what is brighter than half.
+            per_class: pictures of each class (without classes in all).
+            count: in its place a number in all.
+            seed: of the pick, which depends on the names of the files alone.
+            size: (height, width) as the model takes them; needed where the pictures differ in size.
+            color_mode: "rgb", "grayscale" or "rgba".
+            fit: "stretch" to that size, or "crop" to the middle of its form first.
+            scale: the values are multiplied and added to as by Keras' Rescaling; by default they are as that function
+                gives them, 0 to 255.
+            offset: as `scale`
+            options: of ProbeSet.
 
-        Raises ValueError that names the argument or the file.
+        Raises:
+            ValueError: that names the argument or the file.
         """
         from lrp_monitor.probes.folder import read_folder  # for those who ask: needs Pillow
 

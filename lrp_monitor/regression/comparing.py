@@ -32,16 +32,19 @@ def compare(
 ) -> Comparison:
     """Compare what a model looks at now (`b`) with what it looked at before (`a`), on the same probes.
 
-    a, b: a `Snapshot`; the path of a baseline; a run (`open_run`'s, or the path of its log directory) at its last
-    step, or the pair (run, step).
-    tier: one of `TIERS`. limits: those of `Limits`, in place of the tier's: ``cosine=.99``, ``failing=.1``,
-    ``mask_mass={"stamp": .05}``.
-    masks: regions that relevance should not move into: {name: region} as for `ProbeSet`, or names of the probe sets'
-    own; by default all of those. A mask's share of the relevance may rise by the limit `mask_mass`, and fall freely;
-    a tier cannot tell a shortcut from an honest retraining by anything else (Arras et al. 2022).
+    Args:
+        a: a `Snapshot`; the path of a baseline; a run (`open_run`'s, or the path of its log directory) at its last
+            step, or the pair (run, step).
+        b: as `a`
+        tier: one of `TIERS`.
+        limits: those of `Limits`, in place of the tier's: ``cosine=.99``, ``failing=.1``, ``mask_mass={"stamp": .05}``.
+        masks: regions that relevance should not move into: {name: region} as for `ProbeSet`, or names of the probe
+            sets' own; by default all of those. A mask's share of the relevance may rise by the limit `mask_mass`, and
+            fall freely; a tier cannot tell a shortcut from an honest retraining by anything else (Arras et al. 2022).
 
-    Raises BaselineError where the two cannot be compared (another probe set, composite, or explained classes) or a
-    baseline cannot be read, ValueError for an unknown tier or limit, or a mask that does not fit.
+    Raises:
+        BaselineError: where the two cannot be compared (another probe set, composite, or explained classes) or a
+            baseline cannot be read, ValueError for an unknown tier or limit, or a mask that does not fit.
     """
     chosen = limits_of(tier, limits)
     before, now = snapshot_of(a), snapshot_of(b)
@@ -99,7 +102,8 @@ def snapshot_of(source: Source) -> Snapshot:
 def replaceable(path: str | os.PathLike[str]) -> Snapshot | None:
     """The baseline that a new one is to replace; None where it is missing or damaged.
 
-    Raises BaselineError where a newer version wrote it: what it holds is not this one's to throw away.
+    Raises:
+        BaselineError: where a newer version wrote it: what it holds is not this one's to throw away.
     """
     try:
         return Snapshot.load(path)

@@ -84,7 +84,9 @@ class Comparison(Result):
         return np.lexsort((np.arange(len(self.now)), -badness, ~self.failed))
 
     def summary(self) -> dict[str, float]:
-        """One number each: the mean over probes of every metric, "flips" (share of probes whose class changed),
+        """One number for each metric.
+
+        The mean over probes of every metric, "flips" (share of probes whose class changed),
         "failing" (share beyond a limit of their own), "mask_mass/NAME" (rise of the mean mass, -1 to 1) and
         "mask_probes/NAME" (how many probes that is the mean of).
 

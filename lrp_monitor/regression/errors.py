@@ -35,8 +35,10 @@ _MENDS: dict[str, str] = {
 class BaselineError(ValueError):
     """A baseline cannot be read, written or compared; ``kind`` says in one word why.
 
-    problem: what is wrong, naming the file. mend: what to do; by default that of the kind. files: those of the
-    baseline, for the command that mends it.
+    Args:
+        problem: what is wrong, naming the file.
+        mend: what to do; by default that of the kind.
+        files: those of the baseline, for the command that mends it.
     """
 
     def __init__(self, kind: Kind, problem: str, mend: str | None = None, files: Iterable[object] = ()) -> None:

@@ -53,14 +53,19 @@ class LRPBaseline:
     ) -> Comparison | None:
         """Explain the probes and compare with the baseline; the test fails where it differs or there is none.
 
-        model: a built Keras model, an `Explainer`, or a `Snapshot` (without probes). tier, masks, limits: as for
-        `lrp_monitor.compare`; composite: as for `Explainer`. What is not given comes from the nearest marker
-        ``@pytest.mark.lrp_baseline(...)``, then from the ini options lrp_tier and lrp_composite.
-        name: tells several checks of one test apart.
         Where the probe set explains predicted classes, those of the baseline are explained.
 
         Under ``pytest --lrp-update`` a missing or differing baseline is written instead; one that agrees within the
         limits of tier same_weights stays untouched. Returns the comparison, None where the baseline was written.
+
+        Args:
+            model: a built Keras model, an `Explainer`, or a `Snapshot` (without probes).
+            tier: as for `lrp_monitor.compare`
+            masks: as `tier`
+            limits: as `tier`
+            composite: as for `Explainer`. What is not given comes from the nearest marker
+                ``@pytest.mark.lrp_baseline(...)``, then from the ini options lrp_tier and lrp_composite.
+            name: tells several checks of one test apart.
         """
         __tracebackhide__ = True
         self.checked = True

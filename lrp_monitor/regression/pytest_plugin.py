@@ -26,6 +26,7 @@ PROPERTY, REPORT_PROPERTY = "lrp_baseline", "lrp_report"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declares the command line's and the ini file's options."""
     group = parser.getgroup("lrp", "heatmap baselines (lrp_monitor)")
     group.addoption(
         OPTION_UPDATE,
@@ -58,6 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Declares the marker."""
     config.addinivalue_line(
         "markers",
         f"{MARKER}(tier=..., masks=..., composite=..., LIMIT=...): what lrp_baseline.check takes where the call "
@@ -89,6 +91,7 @@ def lrp_baseline(request: pytest.FixtureRequest) -> LRPBaseline:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fails a test that asked for the fixture and compared nothing."""
     result = yield
     fixture = item.stash.get(_FIXTURE, None)
     if fixture is not None and not fixture.checked:
@@ -101,6 +104,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Lists the baselines that were written or left as they were."""
     found: dict[str, list[str]] = {_WRITTEN: [], _UNCHANGED: []}
     for reports in terminalreporter.stats.values():
         for report in reports:

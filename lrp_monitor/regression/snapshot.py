@@ -82,12 +82,16 @@ class Snapshot(Result):
     ) -> Snapshot:
         """Explain the probes now.
 
-        model: a built Keras model, or an `Explainer` (compiled once, for many snapshots; `composite` and `options`
-        are its own then). target: classes to explain in place of the probe set's own, such as those of an earlier
-        snapshot; by default labels or given targets, else the predicted classes. targets: its former name.
-        options: those of `Explainer` (batch_size, device, jit_compile, on_unknown, output).
         Raises what `Explainer` raises, ValueError for classes that the model does not have, and BaselineError for
         probes whose target is a region.
+
+        Args:
+            model: a built Keras model, or an `Explainer` (compiled once, for many snapshots; `composite` and `options`
+                are its own then).
+            target: classes to explain in place of the probe set's own, such as those of an earlier snapshot; by default
+                labels or given targets, else the predicted classes.
+            targets: its former name.
+            options: those of `Explainer` (batch_size, device, jit_compile, on_unknown, output).
         """
         from lrp_monitor.engine.explainer import Explainer
 

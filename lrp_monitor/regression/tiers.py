@@ -15,10 +15,17 @@ from lrp_monitor.arguments import Tier, argument_error, suggestion
 class Limits:
     """What a comparison may find. None: measured and shown, but without a limit.
 
-    relative_l2, js, logits: at most; cosine, iou: at least (see `metrics`). failing: share of the probes, rounded
-    down to whole ones, that may be beyond the limits of their maps; never beyond that of their logits. flips: share
-    of the probes whose predicted class may change. mask_mass: by how much the share of positive relevance inside a
-    mask may rise, as a mean over the probes that have the mask; one number, or {mask: number or None}.
+    Attributes:
+        relative_l2: at most.
+        js: as `relative_l2`
+        logits: as `relative_l2`
+        cosine: at least (see `metrics`).
+        iou: as `cosine`
+        failing: share of the probes, rounded down to whole ones, that may be beyond the limits of their maps; never
+            beyond that of their logits.
+        flips: share of the probes whose predicted class may change.
+        mask_mass: by how much the share of positive relevance inside a mask may rise, as a mean over the probes that
+            have the mask; one number, or {mask: number or None}.
     """
 
     relative_l2: float | None = None

@@ -29,7 +29,10 @@ CHECKS = ("randomisation", "sensitivity", "faithfulness", "localisation")
 class SanityReport(Result):
     """The checks' numbers; None (or empty) for those that were left out or do not apply.
 
-    names, maps: the n probes and their heatmaps, float32 (n, *map shape); pictures: uint8 (n, H, W, 1 or 3).
+    Attributes:
+        names: the n probes and their heatmaps, float32 (n, *map shape).
+        maps: as `names`
+        pictures: uint8 (n, H, W, 1 or 3).
     """
 
     model: str
@@ -120,12 +123,21 @@ def sanity_check(
 ) -> SanityReport:
     """Asks of a model's heatmaps whether they depend on its weights, on the class, and on what it uses.
 
-    probes: a ProbeSet (its classes are explained, its masks measured), or an array of samples. checks: which of
-    CHECKS to make. cover: masks to cover against every other region of their size (`occlude`), which takes a
-    forward pass a region. draws, how: of `randomise`; classes: others to explain, see `other_classes`; patch, steps,
-    fill: of `perturb`; stride: of `occlude`. progress(check, done, total) is told of work done. options: Explainer's.
     The model's weights are randomised and restored bit by bit; do not use it elsewhere meanwhile.
     ValueError that names the argument.
+
+    Args:
+        probes: a ProbeSet (its classes are explained, its masks measured), or an array of samples.
+        checks: which of CHECKS to make.
+        cover: masks to cover against every other region of their size (`occlude`), which takes a forward pass a region.
+        draws: of `randomise`
+        how: as `draws`
+        classes: others to explain, see `other_classes`
+        patch: of `perturb`
+        steps: as `patch`
+        fill: as `patch`
+        stride: of `occlude`. progress(check, done, total) is told of work done.
+        options: Explainer's.
     """
     unknown = sorted(set(checks) - set(CHECKS))
     if unknown:

@@ -25,8 +25,11 @@ Advance = Callable[[int], None]
 class Faithfulness(Result):
     """Perturbation curves of n probes, at L + 1 points.
 
-    covered: (L + 1,) share of the regions covered, 0 to 1. most, least: float64 (n, L + 1), the explained logit
-    with the most, or the least, relevant regions covered first; random: (draws, n, L + 1), in random orders.
+    Attributes:
+        covered: (L + 1,) share of the regions covered, 0 to 1.
+        most: float64 (n, L + 1), the explained logit with the most, or the least, relevant regions covered first.
+        least: as `most`
+        random: (draws, n, L + 1), in random orders.
     """
 
     names: tuple[str, ...]
@@ -80,8 +83,12 @@ def patches(
 ) -> tuple[NDArray[np.int64], tuple[int, ...]]:
     """A partition of a map into boxes: int64 map of the region's number at each place, and the boxes' size.
 
-    patch: the size along every axis, or one for each; None: about 64 boxes in all. Boxes at the far ends are
-    smaller where the size does not divide the map. ValueError for sizes below 1, or of another number of axes.
+    Args:
+        patch: the size along every axis, or one for each; None: about 64 boxes in all. Boxes at the far ends are
+            smaller where the size does not divide the map.
+
+    Raises:
+        ValueError: for sizes below 1, or of another number of axes.
     """
     if patch is None:
         along = round(_REGIONS ** (1 / len(map_shape)))

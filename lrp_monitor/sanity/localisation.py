@@ -40,8 +40,10 @@ def rank_accuracy(maps: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> F
 class Localisation(Result):
     """One mask. names: its probes, m of them; mass, rank: float64 (m,); area: (m,) the mask's share of the map.
 
-    mass: `metrics.mask_mass`, NaN where a map has too little positive relevance to take shares of; absolute:
-    `metrics.mask_absolute`, float64 (m,). The area is what a map without any idea of the mask gets, in the mean.
+    Attributes:
+        mass: `metrics.mask_mass`, NaN where a map has too little positive relevance to take shares of.
+        absolute: `metrics.mask_absolute`, float64 (m,). The area is what a map without any idea of the mask gets, in
+            the mean.
     """
 
     mask: str

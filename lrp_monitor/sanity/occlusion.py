@@ -28,8 +28,10 @@ _POSITIONS = 2000  # per probe, above which `stride` must be chosen
 class Place:
     """One probe. logit: with nothing covered; drop: what covering the mask takes from it.
 
-    offsets: int64 (p, axes), where else the mask was moved to; drops: (p,) what covering it there takes; overlap:
-    (p,) the share of its pixels that it has in common with the mask where it belongs, 0 to 1.
+    Attributes:
+        offsets: int64 (p, axes), where else the mask was moved to.
+        drops: (p,) what covering it there takes.
+        overlap: (p,) the share of its pixels that it has in common with the mask where it belongs, 0 to 1.
     """
 
     name: str
@@ -126,10 +128,14 @@ def occlude(
 ) -> Occlusion:
     """Covers a mask on every probe that carries it, and the same form at every other place inside the map.
 
-    mask: a name in `probes.masks`, or a region as ProbeSet takes them. stride: steps between places (1: every
-    place; by default the least that leaves 2,000 of them a probe). fill: see Subject.filling. options: Explainer's.
     No heatmap plays a part here: it is the plain question of what the model uses. ValueError for a mask that is
     not there. Source of the idea: Zeiler, Fergus 2014, section 4.2.
+
+    Args:
+        mask: a name in `probes.masks`, or a region as ProbeSet takes them.
+        stride: steps between places (1: every place; by default the least that leaves 2,000 of them a probe).
+        fill: see Subject.filling.
+        options: Explainer's.
     """
     check_keywords(occlude, options, Explainer)
     subject = Subject.of(model, probes, composite, **options)

@@ -28,10 +28,14 @@ _OTHER = "(other weights)"
 class Randomisation(Result):
     """What became of n heatmaps while weights were randomised layer after layer, from the output down.
 
-    layers: L names in that order. spearman, cosine: float64 (draws, L, n), similarity to the trained model's maps
-    with this layer and all those before it randomised. maps: float32 (L, n, *map shape), those of the first draw.
-    limit: what the mean size of the rank correlation must have fallen below at the end: its size, for a random last
-    layer turns the sign of a whole map as often as not, and a map that only turned its sign has survived.
+    Attributes:
+        layers: L names in that order.
+        spearman: float64 (draws, L, n), similarity to the trained model's maps with this layer and all those before it
+            randomised.
+        cosine: as `spearman`
+        maps: float32 (L, n, *map shape), those of the first draw.
+        limit: what the mean size of the rank correlation must have fallen below at the end: its size, for a random last
+            layer turns the sign of a whole map as often as not, and a map that only turned its sign has survived.
     """
 
     names: tuple[str, ...]
@@ -84,12 +88,15 @@ def randomise(
 ) -> Randomisation:
     """Randomises the layers' weights one after the other, from the output down, and explains after each.
 
-    how: "normal": a tensor of two axes or more becomes Gaussian with mean 0 and its own root mean square, so that
-    activations keep their scale; a vector (bias, scale) is shuffled. "permute": every tensor is shuffled, which
-    keeps its distribution exactly. Statistics that are not trained (batch normalisation's) stay. The weights are
-    restored bit by bit, also when something fails in between. advance: told of each layer done.
     Source: Adebayo et al. 2018 (Sanity Checks for Saliency Maps), section 3.
     ValueError for draws below 1, an unknown `how`, or a model without weights.
+
+    Args:
+        how: "normal": a tensor of two axes or more becomes Gaussian with mean 0 and its own root mean square, so that
+            activations keep their scale; a vector (bias, scale) is shuffled. "permute": every tensor is shuffled, which
+            keeps its distribution exactly. Statistics that are not trained (batch normalisation's) stay. The weights
+            are restored bit by bit, also when something fails in between.
+        advance: told of each layer done.
     """
     if draws < 1:
         raise ValueError(f"draws={draws}: must be at least 1")

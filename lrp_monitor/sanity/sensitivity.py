@@ -23,8 +23,12 @@ Floats = NDArray[np.float64]
 class Sensitivity(Result):
     """Heatmaps of n probes for their class against those for m other classes, the strongest ones first.
 
-    others: int64 (n, m). cosine, spearman: float64 (n, m). maps: float32 (m, n, *map shape), those for the others.
-    limit: what the mean cosine must lie below.
+    Attributes:
+        others: int64 (n, m).
+        cosine: float64 (n, m).
+        spearman: as `cosine`
+        maps: float32 (m, n, *map shape), those for the others.
+        limit: what the mean cosine must lie below.
     """
 
     names: tuple[str, ...]

@@ -88,8 +88,9 @@ class Subject:
     def filling(self, fill: Fill, seed: int = 0) -> NDArray[np.float32]:
         """What is seen where something is covered, for all probes: float32 (n, *sample shape).
 
-        fill: "mean": each channel's mean over all probes; "noise": uniform between each channel's least and
-        largest value over all probes (Samek et al. 2017, section IV); a number, or an array that fits a sample.
+        Args:
+            fill: "mean": each channel's mean over all probes; "noise": uniform between each channel's least and largest
+                value over all probes (Samek et al. 2017, section IV); a number, or an array that fits a sample.
         """
         axes = self._axes_without_channels()
         if not isinstance(fill, str):

@@ -19,9 +19,11 @@ _NOTHING = 1e-6
 def shares(relevance: npt.NDArray[np.floating], classes: npt.NDArray[np.int64], explained: Sequence[int]) -> Floats:
     """The channels' shares of each class's positive relevance, (..., classes, channels).
 
-    relevance: (..., n, channels); classes: (n,) the class explained of each probe; explained: the classes asked for. Of
-    a class, what is positive is summed over its probes. NaN where a class has no positive relevance; values that are
-    not finite count as none.
+    Args:
+        relevance: (..., n, channels).
+        classes: (n,) the class explained of each probe.
+        explained: the classes asked for. Of a class, what is positive is summed over its probes. NaN where a class has
+            no positive relevance; values that are not finite count as none.
     """
     positive = np.where(np.isfinite(relevance), np.maximum(relevance, 0), 0).astype(np.float64)
     member = (classes[None, :] == np.asarray(explained, np.int64)[:, None]).astype(np.float64)
@@ -48,7 +50,8 @@ def needed(share: Floats, part: float = PART) -> npt.NDArray[np.int64]:
 def unused(relevance: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     """(..., channels) whether no probe has relevance there: at most a millionth of the layer's largest.
 
-    relevance: (..., n, channels).
+    Args:
+        relevance: (..., n, channels).
     """
     size = np.abs(np.where(np.isfinite(relevance), relevance, np.inf)).max(axis=-2)
     finite = np.where(np.isfinite(size), size, 0).max(axis=-1, keepdims=True)
@@ -58,7 +61,8 @@ def unused(relevance: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
 def emerged(curve: Floats) -> npt.NDArray[np.int64]:
     """At which of the steps a share emerged, (...,): the first from which it stays at or above half of its last one.
 
-    curve: (s, ...), shares over steps, NaN counting as 0. -1 where the last share is 0.
+    Args:
+        curve: (s, ...), shares over steps, NaN counting as 0. -1 where the last share is 0.
     """
     known = np.nan_to_num(curve)
     below = known < known[-1] / 2
@@ -70,8 +74,11 @@ def emerged(curve: Floats) -> npt.NDArray[np.int64]:
 class History:
     """A layer's channels over training.
 
-    steps: (s,); relevance: float32 (s, n, channels); fired: (s, channels), whether any probe had a value that was not
-    0; classes: (n,) the class explained of each probe, -1 for none.
+    Attributes:
+        steps: (s,).
+        relevance: float32 (s, n, channels).
+        fired: (s, channels), whether any probe had a value that was not 0.
+        classes: (n,) the class explained of each probe, -1 for none.
     """
 
     layer: str

@@ -41,7 +41,9 @@ def without_guesses(statistics: dict[str, npt.NDArray[np.float64]]) -> dict[str,
 
 
 def nonfinite(header: StepHeader) -> dict[str, int]:
-    """What is not finite at a step: {"logits": probes, "heatmaps": probes, "weights": values, "gradients": values,
+    """What is not finite at a step.
+
+    {"logits": probes, "heatmaps": probes, "weights": values, "gradients": values,
     "loss": 1}, without what is.
     """
     statistics, scalars = header.statistics, header.scalars
@@ -63,8 +65,12 @@ def _count(value: float) -> int:
 class Span:
     """Logged steps in a row at which something was not finite.
 
-    kind: one of those of `nonfinite`; first, last: steps; lasts: whether `last` is the last logged step; most: the
-    largest count among them.
+    Attributes:
+        kind: one of those of `nonfinite`
+        first: steps.
+        last: as `first`
+        lasts: whether `last` is the last logged step.
+        most: the largest count among them.
     """
 
     kind: str
@@ -75,7 +81,7 @@ class Span:
 
     @property
     def where(self) -> str:
-        """ "since step 3", "at step 3" or "at steps 3 to 5"."""
+        """Such as "since step 3", "at step 3" or "at steps 3 to 5"."""
         if self.lasts:
             return f"since step {self.first}"
         return f"at step {self.first}" if self.first == self.last else f"at steps {self.first} to {self.last}"

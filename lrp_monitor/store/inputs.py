@@ -89,7 +89,8 @@ def pack_inputs(inputs: list[InputInfo], add: Add) -> list[dict[str, Any]]:
 def unpack_inputs(listed: Any, n: int, map_shape: tuple[int, ...], take: Take, shape: Shape) -> list[InputInfo]:
     """What ``pack_inputs`` wrote. ``take`` gives the bytes of a place, inflated to a length.
 
-    Raises ValueError for anything else.
+    Raises:
+        ValueError: for anything else.
     """
     if not isinstance(listed, list) or len(listed) > MOST_INPUTS:
         raise ValueError("inputs")

@@ -33,8 +33,9 @@ _T = TypeVar("_T")
 class ObjectStorage:
     """A folder of an object store. ``within``: the folder that it must lie in.
 
-    Raises StoreError for a URL that cannot be served: fsspec or the package of the scheme missing, an unknown
-    scheme, a URL with ``..`` in it.
+    Raises:
+        StoreError: for a URL that cannot be served: fsspec or the package of the scheme missing, an unknown scheme, a
+            URL with ``..`` in it.
     """
 
     read_ahead = 256 << 10

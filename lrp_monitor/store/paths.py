@@ -29,7 +29,8 @@ def join(folder: str | os.PathLike[str], *parts: str) -> str:
 def local_path(path: str | os.PathLike[str]) -> str | None:
     """The path where it is one of the file system (``file://`` counts), None for another URL.
 
-    Raises StoreError for a URL that lost a slash on its way through a ``pathlib.Path``.
+    Raises:
+        StoreError: for a URL that lost a slash on its way through a ``pathlib.Path``.
     """
     text = os.fspath(path)
     if _HALF_URL.match(text):

@@ -224,8 +224,9 @@ def place(value: Any, available: int, what: str) -> tuple[int, int]:
 def places(values: Any, available: int, what: str) -> tuple[tuple[int, int], ...]:
     """Several chunks' places as ``place`` checks each, many times faster where nothing is wrong with them.
 
-    Raises StoreError, too, where the chunks together are longer than what is there, as they only are where they
-    overlap: a few bytes on disk must not be read as many maps.
+    Raises:
+        StoreError: too, where the chunks together are longer than what is there, as they only are where they overlap: a
+            few bytes on disk must not be read as many maps.
     """
     found: tuple[tuple[int, int], ...]
     # Types first: an array of texts takes as much for each as for the longest one.

@@ -135,7 +135,8 @@ class RunWriter:
     def sessions(self) -> set[str]:
         """The ids of all sessions that have files here now: without this one where its files were removed.
 
-        Raises StoreOSError where the folder cannot be listed.
+        Raises:
+            StoreOSError: where the folder cannot be listed.
         """
         found = {session for name in self._storage.listing() if (session := session_of(name)) is not None}
         # A listing may lag behind what was written.

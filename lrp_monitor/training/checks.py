@@ -26,8 +26,9 @@ from lrp_monitor.text import first_line
 class Explained(NamedTuple):
     """The output to explain: its shape for one probe, (classes,) or (..., classes).
 
-    batch_size: how many probes the model must be given at a time; None for any number, or where it says so itself
-    (`keras.Input(batch_size=)`).
+    Attributes:
+        batch_size: how many probes the model must be given at a time; None for any number, or where it says so itself
+            (`keras.Input(batch_size=)`).
     """
 
     shape: tuple[int, ...]
@@ -35,7 +36,9 @@ class Explained(NamedTuple):
 
 
 def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | None) -> Explained:
-    """The output to explain, from calling the model, which builds it where it is not: on one probe, or a batch of the
+    """The output to explain, from calling the model, which builds it where it is not.
+
+    It is called on one probe, or a batch of the
     size that it is made for, and where it cannot be run on that, on all probes together.
 
     ValueError where the probes do not fit the model's input, where it has several inputs, several outputs and

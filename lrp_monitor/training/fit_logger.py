@@ -35,8 +35,11 @@ from lrp_monitor.training.worker_group import WorkerGroup
 class FitLogger:
     """Logs one fit. Its constructor raises whatever is wrong; after the first epoch has begun nothing raises.
 
-    model, params: as Keras gives them to callbacks. before: the fit before of the same monitor, where the state that
-    it ended in is not logged: it is, once this fit turns out not to go on from there.
+    Args:
+        model: as Keras gives them to callbacks.
+        params: as `model`
+        before: the fit before of the same monitor, where the state that it ended in is not logged: it is, once this fit
+            turns out not to go on from there.
     """
 
     def __init__(

@@ -49,57 +49,15 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
     or directory raises before training; a failure inside a log warns once (RuntimeWarning), is noted in the
     next record, and training goes on.
 
-    probes: the ProbeSet to explain.
-    log_dir: the run's folder, or its URL ("s3://bucket/run", extra "remote"); give each run its own. "{trial}" in it
-        is replaced by KerasTuner's id of the trial, else by the number of the model, from 0, that this monitor and
-        its copies have met; or a function from that to the folder.
-    every: epochs between logs, counted over all fits of a run. Default 1, or no logs at ends of epochs where
-        `batches` is given.
-    batches: batches between logs, counted over the whole run.
-    first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
-    composite: a preset's name, a Composite, or "auto" for the preset that fits the model (see the documentation's page
-        on composites); with a baseline, that of the baseline where it is a preset.
-    output: which output to explain of a model with several (name or index).
-    gradients: "train" (of the last training batch before the log, before clipping), "probe" (of the loss on the
-        probes, in inference mode) or "off".
-    weights: whether weights have histograms and norms.
-    histograms: the tensors with histograms and norms, such as "conv2d", "conv2d/kernel", "conv*"; None for all.
-    encoding: of the maps in the store: "sqrt8", "float16" or "float32".
-    max_store_mb: stop storing maps (never statistics) once the store has this size, in 10**6 bytes.
-    batch_size: probes explained at a time; None chooses by what a pass needs, the training batch and free memory. Where
-        memory runs out it is halved, with a RuntimeWarning and a note in the run.
-    device: where the probes are explained, such as "CPU:0"; None leaves it to TensorFlow.
-    on_unknown: "raise", or "gradient" to let plain gradients through layers without a rule (noted in the run).
-    standard_summaries: whether TensorBoard's own scalar and histogram tabs get their share.
-    verbose: 1 prints a line per log and the TensorBoard command, 0 nothing.
-    alert: {mask: limit}, limits in (0, 1]: a RuntimeWarning, once per crossing, where the mask's mean share of
-        positive relevance (the scalar lrp/mask_mass/<mask>) is greater than its limit at a log, and once where no probe
-        has such a share (see `metrics.mask_mass`), so that the limit cannot be checked.
-    stop_on_alert: whether a log above a limit also ends the fit, as EarlyStopping does: after the batch or epoch
-        that it was taken at, the last state logged as usual. A fit's first state only warns: nothing was trained.
-    relevance_layers: "all", or the layers ("conv2d", "block1*", "base" for all inside it) whose relevance is logged
-        for each probe: the sum at the layer's output over the explained logit, as statistic "layer/<layer>".
-    channels: whether each heatmap's parts by input channel are stored besides; they take as much room as a map each.
-    clusters: whether the heatmaps are grouped at each log (spectral relevance analysis, needs the extra "clusters"),
-        as statistic "cluster": 0 the largest group, -1 no relevance. Groups are of their step, not tracked.
-    baseline: a baseline's path (or a Snapshot, or a logged run) of the same probes: how like it the heatmaps are is
-        drawn as lrp/baseline/cosine, iou, js, relative_l2, logits, flips and mask_rise/<mask>. Probes without labels
-        or targets explain its classes.
-    on_other_model: what to do where log_dir holds a run and the model is not the one last logged there:
-        "new_run" begins one beside it (`<log_dir>/lrp-2`, ...), "continue" goes on in that run, each with a
-        RuntimeWarning; "raise" refuses with a StoreError before training.
-    features: the layers whose channels are watched: a name such as "conv_3", several, {"conv_3": 8}, or "auto" (the
-        last convolution; with attention, the last block's feed-forward layer). Logged for each: relevance by probe and
-        channel, whether a channel fired, and, for the channels that lead in a class (4, or the number given) or have
-        led in it (at most 3 times that number), the channel's own heatmap of each probe of that class. See
-        `Run.features`, `Run.table("channel")` and the scalars lrp/features/<layer>/needed, unused, dead.
-    references: samples beyond the probes (m, *shape of a probe), up to some thousands, among which the ones with the
-        most relevance in each channel of `features` are named: at the first, the last and every 10th log.
+    Example:
+        probes = lrp.ProbeSet.from_dataset((x_val, y_val), masks={"stamp": (2, 2, 7, 7)})
+        monitor = lrp.LRPMonitor(probes, log_dir="runs/first", every=1, alert={"stamp": 0.25})
+        model.fit(x, y, epochs=20, callbacks=[monitor])
 
-    The state before training and the last one are always logged. In a loop of short fits
-    the end of a fit is not the training's: where nothing was due in a fit of one epoch, or in any after the first,
-    and in one of one epoch after another of one epoch, the last state is logged by `close()`, at the end of a `with`
-    statement, when the process ends, or when another model is next, unless a fit goes on from there.
+    The state before training and the last one are always logged. In a loop of short fits the end of a fit is not the
+    training's: where nothing was due in a fit of one epoch, or in any after the first, and in one of one epoch after
+    another of one epoch, the last state is logged by `close()`, at the end of a `with` statement, when the process ends,
+    or when another model is next, unless a fit goes on from there.
 
     Steps count completed epochs, or completed batches where `batches` or `first_epoch` is given, over all fits of a
     run: a second fit continues where the first one ended, or at `initial_epoch` or BackupAndRestore's epoch (see
@@ -108,6 +66,56 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
 
     Raises TypeError or ValueError that names the argument; BaselineError about a baseline; StoreError (an OSError where
     the system refused) about log_dir; UnsupportedModelError about layers.
+
+    Args:
+        probes: the ProbeSet to explain.
+        log_dir: the run's folder, or its URL ("s3://bucket/run", extra "remote"); give each run its own. "{trial}" in
+            it is replaced by KerasTuner's id of the trial, else by the number of the model, from 0, that this monitor
+            and its copies have met; or a function from that to the folder.
+        every: epochs between logs, counted over all fits of a run. Default 1, or no logs at ends of epochs where
+            `batches` is given.
+        batches: batches between logs, counted over the whole run.
+        first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
+        composite: a preset's name, a Composite, or "auto" for the preset that fits the model (see the documentation's
+            page on composites); with a baseline, that of the baseline where it is a preset.
+        output: which output to explain of a model with several (name or index).
+        gradients: "train" (of the last training batch before the log, before clipping), "probe" (of the loss on the
+            probes, in inference mode) or "off".
+        weights: whether weights have histograms and norms.
+        histograms: the tensors with histograms and norms, such as "conv2d", "conv2d/kernel", "conv*"; None for all.
+        encoding: of the maps in the store: "sqrt8", "float16" or "float32".
+        max_store_mb: stop storing maps (never statistics) once the store has this size, in 10**6 bytes.
+        batch_size: probes explained at a time; None chooses by what a pass needs, the training batch and free memory.
+            Where memory runs out it is halved, with a RuntimeWarning and a note in the run.
+        device: where the probes are explained, such as "CPU:0"; None leaves it to TensorFlow.
+        on_unknown: "raise", or "gradient" to let plain gradients through layers without a rule (noted in the run).
+        standard_summaries: whether TensorBoard's own scalar and histogram tabs get their share.
+        verbose: 1 prints a line per log and the TensorBoard command, 0 nothing.
+        alert: {mask: limit}, limits in (0, 1]: a RuntimeWarning, once per crossing, where the mask's mean share of
+            positive relevance (the scalar lrp/mask_mass/<mask>) is greater than its limit at a log, and once where no
+            probe has such a share (see `metrics.mask_mass`), so that the limit cannot be checked.
+        stop_on_alert: whether a log above a limit also ends the fit, as EarlyStopping does: after the batch or epoch
+            that it was taken at, the last state logged as usual. A fit's first state only warns: nothing was trained.
+        relevance_layers: "all", or the layers ("conv2d", "block1*", "base" for all inside it) whose relevance is logged
+            for each probe: the sum at the layer's output over the explained logit, as statistic "layer/<layer>".
+        channels: whether each heatmap's parts by input channel are stored besides; they take as much room as a map
+            each.
+        clusters: whether the heatmaps are grouped at each log (spectral relevance analysis, needs the extra
+            "clusters"), as statistic "cluster": 0 the largest group, -1 no relevance. Groups are of their step, not
+            tracked.
+        baseline: a baseline's path (or a Snapshot, or a logged run) of the same probes: how like it the heatmaps are is
+            drawn as lrp/baseline/cosine, iou, js, relative_l2, logits, flips and mask_rise/<mask>. Probes without
+            labels or targets explain its classes.
+        on_other_model: what to do where log_dir holds a run and the model is not the one last logged there: "new_run"
+            begins one beside it (`<log_dir>/lrp-2`, ...), "continue" goes on in that run, each with a RuntimeWarning;
+            "raise" refuses with a StoreError before training.
+        features: the layers whose channels are watched: a name such as "conv_3", several, {"conv_3": 8}, or "auto" (the
+            last convolution; with attention, the last block's feed-forward layer). Logged for each: relevance by probe
+            and channel, whether a channel fired, and, for the channels that lead in a class (4, or the number given) or
+            have led in it (at most 3 times that number), the channel's own heatmap of each probe of that class. See
+            `Run.features`, `Run.table("channel")` and the scalars lrp/features/<layer>/needed, unused, dead.
+        references: samples beyond the probes (m, *shape of a probe), up to some thousands, among which the ones with
+            the most relevance in each channel of `features` are named: at the first, the last and every 10th log.
     """
 
     def __init__(

@@ -112,7 +112,8 @@ def folder(log_dir: Any) -> str:
 def name_list(argument: str, value: Any, expected: str) -> list[str] | None:
     """One name or several, as a list; None as it is.
 
-    Raises TypeError for anything else, ValueError for no or an empty name, both saying what was expected.
+    Raises:
+        TypeError: for anything else, ValueError for no or an empty name, both saying what was expected.
     """
     if value is None:
         return None

@@ -42,11 +42,16 @@ class CapturedGradient:
 class RecordBuilder:
     """Builds the records of one model and one probe set.
 
-    probe_explainer: explains the probes. gradients: "train", "probe" or "off". layers: which tensors have histograms,
-    None for all. targets: the classes explained, (n,), -1 for a probe that has none yet, or a run's region; None
-    until the first log.
-    previous: the heatmaps of the log before. capture: the training gradient's, where asked for. activation: what the
-    model ends in. gradient_problem: why the last record holds no gradient, where that failed.
+    Attributes:
+        probe_explainer: explains the probes.
+        gradients: "train", "probe" or "off".
+        layers: which tensors have histograms, None for all.
+        targets: the classes explained, (n,), -1 for a probe that has none yet, or a run's region; None until the first
+            log.
+        previous: the heatmaps of the log before.
+        capture: the training gradient's, where asked for.
+        activation: what the model ends in.
+        gradient_problem: why the last record holds no gradient, where that failed.
     """
 
     model: keras.Model

@@ -23,7 +23,8 @@ def placeholder(log_dir: Folder | Callable[[str], Folder]) -> str:
 class Trials:
     """Gives each model that a monitor and its copies meet its log directory.
 
-    log_dir: a folder, in which "{trial}" stands for the trial, or a function from the trial's name to the folder.
+    Args:
+        log_dir: a folder, in which "{trial}" stands for the trial, or a function from the trial's name to the folder.
     """
 
     def __init__(self, log_dir: Folder | Callable[[str], Folder]) -> None:

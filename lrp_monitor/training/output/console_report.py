@@ -46,7 +46,9 @@ def step_bytes(store_bytes: int, tensors: int) -> int:
 class ConsoleReport:
     """Prints, and keeps what the summary needs. verbose 0: prints nothing.
 
-    axis: "epoch" or "batch", what steps count. masks: {mask: probes that carry it}.
+    Args:
+        axis: "epoch" or "batch", what steps count.
+        masks: {mask: probes that carry it}.
     """
 
     def __init__(self, axis: str, verbose: int, masks: Mapping[str, int]) -> None:
@@ -90,7 +92,9 @@ class ConsoleReport:
     def end(self, stored: set[int], written: int, log_dir: str) -> None:
         """After training: what was logged, how the mask mass moved, and the command that shows it.
 
-        stored: the steps that reached the store; written: bytes there.
+        Args:
+            stored: the steps that reached the store.
+            written: bytes there.
         """
         if stored:
             many, start, stop = len(stored), min(stored), max(stored)

@@ -66,10 +66,12 @@ _DESCRIPTIONS = {
 
 
 class EventWriter:
-    """Appends to one event file of its own in a folder, or to several one after the other where files must not grow
-    much (see `store.objects`). Each call is one write.
+    """Appends to an event file of its own in a folder.
 
-    folder: the run's directory, made where missing. Raises StoreError (an OSError where the system refused).
+    Or to several files one after the other where they must not grow much (see `store.objects`). Each call is one write.
+
+    Args:
+        folder: the run's directory, made where missing. Raises StoreError (an OSError where the system refused).
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -93,7 +95,8 @@ class EventWriter:
     def start(self, step: int, wall_time: float, session: Mapping[str, Any]) -> None:
         """Opens a session at `step`: what earlier sessions wrote from that step on is superseded.
 
-        session: what the marker summary carries, as JSON.
+        Args:
+            session: what the marker summary carries, as JSON.
         """
         restart = event_pb2.Event(wall_time=wall_time, step=step)
         restart.session_log.status = event_pb2.SessionLog.START

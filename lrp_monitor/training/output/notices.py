@@ -11,7 +11,9 @@ _PROBLEM = "problem"
 class Notices:
     """What a fit's log has to report beyond its numbers.
 
-    notes: text for the next record. warns: whether this process warns, which one of several workers does.
+    Args:
+        notes: text for the next record.
+        warns: whether this process warns, which one of several workers does.
     """
 
     def __init__(self, notes: Iterable[str], warns: bool) -> None:

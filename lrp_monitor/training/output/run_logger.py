@@ -33,13 +33,14 @@ SLOW = 1.0
 class RunLogger:
     """Writes the records of one fit. Opening it raises what the store raises; after that nothing raises.
 
-    run_dir: ``<log_dir>/lrp``. gradients: "train" or "probe", which the tags of gradient summaries contain
-    apart.
-    summaries: whether scalars and histograms go to the event file, too; its marker always does.
-
     Once `log` has returned, the record is in its files and outlives the process, however that ends; the thread
     then has the system put it on the disk itself. Encoding and writing cost a small part of what explaining the
     probes does, so waiting for them is cheap; the thread is there for a disk that is slow or hangs.
+
+    Args:
+        run_dir: ``<log_dir>/lrp``.
+        gradients: "train" or "probe", which the tags of gradient summaries contain apart.
+        summaries: whether scalars and histograms go to the event file, too; its marker always does.
     """
 
     def __init__(

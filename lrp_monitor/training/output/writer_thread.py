@@ -19,13 +19,14 @@ class _Stop:
 class WriterThread(Generic[T]):
     """Runs `handle(item)` for every item, one after the other, in a daemon thread behind a bounded queue.
 
-    handle: what to do with an item; an exception it raises loses that item alone.
-    capacity: items that may wait; `put` waits while the queue is full.
-    patience: seconds that `put`, `drain` and `close` wait while no item is finished, before they give up.
-
     The thread is a daemon, so that a hanging disk cannot keep a process from ending (an executor's threads would be
     waited for, and its queue has no bound); `close` makes sure that everything put has been handled. While the
     interpreter ends and refuses a thread, `put` handles items.
+
+    Args:
+        handle: what to do with an item; an exception it raises loses that item alone.
+        capacity: items that may wait; `put` waits while the queue is full.
+        patience: seconds that `put`, `drain` and `close` wait while no item is finished, before they give up.
     """
 
     def __init__(self, handle: Callable[[T], None], capacity: int = 4, patience: float = 60.0) -> None:
@@ -48,7 +49,8 @@ class WriterThread(Generic[T]):
     def put(self, item: T, patience: float | None = None) -> bool:
         """Queues an item. False (and the item is lost) where the thread is gone or stuck for `patience` s.
 
-        patience: for this call, in place of the worker's.
+        Args:
+            patience: for this call, in place of the worker's.
         """
         if self._closed:
             return False

@@ -44,8 +44,9 @@ def alert_limits(alert: Any, probes: ProbeSet) -> dict[str, float]:
 class Alerts:
     """Compares the masks' shares of relevance with their limits, log after log of one fit.
 
-    limits: {mask: limit}, each in (0, 1]. A share is above its limit where it is greater. probes: {mask: probes that
-    carry it}.
+    Args:
+        limits: {mask: limit}, each in (0, 1]. A share is above its limit where it is greater.
+        probes: {mask: probes that carry it}.
     """
 
     def __init__(self, limits: Mapping[str, float], probes: Mapping[str, int]) -> None:
@@ -63,9 +64,12 @@ class Alerts:
     ) -> list[str]:
         """A text for each mask whose limit was crossed upwards since the log before.
 
-        scalars: those of a step; a share that is not among them (no map has enough positive relevance) changes nothing.
-        where: the step as text; carriers: what to add for a mask, such as the channels that carry it. The first log
-        counts as a crossing where it is above.
+        Args:
+            scalars: those of a step; a share that is not among them (no map has enough positive relevance) changes
+                nothing.
+            where: the step as text.
+            carriers: what to add for a mask, such as the channels that carry it. The first log counts as a crossing
+                where it is above.
         """
         found = []
         for mask, limit in self._limits.items():
@@ -86,7 +90,9 @@ class Alerts:
     def unjudged(self, scalars: Mapping[str, float], where: str) -> list[str]:
         """A text for each mask whose limit cannot be checked, the first time it cannot.
 
-        scalars, where: as for `crossed`.
+        Args:
+            scalars: as for `crossed`.
+            where: as `scalars`
         """
         found = []
         for mask in self._limits:
@@ -102,6 +108,6 @@ class Alerts:
 
 
 def of_probes(scalars: Mapping[str, float], mask: str, all_of_them: int | None) -> str:
-    """ "3 of 8 probes", those behind the mean share of a mask; empty where it is all of them, or not known."""
+    """Such as "3 of 8 probes", those behind the mean share of a mask; empty where it is all of them, or not known."""
     behind = scalars.get(f"lrp/{COUNT}{mask}")
     return "" if behind is None or behind == all_of_them else f"{behind:.0f} of {all_of_them} probes"

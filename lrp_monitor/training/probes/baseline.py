@@ -44,8 +44,11 @@ def read_baseline(source: Any, probes: ProbeSet) -> Snapshot:
 class BaselineSimilarity:
     """Compares the probes' heatmaps at each log with a baseline.
 
-    targets: the classes that are explained, None for the baseline's. Raises BaselineError where the maps could not
-    be compared: another composite, other classes explained.
+    Args:
+        targets: the classes that are explained, None for the baseline's.
+
+    Raises:
+        BaselineError: where the maps could not be compared: another composite, other classes explained.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class BaselineSimilarity:
         return str(self._before.meta.get("source", "made by hand"))
 
     def scalars(self, explanation: Explanation, heatmaps: NDArray[np.float32]) -> dict[str, float]:
-        """Means over the probes under lrp/baseline/: relative_l2, cosine, iou, js, logits (see `lrp_monitor.metrics`),
+        """Means over the probes, as scalars under lrp/baseline/.
+
+        relative_l2, cosine, iou, js, logits (see `lrp_monitor.metrics`),
         flips (share of changed predictions), mask_rise/<mask> (rise of the mask's share) and mask_probes/<mask> (how
         many probes that is the mean of). Only what is finite.
         """

@@ -29,8 +29,11 @@ Targets = NDArray[np.int64] | Region | None
 class ExplainedProbes:
     """The probes as the model sees them now.
 
-    heatmaps: (n, *map_shape); statistics: (n,) each; channels: (n, *map_shape, c), the heatmaps' parts by input
-    channel, where asked for; scalars: values over all probes beyond the means of the statistics.
+    Attributes:
+        heatmaps: (n, *map_shape).
+        statistics: (n,) each.
+        channels: (n, *map_shape, c), the heatmaps' parts by input channel, where asked for.
+        scalars: values over all probes beyond the means of the statistics.
     """
 
     explanation: Explanation
@@ -79,8 +82,10 @@ class ProbeExplainer:
     def explain(self, targets: Targets, previous: NDArray[np.float32] | None) -> ExplainedProbes:
         """With the model's present weights.
 
-        targets: the classes to explain, None for the predicted ones, and -1 for that of a single probe, which had none
-        so far; or the region that the run explains, in place of `region`. previous: the log before's heatmaps.
+        Args:
+            targets: the classes to explain, None for the predicted ones, and -1 for that of a single probe, which had
+                none so far; or the region that the run explains, in place of `region`.
+            previous: the log before's heatmaps.
         """
         probes = self.probes
         layers: dict[str, Floats] = {}
@@ -123,7 +128,11 @@ class ProbeExplainer:
     def settle_region(self, of_maps: bool) -> None:
         """Fixes what is explained where that is no class: the probes' own target, or what is predicted now.
 
-        of_maps: whether the explained output is one of maps. Raises ValueError where it is not finite.
+        Args:
+            of_maps: whether the explained output is one of maps.
+
+        Raises:
+            ValueError: where it is not finite.
         """
         self.region = self.probes.region
         if of_maps and self.region is None:

@@ -88,8 +88,9 @@ def reference_samples(
 class LoggedFeatures:
     """The channels of some layers, log after log of a fit.
 
-    asked: {layer as it was named: leading channels a class}, see `feature_counts`. references: samples beyond the
-    probes, (m, *sample shape), or None.
+    Attributes:
+        asked: {layer as it was named: leading channels a class}, see `feature_counts`.
+        references: samples beyond the probes, (m, *sample shape), or None.
     """
 
     model: keras.Model
@@ -200,8 +201,11 @@ class LoggedFeatures:
     ) -> list[LayerFeatures]:
         """What a step says of the layers.
 
-        channels: relevance by channel, as the pass gave it; classes: (n,) those explained, -1 for a region or none;
-        target: what is explained; last: whether the fit ends here.
+        Args:
+            channels: relevance by channel, as the pass gave it.
+            classes: (n,) those explained, -1 for a region or none.
+            target: what is explained.
+            last: whether the fit ends here.
         """
         top: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
         if self.references is not None and (last or self._logs % REFERENCES_EVERY == 0):
@@ -288,8 +292,11 @@ def smaller(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def feature_scalars(features: Sequence[LayerFeatures]) -> dict[str, float]:
-    """Of each layer: lrp/features/<layer>/needed (channels for 90 % of the positive relevance of all probes), unused
-    (without relevance on any probe) and dead (never fired)."""
+    """Three scalars of each layer.
+
+    lrp/features/<layer>/needed (channels for 90 % of the positive relevance of all probes), unused (without relevance
+    on any probe) and dead (never fired).
+    """
     scalars = {}
     for one in features:
         share = shares(one.relevance, np.zeros(len(one.relevance), np.int64), [0])[0]

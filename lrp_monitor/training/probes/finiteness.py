@@ -13,7 +13,9 @@ LOSS = "lrp/nonfinite/loss"
 class Finiteness:
     """Follows, log after log of one fit, how much is not finite.
 
-    probes: how many there are. axis: "epoch" or "batch", what steps count.
+    Args:
+        probes: how many there are.
+        axis: "epoch" or "batch", what steps count.
     """
 
     def __init__(self, probes: int, axis: str) -> None:
@@ -22,8 +24,10 @@ class Finiteness:
         self._messages: set[str] = set()
 
     def update(self, step: int, scalars: Mapping[str, float]) -> tuple[list[str], list[str]]:
-        """Changes since the log before, as text: (all of them, those that occur for
-        the first time in the fit). What is not among the scalars has not changed.
+        """Changes since the log before, as text.
+
+        Returns all of them, and those that occur for the first time in the fit. What is not among the scalars
+        has not changed.
         """
         texts, new = [], []
         for kind, tag in self._tags(scalars):
@@ -76,7 +80,8 @@ class Finiteness:
 def loss_scalar(logs: Mapping[str, object] | None) -> dict[str, float]:
     """The number of an epoch's losses (of training and of validation) that are not finite, as a scalar.
 
-    logs: as `on_epoch_end` gets them; empty where they hold no loss.
+    Args:
+        logs: as `on_epoch_end` gets them; empty where they hold no loss.
     """
     losses = [value for name, value in (logs or {}).items() if name == "loss" or name.endswith("_loss")]
     numbers = [float(value) for value in losses if isinstance(value, int | float)]

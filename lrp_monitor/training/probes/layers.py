@@ -16,8 +16,9 @@ from lrp_monitor.training.tensors.names import layer_names
 class LoggedLayers:
     """Picks the layers to log out of an inspection, under names that stay the same from run to run.
 
-    patterns: "all", names ("conv2d"; of a layer inside an inner model its path, "base/conv2d", or the end of it), names
-    with wildcards ("block1*"), or an inner model's or block's name for all that is inside it.
+    Args:
+        patterns: "all", names ("conv2d"; of a layer inside an inner model its path, "base/conv2d", or the end of it),
+            names with wildcards ("block1*"), or an inner model's or block's name for all that is inside it.
     """
 
     def __init__(self, model: keras.Model, patterns: Sequence[str]) -> None:

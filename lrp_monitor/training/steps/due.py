@@ -21,9 +21,13 @@ class EpochEnd(NamedTuple):
 class DueLogs:
     """Follows one fit from its first epoch on.
 
-    schedule: when logs are due. position: where the fit begins on the run's axis. epochs: the fit's argument, the
-    number of epochs that Keras counts to. one_epoch: whether the fit has one epoch. continues: whether it continues
-    an earlier fit of this process; in_loop: whether that one had one epoch.
+    Args:
+        schedule: when logs are due.
+        position: where the fit begins on the run's axis.
+        epochs: the fit's argument, the number of epochs that Keras counts to.
+        one_epoch: whether the fit has one epoch.
+        continues: whether it continues an earlier fit of this process.
+        in_loop: whether that one had one epoch.
     """
 
     def __init__(
@@ -63,7 +67,8 @@ class DueLogs:
     def gradient_due(self, stopped: bool) -> bool:
         """Whether the execution that has just begun is the last one before a log.
 
-        stopped: the model's stop_training.
+        Args:
+            stopped: the model's stop_training.
         """
         if stopped:
             return not self.end_may_wait  # set by a log before this batch: it is the fit's last one

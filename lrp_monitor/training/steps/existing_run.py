@@ -34,9 +34,10 @@ Norms = Mapping[str, float]
 class ExistingRun:
     """The records of a run's folder: their places, ascending, and the probes' statistics at each.
 
-    norms: the Euclidean norms of the weights at each place, by name, where they are logged. cut_off: whether the
-    last record is not the one that a fit ends with. region: what is explained of an output of maps, where the run keeps
-    that.
+    Attributes:
+        norms: the Euclidean norms of the weights at each place, by name, where they are logged.
+        cut_off: whether the last record is not the one that a fit ends with.
+        region: what is explained of an output of maps, where the run keeps that.
     """
 
     positions: list[Position] = field(default_factory=list)
@@ -50,8 +51,9 @@ class ExistingRun:
     def of(cls, run_dir: str | os.PathLike[str], probes_hash: str) -> ExistingRun:
         """What is there; empty where nothing is. StoreError where it is there and cannot be read.
 
-        probes_hash: of the probes given. Records of other probes say nothing about these (the store's writer
-        refuses such a folder), so they count as none.
+        Args:
+            probes_hash: of the probes given. Records of other probes say nothing about these (the store's writer
+                refuses such a folder), so they count as none.
         """
         if not open_storage(store_folder(run_dir)).has(PROBES_FILE):
             return cls()
@@ -98,8 +100,9 @@ class ExistingRun:
     def same(self, position: Position, now: Columns, norms: Callable[[], Norms]) -> bool:
         """Whether the model that gave the statistics `now` is the one of the record at `position`.
 
-        norms: gives the norms of its weights, under the scalars' tags; asked where the statistics agree. Networks
-        whose last layer begins with zeros, or that have diverged, are told apart by these alone.
+        Args:
+            norms: gives the norms of its weights, under the scalars' tags; asked where the statistics agree. Networks
+                whose last layer begins with zeros, or that have diverged, are told apart by these alone.
         """
         then, comparable = self.statistics[position], False
         for name in _FINGERPRINT:

@@ -70,9 +70,11 @@ def _drawn_anew(one: tuple[tuple[int, ...], NDArray[np.float32]], after: NDArray
 class Reached:
     """The state in which a fit of this process left a model, on the axis of its run.
 
-    model: gives the model as long as it is there (a weak reference) and has not begun another run since.
-    weights: None where the fit did not come to its end, so that they are not known. heatmaps: of the last log, None
-    once the model is gone. one_epoch: whether the fit had one.
+    Attributes:
+        model: gives the model as long as it is there (a weak reference) and has not begun another run since.
+        weights: None where the fit did not come to its end, so that they are not known.
+        heatmaps: of the last log, None once the model is gone.
+        one_epoch: whether the fit had one.
     """
 
     position: Position

@@ -42,12 +42,6 @@ def resume_point(
 ) -> ResumePoint | None:
     """Where a fit that begins at `initial_epoch` continues the run whose records stand at `logged`.
 
-    logged: ascending. per_epoch: batches an epoch, None where not known. iterations: the optimizer's.
-    same(place): whether the model is the one of that record. due(place): whether the schedule asks for that
-    place. reached: where an earlier fit of this process left this very model in this run, None where there was
-    none. cut_off: whether the run's last fit did not come to its end. believed: whether `initial_epoch` is
-    evidence enough that a model without a record is the run's.
-
     Nothing logged: at initial_epoch. A model that this process has left at `reached`: there, or at a later
     `initial_epoch`, or back at the record of `initial_epoch` where the model is that one. Any other model
     continues after the last record where it is the model of that record, or at the record of `initial_epoch`
@@ -55,6 +49,15 @@ def resume_point(
     first epoch. `believed`: with `initial_epoch > 0` at that epoch, beyond the records, or among them where the
     optimizer has trained (a checkpoint of a state that was not logged, which supersedes the records from there
     on). None: the model is not this run's.
+
+    Args:
+        logged: ascending.
+        per_epoch: batches an epoch, None where not known.
+        iterations: the optimizer's. same(place): whether the model is the one of that record. due(place): whether the
+            schedule asks for that place.
+        reached: where an earlier fit of this process left this very model in this run, None where there was none.
+        cut_off: whether the run's last fit did not come to its end.
+        believed: whether `initial_epoch` is evidence enough that a model without a record is the run's.
     """
     if not logged:
         return ResumePoint(_position_at(axis, initial_epoch, per_epoch, iterations, logged, same), log_initial=True)
@@ -129,9 +132,11 @@ def _position_at(
 class EpochProgress:
     """Counts the batches of one epoch from the calls that Keras makes before each execution.
 
-    per_execution: batches an execution (steps_per_execution). length: batches of this epoch where Keras knows it,
-    else None. learned: the length of the epoch before, where that ran to its end. iterations: the optimizer's
-    count at the epoch's start.
+    Attributes:
+        per_execution: batches an execution (steps_per_execution).
+        length: batches of this epoch where Keras knows it, else None.
+        learned: the length of the epoch before, where that ran to its end.
+        iterations: the optimizer's count at the epoch's start.
     """
 
     per_execution: int
@@ -156,8 +161,9 @@ class EpochProgress:
     def done(self, iterations: Callable[[], int]) -> int:
         """Batches completed so far, as the execution that has just begun starts.
 
-        iterations: reads the optimizer's count; called only where the calls do not determine it, which is after an
-        execution that may have been cut short by the end of data of unknown length.
+        Args:
+            iterations: reads the optimizer's count; called only where the calls do not determine it, which is after an
+                execution that may have been cut short by the end of data of unknown length.
         """
         done, k = self.before(), self.per_execution
         if k == 1 or self.length is not None or not done:

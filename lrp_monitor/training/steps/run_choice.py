@@ -23,8 +23,9 @@ from lrp_monitor.training.steps.position import Position, ResumePoint, resume_po
 class Choice:
     """The run that a fit logs to, where it begins there, and the probes as explained at that point.
 
-    left: where an earlier fit of this process left this model in that run, or None. notice: the warning about
-    another model that was there, or empty.
+    Attributes:
+        left: where an earlier fit of this process left this model in that run, or None.
+        notice: the warning about another model that was there, or empty.
     """
 
     run_dir: str
@@ -38,7 +39,10 @@ class Choice:
 class Chooser:
     """Chooses for one fit. Raises StoreError where the model is not that of a run and `on_other_model` is "raise".
 
-    steps: batches an epoch, None where not known. iterations: the optimizer's count. meta: of this session.
+    Args:
+        steps: batches an epoch, None where not known.
+        iterations: the optimizer's count.
+        meta: of this session.
     """
 
     def __init__(

@@ -13,8 +13,10 @@ from lrp_monitor.arguments import argument_error
 class Schedule:
     """Which completed epochs and batches of a run are due. Its baseline always is.
 
-    every: epochs between logs, None for no logs at ends of epochs. batches: batches between logs, counted
-    over the whole run, or None. first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
+    Attributes:
+        every: epochs between logs, None for no logs at ends of epochs.
+        batches: batches between logs, counted over the whole run, or None.
+        first_epoch: "log" adds batches 1, 2, 4, 8 ... of the run's first epoch.
     """
 
     every: int | None = 1
@@ -51,7 +53,8 @@ class Schedule:
     def batch_due(self, before: int, after: int, in_first_epoch: bool) -> bool:
         """Whether a due batch lies in (before, after], both batches completed over the whole run.
 
-        in_first_epoch: whether they lie in the run's first epoch.
+        Args:
+            in_first_epoch: whether they lie in the run's first epoch.
         """
         if self.batches is not None and after // self.batches > before // self.batches:
             return True
@@ -65,7 +68,8 @@ class Schedule:
     def count(self, start: int, end: int, per_epoch: int | None) -> int | None:
         """Logs between completed epochs `start` (its baseline included) and `end`; None where not known.
 
-        per_epoch: batches an epoch, where known.
+        Args:
+            per_epoch: batches an epoch, where known.
         """
         if self.axis == "epoch":
             return 1 + sum(self.epoch_due(epoch) or epoch == end for epoch in range(start + 1, end + 1))

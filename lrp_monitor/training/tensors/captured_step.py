@@ -14,8 +14,10 @@ from lrp_monitor.engine.state import changes_variables_alone, draws_from_kernels
 class CapturedStep:
     """``function``, from one batch to the outputs of a train step, traced here for batches of the type ``spec``.
 
-    counters: the variables in which it counts. updated: those that the optimizers own or train. apart: whether it
-    counts gradients that are not applied, so that the training step is still to run.
+    Args:
+        counters: the variables in which it counts.
+        updated: those that the optimizers own or train.
+        apart: whether it counts gradients that are not applied, so that the training step is still to run.
     """
 
     def __init__(

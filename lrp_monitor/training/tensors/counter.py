@@ -92,7 +92,8 @@ class GradientCounter:
     def counting(self, *, applied: bool = True) -> Iterator[None]:
         """Shadow ``apply`` on the optimizer instances while the train function is traced or run.
 
-        applied: whether the gradients are applied, once they are counted.
+        Args:
+            applied: whether the gradients are applied, once they are counted.
         """
         optimizers = optimizers_of(self._model)
         before = [optimizer.__dict__.get("apply") for optimizer in optimizers]
