@@ -56,8 +56,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
 
     The state before training and the last one are always logged. In a loop of short fits the end of a fit is not the
     training's: where nothing was due in a fit of one epoch, or in any after the first, and in one of one epoch after
-    another of one epoch, the last state is logged by `close()`, at the end of a `with` statement, when the process ends,
-    or when another model is next, unless a fit goes on from there.
+    another of one epoch, the last state is logged by `close()`, at the end of a `with` statement, when the process
+    ends, or when another model is next, unless a fit goes on from there.
 
     Steps count completed epochs, or completed batches where `batches` or `first_epoch` is given, over all fits of a
     run: a second fit continues where the first one ended, or at `initial_epoch` or BackupAndRestore's epoch (see
