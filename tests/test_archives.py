@@ -16,7 +16,7 @@ import pytest
 
 from lrp_monitor import archives
 from lrp_monitor.archives import ArchiveError, read_arrays, read_file
-from lrp_monitor.probes import ProbeSet, probe_set
+from lrp_monitor.probes import ProbeSet, files
 
 
 def npy(header: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
@@ -201,7 +201,7 @@ def test_one_mask_for_all_probes_is_not_spread_by_a_file(saved: Path) -> None:
 
 def test_a_set_that_would_not_be_read_is_not_saved(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, before = ProbeSet.load(saved), saved.read_bytes()
-    monkeypatch.setattr(probe_set, "MAX_ARRAY_BYTES", 1000 + (1 << 20))
+    monkeypatch.setattr(files, "MAX_ARRAY_BYTES", 1000 + (1 << 20))
     with pytest.raises(ValueError, match=r"the set takes .* save fewer or smaller probes"):
         loaded.save(saved)
     assert saved.read_bytes() == before

@@ -81,7 +81,8 @@ class Explainer:
                 "model.build(input_shape), or call it once on data"
             )
         self.model = model
-        self._composite = resolve(composite)
+        self.asked = self._composite = resolve(composite)
+        """The composite that was asked for, also where ``"auto"`` chooses it."""
         self._choice: Choice | None = None
         self._output = output
         asked = inputs.checked_batch(model, batch_size)

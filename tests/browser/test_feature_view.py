@@ -146,9 +146,8 @@ def test_rows_orders_and_maps(logdir: Path, serve: Serve, visit: Open) -> None:
     tab.expect(
         lambda: masses[tab.all(rows, "Number(e.dataset.channel)")[:4]].tolist(), np.sort(masses)[::-1][:4].tolist()
     )
-    choice = tab.hash_parameters()["channels"]
-    assert "class=2" in choice
-    assert "order=mass%3Astamp" in choice
+    told = ("class=2", "order=mass%3Astamp")
+    tab.expect(lambda: [part in tab.hash_parameters()["channels"] for part in told], [True, True])
 
 
 def test_two_thousand_channels_side_by_side(logdir: Path, serve: Serve, visit: Open) -> None:
@@ -158,7 +157,7 @@ def test_two_thousand_channels_side_by_side(logdir: Path, serve: Serve, visit: O
     tab.expect(lambda: sorted(tab.all(lanes, "e.dataset.run")), ["control/lrp", "planted/lrp"])
     made = "[data-run='planted/lrp'] [data-testid=channel]"
     tab.expect(lambda: len(tab.all(made, "1")), lambda count: 5 < count < 60)
-    tab.frame.eval_on_selector("[data-testid=channels]", "e => { e.scrollTop = e.scrollHeight; }")
+    tab.frame.eval_on_selector("[data-testid=channels]", "e => { e.scrollTop = e.scrollHeight; }")  # settled: scrolls
     history = open_run(logdir / "planted").channel_history("wide")
     last = np.argsort(-np.nan_to_num(history.shares[-1, 0]), kind="stable")[-1]
     tab.expect(lambda: tab.all(made, "Number(e.dataset.channel)")[-1], int(last))
@@ -177,11 +176,11 @@ def test_a_channel_large_and_its_address(logdir: Path, serve: Serve, visit: Open
     tab.expect(lambda: len(tab.all("[data-testid=channel-film] figure", "1")), len(STEPS))
     tab.frame.click("[data-testid=pin]")
     # A click on the curve moves the slider.
-    box = tab.frame.locator(f"{opened} [data-testid=spark]").bounding_box()
+    box = tab.frame.locator(f"{opened} [data-testid=spark]").bounding_box()  # settled: drawn with the channel
     assert box is not None
     tab.page.mouse.click(box["x"] + 1, box["y"] + 20)
     tab.expect(lambda: tab.frame.input_value("[data-testid=step-number]"), "0")
-    again = visit(serve(logdir), fragment=tab.link())
+    again = visit(serve(logdir), fragment=tab.link())  # settled: the step, its last part, was waited for
     again.expect(lambda: again.all(opened, "Number(e.dataset.channel)"), [channel])
     again.expect_text("pin", "Unpin step 256")
     again.frame.click("[data-testid=close-channel]")

@@ -57,7 +57,9 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             model.layers[-1].kernel.assign(kernel)
         rate = 0.01 if name == "diverged" else 0.0
         model.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy")
-        monitor = lrp.LRPMonitor(probes, log_dir=folder / name, verbose=0, alert={"stamp": 0.99})
+        monitor = lrp.LRPMonitor(
+            probes, log_dir=folder / name, composite="epsilon_plus_flat", verbose=0, alert={"stamp": 0.99}
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             callbacks = [Explode(), monitor] if name == "diverged" else [monitor]

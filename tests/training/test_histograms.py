@@ -91,7 +91,7 @@ def arrays(rng: np.random.Generator) -> list[np.ndarray]:
 @pytest.mark.parametrize("wide", [tf.int32, tf.int64], ids=["int32", "int64"])
 def test_counts_equal_the_bits(monkeypatch, jit, deterministic, wide):
     monkeypatch.setattr(histograms, "_wide", lambda: wide)
-    monkeypatch.setattr(histograms, "_determinism", lambda: deterministic)
+    monkeypatch.setattr(histograms, "is_deterministic", lambda: deterministic)
     values = arrays(np.random.default_rng(1))
     variables = [tf.Variable(value) for value in values]
     rows = tf.function(lambda: statistics_rows(variables), jit_compile=jit, autograph=False)().numpy()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from monitor_helpers import epochs_of, fit, make_model, make_probes, monitor, places
+from monitor_helpers import epochs_of, fit, make_model, make_probes, places
+from monitor_helpers import monitor as monitor_of
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.util import tensor_util
 
@@ -15,6 +17,11 @@ import lrp_monitor as lrp
 from lrp_monitor.store.reader import open_run
 
 NAMES = {"relative_l2", "cosine", "iou", "js", "logits", "flips", "mask_rise/block", "mask_probes/block"}
+
+
+def monitor(*given: Any, **options: Any) -> lrp.LRPMonitor:
+    """With the rules that are chosen: the baseline's."""
+    return monitor_of(*given, **{"composite": "auto", **options})
 
 
 class Keep(keras.callbacks.Callback):

@@ -76,7 +76,7 @@ def _report(arguments: argparse.Namespace, part: Any) -> Any:
         with_model.model,
         values,
         target,
-        explainer.composite,
+        explainer.asked,
         output=head_of(arguments, with_model.model),
         batch_size=arguments.batch_size,
         on_unknown=arguments.on_unknown,
