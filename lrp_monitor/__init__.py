@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.errors import OutOfMemoryError as OutOfMemoryError
     from lrp_monitor.engine.errors import UnsupportedModelError as UnsupportedModelError
     from lrp_monitor.engine.explainer import Explainer as Explainer
-    from lrp_monitor.engine.explainer import relevance as relevance
     from lrp_monitor.engine.explanation import Explanation as Explanation
     from lrp_monitor.engine.inspection import Inspection as Inspection
     from lrp_monitor.engine.inspection import LayerRelevance as LayerRelevance
+    from lrp_monitor.engine.relevance import relevance as relevance
     from lrp_monitor.notebook import Run as Run
     from lrp_monitor.notebook import open_run as open_run
     from lrp_monitor.probes import ProbeSet as ProbeSet
@@ -66,7 +66,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "composites": ("lrp_monitor.engine.composites", None),
     "occlude": ("lrp_monitor.sanity.occlusion", "occlude"),
     "open_run": ("lrp_monitor.notebook", "open_run"),
-    "relevance": ("lrp_monitor.engine.explainer", "relevance"),
+    "relevance": ("lrp_monitor.engine.relevance", "relevance"),
     "rules": ("lrp_monitor.engine.rules", None),
     "sanity_check": ("lrp_monitor.sanity.check", "sanity_check"),
     "targets": ("lrp_monitor.engine.targets", None),

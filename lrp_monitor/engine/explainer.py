@@ -1,16 +1,16 @@
-"""Explainer and relevance(): compiling once, chunks, checks."""
+"""Explainer: compiling once, chunks, checks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, TypedDict, overload
 
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrp_monitor.arguments import OnUnknown, Preset, check_keywords, one_of, output_key
+from lrp_monitor.arguments import OnUnknown, Preset, one_of, output_key
 from lrp_monitor.engine import backend, conditional, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.build import Taps
@@ -28,7 +28,7 @@ from lrp_monitor.engine.table import Row
 from lrp_monitor.engine.targets import Target
 from lrp_monitor.text import aligned
 
-__all__ = ["Explainer", "Explanation", "Target", "relevance"]
+__all__ = ["Explainer", "Explanation", "Target"]
 
 
 class ExplainerOptions(TypedDict, total=False):
@@ -363,10 +363,8 @@ class Explainer:
 
     def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
         total = found.get("sum")
-        if total is None:
-            leaves = [found[f"relevance {number}"] for number in range(len(given.leaves))]
-        else:
-            leaves = [found["reduced"], total]
+        every = [f"relevance {number}" for number in range(len(given.leaves))]
+        leaves = [found[name] for name in (every if total is None else ("reduced", "sum"))]
         # Rules that carry shares give finite ones of a logit that is no number, too.
         broken = ~np.isfinite(found["logit"])
         for leaf in leaves if broken.any() else ():
@@ -399,35 +397,3 @@ class Explainer:
         lines.append(f"relevance starts from the logits of model {self.model.name!r} ({start})")
         chosen = [f"  chosen by auto: {self.choice}"] if self.choice else []
         return "\n".join([str(self.composite), *chosen, "", *lines, *(f"note: {note}" for note in self._notes)])
-
-
-@overload
-def relevance(
-    model: Any,
-    inputs: NDArray[Any],
-    target: Target = None,
-    composite: Preset | Composite = "auto",
-    **options: Unpack[ExplainerOptions],
-) -> NDArray[np.float32]: ...
-@overload
-def relevance(
-    model: Any,
-    inputs: Any,
-    target: Target = None,
-    composite: Preset | Composite = "auto",
-    **options: Unpack[ExplainerOptions],
-) -> Any: ...
-def relevance(
-    model: Any,
-    inputs: Any,
-    target: Target = None,
-    composite: Preset | Composite = "auto",
-    **options: Unpack[ExplainerOptions],
-) -> Any:
-    """Relevance of ``inputs`` for ``target``: float32 of the inputs' shape, summing to (about) the explained logit.
-
-    A short form of ``Explainer(model, composite, **options)(inputs, target)``, which see; to explain more than once,
-    make the Explainer, which compiles once.
-    """
-    check_keywords(relevance, options, Explainer)
-    return Explainer(model, composite, **options)(inputs, target)

@@ -175,6 +175,12 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         return _binary(request, wire.step_answer(run, step, session, channels=channels))
 
     def _film(self, request: wrappers.Request) -> wrappers.Response:
+        run, probe, steps = self._of_film(request)
+        channels = parameters.flag(request, "channels")
+        return _binary(request, wire.film_answer(run, probe, steps, channels=channels))
+
+    def _of_film(self, request: wrappers.Request) -> tuple[Run, int, list[int]]:
+        """The run, the probe and the steps of a film."""
         name, run = self._reader(request)
         session, steps = parameters.hexadecimal(request, "session"), parameters.wholes(request, "steps")
         probe = parameters.position(request, "probe", len(run.probes))
@@ -183,8 +189,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         # The answer is kept for ever under its address, and a later session may replace these steps.
         if session != run.session:
             raise errors.NotFoundError(f"session {session} is not the latest one of run {name!r}: reload the run")
-        channels = parameters.flag(request, "channels")
-        return _binary(request, wire.film_answer(run, probe, steps, channels=channels))
+        return run, probe, steps
 
     def _histogram(self, request: wrappers.Request) -> wrappers.Response:
         step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
@@ -221,13 +226,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         return _binary(request, answer)
 
     def _channel_film(self, request: wrappers.Request) -> wrappers.Response:
-        name, run = self._reader(request)
-        session, steps = parameters.hexadecimal(request, "session"), parameters.wholes(request, "steps")
-        probe = parameters.position(request, "probe", len(run.probes))
-        if probe is None:
-            raise errors.InvalidArgumentError("the parameter 'probe' is missing")
-        if session != run.session:
-            raise errors.NotFoundError(f"session {session} is not the latest one of run {name!r}: reload the run")
+        run, probe, steps = self._of_film(request)
         layer, channel = parameters.text(request, "layer"), parameters.whole(request, "channel")
         return _binary(request, feature_answers.film(run, layer, channel, probe, steps))
 

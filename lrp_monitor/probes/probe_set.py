@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from lrp_monitor.probes import checks as check
 from lrp_monitor.probes import files
 from lrp_monitor.probes.inputs import ProbeInput, arranged, inputs_of, iter_spans, leaves_of
+from lrp_monitor.probes.masks import located
 from lrp_monitor.probes.picking import LIMIT, arrays, frame_columns, pair_of_arrays, pick, rows, rows_of_arrays
-from lrp_monitor.probes.regions import is_region, of_parts, parts
+from lrp_monitor.probes.regions import is_region, of_rows, parts
 
 
 class ProbeSet:
@@ -87,7 +88,7 @@ class ProbeSet:
         """Labels of a regression: float64 (n, units). None for classes, whose indices are `labels`."""
         self.labels = None if self.numbers is not None else check.checked_labels(labels, n, self.class_names)
         self.names = check.checked_names(names, n, self.labels, self.class_names)
-        self.masks = check.checked_masks(self._regions(masks), self.map_shape, n)
+        self.masks = check.checked_masks(located(masks, self.parts, self.map_shape), self.map_shape, n)
         self.target, self.targets = check.checked_target(target, self.labels, n, self.numbers)
         self.region = target if is_region(target) else None
         """What is explained where it is no class: a target of `lrp_monitor.targets`; else None."""
@@ -195,36 +196,6 @@ class ProbeSet:
         flat = flat.reshape(len(flat), -1)
         return {part.name: flat[:, span].reshape(-1, *part.map_shape) for part, span in iter_spans(self.parts)}
 
-    def _regions(self, masks: Any) -> Any:
-        """Masks that name features or tokens, or lie in one of several inputs, as boolean arrays; others as given."""
-        if not isinstance(masks, Mapping):
-            return masks
-        return {name: self._region(f"masks[{name!r}]", region) for name, region in masks.items()}
-
-    def _region(self, what: str, region: Any) -> Any:
-        named = isinstance(region, str) or (
-            isinstance(region, list | tuple) and bool(region) and all(isinstance(one, str) for one in region)
-        )
-        spans = list(iter_spans(self.parts))
-        if len(spans) == 1 and not isinstance(region, Mapping):
-            return _places(what, spans[0][0], region) if named else region
-        if len(spans) > 1 and not isinstance(region, Mapping) and np.shape(region) == (len(self), *self.map_shape):
-            return region
-        if not isinstance(region, Mapping):
-            listed = ", ".join(repr(part.name) for part, _ in spans)
-            raise ValueError(f"{what}: say in which input it lies, {{input: region}}; the watched ones are {listed}")
-        known = {part.name: (part, span) for part, span in spans}
-        found = np.zeros((len(self), spans[-1][1].stop), bool)
-        for name, inner in region.items():
-            if name not in known:
-                raise ValueError(f"{what}: {name!r} is no watched input; there are {', '.join(known)}")
-            part, span = known[name]
-            is_name = isinstance(inner, str) or (isinstance(inner, list) and all(isinstance(one, str) for one in inner))
-            where = _places(what, part, inner) if is_name else inner
-            mask = check.checked_masks({name: where}, part.map_shape, len(self))[name]
-            found[:, span] = mask.reshape(len(self), -1)
-        return found.reshape(len(self), *self.map_shape)
-
     @property
     def images(self) -> NDArray[np.uint8]:
         """The probes as pictures, uint8 (n, H, W, 1 or 3).
@@ -295,21 +266,15 @@ class ProbeSet:
 
     def _options(self, parts: Sequence[ProbeInput]) -> dict[str, Any]:
         """What `__init__` takes besides for these inputs."""
-        by_name: dict[str, dict[str, Any]] = {
-            "kind": {part.name: part.kind for part in parts},
-            "channel_axis": {part.name: part.channel_axis for part in parts},
-            "feature_names": {part.name: part.feature_names for part in parts},
-            "tokens": {part.name: part.tokens for part in parts},
-        }
+        options = ("kind", "channel_axis", "feature_names", "tokens")
+        by_name = {option: {part.name: getattr(part, option) for part in parts} for option in options}
         if self.is_single:
             return {argument: next(iter(values.values())) for argument, values in by_name.items()}
         return by_name | {"watch": [part.name for part in parts if part.watched]}
 
     def _target_of(self, chosen: NDArray[Any]) -> Any:
         if self.region is not None:
-            of = parts(self.region)
-            rows = of.get("rows", np.arange(len(self)))[chosen]
-            return of_parts(of | {"rows": rows, "of_set": of.get("of_set", np.asarray(len(self)))})
+            return of_rows(self.region, chosen, len(self))
         return self.targets[chosen] if self.target == "given" and self.targets is not None else self.target
 
     @classmethod
@@ -431,11 +396,3 @@ class ProbeSet:
         FileNotFoundError; ValueError (naming the file) on anything else.
         """
         return files.load(path, cls)
-
-
-def _places(what: str, part: ProbeInput, names: str | Sequence[str]) -> NDArray[np.bool_]:
-    """Where features or tokens of these names are."""
-    try:
-        return part.places([names] if isinstance(names, str) else list(names))
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from error

@@ -48,6 +48,13 @@ def of_parts(found: Mapping[str, NDArray[Any]]) -> Any:
     return targets.Region(where, _classes(found["of"]))
 
 
+def of_rows(target: Any, chosen: NDArray[Any], n: int) -> Any:
+    """The target of some of n probes, by their positions."""
+    found = parts(target)
+    rows = found.get("rows", np.arange(n))[chosen]
+    return of_parts(found | {"rows": rows, "of_set": found.get("of_set", np.asarray(n))})
+
+
 def _place(where: Any) -> dict[str, NDArray[Any]]:
     axes = where if isinstance(where, tuple) else (where,)
     if not all(isinstance(part, slice | int | np.integer) and not isinstance(part, bool) for part in axes):
