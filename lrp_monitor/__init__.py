@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine import composites as composites
-    from lrp_monitor.engine import rules as rules
     from lrp_monitor.engine import targets as targets
-    from lrp_monitor.engine import treatments as treatments
     from lrp_monitor.engine.checking import ModelReport as ModelReport
     from lrp_monitor.engine.checking import check as check
-    from lrp_monitor.engine.composites import Composite as Composite
     from lrp_monitor.engine.conditional import LayerChannels as LayerChannels
     from lrp_monitor.engine.errors import OutOfMemoryError as OutOfMemoryError
     from lrp_monitor.engine.errors import UnsupportedModelError as UnsupportedModelError
@@ -27,6 +23,10 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.inspection import Inspection as Inspection
     from lrp_monitor.engine.inspection import LayerRelevance as LayerRelevance
     from lrp_monitor.engine.relevance import relevance as relevance
+    from lrp_monitor.engine.rules import composites as composites
+    from lrp_monitor.engine.rules import rules as rules
+    from lrp_monitor.engine.rules.composites import Composite as Composite
+    from lrp_monitor.engine.trace import treatments as treatments
     from lrp_monitor.notebook import Run as Run
     from lrp_monitor.notebook import open_run as open_run
     from lrp_monitor.probes import ProbeSet as ProbeSet
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _PUBLIC: dict[str, tuple[str, str | None]] = {
     "BaselineError": ("lrp_monitor.regression.errors", "BaselineError"),
     "Comparison": ("lrp_monitor.regression.comparison", "Comparison"),
-    "Composite": ("lrp_monitor.engine.composites", "Composite"),
+    "Composite": ("lrp_monitor.engine.rules.composites", "Composite"),
     "Explainer": ("lrp_monitor.engine.explainer", "Explainer"),
     "Explanation": ("lrp_monitor.engine.explanation", "Explanation"),
     "Inspection": ("lrp_monitor.engine.inspection", "Inspection"),
@@ -63,14 +63,14 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "UnsupportedModelError": ("lrp_monitor.engine.errors", "UnsupportedModelError"),
     "check": ("lrp_monitor.engine.checking", "check"),
     "compare": ("lrp_monitor.regression.comparing", "compare"),
-    "composites": ("lrp_monitor.engine.composites", None),
+    "composites": ("lrp_monitor.engine.rules.composites", None),
     "occlude": ("lrp_monitor.sanity.occlusion", "occlude"),
     "open_run": ("lrp_monitor.notebook", "open_run"),
     "relevance": ("lrp_monitor.engine.relevance", "relevance"),
-    "rules": ("lrp_monitor.engine.rules", None),
+    "rules": ("lrp_monitor.engine.rules.rules", None),
     "sanity_check": ("lrp_monitor.sanity.check", "sanity_check"),
     "targets": ("lrp_monitor.engine.targets", None),
-    "treatments": ("lrp_monitor.engine.treatments", None),
+    "treatments": ("lrp_monitor.engine.trace.treatments", None),
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

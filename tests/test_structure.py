@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import lrp_monitor
 
 PACKAGE = Path(lrp_monitor.__file__).parent
@@ -24,6 +26,18 @@ FLOORS = (
     ("archives", "console", "keras_internals", "metrics", "store", "text"),
     ("arguments", "files", "plain"),
 )
+# The same inside of rooms that have rooms of their own; "" are the modules that stand in none of them.
+INNER_FLOORS = {
+    "engine": (
+        ("",),
+        ("surrogates",),
+        ("steps",),
+        ("trace", "rules"),
+        ("passes",),
+        ("errors", "inputs", "shadows", "targets"),
+        ("backend",),
+    ),
+}
 # What a room must not import, whatever the floors allow: TensorBoard starts without either framework.
 APART = {"plugin": {"engine", "regression", "probes", "pictures", "spectral"}}
 FRAMEWORKS = {"keras", "tensorflow"}
@@ -91,6 +105,30 @@ def test_imports_point_down() -> None:
         for target in imported(path)
         if target in MODULES and (to := room_of(target)) not in ("", room)
         if FLOOR[to] <= FLOOR[room] or to in APART.get(room, ())
+    ]
+    assert not upward
+
+
+@pytest.mark.parametrize("room", INNER_FLOORS)
+def test_imports_point_down_inside_of_a_room(room: str) -> None:
+    floors = {name: floor for floor, names in enumerate(INNER_FLOORS[room]) for name in names}
+
+    def inner(module: str) -> str | None:
+        """The inner room of a module of ``room``; None for a module outside of it."""
+        _, outer, name, *_ = [*module.split("."), "", ""]
+        if outer != room:
+            return None
+        return name if name in floors else ""
+
+    packages = {path.parent.name for path in (PACKAGE / room).glob("*/__init__.py")}
+    assert packages <= set(floors), packages - set(floors)
+    upward = [
+        f"{module} imports {target}"
+        for module, path in MODULES.items()
+        if (here := inner(module)) is not None
+        for target in imported(path)
+        if target in MODULES and (there := inner(target)) is not None and there != here
+        if floors[there] <= floors[here]
     ]
     assert not upward
 

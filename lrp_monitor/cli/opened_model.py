@@ -155,7 +155,7 @@ def head_of(arguments: argparse.Namespace, model: Any) -> str | int | None:
 
 def composite_of(name: Preset, low: Any, high: Any, inputs: Sequence[NDArray[Any]]) -> Any:
     """A preset; where it needs the bounds of the input, with these. Raises CommandError where inputs leave them."""
-    from lrp_monitor.engine import composites
+    from lrp_monitor.engine.rules import composites
 
     if name not in _BOUNDED:
         return name

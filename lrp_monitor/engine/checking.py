@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import Preset, check_keywords
-from lrp_monitor.engine.composites import Composite, resolve
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
 from lrp_monitor.engine.inputs import arranged, known_shapes, model_structure
 from lrp_monitor.engine.inspection import Inspection, LayerRelevance
-from lrp_monitor.engine.recording import short_path
+from lrp_monitor.engine.rules.composites import Composite, resolve
 from lrp_monitor.engine.targets import Target
+from lrp_monitor.engine.trace.recording import short_path
 from lrp_monitor.plain import Result, plain
 from lrp_monitor.text import aligned, number
 

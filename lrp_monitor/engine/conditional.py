@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.carriers import Anatomy, LayerOutput, spread
 from lrp_monitor.engine.inspection import Relevances, by_channel
-from lrp_monitor.engine.recording import LayerCall
+from lrp_monitor.engine.surrogates.carriers import Anatomy, LayerOutput, spread
+from lrp_monitor.engine.trace.recording import LayerCall
 from lrp_monitor.plain import Result, plain
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Traced
+    from lrp_monitor.engine.surrogates.model import Traced
 
 Selection = int | Sequence[int] | NDArray[Any]
 """A channel, several channels, or weights over all channels of a layer; ``()`` lets nothing through."""

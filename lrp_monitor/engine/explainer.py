@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from lrp_monitor.arguments import OnUnknown, Preset, one_of, output_key
 from lrp_monitor.engine import backend, conditional, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.build import Taps
-from lrp_monitor.engine.choosing import Choice
-from lrp_monitor.engine.composites import AUTO, Composite, resolve
 from lrp_monitor.engine.conditional import ChannelLayer, Condition, Gated, LayerChannels, LayerChoice
 from lrp_monitor.engine.explanation import Explanation, sum_of_samples
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
-from lrp_monitor.engine.memory import check_device
-from lrp_monitor.engine.passes import Passes
+from lrp_monitor.engine.passes.compiled import Passes
+from lrp_monitor.engine.passes.memory import check_device
+from lrp_monitor.engine.rules.composites import AUTO, Composite, resolve
 from lrp_monitor.engine.start import explained, outputs_of, signature_of
-from lrp_monitor.engine.surrogate import Traced, run
-from lrp_monitor.engine.table import Row
+from lrp_monitor.engine.steps.choosing import Choice
+from lrp_monitor.engine.surrogates.build import Taps
+from lrp_monitor.engine.surrogates.model import Traced, run
+from lrp_monitor.engine.surrogates.table import Row
 from lrp_monitor.engine.targets import Target
 from lrp_monitor.text import aligned
 
@@ -342,8 +342,8 @@ class Explainer:
 
         What :meth:`inspect` says of their channels, without the other layers, and whether each channel fired.
         ``layers`` are names or paths, or a function that gives them for a list of
-        :class:`~lrp_monitor.engine.carriers.LayerOutput`. Raises what :meth:`explain` raises, and ValueError for a
-        layer that the model does not run or that has no channels.
+        :class:`~lrp_monitor.engine.surrogates.carriers.LayerOutput`. Raises what :meth:`explain` raises, and ValueError
+        for a layer that the model does not run or that has no channels.
         """
         given, start = take(self.model, inputs), targets.start_of(target)
         choice = layers if callable(layers) else tuple(layers)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.carriers import Carrier
 from lrp_monitor.engine.explanation import Explanation
-from lrp_monitor.engine.table import treatments_of
+from lrp_monitor.engine.surrogates.carriers import Carrier
+from lrp_monitor.engine.surrogates.table import treatments_of
 from lrp_monitor.plain import Result, plain
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogate import Traced
+    from lrp_monitor.engine.surrogates.model import Traced
 
 
 @dataclass(frozen=True)

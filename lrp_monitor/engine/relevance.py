@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import Preset, check_keywords
-from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
+from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.targets import Target
 
 

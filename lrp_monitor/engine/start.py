@@ -11,7 +11,7 @@ from keras import ops
 from lrp_monitor.engine import backend, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.inputs import Shape
-from lrp_monitor.engine.surrogate import Traced
+from lrp_monitor.engine.surrogates.model import Traced
 
 
 def signature_of(start: str | Callable[[Any], Any], shapes: tuple[Shape, ...], chunk: int) -> list[backend.Spec]:

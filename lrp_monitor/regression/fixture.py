@@ -25,7 +25,7 @@ from lrp_monitor.regression.snapshot import Snapshot, probe_digests
 from lrp_monitor.regression.tiers import LimitOptions
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.composites import Composite
+    from lrp_monitor.engine.rules.composites import Composite
 
 _LONGEST_NAME = 100
 

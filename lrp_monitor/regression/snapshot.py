@@ -23,8 +23,8 @@ from lrp_monitor.store.finite import class_numbers
 from lrp_monitor.store.reader import Run, open_run
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.composites import Composite
     from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
+    from lrp_monitor.engine.rules.composites import Composite
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Snapshot(Result):
     @property
     def preset(self) -> Any:
         """The name of the composite's preset; None where it was none, or one that needs the input's bounds."""
-        from lrp_monitor.engine.composites import unbounded_presets
+        from lrp_monitor.engine.rules.composites import unbounded_presets
 
         name = self.meta.get("composite")
         return name if name in unbounded_presets() else None

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import Preset, check_keywords
-from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
+from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.plain import Result, plain
 from lrp_monitor.probes import checks as probe_checks
 from lrp_monitor.sanity.subject import Fill, Subject

@@ -12,7 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import one_of
-from lrp_monitor.engine.recording import layer_paths
+from lrp_monitor.engine.trace.recording import layer_paths
 from lrp_monitor.keras_internals import layers_of, variables_made_trainable
 from lrp_monitor.metrics import cosine
 from lrp_monitor.plain import Result, plain

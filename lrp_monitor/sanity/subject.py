@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor.arguments import Preset
-from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.explainer import Explainer, ExplainerOptions, Explanation
+from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.probes import ProbeSet
 
 Fill = str | float | ArrayLike

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from lrp_monitor.arguments import output_key, shape_fits, shape_text
 from lrp_monitor.engine.errors import OutOfMemoryError
 from lrp_monitor.engine.inputs import fixed_batch, take
-from lrp_monitor.engine.memory import is_out_of_memory
-from lrp_monitor.engine.passes import Pass
+from lrp_monitor.engine.passes.compiled import Pass
+from lrp_monitor.engine.passes.memory import is_out_of_memory
 from lrp_monitor.engine.start import outputs_of
 from lrp_monitor.keras_internals import layers_of, symbolic_inputs
 from lrp_monitor.probes import ProbeSet

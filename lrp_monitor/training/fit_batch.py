@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrp_monitor.engine.memory import Room, free_bytes, on_host
+from lrp_monitor.engine.passes.memory import Room, free_bytes, on_host
 from lrp_monitor.keras_internals import layers_of, samples_of_fit
 
 _FLOOR = 32 << 20

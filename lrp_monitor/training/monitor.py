@@ -26,7 +26,7 @@ from lrp_monitor.training.steps.schedule import Schedule
 from lrp_monitor.training.trials import Trials, placeholder
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.composites import Composite
+    from lrp_monitor.engine.rules.composites import Composite
     from lrp_monitor.regression.snapshot import Snapshot
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 import lrp_monitor
-from lrp_monitor.engine.composites import AUTO
 from lrp_monitor.engine.explainer import Explainer
+from lrp_monitor.engine.rules.composites import AUTO
 from lrp_monitor.engine.targets import Region, Weighted
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.inputs import ProbeInput

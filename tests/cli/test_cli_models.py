@@ -114,7 +114,7 @@ class TestParsing:
         from lrp_monitor.arguments import Colormap, Preset, Tier
         from lrp_monitor.cli import model_arguments
         from lrp_monitor.cli.model_inputs import SCALINGS
-        from lrp_monitor.engine.composites import PRESETS
+        from lrp_monitor.engine.rules.composites import PRESETS
         from lrp_monitor.pictures import render
         from lrp_monitor.regression.tiers import TIERS
 

@@ -11,8 +11,8 @@ from keras import layers as kl
 from keras import ops
 
 import lrp_monitor as lrp
-from lrp_monitor.engine.choosing import Traits, traits
-from lrp_monitor.engine.composites import AUTO, PRESETS, resolve
+from lrp_monitor.engine.rules.composites import AUTO, PRESETS, resolve
+from lrp_monitor.engine.steps.choosing import Traits, traits
 
 
 def recorded(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> Traits:
@@ -23,7 +23,7 @@ def recorded(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> Traits:
         found.append(traits(recording))
         return found[-1]
 
-    monkeypatch.setattr("lrp_monitor.engine.choosing.traits", spy)
+    monkeypatch.setattr("lrp_monitor.engine.steps.choosing.traits", spy)
     assert lrp.Explainer(model).composite_name in PRESETS
     return found[-1]
 

@@ -10,7 +10,7 @@ from keras import layers as kl
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
-from lrp_monitor.engine.functions import pass_through
+from lrp_monitor.engine.steps.functions import pass_through
 
 EPOCHS = 20
 

@@ -11,7 +11,7 @@ from keras import ops
 import lrp_monitor as lrp
 from lrp_monitor import rules
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.graph import Graph
+from lrp_monitor.engine.trace.graph import Graph
 
 COMPOSITES = ("lrp_zero", lrp.Composite(dense=rules.Gamma(0.25)), lrp.Composite(product="half"))
 

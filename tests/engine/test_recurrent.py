@@ -15,8 +15,8 @@ from keras import ops
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
-from lrp_monitor.engine.graph import Graph
 from lrp_monitor.engine.targets import Region
+from lrp_monitor.engine.trace.graph import Graph
 
 STEPS, FEATURES, UNITS = 5, 4, 3
 EPS = 1e-3

@@ -17,7 +17,7 @@ from keras import layers
 
 import lrp_monitor as lrp
 from lrp_monitor.engine.errors import OutOfMemoryError
-from lrp_monitor.engine.memory import Room, free_bytes, is_out_of_memory
+from lrp_monitor.engine.passes.memory import Room, free_bytes, is_out_of_memory
 from lrp_monitor.keras_internals import samples_of_fit
 from lrp_monitor.training.monitor import LRPMonitor
 

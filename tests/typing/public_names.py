@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 import lrp_monitor as lrp
 from lrp_monitor.engine.checking import ModelReport
-from lrp_monitor.engine.composites import Composite
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.explanation import Explanation
-from lrp_monitor.engine.rules import Epsilon
+from lrp_monitor.engine.rules.composites import Composite
+from lrp_monitor.engine.rules.rules import Epsilon
 from lrp_monitor.engine.targets import Difference
 from lrp_monitor.notebook import Run
 from lrp_monitor.probes import ProbeSet

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor.arguments import argument_error
-from lrp_monitor.engine.carriers import LayerOutput
 from lrp_monitor.engine.conditional import LayerChannels
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.inspection import Inspection
+from lrp_monitor.engine.surrogates.carriers import LayerOutput
 from lrp_monitor.engine.targets import Target
 from lrp_monitor.metrics import mask_mass
 from lrp_monitor.probes import ProbeSet

@@ -13,8 +13,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lrp_monitor.engine.memory import is_out_of_memory
-from lrp_monitor.engine.state import Values, kept
+from lrp_monitor.engine.passes.memory import is_out_of_memory
+from lrp_monitor.engine.passes.state import Values, kept
 from lrp_monitor.keras_internals import (
     build_by_shapes,
     compiled_loss,

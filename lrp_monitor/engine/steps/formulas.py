@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.functions import pass_through
-from lrp_monitor.engine.gates import summed_spans
-from lrp_monitor.engine.graph import Graph, Op, again, number
-from lrp_monitor.engine.operations import ROWS
-from lrp_monitor.engine.steps import Fact, Made, Step
+from lrp_monitor.engine.steps.functions import pass_through
+from lrp_monitor.engine.steps.gates import summed_spans
+from lrp_monitor.engine.steps.step import Fact, Made, Step
+from lrp_monitor.engine.trace.graph import Graph, Op, again, number
+from lrp_monitor.engine.trace.operations import ROWS
 
 
 def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:

@@ -9,15 +9,15 @@ from typing import Any
 from keras import ops
 
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.affine import Affine, Companion
-from lrp_monitor.engine.assign import Assigner
 from lrp_monitor.engine.backend import Tensor, stop_gradient
-from lrp_monitor.engine.graph import Graph, Op, again
-from lrp_monitor.engine.maps import Map, joined
-from lrp_monitor.engine.masks import glue, share_of_ones
-from lrp_monitor.engine.recording import LayerCall
-from lrp_monitor.engine.rules import Rule
-from lrp_monitor.engine.steps import Step
+from lrp_monitor.engine.rules.affine import Affine, Companion
+from lrp_monitor.engine.rules.rules import Rule
+from lrp_monitor.engine.steps.assign import Assigner
+from lrp_monitor.engine.steps.maps import Map, joined
+from lrp_monitor.engine.steps.masks import glue, share_of_ones
+from lrp_monitor.engine.steps.step import Step
+from lrp_monitor.engine.trace.graph import Graph, Op, again
+from lrp_monitor.engine.trace.recording import LayerCall
 
 # What makes one sample of one sample: through these, bounds of the input go as one sample that stands for all.
 _BY_SAMPLE = frozenset(

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from keras import ops
 
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.affine import Affine
 from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
-from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.graph import Graph, Op
-from lrp_monitor.engine.operations import PRODUCTS, ROWS
-from lrp_monitor.engine.products import shared
-from lrp_monitor.engine.rules import Rule
-from lrp_monitor.engine.steps import Fact, Made
+from lrp_monitor.engine.rules.affine import Affine
+from lrp_monitor.engine.rules.composites import Composite
+from lrp_monitor.engine.rules.rules import Rule
+from lrp_monitor.engine.steps.products import shared
+from lrp_monitor.engine.steps.step import Fact, Made
+from lrp_monitor.engine.trace.graph import Graph, Op
+from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS
 
 # Through these the bounds of the input go, lowest and highest value each by itself.
 _BOUNDED = frozenset(

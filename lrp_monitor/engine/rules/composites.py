@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrp_monitor.arguments import Preset, one_of, suggestion
-from lrp_monitor.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
+from lrp_monitor.engine.rules.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
 
 __all__ = [
     "PRESETS", "Composite", "attn_lrp", "cp_lrp", "deep_taylor", "epsilon", "epsilon_alpha2_beta1",

@@ -10,13 +10,13 @@ import keras
 from keras import ops
 
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.assign import Assigner
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.build import Plan
-from lrp_monitor.engine.graph import Op
-from lrp_monitor.engine.maps import Map, moved
-from lrp_monitor.engine.recording import LayerCall, Recording
-from lrp_monitor.engine.table import shown
+from lrp_monitor.engine.steps.assign import Assigner
+from lrp_monitor.engine.steps.maps import Map, moved
+from lrp_monitor.engine.surrogates.build import Plan
+from lrp_monitor.engine.surrogates.table import shown
+from lrp_monitor.engine.trace.graph import Op
+from lrp_monitor.engine.trace.recording import LayerCall, Recording
 
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 

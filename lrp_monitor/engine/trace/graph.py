@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.operations import PRODUCTS, ROWS
+from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.recording import LayerCall
+    from lrp_monitor.engine.trace.recording import LayerCall
 
 
 # What these tell of a tensor is known when the trace is made.

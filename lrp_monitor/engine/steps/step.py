@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.graph import Graph, Op
-from lrp_monitor.engine.operations import ROWS
+from lrp_monitor.engine.trace.graph import Graph, Op
+from lrp_monitor.engine.trace.operations import ROWS
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.affine import Companion
-    from lrp_monitor.engine.maps import Map
+    from lrp_monitor.engine.rules.affine import Companion
+    from lrp_monitor.engine.steps.maps import Map
 
 
 class Made(Protocol):

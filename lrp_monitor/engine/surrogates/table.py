@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrp_monitor.engine.build import Plan
-from lrp_monitor.engine.recording import LayerCall, Recording
-from lrp_monitor.engine.steps import Step
-from lrp_monitor.engine.treatments import hides_its_parts
+from lrp_monitor.engine.steps.step import Step
+from lrp_monitor.engine.surrogates.build import Plan
+from lrp_monitor.engine.trace.recording import LayerCall, Recording
+from lrp_monitor.engine.trace.treatments import hides_its_parts
 
 
 @dataclass(frozen=True)

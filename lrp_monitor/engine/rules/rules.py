@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from lrp_monitor.engine.affine import Affine
 from lrp_monitor.engine.backend import Tensor, stop_gradient
+from lrp_monitor.engine.rules.affine import Affine
 
 __all__ = [
     "AlphaBeta", "Epsilon", "Flat", "Gamma", "Gradient", "Pass", "Rule", "WSquare", "ZBox", "ZPlus",

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.functions import scale_gradient
-from lrp_monitor.engine.graph import Op, number
-from lrp_monitor.engine.operations import Row
-from lrp_monitor.engine.steps import Fact, Made, Step
+from lrp_monitor.engine.rules.composites import Composite
+from lrp_monitor.engine.steps.functions import scale_gradient
+from lrp_monitor.engine.steps.step import Fact, Made, Step
+from lrp_monitor.engine.trace.graph import Op, number
+from lrp_monitor.engine.trace.operations import Row
 
 
 def _size(x: Tensor) -> int:

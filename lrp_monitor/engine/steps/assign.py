@@ -7,19 +7,20 @@ from typing import Any
 
 from keras import layers as kl
 
-from lrp_monitor.engine import backend, products
+from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.composites import Composite, fits_prefix
-from lrp_monitor.engine.formulas import is_function, own_gradient, passed, way_to
-from lrp_monitor.engine.gates import learn_gate, softmax_by_hand
-from lrp_monitor.engine.graph import Graph, Op, number
-from lrp_monitor.engine.masks import handed_on, picks, spread_over_vectors
-from lrp_monitor.engine.operations import CONSTANT, PRODUCTS, REFUSED, ROWS, Row
-from lrp_monitor.engine.recording import LayerCall, Recording, leaf, loop_around
-from lrp_monitor.engine.rules import Gradient, Pass, Rule
-from lrp_monitor.engine.steps import Fact, Step, plain
-from lrp_monitor.engine.treatments import is_loop
-from lrp_monitor.engine.weights import STEPS, Weights, override
+from lrp_monitor.engine.rules.composites import Composite, fits_prefix
+from lrp_monitor.engine.rules.rules import Gradient, Pass, Rule
+from lrp_monitor.engine.steps import products
+from lrp_monitor.engine.steps.formulas import is_function, own_gradient, passed, way_to
+from lrp_monitor.engine.steps.gates import learn_gate, softmax_by_hand
+from lrp_monitor.engine.steps.masks import handed_on, picks, spread_over_vectors
+from lrp_monitor.engine.steps.step import Fact, Step, plain
+from lrp_monitor.engine.steps.weights import STEPS, Weights, override
+from lrp_monitor.engine.trace.graph import Graph, Op, number
+from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS, REFUSED, ROWS, Row
+from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
+from lrp_monitor.engine.trace.treatments import is_loop
 
 # Layers of Keras whose one weighted map takes the rule that is named for the layer.
 _BASIC = tuple(

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from keras import ops
 
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.affine import Affine, Companion
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.graph import Op
-from lrp_monitor.engine.operations import CONVOLUTIONS
-from lrp_monitor.engine.rules import Rule
+from lrp_monitor.engine.rules.affine import Affine, Companion
+from lrp_monitor.engine.rules.rules import Rule
+from lrp_monitor.engine.trace.graph import Op
+from lrp_monitor.engine.trace.operations import CONVOLUTIONS
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.recording import LayerCall
+    from lrp_monitor.engine.trace.recording import LayerCall
 
 Make = Callable[[], Tensor]
 

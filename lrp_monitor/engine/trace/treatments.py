@@ -1,7 +1,7 @@
 """What only a layer can say: how a loop over time, or over steps, is written as operations, and what no rule covers.
 
-A treatment takes a :class:`~lrp_monitor.engine.recording.LayerCall` and returns what the layer's own ``call`` would,
-made of operations that have rules. A layer without one is what its operations are.
+A treatment takes a :class:`~lrp_monitor.engine.trace.recording.LayerCall` and returns what the layer's own ``call``
+would, made of operations that have rules. A layer without one is what its operations are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lrp_monitor.engine.shadows import shadows
 from lrp_monitor.keras_internals import takes_mask, takes_training
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.recording import LayerCall
+    from lrp_monitor.engine.trace.recording import LayerCall
 
 Treatment = Callable[["LayerCall"], Any]
 

@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from lrp_monitor.engine import memory
 from lrp_monitor.engine.backend import Spec, Tensor, full_precision
 from lrp_monitor.engine.errors import OutOfMemoryError
-from lrp_monitor.engine.memory import Room, is_out_of_memory, on_device
-from lrp_monitor.engine.state import kept, unmarked, written
+from lrp_monitor.engine.passes import memory
+from lrp_monitor.engine.passes.memory import Room, is_out_of_memory, on_device
+from lrp_monitor.engine.passes.state import kept, unmarked, written
 from lrp_monitor.text import first_line
 
 _MOST = 64  # samples at a time: more gain nothing
@@ -26,9 +26,9 @@ _SLACK = 1.25  # a pass that needs so much more than its room is not worth compi
 class Pass:
     """``function`` traced for the shapes of ``signature``; tracing happens here, and raises what ``function`` raises.
 
-    Whatever ``model`` assigns while it is traced or run is as before afterwards (see :mod:`lrp_monitor.engine.state`).
-    Everything that looks at a model goes through here: what is run eagerly draws from the random numbers of a training
-    that runs eagerly, and nothing brings those back.
+    Whatever ``model`` assigns while it is traced or run is as before afterwards (see
+    :mod:`lrp_monitor.engine.passes.state`). Everything that looks at a model goes through here: what is run eagerly
+    draws from the random numbers of a training that runs eagerly, and nothing brings those back.
     """
 
     def __init__(

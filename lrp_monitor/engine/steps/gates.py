@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.graph import Graph, Op, number
-from lrp_monitor.engine.operations import CONVOLUTIONS, PRODUCTS, ROWS, Row
-from lrp_monitor.engine.steps import Fact
+from lrp_monitor.engine.steps.step import Fact
+from lrp_monitor.engine.trace.graph import Graph, Op, number
+from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS, ROWS, Row
 
 STRICTEST = ("step", "softmax", "exp", "sigmoid", "similarity", "readout")
 """The kinds of gates, those first that are the gate where another one is the other factor.

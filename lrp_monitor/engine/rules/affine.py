@@ -28,8 +28,8 @@ class Companion:
 class Affine:
     """One weighted map, from its input to its pre-activation; tensors are made when a rule first asks for them.
 
-    A rule reads it and returns a surrogate (see :mod:`lrp_monitor.engine.rules`). That happens in the reverse pass,
-    when the relevance of the output has arrived: what a rule makes lives for the time of this one layer.
+    A rule reads it and returns a surrogate (see :mod:`lrp_monitor.engine.rules.rules`). That happens in the reverse
+    pass, when the relevance of the output has arrived: what a rule makes lives for the time of this one layer.
     """
 
     x: Tensor

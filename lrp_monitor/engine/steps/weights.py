@@ -10,14 +10,14 @@ from keras import ops
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.functions import SMALL, pass_through
-from lrp_monitor.engine.graph import Graph, Op, again, number
-from lrp_monitor.engine.maps import Map, axis_along_which, map_of, sum_of
-from lrp_monitor.engine.operations import CONVOLUTIONS, PRODUCTS
-from lrp_monitor.engine.recording import LayerCall, Recording, leaf, loop_around
-from lrp_monitor.engine.rules import Gradient, Pass, Rule, stabilise
-from lrp_monitor.engine.steps import Fact, Made, Step, plain
+from lrp_monitor.engine.rules.composites import Composite
+from lrp_monitor.engine.rules.rules import Gradient, Pass, Rule, stabilise
+from lrp_monitor.engine.steps.functions import SMALL, pass_through
+from lrp_monitor.engine.steps.maps import Map, axis_along_which, map_of, sum_of
+from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
+from lrp_monitor.engine.trace.graph import Graph, Op, again, number
+from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
+from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
 
 STEPS = (
     "multiplies weights with numbers that were made of activations by signs, comparisons or rounding, which carry no "

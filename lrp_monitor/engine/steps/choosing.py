@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lrp_monitor.engine import composites
-from lrp_monitor.engine.assign import Assigner
-from lrp_monitor.engine.composites import Composite
-from lrp_monitor.engine.graph import Graph, Op
-from lrp_monitor.engine.operations import CONVOLUTIONS
-from lrp_monitor.engine.recording import Recording
+from lrp_monitor.engine.rules import composites
+from lrp_monitor.engine.rules.composites import Composite
+from lrp_monitor.engine.steps.assign import Assigner
+from lrp_monitor.engine.trace.graph import Graph, Op
+from lrp_monitor.engine.trace.operations import CONVOLUTIONS
+from lrp_monitor.engine.trace.recording import Recording
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,18 @@ from typing import Any
 import keras
 
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.assign import Assigner
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.build import Builder, Gates, Plan, Taps, companion_masks
-from lrp_monitor.engine.carriers import Anatomy
-from lrp_monitor.engine.choosing import Choice, choose
-from lrp_monitor.engine.composites import AUTO, Composite
 from lrp_monitor.engine.errors import UnsupportedModelError
-from lrp_monitor.engine.gates import sigmoid_by_hand
-from lrp_monitor.engine.graph import Op
-from lrp_monitor.engine.recording import Recording, layer_paths, record
-from lrp_monitor.engine.rules import Gradient, Pass
-from lrp_monitor.engine.table import Row, rows_of
+from lrp_monitor.engine.rules.composites import AUTO, Composite
+from lrp_monitor.engine.rules.rules import Gradient, Pass
+from lrp_monitor.engine.steps.assign import Assigner
+from lrp_monitor.engine.steps.choosing import Choice, choose
+from lrp_monitor.engine.steps.gates import sigmoid_by_hand
+from lrp_monitor.engine.surrogates.build import Builder, Gates, Plan, Taps, companion_masks
+from lrp_monitor.engine.surrogates.carriers import Anatomy
+from lrp_monitor.engine.surrogates.table import Row, rows_of
+from lrp_monitor.engine.trace.graph import Op
+from lrp_monitor.engine.trace.recording import Recording, layer_paths, record
 from lrp_monitor.keras_internals import layers_of
 
 

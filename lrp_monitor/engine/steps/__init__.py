@@ -1,0 +1,1 @@
+"""Which step each recorded operation takes when it is made anew, so that its gradient carries relevance."""

@@ -1,0 +1,1 @@
+"""One call of a model under trace: its operations, the layer that made each, and what each is to relevance."""
