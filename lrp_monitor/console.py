@@ -46,7 +46,7 @@ class Progress:
 
     Args:
         total: units of work in all, >= 1.
-        stream: stderr unless told, so that results on stdout stay alone.
+        stream: stderr by default, so that results on stdout stay alone.
         lines: False for no lines off a terminal either, where the work is a matter of seconds.
     """
 

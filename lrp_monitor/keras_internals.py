@@ -99,7 +99,7 @@ def strategy_of(model: Any) -> Any:
 
 
 def samples_of_fit() -> int | None:
-    """Samples in a batch of the ``fit`` that called this, over all replicas; None where that cannot be told.
+    """Samples in a batch of the ``fit`` that called this, over all replicas; None where it is not known.
 
     Keras tells it to no callback. Read off the iterator among ``fit``'s own variables: the data that it was given may
     be an array, a data set or a generator of batches.

@@ -46,7 +46,7 @@ def cluster(
     its ``neighbours`` nearest ones (default log2 n, rounded up, at least 2), with weight
     exp(-d^2 / (s_i s_j)), s the distance to the last neighbour (Zelnik-Manor and Perona, 2004). ``groups`` is their
     number; without it the largest gap between the first eigenvalues gives it, at least 1, at most 8. The maps are
-    told apart by k-means on the rows, scaled to length 1, of the first eigenvectors (Ng, Jordan and Weiss, 2001).
+    separated by k-means on the rows, scaled to length 1, of the first eigenvectors (Ng, Jordan and Weiss, 2001).
     The same maps always give the same groups.
 
     Raises:
@@ -68,7 +68,7 @@ def cluster(
         raise ValueError(f"groups must be at most {found}, the number of heatmaps with relevance, got {groups}")
     labels = np.full(len(maps), NO_RELEVANCE, np.int64)
     if found < 3:
-        # Two maps have no neighbourhood to speak of: together, unless told otherwise.
+        # Two maps have no neighbourhood to speak of: together, unless a number is given.
         labels[usable] = 0 if groups in (None, 1) else np.arange(found)
         return Clusters(labels, int(labels.max()) + 1, np.zeros(found))
     nearest = min(found - 1, neighbours or max(2, math.ceil(math.log2(found))))

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def lines(run: Run) -> list[str]:
     """Of each watched layer a line, and one a leading channel of each class; empty where none is watched."""
-    told = []
+    found = []
     for layer, about in run.feature_summary().items():
-        told += [
+        found += [
             "",
             f"  channels of {layer} at step {about['step']}: {about['needed']} of {about['channels']} make 90 % of the "
             f"positive relevance, {about['unused']} unused, {about['dead']} dead",
@@ -26,8 +26,8 @@ def lines(run: Run) -> list[str]:
                     f"{percent(leader['share'])} of {_class(run, one['class'])}",
                     f"emerged at {leader['emerged']}",
                 ]
-                told.append(f"    channel {leader['channel']:>4}  {', '.join([*parts, *masks])}")
-    return told
+                found.append(f"    channel {leader['channel']:>4}  {', '.join([*parts, *masks])}")
+    return found
 
 
 def _class(run: Run, of_class: int) -> str:

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lrp-monitor: interrupted{remains}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        # The reader of a pipe (`| head`) has left: nothing is wrong, and nothing more can be said to it.
+        # The reader of a pipe (`| head`) has left: nothing is wrong, and nothing more can be written to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 

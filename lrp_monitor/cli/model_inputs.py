@@ -98,14 +98,14 @@ class Reader:
     class_names: tuple[str, ...] | None = None
 
     def read(self, paths: Sequence[Path]) -> list[Sample]:
-        """All samples of all files, their names told apart. Raises InputError."""
+        """All samples of all files, with distinct names. Raises InputError."""
         samples = [sample for path in paths for sample in self._file(path)]
         several, before = Counter(sample.name for sample in samples), Counter[str]()
-        told = []
+        distinct = []
         for sample in samples:
             number, before[sample.name] = before[sample.name], before[sample.name] + 1
-            told.append(sample if several[sample.name] == 1 else replace(sample, name=f"{sample.name} #{number}"))
-        return told
+            distinct.append(sample if several[sample.name] == 1 else replace(sample, name=f"{sample.name} #{number}"))
+        return distinct
 
     def _file(self, path: Path) -> list[Sample]:
         if not path.is_file():

@@ -81,7 +81,7 @@ class Opened:
 
 
 def opened(arguments: argparse.Namespace, part: Any) -> Opened:
-    """Opens the model and reads the inputs that a command names. part: told what is being done."""
+    """Opens the model and reads the inputs that a command names. part: is called with what is being done."""
     part("opening the model")
     model = model_files.load_model(arguments.model, arguments.trust_model, arguments.modules)
     samples: list[Sample] = []

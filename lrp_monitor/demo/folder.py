@@ -53,7 +53,7 @@ def record(log_dir: Path, figures: dict[str, object]) -> None:
 
 
 def _clear(log_dir: Path) -> None:
-    """Deletes what the demo wrote. FolderError, before anything is deleted, where that cannot be told."""
+    """Deletes what the demo wrote. FolderError, before anything is deleted, where that is not certain."""
     names = (*_RUNS, SHEET, ANIMATION, RECORD)
     taken = [name for name in names if os.path.lexists(log_dir / name)]
     if not taken:

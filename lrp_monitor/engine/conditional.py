@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.inspection import Relevances, by_channel
-from lrp_monitor.engine.surrogates.carriers import Anatomy, LayerOutput, spread
+from lrp_monitor.engine.surrogates.carriers import LayerOutput, LayerOutputs, spread
 from lrp_monitor.engine.trace.recording import LayerCall
 from lrp_monitor.plain import Result, plain
 
@@ -46,7 +46,7 @@ class LayerChannels(Result):
 
 @dataclass
 class ChannelLayer:
-    """A layer whose channels are asked for, and what the trace has told of it."""
+    """A layer whose channels are asked for, and what the trace found of it."""
 
     name: str
     """As it was asked for."""
@@ -56,7 +56,7 @@ class ChannelLayer:
     """Whether relevance runs past the layer, on a skip connection or in a branch; None before it was traced."""
 
     def weights(self, chosen: Selection | None) -> NDArray[np.float32]:
-        """(channels,) what passes of each; all of each where nothing is said. Raises ValueError or TypeError."""
+        """(channels,) what passes of each; all of each where none is chosen. Raises ValueError or TypeError."""
         if chosen is None:
             return np.ones(self.channels, np.float32)
         given = np.asarray(chosen)
@@ -122,13 +122,15 @@ class Conditions:
         return [Rows(np.stack([layer.weights(one.get(layer.name)) for one in self.listed]), which) for layer in layers]
 
 
-def find(anatomy: Anatomy, names: Sequence[str], n: int, model: str, argument: str) -> list[tuple[LayerCall, int]]:
+def find(
+    layer_outputs: LayerOutputs, names: Sequence[str], n: int, model: str, argument: str
+) -> list[tuple[LayerCall, int]]:
     """The call of a layer that each name means, and its axis of channels.
 
     Raises:
         ValueError: for a name that is no layer's or several layers', and for a layer without channels of samples.
     """
-    calls = {call.name: (call, outputs) for call, outputs in anatomy.calls()}
+    calls = {call.name: (call, outputs) for call, outputs in layer_outputs.calls()}
     found = []
     for name in names:
         paths = [name] if name in calls else [path for path in calls if path.endswith("/" + name)]
@@ -140,7 +142,7 @@ def find(anatomy: Anatomy, names: Sequence[str], n: int, model: str, argument: s
             rest = f"; near it: {near}" if near and not paths else f": {near}" if paths else ""
             raise ValueError(f"{argument}: model {model!r} {why}{rest}; its layers: {list(calls)}")
         call, outputs = calls[paths[0]]
-        axis = None if outputs[0].shape[0] != n else anatomy.channel_axis(call, outputs[0])
+        axis = None if outputs[0].shape[0] != n else layer_outputs.channel_axis(call, outputs[0])
         if axis is None:
             raise ValueError(
                 f"{argument}: the output of {call} has shape {tuple(outputs[0].shape)}, which has no axis of channels "
@@ -151,7 +153,7 @@ def find(anatomy: Anatomy, names: Sequence[str], n: int, model: str, argument: s
 
 
 @dataclass
-class Gated:
+class ChannelGates:
     """Puts the gates of named layers into a pass, whose weights are among its arguments."""
 
     layers: Sequence[ChannelLayer]
@@ -159,11 +161,11 @@ class Gated:
     weights: Sequence[Tensor] = field(default=())
     """(n, channels) for each layer, tensors of the trace that is being made."""
 
-    def __call__(self, anatomy: Anatomy) -> dict[int, list[Callable[[Tensor], Tensor]]]:
+    def __call__(self, layer_outputs: LayerOutputs) -> dict[int, list[Callable[[Tensor], Tensor]]]:
         """The gates, by the ids of the recorded tensors behind which they stand."""
         gates: dict[int, list[Callable[[Tensor], Tensor]]] = {}
         names, n = [layer.name for layer in self.layers], self.weights[0].shape[0]
-        found = find(anatomy, names, n, self.model, "conditions")
+        found = find(layer_outputs, names, n, self.model, "conditions")
         paths = [call.name for call, _ in found]
         if len(set(paths)) != len(paths):
             raise ValueError(f"conditions: {names} name one layer twice, by its name and its path: {paths}")
@@ -171,13 +173,15 @@ class Gated:
             outputs = [t for t in call.outputs if backend.is_float_tensor(t)]
             layer.path, layer.channels = call.name, int(outputs[0].shape[axis])
             for t in outputs:
-                own = anatomy.channel_axis(call, t)
+                own = layer_outputs.channel_axis(call, t)
                 if own is None or t.shape[0] != n or t.shape[own] != layer.channels:
                     raise ValueError(f"conditions: {call} has outputs of several widths, channels of which differ")
                 full = spread(weights, own, tuple(t.shape))
-                for carrier in anatomy.carriers(t):
+                for carrier in layer_outputs.carriers(t):
                     gates.setdefault(id(carrier.tensor), []).append(partial(_gate, carrier.arranged(full)))
-            layer.beside = anatomy.passes_by({id(one.tensor) for t in outputs for one in anatomy.carriers(t)})
+            layer.beside = layer_outputs.passes_by(
+                {id(one.tensor) for t in outputs for one in layer_outputs.carriers(t)}
+            )
         return gates
 
 
@@ -220,9 +224,9 @@ LayerChoice = Sequence[str] | Callable[[Sequence[LayerOutput]], Sequence[str]]
 
 def read_channels(found: Traced, layers: LayerChoice, model: str, value: Tensor) -> tuple[list[str], dict[str, Tensor]]:
     """The paths of the layers that ``layers`` names, and tensors "<number> channels" and "<number> fired" for each."""
-    n, anatomy = value.shape[0], found.anatomy
-    names = layers(anatomy.described()) if callable(layers) else layers
-    calls = find(anatomy, names, n, model, "layers")
+    n, layer_outputs = value.shape[0], found.layer_outputs
+    names = layers(layer_outputs.described()) if callable(layers) else layers
+    calls = find(layer_outputs, names, n, model, "layers")
     outputs = [next(t for t in call.outputs if backend.is_float_tensor(t)) for call, _ in calls]
     at, tensors = Relevances(found, value, outputs), {}
     for number, (output, (_, axis)) in enumerate(zip(outputs, calls, strict=True)):

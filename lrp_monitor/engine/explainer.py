@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lrp_monitor.arguments import OnUnknown, Preset, one_of, output_key
 from lrp_monitor.engine import backend, conditional, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.conditional import ChannelLayer, Condition, Gated, LayerChannels, LayerChoice
+from lrp_monitor.engine.conditional import ChannelGates, ChannelLayer, Condition, LayerChannels, LayerChoice
 from lrp_monitor.engine.explanation import Explanation, sum_of_samples
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
@@ -96,7 +96,7 @@ class Explainer:
         self._activation: str | None = None
         self._outputs: Shape = ()
         if any(rule.input_only for rule in self._composite.overrides.values()) and inputs.has_known_shapes(model):
-            self.prepare(n=1)  # whether such a rule can be said of the layers that it is named for is known once traced
+            self.prepare(n=1)  # only a trace shows whether the named layers can take such a rule
 
     @property
     def composite(self) -> Composite:
@@ -173,7 +173,7 @@ class Explainer:
         return (start, shapes, str(structure)), compute, partial(signature_of, start, shapes)
 
     def _trace(
-        self, leaves: list[Tensor], structure: Any, taps: Taps | None = None, gates: Gated | None = None
+        self, leaves: list[Tensor], structure: Any, taps: Taps | None = None, gates: ChannelGates | None = None
     ) -> Traced:
         def call(model: Any, values: list[Tensor]) -> Tensor:
             outputs = outputs_of(model, model(arranged(structure, values), training=False))
@@ -316,7 +316,7 @@ class Explainer:
         count, first = len(given.leaves), len(given.leaves) + (start in ("classes", "weights"))
 
         def compute(*tensors: Tensor) -> dict[str, Tensor]:
-            gates = conditional.Gated(layers, self.model.name, tensors[first:])
+            gates = conditional.ChannelGates(layers, self.model.name, tensors[first:])
             found = self._trace(list(tensors[:count]), given.taken, gates=gates)
             made = explained(found, start, *tensors[count:first])
             return {name: tensor for name, tensor in made.items() if name.startswith("relevance") or name == "logit"}

@@ -73,7 +73,7 @@ class Explanation(Result):
         return replace(self, relevance=relevance, reduced_sum=total, **parts)
 
     def without(self, rows: NDArray[np.bool_]) -> Explanation:
-        """The same with nothing said of some samples, (n,): target -1, logit and relevance NaN."""
+        """The same without a result for some samples, (n,): target -1, logit and relevance NaN."""
 
         def blank(values: NDArray[Any], by: float) -> NDArray[Any]:
             return np.where(rows.reshape(-1, *(1,) * (values.ndim - 1)), np.asarray(by, values.dtype), values)

@@ -118,7 +118,7 @@ def model_structure(model: Any) -> Any:
 
 
 def take(model: Any, inputs: Any) -> Inputs:
-    """Check ``inputs`` against the model. Raises ValueError or TypeError in words that name the input."""
+    """Check ``inputs`` against the model. Raises ValueError or TypeError, which names the input."""
     expected = expected_shapes(model)
     if expected is not None and (len(expected) > 1 or isinstance(inputs, Mapping)):
         found = _of_several(model, inputs)

@@ -116,9 +116,9 @@ def read_off(
 
     Relevance at a tensor is the tensor times its gradient, so all of it comes out of the one reverse pass.
     """
-    n, builder, anatomy = value.shape[0], found.builder, found.anatomy
-    treatments = treatments_of(anatomy.recording, builder.plan)
-    calls = anatomy.calls()
+    n, builder, layer_outputs = value.shape[0], found.builder, found.layer_outputs
+    treatments = treatments_of(layer_outputs.recording, builder.plan)
+    calls = layer_outputs.calls()
     if names != ("all",):
         _check_names(names, [call.name for call, _ in calls], model)
     assert builder.taps is not None
@@ -128,13 +128,13 @@ def read_off(
         inputs = builder.taps.inputs.get(id(call), [])
         here = [t for t in outputs if t.shape[0] == n]
         if not here or any(t.shape[0] != n for t in inputs):
-            continue  # samples are folded into another axis here: nothing can be said by sample
+            continue  # samples are folded into another axis here: there is no value by sample
         maps = [at.output(t) for t in here]
         known.append(
             {"number": number, "name": call.name, "kind": call.kind, "treatment": treatments[id(call)],
              "shape": tuple(here[0].shape[1:])}
         )  # fmt: skip
-        axis = anatomy.channel_axis(call, here[0])
+        axis = layer_outputs.channel_axis(call, here[0])
         if axis is None:
             parts = [_by_sample(one) for one in maps]
         else:
@@ -163,10 +163,12 @@ class Relevances:
     ) -> None:
         def made(output: Tensor, carrier: Carrier) -> list[Tensor]:
             # What was done to the logits since is in those of the model.
-            return [found.logits] if id(output) in found.anatomy.explained else found.builder.carrier(carrier.tensor)
+            return (
+                [found.logits] if id(output) in found.layer_outputs.explained else found.builder.carrier(carrier.tensor)
+            )
 
         self._carriers = {
-            id(t): [(carrier, tensor) for carrier in found.anatomy.carriers(t) for tensor in made(t, carrier)]
+            id(t): [(carrier, tensor) for carrier in found.layer_outputs.carriers(t) for tensor in made(t, carrier)]
             for t in outputs
         }
         tensors = [tensor for pairs in self._carriers.values() for _, tensor in pairs]
@@ -205,7 +207,7 @@ def _by_sample(relevance: Tensor) -> Tensor:
 
 
 def gathered(explanation: Explanation, known: Sequence[dict[str, Any]], found: dict[str, NDArray[Any]]) -> Inspection:
-    """The inspection made of what :func:`read_off` said and what its tensors turned out to be."""
+    """The inspection made of what :func:`read_off` found and what its tensors turned out to be."""
     layers = []
     broken = ~np.isfinite(explanation.logit)
     for row in known if broken.any() else ():

@@ -15,7 +15,7 @@ from lrp_monitor.pictures.render import Colour, Picture, colour_map
 from lrp_monitor.text import percent
 
 COLOURS: tuple[Colour, ...] = ((0, 90, 181), (213, 94, 0), (95, 99, 104), (0, 130, 95), (150, 60, 150), (190, 140, 0))
-"""Colours of lines in their order, told apart with the common kinds of colour blindness."""
+"""Colours of lines in their order, distinct with the common kinds of colour blindness."""
 
 _FINER = 3  # lines are drawn this much larger and scaled down, so that they are smooth
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 34, 30, 58

@@ -1,4 +1,4 @@
-"""What the page is told of a run: the contents of the routes' answers, whoever gives them."""
+"""Contents of the routes' answers on a run, for every server that gives them."""
 
 from __future__ import annotations
 

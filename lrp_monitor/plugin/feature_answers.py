@@ -1,4 +1,4 @@
-"""What the page is told of watched layers: their channels at a step and over all steps, and the channels' heatmaps."""
+"""The routes' answers on watched layers: their channels at a step and over all steps, and the channels' heatmaps."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _joined(run: Run, header: dict[str, Any], wanted: Sequence[tuple[StepHeader,
 
 
 def _at(history: History, step: int) -> int:
-    """Where a step stands in a history. KeyError where it does not hold the layer."""
+    """The index of a step in a history. KeyError where it does not hold the layer."""
     at = int(np.searchsorted(history.steps, step))
     if at == len(history.steps) or history.steps[at] != step:
         raise KeyError(f"step {step} holds no features of {history.layer!r}")

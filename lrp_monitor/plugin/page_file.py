@@ -45,7 +45,7 @@ class TooLargeError(ValueError):
 
 
 def build(parts: Sequence[Part], most_mb: float = MOST_MB) -> tuple[bytes, str]:
-    """(the file's content, what is in it in words). Raises TooLargeError before much is read, StoreError."""
+    """(the file's content, a text on what is in it). Raises TooLargeError before much is read, StoreError."""
     sizes = _sizes(parts)
     about = sum(sizes.values()) / 1e6
     if about > most_mb:
@@ -64,8 +64,8 @@ def build(parts: Sequence[Part], most_mb: float = MOST_MB) -> tuple[bytes, str]:
     steps = len({step for part in parts for step in part.steps})
     histograms = "with" if any(part.histograms for part in parts) else "without"
     counts = (("run", len(parts)), ("step", steps), ("probe", max(len(part.probes) for part in parts)))
-    told = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts]
-    words = f"{', '.join(told)}, {histograms} histograms"
+    counted = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts]
+    words = f"{', '.join(counted)}, {histograms} histograms"
     return content, words
 
 
@@ -90,13 +90,13 @@ def _sizes(parts: Sequence[Part]) -> dict[str, float]:
 
 
 def _too_large(parts: Sequence[Part], sizes: dict[str, float], most_mb: float) -> str:
-    told = ", ".join(f"{kind} {size / 1e6:.3g} MB" for kind, size in sizes.items() if size >= 5e3)
+    shares = ", ".join(f"{kind} {size / 1e6:.3g} MB" for kind, size in sizes.items() if size >= 5e3)
     most = max(len(part.steps) for part in parts)
     fitting = max(1, int(0.9 * most * most_mb * 1e6 / max(1.0, sum(sizes.values()))))
     out = "; --no-histograms leaves them out" if sizes["histograms"] > 0.1 * sum(sizes.values()) else ""
     return (
-        f"the page would take some {sum(sizes.values()) / 1e6:.3g} MB ({told}), the limit is {most_mb:g}: choose fewer "
-        f"steps (--most-steps {fitting}, or --steps) or probes (--probe){out}; or raise it with --max-mb"
+        f"the page would take some {sum(sizes.values()) / 1e6:.3g} MB ({shares}), the limit is {most_mb:g}: choose "
+        f"fewer steps (--most-steps {fitting}, or --steps) or probes (--probe){out}; or raise it with --max-mb"
     )
 
 

@@ -53,7 +53,7 @@ class Folders:
         self._found: set[str] = set()
 
     def locate(self, run: str) -> tuple[str, str]:
-        """(folder of the run, log directory it must stay in). Raises StoreError, with the way out in words.
+        """(folder of the run, log directory it must stay in). Raises StoreError, which names the way out.
 
         Links are followed as long as they stay inside that log directory; object stores (``s3://`` ...) have none.
         """
@@ -153,7 +153,7 @@ class Readers:
                 run.records()
                 run.all_tensors()
             except StoreError:
-                continue  # told in words by the route that is asked for it
+                continue  # the route that reads it answers with the error
 
     def reader(self, run: str) -> Run:
         """The reader of a listed run, brought up to date. Raises StoreError where no store can be read."""

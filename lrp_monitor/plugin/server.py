@@ -113,7 +113,7 @@ class _Quiet(serving.WSGIRequestHandler):
     """Answers without a line on the console for each request."""
 
     def log(self, type: str, message: str, *arguments: Any) -> None:
-        """Nothing is said."""
+        """Writes nothing: requests are not logged."""
 
 
 def serve(logdir: str, port: int = 0) -> serving.BaseWSGIServer:

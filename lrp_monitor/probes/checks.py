@@ -215,7 +215,7 @@ def checked_numbers(
     try:
         values = np.asarray(labels)
     except ValueError:
-        return None  # said of labels of classes
+        return None  # applies to labels of classes alone
     if values.dtype.kind != "f" or values.ndim not in (1, 2) or len(values) != n:
         return None
     if not np.isfinite(values).all():

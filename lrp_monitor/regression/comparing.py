@@ -144,7 +144,7 @@ def check_comparable(before: Snapshot, now: Snapshot) -> None:
     old, new = _composite(before, now), _composite(now, before)
     if old and new and old != new:
         raise BaselineError("composite", f"another composite: {_difference(old, new)}")
-    # Logits that are not finite have no predicted class to explain: that is told as such, not as another class.
+    # Logits that are not finite have no predicted class to explain: reported as not finite, not as another class.
     chosen = (before.targets >= 0) & (now.targets >= 0)
     other = [int(i) for i in np.flatnonzero(chosen & (before.targets != now.targets))]
     if other:

@@ -23,7 +23,7 @@ LOWER_IS_WORSE = ("cosine", "iou")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. name: "maps", "finite", "logits", "classes" or "mask NAME"; text: in words."""
+    """One aspect of a comparison. name: "maps", "finite", "logits", "classes" or "mask NAME"; text: the finding."""
 
     name: str
     ok: bool

@@ -90,7 +90,7 @@ class LRPBaseline:
         __tracebackhide__ = True
         before = read_baseline(path)
         if probes is not None and before.digests is not None:
-            # Before explaining: a changed probe is told as that, not as what a model says to it.
+            # Before explaining: a changed probe is reported as such, not as what a model makes of it.
             check_probes(before.digests, probe_digests(probes), tuple(probes.names))
         found = self._compare(before, _snapshot(model, probes, composite, before), options)
         self._note(PROPERTY, f"compared {self._shown(path)}")
@@ -100,7 +100,7 @@ class LRPBaseline:
 
     def _update(self, path: Path, now: Snapshot, options: dict[str, Any]) -> Comparison | None:
         __tracebackhide__ = True
-        # What is wrong with the call itself would else be told only when the baseline is there.
+        # What is wrong with the call itself would else be reported only when the baseline is there.
         rehearsal = self._compare(now, now, options)
         if not rehearsal.ok and np.isfinite(now.heatmaps).all():
             raise self._failure(f"no baseline is written that fails against itself:\n{rehearsal}")
@@ -196,7 +196,7 @@ class LRPBaseline:
         self._request.node.user_properties.append((name, value))
 
     def _failure(self, message: str) -> BaseException:
-        # Without a traceback, which would be longer than the message; the line of the call stands in its place.
+        # Without a traceback, which would be longer than the message; the line of the call takes its place.
         return pytest.fail.Exception(f"{self._call_site()}{message}", pytrace=False)
 
     def _in_words(self, error: BaselineError, path: Path) -> str:

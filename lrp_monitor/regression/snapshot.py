@@ -50,7 +50,7 @@ class Snapshot(Result):
     digests: tuple[str, ...] | None = None
     """One hash per probe of its input (dtype, shape, bytes); None for a logged run, which holds only pictures."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """What it was made of, as plain JSON values: "source" (in words), "probes_hash", "composite", "composite_rules",
+    """What it was made of, as plain JSON values: "source" (a text), "probes_hash", "composite", "composite_rules",
     "composite_options", "class_names", "model", "parameters", "architecture" and "weights" (hashes), "versions"."""
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class Snapshot(Result):
     def of_run(cls, run: Run | str | os.PathLike[str], step: int | None = None) -> Snapshot:
         """What a logged run holds at a step (by default its last).
 
-        Maps are as the run stores them: int8 of the signed square root unless it was told otherwise, about 0.1 %
+        Maps are as the run stores them: int8 of the signed square root unless the monitor set another form, about 0.1 %
         from the exact ones. Raises StoreError where there is no run or no map, KeyError for a step it does not have,
         BaselineError where a region of maps is explained.
         """

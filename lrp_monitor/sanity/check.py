@@ -22,7 +22,7 @@ from lrp_monitor.sanity.sensitivity import Sensitivity, other_classes
 from lrp_monitor.sanity.subject import Fill, Subject
 
 CHECKS = ("randomisation", "sensitivity", "faithfulness", "localisation")
-"""What sanity_check does unless told otherwise."""
+"""The checks of sanity_check by default."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def sanity_check(
         patch: of `perturb`
         steps: as `patch`
         fill: as `patch`
-        stride: of `occlude`. progress(check, done, total) is told of work done.
+        stride: of `occlude`. progress(check, done, total) is called as work is done.
         options: Explainer's.
     """
     unknown = sorted(set(checks) - set(CHECKS))
@@ -153,13 +153,13 @@ def sanity_check(
     def advance(check: str, total: int) -> Callable[[int], None]:
         done = 0
 
-        def told(units: int) -> None:
+        def advance(units: int) -> None:
             nonlocal done
             done += units
             if progress is not None:
                 progress(check, min(done, total), total)
 
-        return told
+        return advance
 
     found: dict[str, Any] = {}
     if "randomisation" in checks:

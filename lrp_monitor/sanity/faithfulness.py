@@ -119,7 +119,7 @@ def perturb(
     """Perturbation curves over `steps` points besides the first, the last with everything covered.
 
     A region's relevance is the sum over its pixels. draws: random orders of each probe. fill: see
-    Subject.filling. advance: told how many changed copies have been tried. Source: Samek et al. 2017.
+    Subject.filling. advance: is called with how many changed copies have been tried. Source: Samek et al. 2017.
     """
     if steps < 1 or draws < 1:
         raise ValueError(f"steps={steps}, draws={draws}: both must be at least 1")

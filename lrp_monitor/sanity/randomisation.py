@@ -96,7 +96,7 @@ def randomise(
             activations keep their scale; a vector (bias, scale) is shuffled. "permute": every tensor is shuffled, which
             keeps its distribution exactly. Statistics that are not trained (batch normalisation's) stay. The weights
             are restored bit by bit, also when something fails in between.
-        advance: told of each layer done.
+        advance: is called for each layer done.
     """
     if draws < 1:
         raise ValueError(f"draws={draws}: must be at least 1")

@@ -67,7 +67,7 @@ def other_classes(
     """Explains each probe for up to `most` other classes, those with the highest logits.
 
     None where the model has one output only and no classes. For a single sigmoid unit the other class's map is the
-    negative of the first by definition: cosine -1. advance: told of each class done.
+    negative of the first by definition: cosine -1. advance: is called for each class done.
     Source: the question of Adebayo et al. 2018, asked of classes; Nie, Zhang, Patel 2018. ValueError for most < 1.
     """
     if most < 1:

@@ -64,7 +64,7 @@ class Subject:
             broken = np.flatnonzero(~finite)
             raise ValueError(
                 f"heatmaps or logits of {len(broken)} of {len(maps)} probes are not finite, "
-                f"{probes.names[int(broken[0])]!r} among them: nothing can be said of such heatmaps; lrp.check(model) "
+                f"{probes.names[int(broken[0])]!r} among them: such heatmaps cannot be judged; lrp.check(model) "
                 "says in which layer it begins"
             )
         return cls(explainer, probes, inputs, explanation.target, explanation, maps)

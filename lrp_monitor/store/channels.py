@@ -1,4 +1,4 @@
-"""What is said of a layer's channels, from relevance by probe and channel: shares, leaders, when they emerged."""
+"""Statistics of a layer's channels, from relevance by probe and channel: shares, leaders, when they emerged."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ class FeatureAccess(RecordAccess):
         return made
 
     def feature_summary(self) -> dict[str, dict[str, Any]]:
-        """Layer -> what is said of it at its last step: counts, and the leading channels of each class."""
+        """Layer -> its summary at its last step: counts, and the leading channels of each class."""
         found: dict[str, dict[str, Any]] = {}
         for layer in self.feature_layers:
             history = self.channel_history(layer)

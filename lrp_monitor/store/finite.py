@@ -1,4 +1,4 @@
-"""Which of a run's steps hold numbers that are not finite, and of what: a model that diverged, told as such."""
+"""Which of a run's steps hold numbers that are not finite, and of what: a model that diverged."""
 
 from __future__ import annotations
 

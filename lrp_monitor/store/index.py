@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def what(self) -> str:
-        """The record in words, for messages."""
+        """The record as text, for messages."""
         return f"{self.file}, step {self.head.step} (byte {self.offset})"
 
 

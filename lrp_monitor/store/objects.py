@@ -163,8 +163,8 @@ class ObjectStorage:
             raise
         except Exception as error:  # no two clients share a class: OSError, botocore's, aiohttp's, google.auth's
             where = f"{self._url}/{name}" if name else self._url
-            said = str(error).strip() or type(error).__name__
-            raise StoreOSError(f"{where} {what}: {said}", getattr(error, "errno", None)) from error
+            text = str(error).strip() or type(error).__name__
+            raise StoreOSError(f"{where} {what}: {text}", getattr(error, "errno", None)) from error
 
 
 class GrowingObject:
@@ -218,8 +218,8 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _version(entry: dict[str, Any]) -> int:
-    told = repr([entry[key] for key in _VERSION_KEYS if key in entry])
-    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "little")
+    version = repr([entry[key] for key in _VERSION_KEYS if key in entry])
+    return int.from_bytes(hashlib.sha256(version.encode()).digest()[:8], "little")
 
 
 def _spans(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

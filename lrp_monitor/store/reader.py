@@ -108,7 +108,7 @@ class Run(FeatureAccess, Result):
 
     @property
     def problems(self) -> list[str]:
-        """Records that could not be read, in words: cut off or damaged; of very many the first."""
+        """Texts on records that could not be read: cut off or damaged; of very many the first."""
         with self._lock:
             found = [*self._view.problems, *self._found]
         more = len(found) - _MOST_PROBLEMS
@@ -133,7 +133,7 @@ class Run(FeatureAccess, Result):
     def not_finite(self) -> list[finite.Span]:
         """Where logits, heatmaps, weights, gradients or the loss were not finite; empty where all is well.
 
-        Each says itself in words: "logits of 8 probes not finite since step 3".
+        Each as text: "logits of 8 probes not finite since step 3".
         """
         return finite.spans(self._all_headers())
 
@@ -350,7 +350,7 @@ class Run(FeatureAccess, Result):
         return self._gather((entry, chunks_start(entry) + offset, length) for entry, (offset, length) in entries)
 
     def verify(self) -> list[str]:
-        """Reads every record of every step that counts and returns all problems, in words."""
+        """Reads every record of every step that counts and returns a text on each problem."""
         view = self._view
         for step in view.steps:
             entry = view.entries[step]

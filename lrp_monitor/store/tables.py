@@ -48,7 +48,7 @@ def by_probe(headers: Sequence[StepHeader], probes: ProbeInfo) -> dict[str, npt.
 
 
 def by_channel(run: FeatureAccess, masks: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """A row a step, watched layer, class and channel: what is said of channels (see `channels`).
+    """A row a step, watched layer, class and channel: statistics of channels (see `channels`).
 
     "step" (int64), "layer", "class" (int64, -1 for a region or none), "channel" (int64), "share" of the class's
     positive relevance (float64, NaN where that has none), "relevance" (float64, the mean over the class's probes),

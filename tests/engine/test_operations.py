@@ -142,7 +142,7 @@ def test_a_function_of_each_element_conserves(name, rng, randomise):
 def test_product(by, product, rng, randomise):
     multiply = {"ops": ops.multiply, "operator": lambda a, b: a * b, "tf": tf.multiply}[by]
 
-    class Gated(keras.Model):
+    class ChannelGates(keras.Model):
         def __init__(self):
             super().__init__()
             self.a, self.b, self.head = kl.Dense(3), kl.Dense(3), kl.Dense(2)
@@ -159,7 +159,7 @@ def test_product(by, product, rng, randomise):
             h = ops.multiply(a(inputs), ops.sigmoid(b(inputs)))
         return keras.Model(inputs, kl.Dense(2, name="head")(h))
 
-    layered, nodes, model = randomise(build(True)), build(False), Gated()
+    layered, nodes, model = randomise(build(True)), build(False), ChannelGates()
     x = rng.normal(size=(3, 4)).astype(np.float32)
     model(x)
     for name in ("a", "b", "head"):

@@ -17,7 +17,7 @@ from lrp_monitor.text import number
 _FORMATS = (".png", ".npz")
 _MOST_ON_A_SHEET = 200
 _FAR = 0.1
-"""From 1, beyond which it is said why a sum of relevance is not its logit."""
+"""How far from 1 a sum of relevance by its logit may lie before the output explains why."""
 
 
 def add(commands: Any) -> None:
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         ".npz), and writes the heatmaps as a picture (.png) or as arrays (.npz). Red speaks for the class,\n"
         "blue against it; the sum of a heatmap is about the class's logit.\n\n"
         "Pictures are turned upright, brought to the model's input size and scaled to the range that --scaling\n"
-        "names; what is changed is said on stderr. Arrays are taken as they are: one sample, or several along\n"
+        "names; changes are printed on stderr. Arrays are taken as they are: one sample, or several along\n"
         "the first axis. An .npz that ProbeSet.save wrote brings its classes and names along.",
         "lrp-monitor explain model.keras photo.jpg -o heatmap.png --class-names labels.txt",
         "lrp-monitor explain model.keras photo.jpg --target cat --target dog --overlay -o cat_or_dog.png",
@@ -107,7 +107,7 @@ def _check_output(arguments: argparse.Namespace, kind: str, targets: int) -> Non
 
 
 def _not_finite(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What is to be said of samples whose logits or heatmaps are not finite."""
+    """Warnings on samples whose logits or heatmaps are not finite."""
     broken = [row["input"] for row in rows if row["prediction"] is None or row["relevance_sum"] is None]
     names = list(dict.fromkeys(broken))
     if not names:

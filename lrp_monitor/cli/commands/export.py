@@ -134,12 +134,12 @@ def _write_page(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
         name = names[i] if names.count(names[i]) == 1 else f"{names[i]} ({i + 1})"
         parts.append(page_file.Part(name, run, steps, probes, histograms=not arguments.no_histograms))
     content, words = page_file.build(parts, arguments.max_mb)
-    told = f"{arguments.output}: {len(content) / 1e6:.1f} MB, {words}"
+    summary = f"{arguments.output}: {len(content) / 1e6:.1f} MB, {words}"
     if arguments.json:
         steps = sorted({step for steps in chosen for step in steps})
         print(json.dumps({"output": str(arguments.output), "steps": steps, "bytes": len(content)}, indent=2))
     else:
-        print(told, flush=True)
+        print(summary, flush=True)
     write_whole(arguments.output, content)
 
 

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lrp_monitor.store.storage import open_storage
 
     try:
-        open_storage(arguments.logdir)  # says in words what is missing
+        open_storage(arguments.logdir)  # its error names what is missing
     except StoreError as error:
         raise CommandError(str(error)) from error
     # TensorBoard's own switch: with a module of this name it leaves TensorFlow alone.

@@ -64,7 +64,7 @@ Signature = Callable[[int], Sequence[Spec]]
 class Passes:
     """The passes over one model, compiled as they are needed, and how many samples go through them at a time.
 
-    Where memory runs out it is halved, once and for all; ``told`` and a RuntimeWarning say so.
+    Where memory runs out it is halved, once and for all; ``notes`` and a RuntimeWarning say so.
 
     Args:
         asked: that number, None to choose it by what a pass needs.
@@ -79,8 +79,8 @@ class Passes:
         self._jit_compile, self._device = jit_compile, device
         self.room = _ALONE
         """What passes may take while nothing was asked for."""
-        self.told: list[str] = []
-        """What is to be known of how it went, in words."""
+        self.notes: list[str] = []
+        """Texts for the user on how the passes went, such as memory that ran out."""
         self.last: tuple[int, int] | None = None
         """Of the pass used last: samples at a time, and bytes that it needs."""
         self._made: dict[tuple[Hashable, int], tuple[Pass, int]] = {}
@@ -148,9 +148,9 @@ class Passes:
             self._largest[other] = min(self._largest[other], chunk // 2)
         if self._asked is not None:
             self._asked = min(self._asked, chunk // 2)
-        if not self.told:
+        if not self.notes:
             text = f"memory ran out with {chunk} samples at a time, so that fewer go through from now on ({why})"
-            self.told.append(text)
+            self.notes.append(text)
             warnings.warn(f"explaining {self._model.name!r}: {text}", RuntimeWarning, stacklevel=2)
 
     def _forget(self, key: Hashable, chunk: int, largest: int) -> None:

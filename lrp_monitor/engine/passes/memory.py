@@ -185,8 +185,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was not enough: Python's, TensorFlow's, or that of a library below it."""
     if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
         return True
-    told = (tf.errors.InternalError, tf.errors.NotFoundError, tf.errors.UnknownError, tf.errors.FailedPreconditionError)
-    return isinstance(error, told) and _WORDS.search(str(error)) is not None
+    others = (
+        tf.errors.InternalError,
+        tf.errors.NotFoundError,
+        tf.errors.UnknownError,
+        tf.errors.FailedPreconditionError,
+    )
+    return isinstance(error, others) and _WORDS.search(str(error)) is not None
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ class Composite:
         product: how the relevance of a product of activations (Multiply, squeeze-excite) is shared: ``"gate"``, the
             gate (a sigmoid or softmax, or what is spread over the other factor) is a constant and the signal gets all,
             which conserves; or ``"half"`` to each factor, where what the gate gets can explode (its sigmoid passes
-            relevance also where its sum crosses zero). Where no factor can be told to be the gate, each gets half.
+            relevance also where its sum crosses zero). Where no factor is known to be the gate, each gets half.
         attention: the same of attention: ``"attn_lrp"`` (softmax by its own gradient, half to each factor of each
             product: Achtibat et al. 2024) or ``"cp_lrp"`` (the attention weights are constants: Ali et al. 2022).
         name: what printed tables, runs and baselines call it.

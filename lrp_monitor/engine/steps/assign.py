@@ -272,7 +272,7 @@ class Assigner:
             return Fact(t, True, step=step)
         read = hand.of or live
         glued = hand.glued and all(f.step is None or f.step.glued for f in read)
-        if not glued:  # how much of it the input's values have is told by the operation's own step
+        if not glued:  # how much of it the input's values have is known to the operation's own step
             own = self._stepped(op, index, ROWS.get(op.kind), given, live, way).step
             assert own is not None
             step = replace(own, live=(*own.live, *(f.tensor for f in read)), map=None)

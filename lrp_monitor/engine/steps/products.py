@@ -25,7 +25,7 @@ def shared(composite: Composite, op: Op, given: Sequence[Fact]) -> Fact:
       scores (``"attn_lrp"``, Achtibat et al. 2024, the rules for the softmax and for bilinear products), or its weights
       are constants (``"cp_lrp"``, Ali et al. 2022), and so is a gate on what it gives out.
     * ``"gate"``: a gate (what a softmax or sigmoid made, or what is spread over the other factor) is a constant and the
-      signal gets all (Arras et al. 2017, section 2.2). Where neither factor can be told to be one, each gets half.
+      signal gets all (Arras et al. 2017, section 2.2). Where neither factor is known to be one, each gets half.
     * ``"half"``: each of n factors gets 1/n (Achtibat et al. 2024, the uniform rule).
     """
     t = op.outputs[0]

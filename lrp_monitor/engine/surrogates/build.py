@@ -81,7 +81,7 @@ class Plan:
         looked_up = (step.op.kind == "gather" and step.mask is not None for step in self.steps.values())
         return any(assigner.fact(part.x).front for part in maps) or any(looked_up)
 
-    def told(self) -> list[Step]:
+    def all_steps(self) -> list[Step]:
         """Every step that relevance takes, by itself or in another, in order."""
         steps = {id(step): step for step in (*self.made_of, *self.steps.values())}
         return sorted(steps.values(), key=lambda step: step.op.number)

@@ -35,8 +35,8 @@ class LayerOutput:
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """A recorded call of a model, and which of its tensors are made anew to carry relevance."""
+class LayerOutputs:
+    """The outputs of layers in a recorded call of a model, and which tensors, made anew, carry their relevance."""
 
     recording: Recording
     plan: Plan

@@ -18,7 +18,7 @@ from lrp_monitor.engine.steps.assign import Assigner
 from lrp_monitor.engine.steps.choosing import Choice, choose
 from lrp_monitor.engine.steps.gates import sigmoid_by_hand
 from lrp_monitor.engine.surrogates.build import Builder, Gates, Plan, Taps, companion_masks
-from lrp_monitor.engine.surrogates.carriers import Anatomy
+from lrp_monitor.engine.surrogates.carriers import LayerOutputs
 from lrp_monitor.engine.surrogates.table import Row, rows_of
 from lrp_monitor.engine.trace.graph import Op
 from lrp_monitor.engine.trace.recording import Recording, layer_paths, record
@@ -36,7 +36,7 @@ class Traced:
     """The companion mask of each input: relevance is the gradient for it."""
     rows: list[Row]
     notes: tuple[str, ...]
-    anatomy: Anatomy
+    layer_outputs: LayerOutputs
     builder: Builder
     choice: Choice | None
     """What was chosen where the composite is `AUTO`."""
@@ -61,7 +61,7 @@ def run(
     on_unknown: str,
     call: Callable[[Any, list[Tensor]], Tensor],
     taps: Taps | None = None,
-    gates: Callable[[Anatomy], Gates] | None = None,
+    gates: Callable[[LayerOutputs], Gates] | None = None,
 ) -> Traced:
     """Call ``model`` on its inputs and make what it computed anew, with the rules' gradients.
 
@@ -79,8 +79,8 @@ def run(
     notes = _checked(model, composite, on_unknown, recording, plan, assigner)
     masks = companion_masks(inputs)
     explained = frozenset(id(t) for t in (recording.output, head, *(t for op in moves for t in op.outputs)))
-    anatomy = Anatomy(recording, plan, assigner, head, explained)
-    builder = Builder(plan, assigner, masks, taps, {} if gates is None else gates(anatomy))
+    layer_outputs = LayerOutputs(recording, plan, assigner, head, explained)
+    builder = Builder(plan, assigner, masks, taps, {} if gates is None else gates(layer_outputs))
     builder.run()
     logits = builder.tensor(head)
     for op in reversed(moves):
@@ -90,7 +90,7 @@ def run(
     for note in notes:
         warnings.warn(note, RuntimeWarning, stacklevel=2)
     output = builder.value(recording.output)
-    return Traced(logits, output, activation, masks, rows_of(recording, plan), notes, anatomy, builder, choice)
+    return Traced(logits, output, activation, masks, rows_of(recording, plan), notes, layer_outputs, builder, choice)
 
 
 def _head(assigner: Assigner, output: Tensor) -> tuple[str | None, Tensor, list[Op]]:

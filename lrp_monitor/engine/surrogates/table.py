@@ -26,16 +26,16 @@ def shown(call: LayerCall | None) -> LayerCall | None:
 
 
 def treatments_of(recording: Recording, plan: Plan) -> dict[int, str]:
-    """What is said of each call of a layer, by the call's id."""
+    """How each call of a layer was treated, by the call's id."""
     steps: dict[int, list[Step]] = {}
-    for step in plan.told():
+    for step in plan.all_steps():
         call = shown(step.op.call)
         if call is not None:
             steps.setdefault(id(call), []).append(step)
-    return {id(call): _said(call, steps.get(id(call), [])) for call in recording.calls}
+    return {id(call): _treatment(call, steps.get(id(call), [])) for call in recording.calls}
 
 
-def _said(call: LayerCall, steps: list[Step]) -> str:
+def _treatment(call: LayerCall, steps: list[Step]) -> str:
     if any(step.problem for step in steps):
         return "plain gradient (no rule)"
     rules = [f"{step.map.rule!r}" for step in steps if step.map is not None and step.map.call is not None
@@ -57,13 +57,13 @@ def _said(call: LayerCall, steps: list[Step]) -> str:
 
 def rows_of(recording: Recording, plan: Plan) -> list[Row]:
     """The rows of the table, layer by layer as they were called, then raw operations."""
-    said = treatments_of(recording, plan)
+    treatments = treatments_of(recording, plan)
     rows = [
-        Row(call.name, call.kind, said[id(call)])
+        Row(call.name, call.kind, treatments[id(call)])
         for call in recording.calls
         if not call.is_model and shown(call) is call
     ]
-    for step in plan.told():
+    for step in plan.all_steps():
         if shown(step.op.call) is None and step.note and step.mask is None:
             rows.append(Row(step.op.name, step.op.type, step.note))
     return rows

@@ -67,7 +67,7 @@ class LayerCall:
     is_model: bool
     """Whether the layer is a model, whose parts are what computes."""
     within: Any = None
-    """The recurrent layer of whose loop this is a step, which stands for it wherever layers are told of."""
+    """The recurrent layer of whose loop this is a step, which is listed in its place."""
     start: int = 0
     stop: int = 0
     """The numbers of the first operation that was made in it, and of the first that was made after it."""
@@ -78,7 +78,7 @@ class LayerCall:
     problems: list[str] = field(default_factory=list)
     """Why its treatment cannot write it in operations."""
     notes: list[str] = field(default_factory=list)
-    """What is to be said of every map of the model for the way in which the layer was run."""
+    """A note for every map of the model on the way in which the layer was run."""
 
     @property
     def name(self) -> str:

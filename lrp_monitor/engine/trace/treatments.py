@@ -63,7 +63,7 @@ _OPEN = (
 
 
 def hides_its_parts(layer: Any) -> bool:
-    """Whether ``layer`` stands for the layers inside it wherever layers are told of."""
+    """Whether ``layer`` is listed in place of the layers inside it."""
     return is_loop(layer) or isinstance(layer, kl.Bidirectional)
 
 

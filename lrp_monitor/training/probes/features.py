@@ -99,7 +99,7 @@ class LoggedFeatures:
     asked: Mapping[str, int]
     references: NDArray[Any] | None = None
     notes: list[str] = field(default_factory=list)
-    """What fell out of the logged channels since this was emptied last, in words."""
+    """What fell out of the logged channels since this was emptied last, as texts."""
     _names: dict[str, str] = field(default_factory=dict)  # path in the model -> name in the log
     _counts: dict[str, int] = field(default_factory=dict)  # name in the log -> channels a class
     _kept: dict[tuple[str, int], list[int]] = field(default_factory=dict)  # (name, class) -> channels, last led last
@@ -192,7 +192,7 @@ class LoggedFeatures:
                     kept.append(int(channel))
 
     def prepare(self, target: Target) -> None:
-        """Compiles the pass of channels' heatmaps, so that whatever is wrong with it is said before training."""
+        """Compiles the pass of channels' heatmaps, so that whatever is wrong with it is reported before training."""
         for path in self._names:
             self.explainer.through(self.probes.inputs, path, np.arange(1), np.zeros(1, np.int64), target)
 
@@ -238,10 +238,10 @@ class LoggedFeatures:
             fallen, kept = kept[: -MOST * count], kept[-MOST * count :]
             self._kept[name, number] = kept
             if fallen:
-                said = f"class {number}" if self.probes.class_names is None or number < 0 else self._class(number)
+                name = f"class {number}" if self.probes.class_names is None or number < 0 else self._class(number)
                 self.notes.append(
                     f"features: of {name!r} the heatmaps of channel {', '.join(map(str, fallen))} are no longer logged "
-                    f"for {said}: more than {MOST * count} channels have led there"
+                    f"for {name}: more than {MOST * count} channels have led there"
                 )
             for probe in np.flatnonzero(classes == number):
                 samples += [int(probe)] * len(kept)
@@ -308,11 +308,11 @@ def feature_scalars(features: Sequence[LayerFeatures]) -> dict[str, float]:
 
 
 def carriers_of(mask: str, features: Sequence[LayerFeatures], most: int = 3) -> str:
-    """The channels whose own maps lie in a mask most, in words, such as for an alert; empty where none do.
+    """The channels whose own maps lie in a mask most, as text for an alert; empty where none do.
 
-    Ordered by what their maps hold in the mask together, over all probes; told is the mean share of those maps.
+    Ordered by what their maps hold in the mask together, over all probes; the text gives the mean share of those maps.
     """
-    said = []
+    parts = []
     for one in features:
         values = one.masses.get(mask)
         if values is None or one.maps is None:
@@ -323,5 +323,5 @@ def carriers_of(mask: str, features: Sequence[LayerFeatures], most: int = 3) -> 
         for channel in leading(amount / amount.sum() if amount.sum() > 0 else np.zeros(one.channels), most):
             own = values[(one.channel == channel) & np.isfinite(values)]
             if len(own):
-                said.append(f"{channel} of {one.layer!r} ({percent(float(own.mean()))} of its own relevance)")
-    return f"; carried by channel {', '.join(said)}" if said else ""
+                parts.append(f"{channel} of {one.layer!r} ({percent(float(own.mean()))} of its own relevance)")
+    return f"; carried by channel {', '.join(parts)}" if parts else ""

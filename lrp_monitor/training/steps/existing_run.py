@@ -102,7 +102,7 @@ class ExistingRun:
 
         Args:
             norms: gives the norms of its weights, under the scalars' tags; asked where the statistics agree. Networks
-                whose last layer begins with zeros, or that have diverged, are told apart by these alone.
+                whose last layer begins with zeros, or that have diverged, differ in these alone.
         """
         then, comparable = self.statistics[position], False
         for name in _FINGERPRINT:

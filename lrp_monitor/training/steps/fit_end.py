@@ -15,7 +15,7 @@ from lrp_monitor.store.paths import is_url
 from lrp_monitor.training.steps.position import Position
 from lrp_monitor.training.tensors.names import tensor_names
 
-# Values looked at of each weight: enough that two initialisations of a kernel are told apart by their correlation
+# Values looked at of each weight: enough that two initialisations of a kernel differ in their correlation
 # (of independent values below 0.5 but for one case in 30,000), and so few that ResNet50 takes 50 ms of a CPU, a
 # dense model of 100 M parameters 2 ms.
 _VALUES = 64

@@ -23,7 +23,7 @@ def tensor_names(model: keras.Model, *, trainable_only: bool = False) -> dict[st
     A name is the variable's path without the model's own name: ``sequential_3/conv2d_7/kernel`` becomes
     ``conv2d/kernel``. Keras numbers unnamed layers over the whole process; here each kind counts from the
     model's first one, so that the same code gives the same names every time it runs. (A name given by hand
-    that looks like such a number, ``dense_1``, cannot be told apart and counts alike.) Unnamed inner models
+    that looks like such a number, ``dense_1``, looks the same and counts alike.) Unnamed inner models
     are left out of the name unless two names would coincide. Seed generators, metrics and quantised integer
     weights are not listed. ``trainable_only`` leaves out frozen weights and moving statistics.
 
