@@ -20,7 +20,7 @@ from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.passes.compiled import Passes
 from lrp_monitor.engine.passes.memory import check_device
 from lrp_monitor.engine.rules.composites import AUTO, Composite, resolve
-from lrp_monitor.engine.start import explained, outputs_of, signature_of
+from lrp_monitor.engine.start import BESIDE, explained, outputs_of, signature_of
 from lrp_monitor.engine.steps.choosing import Choice
 from lrp_monitor.engine.surrogates.build import Taps
 from lrp_monitor.engine.surrogates.model import Traced, run
@@ -134,15 +134,15 @@ class Explainer:
 
     @property
     def classes(self) -> int:
-        """How many classes a target may name; 2 for a single sigmoid unit."""
+        """How many classes a target may name, at each place of an output of maps; 2 for a single sigmoid unit."""
         self.prepare()
         return 2 if self.is_binary else self._outputs[-1]
 
     @property
     def is_binary(self) -> bool:
-        """Whether the explained output is a single sigmoid unit, which stands for two classes."""
+        """Whether the explained output is a single sigmoid unit, at each place if any: it stands for two classes."""
         self.prepare()
-        return self._activation == "sigmoid" and self._outputs == (1,)
+        return self._activation == "sigmoid" and self._outputs[-1] == 1
 
     def prepare(self, input_shape: Any = None, n: int | None = None) -> None:
         """Trace and compile for ``n`` samples of ``input_shape`` (by default the model's own), without running.
@@ -203,9 +203,9 @@ class Explainer:
         """Explain ``inputs`` (n, ...), an array, or a list, tuple or dict of arrays for a model with several inputs.
 
         ``target`` is None or "predicted" (the predicted class), a class, one class per sample, or one of
-        :mod:`lrp_monitor.targets`: a difference of two logits, a mask over outputs, a region of a map, a function
-        of the logits (compiled once for each function object). ``reduced`` makes of the relevance of some samples an
-        array with a row for each, which takes its place: relevance of all samples is never in memory at once.
+        :mod:`lrp_monitor.targets`: a difference of two logits, a mask over outputs, a region of a map or a class at one
+        place of it, a function of the logits (compiled once for each). ``reduced`` makes of the relevance of some
+        samples an array with a row for each, which takes its place: that of all is never in memory at once.
 
         Raises ValueError for inputs that are empty, not finite or of another shape than the model's, and for
         targets outside the model's outputs; TypeError for inputs or targets that are not numbers.
@@ -313,7 +313,7 @@ class Explainer:
     ) -> list[NDArray[Any]]:  # fmt: skip
         """Relevance of inputs ``samples`` (m,), of which what ``weights`` gives, (m, channels), passes each layer."""
         start, (key, layers) = targets.start_of(target), self._gate_layers(given, target, names)
-        count, first = len(given.leaves), len(given.leaves) + (start in ("classes", "weights"))
+        count, first = len(given.leaves), len(given.leaves) + len(BESIDE.get(start, ()))
 
         def compute(*tensors: Tensor) -> dict[str, Tensor]:
             gates = conditional.ChannelGates(layers, self.model.name, tensors[first:])
@@ -383,11 +383,12 @@ class Explainer:
         """What the compiled pass takes besides the inputs: classes, weights of the outputs, or nothing."""
         if start == "weights":
             return [target.weights(self._outputs, n).reshape(n, -1)]
-        if start != "classes":
+        if start not in ("classes", "position"):
             return []
-        if target is None or isinstance(target, str):
-            return [np.full(n, -1, np.int32)]
-        return [targets.classes(target, n, self.classes, "target", f" of model {self.model.name!r}")]
+        places, of = ([target.numbers(self._outputs, n)], target.of) if start == "position" else ([], target)
+        if of is None or isinstance(of, str):
+            return [*places, np.full(n, -1, np.int32)]
+        return [*places, targets.classes(of, n, self.classes, "target", f" of model {self.model.name!r}")]
 
     def __str__(self) -> str:
         """The table layer -> treatment for this model."""

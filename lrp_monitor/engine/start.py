@@ -13,20 +13,23 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.inputs import Shape
 from lrp_monitor.engine.surrogates.model import Traced
 
+BESIDE: Mapping[Any, tuple[tuple[tuple[int | None, ...], str], ...]] = {
+    "classes": (((), "int32"),),
+    "weights": (((None,), "float32"),),
+    "position": (((), "int32"), ((), "int32")),
+}
+"""What a pass takes beside the inputs, by the kind of its target: shape of a sample's row, and type."""
+
 
 def signature_of(start: str | Callable[[Any], Any], shapes: tuple[Shape, ...], chunk: int) -> list[backend.Spec]:
     """What a pass takes that explains ``chunk`` samples of ``shapes``; see ``targets.start_of``."""
     signature: list[backend.Spec] = [((chunk, *shape), "float32") for shape in shapes]
-    if start == "classes":
-        signature.append(((chunk,), "int32"))
-    elif start == "weights":
-        signature.append(((chunk, None), "float32"))
-    return signature
+    return signature + [((chunk, *shape), dtype) for shape, dtype in BESIDE.get(start, ())]
 
 
 def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """The explained class of each sample (-1 where it is none) and the explained value."""
-    logits = ops.cast(found.logits, "float32")
+    logits = _placed(found.logits, start, wanted)
     none = ops.cast(ops.zeros_like(ops.reshape(logits, (logits.shape[0], -1))[:, 0]), "int32") - 1
     if start == "weights":
         weights = ops.reshape(wanted[0], logits.shape)
@@ -44,13 +47,19 @@ def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tenso
             f"the explained output has shape {tuple(logits.shape)}; a class as target needs (n, classes), "
             "one row of logits a sample: for maps pass targets.Region(where, of), targets.Outputs(mask) or a function"
         )
-    target = wanted[0]
+    target = wanted[-1]
     if found.activation == "sigmoid" and logits.shape[-1] == 1:
         chosen = ops.where(target < 0, targets.if_finite(logits, logits[:, 0] > 0), target)
         return chosen, ops.where(chosen == 0, -logits[:, 0], logits[:, 0])
     chosen = ops.where(target < 0, targets.if_finite(logits, ops.argmax(logits, axis=-1)), target)
     value = targets.weighted_sum(logits, ops.one_hot(chosen, logits.shape[-1]))
     return chosen, ops.where(chosen < 0, float("nan"), value)
+
+
+def _placed(output: Tensor, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]) -> Tensor:
+    """The output as float32, at the place that is explained where the target names one."""
+    values = ops.cast(output, "float32")
+    return targets.at_place(values, wanted[0]) if start == "position" else values
 
 
 def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) -> dict[str, Tensor]:
@@ -64,8 +73,8 @@ def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor)
             f"relevance {number}": ops.zeros_like(mask) if result is None else result
             for number, (mask, result) in enumerate(zip(found.masks, results, strict=True))
         },
-        "target": chosen, "logit": value, "logits": ops.cast(found.logits, "float32"),
-        "output": ops.cast(found.output, "float32"),
+        "target": chosen, "logit": value, "logits": _placed(found.logits, start, wanted),
+        "output": _placed(found.output, start, wanted),
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ A target is None or ``"predicted"`` (the predicted class of each sample), a clas
 * :class:`Difference`: the difference of two logits, "why this class rather than that one";
 * :class:`Outputs`: a mask, or weights, over all outputs;
 * :class:`Region`: a pixel or a region of one map of a segmentation net;
+* :class:`Position`: a class at one place of such an output, such as the next token after the last one;
 * a function of the logits, ``f(logits) -> (n,)``, written with ``keras.ops``.
 
 Relevance starts as ``R_j = z_j df/dz_j`` at every logit z_j, where f is the explained value: for a weighted sum of
@@ -22,7 +23,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Difference", "Outputs", "Region", "Target"]
+__all__ = ["Difference", "Outputs", "Position", "Region", "Target"]
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,61 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Position:
+    """A class at one place of an output of maps (n, *places, k): of a token, a time step or a pixel.
+
+    ``at`` is a whole number (from the end where it is negative), a tuple of them for an output with several axes of
+    places, an array with a row for each sample, or a boolean array (n, *places), True at one place of each, such as
+    ``ids == mask_id``; by default the last one. ``of`` is the class, or one per sample; None for the predicted one, or
+    in a probe set for that of its labels, if it has any.
+
+    Logits, prediction and probability of an explanation are then those of that place alone.
+    """
+
+    at: Any = -1
+    of: int | str | Sequence[int] | NDArray[Any] | None = None
+
+    def places(self, n: int) -> NDArray[np.int64]:
+        """(n, axes) the place of each sample. Raises TypeError or ValueError for anything but one each."""
+        given = np.asarray(self.at)
+        if given.dtype.kind not in "iub":
+            raise TypeError(f"Position: at must be whole numbers or a boolean array, got {self.at!r}")
+        if given.dtype == bool:
+            if given.ndim < 2 or len(given) != n:
+                raise ValueError(f"Position: the boolean array at has shape {given.shape}; expected ({n}, *places)")
+            many = given.reshape(n, -1).sum(axis=1)
+            if (many != 1).any():
+                sample = int(np.flatnonzero(many != 1)[0])
+                raise ValueError(f"Position: at is True at {many[sample]} places of sample {sample}, it must be at one")
+            return np.argwhere(given)[:, 1:]
+        rows = given.reshape(1, -1) if given.ndim == 0 or isinstance(self.at, tuple) else given
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or len(rows) not in (1, n) or rows.shape[1] == 0:
+            raise ValueError(
+                f"Position: at has shape {given.shape}; expected a number, a tuple with one for each axis of places, "
+                f"or an array of {n} rows"
+            )
+        return np.array(np.broadcast_to(rows, (n, rows.shape[1])), np.int64)
+
+    def numbers(self, shape: tuple[int, ...], n: int) -> NDArray[np.int32]:
+        """(n,) the number of each sample's place in an output (*places, k), places counted one after the other."""
+        size, rows = np.array(shape[:-1], np.int64), self.places(n)
+        if not len(size):
+            raise ValueError(f"Position: a place needs an output of maps (n, *places, k), this one has {shape}")
+        if rows.shape[1] != len(size):
+            raise ValueError(
+                f"Position: at has {rows.shape[1]} axes, the output's places {shape[:-1]} have {len(size)}"
+            )
+        outside = ((rows < -size) | (rows >= size)).any(axis=1)
+        if outside.any():
+            sample = int(np.flatnonzero(outside)[0])
+            raise ValueError(
+                f"Position: {rows[sample].tolist()} of sample {sample} lies outside the places {shape[:-1]}"
+            )
+        return np.ravel_multi_index(tuple((rows % size).T), shape[:-1]).astype(np.int32)
+
+
+@dataclass(frozen=True)
 class Rows:
     """The target of some samples of a set: of the weights that ``inner`` gives ``of`` samples, the rows ``rows``."""
 
@@ -137,7 +193,7 @@ class Rows:
 
 Weighted = Difference | Outputs | Region | Rows
 """Targets that say how much each output counts: ``weights(shape, n)``."""
-Target = None | str | int | Sequence[int] | NDArray[Any] | Weighted | Callable[[Any], Any]
+Target = None | str | int | Sequence[int] | NDArray[Any] | Weighted | Position | Callable[[Any], Any]
 
 
 def predicted_region(logits: NDArray[Any]) -> Region:
@@ -163,10 +219,12 @@ def predicted_region(logits: NDArray[Any]) -> Region:
 
 
 def start_of(target: Target) -> str | Callable[[Any], Any]:
-    """What kind of compiled pass a target needs: ``"classes"``, ``"weights"``, or the function itself."""
+    """The kind of compiled pass that a target needs: ``"classes"``, ``"weights"``, ``"position"``, or a function."""
     if isinstance(target, Weighted):
         return "weights"
-    if isinstance(target, type) and issubclass(target, Weighted):
+    if isinstance(target, Position):
+        return "position"
+    if isinstance(target, type) and issubclass(target, Weighted | Position):
         raise TypeError(f"target {target.__name__} is a class; make a target of it: {target.__name__}(...)")
     if callable(target):
         return target
@@ -188,6 +246,12 @@ def classes(target: Any, n: int, count: int, name: str, of: str = "") -> NDArray
         bad = wanted[(wanted < 0) | (wanted >= count)][0]
         raise ValueError(f"{name} {bad} lies outside the outputs{of}: 0 to {count - 1}")
     return wanted.astype(np.int32)
+
+
+def at_place(values: Any, number: Any) -> Any:
+    """Of values (n, *places, k) those at one place of each sample, (n, k); number: (n,), see `Position.numbers`."""
+    flat = ops.reshape(values, (values.shape[0], -1, values.shape[-1]))
+    return ops.take_along_axis(flat, ops.reshape(number, (-1, 1, 1)), axis=1)[:, 0]
 
 
 def if_finite(logits: Any, predicted: Any) -> Any:

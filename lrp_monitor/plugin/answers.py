@@ -74,6 +74,7 @@ def run(name: str, run: Run, headers: Sequence[StepHeader], probes: ProbeInfo) -
         "probes": {
             "names": probes.names,
             "labels": None if probes.labels is None else probes.labels.tolist(),
+            **probes.label_lists,
             "class_names": probes.class_names,
             "map_shape": list(probes.map_shape),
             "image_shape": list(probes.images.shape[1:]),

@@ -150,6 +150,11 @@ def _subset(probes: ProbeInfo, chosen: Sequence[int]) -> ProbeInfo:
     if list(chosen) == list(range(len(probes))):
         return probes
     at = list(chosen)
+    others: dict[str, Any] = {
+        name: values[at]
+        for name in ("numbers", "label_sets", "label_maps", "position")
+        if (values := getattr(probes, name)) is not None
+    }
     return replace(
         probes,
         names=[probes.names[i] for i in at],
@@ -159,7 +164,7 @@ def _subset(probes: ProbeInfo, chosen: Sequence[int]) -> ProbeInfo:
         region=None if probes.region is None else probes.region[at],
         region_of=None if probes.region_of is None else probes.region_of[at],
         inputs=[one.of(at) for one in probes.inputs],
-        numbers=None if probes.numbers is None else probes.numbers[at],
+        **others,
         hash=hashlib.sha256(json.dumps([probes.hash, at]).encode()).hexdigest(),
     )
 

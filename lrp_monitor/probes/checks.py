@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor.arguments import argument_error
-from lrp_monitor.probes.regions import is_region
 
 
 def read_only(values: NDArray[Any]) -> NDArray[Any]:
@@ -72,80 +71,6 @@ def checked_class_names(class_names: Sequence[str] | None) -> tuple[str, ...] | 
     return tuple(str(name) for name in class_names)
 
 
-def checked_labels(
-    labels: ArrayLike | None, n: int, class_names: tuple[str, ...] | None, argument: str = "labels"
-) -> NDArray[np.int64] | None:
-    """(n,) int64 from integers (n,) or (n, 1), or from one-hot (n, k)."""
-    if labels is None:
-        return None
-    try:
-        values = np.asarray(labels)
-    except ValueError as error:
-        raise ValueError(f"{argument}: not one array ({error}); {_instead(argument, n)}") from error
-    given = values.shape
-    if values.dtype.kind in "OSU":
-        raise TypeError(f"{argument}: {_kind(values)}; {_from_names(argument, values, class_names)}")
-    if values.ndim == 2 and values.shape[1] > 1 and len(values) == n:
-        values = _from_rows(argument, values)
-    elif values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1 or len(values) != n:
-        raise ValueError(
-            f"{argument}: shape {given} for {n} samples; expected one label per sample: "
-            f"({n},) integers or one-hot ({n}, classes); {_instead(argument, n)}"
-        )
-    if values.dtype.kind not in "iu":
-        whole = values.dtype.kind == "b" or bool((values == np.rint(values)).all())
-        way_out = f"use {argument}.astype(int)" if whole else f"they are no class indices: {_instead(argument, n)}"
-        raise TypeError(f"{argument}: dtype {values.dtype} is not an integer type; {way_out}")
-    if values.min() < 0:
-        raise ValueError(f"{argument}: {values.min()} is negative; labels are class indices from 0")
-    if class_names is not None and values.max() >= len(class_names):
-        raise ValueError(f"{argument}: label {values.max()} has no name; class_names lists {len(class_names)} classes")
-    result: NDArray[np.int64] = values.astype(np.int64)
-    return read_only(result)
-
-
-def _from_rows(argument: str, values: NDArray[Any]) -> NDArray[np.int64]:
-    """One-hot rows (n, k) -> (n,) classes. ValueError for rows that name several classes, none, or shares of them."""
-    n, hot = len(values), values == 1
-    if not (hot | (values == 0)).all():
-        raise ValueError(
-            f"{argument}: shape {values.shape} holds numbers other than 0 and 1, so it is not one-hot; where they are "
-            f"probabilities of classes (smoothed labels), give {argument}.argmax(axis=1); else {_instead(argument, n)}"
-        )
-    many = hot.sum(axis=1)
-    if (many != 1).any():
-        at = int(np.flatnonzero(many != 1)[0])
-        raise ValueError(
-            f"{argument}: shape {values.shape} is not one-hot (a single 1 in each row): row {at} names {many[at]} "
-            f"classes. A probe is explained for one class: {_instead(argument, n)}"
-        )
-    return np.asarray(hot.argmax(axis=1))
-
-
-def _instead(argument: str, n: int) -> str:
-    """What to give in place of labels that are not one class per probe."""
-    if argument != "labels":  # of a whole data set, from which probes are picked by class
-        return "pick the rows yourself and name the class to explain: ProbeSet(x[rows], target=...)"
-    return f'leave labels out and name the class to explain: target=, one class or {n} of them, or "predicted"'
-
-
-def _kind(values: NDArray[Any]) -> str:
-    if values.dtype.kind in "SU" or all(isinstance(value, str | bytes) for value in values.flat):
-        return "strings are not class indices"
-    return f"{type(values.flat[0]).__name__ if values.size else 'object'} objects are not class indices"
-
-
-def _from_names(argument: str, values: NDArray[Any], class_names: tuple[str, ...] | None) -> str:
-    if class_names is None:
-        return (
-            f"class_names, {argument} = np.unique({argument}, return_inverse=True) makes indices and names of names "
-            "(in alphabetical order: the model's outputs must be in that order, too)"
-        )
-    return f"give indices into class_names: [class_names.index(name) for name in {argument}]"
-
-
 def checked_names(
     names: Sequence[str] | None,
     n: int,
@@ -201,31 +126,6 @@ def checked_channel_axis(channel_axis: int | str | None, ndim: int) -> int | Non
     if ndim == 2:
         raise ValueError(f"channel_axis={channel_axis}: samples have one axis; summing it leaves no map. Use None")
     return axis
-
-
-def checked_numbers(
-    labels: ArrayLike | None, n: int, class_names: tuple[str, ...] | None
-) -> NDArray[np.float64] | None:
-    """Labels that are numbers to predict, float64 (n, units); None for labels of classes.
-
-    Floats (n,), (n, 1) or (n, units) are numbers, unless they are one-hot, or probabilities of classes.
-    """
-    if labels is None or class_names is not None:
-        return None
-    try:
-        values = np.asarray(labels)
-    except ValueError:
-        return None  # applies to labels of classes alone
-    if values.dtype.kind != "f" or values.ndim not in (1, 2) or len(values) != n:
-        return None
-    if not np.isfinite(values).all():
-        broken = int(np.flatnonzero(~np.isfinite(values.reshape(n, -1)).all(axis=1))[0])
-        raise ValueError(f"labels: NaN or infinity for probe {broken}; leave such samples out")
-    if values.ndim == 2 and values.shape[1] > 1:
-        shares = bool((values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3))
-        if shares or np.isin(values, (0, 1)).all():
-            return None
-    return read_only(values.reshape(n, -1).astype(np.float64))
 
 
 def checked_masks(masks: Mapping[str, Any] | None, map_shape: tuple[int, ...], n: int) -> dict[str, NDArray[np.bool_]]:
@@ -289,75 +189,6 @@ def _as_box(name: str, region: Any, map_shape: tuple[int, ...]) -> tuple[slice, 
             f"half open, inside the map's shape {map_shape}"
         )
     return slice(top, bottom), slice(left, right)
-
-
-def checked_target(
-    target: Any, labels: NDArray[np.int64] | None, n: int, numbers: NDArray[np.float64] | None = None
-) -> tuple[str, NDArray[np.int64] | None]:
-    """("label" | "predicted" | "given", the classes explained, or None where the first log decides, or a region is).
-
-    Of labels that are numbers the target is the unit of the output that is explained, "given".
-    """
-    if is_region(target):
-        return "given", None
-    if numbers is not None:
-        target = _checked_unit(target, numbers.shape[1])
-    if target is None:
-        target = "predicted" if labels is None else "label"
-    if isinstance(target, str):
-        if target == "predicted":
-            return target, None
-        if target != "label":
-            raise ValueError(
-                f'target={target!r}: expected "label", "predicted", an integer or one integer per probe (the index of '
-                "a class by name is class_names.index(name))"
-            )
-        if labels is None:
-            raise ValueError('target="label" needs labels; give labels, or target="predicted"')
-        return target, labels
-    values = np.asarray(target)
-    whole = values.dtype.kind in "iu"
-    if not whole or values.shape not in ((), (n,)):
-        raise argument_error(
-            whole, f"target: {values.dtype} of shape {values.shape}; expected one integer or {n}, one per probe"
-        )
-    if values.min() < 0:
-        raise ValueError(f"target: {values.min()} is negative; targets are class indices from 0")
-    return "given", read_only(np.array(np.broadcast_to(values, (n,)), dtype=np.int64))
-
-
-def check_numbers(numbers: NDArray[np.float64] | None, units: int, activation: str | None) -> None:
-    """ValueError where labels that are numbers cannot be what a model's output of so many units predicts.
-
-    Args:
-        activation: what the model ends in, "softmax", "sigmoid" or None.
-    """
-    if numbers is None:
-        return
-    way_out = "for labels that are indices of classes use labels.astype(int)"
-    if activation == "softmax":
-        raise ValueError(f"labels: floats, which are numbers to predict, but the model ends in a softmax: {way_out}")
-    if activation == "sigmoid" and np.isin(numbers, (0, 1)).all():
-        raise ValueError(f"labels: floats, all of them 0 or 1, and the model ends in a sigmoid: {way_out}")
-    if numbers.shape[1] != units:
-        raise ValueError(
-            f"labels: {numbers.shape[1]} number(s) for each probe, but the model's output has {units} unit(s): give "
-            f"one for each; {way_out}"
-        )
-
-
-def _checked_unit(target: Any, units: int) -> Any:
-    """The unit of a regression's output that is explained: the only one, or the one that is named."""
-    if isinstance(target, str):
-        raise ValueError(
-            f"target={target!r}: the labels are numbers, no classes: give the unit of the output to explain, target=0 "
-            "(for labels that are classes use labels.astype(int))"
-        )
-    if target is None and units > 1:
-        raise ValueError(f"target: the labels are {units} numbers each; name the unit to explain, such as target=0")
-    if target is not None and np.max(target) >= units:
-        raise ValueError(f"target: unit {np.max(target)} of labels that are {units} numbers each, 0 to {units - 1}")
-    return 0 if target is None else target
 
 
 def checked_display(display: ArrayLike, n: int) -> NDArray[np.uint8]:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, read_arrays, read_file
 from lrp_monitor.files import write_whole
 from lrp_monitor.probes.inputs import KINDS, ProbeInput, arranged
-from lrp_monitor.probes.regions import of_parts, parts
+from lrp_monitor.probes.regions import of_parts, parts, position
 
 if TYPE_CHECKING:
     from lrp_monitor.probes.probe_set import ProbeSet
 
-# Sets of one array with labels of classes are written as format 1, which every version reads.
-_ONE_ARRAY, _NEWEST = 1, 2
+# Sets of one array with labels of classes are written as format 1, which every version reads; those of several inputs,
+# or with numbers for labels, as 2; those whose labels are sets or maps of classes, or whose target is a place, as 3.
+_ONE_ARRAY, _SEVERAL, _NEWEST = 1, 2, 3
 # Bytes of JSON with names and settings, each of which may become an object many times as large.
 _MOST_ABOUT = 16 << 20
 _HEADERS = 1 << 20
@@ -35,12 +36,14 @@ def save(
     single = not isinstance(structure, Mapping | list | tuple)
     labels: NDArray[Any] | None = contents["labels"]
     plain = single and (labels is None or labels.dtype.kind == "i")
+    rows = labels is not None and labels.ndim > 1 and labels.dtype.kind != "f"
     about: dict[str, Any] = {
-        "format": _ONE_ARRAY if plain else _NEWEST,
+        "format": _NEWEST if rows or contents["position"] is not None else _ONE_ARRAY if plain else _SEVERAL,
         "names": contents["names"],
         "class_names": contents["class_names"],
         "masks": list(contents["masks"]),
         "target": contents["target"],
+        "multi_label": contents["multi_label"],
         "channel_axis": inputs[0].channel_axis if single else None,
         "structure": "array" if single else next(name for name, kind in _STRUCTURES.items() if type(structure) is kind),
         "inputs": [_about(part) for part in inputs],
@@ -48,7 +51,7 @@ def save(
     arrays: dict[str, NDArray[Any]] = {"about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)}
     for place, part in enumerate(inputs):
         arrays["inputs" if single else f"input_{place}"] = part.values
-    for name in ("labels", "targets", "display"):
+    for name in ("labels", "targets", "display", "position"):
         if contents[name] is not None:
             arrays[name] = contents[name]
     for place, mask in enumerate(contents["masks"].values()):
@@ -84,8 +87,8 @@ def load(path: str | os.PathLike[str], make: type[ProbeSet]) -> ProbeSet:
         if arrays["about"].nbytes > _MOST_ABOUT:
             raise ValueError(f"{arrays['about'].nbytes:,} bytes of names; at most {_MOST_ABOUT:,} are read")
         about = json.loads(arrays["about"].tobytes())
-        if about["format"] not in (_ONE_ARRAY, _NEWEST):
-            raise ValueError(f"format {about['format']!r:.40}, this version reads {_ONE_ARRAY} and {_NEWEST}")
+        if about["format"] not in (_ONE_ARRAY, _SEVERAL, _NEWEST):
+            raise ValueError(f"format {about['format']!r:.40}, this version reads {_ONE_ARRAY} to {_NEWEST}")
         if not isinstance(about["target"], str):
             raise ValueError("a target that is no text")
         inputs, options, axes = _inputs(about, arrays)
@@ -99,6 +102,7 @@ def load(path: str | os.PathLike[str], make: type[ProbeSet]) -> ProbeSet:
             masks={name: arrays[f"mask_{place}"] for place, name in enumerate(about["masks"])},
             target=_target(about["target"], arrays),
             display=arrays.get("display"),
+            multi_label=about.get("multi_label"),
             **options,
         )
     except FileNotFoundError:
@@ -152,6 +156,8 @@ def _is_input(value: Any) -> bool:
 
 
 def _target(target: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    if "position" in arrays:
+        return position(arrays["position"], arrays["targets"] if target == "given" else target)
     if target != "given":
         return target
     region = {name.removeprefix(_REGION): part for name, part in arrays.items() if name.startswith(_REGION)}

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.keras_internals import data_pipeline
-from lrp_monitor.probes.checks import checked_labels
+from lrp_monitor.probes.labels import checked_labels
 
 LIMIT = 20_000
 """Samples that are read at most, unless asked otherwise."""

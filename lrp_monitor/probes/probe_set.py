@@ -7,8 +7,6 @@ and on every machine; `ProbeSet.hash` says so in 64 hexadecimal digits.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,10 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor.probes import checks as check
 from lrp_monitor.probes import files
+from lrp_monitor.probes.digest import hash_of
 from lrp_monitor.probes.inputs import ProbeInput, arranged, inputs_of, iter_spans, leaves_of
+from lrp_monitor.probes.labels import read_labels
 from lrp_monitor.probes.masks import located
 from lrp_monitor.probes.picking import LIMIT, arrays, frame_columns, pair_of_arrays, pick, rows, rows_of_arrays
-from lrp_monitor.probes.regions import is_region, of_rows, parts
+from lrp_monitor.probes.regions import is_region, of_rows, position
 
 
 class ProbeSet:
@@ -35,8 +35,11 @@ class ProbeSet:
         inputs: (n, ...) finite floats, integers or booleans, as the model takes them, or for a model with several
             inputs a tuple, list or dict of such arrays (a list of arrays of one shape and type is a list of samples);
             kept as a read-only copy. Heatmaps of several inputs are kept as one row of values each, see `split`.
-        labels: (n,) integers >= 0, or one-hot (n, k), of classes; floats (n,), (n, 1) or (n, units) are numbers that a
-            regression is to predict (see `numbers`); None where there are none.
+        labels: (n,) integers >= 0, or one-hot (n, k), of classes; rows (n, k) of 0 and 1 that are not all one-hot are
+            sets of classes (see `label_sets`, `multi_label`); whole numbers (n, *places) are classes of all places of
+            an output of maps, such as pixels, tokens or time steps (see `label_maps`; of a single axis of places with
+            a target that names one); floats (n,), (n, 1) or (n, units) are numbers that a regression is to predict (see
+            `numbers`); None where there are none.
         names: n unique strings. Default "probe 0", "probe 1", ... or, with labels and class_names, "triangle 0",
             "triangle 1", ...
         class_names: one string a class.
@@ -47,8 +50,9 @@ class ProbeSet:
         target: the class explained: "label" (the default where labels are given), "predicted" (argmax at the first log,
             kept ever after; the default without labels), one integer, n integers, or, for an output of maps such as a
             segmentation net's, a `targets.Region(where, of)` or `targets.Outputs(weights)`, whose logits are summed
-            ("predicted" is then the region that is predicted when the run begins, see `targets.predicted_region`). Of
-            labels that are numbers the unit of the output; needed where there are several.
+            ("predicted" is then the region that is predicted when the run begins, see `targets.predicted_region`), or a
+            `targets.Position(at, of)`, a class at one place of such an output. Of labels that are numbers the unit of
+            the output; needed where there are several. Of sets of classes "label" is the first of each.
         channel_axis: axis of `inputs` that heatmaps are summed over; "auto" is the last one where a sample has three
             axes or more, else none. None: no axis (the map has the sample's shape).
         display: (n, H, W), (n, H, W, 1) or (n, H, W, 3) pictures to show in place of the inputs.
@@ -60,6 +64,8 @@ class ProbeSet:
         tokens: n sequences of texts, one a token (shorter ones are padded), or a function from a sample's ids to them.
         watch: of several inputs the names of those that are explained (a list's are "0", "1" ...); the others are given
             to the model alone. None: all that are not boolean.
+        multi_label: whether labels (n, k) of 0 and 1 are sets of classes, for a model whose classes do not exclude each
+            other. None: where not all of them are one-hot.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class ProbeSet:
         feature_names: Any = None,
         tokens: Any = None,
         watch: Sequence[str] | str | None = None,
+        multi_label: bool | None = None,
     ) -> None:
         self.parts, self._structure = inputs_of(
             inputs, kind=kind, channel_axis=channel_axis, watch=watch, feature_names=feature_names, tokens=tokens
@@ -84,12 +91,23 @@ class ProbeSet:
         """All inputs of the model, in the order given; those with `watched` have heatmaps."""
         n = len(self)
         self.class_names = check.checked_class_names(class_names)
-        self.numbers = check.checked_numbers(labels, n, self.class_names)
-        """Labels of a regression: float64 (n, units). None for classes, whose indices are `labels`."""
-        self.labels = None if self.numbers is not None else check.checked_labels(labels, n, self.class_names)
-        self.names = check.checked_names(names, n, self.labels, self.class_names)
+        found = read_labels(labels, n, self.class_names, target, multi_label)
+        self.given_labels = found.given
+        """The labels, whatever form they have of those below; None without labels."""
+        self.labels = found.classes
+        """The class of each probe, int64 (n,); None where labels are something else, or not given."""
+        self.label_sets = found.sets
+        """Labels that are sets of classes: boolean (n, classes). None for others."""
+        self.numbers = found.numbers
+        """Labels of a regression: float64 (n, units). None for others."""
+        self.label_maps = found.maps
+        """Classes of all places of an output of maps: int64 (n, *places), negative for none. None for others."""
+        self.target, self.targets = found.target, found.targets
+        self.position = found.position
+        """The place of an output of maps of which a class is explained: int64 (n, axes). None without one."""
+        named = self.targets if self.label_sets is not None else self.labels
+        self.names = check.checked_names(names, n, named, self.class_names)
         self.masks = check.checked_masks(located(masks, self.parts, self.map_shape), self.map_shape, n)
-        self.target, self.targets = check.checked_target(target, self.labels, n, self.numbers)
         self.region = target if is_region(target) else None
         """What is explained where it is no class: a target of `lrp_monitor.targets`; else None."""
         self._display = None if display is None else check.checked_display(display, n)
@@ -219,29 +237,7 @@ class ProbeSet:
     @property
     def hash(self) -> str:
         """SHA-256 (hexadecimal) over dtype, shape, bytes of inputs, labels, targets, masks, and names."""
-        digest = hashlib.sha256()
-
-        def feed(part: str, value: NDArray[Any] | None) -> None:
-            if value is None:
-                digest.update(f"{part}:none\n".encode())
-                return
-            little = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
-            digest.update(f"{part}:{little.dtype.str}:{little.shape}\n".encode())
-            digest.update(little.reshape(-1).view(np.uint8).data)
-
-        for part in self.parts:
-            # One array is fed as it always was: sets that were logged keep their hash.
-            feed("inputs" if self.is_single else f"input {json.dumps(part.name)}", part.values)
-        feed("labels", self.labels)
-        if self.numbers is not None:
-            feed("numbers", self.numbers)
-        feed("targets", self.targets)
-        for name, values in sorted(parts(self.region).items() if self.region is not None else ()):
-            feed(f"region {name}", values)
-        for name in sorted(self.masks):
-            feed(f"mask {json.dumps(name)}", self.masks[name])
-        digest.update(json.dumps(self.names).encode())
-        return digest.hexdigest()
+        return hash_of(self)
 
     def select(self, indices: ArrayLike) -> ProbeSet:
         """The probes at `indices` (integers, or a boolean (n,)), in that order, as a set of their own.
@@ -252,7 +248,7 @@ class ProbeSet:
         chosen = np.arange(len(self))[wanted if wanted.size else slice(0)]
         if not len(chosen):
             raise ValueError("indices select no probe; a set needs at least one")
-        labels = self.labels if self.numbers is None else self.numbers
+        labels = self.given_labels
         return ProbeSet(
             self.rows(chosen),
             None if labels is None else labels[chosen],
@@ -261,6 +257,7 @@ class ProbeSet:
             masks={name: mask[chosen] for name, mask in self.masks.items() if mask[chosen].any()},
             target=self._target_of(chosen),
             display=None if self._display is None else self._display[chosen],
+            multi_label=self.label_sets is not None or None,
             **self._options([part.select(chosen) for part in self.parts]),
         )
 
@@ -275,7 +272,8 @@ class ProbeSet:
     def _target_of(self, chosen: NDArray[Any]) -> Any:
         if self.region is not None:
             return of_rows(self.region, chosen, len(self))
-        return self.targets[chosen] if self.target == "given" and self.targets is not None else self.target
+        of = self.targets[chosen] if self.target == "given" and self.targets is not None else self.target
+        return of if self.position is None else position(self.position[chosen], of)
 
     @classmethod
     def from_dataset(
@@ -383,8 +381,10 @@ class ProbeSet:
             "class_names": self.class_names,
             "masks": self.masks,
             "target": self.target,
-            "labels": self.labels if self.numbers is None else self.numbers,
+            "labels": self.given_labels,
             "targets": self.targets,
+            "position": self.position,
+            "multi_label": self.label_sets is not None or None,
             "display": self._display,
             "region": self.region,
         }

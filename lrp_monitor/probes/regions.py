@@ -20,6 +20,11 @@ def is_region(target: Any) -> bool:
     return hasattr(target, "weights") and not isinstance(target, np.ndarray | type)
 
 
+def is_position(target: Any) -> bool:
+    """Whether `target` is a class at one place of an output of maps (a Position)."""
+    return hasattr(target, "places") and hasattr(target, "of") and not isinstance(target, type)
+
+
 def parts(target: Any) -> dict[str, NDArray[Any]]:
     """The target as arrays, each under the name of its part; `of_parts` makes it again."""
     if hasattr(target, "inner"):
@@ -46,6 +51,13 @@ def of_parts(found: Mapping[str, NDArray[Any]]) -> Any:
         raise ValueError("a target of which a part is missing")
     where = found["where"] if "where" in found else _slices(found["box"])
     return targets.Region(where, _classes(found["of"]))
+
+
+def position(at: NDArray[Any], of: Any) -> Any:
+    """A Position of these places (n, axes)."""
+    from lrp_monitor.engine import targets  # Keras' side, for those who have such a set
+
+    return targets.Position(at, of)
 
 
 def of_rows(target: Any, chosen: NDArray[Any], n: int) -> Any:

@@ -32,7 +32,7 @@ MAX_JSON_BYTES = 16 << 20
 _LEVELS = 32767
 _KINDS = {
     "logit": (np.float32, 1), "targets": (np.int64, 1), "predictions": (np.int64, 1), "images": (np.uint8, 4),
-    "logits": (np.float32, 2), "labels": (np.int64, 1),
+    "logits": (np.float32, 2), "labels": (np.int64, 1), "predicted_sets": (np.uint8, 2),
 }  # fmt: skip
 _THUMBNAIL = 96
 _LFS_POINTER = b"version https://git-lfs"
@@ -172,6 +172,8 @@ def _pack(snapshot: Snapshot) -> bytes:
         arrays["logits"] = snapshot.logits.astype("<f4")
     if snapshot.labels is not None:
         arrays["labels"] = snapshot.labels.astype("<i8")
+    if snapshot.predicted_sets is not None:
+        arrays["predicted_sets"] = snapshot.predicted_sets.astype(np.uint8)
     for i, mask in enumerate(snapshot.masks.values()):
         arrays[f"mask_{i}"] = np.packbits(mask.reshape(n, -1), axis=1)
     buffer = io.BytesIO()
@@ -207,7 +209,7 @@ def _snapshot(arrays: dict[str, NDArray[Any]], about: dict[str, Any], source: st
         raise ValueError("a scale that is none of a float32 map")
     for name, (dtype, axes) in _KINDS.items():
         array = arrays.get(name)
-        if array is None and name in ("logits", "labels"):
+        if array is None and name in ("logits", "labels", "predicted_sets"):
             continue
         if array is None:
             raise ValueError(f"no {name}")
@@ -227,13 +229,14 @@ def _snapshot(arrays: dict[str, NDArray[Any]], about: dict[str, Any], source: st
         names=tuple(_text(row["name"]) for row in rows),
         images=arrays["images"].astype(np.uint8),
         labels=arrays["labels"].astype(np.int64) if "labels" in arrays else None,
+        predicted_sets=arrays["predicted_sets"] != 0 if "predicted_sets" in arrays else None,
         masks={_text(name): _unpacked(arrays[f"mask_{i}"], levels.shape) for i, name in enumerate(about["masks"])},
         digests=None if None in digests else tuple(_text(digest) for digest in digests),
         meta=checked_meta(
             {"source": f"baseline {source}"} | {key: value for key, value in about.items() if key not in known}
         ),
     )
-    for name in ("logit", "targets", "predictions", "names", "images", "logits", "labels"):
+    for name in ("logit", "targets", "predictions", "names", "images", "logits", "labels", "predicted_sets"):
         value = getattr(snapshot, name)
         if value is not None and len(value) != n:
             raise ValueError(f"{len(value)} rows of {name} for {n} maps")

@@ -67,7 +67,7 @@ def compare(
             # A metric that is NaN is within no limit.
             within = values >= limit if name in LOWER_IS_WORSE else values <= limit
             beyond[name] = np.asarray(~within)
-    flipped = before.predictions != now.predictions
+    flipped = _flipped(before, now)
     checks = [
         *_finite(broken, now),
         _maps(beyond, chosen, len(now)),
@@ -181,6 +181,14 @@ def _masks(before: Snapshot, now: Snapshot, masks: Masks) -> dict[str, NDArray[n
         if name not in own:
             raise ValueError(f"masks: the probes have no mask {name!r}; there are {', '.join(own) or 'none'}")
     return {name: own[name] for name in names}
+
+
+def _flipped(before: Snapshot, now: Snapshot) -> NDArray[np.bool_]:
+    """(n,) where another class is predicted, or another set of labels."""
+    old, new = before.predicted_sets, now.predicted_sets
+    if old is not None and new is not None and old.shape == new.shape:
+        return np.asarray((old != new).any(axis=1))
+    return np.asarray(before.predictions != now.predictions)
 
 
 def _logits(before: Snapshot, now: Snapshot) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

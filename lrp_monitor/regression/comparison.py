@@ -109,6 +109,9 @@ class Comparison(Result):
             row["beyond"] = [metric for metric, flags in self.beyond.items() if flags[i]]
             row["target"] = plain_class(self.now.targets[i])
             row["prediction"] = [plain_class(self.before.predictions[i]), plain_class(self.now.predictions[i])]
+            sets = [side.predicted_sets for side in (self.before, self.now)]
+            if any(found is not None for found in sets):
+                row["predicted_labels"] = [None if f is None else np.flatnonzero(f[i]).tolist() for f in sets]
             row["mask_mass"] = {m: [plain_number(a[i]), plain_number(b[i])] for m, (a, b) in self.mask_mass.items()}
             probes.append(row)
         limits = asdict(self.limits)

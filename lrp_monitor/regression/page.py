@@ -16,7 +16,7 @@ from lrp_monitor import metrics
 from lrp_monitor.pictures.render import colours, enlarge, outline, png
 from lrp_monitor.probes import montage
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Comparison
-from lrp_monitor.regression.table import class_name
+from lrp_monitor.regression.table import predicted
 from lrp_monitor.text import number, percent
 
 _SHOWN = 100
@@ -125,10 +125,9 @@ def _row(comparison: Comparison, i: int, place: int, pictures: list[NDArray[np.u
         known = np.isfinite(now[i])
         text = " → ".join(percent(side[i]).removesuffix(" %") for side in (before, now)) if known else "–"
         cells.append(_cell(text, float(now[i]) if known else -1.0, bool(comparison.risen(mask)[i])))
-    old, new = (int(side.predictions[i]) for side in (comparison.before, comparison.now))
-    shown = class_name(comparison, new)
+    old, new = (predicted(comparison, side, i) for side in (comparison.before, comparison.now))
     flipped = bool(comparison.flipped[i])
-    cells.append(_cell(f"{class_name(comparison, old)} → {shown}" if flipped else shown, float(flipped), flipped))
+    cells.append(_cell(f"{old} → {new}" if flipped else new, float(flipped), flipped))
     cells.append(_cell(str(place + 1), place, False))
     return f"<tr>{''.join(cells)}</tr>"
 

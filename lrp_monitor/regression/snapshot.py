@@ -17,9 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from lrp_monitor.arguments import Preset, check_keywords, renamed
 from lrp_monitor.plain import Result, plain, plain_class
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.probes.checks import check_numbers
+from lrp_monitor.probes.label_sets import label_sets, loss_of
+from lrp_monitor.probes.labels import check_numbers
+from lrp_monitor.probes.regions import position
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.store.finite import class_numbers
+from lrp_monitor.store.label_sets import of_columns
 from lrp_monitor.store.reader import Run, open_run
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ class Snapshot(Result):
     logits: NDArray[np.float32] | None = None
     """(n, k) before an output softmax or sigmoid; None where only the explained one is known (a logged run)."""
     labels: NDArray[np.int64] | None = None
+    predicted_sets: NDArray[np.bool_] | None = None
+    """(n, k) the predicted labels, of probes whose labels are sets; None for others."""
     masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """{name: (n, *map shape)}: the probe set's own."""
     digests: tuple[str, ...] | None = None
@@ -104,14 +109,18 @@ class Snapshot(Result):
         if probes.numbers is not None:
             explainer.logits(probes.rows(slice(1)))  # tells what the model ends in
             check_numbers(probes.numbers, 1 if explainer.is_binary else explainer.classes, explainer.activation)
-        wanted = target if target is not None else probes.targets
-        found = explainer.explain(probes.inputs, None if wanted is None else np.asarray(wanted))
+        given = target if target is not None else probes.targets
+        wanted: Any = None if given is None else np.asarray(given)
+        found = explainer.explain(
+            probes.inputs, wanted if probes.position is None else position(probes.position, wanted)
+        )
         return cls(
             heatmaps=probes.heatmaps(found.relevance),
             logit=found.logit,
             logits=found.logits,
             targets=found.target,
             predictions=found.prediction,
+            predicted_sets=_predicted_sets(explainer, probes, found, options.get("output")),
             names=tuple(probes.names),
             labels=probes.labels,
             masks=dict(probes.masks),
@@ -137,11 +146,13 @@ class Snapshot(Result):
             raise BaselineError("classes", f"{opened.path}: {_REGION}")
         statistics = opened.record(step).statistics
         probes, meta = opened.probes, opened.meta
+        sets = probes.label_sets
         return cls(
             heatmaps=opened.heatmaps(step),
             logit=statistics["logit"].astype(np.float32),
             targets=class_numbers(statistics["target"]),
             predictions=class_numbers(statistics["prediction"]),
+            predicted_sets=None if sets is None else of_columns(statistics, sets.shape[1]),
             names=tuple(probes.names),
             labels=probes.labels,
             masks=dict(probes.masks),
@@ -167,6 +178,7 @@ class Snapshot(Result):
             "labels": None if self.labels is None else self.labels.tolist(),
             "targets": [plain_class(target) for target in self.targets],
             "predictions": [plain_class(prediction) for prediction in self.predictions],
+            **({} if self.predicted_sets is None else {"predicted_labels": set_lists(self.predicted_sets)}),
             "logit": plain(self.logit),
             "logits": None if self.logits is None else plain(self.logits),
             "map_shape": list(self.heatmaps.shape[1:]),
@@ -218,7 +230,10 @@ def checked_meta(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def probe_digests(probes: ProbeSet) -> tuple[str, ...]:
-    """A hash of each probe's input: 16 hexadecimal digits of SHA-256 over dtype, shape and bytes."""
+    """A hash of each probe's input: 16 hexadecimal digits of SHA-256 over dtype, shape and bytes.
+
+    With the place of the output that is explained, where the probes name one.
+    """
     digests = [hashlib.sha256() for _ in range(len(probes))]
     for part in probes.parts:
         inputs = np.ascontiguousarray(part.values, dtype=part.values.dtype.newbyteorder("<"))
@@ -226,7 +241,22 @@ def probe_digests(probes: ProbeSet) -> tuple[str, ...]:
         head = f"{name}{inputs.dtype.str}{inputs.shape[1:]}".encode()
         for digest, sample in zip(digests, inputs, strict=True):
             digest.update(head + sample.tobytes())
+    for digest, place in zip(digests, () if probes.position is None else probes.position, strict=False):
+        digest.update(f"position{place.tolist()}".encode())
     return tuple(digest.hexdigest()[:16] for digest in digests)
+
+
+def set_lists(sets: NDArray[np.bool_]) -> list[list[int]]:
+    """Sets of classes (n, classes) as the numbers of each."""
+    return [np.flatnonzero(row).tolist() for row in sets]
+
+
+def _predicted_sets(explainer: Explainer, probes: ProbeSet, found: Any, output: Any) -> NDArray[np.bool_] | None:
+    if probes.label_sets is None:
+        return None
+    units = 1 if explainer.is_binary else explainer.classes
+    loss = loss_of(explainer.model, output)
+    return label_sets(probes.label_sets, units, explainer.activation, loss).predicted(found)
 
 
 def _meta(explainer: Explainer, probes: ProbeSet) -> dict[str, Any]:

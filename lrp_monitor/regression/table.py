@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lrp_monitor.regression.comparison import Comparison
+from lrp_monitor.regression.snapshot import Snapshot
+from lrp_monitor.store.label_sets import words
 from lrp_monitor.text import aligned, number, percent
 
 _WORST = 6
@@ -48,10 +50,8 @@ def _probes(comparison: Comparison) -> list[str]:
             before, now = comparison.mask_mass[mask]
             mark = "*" if comparison.risen(mask)[i] else " "
             row.append(f"{_percent(before[i])} -> {_percent(now[i])}{mark}" if np.isfinite(now[i]) else "- ")
-        old, new = comparison.before.predictions[i], comparison.now.predictions[i]
-        row.append(
-            " -> ".join(_safe(class_name(comparison, side), 14) for side in ([new] if old == new else [old, new]))
-        )
+        shown = [predicted(comparison, side, int(i)) for side in (comparison.before, comparison.now)]
+        row.append(" -> ".join(_safe(text, 14) for text in (shown if comparison.flipped[i] else shown[1:])))
         rows.append(row)
     drawn = [f"  {line}" for line in aligned(rows)]
     left = len(comparison.now) - _WORST
@@ -62,11 +62,14 @@ def _is_ok(comparison: Comparison, mask: str) -> bool:
     return all(check.ok for check in comparison.checks if check.name == f"mask {mask}")
 
 
-def class_name(comparison: Comparison, index: int) -> str:
-    """A class as it is shown: its name where there is one; "none" for -1, no prediction."""
+def predicted(comparison: Comparison, side: Snapshot, probe: int) -> str:
+    """What one side predicts of a probe: the class, by its name where there is one, the labels of a set, or "none"."""
+    names = comparison.now.meta.get("class_names") or ()
+    if side.predicted_sets is not None and comparison.now.predicted_sets is not None:
+        return words(side.predicted_sets[probe], names)
+    index = int(side.predictions[probe])
     if index < 0:
         return "none"
-    names = comparison.now.meta.get("class_names") or ()
     return str(names[index]) if index < len(names) else str(index)
 
 

@@ -109,9 +109,25 @@ class ProbeInfo:
     before they were kept: one input, shown as its picture."""
     numbers: npt.NDArray[np.float64] | None = None
     """What a regression is to predict, (n, units), in place of ``labels``."""
+    label_sets: npt.NDArray[np.bool_] | None = None
+    """Labels that are sets of classes, boolean (n, classes), in place of ``labels``."""
+    label_maps: npt.NDArray[np.int64] | None = None
+    """The class of each place of an output of maps, (n, *places), negative for none."""
+    position: npt.NDArray[np.int64] | None = None
+    """The place of an output of maps of which a class is explained, (n, axes), from the end where it is negative."""
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def label_lists(self) -> dict[str, list[list[int]]]:
+        """Sets of labels and positions as plain data, by their names: a list of numbers a probe; what there is."""
+        found = {}
+        if self.label_sets is not None:
+            found["label_sets"] = [np.flatnonzero(row).tolist() for row in self.label_sets]
+        if self.position is not None:
+            found["position"] = self.position.tolist()
+        return found
 
     def split(self, heatmaps: npt.ArrayLike) -> dict[str, npt.NDArray[np.float32]]:
         """Heatmaps (m, *map_shape) by the inputs' names, each (m, *its own map shape). ValueError on another shape."""
@@ -216,6 +232,8 @@ class StepRecord:
     channels: npt.NDArray[np.float32] | None = None
     last_of_fit: bool = False
     features: list[LayerFeatures] = field(default_factory=list)
+    predicted_maps: npt.NDArray[np.int64] | None = None
+    """The predicted class of each place of an output of maps, (n, *places), -1 for none; kept where maps are."""
 
 
 def bucket_edges(bucket: int) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from lrp_monitor.store import codec, records
 from lrp_monitor.store.format import MOST_AXES, MOST_PICTURE_BYTES, MOST_PIXELS, ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE
 from lrp_monitor.store.inputs import check_inputs, pack_inputs, unpack_inputs
+from lrp_monitor.store.labels import pack_labels, unpack_labels
 from lrp_monitor.store.records import number_from_json, number_to_json
 from lrp_monitor.store.storage import Storage
 
@@ -82,6 +83,7 @@ def pack_probes(probes: ProbeInfo) -> bytes:
         **({} if region is None else {"region": region}),
         "inputs": pack_inputs(probes.inputs, add),
         "numbers": numbers,
+        **pack_labels(probes, add),
     }
     version = records.VERSION_OF_SEVERAL if len(probes.inputs) > 1 else records.VERSION
     return records.pack(records.KIND_PROBES, header, chunks, version=version)
@@ -173,6 +175,7 @@ def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
         region_of=region_of,
         inputs=inputs,
         numbers=numbers,
+        **unpack_labels(header, n, take, _shape),
     )
 
 

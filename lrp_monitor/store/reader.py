@@ -155,6 +155,7 @@ class Run(FeatureAccess, Result):
             "probes": {
                 "names": probes.names,
                 "labels": None if probes.labels is None else probes.labels.tolist(),
+                **probes.label_lists,
                 "class_names": probes.class_names,
                 "input_shape": list(probes.input_shape),
                 "map_shape": list(probes.map_shape),

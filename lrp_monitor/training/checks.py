@@ -17,6 +17,7 @@ from lrp_monitor.engine.inputs import fixed_batch, take
 from lrp_monitor.engine.passes.compiled import Pass
 from lrp_monitor.engine.passes.memory import is_out_of_memory
 from lrp_monitor.engine.start import outputs_of
+from lrp_monitor.engine.targets import Position
 from lrp_monitor.keras_internals import layers_of, symbolic_inputs
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.inputs import ProbeInput
@@ -64,16 +65,32 @@ def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | N
     result, batch_size = _run(model, probes)
     outputs = outputs_of(model, result)
     shape = tuple(outputs[output_key(list(outputs), output, model.name)].shape[1:])
-    if len(shape) > 1 and probes.targets is not None:
+    _check_places(probes, shape)
+    if len(shape) > 1 and probes.targets is not None and probes.position is None:
         what = "labels" if probes.target == "label" else "target"
         raise ValueError(
             f"{what}: one class a probe does not say what to explain of maps, and the model's output is of shape "
             f"{('n', *shape)}: give target=lrp.targets.Region(where, of), which sums the logits of class `of` over a "
-            'region, or target="predicted", the region that is predicted when training begins'
+            "region, target=lrp.targets.Position(at), a class at one place, such as the last token's, or "
+            'target="predicted", the region that is predicted when training begins'
         )
     if not shape:
         raise ValueError("the model's output has shape ('n',); explained are classes, (n, classes), or maps of them")
     return Explained(shape, batch_size)
+
+
+def _check_places(probes: ProbeSet, shape: tuple[int, ...]) -> None:
+    """ValueError where labels, or the explained one, are of places that the output (*places, classes) lacks."""
+    if probes.position is not None:
+        Position(probes.position).numbers(shape, len(probes))
+    maps = probes.label_maps
+    if maps is not None and maps.shape[1:] != shape[:-1]:
+        single = "one label a probe" if len(shape) == 1 else f"labels {('n', *shape[:-1])}"
+        one_hot = "; labels.argmax(axis=-1) makes classes of one-hot ones" if maps.shape[1:] == shape else ""
+        raise ValueError(
+            f"labels: {maps.shape}, a class of each place, but the model's output is of shape {('n', *shape)}: give "
+            f"{single}{one_hot}"
+        )
 
 
 def _run(model: keras.Model, probes: ProbeSet) -> tuple[Any, int | None]:
@@ -211,23 +228,32 @@ def loss_targets(model: keras.Model, probes: ProbeSet) -> NDArray[Any]:
     ValueError without labels, for a loss whose form is not known, or a model that is not compiled.
     """
     way_out = 'use gradients="train" or "off"'
-    if probes.labels is None and probes.numbers is None:
+    if probes.given_labels is None:
         raise ValueError(f'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; or {way_out}')
     if not getattr(model, "compiled", False):
         raise ValueError(f'gradients="probe" needs a compiled model; or {way_out}')
-    if any(len(shape) > 2 for shape in _shapes(model.output_shape)):
-        raise ValueError(f'gradients="probe": the probes have a label each, the loss takes maps of them; {way_out}')
+    of_places = any(len(shape) > 2 for shape in _shapes(model.output_shape))
+    if of_places and probes.label_maps is None:
+        raise ValueError(
+            f'gradients="probe": the loss takes a label of each place of the output, the probes have one each: give '
+            f"labels of all places; or {way_out}"
+        )
     if probes.numbers is not None:
         return probes.numbers.astype(np.float32)
-    assert probes.labels is not None
     loss = model.loss
     name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()
-    if "sparse" in name:
-        return probes.labels
+    labels = probes.labels if probes.label_maps is None else probes.label_maps
+    if "sparse" in name and labels is not None:
+        return labels
     if name not in _DENSE_LOSSES:
         raise ValueError(f'gradients="probe": how the loss {name or loss!r} takes labels is not known; {way_out}')
+    if probes.label_sets is not None:
+        return probes.label_sets.astype(np.float32)
+    assert labels is not None
     units = int(model.output_shape[-1])
     if units == 1:
-        return probes.labels[:, None].astype(np.float32)
-    return np.eye(units, dtype=np.float32)[probes.labels]
+        return labels[..., None].astype(np.float32)
+    if labels.min() < 0 or labels.max() >= units:
+        raise ValueError(f'gradients="probe": labels are not all classes of the model, 0 to {units - 1}; {way_out}')
+    return np.eye(units, dtype=np.float32)[labels]

@@ -62,7 +62,7 @@ class Options:
         one_of("on_unknown", self.on_unknown, ("raise", "gradient"))
         one_of("on_other_model", self.on_other_model, ("new_run", "continue", "raise"))
         one_of("verbose", self.verbose, (0, 1))
-        if self.gradients == "probe" and self.probes.labels is None and self.probes.numbers is None:
+        if self.gradients == "probe" and self.probes.given_labels is None:
             raise ValueError(
                 'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; '
                 'or use gradients="train" or "off"'

@@ -14,6 +14,7 @@ from lrp_monitor.engine.rules.composites import AUTO
 from lrp_monitor.engine.targets import Region, Weighted
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.inputs import ProbeInput
+from lrp_monitor.probes.label_sets import loss_of
 from lrp_monitor.store.format import InputInfo, ProbeInfo
 from lrp_monitor.training.checks import check_classes, explained_output
 from lrp_monitor.training.fit_batch import room_beside_training
@@ -30,9 +31,9 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
     """The record builder of a fit. Raises what is wrong between model, probes and options, each with its name."""
     probes = options.probes
     shape, batch_size = explained_output(model, probes, options.output)
-    of_maps = len(shape) > 1
+    of_maps = len(shape) > 1 and probes.position is None
     if not of_maps and probes.numbers is None:
-        check_classes(probes, max(shape[0], 2), shape[0])  # one unit with a sigmoid tells two classes apart
+        check_classes(probes, max(shape[-1], 2), shape[-1])  # one unit with a sigmoid tells two classes apart
     explainer = Explainer(
         model,
         _composite(options),
@@ -60,11 +61,12 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
         probe_explainer.baseline, record_builder.targets = baseline, baseline.targets
     # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named now.
     explained = record_builder.explain()
+    probe_explainer.settle_labels(loss_of(model, options.output))
     if features is not None:
         features.prepare(explained.target)
     record_builder.targets = probe_explainer.settle_number(record_builder.targets, of_maps)
     if not of_maps and probes.numbers is None:
-        check_classes(probes, explainer.classes, shape[0])
+        check_classes(probes, explainer.classes, shape[-1])
     return record_builder
 
 
@@ -136,6 +138,9 @@ def probe_info(probes: ProbeSet, region: Weighted | None = None) -> ProbeInfo:
         region_of=None if kept is None else np.broadcast_to(kept.of, len(probes)),
         inputs=[_input_info(part, len(watched) > 1) for part in watched],
         numbers=probes.numbers,
+        label_sets=probes.label_sets,
+        label_maps=probes.label_maps,
+        position=probes.position,
     )
 
 

@@ -1,1 +1,1 @@
-import{Da as a}from"./chunk.js";export{a as render};
+import{Fa as a}from"./chunk.js";export{a as render};

@@ -27,7 +27,7 @@ _TABLE_STEPS = 12
 _TABLE_PROBES = 16
 _LOGGED = "lrp/"
 _COUNTS = ("nonfinite/", "mask_probes/")
-_STATISTICS = ("logit", "probability", "conservation", "drift", "absmax")
+_STATISTICS = ("logit", "probability", "label_accuracy", "conservation", "drift", "absmax")
 _MAPPED_PROBES = 4
 _MAP_COLUMNS, _LEAST_COLUMNS = 32, 12
 
@@ -96,6 +96,7 @@ def _beside(path: str, run: Run) -> list[str]:
 def _statistics(run: Run, step: int, probes: Sequence[int]) -> list[str]:
     """A table of the probes at a step; empty where nothing was logged of them."""
     from lrp_monitor.metrics import LEAST_POSITIVE
+    from lrp_monitor.store.label_sets import of_columns, words
 
     found, info = run.record(step).statistics, run.probes
     shares = sorted(name for name in found if name.startswith(("mask_mass/", "mask_absolute/")))
@@ -105,8 +106,11 @@ def _statistics(run: Run, step: int, probes: Sequence[int]) -> list[str]:
     shown = probes[:_TABLE_PROBES]
     head = ["probe", *(["explained", "predicted"] if "target" in found else []), *names]
     body = []
+    sets = None if info.label_sets is None else of_columns(found, info.label_sets.shape[1])
     for probe in shown:
         classes = [_class(run, found[key][probe]) for key in ("target", "prediction") if "target" in found]
+        if sets is not None and math.isfinite(found["prediction"][probe]):
+            classes[1] = words(sets[probe], info.class_names)
         body.append([info.names[probe], *classes, *(_cell(run, found, name, probe) for name in names)])
     left = 3 if "target" in found else 1
     lines = ["", f"  probes at step {step}", *(f"  {line}" for line in aligned([head, *body], left))]

@@ -68,7 +68,9 @@ class BaselineSimilarity:
         """A description of what the baseline was made of."""
         return str(self._before.meta.get("source", "made by hand"))
 
-    def scalars(self, explanation: Explanation, heatmaps: NDArray[np.float32]) -> dict[str, float]:
+    def scalars(
+        self, explanation: Explanation, heatmaps: NDArray[np.float32], predicted_sets: NDArray[np.bool_] | None = None
+    ) -> dict[str, float]:
         """Means over the probes, as scalars under lrp/baseline/.
 
         relative_l2, cosine, iou, js, logits (see `lrp_monitor.metrics`),
@@ -82,6 +84,7 @@ class BaselineSimilarity:
             logits=explanation.logits,
             targets=explanation.target,
             predictions=explanation.prediction,
+            predicted_sets=predicted_sets,
         )
         with np.errstate(all="ignore"):
             # The tier sets limits; the numbers are the same under each.

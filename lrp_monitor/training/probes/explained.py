@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.engine.conditional import LayerChannels
 from lrp_monitor.engine.explainer import Explainer, Explanation
-from lrp_monitor.engine.targets import Region, Target, Weighted, predicted_region
+from lrp_monitor.engine.targets import Position, Region, Target, Weighted, predicted_region
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.probes.checks import check_numbers
+from lrp_monitor.probes.label_sets import LabelSets, label_sets
+from lrp_monitor.probes.labels import check_numbers
 from lrp_monitor.training.output.console_report import size
 from lrp_monitor.training.probes.baseline import BaselineSimilarity
 from lrp_monitor.training.probes.features import LoggedFeatures
@@ -54,7 +56,7 @@ class ProbeExplainer:
     layerwise: the layers whose relevance is read off besides, or None. channels: whether the parts by input channel
     are kept. clusters: whether the heatmaps are grouped. baseline: what they are compared with, or None. region: what
     is explained where it is no class, see `ProbeSet.region`. is_number: whether it is a number, not a class' logit.
-    features: the layers whose channels are logged, or None.
+    features: the layers whose channels are logged, or None. sets: the probes' labels where they are sets of classes.
     """
 
     explainer: Explainer
@@ -66,6 +68,7 @@ class ProbeExplainer:
     region: Weighted | None = None
     is_number: bool = False
     features: LoggedFeatures | None = None
+    sets: LabelSets | None = None
 
     @property
     def explains(self) -> str:
@@ -92,9 +95,11 @@ class ProbeExplainer:
         region = targets if isinstance(targets, Region) else self.region
         classes = None if region is not None or isinstance(targets, Region) else targets
         if classes is not None and (classes < 0).any():
-            predicted = self.explainer.explain(probes.inputs, reduced=probes.heatmaps).prediction
+            predicted = self.explainer.explain(probes.inputs, self._placed(None), reduced=probes.heatmaps).prediction
             classes = np.where(classes < 0, predicted, classes)
-        known: Target = region if classes is None else np.maximum(classes, 0)
+        known: Target = (
+            region if region is not None else self._placed(None if classes is None else np.maximum(classes, 0))
+        )
         channels: list[LayerChannels] = []
         if self.features is not None and self.logged_layers is None:
             explanation, channels = self.explainer.channels(probes.inputs, self.features.choose, known)
@@ -122,8 +127,13 @@ class ProbeExplainer:
         if self.clusters:
             explained.statistics["cluster"] = groups(heatmaps)
         if self.baseline is not None:
-            explained.scalars = self.baseline.scalars(explanation, heatmaps)
+            sets = None if self.sets is None else self.sets.predicted(explanation)
+            explained.scalars = self.baseline.scalars(explanation, heatmaps, sets)
         return explained
+
+    def _placed(self, classes: NDArray[np.int64] | None) -> Target:
+        """Classes (None: the predicted ones) as a target: of the place of the output that the probes name, if any."""
+        return classes if self.probes.position is None else Position(self.probes.position, classes)
 
     def settle_region(self, of_maps: bool) -> None:
         """Fixes what is explained where that is no class: the probes' own target, or what is predicted now.
@@ -153,6 +163,19 @@ class ProbeExplainer:
         # Of one unit with a sigmoid class 1 is its logit, class 0 the negative.
         return np.ones(len(self.probes), np.int64) if self.is_number and explainer.is_binary else targets
 
+    def settle_labels(self, loss: Any) -> None:
+        """Takes the probes' labels where they are sets of classes. After a first look.
+
+        Args:
+            loss: that the explained output is trained with.
+
+        Raises:
+            ValueError: where the model's classes exclude each other.
+        """
+        if self.probes.label_sets is not None:
+            units = 1 if self.explainer.is_binary else self.explainer.classes
+            self.sets = label_sets(self.probes.label_sets, units, self.explainer.activation, loss)
+
     def _numbers(self, explanation: Explanation) -> Floats | None:
         """What the explained units are to be, (n,), NaN without labels; None where no number is explained."""
         if not self.is_number:
@@ -170,7 +193,8 @@ class ProbeExplainer:
             masks = {name: mask[few] for name, mask in self.probes.masks.items()}
             before = None if previous is None else previous[few]
             wanted = None if numbers is None else numbers[few]
-            parts.append(probe_statistics(heatmaps[few], explanation.of(few), masks, before, wanted))
+            sets = None if self.sets is None else self.sets.of(few)
+            parts.append(probe_statistics(heatmaps[few], explanation.of(few), masks, before, wanted, sets))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -13,6 +13,7 @@ from lrp_monitor.metrics import mask_absolute, mask_mass
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.explainer import Explanation
+    from lrp_monitor.probes.label_sets import LabelSets
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +31,7 @@ def probe_statistics(
     masks: Mapping[str, NDArray[np.bool_]],
     previous: NDArray[np.float32] | None,
     numbers: Floats | None = None,
+    sets: LabelSets | None = None,
 ) -> dict[str, Floats]:
     """Every per-probe statistic of a step, float64 (n,) each, computed in float64.
 
@@ -67,7 +69,7 @@ def probe_statistics(
             "prediction": _class(explanation.prediction),
             "prediction_probability": _float(replace(explanation, target=explanation.prediction).probability),
             "target": _class(explanation.target),
-        }
+        } | ({} if sets is None else sets.statistics(explanation))
     found |= {
         "conservation": _float(explanation.conservation),
         "drift": np.full(len(maps), np.nan) if previous is None else drift(previous, heatmaps),
@@ -96,9 +98,10 @@ def probe_scalars(statistics: Mapping[str, Floats], labels: NDArray[np.int64] | 
     """The scalars over all probes of a step, from its per-probe statistics; what is not finite is left out.
 
     lrp/conservation is the median over the probes, the others are means over those that have the value: lrp/drift,
-    lrp/probability, lrp/accuracy (where there are labels; of the probes with a prediction), lrp/mask_mass/<mask>,
-    lrp/mask_absolute/<mask>. Counts of probes: lrp/mask_probes/<mask>, those behind lrp/mask_mass/<mask>;
-    lrp/nonfinite/logits, those whose logits are not all finite, so that there is no prediction;
+    lrp/probability, lrp/accuracy (where there are labels; of the probes with a prediction; of sets of labels the share
+    of probes whose set is predicted exactly), lrp/label_accuracy (of sets and maps of labels: the share of all that are
+    right), lrp/mask_mass/<mask>, lrp/mask_absolute/<mask>. Counts of probes: lrp/mask_probes/<mask>, those behind
+    lrp/mask_mass/<mask>; lrp/nonfinite/logits, those whose logits are not all finite, so that there is no prediction;
     lrp/nonfinite/heatmaps, those whose heatmap is not finite.
     """
     scalars = {
@@ -111,10 +114,14 @@ def probe_scalars(statistics: Mapping[str, Floats], labels: NDArray[np.int64] | 
         scalars["lrp/probability"] = _over(statistics["probability"], np.mean)
     if "error" in statistics:
         scalars[MEAN_ERROR] = _over(np.abs(statistics["error"]), np.mean)
-    if labels is not None and "prediction" in statistics:
+    if "right" in statistics:
+        scalars["lrp/accuracy"] = _over(statistics["right"], np.mean)
+    elif labels is not None and "prediction" in statistics:
         predicted = np.isfinite(statistics["prediction"])
         right = np.where(predicted, statistics["prediction"] == labels, np.nan)
         scalars["lrp/accuracy"] = _over(right, np.mean)
+    if "label_accuracy" in statistics:
+        scalars["lrp/label_accuracy"] = _over(statistics["label_accuracy"], np.mean)
     for name, values in statistics.items():
         if name.startswith((MASS, ABSOLUTE)):
             scalars[f"lrp/{name}"] = _over(values, np.mean)

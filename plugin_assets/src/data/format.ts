@@ -63,6 +63,7 @@ const QUANTITIES: Record<string, string> = {
   "lrp/conservation": "Sum of relevance / logit",
   "lrp/probability": "Probability of the explained class",
   "lrp/accuracy": "Accuracy on the probes",
+  "lrp/label_accuracy": "Share of the probes’ labels that are right",
   "lrp/mean_absolute_error": "Mean absolute error on the probes",
   "lrp/nonfinite/logits": "Probes without a prediction: logits not finite",
   "lrp/nonfinite/heatmaps": "Probes with heatmaps that are not finite",
@@ -94,7 +95,7 @@ export function quantityTitle(tag: string): string {
 
 /** Whether a scalar is a share that reads best in per cent. */
 export function isShare(tag: string): boolean {
-  return /^lrp\/(mask_mass\/|mask_absolute\/|probability|accuracy|drift)/.test(tag) || /^(probe_)?gradients\/zero_fraction\//.test(tag);
+  return /^lrp\/(mask_mass\/|mask_absolute\/|probability|accuracy|label_accuracy|drift)/.test(tag) || /^(probe_)?gradients\/zero_fraction\//.test(tag);
 }
 
 /** How much training lies behind a step: "3 epochs, 282 batches". */

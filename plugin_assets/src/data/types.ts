@@ -46,6 +46,10 @@ export interface InputInfo {
 export interface ProbeNames {
   names: string[];
   labels: number[] | null;
+  /** The classes of each probe where it may have several, in place of `labels`. */
+  label_sets?: number[][];
+  /** The place of the output of which a class is explained, for each probe. */
+  position?: number[][];
   class_names: string[] | null;
   map_shape: number[];
   image_shape: [number, number, number];

@@ -35,7 +35,7 @@ function useEvents(runs: readonly RunState[]): ReadonlyMap<string, Found> {
       const { listing } = run;
       const at = keyOf(run);
       const known = run.info !== null && run.info.steps.length === listing.steps ? run.info : null;
-      const events: Found = await Promise.all([known ?? fetchRun(listing.run, null), fetchTimeline(listing.run, null, ["prediction"], [])]).then(
+      const events: Found = await Promise.all([known ?? fetchRun(listing.run, null), fetchTimeline(listing.run, null, ["prediction", "predicted_labels/*"], [])]).then(
         ([info, timeline]) => eventsOf(info, timeline, listing.ended ?? false),
         (error: unknown) => (error instanceof Error ? error : new Error(String(error))),
       );

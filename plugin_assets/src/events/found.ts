@@ -1,6 +1,7 @@
 // What happened in a run: alerts, values that are not finite, predictions that flipped, restarts, notes.
 import { spansOf, spanWords } from "../data/finite";
-import { percent, plural, predictionName } from "../data/format";
+import { percent, plural } from "../data/format";
+import { answerWords } from "../data/labels";
 import type { ProbeNames, RunInfo, Timeline } from "../data/types";
 import { alertLimits } from "../state/selection";
 
@@ -65,9 +66,11 @@ function flips(probes: ProbeNames, { steps, probes: columns }: Timeline, add: Ad
   for (let i = 1; i < rows.length; i++) {
     const [before, now] = [rows[i - 1]!, rows[i]!];
     if (before.length !== now.length) continue;
-    const changed = now.flatMap((value, probe) => (value !== before[probe] ? [probe] : []));
+    const answer = (at: number, probe: number): string => answerWords(probes, (name) => columns[name]?.[at]?.[probe]);
+    const sets = columns["predicted_labels/0"] !== undefined;
+    const changed = now.flatMap((value, probe) => ((sets ? answer(i, probe) !== answer(i - 1, probe) : value !== before[probe]) ? [probe] : []));
     if (changed.length === 0) continue;
-    const told = changed.slice(0, NAMED).map((probe) => `${probes.names[probe]}: ${predictionName(probes, before[probe])} → ${predictionName(probes, now[probe])}`);
+    const told = changed.slice(0, NAMED).map((probe) => `${probes.names[probe]}: ${answer(i - 1, probe)} → ${answer(i, probe)}`);
     const more = changed.length > NAMED ? `, and ${changed.length - NAMED} more` : "";
     add("flip", steps[i]!, `${plural(changed.length, "prediction")} flipped (${told.join("; ")}${more})`);
   }

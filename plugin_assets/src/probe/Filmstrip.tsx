@@ -2,14 +2,15 @@
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { planeOf, type HeatMap } from "../data/decode";
-import { className, number, percent, predictionName } from "../data/format";
+import { className, number, percent } from "../data/format";
+import { answerWords, isAnswerRight } from "../data/labels";
 import type { RunState } from "../data/jobs";
 import type { Source } from "../kinds/source";
 import type { Model } from "../state/model";
 import type { ProbeNames, Timeline } from "../data/types";
 import { Dot } from "../ui/Dot";
 import { useSize } from "../ui/hooks";
-import { column, type ProbeData } from "./data";
+import { column, columnsAt, type ProbeData } from "./data";
 import { put } from "../ui/canvases";
 import { paintKey, paintMap, paintThumb } from "./paint";
 
@@ -120,7 +121,7 @@ function Thumb({ model, data, run, probes, index, step, sources, width }: ThumbP
   }, [map, index, sources, ...paintKey(model), model.view.slice, model.view.features]);
   const logged = run.info?.steps.some((info) => info.step === step) ?? false;
   const instead = !logged ? "–" : typeof frame === "string" ? "!" : frame !== undefined && map === null ? "not stored" : null;
-  const answer = answerAt(data, run, probes.labels?.[index], step);
+  const answer = answerAt(data, run, probes, index, step);
   const broken = map !== null && predictedAt(data.timeline(run), step) === null;
   return (
     <span class={`thumb${answer ? ` ${answer}` : ""}`} title={typeof frame === "string" ? frame : undefined}>
@@ -139,9 +140,9 @@ function Thumb({ model, data, run, probes, index, step, sources, width }: ThumbP
 const predictedAt = (timeline: Timeline | null, step: number): number | null | undefined =>
   timeline?.probes.prediction?.[timeline.steps.indexOf(step)]?.[0];
 
-function answerAt(data: ProbeData, run: RunState, label: number | undefined, step: number): "right" | "wrong" | null {
-  const predicted = predictedAt(data.timeline(run), step);
-  return label === undefined || typeof predicted !== "number" ? null : predicted === label ? "right" : "wrong";
+function answerAt(data: ProbeData, run: RunState, probes: ProbeNames, index: number, step: number): "right" | "wrong" | null {
+  const right = isAnswerRight(probes, index, columnsAt(data.timeline(run), step));
+  return right === null ? null : right ? "right" : "wrong";
 }
 
 function describe(data: ProbeData, runs: readonly RunState[], probes: ProbeNames, step: number): string {
@@ -151,7 +152,7 @@ function describe(data: ProbeData, runs: readonly RunState[], probes: ProbeNames
     if (timeline === null || at < 0) return `${run.listing.name}: not logged`;
     if (timeline.probes.output !== undefined) return `${run.listing.name} predicts ${number(column(timeline, "output")[at])}`;
     if (timeline.probes.prediction === undefined) return `${run.listing.name} explains a region of the output`;
-    const predicted = predictionName(probes, predictedAt(timeline, step));
+    const predicted = answerWords(probes, columnsAt(timeline, step));
     const target = className(probes, column(timeline, "target")[at]);
     return `${run.listing.name} predicts ${predicted}, probability of ${target} ${percent(column(timeline, "probability")[at])}`;
   });

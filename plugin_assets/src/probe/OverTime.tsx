@@ -2,7 +2,8 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { niceTicks, spread } from "../paint/axis";
-import { number, percent, predictionName } from "../data/format";
+import { number, percent } from "../data/format";
+import { answerWords, isAnswerRight } from "../data/labels";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
 import { linePath, valueAt, yRange } from "../data/series";
@@ -12,7 +13,7 @@ import { Axes, scrubbing } from "../ui/Axes";
 import { maskStyle } from "../ui/canvases";
 import { runColour } from "../ui/colours";
 import { useSize } from "../ui/hooks";
-import { column } from "./data";
+import { column, columnsAt } from "./data";
 
 const LEFT = 46;
 const RIGHT = 10;
@@ -43,7 +44,7 @@ interface OverTimeProps {
   /** Horizontal lines with what they mean, such as the limit of an alert. */
   limits?: readonly { value: number; text: string }[];
   /** Shows the classes predicted, run by run, below the plot. */
-  bands?: { probes: ProbeNames; label: number | null } | undefined;
+  bands?: { probes: ProbeNames; index: number } | undefined;
 }
 
 export function OverTime({ model, title, testid, lines, share, limits = [], bands }: OverTimeProps): JSX.Element {
@@ -65,7 +66,7 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
       paths: lines.map((line, i) => linePath(line.timeline.steps, series[i]!, false, toX, toY)),
       yTicks: niceTicks(range.low, range.high, 3),
       xTicks: spread(steps.length, Math.max(2, Math.floor(width / 70))).map((i) => steps[i]!),
-      bands: bands ? runs.map((run) => segments(lines.find((line) => line.run === run)!.timeline)) : [],
+      bands: bands ? runs.map((run) => answersOf(lines.find((line) => line.run === run)!.timeline, bands)) : [],
     };
   }, [steps, width, height, bottom, lines.length, ...lines.map((line) => line.timeline), ...lines.map((line) => line.column)]);
   const scrub = scrubbing(LEFT, right, (share) => {
@@ -110,8 +111,8 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
                 drawn.bands[row]!.map((part) => {
                   const x = toX(part.from);
                   const span = Math.max(2, toX(part.to) - x);
-                  const name = predictionName(bands.probes, part.value);
-                  const state = part.value === null ? " none" : bands.label === null ? "" : part.value === bands.label ? " right" : " wrong";
+                  const name = part.value === null ? "none" : part.words;
+                  const state = part.value === null ? " none" : part.right === null ? "" : part.right ? " right" : " wrong";
                   const what = part.value === null ? "has no prediction (logits not finite)" : `predicts ${name}`;
                   return (
                     <g key={`${run.listing.run} ${part.from}`} class={`band${state}`}>
@@ -147,15 +148,31 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
   );
 }
 
+/** What is answered, over steps in a row of which it is the same. */
+function answersOf(timeline: Timeline, { probes, index }: { probes: ProbeNames; index: number }): (Segment & { words: string; right: boolean | null })[] {
+  const sets = timeline.probes["predicted_labels/0"] === undefined ? null : (i: number): string => answerWords(probes, columnsAt(timeline, timeline.steps[i]!));
+  return segments(timeline, sets ?? undefined).map((part) => {
+    const of = columnsAt(timeline, part.from);
+    return { ...part, words: answerWords(probes, of), right: isAnswerRight(probes, index, of) };
+  });
+}
+
+interface Segment {
+  from: number;
+  to: number;
+  value: number | string | null;
+}
+
 /** Steps in a row with the same prediction, or (null) without one; each part reaches to where the next one begins. */
-export function segments(timeline: Timeline): { from: number; to: number; value: number | null }[] {
-  const out: { from: number; to: number; value: number | null }[] = [];
+export function segments(timeline: Timeline, words?: (i: number) => string): Segment[] {
+  const out: Segment[] = [];
   (timeline.probes.prediction ?? []).forEach((row, i) => {
     const step = timeline.steps[i]!;
     const last = out[out.length - 1];
     if (last) last.to = step;
-    const value = row[0];
-    if (value === undefined) return; // nothing was logged of it
+    const predicted = row[0];
+    if (predicted === undefined) return; // nothing was logged of it
+    const value = words && predicted !== null ? words(i) : predicted;
     if (!last || last.value !== value) out.push({ from: step, to: step, value });
   });
   return out;

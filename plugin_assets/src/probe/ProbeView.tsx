@@ -13,6 +13,7 @@ import type { ProbeNames } from "../data/types";
 import { ProbeCard } from "../ui/ProbeCard";
 import { adopt } from "../ui/sheets";
 import { Channels } from "./Channels";
+import { labelWords } from "../data/labels";
 import { ProbeData } from "./data";
 import { ExportMenu } from "./ExportMenu";
 import { Filmstrip } from "./Filmstrip";
@@ -67,7 +68,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
     [pictures, index, model.view.outlines],
   );
   const name = probes.names[index] ?? "";
-  const label = probes.labels?.[index] ?? null;
+  const label = labelWords(probes, index);
   const { height, width } = planeOf(probes.map_shape);
   const sources = isPicture(probes) ? null : sourcesOf(probes, pictures, index);
   const maps = runs.length + (model.view.show === "overlay" || model.view.show === "heatmap" || sources ? 0 : 1);
@@ -100,7 +101,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
           {index + 1} of {probes.names.length}
           {label !== null && (
             <>
-              , label <bdi>{className(probes, label)}</bdi>
+              , label <bdi>{label}</bdi>
             </>
           )}
         </span>
@@ -144,7 +145,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
             testid="over-probability"
             lines={lines.probability}
             share={!isNumber}
-            bands={isNumber ? undefined : { probes, label }}
+            bands={isNumber ? undefined : { probes, index }}
           />
           {lines.masses.length > 0 && (
             <OverTime

@@ -9,7 +9,7 @@ import { fetchFilm, filmBytes, type FilmFrame } from "./film";
 
 const PIECE = 24;
 const CACHE_BYTES = 96 << 20;
-const COLUMNS = ["target", "prediction", "probability", "output", "prediction_probability", "conservation", "mask_mass/*", "mask_absolute/*", "layer/*"];
+const COLUMNS = ["target", "prediction", "probability", "output", "prediction_probability", "right", "predicted_labels/*", "conservation", "mask_mass/*", "mask_absolute/*", "layer/*"];
 
 /** The steps of a run that are fetched together, and where among them one stands. */
 export function pieceOf(steps: readonly number[], step: number): { steps: readonly number[]; at: number } | null {
@@ -117,6 +117,12 @@ export class ProbeData {
     this.changed();
   }
 }
+
+/** The columns of a probe at a step; nothing where it was not logged. */
+export const columnsAt =
+  (timeline: Timeline | null, step: number): ((name: string) => number | null | undefined) =>
+  (name) =>
+    timeline?.probes[name]?.[timeline.steps.indexOf(step)]?.[0];
 
 const columns = new WeakMap<Timeline, Map<string, (number | null)[]>>();
 

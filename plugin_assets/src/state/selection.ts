@@ -1,6 +1,7 @@
 // Which probes of a set are shown, in which order, and in which groups.
 import { classless, unpredicted } from "../data/finite";
 import { className } from "../data/format";
+import { hasLabels, isAnswerRight, labelsOf } from "../data/labels";
 import { nearestIndex } from "./steps";
 import type { ProbeNames, StepHeader } from "../data/types";
 import type { View } from "./view";
@@ -18,8 +19,7 @@ const column = (header: StepHeader | null | undefined, name: string, index: numb
 
 /** Whether a run's model answers a probe as labelled at the step of `header`; null where one of both is not known. */
 export function isRight(probes: ProbeNames, header: StepHeader | null | undefined, index: number): boolean | null {
-  const predicted = column(header, "prediction", index);
-  return probes.labels === null || predicted === null ? null : predicted === probes.labels[index];
+  return isAnswerRight(probes, index, (name) => header?.probes[name]?.[index]);
 }
 
 /** Orders of the probes a view can ask for, with the words of the menu. */
@@ -49,7 +49,7 @@ export function selectProbes(
   const wanted = view.search.trim().toLocaleLowerCase();
   let shown = probes.names.map((_, index) => index);
   shown = shown.filter((index) => {
-    if (classes && probes.labels && !classes.has(className(probes, probes.labels[index]))) return false;
+    if (classes && hasLabels(probes) && !labelsOf(probes, index).some((label) => classes.has(className(probes, label)))) return false;
     if (wanted !== "" && !probes.names[index]!.toLocaleLowerCase().includes(wanted)) return false;
     if (view.answers === "all") return true;
     const answers = headers.map((header) => isRight(probes, header, index)).filter((right) => right !== null);

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { classless, explainsNumber, unpredicted, whyUndefined } from "../data/finite";
 import { className, number, percent, short } from "../data/format";
+import { answerWords, labelWords } from "../data/labels";
 import { isRight } from "../state/selection";
 import type { ProbeNames, StepHeader } from "../data/types";
 
@@ -23,8 +24,11 @@ interface CaptionProps {
 export function Caption({ probes, header, index, limit, isDifference, alerts }: CaptionProps): JSX.Element {
   const of = (column: string): number | null => header?.probes[column]?.[index] ?? null;
   const predicted = of("prediction");
+  const answer = answerWords(probes, (column) => header?.probes[column]?.[index]);
+  const labels = labelWords(probes, index);
   const right = isRight(probes, header, index);
   const none = unpredicted(header, index);
+  const place = probes.position?.[index];
   const target = className(probes, of("target"));
   const region = (
     <>
@@ -53,16 +57,28 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
   const classes = (
     <>
       <dt>predicts</dt>
-      <dd class={none ? "wrong" : right === null ? "" : right ? "right" : "wrong"} title={none ? "No prediction: the logits are not finite" : className(probes, predicted)}>
+      <dd class={none ? "wrong" : right === null ? "" : right ? "right" : "wrong"} title={none ? "No prediction: the logits are not finite" : probes.label_sets ? `Predicted ${answer}; labelled ${labels}` : answer}>
         {right !== null && <span class="mark">{right ? "✓" : "✗"}</span>}
         {right !== null && <span class="hidden">{right ? "right: " : "wrong: "}</span>}
-        <bdi>{short(none ? "none" : className(probes, predicted), MOST_LETTERS)}</bdi>
-        {predicted !== of("target") && of("prediction_probability") !== null && ` ${percent(of("prediction_probability"))}`}
+        <bdi>{short(none ? "none" : answer, MOST_LETTERS)}</bdi>
+        {!probes.label_sets && predicted !== of("target") && of("prediction_probability") !== null && ` ${percent(of("prediction_probability"))}`}
       </dd>
       <dt title={`Probability of the explained class, ${target}`}>
         P(<bdi>{short(target, MOST_LETTERS)}</bdi>)
       </dt>
       <dd>{percent(of("probability"))}</dd>
+      {probes.label_sets && (
+        <>
+          <dt title="Share of all labels that are predicted where the probe has them, and not where not">labels right</dt>
+          <dd>{percent(of("label_accuracy"))}</dd>
+        </>
+      )}
+      {place !== undefined && (
+        <>
+          <dt title="The place of the output whose class is explained">position</dt>
+          <dd>{place.join() === "-1" ? "last" : place.join(", ")}</dd>
+        </>
+      )}
     </>
   );
   return (

@@ -1,6 +1,7 @@
 // Which probes are shown, in which order and in which groups.
 import type { JSX } from "preact";
 import { className } from "../data/format";
+import { hasLabels, labelsOf } from "../data/labels";
 import type { Model } from "../state/model";
 import { sortings } from "../state/selection";
 import type { ProbeNames } from "../data/types";
@@ -24,7 +25,7 @@ export function Filters({ model }: { model: Model }): JSX.Element | null {
         data-testid="search"
         onInput={(event) => model.setView({ search: event.currentTarget.value })}
       />
-      {probes.labels !== null && (
+      {hasLabels(probes) && (
         <>
           <Classes model={model} probes={probes} />
           <Segments
@@ -53,7 +54,7 @@ const MOST_CHIPS = 12;
 
 /** A chip per class that probes have; with many classes a menu of one. */
 function Classes({ model, probes }: { model: Model; probes: ProbeNames }): JSX.Element | null {
-  const classes = [...new Set(probes.labels)].sort((a, b) => a - b);
+  const classes = [...new Set(probes.names.flatMap((_, index) => labelsOf(probes, index)))].sort((a, b) => a - b);
   const { classes: chosen } = model.view;
   if (classes.length < 2) return null;
   if (classes.length > MOST_CHIPS) {

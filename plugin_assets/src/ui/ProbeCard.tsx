@@ -4,6 +4,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { planeOf, type Frame, type HeatMap, type Picture } from "../data/decode";
 import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
+import { labelWords } from "../data/labels";
 import type { RunState } from "../data/jobs";
 import { KindCanvas } from "../kinds/KindCanvas";
 import type { Look } from "../kinds/panel";
@@ -36,6 +37,7 @@ interface CardProps {
 
 /** Longer names are cut in the middle: they must fit beside the mark, above the narrowest map. */
 const MOST_LETTERS = 14;
+const MOST_LABEL_LETTERS = 28;
 
 export function ProbeCard({ model, runs, probes, index, name, picture, sources, outline, size = "card" }: CardProps): JSX.Element {
   const { view } = model;
@@ -112,7 +114,7 @@ export function CardHeader({ model, probes, index, name }: HeaderProps): JSX.Ele
     const { closed } = model;
     if (closed?.index === index && closed.hash === probes.hash) button.current?.focus();
   }, []);
-  const label = probes.labels ? className(probes, probes.labels[index]) : null;
+  const label = labelWords(probes, index);
   return (
     <header>
       <h3>
@@ -122,7 +124,7 @@ export function CardHeader({ model, probes, index, name }: HeaderProps): JSX.Ele
       </h3>
       {label !== null && (
         <span class="label" title={`Labelled ${label}`}>
-          label <bdi>{label}</bdi>
+          label <bdi>{short(label, MOST_LABEL_LETTERS)}</bdi>
         </span>
       )}
     </header>
