@@ -128,7 +128,9 @@ class ConsoleReport:
         without = f" ({unpredicted:.0f} without a prediction)" if unpredicted else ""
         if "lrp/accuracy" in scalars:
             found.append(f"probes right {percent(scalars['lrp/accuracy'])}{without}")
-        elif without:
+        if "lrp/label_accuracy" in scalars:
+            found.append(f"labels right {percent(scalars['lrp/label_accuracy'])}")
+        elif without and "lrp/accuracy" not in scalars:
             found.append("no predictions")
         if MEAN_ERROR in scalars:
             found.append(f"mean absolute error {number(scalars[MEAN_ERROR], 2)}")
