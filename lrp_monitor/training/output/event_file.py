@@ -40,7 +40,7 @@ _DESCRIPTIONS = {
     "lrp/probability": "Probability of the explained class; mean over the probes whose logits are finite.",
     "lrp/accuracy": "Share of the probes with a prediction (those whose logits are finite) that it is right for: their "
     "label, or exactly their set of labels.",
-    "lrp/label_accuracy": "Share of all labels of a probe, those of a set or of the places of a map, that are predicted "
+    "lrp/label_accuracy": "Share of all labels of a probe, of a set or of the places of a map, that are predicted "
     "right; mean over the probes.",
     "lrp/mean_absolute_error": "Of a regression: |output - label| of the explained unit; mean over the probes.",
     "lrp/nonfinite/logits": "Probes whose logits are not all finite: they have no prediction.",
