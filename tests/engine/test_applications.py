@@ -1,6 +1,7 @@
 """Every model of keras.applications, small and with random weights: explained, finite, conserving, untouched.
 
-The smallest of each family is explained by default, its deeper and wider siblings with ``-m slow``.
+By default the first stages of each family's smallest model, with every kind of block that it has; whole models, and
+their deeper and wider siblings, with ``-m slow``.
 """
 
 import keras
@@ -35,7 +36,23 @@ FRESH_STATISTICS = {"EfficientNetB0", "EfficientNetV2B0"}
 # So deep that with random weights it is chaotic: 1e-7 of the input moves its logits by half of themselves, and Keras'
 # own pass in float32 is 90 % off that in float64. Its logits say nothing; relevance conserves all the same.
 CHAOTIC = {"EfficientNetV2L"}
-# Thousands of operations: traced once, with one composite for both questions. So are all siblings.
+# The layer whose output ends the first stages of a family's smallest model. VGG16 is small as it is.
+STAGES = {
+    "ResNet50": "conv3_block1_out",
+    "ResNet50V2": "conv3_block1_out",
+    "DenseNet121": "conv3_block1_concat",
+    "InceptionV3": "mixed3",
+    "InceptionResNetV2": "block35_1_ac",
+    "Xception": "block5_sepconv2_act",
+    "MobileNet": "conv_pw_6_relu",
+    "MobileNetV2": "block_4_add",
+    "MobileNetV3Small": "expanded_conv_4_add",
+    "EfficientNetB0": "block3b_add",
+    "EfficientNetV2B0": "block4b_add",
+    "NASNetMobile": "normal_concat_0",
+    "ConvNeXtTiny": "convnext_tiny_downsampling_block_1",
+}
+# Hundreds of operations also there: traced once, with one composite for both questions. So are all whole models.
 LARGE = {"NASNetMobile", "DenseNet121", "InceptionResNetV2"}
 
 
@@ -44,22 +61,37 @@ def test_no_model_is_left_out():
     assert offered == {*FAMILIES, *SIBLINGS}
 
 
+def made(name, family):
+    size = FAMILIES[family][0]
+    make = getattr(keras.applications, name)
+    return make(weights=None, input_shape=(size, size, 3), classes=5, classifier_activation=None)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
+def test_first_stages(name, rng):
+    model = made(name, name)
+    if name in STAGES:
+        pooled = kl.GlobalAveragePooling2D()(model.get_layer(STAGES[name]).output)
+        model = keras.Model(model.inputs, kl.Dense(5)(pooled))
+    explained(model, name, name, name in LARGE, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STAGES)
 def test_family(name, rng):
-    explained(name, name, name in LARGE, rng)
+    explained(made(name, name), name, name, True, rng)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIBLINGS)
 def test_sibling(name, rng):
-    explained(name, SIBLINGS[name], True, rng)
+    family = SIBLINGS[name]
+    explained(made(name, family), name, family, True, rng)
 
 
-def explained(name, family, once, rng):
+def explained(model, name, family, once, rng):
     """Explain two samples of noise and look at all that must hold."""
     size, conserves, _ = FAMILIES[family]
-    make = getattr(keras.applications, name)
-    model = make(weights=None, input_shape=(size, size, 3), classes=5, classifier_activation=None)
     x = rng.uniform(0, 255, size=(2, size, size, 3)).astype(np.float32)
     settle(model, x, rng, statistics=family not in FRESH_STATISTICS)
     before, own = model.get_weights(), np.asarray(model(x))
