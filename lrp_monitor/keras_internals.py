@@ -5,6 +5,7 @@ Nowhere else is one used. Where an upgrade takes one away, ``tests/test_keras_in
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -154,6 +155,27 @@ def replicas_of_worker(strategy: Any) -> int:
 def inner_functions(graph: Any) -> dict[str, Any]:
     """The functions that a graph's operations call, by name; the public ``GraphDef`` has no graphs of them."""
     found: dict[str, Any] = graph._functions
+    return found
+
+
+def forget_custom_gradients(graph: Any) -> None:
+    """Takes the custom gradients of a graph's own operations out of TensorFlow's register, which holds them for good.
+
+    Each keeps its graph alive. To be called when the graph has all its gradients; those of the functions that it calls
+    stay, since others may call these, too.
+    """
+    from tensorflow.python.framework import ops
+
+    for op in graph.get_operations():
+        if op.type == "IdentityN" and "_gradient_op_type" in op.node_def.attr:
+            ops.gradient_registry._registry.pop(op.get_attr("_gradient_op_type").decode(), None)
+
+
+def unrecorded() -> contextlib.AbstractContextManager[Any]:
+    """Hides what is done inside from all gradient tapes; a public tape can only pause itself."""
+    from tensorflow.python.eager import record
+
+    found: contextlib.AbstractContextManager[Any] = record.stop_recording()
     return found
 
 

@@ -149,6 +149,31 @@ def test_graphs() -> None:
     assert [inside[id(one)] for one in internals.read_only_inputs(graph)] == [id(read.handle)]
 
 
+def test_custom_gradients() -> None:
+    x = tf.constant([1.0, 2.0])
+
+    @tf.custom_gradient
+    def tripled(x: Any) -> Any:
+        return x * 1.0, lambda upstream: 3.0 * upstream
+
+    inner = tf.function(tripled, autograph=False)
+    inner.get_concrete_function(x)  # of everybody
+    outer = tf.function(lambda x: (y := tripled(x) + inner(x), tf.gradients(y, x)), autograph=False)
+    graph = outer.get_concrete_function(x)
+    internals.forget_custom_gradients(graph.graph)
+    np.testing.assert_array_equal(graph(x)[1], [[6.0, 6.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        with internals.unrecorded():
+            hidden = inner(x)
+        y = inner(x) + hidden
+    np.testing.assert_array_equal(tape.gradient(y, x), [3.0, 3.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        with pytest.raises(LookupError, match="IdentityN"):
+            graph(x)
+
+
 def test_the_process() -> None:
     assert any("CPU" in name and limit > 0 for name, limit in internals.memory_limits().items())
     assert internals.is_deterministic() is False

@@ -1,5 +1,7 @@
-"""Compiled once: nothing is traced again while weights train, nor for a last smaller chunk."""
+"""Compiled once: nothing is traced again while weights train, nor for a last smaller chunk; and nothing is left."""
 
+import gc
+import weakref
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -66,3 +68,41 @@ def test_factors_of_pointwise_functions_leave_no_tensor_of_constants_in_the_grap
     kinds = {node.name: node.op for node in known.node}
     assert "Sigmoid" in kinds.values()
     assert [name for name, kind in kinds.items() if kind in ("ZerosLike", "OnesLike", "Fill")] == []
+
+
+def test_what_was_traced_goes_with_the_explainer(rng):
+    """TensorFlow registers custom gradients, which hold their graph, for the life of the process."""
+    inside = [kl.Conv2D(2, 3, activation="silu"), kl.ReLU(), kl.Flatten(), kl.Dense(2)]
+    model = keras.Sequential([keras.Input((5, 5, 1)), *inside])
+    x = rng.normal(size=(2, 5, 5, 1)).astype(np.float32)
+    explainer, graphs = lrp.Explainer(model, "epsilon_plus_flat"), []
+
+    def kept(layer, inputs):
+        graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
+        return type(layer).call(layer, inputs)
+
+    model.layers[0].call = lambda inputs: kept(model.layers[0], inputs)
+    explainer.explain(x, 1)
+    explainer.inspect(x, 1)
+    del model.layers[0].call
+    assert len(graphs) >= 2
+    assert None not in [graph() for graph in graphs]
+    del explainer
+    gc.collect()
+    assert [graph() for graph in graphs] == [None] * len(graphs)
+
+
+def test_a_tape_of_the_callers_own_sees_the_model_and_no_pass(rng):
+    model = keras.Sequential([keras.Input((5,)), kl.Dense(6, activation="silu"), kl.Dense(3)])
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    alone = lrp.relevance(model, x, 1, "epsilon_plus")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x) ** 2)
+        found = lrp.relevance(model, x, 1, "epsilon_plus")
+    np.testing.assert_array_equal(found, alone)
+    with tf.GradientTape() as plain:
+        same = tf.reduce_sum(model(x) ** 2)
+    for mine, theirs in zip(
+        tape.gradient(loss, model.trainable_variables), plain.gradient(same, model.trainable_variables), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from lrp_monitor import keras_internals
 from lrp_monitor.engine.backend import Spec, Tensor, full_precision
 from lrp_monitor.engine.errors import OutOfMemoryError
 from lrp_monitor.engine.passes import memory
@@ -40,6 +41,8 @@ class Pass:
         self._device = device
         with unmarked(model), on_device(device):
             self._function = compiled.get_concrete_function(*specs)
+        # Without this every trace would stay in memory for the life of the process.
+        keras_internals.forget_custom_gradients(self._function.graph)
         # Held, since a graph does not: a generator that Keras made for the trace may be replaced by another.
         self._variables = self._function.variables
         self._written = written(self._function)
@@ -51,7 +54,8 @@ class Pass:
 
     def __call__(self, *tensors: Any) -> Any:
         """The function's results, as tensors."""
-        with on_device(self._device), kept(self._written):
+        # A tape of the caller's would ask for the gradient of the whole pass.
+        with on_device(self._device), kept(self._written), keras_internals.unrecorded():
             given: list[Tensor] = [tf.convert_to_tensor(tensor) for tensor in tensors]
             return self._function(*given)
 
