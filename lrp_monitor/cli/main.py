@@ -17,6 +17,7 @@ from lrp_monitor.cli.commands import (
     demo,
     explain,
     export,
+    note,
     probes,
     show,
     tensorboard,
@@ -24,7 +25,7 @@ from lrp_monitor.cli.commands import (
 )
 from lrp_monitor.cli.errors import CommandError
 
-COMMANDS = (demo, explain, check, probes, show, export, cluster, compare, baseline, tensorboard, view)
+COMMANDS = (demo, explain, check, probes, show, export, note, cluster, compare, baseline, tensorboard, view)
 """In the order of the overview."""
 
 

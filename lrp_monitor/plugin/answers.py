@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -156,6 +156,16 @@ def histogram(found: Histogram) -> dict[str, Any]:
         "buckets": found.buckets.tolist(),
         "counts": found.counts.tolist(),
     }
+
+
+def histograms(found: Mapping[str, Histogram]) -> dict[str, Any]:
+    """All histograms of a kind at a step, in the order of the log."""
+    return {"histograms": [{"name": name} | histogram(one) for name, one in found.items()]}
+
+
+def notes(name: str, run: Run) -> dict[str, Any]:
+    """What people have noted on the run's steps."""
+    return {"run": name, "notes": [note.to_dict() for note in run.notes()]}
 
 
 def clusters(name: str, run: Run, probes: Sequence[int] | None = None) -> dict[str, Any]:

@@ -58,6 +58,8 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             "/film": LRPPlugin._film,
             "/timeline": LRPPlugin._timeline,
             "/histogram": LRPPlugin._histogram,
+            "/histograms": LRPPlugin._histograms,
+            "/notes": LRPPlugin._notes,
             "/clusters": LRPPlugin._clusters,
             "/features": LRPPlugin._features,
             "/channels": LRPPlugin._channels,
@@ -193,12 +195,20 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
 
     def _histogram(self, request: wrappers.Request) -> wrappers.Response:
         step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
-        kind, name = parameters.text(request, "kind"), parameters.text(request, "name")
-        if kind not in HISTOGRAM_KINDS:
-            raise errors.InvalidArgumentError(f"kind must be one of {', '.join(HISTOGRAM_KINDS)}")
+        kind, name = _kind(request), parameters.text(request, "name")
         _, run = self._reader(request)
         found = run.histogram(step, kind, name, session)
         return _json(request, answers.histogram(found), immutable=True)
+
+    def _histograms(self, request: wrappers.Request) -> wrappers.Response:
+        step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
+        kind = _kind(request)
+        _, run = self._reader(request)
+        return _json(request, answers.histograms(run.histograms(step, kind, session)), immutable=True)
+
+    def _notes(self, request: wrappers.Request) -> wrappers.Response:
+        name, run = self._reader(request)
+        return _json(request, answers.notes(name, run))
 
     def _clusters(self, request: wrappers.Request) -> wrappers.Response:
         name, run = self._reader(request)
@@ -234,6 +244,13 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         """The layer and the class that a request is about; class -1 is written as "none"."""
         asked = parameters.text(request, "class")
         return parameters.text(request, "layer"), -1 if asked == "none" else parameters.whole(request, "class")
+
+
+def _kind(request: wrappers.Request) -> str:
+    kind = parameters.text(request, "kind")
+    if kind not in HISTOGRAM_KINDS:
+        raise errors.InvalidArgumentError(f"kind must be one of {', '.join(HISTOGRAM_KINDS)}")
+    return kind
 
 
 def _words(message: object) -> str:

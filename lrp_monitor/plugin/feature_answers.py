@@ -19,6 +19,8 @@ from lrp_monitor.store.steps import StepHeader
 
 MOST_POINTS = 400
 """Steps that a curve has at most: those of long runs evenly spread, the last among them."""
+MOST_EMERGED = 4
+"""Leading channels of a class whose emergence is given."""
 
 
 def layers(name: str, run: Run) -> dict[str, Any]:
@@ -35,9 +37,23 @@ def layers(name: str, run: Run) -> dict[str, Any]:
                 "needed": channels.needed(history.overall).tolist(),
                 "unused": np.count_nonzero(history.unused, axis=-1).tolist(),
                 "dead": np.count_nonzero(~history.fired, axis=-1).tolist(),
+                "emerged": _emerged(history),
             }
         )
     return {"run": name, "session": run.session or None, "layers": found}
+
+
+def _emerged(history: History) -> list[dict[str, Any]]:
+    """The channels that lead in each class at the last step and emerged after the first one, with that step.
+
+    ``share`` is the channel's at the last step, of the class's positive relevance.
+    """
+    return [
+        {"class": of_class, "channel": int(channel), "step": int(step), "share": float(history.shares[-1, at, channel])}
+        for at, of_class in enumerate(history.explained)
+        for channel in channels.leading(history.shares[-1, at], MOST_EMERGED)
+        if (step := history.emerged[at, channel]) > history.steps[0]
+    ]
 
 
 def at_step(run: Run, layer: str, of_class: int, step: int, session: str) -> bytes:

@@ -119,6 +119,7 @@ def _answers(parts: Sequence[Part]) -> Iterator[tuple[str, bytes]]:
             _key("timeline", run=name),
             _json(answers.timeline(run, headers, answers.columns(headers), part.probes, medians=_all)),
         )
+        yield _key("notes", run=name), _json(answers.notes(name, run))
         yield _key("clusters", run=name), _json(answers.clusters(name, run, part.probes))
         if probes.hash not in probe_sets:
             probe_sets[probes.hash] = probes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,10 @@ from lrp_monitor.store import codec, finite, records, tables
 from lrp_monitor.store.clusters import StepClusters, list_clusters, read_clusters, write_clusters
 from lrp_monitor.store.features import FeatureAccess
 from lrp_monitor.store.folders import run_folders, store_folder
-from lrp_monitor.store.format import PLUGIN_NAME, Histogram, ProbeInfo, StoreError
+from lrp_monitor.store.format import PLUGIN_NAME, ProbeInfo, StoreError
+from lrp_monitor.store.histograms import HistogramAccess
 from lrp_monitor.store.index import PROBES_FILE, Entry, SessionInfo
+from lrp_monitor.store.notes import NoteAccess
 from lrp_monitor.store.steps import StepHeader, chunks_start
 from lrp_monitor.store.storage import Storage, open_storage
 
@@ -68,7 +69,7 @@ def _runs_beneath(path: str) -> list[str]:
     return found
 
 
-class Run(FeatureAccess, Result):
+class Run(FeatureAccess, HistogramAccess, NoteAccess, Result):
     """A logged run. What it shows is the state at the last ``refresh``; safe to use from several threads.
 
     Where sessions (process starts) overlap, the later one counts from its first step on. ``KeyError`` is
@@ -257,25 +258,6 @@ class Run(FeatureAccess, Result):
         if by == "channel":
             return tables.by_channel(self, list(self._probes.masks))
         return tables.by_probe(self._all_headers(), self._probes)
-
-    def tensors(self, step: int) -> list[tuple[str, str]]:
-        """(kind, name) of each histogram of a step, as logged."""
-        return list(self._table(self._entry(self._view, step)))
-
-    def histogram(self, step: int, kind: str, name: str, session: str | None = None) -> Histogram:
-        """One histogram; ``session``: only as written by that one."""
-        entry = self._entry(self._view, step, session)
-        table = self._table(entry)
-        row = table.get((kind, name))
-        if row is None:
-            names = records.listed(other for k, other in table if k == kind)
-            raise KeyError(f"no {kind} histogram of {name!r} at step {step}; there are: {names}")
-        offset, length = row.place
-        chunk = self._storage.read(entry.file, chunks_start(entry) + offset, length)
-        buckets, counts = self._noting(
-            lambda: codec.decode_counts(chunk, row.buckets, row.width, f"{entry.what}, histogram {name:.200}")
-        )
-        return replace(row.histogram, buckets=buckets, counts=counts)
 
     def channels(self, step: int) -> npt.NDArray[np.float32]:
         """The parts of all maps by input channel: float32 (n, *map_shape, c). StoreError where none are stored."""

@@ -311,7 +311,7 @@ class FitLogger:
                 self._notices.problem(
                     f"the {self._record_builder.whose_gradient} step {step} was not captured: {reason}"
                 )
-            for remark in (self._record_builder.gradient_remark, *explainer.passes.notes):
+            for remark in (*self._record_builder.gradient_remarks, *explainer.passes.notes):
                 self._notices.note_once(remark)
             record.scalars.update(self._loss)
             self._check_finiteness(step, record.scalars)

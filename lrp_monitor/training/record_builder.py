@@ -24,6 +24,7 @@ from lrp_monitor.training.tensors.capture import GradientCapture
 from lrp_monitor.training.tensors.histograms import TensorStatistics
 from lrp_monitor.training.tensors.names import tensor_names
 from lrp_monitor.training.tensors.probe_gradients import ProbeGradients
+from lrp_monitor.training.tensors.updates import Update
 
 NO_STEP_YET = "no training step yet"
 NOT_CAPTURED = "not captured: at the last batch it was not known that a log would follow"
@@ -31,11 +32,12 @@ NOT_CAPTURED = "not captured: at the last batch it was not known that a log woul
 
 @dataclass
 class CapturedGradient:
-    """Histograms of a gradient, the run's batch it is of (None: none), and why there is none."""
+    """Histograms of a gradient, the run's batch it is of (None: none), why there is none, and what its step changed."""
 
     histograms: list[Histogram] | None = None
     batch: int | None = None
     reason: str = NO_STEP_YET
+    updates: dict[str, Update] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,7 +73,7 @@ class RecordBuilder:
 
     def __post_init__(self) -> None:
         if self.gradients == "train":
-            self.capture = GradientCapture(self.model)
+            self.capture = GradientCapture(self.model, updates=self.weights)
         # Asked for again at every log: unfreezing or replacing a layer between fits changes what there is.
         self._statistics = TensorStatistics(lambda: self._chosen(trainable_only=False))
         self._probe_gradients: ProbeGradients | None = None
@@ -109,17 +111,18 @@ class RecordBuilder:
         if self.capture is None or self._armed is None:
             return
         batch, self._armed = self._armed, None
-        histograms = self.capture.take()
+        histograms, updates = self.capture.take(), self.capture.take_updates()
         self.capture.disarm()
         if histograms is not None:
-            self._pending = CapturedGradient(histograms, batch)
+            self._pending = CapturedGradient(histograms, batch, updates=updates)
         elif self._pending.histograms is None:
-            self._pending = CapturedGradient(reason=self.capture.problem or NOT_CAPTURED)
+            self._pending = CapturedGradient(reason=self.capture.problem or NOT_CAPTURED, updates=updates)
 
     @property
-    def gradient_remark(self) -> str | None:
-        """What is to be known of the last captured gradient, or None."""
-        return None if self.capture is None else self.capture.remark
+    def gradient_remarks(self) -> list[str]:
+        """What is to be known of the last captured step."""
+        found = [] if self.capture is None else [self.capture.remark, self.capture.update_problem]
+        return [remark for remark in found if remark is not None]
 
     @property
     def whose_gradient(self) -> str:
@@ -144,6 +147,7 @@ class RecordBuilder:
         scalars = probe_scalars(explained.statistics, self.probes.labels) | explained.scalars
         if self.weights:
             scalars |= self._tensor_scalars("weights", weights)
+            scalars |= self._update_scalars(gradient.updates)
         if gradient.histograms is not None:
             prefix = "probe_gradients" if self.gradients == "probe" else "gradients"
             chosen = [h for h in histograms if h.kind == "gradient" and not h.note]
@@ -229,6 +233,16 @@ class RecordBuilder:
                 self._nonfinite.add(tag)
                 scalars[tag] = float(h.nan + h.inf)
         return scalars
+
+    def _update_scalars(self, updates: dict[str, Update]) -> dict[str, float]:
+        """Norm of the change in the captured step over the norm before it; none where that is 0."""
+        wanted = self._chosen(trainable_only=True)
+        norms = {name: update for name, update in updates.items() if name in wanted}
+        if not norms:
+            return {}
+        whole = Update(*(float(np.linalg.norm(column)) for column in zip(*norms.values(), strict=True)))
+        tags = {"weights/update_ratio": whole} | {f"weights/update_ratio/{name}": one for name, one in norms.items()}
+        return {tag: one.change / one.before for tag, one in tags.items() if one.before != 0}
 
     def _chosen(self, *, trainable_only: bool) -> dict[str, Any]:
         every = tensor_names(self.model)

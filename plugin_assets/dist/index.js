@@ -1,1 +1,1 @@
-import{Fa as a}from"./chunk.js";export{a as render};
+import{Ca as a}from"./chunk.js";export{a as render};

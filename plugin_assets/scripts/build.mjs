@@ -22,6 +22,7 @@ const LAZY = [
   "probe/ProbeView.tsx",
   "runs/RunTable.tsx",
   "share/grid.ts",
+  "share/tables.ts",
   "ui/Panels.tsx",
 ];
 

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { band, batchesPerEpoch, smoothed, xTicks, xValues } from "../src/data/curves";
+import { band, batchesPerEpoch, smoothed, xTicks, xValues, seenSteps } from "../src/data/curves";
 import { stepUnit } from "../src/data/ticks";
 import type { RunInfo } from "../src/data/types";
 import { eventsOf, markText, readMark } from "../src/events/found";
 import type { RunState } from "../src/data/jobs";
 import { available, columnsOf, paint, rank, rowsOf, scaleOf } from "../src/overview/matrix";
+import { branchesOf, openDepth, treeOf } from "../src/overview/tree";
 
 const run = (axis: string, steps: [number, number, number, number][]): RunState =>
   ({ info: { meta: { axis }, steps: steps.map(([step, epoch, batch, wall_time]) => ({ step, epoch, batch, wall_time })) } }) as unknown as RunState;
@@ -68,6 +69,38 @@ test("the rows of the network are in its order, by what was logged", () => {
   assert.deepEqual(rank(rows, "change", 1, true).map(({ name }) => name), ["a", "b"]);
 });
 
+test("update ratios are rows of tensors, unused channels shares of a layer's", () => {
+  const logged = { steps: [0, 1], probes: {}, tags: ["weights/update_ratio", "weights/update_ratio/a", "lrp/features/block/conv/unused"], scalars: { "weights/update_ratio": [null, 9], "weights/update_ratio/a": [null, 1e-3], "weights/nonfinite/a": [null, 1], "lrp/features/block/conv/unused": [4, 1] } };
+  assert.deepEqual(available(logged), ["updates", "unused"]);
+  assert.deepEqual(rowsOf(logged, "updates", ["b", "a"]).map(({ name, values, broken }) => [name, [...values], [...broken]]), [["a", [NaN, 1e-3], [0, 1]]]);
+  assert.deepEqual(rowsOf(logged, "unused", [], new Map([["block/conv", 8]])).map(({ name, values }) => [name, [...values]]), [["block/conv", [0.5, 0.125]]]);
+  assert.deepEqual(rowsOf(logged, "unused", []), []);
+});
+
+test("rows are a tree by the parts of their names, a closed branch the largest of its rows", () => {
+  const row = (name: string, ...values: number[]) => ({ name, values: Float64Array.from(values), broken: new Uint8Array(values.length) });
+  const rows = [row("in/kernel", 1, 2), row("a/b/c/kernel", 5, NaN), row("a/b/c/bias", 7, 3), row("a/b/d/kernel", 1, 9), row("head", 4, 4)];
+  rows[3]!.broken[0] = 1;
+  const seen = (open: boolean) => treeOf(rows, () => open).map(({ label, depth, members }) => [depth, label, members]);
+  assert.deepEqual(seen(false), [[0, "in/kernel", 0], [0, "a/b/", 3], [0, "head", 0]]);
+  assert.deepEqual(seen(true), [[0, "in/kernel", 0], [0, "a/b/", 3], [1, "c/", 2], [2, "kernel", 0], [2, "bias", 0], [1, "d/kernel", 0], [0, "head", 0]]);
+  const branch = treeOf(rows, () => false)[1]!;
+  assert.deepEqual([branch.path, [...branch.row.values], [...branch.row.broken]], ["a/b/", [7, 9], [1, 0]]);
+  assert.deepEqual(branchesOf(rows).map(({ path, depth }) => [path, depth]), [["a/b/", 0], ["a/b/c/", 1]]);
+  assert.deepEqual([2, 3, 5, 7].map((most) => openDepth(rows, most)), [0, 0, 1, 2]);
+});
+
+test("the steps of a part of an axis, by places, by steps, and by what a run tells of them", () => {
+  const steps = [0, 10, 20, 30];
+  const lead = { info: { steps: [{ step: 0, epoch: 0, batch: 0, wall_time: 100 }, { step: 20, epoch: 1, batch: 8, wall_time: 160 }, { step: 30, epoch: 2, batch: 16, wall_time: 200 }] } } as never;
+  const at = (step: number): number => steps.indexOf(step);
+  assert.equal(seenSteps(steps, lead, "wall", null, at), steps);
+  assert.deepEqual(seenSteps(steps, null, "logs", [0.5, 2], at), [10, 20]);
+  assert.deepEqual(seenSteps(steps, null, "steps", [0, 20], at), [0, 10, 20]);
+  assert.deepEqual(seenSteps(steps, lead, "relative", [50, 99], at), [20]);
+  assert.deepEqual(seenSteps(steps, lead, "epoch", [1, 2], at), [20, 30]);
+});
+
 test("colours are by powers of ten, zero, missing and not finite apart, and the largest of steps on one pixel", () => {
   const rows = rowsOf(timeline, "gradients", ["b", "a"]);
   const scale = scaleOf(rows, true);
@@ -101,6 +134,16 @@ test("events of a run: alerts over and under, not finite, flips, restarts, notes
       [9, "flip", "2 predictions flipped (p: cat → dog; q: dog → none)"],
       [9, "restart", "logged by a later session from here on"],
       [9, "restart", "the fit ended"],
+    ],
+  );
+  const layers = [{ layer: "conv", emerged: [{ class: 1, channel: 3, step: 4, share: 0.31 }, { class: -1, channel: 0, step: 9, share: 0.5 }] }];
+  const more = eventsOf({ ...info, replaced: 0, meta: {} }, { ...timeline, probes: {} }, false, layers, [{ step: 9, text: "mine", wall_time: 77 }]);
+  assert.deepEqual(
+    more.filter(({ kind }) => kind === "emerged" || kind === "mark").map(({ kind, step: at, time, words }) => [at, kind, time, words]),
+    [
+      [4, "emerged", 4, "channel 3 of conv emerged for dog: 31 % of the relevance at the last step"],
+      [9, "emerged", 9, "channel 0 of conv emerged: 50 % of the relevance at the last step"],
+      [9, "mark", 77, "mine"],
     ],
   );
   assert.deepEqual(readMark(markText({ step: 7, text: "a:b\nc" })), { step: 7, text: "a:b\nc" });

@@ -5,7 +5,8 @@ import { sortRows, tableCsv } from "../src/runs/RunTable";
 import { firstChoice, groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, telling } from "../src/state/names";
 import { tellApart } from "../src/state/order";
 import { usual } from "../src/help/Help";
-import { curves } from "../src/ui/Share";
+import { curves, figures, histograms } from "../src/share/tables";
+import { csv } from "../src/ui/files";
 
 const names = ["net/lr_0.1/a_seed_1_cosine", "net/lr_0.1/a_seed_2_cosine", "net/lr_0.01/a_seed_1_cosine"];
 
@@ -89,7 +90,25 @@ test("curves as a table: a row a run and step, nothing where a run has no value"
   });
   const runs = [run("a,b", { x: [1, null] }), run("c", { y: [2, 3] })];
   assert.equal(
-    curves({ selected: () => runs as never }),
+    csv(curves({ selected: () => runs as never })),
     'run,step,epoch,batch,wall_time,x,y\r\n"a,b",0,0,0,5,1,\r\n"a,b",3,1,9,6,,\r\nc,0,0,0,5,,2\r\nc,3,1,9,6,,3\r\n',
   );
+});
+
+test("figures are a row a probe, histograms a row a bucket with zeros at 0 and what is not finite last", () => {
+  const answer = { size: 9, zeros: 2, denormals: 1, nan: 1, inf: 0, minimum: -1.25, maximum: 1.25, norm: 1, note: "", buckets: [508, 1532], counts: [3, 2] };
+  const run = {
+    listing: { name: "a" },
+    info: { probes: { names: ["p", "q"], labels: [1, 0] } },
+    frame: { header: { step: 4, probes: { sum: [0.5, null], drift: [1, 2] } } },
+    histograms: { weight: { step: 4, tensor: "k", answer }, gradient: { step: 4, tensor: "k", answer: { ...answer, note: "no gradient" } } },
+  };
+  const model = { selected: () => [run] as never };
+  assert.equal(csv(figures(model)), "run,step,probe,label,drift,sum\r\na,4,p,1,1,0.5\r\na,4,q,0,2,\r\n");
+  assert.deepEqual(histograms(model).slice(1), [
+    ["a", 4, "weight", "k", -1.25, -1, 2],
+    ["a", 4, "weight", "k", 0, 0, 3],
+    ["a", 4, "weight", "k", 1, 1.25, 3],
+    ["a", 4, "weight", "k", null, null, 1],
+  ]);
 });

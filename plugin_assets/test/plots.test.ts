@@ -6,6 +6,7 @@ import { count, isShare, number, percent, position, quantityTitle } from "../src
 import { outlinePath } from "../src/paint/outline";
 import { linePath, quantities, useLog, yRange } from "../src/data/series";
 import type { HistogramAnswer } from "../src/data/types";
+import { percentile, shareBelow } from "../src/data/percentiles";
 import { cardLayout } from "../src/ui/layout";
 
 const bucketOf = (value: number): number => {
@@ -120,4 +121,26 @@ test("cards fill the row without captions getting too narrow", () => {
   assert.equal(narrow.card, 380);
   assert.equal(cardLayout(400, 3, 220).columns, 1);
   assert.ok(cardLayout(3000, 2, 108).card <= 2 * (162 + 12) - 12 + 26);
+});
+
+test("percentiles are those of the values, even within a bucket, zeros at 0", () => {
+  const few = histogram([-2, -1, 0, 0, 1, 1, 1, 4]); // no two values share a bucket, so that edges are exact
+  assert.equal(shareBelow(few, -1, false), 2 / 8);
+  assert.equal(shareBelow(few, -1.125, false), 1.5 / 8); // -1 is counted in [-1.25, -1]
+  assert.equal(shareBelow(few, 0.5, false), 4 / 8);
+  assert.equal(shareBelow(few, 5, false), 1);
+  assert.equal(shareBelow(few, -9, false), 0);
+  assert.equal(shareBelow(few, 0.5, true), 2 / 8);
+  assert.equal(percentile(few, 0.5, false), 0);
+  assert.equal(percentile(few, 0, false), -2);
+  assert.equal(percentile(few, 1, false), 4);
+  assert.equal(percentile(few, 0.25, true), 0);
+  assert.equal(percentile(histogram([]), 0.5, false), null);
+  const random = Array.from({ length: 4001 }, (_, i) => Math.tan(3.1 * (i / 4000 - 0.5)) / 50).sort((a, b) => a - b);
+  for (const share of [0.05, 0.3, 0.5, 0.9]) {
+    const found = percentile(histogram(random), share, false)!;
+    assert.ok(Math.abs(shareBelow(histogram(random), found, false)! - share) < 3e-4); // a value of 0 is a point
+    const exact = random[Math.round(share * 4000)]!;
+    assert.ok(Math.abs(found - exact) <= 0.13 * Math.abs(exact) + 1e-4, `${share}: ${found} for ${exact}`);
+  }
 });

@@ -32,6 +32,7 @@ test("a view survives the way through the URL, whatever the names hold", () => {
     tensor: "conv2d/kernel=&",
     glance: "zeros",
     layers: "conv & <b>",
+    drawn: "histograms",
     ranked: "change",
     plots: "ridge",
     quantities: ["lrp/mask_mass/a b", "lrp/drift"],

@@ -303,3 +303,26 @@ class TestDemoFolder:
         assert done.returncode == 1
         assert f"{tmp_path / 'file'}: File exists; give another --log-dir" in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+class TestNote:
+    def test_a_note_is_kept_listed_and_removed(self, run: Path) -> None:
+        assert "no notes yet" in lrp_monitor("note", run).stdout
+        done = lrp_monitor("note", run, "last", "the stamp wins")
+        assert (done.returncode, "step 8: the stamp wins" in done.stdout) == (0, True)
+        (note,) = json.loads(lrp_monitor("note", run, "--json").stdout)["notes"]
+        assert (note["step"], note["text"]) == (8, "the stamp wins")
+        assert "no notes yet" in lrp_monitor("note", run, "--remove", note["name"]).stdout
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["3", "x"], "no step 3 in"),
+            (["-"], "a note takes a step and a text"),
+            (["first", "x"], "STEP must be a logged step or last, got 'first'"),
+            (["--remove", "x"], "has no note 'x'"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, run: Path, words: list[str], told: str) -> None:
+        done = lrp_monitor("note", run, *words)
+        assert (done.returncode, told in done.stderr) == (1, True), done.stderr

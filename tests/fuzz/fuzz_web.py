@@ -38,7 +38,10 @@ ANSWERS = {200, 301, 302, 304, 308, 400, 404, 405}
 SERVER_ANSWERS = ANSWERS | {408, 411, 413, 414, 417, 431, 501, 505}
 LARGEST_ANSWER = 4 << 20
 """Bytes; the whole site of these requests has a tenth of it on disk."""
-ROUTES = ("runs", "run", "probes", "step", "film", "timeline", "histogram", "clusters", "index.js", "ProbeView.js")
+ROUTES = (
+    "runs", "run", "probes", "step", "film", "timeline", "histogram", "histograms", "notes", "clusters", "index.js",
+    "ProbeView.js",
+)  # fmt: skip
 
 
 def write_marker(run_dir: Path) -> None:
@@ -106,6 +109,7 @@ def ask_everything(board: Board, seen: Seen, run: str) -> None:
     ask("timeline", f"run={name}&columns=sum,logit")
     ask("timeline", f"run={name}&since=1&session={'ab' * 8}&probe=1")
     ask("clusters", f"run={name}")
+    ask("notes", f"run={name}")
     if not text:
         return
     about = json.loads(text)
@@ -118,6 +122,7 @@ def ask_everything(board: Board, seen: Seen, run: str) -> None:
         for tensor in about["tensors"][:2]:
             words = urllib.parse.urlencode(tensor, errors="replace")
             ask("histogram", f"{asked}&{words}")
+        ask("histograms", f"{asked}&kind=weight")
     steps = ",".join(str(row["step"]) for row in about["steps"][:10]) or "0"
     ask("film", f"run={name}&session={session}&probe=0&steps={steps}&channels=1")
     board.plugin.is_active()
@@ -231,6 +236,7 @@ class Asker:
             ],
             "timeline": [("columns", "sum,logit"), ("probe", "1"), ("since", step)][: damage.below(4)],
             "histogram": [("step", step), ("session", session), ("kind", "weight"), ("name", "a/kernel")],
+            "histograms": [("step", step), ("session", session), ("kind", "gradient")],
         }.get(route, [])
         return [("run", run), *wanted]
 

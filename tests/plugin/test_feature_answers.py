@@ -134,6 +134,18 @@ def test_the_layers(run: Run) -> None:
     assert layer["steps"] == [0, 1, 4]
     assert layer["unused"] == [1, 1, 1]
     assert layer["dead"] == [1, 1, 1]
+    # By hand: the four largest shares of each class at step 4 that were below half of that at step 0.
+    expected = []
+    for of_class, probes in ((0, [1]), (2, [0, 2])):
+        rows = [np.maximum(make_features(step).relevance[probes], 0).sum(axis=0) for step in (0, 1, 4)]
+        first, middle, last = (row / row.sum() for row in rows)
+        for channel in sorted(np.flatnonzero(last), key=lambda c, last=last: -last[c])[:4]:
+            if middle[channel] < last[channel] / 2:
+                expected.append((of_class, channel, 4, pytest.approx(last[channel], rel=1e-6)))
+            elif first[channel] < last[channel] / 2:
+                expected.append((of_class, channel, 1, pytest.approx(last[channel], rel=1e-6)))
+    assert [tuple(one.values()) for one in layer["emerged"]] == expected
+    assert {step for _, _, step, _ in expected} == {1, 4}
 
 
 def test_the_channels_at_a_step(run: Run) -> None:

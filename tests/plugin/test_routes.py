@@ -288,6 +288,40 @@ def test_histogram(site: Site) -> None:
     assert "no gradient histogram of 'conv2d/kernel' at step 0" in missing.text
 
 
+def test_all_histograms_of_a_step_are_those_of_the_tensors_one_by_one(site: Site) -> None:
+    asked = {"run": "planted/lrp", "session": site.planted, "step": 2, "kind": "gradient"}
+    answer = site.server.get("histograms", **asked)
+    assert "immutable" in answer.headers["Cache-Control"]
+    found = answer.json["histograms"]
+    assert [one.pop("name") for one in found] == ["conv2d/kernel", "seldom/kernel"]
+    assert found[1] == site.server.get("histogram", name="seldom/kernel", **asked).json
+    weights = site.server.get("histograms", **{**asked, "kind": "weight"}).json["histograms"]
+    assert [(one["buckets"], one["counts"]) for one in weights] == [([508, 1532], [3, 6])]
+    assert site.server.get("histograms", **{**asked, "kind": "bias"}).status == 400
+
+
+def test_notes_of_people_appear_and_damaged_ones_are_problems(site: Site) -> None:
+    run = open_run(site.folder / "control")
+    note = run.add_note(1, " <b>seen</b>\n\u202e ")
+    Path(run.path, f"note-{2:019d}-{'ab' * 4}.json").write_text(
+        '{"format": 1, "text": "x", "step": -1, "wall_time": 1}'
+    )
+    expected = {"name": note.name, "step": 1, "text": "<b>seen</b>\n\u202e", "wall_time": note.wall_time}
+    assert site.server.get("notes", run="control/lrp").json == {"run": "control/lrp", "notes": [expected]}
+    assert [one.name for one in run.notes()] == [note.name]
+    assert any("note-000" in problem and "-1 is not a whole number" in problem for problem in run.problems)
+    with pytest.raises(KeyError, match="no step 7"):
+        run.add_note(7, "x")
+    for text in (" \n", "x" * 2001):
+        with pytest.raises(ValueError, match="a note has 1 to 2000 letters"):
+            run.add_note(1, text)
+    with pytest.raises(KeyError, match=r"no note '\.\./x'"):
+        run.remove_note("../x")
+    for name in (note.name, f"note-{2:019d}-{'ab' * 4}.json"):
+        run.remove_note(name)
+    assert site.server.get("notes", run="control/lrp").json["notes"] == []
+
+
 def test_clusters_appear_as_soon_as_they_are_found(site: Site) -> None:
     assert site.server.get("clusters", run="control/lrp").json == {"run": "control/lrp", "clusters": []}
     run = open_run(site.folder / "control")

@@ -16,7 +16,9 @@ import tensorflow as tf
 
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.training.tensors.capture import GradientCapture
+from lrp_monitor.training.tensors.names import tensor_names
 from lrp_monitor.training.tensors.probe_gradients import ProbeGradients, probe_gradients
+from lrp_monitor.training.tensors.updates import Update, WeightUpdates
 
 layers = keras.layers
 BATCH = 16
@@ -57,14 +59,19 @@ class Watch(keras.callbacks.Callback):
         self.taken: list[list[Histogram]] = []
         self.problems: list[str] = []
         self.weights: list[list[np.ndarray]] = []
+        self.after: list[list[np.ndarray]] = []
+        self.updates: list[dict[str, Update]] = []
         self.restored: list[bool] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.capture = GradientCapture(self.model, names=self.names)
+        self.capture = GradientCapture(self.model, names=self.names, updates=True)
         self.plain = self.model.train_function
 
     def collect(self) -> None:
         histograms = self.capture.take()
+        if len(self.after) < len(self.weights):
+            self.after.append(self.model.get_weights())
+            self.updates.append(self.capture.take_updates())
         if histograms is not None:
             self.taken.append(histograms)
         elif self.capture.problem is not None and len(self.taken) + len(self.problems) < len(self.weights):
@@ -133,6 +140,18 @@ def agree(histograms: list[Histogram], gradients: dict[str, np.ndarray], toleran
         assert histogram.maximum == pytest.approx(gradient.max(), rel=1e-4, abs=tolerance)
 
 
+def moves_agree(watch: Watch, tolerance: float = 1e-6) -> None:
+    """What was measured of the weights' changes, against the weights before and after each step."""
+    names = {name: id(variable) for name, variable in tensor_names(watch.model, trainable_only=True).items()}
+    places = {id(variable): place for place, variable in enumerate(watch.model.weights)}
+    for updates, before, after in zip(watch.updates, watch.weights, watch.after, strict=True):
+        assert list(updates) == list(names)
+        for name, update in updates.items():
+            old, new = (values[places[names[name]]].astype(np.float64) for values in (before, after))
+            assert update.before == pytest.approx(np.linalg.norm(old), rel=tolerance)
+            assert update.change == pytest.approx(np.linalg.norm(new - old), rel=tolerance)
+
+
 def sgd(**options: Any) -> keras.optimizers.Optimizer:
     return keras.optimizers.SGD(0.1, **options)
 
@@ -174,6 +193,10 @@ def test_the_captured_gradient_is_that_of_the_step(mode):
         "dense/kernel",
         "dense/bias",
     ]
+    moves_agree(watch)
+    moved = [max(update.change for update in updates.values()) > 0 for updates in watch.updates]
+    every_second = [(7 * epoch + batch) % 2 == 1 for epoch in (0, 1) for batch in (0, 3, 6)]
+    assert moved == (every_second if mode == "accumulated" else [True] * 6)
     assert watch.capture.samples == 4  # 100 samples: the last batch of 16 has 4
     assert all(watch.restored)
     assert model.train_function is watch.plain
@@ -210,6 +233,22 @@ def test_weights_are_bit_identical_with_and_without_capture(mode):
     assert history == plain_history
 
 
+def test_the_change_of_a_large_tensor_is_summed_in_parts_and_what_is_not_finite_is_nan():
+    model = keras.Sequential([keras.Input((1200,)), layers.Dense(500)])  # more than two chunks of 2**18
+    updates = WeightUpdates(model)
+    updates.begin()
+    (old, _), rng = model.get_weights(), np.random.default_rng(0)
+    new = old + rng.normal(size=old.shape).astype(np.float32) * 1e-20
+    model.set_weights([new, np.full(500, np.nan)])
+    updates.end()
+    kernel, bias = updates.take().values()
+    assert kernel.change == pytest.approx(np.linalg.norm(new.astype(np.float64) - old), rel=1e-9)
+    assert kernel.before == pytest.approx(np.linalg.norm(old.astype(np.float64)), rel=1e-9)
+    assert np.isnan(bias.change)
+    assert bias.before == 0
+    assert updates.take() == {}
+
+
 def test_of_steps_executed_together_the_last_is_captured():
     model = compiled(network(), sgd(), steps_per_execution=3)
     watch = watched(model, (3,))
@@ -220,6 +259,7 @@ def test_of_steps_executed_together_the_last_is_captured():
     before.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
     (histograms,) = watch.taken
     agree(histograms, replayed(network, before.get_weights(), 5))
+    moves_agree(watch)  # of the three steps together
     assert int(model.optimizer.iterations.numpy()) == 7
 
 
@@ -599,6 +639,7 @@ def test_captures_armed_for_one_step_share_it(options):
     for watch in (first, second):
         assert watch.problems == []
         assert len(watch.taken) == 4
+        assert [len(updates) for updates in watch.updates] == [8 if watch is first else 4] * 4  # of the same names, one
         for index, (histograms, weights) in enumerate(zip(watch.taken, watch.weights, strict=True)):
             agree(histograms, replayed(network, weights, watch.due[index % 2]), 2e-5 if options else 2e-6)
     assert model.train_function is first.plain
@@ -722,11 +763,12 @@ MIRRORED = """
             model.compile(optimizer, "mse", jit_compile=False)
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(44, 6, 6, 1)).astype("float32"), rng.normal(size=(44, 3)).astype("float32")
-        capture, seen = GradientCapture(model), []
+        capture, seen, moved = GradientCapture(model, updates=True), [], []
 
         def begin(batch, logs=None):
             taken = capture.take()
             if taken is not None:
+                moved.extend([name, *update] for name, update in capture.take_updates().items())
                 seen.append([[h.name, h.norm, h.zeros, h.size, capture.samples] for h in taken])
             if batch in due:
                 capture.arm()
@@ -737,7 +779,7 @@ MIRRORED = """
         weights = [w.numpy().ravel().tolist() for w in [*model.weights, *model.optimizer.variables]]
         probe = [[h.name, h.norm] for h in probe_gradients(model, x[:8], y[:8])]
         result = {"seen": seen, "weights": weights, "problem": capture.problem, "probe": probe}
-        return {**result, "restored": plain_again}
+        return {**result, "restored": plain_again, "moved": moved}
 
     print("RESULT" + json.dumps([
         trained(1, (2, 4), False), trained(2, (2, 4), False), trained(2, (), False), trained(2, (2, 4), True)
@@ -761,6 +803,10 @@ def test_mirrored_replicas_give_the_reduced_gradient():
                 assert ours[0] == theirs[0]
                 assert ours[1] == pytest.approx(theirs[1], rel=1e-4)
                 assert ours[2:] == theirs[2:]
+    assert len(double["moved"]) == 4 * 4
+    for ours, theirs in zip(double["moved"], single["moved"], strict=True):
+        assert ours[0] == theirs[0]
+        assert ours[1:] == pytest.approx(theirs[1:], rel=1e-4)
     assert {row[4] for step in double["seen"] for row in step} == {8}
     for (name, norm), (expected_name, expected) in zip(double["probe"], single["probe"], strict=True):
         assert name == expected_name

@@ -112,7 +112,16 @@ def test_the_gradient_is_that_of_the_last_batch_of_the_epoch(tmp_path: Path) -> 
     fit(model, monitor(tmp_path), Keep(), epochs=1)
     gradients = [(b - a) / 0.1 for a, b in zip(model.get_weights(), kept[-1], strict=True)]
     norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradients))
-    assert open_run(tmp_path).record(1).scalars["gradients/norm"] == pytest.approx(norm, rel=1e-4)
+    scalars = open_run(tmp_path).record(1).scalars
+    assert scalars["gradients/norm"] == pytest.approx(norm, rel=1e-4)
+    # The same step's update-to-weight ratio; biases were 0 before the first step, not before the last.
+    pairs = [(b.astype(np.float64) - a, a) for a, b in zip(kept[-1], model.get_weights(), strict=True)]
+    names = ["conv2d/kernel", "conv2d/bias", "dense/kernel", "dense/bias"]
+    ratios = {name: np.linalg.norm(change) / np.linalg.norm(a) for name, (change, a) in zip(names, pairs, strict=True)}
+    logged = {name: scalars[f"weights/update_ratio/{name}"] for name in names}
+    assert logged == pytest.approx(ratios, rel=1e-6)
+    sums = (sum((part**2).sum() for part in column) for column in zip(*pairs, strict=True))
+    assert scalars["weights/update_ratio"] == pytest.approx(np.sqrt(np.divide(*sums)), rel=1e-6)
 
 
 def test_gradients_of_the_probes_and_none(tmp_path: Path) -> None:

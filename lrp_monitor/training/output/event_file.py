@@ -62,6 +62,8 @@ _DESCRIPTIONS = {
     "that have such a share in both.",
     "lrp/baseline/mask_probes/": "Probes behind the mean of lrp/baseline/mask_rise.",
     "weights/norm": "Euclidean norm of the finite values.",
+    "weights/update_ratio": "|w after - w before| / |w before|, Euclidean norms, of the training step whose "
+    "gradient was captured (of all steps of that execution where steps_per_execution is above 1).",
     "gradients/norm": "Euclidean norm of the gradient of one training batch, before clipping.",
     "gradients/zero_fraction/": "Share of exact zeros in the gradient of one training batch.",
     "probe_gradients/": "Of the loss gradient on the probes, not of training.",

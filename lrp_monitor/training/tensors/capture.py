@@ -27,6 +27,7 @@ from lrp_monitor.text import first_line
 from lrp_monitor.training.tensors.captured_step import CapturedStep
 from lrp_monitor.training.tensors.counter import Counts, GradientCounter, optimizers_of
 from lrp_monitor.training.tensors.names import Names
+from lrp_monitor.training.tensors.updates import Update, WeightUpdates
 from lrp_monitor.training.tracebacks import shown_without_us
 
 DRAWN_ANEW = (
@@ -63,9 +64,12 @@ class GradientCapture:
     a seed), Keras' own function has to run, or the numbers after it would be others: the gradient is that of other
     random numbers, and ``remark`` notes it. Numbers that a layer counts in Python while it is traced are those of
     another trace in a captured step.
+
+    With ``updates=True`` the step's change of the weights is measured, too, whether or not its gradient could be
+    captured: ``take_updates()``.
     """
 
-    def __init__(self, model: keras.Model, *, names: Names | None = None) -> None:
+    def __init__(self, model: keras.Model, *, names: Names | None = None, updates: bool = False) -> None:
         self.problem: str | None = None
         """Why the last due step was not captured, or None."""
         self.remark: str | None = None
@@ -74,6 +78,8 @@ class GradientCapture:
         """Number of samples in the last captured batch, over all replicas; None where it is not known."""
         self._model = model
         self._names = names
+        self._with_updates = updates
+        self._weight_updates = WeightUpdates(model)
         self._plain: Any = None  # Keras' train function, while ours replaces it
         self._one_shot = self._step  # one bound method, so that identity can be compared
         self._built_for: Any = None  # the train function that the capturing one is the twin of
@@ -148,18 +154,35 @@ class GradientCapture:
             self.problem = "the train step applied no gradients through an optimizer of the model"
         return histograms
 
+    def take_updates(self) -> dict[str, Update]:
+        """Name -> how far the last due step moved a trainable variable, once; empty without ``updates``."""
+        return self._weight_updates.take(self._names)
+
+    @property
+    def update_problem(self) -> str | None:
+        """Why the last due step's change of the weights was not measured, or None."""
+        return self._weight_updates.problem
+
     # --- the step that replaces Keras' own ---
 
     def _step(self, iterator: Any) -> Any:
+        measured = any(capture._with_updates for capture in (self, *self._followers))
         try:
-            return self._captured_step(iterator)
+            if measured:
+                self._weight_updates.begin()
+            outputs = self._captured_step(iterator)
+            if measured:
+                self._weight_updates.end()
+            return outputs
         except Exception as error:  # the user's own: it goes on as it came
             shown_without_us(error)
             raise
         finally:
+            self._weight_updates.drop()
             followers, self._followers = self._followers, []
             for follower in followers:
                 follower._leader = None
+                follower._weight_updates.share(self._weight_updates)
                 follower.problem, follower.samples, follower.remark = self.problem, self.samples, self.remark
                 follower._counted = self._counted
 

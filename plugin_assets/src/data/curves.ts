@@ -29,6 +29,17 @@ export function xValues(run: RunState, axis: AxisName, indexOf: (step: number) =
   });
 }
 
+/** The steps of the slider within a part of an axis; null: all of them. What no step itself tells, the run `lead` does. */
+export function seenSteps(steps: readonly number[], lead: RunState | null, axis: AxisName, range: readonly [number, number] | null, indexOf: (step: number) => number): readonly number[] {
+  if (range === null) return steps;
+  const inside = (x: number | undefined): boolean => x !== undefined && x >= range[0] && x <= range[1];
+  if (axis === "logs") return steps.filter((_, i) => inside(i));
+  if (axis === "steps") return steps.filter(inside);
+  if (lead === null) return [];
+  const places = xValues(lead, axis, indexOf);
+  return (lead.info?.steps ?? []).map(({ step }) => step).filter((_, i) => inside(places[i]));
+}
+
 const SECONDS: [number, string][] = [[86400, "days"], [3600, "hours"], [60, "minutes"], [1, "seconds"]];
 
 /** Ticks of an axis from `low` to `high`, and what they count, in words. */

@@ -11,6 +11,7 @@ const KEPT: Record<string, string[]> = {
   run: ["run"],
   timeline: ["run"],
   clusters: ["run"],
+  notes: ["run"],
   probes: ["hash"],
   step: ["run", "step"],
   histogram: ["kind", "name", "run", "step"],

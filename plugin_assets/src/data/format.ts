@@ -71,6 +71,7 @@ const QUANTITIES: Record<string, string> = {
   "gradients/norm": "Gradient norm, all layers",
   "probe_gradients/norm": "Gradient norm on the probes, all layers",
   "weights/norm": "Weight norm, all layers",
+  "weights/update_ratio": "Update / weight, all layers",
   "gradients/nonfinite": "Gradients that are not finite",
   "probe_gradients/nonfinite": "Gradients on the probes that are not finite",
   "weights/nonfinite": "Weights that are not finite",
@@ -88,6 +89,8 @@ export function quantityTitle(tag: string): string {
   if (probes) return `Probes behind “Relevance in “${probes[1]}””`;
   const norm = /^(weights|gradients|probe_gradients)\/norm\/(.*)$/s.exec(tag);
   if (norm) return `${norm[1] === "weights" ? "Weight" : "Gradient"} norm of ${norm[2]}`;
+  const update = /^weights\/update_ratio\/(.*)$/s.exec(tag);
+  if (update) return `Update / weight of ${update[1]}`;
   const zero = /^(?:probe_)?gradients\/zero_fraction\/(.*)$/s.exec(tag);
   if (zero) return `Share of zero gradients in ${zero[1]}`;
   return tag;

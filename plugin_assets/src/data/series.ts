@@ -12,6 +12,7 @@ const ORDER = [
   /^lrp\/mask_absolute\//,
   /^lrp\/mask_probes\//,
   /^(probe_)?gradients\/norm$/,
+  /^weights\/update_ratio$/,
   /^weights\/norm$/,
 ];
 
@@ -33,9 +34,9 @@ export function quantities(timelines: readonly Timeline[], masks: readonly strin
   return { main, tensors, all: [...main, ...tensors] };
 }
 
-/** Whether a log axis serves: norms, and only where all values are positive and span more than a factor of 30. */
+/** Whether a log axis serves: norms and their ratios, and only where all values are positive and span more than a factor of 30. */
 export function useLog(tag: string, series: readonly (readonly (number | null)[])[]): boolean {
-  if (isShare(tag) || !/\/norm/.test(tag)) return false;
+  if (isShare(tag) || !/\/(norm|update_ratio)/.test(tag)) return false;
   const values = finite(series);
   return values.length > 0 && Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 30;
 }

@@ -1,16 +1,17 @@
 // What happened, in all runs or the chosen ones, in a list; each entry leads to its step. And notes of one's own.
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { fetchRun, fetchTimeline } from "../data/api";
+import { ApiError, fetchRun, fetchTimeline, json } from "../data/api";
 import { count, plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
+import type { Timeline } from "../data/types";
 import type { Model } from "../state/model";
 import { sharedParts, telling } from "../state/names";
 import { Dot } from "../ui/Dot";
 import { csv, save } from "../ui/files";
 import { adopt } from "../ui/sheets";
 import css from "./events.css";
-import { eventsOf, KINDS, markText, readMark, type EventKind, type RunEvent } from "./found";
+import { eventsOf, KINDS, markText, readMark, type Emerged, type EventKind, type KeptNote, type RunEvent } from "./found";
 
 const PARALLEL = 4;
 const MOST = 500;
@@ -35,8 +36,9 @@ function useEvents(runs: readonly RunState[]): ReadonlyMap<string, Found> {
       const { listing } = run;
       const at = keyOf(run);
       const known = run.info !== null && run.info.steps.length === listing.steps ? run.info : null;
-      const events: Found = await Promise.all([known ?? fetchRun(listing.run, null), fetchTimeline(listing.run, null, ["prediction", "predicted_labels/*"], [])]).then(
-        ([info, timeline]) => eventsOf(info, timeline, listing.ended ?? false),
+      const asked = [known ?? fetchRun(listing.run, null), fetchTimeline(listing.run, null, ["prediction", "predicted_labels/*"], []), fetchNotes(listing.run)] as const;
+      const events: Found = await Promise.all(asked).then(
+        async ([info, timeline, notes]) => eventsOf(info, timeline, listing.ended ?? false, await fetchEmerged(listing.run, timeline), notes),
         (error: unknown) => (error instanceof Error ? error : new Error(String(error))),
       );
       if (gone) return;
@@ -50,6 +52,18 @@ function useEvents(runs: readonly RunState[]): ReadonlyMap<string, Found> {
   }, [wanted]);
   return new Map([...found].map(([name, { events }]) => [name, events]));
 }
+
+/** An exported page holds no features, and one of an earlier version no notes. */
+const leftOut = (error: unknown): [] => {
+  if (error instanceof ApiError && error.status === 404) return [];
+  throw error;
+};
+
+const fetchNotes = (run: string): Promise<KeptNote[]> =>
+  json<{ notes: KeptNote[] }>("notes", { run }).then(({ notes }) => notes, leftOut);
+
+const fetchEmerged = async (run: string, { scalars }: Timeline): Promise<Emerged[]> =>
+  Object.keys(scalars).some((tag) => tag.startsWith("lrp/features/")) ? json<{ layers: Emerged[] }>("features", { run }).then(({ layers }) => layers, leftOut) : [];
 
 export function View({ model }: { model: Model }): JSX.Element {
   adopt(css);
@@ -165,7 +179,9 @@ function AddMark({ model }: { model: Model }): JSX.Element {
       <button type="submit" disabled={text.trim() === "" || step === null}>
         Add note
       </button>
-      <span class="aside">Notes stand in the page’s address: a copied link has them.</span>
+      <span class="aside">
+        Notes made here stand in the page’s address: a copied link has them. <code>lrp-monitor note RUN STEP TEXT</code> keeps them in the run’s folder.
+      </span>
     </form>
   );
 }

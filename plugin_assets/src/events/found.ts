@@ -1,19 +1,20 @@
 // What happened in a run: alerts, values that are not finite, predictions that flipped, restarts, notes.
 import { spansOf, spanWords } from "../data/finite";
-import { percent, plural } from "../data/format";
+import { className, percent, plural } from "../data/format";
 import { answerWords } from "../data/labels";
 import type { ProbeNames, RunInfo, Timeline } from "../data/types";
 import { alertLimits } from "../state/selection";
 
-export type EventKind = "alert" | "finite" | "flip" | "restart" | "note" | "mark";
+export type EventKind = "alert" | "finite" | "flip" | "emerged" | "restart" | "note" | "mark";
 
 export const KINDS: Record<EventKind, string> = {
   alert: "Alerts",
   finite: "Not finite",
   flip: "Flips of predictions",
+  emerged: "Features that emerged",
   restart: "Restarts, ends",
   note: "Notes of the log",
-  mark: "Your notes",
+  mark: "Notes of people",
 };
 
 export interface RunEvent {
@@ -26,8 +27,21 @@ export interface RunEvent {
 
 const NAMED = 3;
 
+/** A watched layer's channels that lead in a class at the end, with the step from which they did. */
+export interface Emerged {
+  layer: string;
+  emerged?: { class: number; channel: number; step: number; share: number }[];
+}
+
+/** A note in the run's folder: `lrp-monitor note` writes them. */
+export interface KeptNote {
+  step: number;
+  text: string;
+  wall_time: number;
+}
+
 /** Events of a run, by step; `timeline` with the scalars and the column "prediction". */
-export function eventsOf(info: RunInfo, timeline: Timeline, ended: boolean): RunEvent[] {
+export function eventsOf(info: RunInfo, timeline: Timeline, ended: boolean, layers: readonly Emerged[] = [], notes: readonly KeptNote[] = []): RunEvent[] {
   const times = new Map(info.steps.map(({ step, wall_time }) => [step, wall_time]));
   const out: RunEvent[] = [];
   const add = (kind: EventKind, step: number, words: string): void => {
@@ -36,11 +50,18 @@ export function eventsOf(info: RunInfo, timeline: Timeline, ended: boolean): Run
   for (const [mask, limit] of alertLimits(info.meta)) alerts(timeline, mask, limit, add);
   for (const span of spansOf(info.steps)) add("finite", span.first, spanWords(span));
   flips(info.probes, timeline, add);
+  for (const { layer, emerged = [] } of layers) {
+    for (const one of emerged) {
+      const of = one.class < 0 ? "" : ` for ${className(info.probes, one.class)}`;
+      add("emerged", one.step, `channel ${one.channel} of ${layer} emerged${of}: ${percent(one.share)} of the relevance at the last step`);
+    }
+  }
   info.steps.forEach(({ step, session, notes }, i) => {
     if (i > 0 && session !== info.steps[i - 1]!.session) add("restart", step, "logged by a later session from here on");
     for (const note of notes) add("note", step, note);
   });
   if (info.replaced) add("restart", info.steps[0]?.step ?? 0, `${plural(info.replaced, "step")} of earlier sessions no longer shown`);
+  for (const { step, text, wall_time } of notes) out.push({ kind: "mark", step, time: wall_time, words: text });
   const last = info.steps[info.steps.length - 1];
   if (ended && last) add("restart", last.step, "the fit ended");
   return out.sort((a, b) => a.step - b.step);

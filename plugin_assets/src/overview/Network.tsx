@@ -11,10 +11,18 @@ import { indexAtOrBefore, nearestIndex } from "../state/steps";
 import { csv, save } from "../ui/files";
 import { useSize } from "../ui/hooks";
 import { adopt } from "../ui/sheets";
-import { available, brokenCss, columnsOf, paint, QUANTITIES, rampCss, rank, rowsOf, scaleOf, type QuantityName, type Row } from "./matrix";
+import { available, brokenCss, columnsOf, ofLayers, paint, QUANTITIES, rampCss, rank, rowsOf, scaleOf, type QuantityName, type Row } from "./matrix";
+import { Multiples } from "./Multiples";
 import css from "./network.css";
+import { branchesOf, flat, openDepth, treeOf, type Node } from "./tree";
 
-type Loaded = (Timeline & { columns?: string[] }) | Error | null;
+/** `channels`: how many each watched layer has, where that is asked for. */
+type Loaded = (Timeline & { columns?: string[]; channels?: ReadonlyMap<string, number> }) | Error | null;
+
+const fetchChannels = async (run: string): Promise<ReadonlyMap<string, number>> => {
+  const { layers } = await json<{ layers: { layer: string; channels: number }[] }>("features", { run });
+  return new Map(layers.map(({ layer, channels }) => [layer, channels]));
+};
 
 /** The scalars of a run that a quantity is made of; asked for again when steps were logged. */
 function useTimeline(run: RunState | undefined, quantity: QuantityName): Loaded {
@@ -26,8 +34,9 @@ function useTimeline(run: RunState | undefined, quantity: QuantityName): Loaded 
     if (steps === 0) return undefined;
     let gone = false;
     const { tags, columns } = QUANTITIES[quantity];
-    json<Timeline>("timeline", { run: name, columns: "", of_tensors: tags.join(","), medians: columns.join(",") }).then(
-      (found) => !gone && setLoaded({ key, found }),
+    const asked = [json<Timeline>("timeline", { run: name, columns: "", of_tensors: tags.join(","), medians: columns.join(",") }), quantity === "unused" ? fetchChannels(name) : undefined] as const;
+    Promise.all(asked).then(
+      ([found, channels]) => !gone && setLoaded({ key, found: channels ? { ...found, channels } : found }),
       (error: unknown) => !gone && setLoaded({ key, found: error instanceof Error ? error : new Error(String(error)) }),
     );
     return () => {
@@ -52,7 +61,7 @@ export function View({ model }: { model: Model }): JSX.Element {
     <div class="grid-area network" role="region" aria-label="The network at a glance">
       <header>
         <h2>
-          {title} of every {quantity === "relevance" ? "layer" : "tensor"}
+          {title} of every {ofLayers(quantity) ? "layer" : "tensor"}
         </h2>
         <label>
           <span class="hidden">Quantity</span>
@@ -82,19 +91,24 @@ export function View({ model }: { model: Model }): JSX.Element {
           value={view.layers}
           onInput={(event) => model.setView({ layers: event.currentTarget.value })}
         />
+        <select aria-label="What is shown of each" data-testid="drawn" value={view.drawn} onChange={(event) => model.setView({ drawn: event.currentTarget.value as typeof view.drawn })}>
+          <option value="steps">over all steps</option>
+          <option value="histograms" disabled={ofLayers(quantity)}>histograms at this step</option>
+        </select>
         <select aria-label="Order of the rows" data-testid="ranked" value={view.ranked} onChange={(event) => model.setView({ ranked: event.currentTarget.value as typeof view.ranked })}>
           <option value="model">in the model’s order</option>
           <option value="change">most changed first</option>
           <option value="value">largest at this step first</option>
         </select>
       </header>
-      <Body model={model} run={run} timeline={timeline} quantity={quantity} means={means} log={log} />
+      <Body model={model} runs={runs} run={run} timeline={timeline} quantity={quantity} means={means} log={log} />
     </div>
   );
 }
 
 interface BodyProps {
   model: Model;
+  runs: RunState[];
   run: RunState | undefined;
   timeline: Loaded;
   quantity: QuantityName;
@@ -102,10 +116,12 @@ interface BodyProps {
   log: boolean;
 }
 
-function Body({ model, run, timeline, quantity, means, log }: BodyProps): JSX.Element {
+function Body({ model, runs, run, timeline, quantity, means, log }: BodyProps): JSX.Element {
   const names = useMemo(() => [...new Set(run?.info?.tensors.map(({ name }) => name) ?? [])], [run?.info]);
-  const all = useMemo(() => (timeline && !(timeline instanceof Error) ? rowsOf(timeline, quantity, names) : []), [timeline, quantity, names]);
+  const all = useMemo(() => (timeline && !(timeline instanceof Error) ? rowsOf(timeline, quantity, names, timeline.channels) : []), [timeline, quantity, names]);
   const scale = useMemo(() => scaleOf(all, log), [all, log]);
+  // Branches that were opened or closed by hand; of a large network those near the root are open at first.
+  const [turned, setTurned] = useState<ReadonlySet<string>>(new Set());
   if (run === undefined) return <p class="aside">Choose a run on the left.</p>;
   if (timeline === null) return <p class="aside">Loading …</p>;
   if (timeline instanceof Error) return <p class="trouble" role="alert">{timeline.message}</p>;
@@ -113,8 +129,28 @@ function Body({ model, run, timeline, quantity, means, log }: BodyProps): JSX.El
   const step = indexAtOrBefore(timeline.steps, model.currentStep());
   const search = searchOf(view.layers);
   const rows = rank(all.filter(({ name }) => search.fits(name)), view.ranked, step, log);
+  const asTree = view.ranked === "model" && view.layers.trim() === "";
+  const deep = openDepth(rows, FEW);
+  const isOpen = (path: string, depth: number): boolean => turned.has(path) !== depth < deep;
+  const nodes = asTree ? treeOf(rows, isOpen) : flat(rows);
+  const turn = (path: string): void => setTurned(new Set(turned.has(path) ? [...turned].filter((one) => one !== path) : [...turned, path]));
+  const turnAll = (open: boolean): void => setTurned(new Set(branchesOf(rows).flatMap(({ path, depth }) => (depth < deep === open ? [] : [path]))));
+  const branches = asTree && nodes.some(({ members }) => members > 0);
   if (rows.length === 0) {
     return <p class="aside" data-testid="no-rows">{all.length === 0 ? missing(quantity) : "No tensor fits the search."}</p>;
+  }
+  if (view.drawn === "histograms" && !ofLayers(quantity)) {
+    const kind = /^weights|^updates/.test(quantity) ? "weight" : "gradient";
+    return (
+      <>
+        <p class="key">
+          <span class="aside">
+            {kind === "weight" ? "Weights" : "Gradients, log₁₀ |g|,"} at this step, each on its own axis. {plural(rows.length, "tensor")}; the quantity above is what they are ordered by.
+          </span>
+        </p>
+        <Multiples model={model} runs={runs} names={rows.map(({ name }) => name)} kind={kind} />
+      </>
+    );
   }
   return (
     <>
@@ -125,13 +161,23 @@ function Body({ model, run, timeline, quantity, means, log }: BodyProps): JSX.El
         <span class="box" style={{ background: brokenCss }} aria-hidden="true" />
         <span>not finite</span>
         <span class="aside">
-          {means}. {plural(rows.length, "row")}, {plural(timeline.steps.length, "step")}.
+          {means}. {plural(rows.length, ofLayers(quantity) ? "layer" : "tensor")}, {plural(timeline.steps.length, "step")}.{branches && " A branch shows the largest of its rows."}
         </span>
+        {branches && (
+          <>
+            <button type="button" data-testid="open-all" onClick={() => turnAll(true)}>
+              Open all
+            </button>
+            <button type="button" data-testid="close-all" onClick={() => turnAll(false)}>
+              Close all
+            </button>
+          </>
+        )}
         <button type="button" data-testid="network-csv" onClick={() => save("network.csv", "text/csv", csv([["name", ...timeline.steps], ...rows.map((row) => [row.name, ...Array.from(row.values, (value) => (Number.isFinite(value) ? value : null))])]))}>
           Save as CSV
         </button>
       </p>
-      <Matrix model={model} timeline={timeline} rows={rows} scale={scale} log={log} step={step} share={!log} />
+      <Matrix model={model} timeline={timeline} nodes={nodes} turn={turn} scale={scale} log={log} step={step} share={!log} />
     </>
   );
 }
@@ -141,12 +187,18 @@ const missing = (quantity: QuantityName): string =>
     ? "Relevance by layer was not logged in this run: LRPMonitor(..., inspect=True) does."
     : quantity === "broken"
       ? "Every logged weight and gradient is finite."
-      : "This was not logged in this run.";
+      : quantity === "updates"
+        ? "Updates are measured with gradients=\"train\" and weights=True, from this version on: not in this run."
+        : quantity === "unused"
+          ? "No channels were watched in this run: LRPMonitor(..., features=\"auto\") does."
+          : "This was not logged in this run.";
 
 interface MatrixProps {
   model: Model;
   timeline: Timeline;
-  rows: Row[];
+  nodes: Node[];
+  /** Opens or closes a branch. */
+  turn: (path: string) => void;
   scale: { low: number; high: number };
   log: boolean;
   step: number;
@@ -154,14 +206,17 @@ interface MatrixProps {
 }
 
 const ROW = 15;
+/** Rows of a tree that are seen at first, at most. */
+const FEW = 60;
 
-function Matrix({ model, timeline, rows, scale, log, step, share }: MatrixProps): JSX.Element {
+function Matrix({ model, timeline, nodes, turn, scale, log, step, share }: MatrixProps): JSX.Element {
+  const rows = nodes.map(({ row }) => row);
   const [ref, width] = useSize<HTMLDivElement>();
   const canvas = useRef<HTMLCanvasElement>(null);
   const [pointed, setPointed] = useState<{ row: number; at: number; x: number; y: number } | null>(null);
   const steps = timeline.steps;
   const columns = columnsOf(steps.length, Math.max(50, Math.floor(width)));
-  const order = rows.map(({ name }) => name).join("\n");
+  const order = nodes.map(({ path }) => path).join("\n");
   useLayoutEffect(() => {
     const element = canvas.current;
     const context = element?.getContext("2d");
@@ -172,14 +227,15 @@ function Matrix({ model, timeline, rows, scale, log, step, share }: MatrixProps)
     context.putImageData(new ImageData(new Uint8ClampedArray(words.buffer as ArrayBuffer), columns, rows.length), 0, 0);
     element.dataset.painted = String(rows.length);
   }, [timeline, order, columns, scale.low, scale.high, log, width === 0]);
-  const shared = useMemo(() => sharedParts(rows.map(({ name }) => name)).start, [order]);
+  const shared = useMemo(() => (nodes.some(({ members }) => members > 0) ? "" : sharedParts(rows.map(({ name }) => name)).start), [order]);
   const tensor = model.tensor();
   const valueText = (row: Row, at: number): string => {
     const value = row.values[at];
     if (row.broken[at]) return "not finite";
     return value === undefined || Number.isNaN(value) ? "–" : share ? percent(value) : number(value);
   };
-  const open = (row: Row, at: number): void => {
+  const open = ({ row, path, members }: Node, at: number): void => {
+    if (members > 0) turn(path);
     const place = nearestIndex(model.steps(), steps[at] ?? 0);
     const found = model.steps()[place];
     model.setView({ tensor: model.tensors().includes(row.name) ? row.name : model.view.tensor, ...(found === undefined ? {} : { step: found }) });
@@ -195,20 +251,29 @@ function Matrix({ model, timeline, rows, scale, log, step, share }: MatrixProps)
   return (
     <div class="matrix" style={{ "--rows": String(rows.length), "--row": `${ROW}px` }}>
       <ul class="names">
-        {rows.map((row) => (
-          <li key={row.name}>
-            <button
-              type="button"
-              class={row.name === tensor ? "on" : ""}
-              aria-pressed={row.name === tensor}
-              title={`${row.name}: ${valueText(row, step)} at this step`}
-              onClick={() => open(row, step)}
-            >
-              <bdi>{short(telling(row.name, { start: shared, end: "" }), 26)}</bdi>
-              <span class="value">{valueText(row, step)}</span>
-            </button>
-          </li>
-        ))}
+        {nodes.map((node) => {
+          const { row, label, members, depth } = node;
+          const isChosen = members === 0 && row.name === tensor;
+          return (
+            <li key={node.path}>
+              <button
+                type="button"
+                class={isChosen ? "on" : ""}
+                aria-pressed={members === 0 ? isChosen : undefined}
+                aria-expanded={members > 0 ? node.open : undefined}
+                title={`${row.name}: ${members > 0 ? `${members} rows, the largest ` : ""}${valueText(row, step)} at this step`}
+                onClick={() => open(node, step)}
+              >
+                <bdi style={{ paddingLeft: `${9 * depth}px` }}>
+                  {members > 0 && <span aria-hidden="true">{node.open ? "▾ " : "▸ "}</span>}
+                  {short(depth > 0 || members > 0 ? label : telling(label, { start: shared, end: "" }), 26)}
+                  {members > 0 && !node.open && <span class="aside"> {members}</span>}
+                </bdi>
+                <span class="value">{valueText(row, step)}</span>
+              </button>
+            </li>
+          );
+        })}
       </ul>
       <div
         class="picture"
@@ -216,7 +281,7 @@ function Matrix({ model, timeline, rows, scale, log, step, share }: MatrixProps)
         data-testid="matrix"
         onClick={(event) => {
           const { row, at } = placeOf(event);
-          open(rows[row]!, at);
+          open(nodes[row]!, at);
         }}
         onPointerMove={(event) => setPointed({ ...placeOf(event), x: event.clientX, y: event.clientY })}
         onPointerLeave={() => setPointed(null)}

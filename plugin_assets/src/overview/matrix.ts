@@ -1,7 +1,7 @@
 // The network at a glance: one quantity of every tensor or layer over the logged steps, as pixels.
 import type { Timeline } from "../data/types";
 
-export type QuantityName = "gradients" | "probe_gradients" | "weights" | "ratio" | "zeros" | "broken" | "relevance";
+export type QuantityName = "gradients" | "probe_gradients" | "weights" | "updates" | "ratio" | "zeros" | "broken" | "relevance" | "unused";
 
 interface Quantity {
   title: string;
@@ -18,11 +18,18 @@ export const QUANTITIES: Record<QuantityName, Quantity> = {
   gradients: { title: "Gradient norm", means: "Euclidean norm of the gradient of one training batch", log: true, tags: ["gradients/norm/*", "gradients/nonfinite/*"], columns: [] },
   probe_gradients: { title: "Gradient norm on the probes", means: "Euclidean norm of the gradient of the loss on the probes", log: true, tags: ["probe_gradients/norm/*", "probe_gradients/nonfinite/*"], columns: [] },
   weights: { title: "Weight norm", means: "Euclidean norm of the weights", log: true, tags: ["weights/norm/*", "weights/nonfinite/*"], columns: [] },
+  updates: { title: "Update / weight", means: "Norm of the change that one training step made to the weights, over their norm before it", log: true, tags: ["weights/update_ratio/*", "weights/nonfinite/*"], columns: [] },
   ratio: { title: "Gradient norm / weight norm", means: "How large the gradient is beside the weights that it moves", log: true, tags: ["gradients/norm/*", "weights/norm/*", "gradients/nonfinite/*", "weights/nonfinite/*"], columns: [] },
   zeros: { title: "Share of zero gradients", means: "Values of the gradient that are exactly zero", log: false, tags: ["gradients/zero_fraction/*", "probe_gradients/zero_fraction/*"], columns: [] },
   broken: { title: "Not finite", means: "Number of NaN and infinite values, weights and gradients together", log: true, tags: ["gradients/nonfinite/*", "weights/nonfinite/*", "probe_gradients/nonfinite/*"], columns: [] },
   relevance: { title: "Relevance kept", means: "Relevance at the layer’s output over the explained logit, median over probes", log: true, tags: [], columns: ["layer/*"] },
+  unused: { title: "Unused channels", means: "Channels of a watched layer without relevance on any probe, of all of its channels", log: false, tags: [], columns: [] },
 };
+
+/** The quantities that are those of layers, not of tensors. */
+export const ofLayers = (quantity: QuantityName): boolean => quantity === "relevance" || quantity === "unused";
+
+const UNUSED = /^lrp\/features\/(.+)\/unused$/s;
 
 export interface Row {
   /** Name of the tensor, or of the layer. */
@@ -38,6 +45,7 @@ export function available(timeline: Pick<Timeline, "tags"> & { columns?: string[
   const there = (pattern: string, names: readonly string[] = []): boolean => names.some((name) => name.startsWith(pattern.slice(0, -1)));
   return (Object.keys(QUANTITIES) as QuantityName[]).filter((name) => {
     const { tags, columns } = QUANTITIES[name];
+    if (name === "unused") return timeline.tags?.some((tag) => UNUSED.test(tag)) ?? false;
     if (name === "ratio") return there("gradients/norm/*", timeline.tags) && there("weights/norm/*", timeline.tags);
     if (columns.length > 0) return there(columns[0]!, timeline.columns);
     return there(tags[0]!, timeline.tags) || (name === "broken" && tags.some((tag) => there(tag, timeline.tags)));
@@ -58,14 +66,24 @@ function rowOf(name: string, length: number, own: Series | null, other: Series |
   return { name, values, broken };
 }
 
-/** Rows in the order of `names`, those of tensors that the quantity is not logged of left out. */
-export function rowsOf(timeline: Timeline, quantity: QuantityName, names: readonly string[]): Row[] {
+/**
+ * Rows in the order of `names`, those of tensors that the quantity is not logged of left out. `channels`: how many a
+ * watched layer has.
+ */
+export function rowsOf(timeline: Timeline, quantity: QuantityName, names: readonly string[], channels: ReadonlyMap<string, number> = new Map()): Row[] {
   const { scalars, steps } = timeline;
   const { length } = steps;
   const series = (prefix: string, name: string): Series | undefined => scalars[`${prefix}/${name}`];
   if (quantity === "relevance") {
     const layers = Object.entries(timeline.medians ?? {}).filter(([column]) => column.startsWith("layer/"));
     return layers.map(([column, values]) => rowOf(column.slice(6), length, values.map((value) => value && Math.abs(value)), null, []));
+  }
+  if (quantity === "unused") {
+    return Object.entries(scalars).flatMap(([tag, values]): Row[] => {
+      const layer = UNUSED.exec(tag)?.[1];
+      const all = layer === undefined ? undefined : channels.get(layer);
+      return layer === undefined || all === undefined ? [] : [rowOf(layer, length, values, values.map(() => all), [])];
+    });
   }
   return names.flatMap((name): Row[] => {
     const [gradients, probes, weights] = ["gradients", "probe_gradients", "weights"].map((kind) => series(`${kind}/nonfinite`, name));
@@ -76,6 +94,10 @@ export function rowsOf(timeline: Timeline, quantity: QuantityName, names: readon
     if (quantity === "ratio") {
       const [own, other] = [series("gradients/norm", name), series("weights/norm", name)];
       return own && other ? [rowOf(name, length, own, other, [gradients, weights])] : [];
+    }
+    if (quantity === "updates") {
+      const own = series("weights/update_ratio", name);
+      return own ? [rowOf(name, length, own, null, [weights])] : [];
     }
     if (quantity === "zeros") {
       const own = series("gradients/zero_fraction", name) ?? series("probe_gradients/zero_fraction", name);

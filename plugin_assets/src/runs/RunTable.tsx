@@ -13,7 +13,7 @@ import { csv, save } from "../ui/files";
 import css from "./runs.css";
 
 /** Curves of the whole model; those of single tensors are added by name. */
-const ASKED = ["lrp/*", "gradients/norm", "probe_gradients/norm", "weights/norm"];
+const ASKED = ["lrp/*", "gradients/norm", "probe_gradients/norm", "weights/norm", "weights/update_ratio"];
 const EVERY_SECONDS = 15;
 
 type Sort = { by: string; down: boolean };

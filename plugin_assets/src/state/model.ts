@@ -12,6 +12,7 @@ import { RunOrder, tellApart } from "./order";
 import { Pictures } from "../data/pictures";
 import { Places } from "./places";
 import { Player } from "./player";
+import { Rest } from "./rest";
 import { nearestIndex } from "./steps";
 import { ofTensor } from "../data/series";
 import { followUp, mergeRun, mergeTimeline } from "../data/tail";
@@ -19,15 +20,10 @@ import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "../data/
 import { fromParameters, toParameters, waitsForRest, type OpenProbe, type View } from "./view";
 
 const POLL_SECONDS = 3;
-/** Rest after a move before neighbours are loaded: while the slider is dragged only what is under it counts. */
-const REST_SECONDS = 0.06;
-/** Steps that take longer than this to load are shown dimmed until they are there. */
-const SLOW_SECONDS = 0.3;
 /** Clusters may be found afterwards, which no listing tells: at every so manieth poll one run is asked for them. */
 const CLUSTER_POLLS = 5;
 const GATHER_SECONDS = 0.05;
 const FILM_FRAMES = 12;
-const RIDGES = 16;
 
 export class Model {
   view: View;
@@ -38,6 +34,7 @@ export class Model {
   private readonly pictures = new Pictures(() => this.notify());
   private readonly feed: Feed;
   private readonly player: Player;
+  private readonly rest: Rest;
   private readonly listeners = new Set<() => void>();
   private readonly address: Address;
   private readonly order = new RunOrder();
@@ -47,10 +44,7 @@ export class Model {
   private polling = false;
   private polls = 0;
   private lastDirection = 1;
-  private restTimer = 0;
-  private resting = true;
-  private slowTimer = 0;
-  private slow = false;
+  private ridge: readonly number[] = [];
   private notifying = false;
   private arrivedTimer = 0;
   private wasComplete = false;
@@ -64,6 +58,13 @@ export class Model {
       () => this.isComplete(),
       () => this.advance(),
       () => this.notify(),
+    );
+    this.rest = new Rest(
+      () => {
+        this.settle();
+        if (waitsForRest(this.view)) this.notify();
+      },
+      () => this.selected().some((run) => this.isStale(run)) && this.notify(),
     );
   }
 
@@ -102,29 +103,13 @@ export class Model {
     const after = this.currentStep();
     if (before !== null && after !== null && after !== before) {
       this.lastDirection = after > before ? 1 : -1;
-      this.waitForRest();
+      this.rest.moved(this.playing);
     }
     this.address.write(() => this.view);
     if (change.runs || change.scale || change.clip || change.quantities) void this.refreshSelected();
     this.settle();
     this.wasComplete = this.isComplete();
     this.notify();
-  }
-
-  private waitForRest(): void {
-    this.resting = this.playing;
-    window.clearTimeout(this.restTimer);
-    this.restTimer = window.setTimeout(() => {
-      this.resting = true;
-      this.settle();
-      if (waitsForRest(this.view)) this.notify();
-    }, REST_SECONDS * 1000);
-    window.clearTimeout(this.slowTimer);
-    this.slowTimer = window.setTimeout(() => {
-      this.slow = true;
-      if (this.selected().some((run) => this.isStale(run))) this.notify();
-    }, SLOW_SECONDS * 1000);
-    this.slow = false;
   }
 
   /** The chosen runs that exist; without a choice the newest one, and the next that watches the same probes. */
@@ -173,7 +158,7 @@ export class Model {
 
   /** Whether the slider stands still: what depends on the step but should not jump about may be put in order now. */
   get still(): boolean {
-    return this.resting && !this.playing;
+    return this.rest.resting && !this.playing;
   }
 
   play(): void {
@@ -214,7 +199,7 @@ export class Model {
 
   /** Whether a run has shown another step than it should for so long that it must be told. */
   isStale(run: RunState): boolean {
-    return this.slow && run.frame !== null && !this.isSettled(run);
+    return this.rest.slow && run.frame !== null && !this.isSettled(run);
   }
 
   frameError(run: RunState): string | null {
@@ -227,9 +212,10 @@ export class Model {
     return spread(steps.length, most).map((i) => steps[i]!);
   }
 
-  /** Steps of the slider whose histograms stand one behind the other. */
-  ridgeSteps(): number[] {
-    return this.filmSteps(RIDGES);
+  /** Has the histograms of these steps loaded, where they stand one behind the other. */
+  showRidge(steps: readonly number[]): void {
+    this.ridge = steps;
+    this.settle();
   }
 
   /** A run's heatmaps at a step of the film; null while they load. */
@@ -363,11 +349,11 @@ export class Model {
       runs: this.selected(),
       steps,
       at: this.indexOf(this.currentStep()),
-      ahead: this.playing || (this.resting && this.isComplete()) ? neighbours(this.lastDirection, this.playing) : [],
+      ahead: this.playing || (this.rest.resting && this.isComplete()) ? neighbours(this.lastDirection, this.playing) : [],
       tensor: this.tensor(),
       minus: view.minus,
-      film: view.show === "film" && this.resting ? this.filmSteps() : [],
-      ridge: view.plots === "ridge" && this.resting ? this.ridgeSteps() : [],
+      film: view.show === "film" && this.rest.resting ? this.filmSteps() : [],
+      ridge: view.plots === "ridge" && this.rest.resting ? this.ridge : [],
     };
     this.feed.settle(scene);
   }

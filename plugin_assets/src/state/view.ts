@@ -65,9 +65,10 @@ export interface View {
   speed: "2" | "4" | "8" | "16";
   /** Tensor of the histograms; null: the page picks. */
   tensor: string | null;
-  /** What the view of the network shows of each tensor, which of them, and in which order. */
+  /** What the view of the network shows of each tensor, of which of them, as what, and in which order. */
   glance: string;
   layers: string;
+  drawn: "steps" | "histograms";
   ranked: "model" | "change" | "value";
   /** Histograms of the step alone, or of the steps up to it, one behind the other. */
   plots: "step" | "ridge";
@@ -117,6 +118,7 @@ export const DEFAULT_VIEW: View = {
   tensor: null,
   glance: "gradients",
   layers: "",
+  drawn: "steps",
   ranked: "model",
   plots: "step",
   quantities: null,
@@ -208,6 +210,7 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
   tensor: orNull(anyText),
   glance: { write: (value) => value, read: (text) => (/^[a-z_]{1,30}$/.test(text) ? text : undefined) },
   layers: anyText,
+  drawn: oneOf(["steps", "histograms"]),
   ranked: oneOf(["model", "change", "value"]),
   plots: oneOf(["step", "ridge"]),
   quantities: orNull(list),

@@ -1,5 +1,6 @@
 // Weight and gradient histogram of one tensor at the step of the slider, the chosen runs on one axis.
 import type { JSX } from "preact";
+import { useState } from "preact/hooks";
 import { decadeTicks, niceTicks } from "../paint/axis";
 import { count, number } from "../data/format";
 import type { RunState, ShownHistogram } from "../data/jobs";
@@ -10,7 +11,8 @@ import { runColour, runDash } from "./colours";
 import { Dot } from "./Dot";
 import { useSize } from "./hooks";
 import { cellsFor, shares, stairs, useStableRange } from "./outlines";
-import { Ridgeline } from "./Ridgeline";
+import { Percentiles, percentileWords, type Pointed } from "./Percentiles";
+import { Ridgelines } from "./Ridgeline";
 import { superscript } from "./superscript";
 
 const SIDE = 10;
@@ -21,6 +23,7 @@ export function Histograms({ model }: { model: Model }): JSX.Element {
   const tensors = model.tensors();
   const tensor = model.tensor();
   const ofProbes = model.selected().some((run) => run.info?.meta.gradients === "probe");
+  const titleOf = (kind: TensorKind): string => (kind === "weight" ? "Weights" : ofProbes ? "Gradients of the loss on the probes, log₁₀ |g|" : "Gradients, log₁₀ |g|");
   return (
     <section class="panel histograms" aria-label="Histograms at this step">
       <header>
@@ -50,14 +53,11 @@ export function Histograms({ model }: { model: Model }): JSX.Element {
         </label>
       </header>
       <div class="plots">
-        {KINDS.map((kind) => {
-          const title = kind === "weight" ? "Weights" : ofProbes ? "Gradients of the loss on the probes, log₁₀ |g|" : "Gradients, log₁₀ |g|";
-          return model.view.plots === "ridge" ? (
-            <Ridgeline key={kind} model={model} kind={kind} title={title} tensor={tensor} />
-          ) : (
-            <Histogram key={kind} model={model} kind={kind} title={title} tensor={tensor} />
-          );
-        })}
+        {model.view.plots === "ridge" ? (
+          <Ridgelines model={model} tensor={tensor} titleOf={titleOf} />
+        ) : (
+          KINDS.map((kind) => <Histogram key={kind} model={model} kind={kind} title={titleOf(kind)} tensor={tensor} />)
+        )}
       </div>
     </section>
   );
@@ -72,6 +72,7 @@ interface HistogramProps {
 
 function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element {
   const [ref, width, height] = useSize<SVGSVGElement>();
+  const [pointed, setPointed] = useState<Pointed | null>(null);
   const log = kind === "gradient";
   const runs = model.selected();
   const shown = runs.map((run) => ({ run, histogram: run.histograms[kind] }));
@@ -109,7 +110,18 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
         {ghostStep !== undefined && <span class="aside"> · dashed: step {ghostStep}</span>}
       </h3>
       <div class="plot-box">
-        <svg ref={ref} class="plot" role="img" aria-label={`${title} of ${tensor ?? "no tensor"} at step ${current ?? "–"}`}>
+        <svg
+          ref={ref}
+          class="plot"
+          role="img"
+          aria-label={`${title} of ${tensor ?? "no tensor"} at step ${current ?? "–"}. ${percentileWords(shown[0]?.histogram?.answer, log)}`}
+          onPointerMove={(event) => {
+            const box = event.currentTarget.getBoundingClientRect();
+            const share = (event.clientX - box.left - SIDE) / (right - SIDE);
+            setPointed(range === null || share < 0 || share > 1 ? null : { value: range.low + share * (range.high - range.low), x: event.clientX, y: event.clientY });
+          }}
+          onPointerLeave={() => setPointed(null)}
+        >
           {width > 0 && (
             <>
               <line class="axis" x1={SIDE} x2={right} y1={bottom} y2={bottom} />
@@ -145,6 +157,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
             </>
           )}
         </svg>
+        {pointed && !wordsOnly && <Percentiles pointed={pointed} log={log} runs={shown.map(({ run, histogram }) => ({ run, answer: histogram?.answer ?? null }))} />}
         {wordsOnly && <p class="instead">{sameWords(shown.map(({ histogram }) => histogram))}</p>}
       </div>
       <div class="counts-box" tabIndex={shown.length > 3 ? 0 : undefined} role="group" aria-label="Counts">

@@ -1,9 +1,15 @@
-// Histograms of steps spread over training, one behind the other, the earliest at the back.
+// Histograms of steps spread over training, one behind the other, the earliest at the back; the chosen runs side by side.
 import type { JSX } from "preact";
-import { decadeTicks, niceTicks } from "../paint/axis";
+import { useEffect } from "preact/hooks";
+import { seenSteps } from "../data/curves";
+import { number, plural, short } from "../data/format";
+import { KINDS } from "../data/feed";
+import type { RunState } from "../data/jobs";
+import type { HistogramAnswer, TensorKind } from "../data/types";
+import { decadeTicks, niceTicks, spread } from "../paint/axis";
 import type { Model } from "../state/model";
+import { sharedParts, telling } from "../state/names";
 import { indexAtOrBefore } from "../state/steps";
-import type { TensorKind } from "../data/types";
 import { runColour } from "./colours";
 import { useSize } from "./hooks";
 import { cellsFor, shares, stairs, useStableRange } from "./outlines";
@@ -13,65 +19,117 @@ const LEFT = 40;
 const RIGHT = 10;
 const TOP = 26;
 const BOTTOM = 22;
+const GAP = 8;
+/** Of runs side by side, ticks nearer to an edge would run into the neighbour's. */
+const EDGE = 15;
+/** Histograms of one kind that are drawn, and loaded, at most; of each run at most and at least. */
+const MOST = 64;
+const [MOST_ROWS, LEAST_ROWS] = [16, 5];
+/** Runs for which there is room side by side. */
+const MOST_RUNS = 8;
+
+interface RidgelinesProps {
+  model: Model;
+  tensor: string | null;
+  titleOf: (kind: TensorKind) => string;
+}
+
+export function Ridgelines({ model, tensor, titleOf }: RidgelinesProps): JSX.Element {
+  const all = model.selected().filter((run) => run.info !== null);
+  const runs = all.slice(0, MOST_RUNS);
+  const { axis, range } = model.view;
+  const seen = seenSteps(model.steps(), runs[0] ?? null, axis, range, (step) => model.indexOf(step));
+  const rows = Math.min(MOST_ROWS, Math.max(LEAST_ROWS, Math.floor(MOST / Math.max(1, runs.length))));
+  const steps = spread(seen.length, rows).map((i) => seen[i]!);
+  const key = steps.join(",");
+  useEffect(() => model.showRidge(steps), [key]);
+  const part = range === null ? "" : " in the part that the curves show";
+  const about = [
+    steps.length < seen.length ? `${steps.length} of ${plural(seen.length, "logged step")}${part}, evenly spread` : `every logged step${part}`,
+    ...(all.length > runs.length ? [`the first ${runs.length} of ${all.length} runs`] : []),
+  ].join("; ");
+  return (
+    <>
+      {KINDS.map((kind) => (
+        <Ridgeline key={kind} model={model} runs={runs} steps={steps} kind={kind} title={titleOf(kind)} tensor={tensor} about={about} />
+      ))}
+    </>
+  );
+}
 
 interface RidgelineProps {
   model: Model;
+  runs: RunState[];
+  steps: number[];
   kind: TensorKind;
   title: string;
   tensor: string | null;
+  about: string;
 }
 
-export function Ridgeline({ model, kind, title, tensor }: RidgelineProps): JSX.Element {
+function Ridgeline({ model, runs, steps, kind, title, tensor, about }: RidgelineProps): JSX.Element {
   const [ref, width, height] = useSize<SVGSVGElement>();
   const log = kind === "gradient";
-  // Lines of several runs one over the other cannot be read: the first chosen run is shown, and named.
-  const run = model.selected()[0];
-  const steps = model.ridgeSteps();
-  const rows = run === undefined ? [] : steps.map((step) => ({ step, answer: model.histogramAt(run, step, kind) }));
-  const range = useStableRange(`ridge ${kind} ${tensor} ${run?.listing.run}`, rows.map(({ answer }) => answer), log);
-  const cells = cellsFor(Math.max(0, ...rows.map(({ answer }) => answer?.size ?? 0)));
-  const outlines = rows.map(({ step, answer }) => ({ step, shares: shares(answer, range, log, cells) }));
-  const peak = Math.max(1e-12, ...outlines.flatMap(({ shares: all }) => all));
-  const drawn = outlines.filter(({ shares: all }) => all.length > 0);
-  const right = Math.max(LEFT + 1, width - RIGHT);
+  const answers = runs.map((run) => steps.map((step) => model.histogramAt(run, step, kind)));
+  const range = useStableRange(`ridge ${kind} ${tensor} ${runs.map(({ listing }) => listing.run).join(" ")}`, answers.flat(), log);
+  const cells = cellsFor(Math.max(0, ...answers.flat().map((answer) => answer?.size ?? 0)));
+  const outlines = answers.map((of) => of.map((answer: HistogramAnswer | null) => shares(answer, range, log, cells)));
+  const peak = Math.max(1e-12, ...outlines.flat(2));
+  const drawn = steps.filter((_, i) => outlines.some((of) => of[i]!.length > 0));
   const bottom = Math.max(TOP + 1, height - BOTTOM);
-  const gap = (bottom - TOP) / Math.max(1, outlines.length);
-  const current = model.currentStep();
-  const at = indexAtOrBefore(steps, current);
-  const toX = (value: number): number => (range === null ? LEFT : LEFT + ((value - range.low) / (range.high - range.low)) * (right - LEFT));
-  const ticks = range === null ? [] : log ? decadeTicks(range.low, range.high, width / 45) : niceTicks(range.low, range.high, width / 45);
+  const gap = (bottom - TOP) / Math.max(1, steps.length);
+  const at = indexAtOrBefore(steps, model.currentStep());
+  const each = Math.max(1, (width - LEFT - RIGHT + GAP) / Math.max(1, runs.length) - GAP);
+  const leftOf = (place: number): number => LEFT + place * (each + GAP);
+  const toX = (place: number, value: number): number => (range === null ? 0 : leftOf(place) + ((value - range.low) / (range.high - range.low)) * each);
+  const ticks = range === null ? [] : log ? decadeTicks(range.low, range.high, each / 45) : niceTicks(range.low, range.high, Math.max(1, each / 45));
+  const shared = sharedParts(runs.map(({ listing }) => listing.name));
   const missing = steps.length - drawn.length;
   return (
-    <figure class="histogram ridge" data-testid={`ridge-${kind}`} data-rows={drawn.length} data-steps={drawn.map(({ step }) => step).join(",")}>
+    <figure class="histogram ridge" data-testid={`ridge-${kind}`} data-rows={drawn.length} data-runs={runs.length} data-steps={drawn.join(",")}>
       <h3>
         {title}
-        {run && <> · <bdi>{run.listing.name}</bdi></>}
+        {runs.length === 1 && <> · <bdi>{runs[0]!.listing.name}</bdi></>}
       </h3>
       <div class="plot-box">
-        <svg ref={ref} class="plot" role="img" aria-label={`${title} of ${tensor ?? "no tensor"} over ${drawn.length} steps of ${run?.listing.name ?? "no run"}`}>
+        <svg ref={ref} class="plot" role="img" aria-label={`${title} of ${tensor ?? "no tensor"} over ${drawn.length} steps of ${runs.map(({ listing }) => listing.name).join(", ") || "no run"}`}>
           {width > 0 && (
             <>
-              {ticks.map((value) => (
-                <g key={value}>
-                  <line class="rule" x1={toX(value)} x2={toX(value)} y1={TOP} y2={bottom} />
-                  <text class="tick" x={toX(value)} y={height - 6} text-anchor="middle">
-                    {log ? `10${superscript(value)}` : String(Number(value.toPrecision(3))).replace("-", "−")}
-                  </text>
+              {runs.map((run, place) => (
+                <g key={run.listing.run} data-run={run.listing.run}>
+                  {runs.length > 1 && (
+                    <text class="tick" x={leftOf(place)} y={10} style={{ fill: runColour(run.order) }}>
+                      {short(telling(run.listing.name, shared), Math.max(3, Math.floor(each / 7)))}
+                      <title>{run.listing.name}</title>
+                    </text>
+                  )}
+                  {ticks.filter((value) => runs.length === 1 || (toX(place, value) > leftOf(place) + EDGE && toX(place, value) < leftOf(place) + each - EDGE)).map((value) => (
+                    <g key={value}>
+                      <line class="rule" x1={toX(place, value)} x2={toX(place, value)} y1={TOP} y2={bottom} />
+                      <text class="tick" x={toX(place, value)} y={height - 6} text-anchor="middle">
+                        {log ? `10${superscript(value)}` : number(value)}
+                      </text>
+                    </g>
+                  ))}
                 </g>
               ))}
-              {outlines.map(({ step, shares: all }, i) => {
+              {steps.map((step, i) => {
                 const y = TOP + gap * (i + 1);
                 return (
                   <g key={step} class={i === at ? "ridge-line now" : "ridge-line"} onClick={() => model.setView({ step })}>
-                    {all.length > 0 && (
-                      <path
-                        style={{ stroke: run ? runColour(run.order) : undefined }}
-                        d={stairs(all, LEFT, right, y, y - Math.max(2.2 * gap, TOP - 6), peak)}
-                      >
-                        <title>{`Step ${step}`}</title>
-                      </path>
+                    {runs.map(
+                      (run, place) =>
+                        outlines[place]![i]!.length > 0 && (
+                          <path
+                            key={run.listing.run}
+                            style={{ stroke: runColour(run.order) }}
+                            d={stairs(outlines[place]![i]!, leftOf(place), leftOf(place) + each, y, y - Math.max(2.2 * gap, TOP - 6), peak)}
+                          >
+                            <title>{`Step ${step}${runs.length > 1 ? `, ${run.listing.name}` : ""}`}</title>
+                          </path>
+                        ),
                     )}
-                    {(i === 0 || i === outlines.length - 1 || i === at || gap > 11) && (
+                    {(i === 0 || i === steps.length - 1 || i === at || gap > 11) && (
                       <text class="tick" x={LEFT - 6} y={y} text-anchor="end">
                         {step}
                       </text>
@@ -79,14 +137,16 @@ export function Ridgeline({ model, kind, title, tensor }: RidgelineProps): JSX.E
                   </g>
                 );
               })}
-              <line class="axis" x1={LEFT} x2={right} y1={bottom} y2={bottom} />
+              {runs.map((run, place) => (
+                <line key={run.listing.run} class="axis" x1={leftOf(place)} x2={leftOf(place) + each} y1={bottom} y2={bottom} />
+              ))}
             </>
           )}
         </svg>
         {drawn.length === 0 && <p class="instead">Nothing to show of this tensor.</p>}
       </div>
       <p class="aside wrap">
-        {steps.length < model.steps().length ? `${steps.length} of ${model.steps().length} logged steps, evenly spread` : "every logged step"}
+        {about}
         {missing > 0 && drawn.length > 0 ? `; ${missing} without` : ""}
       </p>
     </figure>

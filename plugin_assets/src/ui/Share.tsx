@@ -2,9 +2,15 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Model } from "../state/model";
+import type { Form, What } from "../share/tables";
 import { DEFAULT_VIEW } from "../state/view";
-import { csv, save } from "./files";
 import { Fold } from "./Fold";
+
+const TABLES: [What, string, string][] = [
+  ["curves", "Curves", "All curves of the chosen runs that the page has loaded"],
+  ["figures", "Figures", "Each probe’s figures at this step"],
+  ["histograms", "Histograms", "Of the tensor that is shown, at this step"],
+];
 
 export function Share({ model }: { model: Model }): JSX.Element {
   const [said, say] = useState("");
@@ -27,12 +33,17 @@ export function Share({ model }: { model: Model }): JSX.Element {
         <button type="button" data-testid="grid-png" title="All probes that are shown, with the maps of all chosen runs" onClick={() => void picture(model).then(say)}>
           Grid as PNG
         </button>
-        <button type="button" data-testid="curves-csv" title="All curves of the chosen runs that the page has loaded" onClick={() => save("curves.csv", "text/csv", curves(model))}>
-          Curves as CSV
-        </button>
-        <button type="button" data-testid="step-json" title="Each probe’s figures at this step" onClick={() => save("step.json", "application/json", figures(model))}>
-          Figures as JSON
-        </button>
+        {TABLES.map(([what, name, title]) => (
+          <span key={what} class="forms" role="group" aria-label={name} title={title}>
+            {name}
+            <button type="button" data-testid={`${what}-csv`} aria-label={`${name} as CSV`} onClick={() => void table(model, what, "csv").then(say)}>
+              CSV
+            </button>
+            <button type="button" data-testid={`${what}-json`} aria-label={`${name} as JSON`} onClick={() => void table(model, what, "json").then(say)}>
+              JSON
+            </button>
+          </span>
+        ))}
       </div>
       <p class="aside wrap" role="status">
         {said}
@@ -41,31 +52,8 @@ export function Share({ model }: { model: Model }): JSX.Element {
   );
 }
 
-/** The picture's code is loaded when it is first asked for. */
-const picture = (model: Model): Promise<string> =>
-  import("../share/grid").then(({ saveGrid }) => saveGrid(model)).catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
+const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** A row a run and step: every scalar that is loaded. */
-export function curves(model: Pick<Model, "selected">): string {
-  const runs = model.selected().filter((run) => run.timeline !== null);
-  const tags = [...new Set(runs.flatMap((run) => Object.keys(run.timeline!.scalars)))].sort();
-  const rows = runs.flatMap((run) =>
-    run.timeline!.steps.map((step, i) => {
-      const info = run.info?.steps[i];
-      return [run.listing.name, step, info?.epoch ?? null, info?.batch ?? null, info?.wall_time ?? null, ...tags.map((tag) => run.timeline!.scalars[tag]?.[i] ?? null)];
-    }),
-  );
-  return csv([["run", "step", "epoch", "batch", "wall_time", ...tags], ...rows]);
-}
-
-/** What the chosen runs show at the step of the slider, as it was logged. */
-function figures(model: Model): string {
-  const shown = model.selected().flatMap((run) => {
-    const header = run.frame?.header;
-    if (!header || !run.info) return [];
-    const { step, epoch, batch, wall_time, scalars, probes, notes } = header;
-    const histograms = Object.fromEntries(Object.entries(run.histograms).map(([kind, one]) => [kind, one && { tensor: one.tensor, ...one.answer }]));
-    return [{ run: run.listing.name, step, epoch, batch, wall_time, notes, scalars, names: run.info.probes.names, probes, histograms }];
-  });
-  return JSON.stringify(shown, null, 1);
-}
+/** The code of pictures and tables is loaded when it is first asked for. */
+const picture = (model: Model): Promise<string> => import("../share/grid").then(({ saveGrid }) => saveGrid(model)).catch(words);
+const table = (model: Model, what: What, form: Form): Promise<string> => import("../share/tables").then(({ saveTable }) => saveTable(model, what, form)).catch(words);

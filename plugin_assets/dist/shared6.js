@@ -1,0 +1,2 @@
+function e(n,t){let r=document.createElement("a");r.href=URL.createObjectURL(n),r.download=t,r.click(),window.setTimeout(()=>URL.revokeObjectURL(r.href),1e4)}var i=(n,t,r)=>e(new Blob([r],{type:t}),n),s=n=>n.map(t=>`${t.map(o).join(",")}\r
+`).join("");function o(n){if(n===null)return"";if(typeof n=="number")return String(n);let t=/^[=+\-@\t\r]/.test(n)?`'${n}`:n;return/[",\r\n]/.test(t)?`"${t.replaceAll('"','""')}"`:t}export{e as a,i as b,s as c};

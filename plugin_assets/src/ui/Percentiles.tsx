@@ -1,0 +1,55 @@
+// What a histogram's values are under the pointer: the value there, and the share of each run's values below it.
+import type { JSX } from "preact";
+import { number, percent, short } from "../data/format";
+import type { RunState } from "../data/jobs";
+import { percentile, shareBelow } from "../data/percentiles";
+import type { HistogramAnswer } from "../data/types";
+import { sharedParts, telling } from "../state/names";
+import { Dot } from "./Dot";
+
+export interface Pointed {
+  /** On the axis: log10 of the magnitude where `log`. */
+  value: number;
+  x: number;
+  y: number;
+}
+
+interface PercentilesProps {
+  pointed: Pointed;
+  log: boolean;
+  runs: { run: RunState; answer: HistogramAnswer | null }[];
+}
+
+export function Percentiles({ pointed, log, runs }: PercentilesProps): JSX.Element {
+  const value = log ? 10 ** pointed.value : pointed.value;
+  const shared = sharedParts(runs.map(({ run }) => run.listing.name));
+  return (
+    <div
+      class="pixel-readout"
+      data-testid="percentiles"
+      aria-hidden="true"
+      style={{ left: `${Math.max(4, Math.min(pointed.x + 14, window.innerWidth - 300))}px`, top: `${Math.max(4, Math.min(pointed.y + 14, window.innerHeight - 40 - 34 * runs.length))}px` }}
+    >
+      <p>
+        {log ? "|g|" : "w"} = {number(value)}
+      </p>
+      {runs.map(({ run, answer }) => {
+        const share = answer && shareBelow(answer, value, log);
+        if (answer === null || share === null) return null;
+        return (
+          <p key={run.listing.run} class="line">
+            <Dot run={run} />
+            {runs.length > 1 && <bdi>{short(telling(run.listing.name, shared), 18)} </bdi>}
+            <strong>{percent(share)}</strong> below; median {number(percentile(answer, 0.5, log))}, 5–95 %: {number(percentile(answer, 0.05, log))} … {number(percentile(answer, 0.95, log))}
+          </p>
+        );
+      })}
+    </div>
+  );
+}
+
+/** The same in words, for those who do not point. */
+export function percentileWords(answer: HistogramAnswer | null | undefined, log: boolean): string {
+  if (!answer || percentile(answer, 0.5, log) === null) return "";
+  return [5, 25, 50, 75, 95].map((share) => `${share} % below ${number(percentile(answer, share / 100, log))}`).join(", ");
+}
