@@ -275,3 +275,61 @@ def test_composites_that_differ_in_products_or_attention_alone_say_so():
         (lrp.Composite(), []),
     ):
         assert str(composite).splitlines()[1:] == usual + told
+
+
+def weighted_sums(a, h):
+    """The sum of the vectors ``h`` (n, tokens, units) weighted by ``a`` (n, tokens, 1), in every spelling."""
+    turned = ops.transpose(a, (0, 2, 1))
+    return [
+        ops.sum(a * h, axis=1),
+        ops.squeeze(ops.matmul(turned, h), 1),
+        ops.squeeze(ops.matmul(ops.transpose(h, (0, 2, 1)), a), 2),
+        ops.einsum("bnk,bnc->bc", a, h),
+        3.0 * ops.mean(ops.transpose(ops.multiply(h, a), (0, 2, 1)), axis=-1),
+        ops.sum(ops.reshape(2.0 * (h * a), (-1, 3, 2, 2)), axis=1, keepdims=True) / 2.0,
+    ]
+
+
+def scores(one, h):
+    """The products of the vector ``one`` with each of ``h``."""
+    return [
+        ops.sum(one[:, None] * h, axis=-1, keepdims=True),
+        ops.matmul(h, ops.expand_dims(one, -1)),
+        ops.einsum("bc,bnc->bn", one, h)[..., None],
+    ]
+
+
+def outer(a, b):
+    return [a[:, :, None] * b[:, None, :], ops.einsum("bi,bj->bij", a, b), a[:, :, None] @ b[:, None, :]]
+
+
+@pytest.mark.parametrize("composite", ["epsilon", "attn_lrp", "cp_lrp"])
+def test_a_product_is_what_it_computes_in_every_spelling(composite, rng, randomise):
+    """Each spelling ends in a logit of its own, of one model: one map for all spellings of a product.
+
+    Of what is linear, weighted by scores that are linear, R = x dy/dx / 2: each factor has half.
+    """
+    inputs = keras.Input((3, 2))
+    h, a = kl.Dense(4, use_bias=False, name="a")(inputs), kl.Dense(1, use_bias=False, name="b")(inputs)
+    one, head = kl.Dense(4)(inputs[:, 0]), kl.Dense(1, use_bias=False, name="head")
+    soft, bent = ops.softmax(a, axis=1), ops.sigmoid(a)
+    kinds = {
+        "linear": weighted_sums(a, h),
+        "softmax": [*weighted_sums(soft, h), sum(soft[:, i] * h[:, i] for i in range(3))],
+        "sigmoid": [*weighted_sums(bent, h), sum(bent[:, i] * h[:, i] for i in range(3))],
+        "ReLU of scores": [y for made in scores(one, h) for y in weighted_sums(ops.relu(made), h)[:4]],
+        "outer product": outer(one, h[:, 1, :2]),
+    }
+    heads = {kind: head if kind != "outer product" else kl.Dense(1) for kind in kinds}
+    logits = [heads[kind](kl.Flatten()(y)) for kind, made in kinds.items() for y in made]
+    model = randomise(keras.Model(inputs, kl.Concatenate()(logits)))
+    x = np.repeat(rng.normal(size=(1, 3, 2)).astype(np.float32), len(logits), axis=0)
+    found = lrp.relevance(model, x, np.arange(len(logits)), composite)
+    first = 0
+    for made in kinds.values():
+        maps = found[first : first + len(made)]
+        engine_helpers.close(maps, np.broadcast_to(maps[:1], maps.shape), 1e-6)
+        first += len(made)
+    to_h, to_a, head = weights(model)
+    by_vector = x[0] @ to_h @ head
+    close(found[0], x[0] * ((x[0] @ to_a) * (to_h @ head).T + by_vector * to_a.T) / 2)

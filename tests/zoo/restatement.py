@@ -9,9 +9,9 @@ operation of the graph is executed again in float64, and one walk back from the 
   what normalises its channels.
 * An elementwise function y of one tensor x, however many operations write it: all relevance, ``G_x = y / x G_y``.
 * What a statistic of the input divides by is a constant.
-* A product of two tensors that both depend on the input: attention (one factor is a softmax, in a matrix product):
-  the weights are constants (cp_lrp), or half to each factor. Elementwise: the gate (softmax, sigmoid, or what is
-  broadcast) is a constant, or half to each factor. Where nothing is a gate, half to each.
+* A product of two tensors that both depend on the input: attention (one factor is a softmax): the weights are constants
+  (cp_lrp), or half to each factor. A gate (a sigmoid, or what is broadcast over the other factor and not summed over an
+  axis of both) is a constant, or half to each factor. Where nothing is a gate, half to each.
 * A softmax: its own gradient.
 * Integers, comparisons, masks: no relevance. Token numbers: the sum over the looked-up vector of value times G.
 * In front of the first weights, scaling, shifting and normalising pass relevance one to one.
@@ -264,19 +264,27 @@ class _Walk:
             raise NotImplementedError(f"product of a tensor with itself: {op.op.name}")
         kinds = [self.kind.get(r) for r in refs]
         option, gate = self.rules.product, None
-        if op.type == "Mul":
-            sizes = [int(np.prod(self.shape[r])) for r in refs]
-            if "divisor" in kinds:
-                option, gate = "constant", kinds.index("divisor")
-            elif (kinds[0] is None) != (kinds[1] is None):
-                gate = 0 if kinds[1] is None else 1
-            elif sizes[0] != sizes[1]:
-                gate = 0 if sizes[0] < sizes[1] else 1
+        if op.type == "Mul" and "divisor" in kinds:
+            option, gate = "constant", kinds.index("divisor")
         elif kinds.count("Softmax") == 1:
             option, gate = self.rules.attention, kinds.index("Softmax")
+        elif kinds.count("Sigmoid") == 1:
+            gate = kinds.index("Sigmoid")
+        elif op.type == "Mul":
+            gate = self._spread(op, refs)
         if gate is not None and option == "constant":
             return self._own(op, upstream, [refs[1 - gate]])
         return [(ref, 0.5 * grad) for ref, grad in self._own(op, upstream, refs)]
+
+    def _spread(self, op: Step, refs: list[Any]) -> int | None:
+        """Which factor of an elementwise product is broadcast over the other, unless a sum over both's axes follows."""
+        rank, out = len(self.shape[op.outputs[0]]), self.consumers[op.outputs[0]]
+        one, two = ({i - len(self.shape[r]) for i, n in enumerate(self.shape[r]) if n != 1} for r in refs)
+        if len(out) == 1 and out[0].type in ("Sum", "Mean"):
+            axes = np.reshape(self.graph.value[out[0].inputs[1]].numpy(), -1)
+            if one & two & {int(axis) - rank if axis >= 0 else int(axis) for axis in axes}:
+                return None
+        return 0 if one < two else 1 if two < one else None
 
     # --- weights ---
 

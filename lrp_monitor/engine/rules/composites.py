@@ -118,15 +118,6 @@ class Composite:
                 f"are: first=Flat() or first=WSquare(), got {self.first!r}"
             )
 
-    def rule_for(self, layer: Any, kind: str, is_first: bool) -> Rule:
-        """The rule for a weighted layer of ``kind`` ``"conv"`` or ``"dense"``."""
-        rule = self.override(layer)
-        if rule is not None:
-            return rule
-        if is_first and self.first is not None:
-            return self.first
-        return self.conv if kind == "conv" else self.dense
-
     def __str__(self) -> str:
         rows = [f"composite {self.name}"]
         if self.first is not None:

@@ -33,6 +33,7 @@ _BASIC = tuple(
 )  # fmt: skip
 _HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
 _ASIDE = "one of its inputs that say where to or how depends on the model's input, and relevance does not follow there"
+NUMBERS = "its token numbers are computed from activations, which carry no relevance"
 _MOVES_ALL = ("reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "identity", "cast")
 
 
@@ -197,11 +198,11 @@ class Assigner:
             found = self._weights.summed(op, t, given)
             if found is not None:
                 return found
-        held = products.divisor(op, given) if len(live) > 1 else None
+        held = products.divisor(self.graph, op, given) if len(live) > 1 else None
         if held is not None:
             return Fact(t, True, step=plain(self.graph, op, given, hold=held, note="its scale factor is a constant"))
         if len(live) == 2 and (op.kind == "mul" or op.kind in PRODUCTS):
-            return products.shared(self._option(op), op, given)
+            return products.shared(self._option(op), self.graph, op, given)
         if op.kind == "relu" and live[0].map is not None and not live[0].front:
             return self._weights.weighted(
                 op, t, live[0].map.rectify(), keep=False, note="relevance passes the activation"
@@ -308,9 +309,7 @@ class Assigner:
         step = plain(self.graph, op, given)
         if not indices.live:
             learned = self.graph.is_learned(op.inputs[0])
-            step.problem = (
-                "its token numbers are computed from activations, which carry no relevance" if learned else ""
-            )
+            step.problem = NUMBERS if learned else ""
             return Fact(t, live=learned, root=t, step=step, gate="step" if op.kind == "onehot" else "")
         step.live, step.held = (before,), ()
         step.note = "all relevance of a vector to its token"
@@ -350,6 +349,7 @@ class Assigner:
         moves = row is not None and (row.mask == "moved" or op.kind in ("identity", "cast"))
         if moves or (op.kind in ("mul", "div") and len(live) == 1):
             fact.attended |= live[0].attended
+            fact.factors = live[0].factors
         fact.curved |= moves and live[0].curved
 
 

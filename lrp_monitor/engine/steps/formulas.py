@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.steps.axes import summed_spans
 from lrp_monitor.engine.steps.functions import pass_through
-from lrp_monitor.engine.steps.gates import summed_spans
 from lrp_monitor.engine.steps.step import Fact, Made, Step
 from lrp_monitor.engine.trace.graph import Graph, Op, again, number
 from lrp_monitor.engine.trace.operations import ROWS

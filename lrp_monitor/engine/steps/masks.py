@@ -108,7 +108,7 @@ def handed_on(
         ):  # a function of one tensor, or a tensor normalised
             return Hand(lambda made: spread(made, signals[0]), note=_ONE_TO_ONE, of=(signals[0],))
         if op.kind == "mul" and inside:
-            fact = shared(composite, op, given)
+            fact = shared(composite, graph, op, given)
             assert fact.step is not None
             note = fact.step.note
             if len(fact.step.live) == 1:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
+from lrp_monitor.engine.steps.axes import spread_factor, sums_over_both
 from lrp_monitor.engine.steps.functions import scale_gradient
 from lrp_monitor.engine.steps.step import Fact, Made, Step
-from lrp_monitor.engine.trace.graph import Op, number
-from lrp_monitor.engine.trace.operations import Row
+from lrp_monitor.engine.trace.graph import Graph, Op, number
+from lrp_monitor.engine.trace.operations import PRODUCTS, Row
 
 
-def _size(x: Tensor) -> int:
-    return math.prod(length or 1 for length in x.shape[1:])
-
-
-def shared(composite: Composite, op: Op, given: Sequence[Fact]) -> Fact:
+def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) -> Fact:
     """A product of two activations whose relevance is shared and not multiplied.
 
-    * Attention (a softmax that weights values in a matrix product): half to each factor, as in every product of its
+    What a product is does not depend on how it is written: an elementwise product of which a sum over an axis of both
+    factors follows is a matrix product.
+
+    * Attention (a softmax that weights values): half to each factor, as in every product of its
       scores (``"attn_lrp"``, Achtibat et al. 2024, the rules for the softmax and for bilinear products), or its weights
       are constants (``"cp_lrp"``, Ali et al. 2022), and so is a gate on what it gives out.
-    * ``"gate"``: a gate (what a softmax or sigmoid made, or what is spread over the other factor) is a constant and the
+    * ``"gate"``: a gate (what a sigmoid made, or what is spread over the other factor) is a constant and the
       signal gets all (Arras et al. 2017, section 2.2). Where neither factor is known to be one, each gets half.
     * ``"half"``: each of n factors gets 1/n (Achtibat et al. 2024, the uniform rule).
     """
@@ -32,7 +31,8 @@ def shared(composite: Composite, op: Op, given: Sequence[Fact]) -> Fact:
     one, two = (index for index, f in enumerate(given) if f.live)
     gates = [given[index].gate.replace("exp", "softmax") for index in (one, two)]
     weights = "softmax" if "softmax" in gates else "similarity"
-    attends = op.kind != "mul" and gates.count(weights) == 1
+    contracts = sums_over_both(graph, op)
+    attends = gates.count(weights) == 1 and (weights == "softmax" or contracts)
     hold: int | None = None
     note = "product: 1/2 to each factor"
     if gates.count("step") == 1:  # constant almost everywhere, as a choice of experts is: nobody's relevance
@@ -46,13 +46,11 @@ def shared(composite: Composite, op: Op, given: Sequence[Fact]) -> Fact:
     elif composite.product == "gate" or (
         composite.attention == "cp_lrp" and any(given[i].attended for i in (one, two))
     ):
-        gated = [gate for gate in ("softmax", "sigmoid") if gate in gates]
-        if gated and gates.count(gated[0]) == 1:
-            hold = (one, two)[gates.index(gated[0])]
-        elif composite.product == "gate" and op.kind == "mul":
-            sizes = [_size(given[index].tensor) for index in (one, two)]
-            if sizes[0] != sizes[1]:
-                hold = one if sizes[0] < sizes[1] else two
+        if gates.count("sigmoid") == 1:
+            hold = (one, two)[gates.index("sigmoid")]
+        elif composite.product == "gate" and not contracts:
+            spread = spread_factor(op)
+            hold = None if spread is None else (one, two)[spread]
         if hold is None and composite.attention == "cp_lrp" and gates.count("readout") == 1 and gates.count("") == 1:
             hold = (one, two)[gates.index("readout")]
         if hold is not None:
@@ -60,7 +58,7 @@ def shared(composite: Composite, op: Op, given: Sequence[Fact]) -> Fact:
     if hold is not None:
         signal = one if hold == two else two
         return Fact(t, True, root=t, attended=attends, step=_held(op, given, signal, hold, note))
-    counts = {one: given[one].factors, two: given[two].factors} if op.kind == "mul" else {one: 1, two: 1}
+    counts = {one: 1, two: 1} if attends else {one: given[one].factors, two: given[two].factors}
     total = sum(counts.values())
     if total > 2:
         note = f"product: 1/{total} to each factor"
@@ -72,7 +70,7 @@ def shared(composite: Composite, op: Op, given: Sequence[Fact]) -> Fact:
         return backend.repeat(op.raw, inputs)
 
     step = Step(op, op.outputs, (op.inputs[one], op.inputs[two]), (), make, note)
-    return Fact(t, True, root=t, attended=attends, factors=total if op.kind == "mul" else 1, step=step)
+    return Fact(t, True, root=t, attended=attends, factors=1 if attends or contracts else total, step=step)
 
 
 def _held(op: Op, given: Sequence[Fact], signal: int, hold: int, note: str) -> Step:
@@ -85,14 +83,17 @@ def _held(op: Op, given: Sequence[Fact], signal: int, hold: int, note: str) -> S
     return Step(op, op.outputs, (op.inputs[signal],), (op.inputs[hold],), make, note)
 
 
-def divisor(op: Op, given: Sequence[Fact]) -> int | None:
+def divisor(graph: Graph, op: Op, given: Sequence[Fact]) -> int | None:
     """Which factor is a statistic of the input that divides the other: it is a constant to relevance.
 
-    So normalisation passes relevance one to one (Achtibat et al. 2024, the identity rule); what is subtracted and what
+    A matrix product of two activations is one, as where linear attention divides by the sum of its weights. So
+    normalisation passes relevance one to one (Achtibat et al. 2024, the identity rule); what is subtracted and what
     scales the result are linear.
     """
     if op.kind == "div":  # sums of exponentials are such statistics, too, summed step by step as they may be
+        made = graph.divided_by(given[1].tensor)
         divides = (given[1].statistic and not given[1].inverse) or given[1].gate == "exp"
+        divides |= made.kind in PRODUCTS and all(graph.depends(t) for t in made.inputs) and sums_over_both(graph, made)
         return 1 if given[0].live and divides else None
     if op.kind == "mul":
         inverses = [index for index, f in enumerate(given) if f.live and f.inverse]

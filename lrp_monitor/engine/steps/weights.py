@@ -209,6 +209,8 @@ class Weights:
             return None
         if axis_along_which(tuple(other.shape), tuple(t.shape)) is None or (op.kind == "div" and given[0] is not z):
             return None
+        if op.kind in ("add", "sub") and self.graph.is_zero(other):  # as Python's sum() begins with
+            return None
         root, scaled = z.affine or (z.tensor, False)
         norm = op.call is not None and isinstance(op.call.layer, kl.Rescaling | kl.Normalization)
         scaled |= op.kind in ("mul", "div") and (self.graph.is_learned(other) or norm)

@@ -105,20 +105,34 @@ class Graph:
                 stack.extend(self.op_of(t) for t in op.inputs)
         return found
 
+    def divided_by(self, tensor: Tensor) -> Op:
+        """What made a divisor, but for how it is spread and for what keeps it from 0."""
+        op = self.op_of(tensor)
+        while op.kind in ("identity", "broadcast", "reshape", "expanddims", "squeeze", "add", "maximum"):
+            inner = [t for t in op.inputs if self.depends(t)]
+            if len(inner) != 1:
+                break
+            op = self.op_of(inner[0])
+        return op
+
+    def readers(self, tensor: Tensor) -> Sequence[Op]:
+        """The operations that read ``tensor``."""
+        if not self._readers:
+            for reader in self.ops:
+                for t in {id(t): t for t in reader.inputs}.values():
+                    self._readers.setdefault(id(t), []).append(reader)
+        return self._readers.get(id(tensor), ())
+
     def divides_later(self, op: Op) -> bool:
         """Whether what ``op`` makes, or sums of it, divide or are divided, or their logarithm is taken.
 
         Then it is a part of a normalisation. Looked at is what follows up to products with weights.
         """
-        if not self._readers:
-            for reader in self.ops:
-                for t in reader.inputs:
-                    self._readers.setdefault(id(t), []).append(reader)
         stack: list[Tensor] = list(op.outputs)
         seen: set[int] = set()
         while stack:
             t = stack.pop()
-            for reader in self._readers.get(id(t), ()):
+            for reader in self.readers(t):
                 divides = reader.kind == "div" and self.depends(reader.inputs[1])
                 if divides or reader.kind in ("log", "reciprocal"):
                     return True
