@@ -34,8 +34,8 @@ INNER_FLOORS = {
         ("steps",),
         ("trace", "rules"),
         ("passes",),
-        ("errors", "inputs", "shadows", "targets"),
-        ("backend",),
+        ("inputs", "shadows", "targets"),
+        ("backend", "errors"),
     ),
 }
 # What a room must not import, whatever the floors allow: TensorBoard starts without either framework.

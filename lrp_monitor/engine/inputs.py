@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import shape_fits
+from lrp_monitor.engine.errors import BEHIND_ENCODING
 
 Shape = tuple[int, ...]
 
@@ -170,10 +171,7 @@ def _is_list_of_arrays(inputs: Any) -> bool:
 def _array(value: Any, name: str) -> NDArray[Any]:
     x = np.asarray(value)
     if x.dtype.kind in "USO" and all(isinstance(one, str | bytes) for one in x.flat):
-        raise TypeError(
-            f"{name} must be numbers, got an array of texts, which carry no relevance: explain the model behind the "
-            "encoding, keras.Model(encoding.output, model.output), on encoding(inputs)"
-        )
+        raise TypeError(f"{name} must be numbers, got an array of texts, which carry no relevance: {BEHIND_ENCODING}")
     if x.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be numbers, got an array of {x.dtype}")
     return x

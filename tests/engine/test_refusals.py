@@ -54,7 +54,13 @@ def test_raw_operation_is_refused_with_its_call_site(name):
     with pytest.raises(lrp.UnsupportedModelError, match=words) as caught:
         run(function)
     assert "way out" in str(caught.value).lower()
+    assert ("no way out" in str(caught.value)) == (name == "stopped")
     assert any("test_refusals.py:" in problem for problem in caught.value.problems)
+
+
+def test_the_gradient_is_no_way_out_where_there_is_none():
+    with pytest.raises(lrp.UnsupportedModelError, match="no differentiable path leads from the model's input"):
+        run(lambda t: ops.stop_gradient(t), on_unknown="gradient")
 
 
 HOMOGENEOUS = {

@@ -106,7 +106,9 @@ def test_an_encoding_is_explained_by_what_it_gives_out_or_refused_with_the_way_o
     x = rng.integers(1, 5, size=(3, 4)) if dtype == "int32" else rng.normal(size=(3, 4)).astype(np.float32)
     found, refused = outcome(lrp.UnsupportedModelError, lambda: lrp.relevance(model, x, 1, "lrp_zero"))
     if refused:
-        assert "explain the model behind the encoding" in refused
+        assert "explain the model behind the encoding, keras.Model(encoding.output, model.output)" in refused
+        assert 'on_unknown="gradient" is no way out' in refused
+        assert refused.count("\n  - ") == 1  # what only follows from it is not told
         assert encoding.name in refused
     else:
         assert found.shape == x.shape
@@ -115,3 +117,20 @@ def test_an_encoding_is_explained_by_what_it_gives_out_or_refused_with_the_way_o
     rest = keras.Model(encoding.output, model.output)
     seen = np.asarray(encoding(x), np.float32)
     close(lrp.relevance(rest, seen, 1, "lrp_zero").reshape(3, -1).sum(axis=1), np.asarray(model(x))[:, 1], 1e-4)
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_a_feature_space_is_refused_with_the_way_out(texts, rng, randomise):
+    kinds = keras.utils.FeatureSpace
+    features = {"pay": kinds.float_rescaled(0.1), "code": kinds.integer_hashed(3)}
+    x = {"pay": rng.normal(size=(3, 1)).astype(np.float32), "code": rng.integers(0, 9, size=(3, 1))}
+    if texts:
+        features["job"], x["job"] = kinds.string_hashed(4), np.array([["a"], ["b"], ["c"]])
+    space = keras.utils.FeatureSpace(features, output_mode="concat")
+    encoded = space.get_encoded_features()
+    model = randomise(keras.Model(space.get_inputs(), kl.Dense(2, use_bias=False)(encoded)))
+    with pytest.raises(TypeError if texts else lrp.UnsupportedModelError, match=r"space.get_encoded_features\(\)"):
+        lrp.relevance(model, x, 1)
+    behind = keras.Model(space.get_encoded_features(), model.output)
+    seen = np.asarray(space({name: tf.constant(value) for name, value in x.items()}))
+    close(lrp.relevance(behind, seen, 1, "lrp_zero"), seen * model.get_weights()[-1][:, 1], 1e-6)

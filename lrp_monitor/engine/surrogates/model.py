@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras import ops
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.rules.composites import AUTO, Composite
 from lrp_monitor.engine.rules.rules import Gradient, Pass
-from lrp_monitor.engine.steps.assign import Assigner
+from lrp_monitor.engine.steps.assign import NUMBERS, Assigner
 from lrp_monitor.engine.steps.choosing import Choice, choose
 from lrp_monitor.engine.steps.gates import sigmoid_by_hand
+from lrp_monitor.engine.steps.weights import STEPS
 from lrp_monitor.engine.surrogates.build import Builder, Gates, Plan, Taps, companion_masks
 from lrp_monitor.engine.surrogates.carriers import LayerOutputs
 from lrp_monitor.engine.surrogates.table import Row, rows_of
@@ -138,16 +140,20 @@ def _checked(
         before = [t for made in recording.refused for t in made.inputs]
         plan = Plan.to(assigner, [*before, recording.output], recording.output)
     steps = sorted({id(step): step for step in plan.steps.values()}.values(), key=lambda step: step.op.number)
+    graph, refused = recording.graph, {n for made in recording.refused for n in range(made.start, made.stop)}
     for step in steps:
-        inside = step.op.call is not None and any(c in recording.refused for c in step.op.call.around())
+        inside = step.op.number in refused or (
+            step.problem in (NUMBERS, STEPS) and refused & graph.behind(step.op.inputs)  # it follows from the refusal
+        )
         if step.problem and not inside:
             where = "" if step.op.call is None or step.op.call.is_model else f"{step.op.call}: "
             whole = where and step.problem.startswith("rule ")
             problems.append(f"{where}{step.problem}" if whole else f"{where}{step.op}: {step.problem}")
     problems += _without_weights(composite, recording, assigner)
     problems = list(dict.fromkeys(problems))
-    if problems and on_unknown != "gradient":
-        raise UnsupportedModelError(model.name, problems)
+    differentiable = not problems or _has_gradient(recording, plan)
+    if problems and not (on_unknown == "gradient" and differentiable):
+        raise UnsupportedModelError(model.name, problems, differentiable)
     notes = [f"plain gradient at {problem}" for problem in problems]
     notes += dict.fromkeys(f"layer {made.path!r} {note}" for made in recording.calls for note in made.notes)
     for step in steps if composite.attention == "cp_lrp" else ():
@@ -163,6 +169,17 @@ def _checked(
             "weighted layer, is applied nowhere: every layer takes the rule of its kind"
         )
     return tuple(notes)
+
+
+def _has_gradient(recording: Recording, plan: Plan) -> bool:
+    """Whether a differentiable path leads from an input, or from what its numbers look up, to the output."""
+    looked_up = [step for step in plan.steps.values() if step.mask is not None and step.op.kind in ("gather", "onehot")]
+    starts = [*recording.graph.sources, *(step.outputs[0] for step in looked_up)]
+    try:
+        found = backend.gradients(ops.sum(ops.cast(recording.output, "float32")), starts)
+    except LookupError:  # an operation on the way of which the framework has no gradient
+        return False
+    return any(gradient is not None for gradient in found)
 
 
 def _without_weights(composite: Composite, recording: Recording, assigner: Assigner) -> list[str]:

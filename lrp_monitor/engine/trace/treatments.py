@@ -15,6 +15,7 @@ from keras import layers as kl
 from keras import ops
 
 from lrp_monitor.engine import backend
+from lrp_monitor.engine.errors import BEHIND_ENCODING
 from lrp_monitor.engine.shadows import shadows
 from lrp_monitor.keras_internals import takes_mask, takes_training
 
@@ -154,7 +155,7 @@ _TREATMENTS: dict[type, Treatment] = {
     **dict.fromkeys((kl.RNN, kl.LSTM, kl.GRU, kl.SimpleRNN), unrolled), kl.TimeDistributed: every_step_at_once,
 }  # fmt: skip
 
-_ENCODINGS = "it encodes values as numbers of classes, which carry no relevance; explain the model behind the encoding"
+_ENCODINGS = f"it encodes values as numbers of classes, which carry no relevance; {BEHIND_ENCODING}"
 _REFUSED: dict[type, str] = {
     getattr(kl, name): why
     for names, why in (
