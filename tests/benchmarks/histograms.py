@@ -1,6 +1,6 @@
 """What counting weight histograms costs: ``python tests/benchmarks/histograms.py [vgg16]``. Not a test.
 
-Prints, for a few sets of tensors, the time of the first call (tracing), of the later ones, the nanoseconds
+Prints, for a few sets of tensors, the time of the first call, of the later ones, the nanoseconds
 for each element, and how much the process' peak memory grew. ``vgg16`` adds all weights of VGG16 (553 MB).
 """
 
