@@ -24,7 +24,7 @@ FLOORS = (
     ("probes",),
     ("engine",),
     ("archives", "console", "keras_internals", "metrics", "store", "text"),
-    ("arguments", "files", "plain"),
+    ("arguments", "files", "mapped", "plain"),
 )
 # The same inside of rooms that have rooms of their own; "" are the modules that stand in none of them.
 INNER_FLOORS = {

@@ -17,6 +17,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.inspection import Relevances, by_channel
 from lrp_monitor.engine.surrogates.carriers import LayerOutput, LayerOutputs, spread
 from lrp_monitor.engine.trace.recording import LayerCall
+from lrp_monitor.mapped import let_go
 from lrp_monitor.plain import Result, plain
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ class Rows:
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         chosen: NDArray[Any] = self._array[self._which[rows]]
+        let_go(self._array)
         return chosen
 
 

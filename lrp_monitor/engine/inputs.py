@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 
 from lrp_monitor.arguments import shape_fits
 from lrp_monitor.engine.errors import BEHIND_ENCODING
+from lrp_monitor.mapped import iter_blocks
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Checked inputs: float32 leaves in the model's order, and the structures that they came from and go to."""
+    """Checked inputs: numbers in the model's order, and the structures that they came from and go to.
 
-    leaves: tuple[NDArray[np.float32], ...]
+    A pass takes them as float32; they are made that where they go through it, not all at once.
+    """
+
+    leaves: tuple[NDArray[Any], ...]
     given: Any
     """The user's structure, with leaves' numbers in place of arrays: relevance is returned in it."""
     taken: Any
@@ -179,16 +183,18 @@ def _array(value: Any, name: str) -> NDArray[Any]:
 
 def _checked(
     x: NDArray[Any], what: str, several: bool, expected: tuple[int | None, ...] | None, model: str
-) -> NDArray[np.float32]:
+) -> NDArray[Any]:
     verb = "has" if several else "have"
     if expected is not None and (x.ndim != len(expected) or not shape_fits(x.shape[1:], expected[1:])):
         sizes = ", ".join("any" if size is None else str(size) for size in expected[1:])
         raise ValueError(f"{what} {verb} shape {x.shape}, but model {model!r} takes (n, {sizes})")
     if x.ndim < (2 if expected is None else len(expected)) or x.size == 0:
         raise ValueError(f"{what} must hold at least one sample of shape (n, ...), got shape {x.shape}")
-    x = np.ascontiguousarray(x, dtype=np.float32)
-    finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-    if not finite.all():
-        verb = "holds" if several else "hold"
-        raise ValueError(f"{what} {verb} NaN or infinity in sample {int(np.flatnonzero(~finite)[0])}")
+    start = 0
+    for block in iter_blocks(x):
+        finite = np.isfinite(np.asarray(block, np.float32).reshape(len(block), -1)).all(axis=1)
+        if not finite.all():
+            verb = "holds" if several else "hold"
+            raise ValueError(f"{what} {verb} NaN or infinity in sample {start + int(np.flatnonzero(~finite)[0])}")
+        start += len(block)
     return x

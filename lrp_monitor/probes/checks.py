@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor.arguments import argument_error
+from lrp_monitor.mapped import mapped
 
 
 def read_only(values: NDArray[Any]) -> NDArray[Any]:
@@ -35,7 +36,7 @@ def to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def checked_inputs(inputs: ArrayLike, argument: str = "inputs") -> NDArray[Any]:
-    """(n, ...) finite floats, integers or booleans, as a read-only copy."""
+    """(n, ...) finite floats, integers or booleans, as a read-only copy, a large one in a file (see `mapped`)."""
     try:
         values = np.array(inputs)
     except ValueError as error:
@@ -59,7 +60,7 @@ def checked_inputs(inputs: ArrayLike, argument: str = "inputs") -> NDArray[Any]:
             raise ValueError(
                 f"{argument}: NaN or infinity in probe {shown}; leave such samples out or replace the values"
             )
-    return read_only(values)
+    return mapped(values)
 
 
 def checked_class_names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.mapped import let_go
 from lrp_monitor.probes.regions import parts
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def hash_of(probes: ProbeSet) -> str:
         little = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
         digest.update(f"{part}:{little.dtype.str}:{little.shape}\n".encode())
         digest.update(little.reshape(-1).view(np.uint8).data)
+        let_go(value)
 
     for part in probes.parts:
         # One array is fed as it always was: sets that were logged keep their hash.

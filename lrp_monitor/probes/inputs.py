@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrp_monitor.mapped import let_go
 from lrp_monitor.probes import checks as check
 
 KINDS = ("image", "volume", "series", "tokens", "table", "grid")
@@ -88,7 +89,9 @@ class ProbeInput:
         values = self._channels_last()
         if values.shape[-1] not in (1, 3):
             values = values.mean(axis=-1, keepdims=True, dtype=np.float64)
-        return montage(check.to_uint8(values))
+        drawn = montage(check.to_uint8(values))
+        let_go(self.values)
+        return drawn
 
     def _channels_last(self) -> NDArray[Any]:
         if self.channel_axis is None:
@@ -104,12 +107,14 @@ class ProbeInput:
         squares = np.zeros(values.shape[-1])
         for one in values:  # one by one: in float64 all of them take twice their memory and more
             squares += ((one - mean) ** 2).sum(axis=axes[:-1])
-        return {
+        found = {
             "min": values.min(axis=axes).astype(np.float64).tolist(),
             "max": values.max(axis=axes).astype(np.float64).tolist(),
             "mean": mean.tolist(),
             "std": np.sqrt(squares / count).tolist(),
         }
+        let_go(self.values)
+        return found
 
     def places(self, names: Sequence[str]) -> NDArray[np.bool_]:
         """Where features or tokens of these names are, boolean (n, *map shape). ValueError for a name of none."""

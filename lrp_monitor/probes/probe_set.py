@@ -34,7 +34,8 @@ class ProbeSet:
     Args:
         inputs: (n, ...) finite floats, integers or booleans, as the model takes them, or for a model with several
             inputs a tuple, list or dict of such arrays (a list of arrays of one shape and type is a list of samples);
-            kept as a read-only copy. Heatmaps of several inputs are kept as one row of values each, see `split`.
+            kept as a read-only copy, from 64 MiB on in a temporary file. Heatmaps of several inputs are kept as one row
+            of values each, see `split`.
         labels: (n,) integers >= 0, or one-hot (n, k), of classes; rows (n, k) of 0 and 1 that are not all one-hot are
             sets of classes (see `label_sets`, `multi_label`); whole numbers (n, *places) are classes of all places of
             an output of maps, such as pixels, tokens or time steps (see `label_maps`; of a single axis of places with
@@ -111,7 +112,6 @@ class ProbeSet:
         self.region = target if is_region(target) else None
         """What is explained where it is no class: a target of `lrp_monitor.targets`; else None."""
         self._display = None if display is None else check.checked_display(display, n)
-        self._images: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.parts[0])
@@ -225,9 +225,7 @@ class ProbeSet:
         in a grid of ceil(sqrt(D)) columns, the rest 0 (further leading axes are flattened into D). Of several
         inputs `shown` is drawn.
         """
-        if self._images is None:
-            self._images = check.read_only(self.shown.pictures()) if self._display is None else self._display
-        return self._images
+        return check.read_only(self.shown.pictures()) if self._display is None else self._display
 
     @property
     def statistics(self) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -80,7 +81,7 @@ def open_run_logger(options: Options, run_dir: str, meta: dict[str, Any], region
     """The writing side in a run's folder; region: what is explained of maps. Raises what the store raises."""
     return RunLogger(
         run_dir,
-        probe_info(options.probes, region),
+        partial(probe_info, options.probes, region),
         meta,
         encoding=options.encoding,
         max_store_mb=options.max_store_mb,

@@ -17,6 +17,7 @@ from lrp_monitor.engine.errors import OutOfMemoryError
 from lrp_monitor.engine.passes import memory
 from lrp_monitor.engine.passes.memory import Room, is_out_of_memory, on_device
 from lrp_monitor.engine.passes.state import kept, unmarked, written
+from lrp_monitor.mapped import let_go
 from lrp_monitor.text import first_line
 
 _MOST = 64  # samples at a time: more gain nothing
@@ -128,12 +129,15 @@ class Passes:
                 try:
                     compute, chunk = self.ready(key, function, signature, n)
                     fill = max(0, start + chunk - n)
-                    arrays = [*samples, *beside()]
-                    part = compute(*(_filled(array[start : start + chunk], fill) for array in arrays))
+                    rows = slice(start, start + chunk)
+                    given = [np.ascontiguousarray(array[rows], np.float32) for array in samples]
+                    part = compute(*(_filled(array, fill) for array in (*given, *(a[rows] for a in beside()))))
                     for name, values in reduced({k: np.asarray(v)[: chunk - fill] for k, v in part.items()}).items():
                         if name not in joined:
                             joined[name] = np.empty((n, *values.shape[1:]), values.dtype)
                         joined[name][start : start + chunk] = values
+                    for array in samples:
+                        let_go(array)
                     start += chunk
                 except Exception as error:  # out of memory comes in many types; anything else goes on as it is
                     if not is_out_of_memory(error):

@@ -39,6 +39,7 @@ class RunLogger:
 
     Args:
         run_dir: ``<log_dir>/lrp``.
+        probes: gives what is kept of the probes, pictures among it; asked for where files are opened.
         gradients: "train" or "probe", which the tags of gradient summaries contain apart.
         summaries: whether scalars and histograms go to the event file, too; its marker always does.
     """
@@ -46,7 +47,7 @@ class RunLogger:
     def __init__(
         self,
         run_dir: str | os.PathLike[str],
-        probes: ProbeInfo,
+        probes: Callable[[], ProbeInfo],
         meta: Mapping[str, Any],
         *,
         encoding: str,
@@ -55,7 +56,7 @@ class RunLogger:
         summaries: bool,
     ) -> None:
         def open_files() -> tuple[RunWriter, EventWriter]:
-            store = RunWriter(run_dir, probes, meta=dict(meta), encoding=encoding, max_store_mb=max_store_mb)
+            store = RunWriter(run_dir, probes(), meta=dict(meta), encoding=encoding, max_store_mb=max_store_mb)
             try:
                 return store, EventWriter(run_dir)
             except Exception:  # whatever it is goes on to the caller, with the store closed
