@@ -17,6 +17,7 @@ from playwright.sync_api import Browser
 
 import lrp_monitor as lrp
 from lrp_monitor.plugin import server
+from lrp_monitor.store.reader import open_run
 
 pytestmark = pytest.mark.browser
 
@@ -172,6 +173,12 @@ def test_the_network_at_a_glance(served: str, opened: Any) -> None:
     tab.expect(lambda: tab.hash_parameters()["tensor"], "block1/conv/kernel")
     tab.frame.fill("[data-testid=find-layers]", "no such tensor")
     tab.expect_text("no-rows", "No tensor fits")
+    tab.frame.fill("[data-testid=find-layers]", "conv")
+    tab.frame.select_option("[data-testid=drawn]", "histograms")
+    tab.frame.wait_for_selector("[data-testid=multiples][data-loaded='1'] path[d^=M]", state="attached")
+    tab.expect(lambda: tab.hash_parameters()["drawn"], "histograms")
+    tab.frame.hover("[data-testid=histogram-gradient] svg")
+    tab.expect_text("percentiles", "below; median")
 
 
 def test_the_axis_of_curves_says_what_it_counts(served: str, opened: Any) -> None:
@@ -259,7 +266,7 @@ def test_on_small_windows_nothing_leaves_the_page(served: str, opened: Any, size
     tab.expect(lambda: tab.frame.evaluate(gap) < 1100, True)
 
 
-def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any) -> None:
+def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any, logs: Path) -> None:
     tab = opened(served + "#lrp_monitor&p.lrp_monitor.page=events&p.lrp_monitor.runs=one%252Flrp")
     events = "[data-testid=events] li .words"
     tab.frame.wait_for_selector("[data-testid=no-events]")
@@ -279,6 +286,12 @@ def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any)
     tab.expect(lambda: tab.frame.input_value("[data-testid=step-number]"), "4")
     tab.frame.get_by_label("Remove the note on step 4").click()
     tab.frame.wait_for_selector("[data-testid=no-events]")
+    run = open_run(logs / "one")
+    note = run.add_note(4, "<i>in the folder</i>")
+    for page in ("maps", "events"):
+        tab.frame.click(f"[data-testid=page-{page}]")
+    tab.expect(lambda: tab.all(events, "e.textContent"), ["<i>in the folder</i>"])
+    run.remove_note(note.name)
 
 
 def test_two_runs_are_compared_by_blinking_and_by_swipe(logs: Path, served: str, opened: Any) -> None:

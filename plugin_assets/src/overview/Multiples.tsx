@@ -12,6 +12,8 @@ import { cellsFor, shares, stairs } from "../ui/outlines";
 
 /** Cards on the page; the search leads to others. */
 const MOST = 400;
+/** Of more runs than this the outlines alone are drawn. */
+const MANY = 3;
 /** Answers kept, of a run, step and kind each. */
 const KEPT = 16;
 const [WIDTH, HEIGHT] = [150, 46];
@@ -120,7 +122,7 @@ function Small({ log, histograms }: { log: boolean; histograms: { run: RunState;
     <>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
         {outlines.map(({ run, all }) => (
-          <path key={run.listing.run} style={{ stroke: runColour(run.order), fill: runColour(run.order) }} d={stairs(all, 1, WIDTH - 1, HEIGHT, 2, peak)} />
+          <path key={run.listing.run} style={{ stroke: runColour(run.order), fill: outlines.length > MANY ? "none" : runColour(run.order) }} d={stairs(all, 1, WIDTH - 1, HEIGHT, 2, peak)} />
         ))}
       </svg>
       <span class="ends">

@@ -18,6 +18,8 @@ import { superscript } from "./superscript";
 const SIDE = 10;
 const TOP = 8;
 const BOTTOM = 22;
+/** Of more runs than this the outlines alone are drawn: areas and earlier steps one over the other cannot be told apart. */
+const MANY = 3;
 
 export function Histograms({ model }: { model: Model }): JSX.Element {
   const tensors = model.tensors();
@@ -75,6 +77,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
   const [pointed, setPointed] = useState<Pointed | null>(null);
   const log = kind === "gradient";
   const runs = model.selected();
+  const many = runs.length > MANY;
   const shown = runs.map((run) => ({ run, histogram: run.histograms[kind] }));
   const range = useStableRange(`${kind} ${tensor} ${runs.map((run) => run.listing.run).join(" ")}`, shown.flatMap(({ histogram }) => [histogram?.answer, histogram?.ghost?.answer]), log);
   const current = model.currentStep();
@@ -95,7 +98,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
     shares: shares(histogram?.ghost?.answer, range, log, cells),
   }));
   const peak = Math.max(1e-12, ...[...outlines, ...ghosts].map(({ shares: all }) => all.reduce((a, b) => Math.max(a, b), 0)));
-  const ghostStep = ghosts.find(({ shares: all }) => all.length > 0)?.step;
+  const ghostStep = many ? undefined : ghosts.find(({ shares: all }) => all.length > 0)?.step;
   const wordsOnly = shown.every(({ histogram }) => !histogram?.answer || histogram.answer.counts.length === 0);
   const ticks = range === null ? [] : log ? decadeTicks(range.low, range.high, width / 45) : niceTicks(range.low, range.high, width / 45);
   return (
@@ -133,7 +136,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
                   </text>
                 </g>
               ))}
-              {ghosts.map(({ run, step, shares: all }) => (
+              {(many ? [] : ghosts).map(({ run, step, shares: all }) => (
                 <path
                   key={`ghost ${run.listing.run}`}
                   class="ghost"
@@ -149,7 +152,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
                 <path
                   key={run.listing.run}
                   class="bars"
-                  style={{ stroke: runColour(run.order), fill: runColour(run.order), strokeDasharray: runDash(run.pattern) }}
+                  style={{ stroke: runColour(run.order), fill: many ? "none" : runColour(run.order), strokeDasharray: runDash(run.pattern) }}
                   d={stairs(all, SIDE, right, bottom, TOP, peak)}
                   data-run={run.listing.run}
                 />

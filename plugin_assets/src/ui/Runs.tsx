@@ -13,7 +13,7 @@ import { Fold } from "./Fold";
 
 /** More runs than these are found by a search, and chosen all or none at once. */
 const MANY = 4;
-const MOST_LETTERS = 22;
+const MOST_LETTERS = 18;
 
 type Alerts = { masks: string[]; open: string[]; limits: ReadonlyMap<string, number> };
 
