@@ -44,6 +44,11 @@ def symbolic_inputs(layer: Any) -> list[Any]:
     return list(nodes[-1].input_tensors) if nodes else []
 
 
+def symbolic_calls(layer: Any) -> list[tuple[list[Any], list[Any]]]:
+    """The symbolic tensors of each call of a layer in functional models: those taken, and those given."""
+    return [(list(node.input_tensors), list(node.outputs)) for node in layer._inbound_nodes]
+
+
 def keep_losses(put: Callable[[Any, str, Any], None], layer: Any) -> None:
     """Shadows (``engine.shadows``) the lists to which a call adds losses; ``losses`` is made of them anew."""
     put(layer, "_losses", list(layer.__dict__.get("_losses", ())))

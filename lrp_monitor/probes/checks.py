@@ -44,6 +44,11 @@ def checked_inputs(inputs: ArrayLike, argument: str = "inputs") -> NDArray[Any]:
             f"{argument}: the samples do not form one array ({error}); give them all one shape, and several inputs of "
             "a model as a tuple or a dict of arrays"
         ) from error
+    if values.dtype.kind in "OSU" and all(isinstance(one, str | bytes) for one in values.flat):
+        raise TypeError(
+            f"{argument}: texts carry no relevance, what a model makes of them does: give the model whose layers "
+            "encode them, ProbeSet(texts, labels, model=model), or the ids behind the encoding, with tokens= for words"
+        )
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{argument}: dtype {values.dtype} is not supported; give floats, integers or booleans")
     if values.ndim < 2:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from lrp_monitor.probes.probe_set import ProbeSet
 
 # Sets of one array with labels of classes are written as format 1, which every version reads; those of several inputs,
-# or with numbers for labels, as 2; those whose labels are sets or maps of classes, or whose target is a place, as 3.
+# or with numbers for labels, as 2; those whose labels are sets or maps of classes, whose target is a place, or that lie
+# behind a model's encodings, as 3.
 _ONE_ARRAY, _SEVERAL, _NEWEST = 1, 2, 3
 # Bytes of JSON with names and settings, each of which may become an object many times as large.
 _MOST_ABOUT = 16 << 20
@@ -37,13 +38,15 @@ def save(
     labels: NDArray[Any] | None = contents["labels"]
     plain = single and (labels is None or labels.dtype.kind == "i")
     rows = labels is not None and labels.ndim > 1 and labels.dtype.kind != "f"
+    newest = rows or contents["position"] is not None or contents["is_encoded"]
     about: dict[str, Any] = {
-        "format": _NEWEST if rows or contents["position"] is not None else _ONE_ARRAY if plain else _SEVERAL,
+        "format": _NEWEST if newest else _ONE_ARRAY if plain else _SEVERAL,
         "names": contents["names"],
         "class_names": contents["class_names"],
         "masks": list(contents["masks"]),
         "target": contents["target"],
         "multi_label": contents["multi_label"],
+        "is_encoded": contents["is_encoded"],
         "channel_axis": inputs[0].channel_axis if single else None,
         "structure": "array" if single else next(name for name, kind in _STRUCTURES.items() if type(structure) is kind),
         "inputs": [_about(part) for part in inputs],
@@ -94,7 +97,7 @@ def load(path: str | os.PathLike[str], make: type[ProbeSet]) -> ProbeSet:
         inputs, options, axes = _inputs(about, arrays)
         if any(arrays[f"mask_{place}"].ndim != axes for place in range(len(about["masks"]))):
             raise ValueError("a mask that is not one of each probe")
-        return make(
+        found = make(
             inputs,
             arrays.get("labels"),
             names=about["names"],
@@ -105,6 +108,8 @@ def load(path: str | os.PathLike[str], make: type[ProbeSet]) -> ProbeSet:
             multi_label=about.get("multi_label"),
             **options,
         )
+        found.is_encoded = about.get("is_encoded") is True
+        return found
     except FileNotFoundError:
         raise
     except DAMAGE as error:

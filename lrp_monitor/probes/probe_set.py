@@ -17,14 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from lrp_monitor.probes import checks as check
 from lrp_monitor.probes import files
 from lrp_monitor.probes.digest import hash_of
+from lrp_monitor.probes.encoded import encoded_inputs
 from lrp_monitor.probes.inputs import ProbeInput, arranged, inputs_of, iter_spans, leaves_of
 from lrp_monitor.probes.labels import read_labels
+from lrp_monitor.probes.making import Making
 from lrp_monitor.probes.masks import located
-from lrp_monitor.probes.picking import LIMIT, arrays, frame_columns, pair_of_arrays, pick, rows, rows_of_arrays
 from lrp_monitor.probes.regions import is_region, of_rows, position
 
 
-class ProbeSet:
+class ProbeSet(Making):
     """A fixed set of n samples to explain again and again.
 
     kind, channel_axis, feature_names and tokens are dicts by input where there are several.
@@ -67,6 +68,9 @@ class ProbeSet:
             to the model alone. None: all that are not boolean.
         multi_label: whether labels (n, k) of 0 and 1 are sets of classes, for a model whose classes do not exclude each
             other. None: where not all of them are one-hot.
+        model: of a model that takes texts (its layers are TextVectorization, StringLookup, FeatureSpace's) the model
+            itself; `inputs` are then as it takes them, strings among them, and what these layers make of them has
+            heatmaps, with the words as tokens. See `model_behind`.
     """
 
     def __init__(
@@ -85,7 +89,14 @@ class ProbeSet:
         tokens: Any = None,
         watch: Sequence[str] | str | None = None,
         multi_label: bool | None = None,
+        model: Any = None,
     ) -> None:
+        self.is_encoded = model is not None
+        """Whether the inputs are those behind a model's own encodings of strings."""
+        if model is not None:
+            shown = {"kind": kind, "feature_names": feature_names, "tokens": tokens}
+            inputs, shown = encoded_inputs(model, inputs, shown)
+            kind, feature_names, tokens = shown["kind"], shown["feature_names"], shown["tokens"]
         self.parts, self._structure = inputs_of(
             inputs, kind=kind, channel_axis=channel_axis, watch=watch, feature_names=feature_names, tokens=tokens
         )
@@ -247,7 +258,7 @@ class ProbeSet:
         if not len(chosen):
             raise ValueError("indices select no probe; a set needs at least one")
         labels = self.given_labels
-        return ProbeSet(
+        found = ProbeSet(
             self.rows(chosen),
             None if labels is None else labels[chosen],
             names=[self.names[i] for i in chosen],
@@ -258,6 +269,19 @@ class ProbeSet:
             multi_label=self.label_sets is not None or None,
             **self._options([part.select(chosen) for part in self.parts]),
         )
+        found.is_encoded = self.is_encoded
+        return found
+
+    def model_behind(self, model: Any) -> Any:
+        """The model whose inputs the probes are: `model`, or of an encoded set the part behind its encodings.
+
+        ValueError where it has no such part.
+        """
+        if not self.is_encoded:
+            return model
+        from lrp_monitor.engine.encodings import encoded  # Keras' side, for those who have such a model
+
+        return encoded(model).behind
 
     def _options(self, parts: Sequence[ProbeInput]) -> dict[str, Any]:
         """What `__init__` takes besides for these inputs."""
@@ -272,99 +296,6 @@ class ProbeSet:
             return of_rows(self.region, chosen, len(self))
         of = self.targets[chosen] if self.target == "given" and self.targets is not None else self.target
         return of if self.position is None else position(self.position[chosen], of)
-
-    @classmethod
-    def from_dataset(
-        cls,
-        x: Any,
-        y: Any = None,
-        per_class: int = 2,
-        seed: int = 0,
-        *,
-        count: int | None = None,
-        limit: int | None = LIMIT,
-        batched: bool | None = None,
-        **options: Any,
-    ) -> ProbeSet:
-        """A fixed pick: `per_class` samples of every class.
-
-        Args:
-            x: the data. Arrays (N, ...) in the structure that the model takes, with y, or a tuple (x, y) of such; a
-                pandas DataFrame, with y a column's name or the labels; or a data set that gives (x, y): a
-                `tf.data.Dataset` (batched or not, such as `image_dataset_from_directory` makes), a Keras PyDataset, a
-                torch DataLoader, or any iterable of pairs. Class names and file names are taken over where the data set
-                knows them.
-            y: (N,) integers or one-hot (N, k) where x holds arrays.
-            per_class: samples of each class, ordered by class.
-            seed: of the pick. The same data and seed give the same samples. Of a data set that is read, samples are
-                chosen by their content, so that neither its order nor its batches matter; what augments at random
-                cannot be fixed.
-            count: in place of per_class a number of samples in all; for labels that are no classes.
-            limit: samples of a data set that are read at most; None for all.
-            batched: whether a data set's elements are batches; None finds it out.
-            options: of ProbeSet.
-
-        Raises:
-            ValueError: that names the argument, TypeError for data that give no pairs.
-        """
-        class_names = check.checked_class_names(options.get("class_names"))
-        if hasattr(x, "iloc") and hasattr(x, "columns"):
-            x, y, features = frame_columns(x, y)
-            options = ({} if features is None else {"feature_names": features}) | options
-        elif y is None and (pair := pair_of_arrays(x)) is not None:
-            x, y = pair
-        elif y is None and not getattr(x, "ndim", 0):
-            found = pick(
-                x, per_class=per_class, count=count, seed=seed, limit=limit, batched=batched, class_names=class_names
-            )
-            return cls(found.inputs, found.labels, **{"names": found.names, "class_names": found.class_names} | options)
-        x = arrays(x)
-        chosen = rows_of_arrays(x, y, per_class=per_class, count=count, seed=seed, class_names=class_names)
-        return cls(rows(x, chosen), None if y is None else rows(y, chosen), **options)
-
-    @classmethod
-    def from_directory(
-        cls,
-        directory: str | os.PathLike[str],
-        per_class: int = 2,
-        seed: int = 0,
-        *,
-        count: int | None = None,
-        size: tuple[int, int] | None = None,
-        color_mode: str = "rgb",
-        fit: str = "stretch",
-        scale: float = 1.0,
-        offset: float = 0.0,
-        **options: Any,
-    ) -> ProbeSet:
-        """A fixed pick out of a folder of pictures, float32 (n, H, W, C) of 0 to 255.
-
-        Args:
-            directory: with one folder a class, numbered in alphabetical order as by Keras'
-                `image_dataset_from_directory`, or with pictures and no labels. A file `NAME.MASK.png` beside the
-                picture `NAME.jpg` (or another type) is its mask of that name: what is brighter than half.
-            per_class: pictures of each class (without classes in all).
-            count: in its place a number in all.
-            seed: of the pick, which depends on the names of the files alone.
-            size: (height, width) as the model takes them; needed where the pictures differ in size.
-            color_mode: "rgb", "grayscale" or "rgba".
-            fit: "stretch" to that size, or "crop" to the middle of its form first.
-            scale: the values are multiplied and added to as by Keras' Rescaling; by default they are as that function
-                gives them, 0 to 255.
-            offset: as `scale`
-            options: of ProbeSet.
-
-        Raises:
-            ValueError: that names the argument or the file.
-        """
-        from lrp_monitor.probes.folder import read_folder  # for those who ask: needs Pillow
-
-        found = read_folder(
-            os.fspath(directory), per_class=per_class, count=count, seed=seed, size=size, color_mode=color_mode, fit=fit
-        )
-        values = found.values if (scale, offset) == (1, 0) else found.values * np.float32(scale) + np.float32(offset)
-        known = {"names": found.names, "class_names": found.class_names, "masks": found.masks or None}
-        return cls(values, found.labels, **known | {"kind": "image"} | options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the set to one .npz file (no pickle), in one step: a reader never sees half of it.
@@ -383,6 +314,7 @@ class ProbeSet:
             "targets": self.targets,
             "position": self.position,
             "multi_label": self.label_sets is not None or None,
+            "is_encoded": self.is_encoded,
             "display": self._display,
             "region": self.region,
         }

@@ -103,7 +103,9 @@ class Snapshot(Result):
         check_keywords(cls.of, options, Explainer)
         if targets is not None:
             target = renamed(cls.of, {"targets": targets}, {"targets": "target"}, {"target": target})["target"]
-        explainer = model if isinstance(model, Explainer) else Explainer(model, composite, **options)
+        explainer = (
+            model if isinstance(model, Explainer) else Explainer(probes.model_behind(model), composite, **options)
+        )
         if probes.region is not None and target is None:
             raise BaselineError("classes", f"probes: {_REGION}")
         if probes.numbers is not None:

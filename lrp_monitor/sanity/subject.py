@@ -50,7 +50,7 @@ class Subject:
             raise ValueError(
                 "probes: sanity checks ask for one input and a class of each probe, not several or numbers"
             )
-        explainer = Explainer(model, composite, **options)
+        explainer = Explainer(probes.model_behind(model), composite, **options)
         inputs = np.ascontiguousarray(probes.inputs, np.float32)
         explanation = explainer.explain(inputs, probes.targets)
         if explanation.logits.ndim != 2:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import output_key, shape_fits, shape_text
+from lrp_monitor.engine.encodings import takes_texts
 from lrp_monitor.engine.errors import OutOfMemoryError
 from lrp_monitor.engine.inputs import fixed_batch, take
 from lrp_monitor.engine.passes.compiled import Pass
@@ -47,6 +48,11 @@ def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | N
     output of maps.
     """
     inputs = _tensors(getattr(model, "inputs", None)) if model.built else []
+    if takes_texts(model):
+        raise ValueError(
+            "the model takes texts, the probes hold numbers: give the texts and the model, ProbeSet(texts, labels, "
+            "model=model)"
+        )
     if len(inputs) > 1 and probes.is_single:
         names = [tensor.name for tensor in inputs]
         given = ", ".join(f"{name!r}: ..." for name in names)

@@ -30,7 +30,8 @@ from lrp_monitor.training.record_builder import RecordBuilder
 
 def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
     """The record builder of a fit. Raises what is wrong between model, probes and options, each with its name."""
-    probes = options.probes
+    probes, trained = options.probes, model
+    model = probes.model_behind(model)
     shape, batch_size = explained_output(model, probes, options.output)
     of_maps = len(shape) > 1 and probes.position is None
     if not of_maps and probes.numbers is None:
@@ -43,7 +44,7 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
         on_unknown=options.on_unknown,
         device=options.device,
     )
-    explainer.passes.room = room_beside_training(model, options.device)
+    explainer.passes.room = room_beside_training(trained, options.device)
     logged_layers = None if options.relevance_layers is None else LoggedLayers(model, options.relevance_layers)
     probe_explainer = ProbeExplainer(explainer, probes, logged_layers, options.channels, options.clusters)
     features = None
@@ -51,7 +52,7 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
         features = LoggedFeatures(model, explainer, probes, options.features, options.references)
     probe_explainer.features = features
     record_builder = RecordBuilder(
-        model, probes, probe_explainer, options.gradients, options.weights, options.histograms
+        trained, probes, probe_explainer, options.gradients, options.weights, options.histograms
     )
     probe_explainer.settle_region(of_maps)
     record_builder.targets = targets = probes.targets
@@ -62,7 +63,7 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
         probe_explainer.baseline, record_builder.targets = baseline, baseline.targets
     # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named now.
     explained = record_builder.explain()
-    probe_explainer.settle_labels(loss_of(model, options.output))
+    probe_explainer.settle_labels(loss_of(trained, options.output))
     if features is not None:
         features.prepare(explained.target)
     record_builder.targets = probe_explainer.settle_number(record_builder.targets, of_maps)

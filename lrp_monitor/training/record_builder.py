@@ -79,7 +79,8 @@ class RecordBuilder:
         self._probe_gradients: ProbeGradients | None = None
         if self.gradients == "probe":
             targets = loss_targets(self.model, self.probes)
-            self._probe_gradients = ProbeGradients(self.model, self.probes.inputs, targets)
+            behind = self.probe_explainer.explainer.model
+            self._probe_gradients = ProbeGradients(self.model, self.probes.inputs, targets, called=behind)
 
     @property
     def tensors(self) -> list[tuple[str, str]]:

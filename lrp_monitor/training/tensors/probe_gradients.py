@@ -24,15 +24,18 @@ class ProbeGradients:
     ``x``, ``y`` are the inputs and targets as ``fit`` takes them, whole: they are one batch. The loss is the
     compiled one, with regularisation; layers run with ``training=False`` (Dropout off, BatchNormalization on
     its moving statistics, which ``True`` would move). Compiled once; built anew when the model was compiled
-    again or other variables train. Raises ValueError for a model that is not built or not compiled.
+    again or other variables train. ``called`` is what is called on ``x`` where that is not the model itself: the
+    part of it behind encodings. Raises ValueError for a model that is not built or not compiled.
     """
 
-    def __init__(self, model: keras.Model, x: Any, y: Any, *, names: Names | None = None) -> None:
+    def __init__(
+        self, model: keras.Model, x: Any, y: Any, *, names: Names | None = None, called: keras.Model | None = None
+    ) -> None:
         if not model.compiled:
             raise ValueError("probe gradients need a loss: call model.compile(loss=...) first")
         if not model.built:
             raise ValueError("probe gradients need a model that is built: call it on a batch first")
-        self._model = model
+        self._model, self._called = model, model if called is None else called
         self._batch = tf.nest.map_structure(tf.convert_to_tensor, (x, y))
         self._names = names
         self._variables: list[Any] = []
@@ -73,7 +76,7 @@ class ProbeGradients:
         model = self._model
         values = [variable.value for variable in self._variables]
         with tf.GradientTape() as tape:
-            predicted = model(x, training=False) if takes_training(model) else model(x)
+            predicted = self._called(x, training=False) if takes_training(self._called) else self._called(x)
             loss = loss_of_training(model, x, y, predicted)
         gradients = tape.gradient(loss, values)
         self._without.update(place for place, gradient in enumerate(gradients) if gradient is None)
