@@ -1,14 +1,32 @@
-"""The seed of the fuzzed share, one a week, told at the top of every run; and less work for the garbage collector."""
+"""Which tests are fast, the order of files, the seed of the fuzzed share, and less work for the garbage collector."""
 
 from __future__ import annotations
 
 import datetime
 import gc
 import os
+from pathlib import Path
 
 import pytest
 
 _VARIABLE = "LRP_FUZZ_SEED"
+
+FAST = {
+    "engine": {
+        "choosing", "compiling", "conditional", "deferred", "inputs", "inspection", "norms", "refusals",
+        "rules_by_hand", "targets",
+    },
+    "training": {
+        "due", "event_file", "features", "histograms", "monitor_alerts", "monitor_baseline", "monitor_channels",
+        "monitor_kinds", "names", "position", "schedule", "statistics", "tracebacks", "writer_thread",
+    },
+    "docs": {"reference"},
+    "browser": set(),
+    "fuzz": set(),
+}  # fmt: skip
+"""Of these folders ``-m fast`` runs those files, of all others every one; in both what is not marked as below."""
+
+_LONGER = ("browser", "process", "slow", "trains", "zoo")
 
 
 def _seed() -> int:
@@ -19,6 +37,24 @@ def _seed() -> int:
 
 def pytest_report_header() -> str:
     return f"fuzz seed of this week: {_seed()} (another: {_VARIABLE}=4711)"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Files run in the order below, also where pytest-xdist would begin with those of many tests."""
+    config.option.loadscopereorder = False
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    folder, name = item.path.parent.name, item.path.stem.removeprefix("test_")
+    chosen = folder not in FAST or name in FAST[folder]
+    if chosen and not any(item.get_closest_marker(marker) for marker in _LONGER):
+        item.add_marker(pytest.mark.fast)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that train come first: the last ones should be short, where two workers share the files."""
+    long: set[Path] = {item.path for item in items if item.get_closest_marker("trains")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_collection_finish() -> None:

@@ -5,8 +5,7 @@ import functools
 import engine_helpers
 import keras
 import numpy as np
-import pytest
-from engine_helpers import close
+from engine_helpers import close, in_turn, sweep
 from keras import layers as kl
 from keras import ops
 
@@ -14,7 +13,15 @@ import lrp_monitor as lrp
 
 IMAGE, SEQUENCE = (8, 7, 3), (5, 4)
 COMPOSITES = [*engine_helpers.COMPOSITES, "attn_lrp", "cp_lrp"]
-every_composite = pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
+
+
+def every_composite(name, nets):
+    """Of images the first layer's rules and signs by default, of sequences what is done with attention and gates."""
+    images = {"lrp_zero", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box"}
+    sequences = {"epsilon_plus", "deep_taylor", "attn_lrp", "cp_lrp"}
+    names = [getattr(c, "name", c) for c in COMPOSITES]
+    assert {*images, *sequences} <= set(names)
+    return sweep(f"{name} composite", nets, COMPOSITES, kept=lambda net, c: names[c] in (images, sequences)[net])
 
 
 def convolutional():
@@ -153,8 +160,7 @@ class ByHand(keras.Model):
         return self.net(self.functions, x, True)
 
 
-@every_composite
-@pytest.mark.parametrize("net", NETS)
+@every_composite("net", NETS)
 def test_one_net_in_equivalent_forms(net, composite, rng, randomise):
     shape, make, run = NETS[net]
     first = make()
@@ -189,10 +195,10 @@ def block(shape):
     return keras.Model(inputs, h)
 
 
-@every_composite
-@pytest.mark.parametrize("shape", [IMAGE, SEQUENCE], ids=["images", "sequences"])
-def test_a_block_used_twice_equals_two_blocks(shape, composite, rng, randomise):
+@every_composite("kind", NETS)
+def test_a_block_used_twice_equals_two_blocks(kind, composite, rng, randomise):
     """Both uses in a row, and the first also past the second."""
+    shape = NETS[kind][0]
 
     def net(shared):
         inputs = keras.Input(shape)
@@ -213,8 +219,12 @@ def test_a_block_used_twice_equals_two_blocks(shape, composite, rng, randomise):
     close(lrp.relevance(model, x, 0, composite), lrp.relevance(twice, x, 0, composite))
 
 
-@pytest.mark.parametrize("composite", ["epsilon_plus_flat", "epsilon_alpha2_beta1", "deep_taylor", "attn_lrp"])
-@pytest.mark.parametrize("net", NETS)
+@sweep(
+    "net composite",
+    NETS,
+    ["epsilon_plus_flat", "epsilon_alpha2_beta1", "deep_taylor", "attn_lrp"],
+    kept=in_turn,
+)
 def test_alone_in_company_and_again(net, composite, rng, randomise):
     """7 samples in chunks of 3, 3 and 1: the same from call to call, and each as it is alone."""
     shape, make, run = NETS[net]
@@ -230,9 +240,13 @@ def test_alone_in_company_and_again(net, composite, rng, randomise):
     close(lrp.Explainer(model, composite, batch_size=1)(x[4:5], 1)[0], together[4])
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("composite", ["epsilon_plus_flat", "epsilon_alpha2_beta1", "attn_lrp", "cp_lrp"])
-@pytest.mark.parametrize("net", NETS)
+@sweep(
+    "net composite policy",
+    NETS,
+    ["epsilon_plus_flat", "epsilon_alpha2_beta1", "attn_lrp", "cp_lrp"],
+    ["mixed_float16", "mixed_bfloat16"],
+    kept=lambda net, composite, policy: composite == 2 * net + policy,
+)
 def test_mixed_precision_is_explained_in_float32(net, composite, policy, rng, randomise):
     shape, make, run = NETS[net]
     first = make()

@@ -7,6 +7,7 @@ rule is its textbook formula over the contributions C_ji = A_ji x_i, with no con
 import keras
 import numpy as np
 import pytest
+from engine_helpers import in_turn, sweep
 from keras import layers as kl
 
 import lrp_monitor as lrp
@@ -133,8 +134,8 @@ def check(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("layer_name", LAYERS)
-@pytest.mark.parametrize("rule_name", RULES)
+# By default four rules a layer, one of each kind: epsilon, split by sign, gamma or split by sign, of the input alone.
+@sweep("layer_name rule_name", LAYERS, RULES, kept=lambda layer, rule: (rule - layer) % 3 == 0)
 def test_layer_with_negative_inputs_and_biases(layer_name, rule_name, rng):
     shape, make = LAYERS[layer_name]
     rule = RULES[rule_name]
@@ -149,9 +150,13 @@ def test_layer_with_negative_inputs_and_biases(layer_name, rule_name, rng):
         check(map_.reshape(-1), oracle(rule, a, b, flat, relevance))
 
 
-@pytest.mark.parametrize("layer_name", ["dense", "conv2d same stride 2", "depthwise2d", "conv2d transpose"])
-@pytest.mark.parametrize("rule_name", ["z+", "alpha2beta1", "gamma", "gamma-large"])
-@pytest.mark.parametrize("after", ["linear", "relu"])
+@sweep(
+    "layer_name rule_name after",
+    ["dense", "conv2d same stride 2", "depthwise2d", "conv2d transpose"],
+    ["z+", "alpha2beta1", "gamma", "gamma-large"],
+    ["linear", "relu"],
+    kept=in_turn,
+)
 def test_layer_with_non_negative_input(layer_name, rule_name, after, rng):
     """Behind a ReLU the sign-splitting rules take a short cut with half the convolutions, in front of one another."""
     shape, make = LAYERS[layer_name]

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_helpers import in_turn, sweep
 from hand_helpers import EVERY, TWO, Own, name_of, net, same, share_ends, weight
 from keras import layers as kl
 from keras import ops
@@ -165,8 +166,7 @@ def pair(form, tokens, randomise):
     return by_layers, by_hand
 
 
-@pytest.mark.parametrize("composite", EVERY, ids=name_of)
-@pytest.mark.parametrize("form", ["matmul", "one's own weights"])
+@sweep("form composite", ["matmul", "one's own weights"], EVERY, kept=in_turn)
 def test_under_every_composite(form, composite, rng, randomise):
     by_layers, by_hand = pair(form, MORE, randomise)
     same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, MORE, WIDTH)).astype(np.float32), [composite])

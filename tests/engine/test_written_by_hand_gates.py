@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from hand_helpers import EVERY, Own, close, name_of, same
+from engine_helpers import in_turn, sweep
+from hand_helpers import EVERY, Own, close, same
 from keras import layers as kl
 from keras import ops
 
@@ -56,8 +57,7 @@ def pair(name, randomise):
     return by_layers, by_hand
 
 
-@pytest.mark.parametrize("composite", EVERY, ids=name_of)
-@pytest.mark.parametrize("name", ["GLU", "SwiGLU"])
+@sweep("name composite", ["GLU", "SwiGLU"], EVERY, kept=in_turn)
 def test_under_every_composite(name, composite, rng, randomise):
     by_layers, by_hand = pair(name, randomise)
     same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *SHAPE)).astype(np.float32), [composite])

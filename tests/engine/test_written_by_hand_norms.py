@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hand_helpers import EVERY, Own, name_of, net, same, share_ends, weight
+from engine_helpers import in_turn, sweep
+from hand_helpers import EVERY, Own, net, same, share_ends, weight
 from keras import layers as kl
 from keras import ops
 
@@ -115,8 +116,7 @@ def pair(form, randomise):
     return shape, by_layers, by_hand
 
 
-@pytest.mark.parametrize("composite", EVERY, ids=name_of)
-@pytest.mark.parametrize("form", ["rms, rsqrt", "layer, moments"])
+@sweep("form composite", ["rms, rsqrt", "layer, moments"], EVERY, kept=in_turn)
 def test_under_every_composite(form, composite, rng, randomise):
     shape, by_layers, by_hand = pair(form, randomise)
     same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), [composite])

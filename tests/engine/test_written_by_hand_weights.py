@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_helpers import in_turn, sweep
 from hand_helpers import EVERY, TWO, Own, close, name_of, same, weight
 from keras import layers as kl
 from keras import ops
@@ -110,8 +111,7 @@ def pair(form, randomise, behind=lambda: ()):
     return shape, by_layers, by_hand
 
 
-@pytest.mark.parametrize("composite", EVERY, ids=name_of)
-@pytest.mark.parametrize("form", ["matmul", "conv"])
+@sweep("form composite", ["matmul", "conv"], EVERY, kept=in_turn)
 def test_under_every_composite(form, composite, rng, randomise):
     shape, by_layers, by_hand = pair(form, randomise)
     same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), [composite])

@@ -5,9 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from forked import Forked
 from monitor_helpers import CLASSES, SIDE, data, fit, make_model, make_probes, monitor
 
 import lrp_monitor.engine
@@ -273,7 +271,7 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     refused(OSError, "file/lrp", make_model(), monitor(tmp_path / "file"))
 
 
-def test_a_directory_without_the_right_to_write(tmp_path: Path) -> None:
+def test_a_directory_without_the_right_to_write(tmp_path: Path, forked: Forked) -> None:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o555)
     if os.geteuid() != 0:
@@ -290,7 +288,6 @@ def test_a_directory_without_the_right_to_write(tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o755)
     code = f"""
         import os, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
         from monitor_helpers import fit, make_model, monitor
         model = make_model()
         os.setuid(65534)
@@ -301,13 +298,7 @@ def test_a_directory_without_the_right_to_write(tmp_path: Path) -> None:
             sys.exit(0 if "closed/run" in said and "Permission denied" in said else said)
         sys.exit("not refused")
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = forked.run(code)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -8,9 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import textwrap
 import threading
 import time
 import warnings
@@ -21,6 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from forked import Forked
 from monitor_helpers import StopAt, epochs_of, fit, make_model, make_probes, monitor, places
 from tensorboard.backend.event_processing import plugin_event_accumulator
 
@@ -84,11 +83,10 @@ def test_a_failing_disk_warns_once_and_what_was_logged_stays(tmp_path: Path, mon
     assert "2 failed, see the warning and the run's notes" in said
 
 
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+def test_a_disk_that_is_really_full(tmp_path: Path, forked: Forked) -> None:
     """No file of the process may grow beyond a limit: what the system says when it refuses a write."""
     code = f"""
-        import resource, signal, sys, warnings
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import resource, signal, warnings
         from pathlib import Path
         from monitor_helpers import fit, make_model, monitor
         model = make_model()
@@ -101,13 +99,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         assert len(history.history["loss"]) == 25
         assert len(told) == 1 and "File too large" in told[0], told
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = forked.run(code)
     assert done.returncode == 0, done.stderr[-3000:]
     steps = [step for step, _, _ in places(tmp_path)]
     assert 3 < len(steps) < 26
@@ -237,7 +229,7 @@ def test_a_file_in_place_of_the_log_directory_is_told_and_training_goes_on(tmp_p
     assert folder.read_text() == "in the way"
 
 
-def test_a_log_directory_made_read_only_in_mid_run_loses_nothing() -> None:
+def test_a_log_directory_made_read_only_in_mid_run_loses_nothing(forked: Forked) -> None:
     """As another user where the test runs as root, who may write anywhere. What is open stays open."""
     # A folder of its own: pytest closes its own to other users whenever another pytest starts.
     with tempfile.TemporaryDirectory() as own:
@@ -246,14 +238,13 @@ def test_a_log_directory_made_read_only_in_mid_run_loses_nothing() -> None:
         folder.mkdir()
         if os.geteuid() == 0:
             os.chown(folder, 65534, 65534)
-        made_read_only(folder)
+        made_read_only(folder, forked)
         assert places(folder) == epochs_of(0, 1, 2, 3, 4)
 
 
-def made_read_only(folder: Path) -> None:
+def made_read_only(folder: Path, forked: Forked) -> None:
     code = f"""
         import os, sys, warnings
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
         from monitor_helpers import fit, make_model, monitor
         from test_monitor_faults import At
@@ -272,13 +263,12 @@ def made_read_only(folder: Path) -> None:
             sys.exit(0 if "Permission denied" in str(error) else str(error))
         sys.exit("not refused")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    done = forked.run(code)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 TOGETHER = """
-    import sys, time, warnings
-    sys.path.insert(0, {tests!r})
+    import time, warnings
     from pathlib import Path
     import keras
     from monitor_helpers import fit, make_model, monitor
@@ -301,20 +291,15 @@ TOGETHER = """
 """
 
 
-def test_two_processes_in_one_log_directory(tmp_path: Path) -> None:
+def test_two_processes_in_one_log_directory(tmp_path: Path, forked: Forked) -> None:
     """One finds the other's run and begins one beside it, or both began at once and one is told of the other."""
     meet, folder = tmp_path / "meet", tmp_path / "run"
     meet.mkdir()
-    processes = []
-    for me in (0, 1):
-        values = {"tests": str(Path(__file__).parent), "meet": str(meet), "folder": str(folder), "me": me}
-        code = textwrap.dedent(TOGETHER).format(**values)
-        processes.append(
-            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
-    answers = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], answers[0][1][-2000:] + answers[1][1][-2000:]
-    assert sum(int(printed.split("TOLD ")[1]) for printed, _ in answers) >= 1
+    values = {"meet": str(meet), "folder": str(folder)}
+    processes = [forked.start(TOGETHER.format(**values, me=me)) for me in (0, 1)]
+    ended = [process.ended() for process in processes]
+    assert [one.returncode for one in ended] == [0, 0], ended[0].stderr[-2000:] + ended[1].stderr[-2000:]
+    assert sum(int(one.stdout.split("TOLD ")[1]) for one in ended) >= 1
     if len(begun := run_folders(folder)) == 2:
         assert [places(Path(run)) for run in begun] == [epochs_of(*range(6))] * 2
         return
@@ -435,8 +420,6 @@ def test_an_exception_in_training_leaves_whole_records(tmp_path: Path) -> None:
 
 
 KILLED = """
-    import sys
-    sys.path.insert(0, {tests!r})
     import os, signal, time
     from pathlib import Path
     import keras
@@ -457,16 +440,14 @@ KILLED = """
                     raise RuntimeError("broken")
                 os.kill(os.getpid(), getattr(signal, {end!r}))
 
-    fit(make_model(), monitor(Path({folder!r})), keras.callbacks.BackupAndRestore({backup!r}), Kill(), epochs=5)
+    fit(make_model(), monitor(Path("{folder}")), keras.callbacks.BackupAndRestore("{backup}"), Kill(), epochs=5)
 """
 
 
 @pytest.mark.parametrize("end", ["raise", "SIGINT", "SIGTERM", "SIGKILL"])
-def test_every_way_to_end_a_process_leaves_a_readable_run(tmp_path: Path, end: str) -> None:
+def test_every_way_to_end_a_process_leaves_a_readable_run(tmp_path: Path, end: str, forked: Forked) -> None:
     folder, backup = tmp_path / "run", tmp_path / "backup"
-    values = {"tests": str(Path(__file__).parent), "end": end, "folder": str(folder), "backup": str(backup)}
-    code = textwrap.dedent(KILLED).format(**values)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300, check=False)
+    done = forked.run(KILLED.format(end=end, folder=folder, backup=backup))
     assert done.returncode != 0
     if end.startswith("SIG") and end != "SIGINT":
         assert done.returncode == -getattr(signal, end)

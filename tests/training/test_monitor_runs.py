@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
-import textwrap
 import warnings
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from forked import Forked
 from monitor_helpers import BATCH, StopAt, data, epochs_of, fit, make_model, make_probes, monitor, places
 
 from lrp_monitor.store.folders import run_folders
@@ -384,10 +382,8 @@ def test_an_end_whose_weights_are_gone_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-def test_the_end_of_a_loop_is_logged_when_the_process_ends(tmp_path: Path) -> None:
+def test_the_end_of_a_loop_is_logged_when_the_process_ends(tmp_path: Path, forked: Forked) -> None:
     code = f"""
-        import sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
         import threading
         from pathlib import Path
         from monitor_helpers import fit, make_model, monitor
@@ -400,8 +396,7 @@ def test_the_end_of_a_loop_is_logged_when_the_process_ends(tmp_path: Path) -> No
             threading.Thread.start = refuse
     """
     for refused in (True, False):
-        text = textwrap.dedent(code).format(refused=refused)
-        subprocess.run([sys.executable, "-c", text], check=True)
+        forked.run(code.format(refused=refused)).check_returncode()
     # the second process trains the same weights from the start: a run of its own
     assert runs(tmp_path) == {"lrp": [0, 2], "lrp-2": [0, 2]}
     assert open_run(tmp_path).record(2).last_of_fit

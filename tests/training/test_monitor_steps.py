@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from forked import Forked
 from monitor_helpers import (
     StopAt,
     batches_of_unknown_length,
@@ -100,7 +98,6 @@ def test_a_fit_without_an_epoch_logs_nothing(tmp_path: Path) -> None:
 
 RESUMED = """
     import sys
-    sys.path.insert(0, {tests!r})
     import keras
     from monitor_helpers import StopAt, fit, make_model, monitor
     from pathlib import Path
@@ -116,17 +113,12 @@ RESUMED = """
 """
 
 
-def in_another_process(code: str, **values: object) -> int:
-    code = textwrap.dedent(code).format(tests=str(Path(__file__).parent), **values)
-    return subprocess.run([sys.executable, "-c", code], timeout=300, check=False).returncode
-
-
-def test_backup_and_restore_in_new_processes(tmp_path: Path) -> None:
+def test_backup_and_restore_in_new_processes(tmp_path: Path, forked: Forked) -> None:
     folder, backup = str(tmp_path / "run"), str(tmp_path / "backup")
-    assert in_another_process(RESUMED, folder=folder, backup=backup, first=True) == 3
+    assert forked.run(RESUMED.format(folder=folder, backup=backup, first=True)).returncode == 3
     assert places(tmp_path / "run") == epochs_of(0, 1, 2, 3)
     before = open_run(folder)
-    assert in_another_process(RESUMED, folder=folder, backup=backup, first=False) == 0
+    assert forked.run(RESUMED.format(folder=folder, backup=backup, first=False)).returncode == 0
     assert places(tmp_path / "run") == epochs_of(0, 1, 2, 3, 4, 5)
     after = open_run(folder)
     assert [after.record(s).session == before.record(s).session for s in (0, 1, 2, 3)] == [
