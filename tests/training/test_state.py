@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +237,75 @@ def test_what_layers_remember_in_python_is_as_it_was(tmp_path: Path, gradients: 
     assert with_monitor == remembered
     for mine, theirs in zip(weights, alone, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@dataclass
+class Tally:
+    """An object of a layer's own that counts."""
+
+    calls: int = 0
+    sizes: deque[int] = field(default_factory=lambda: deque(maxlen=3))
+
+
+class WritesWhenTraced(layers.Layer):
+    """Damps its input by what it has written into arrays and objects, and drawn, while it was traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.traced, self.tally, self.plain, self.first = [np.zeros(2)], Tally(), random.Random(0), True
+        self.width: int | None = None
+
+    def call(self, x: Any) -> Any:
+        self.traced[0][1] += 1
+        self.tally.calls += 1
+        self.tally.sizes.append(len(self.tally.sizes))
+        if self.width is None:
+            self.width = 1 + self.tally.calls
+        self.late = self.plain.random()
+        scale, self.first = (0.5 if self.first else 1.5), False
+        numbers = self.traced[0][1] + self.tally.calls + len(self.tally.sizes) + self.width + self.late
+        return x * (scale / numbers)
+
+    def kept(self) -> list[Any]:
+        seen = [self.traced[0], self.tally.calls, list(self.tally.sizes), self.first, self.width, self.late]
+        return [*seen, self.plain.random()]
+
+
+class WritesWhenRun(layers.Layer):
+    """Damps its input by what it has written into arrays, and drawn, in a function of Python's that its graph calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums, self.runs, self.random = {"all": np.zeros(3, np.float32)}, 0, np.random.default_rng(0)
+
+    def note(self, x: Any) -> Any:
+        self.sums["all"] += np.float32(np.abs(x).mean() + self.random.uniform() + np.random.uniform())
+        self.runs += 1
+        return np.float32(1 / (1 + 0.01 * self.sums["all"][0] + 0.1 * self.runs))
+
+    def call(self, x: Any) -> Any:
+        factor = tf.numpy_function(self.note, [tf.stop_gradient(x)], tf.float32)
+        return x * tf.stop_gradient(tf.ensure_shape(factor, ()))
+
+    def kept(self) -> list[Any]:
+        return [self.sums["all"], self.runs, self.random.uniform(), np.random.uniform()]
+
+
+@pytest.mark.parametrize("writes", [WritesWhenTraced, WritesWhenRun])
+@pytest.mark.parametrize("gradients", ["train", "probe"])
+def test_arrays_that_a_layer_writes_into_are_as_they_were(tmp_path: Path, gradients: Any, writes: Any) -> None:
+    def trained(callbacks: list[Any]) -> list[Any]:
+        keras.utils.set_random_seed(3)
+        layer = writes()
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layer, layers.Dense(2)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+        layer.width = None  # what the model's symbolic call kept
+        model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=callbacks)
+        return [*model.get_weights(), *layer.kept()]
+
+    x, y = np.linspace(-1, 1, 32, dtype=np.float32).reshape(8, 4), np.arange(8) % 2
+    alone = trained([])
+    monitor = LRPMonitor(lrp.ProbeSet(x[:2], y[:2]), tmp_path, gradients=gradients, on_unknown="gradient", verbose=0)
+    for mine, theirs in zip(trained([monitor]), alone, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert lrp.open_run(tmp_path).steps == [0, 1, 2]

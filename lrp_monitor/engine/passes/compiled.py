@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from lrp_monitor.engine.backend import Spec, Tensor, full_precision
 from lrp_monitor.engine.errors import OutOfMemoryError
 from lrp_monitor.engine.passes import memory
 from lrp_monitor.engine.passes.memory import Room, is_out_of_memory, on_device
-from lrp_monitor.engine.passes.state import kept, unmarked, written
+from lrp_monitor.engine.passes.python_state import unmarked
+from lrp_monitor.engine.passes.state import calls_python, kept, written
 from lrp_monitor.mapped import let_go
 from lrp_monitor.text import first_line
 
@@ -28,9 +30,10 @@ _SLACK = 1.25  # a pass that needs so much more than its room is not worth compi
 class Pass:
     """``function`` traced for the shapes of ``signature``; tracing happens here, and raises what ``function`` raises.
 
-    Whatever ``model`` assigns while it is traced or run is as before afterwards (see
-    :mod:`lrp_monitor.engine.passes.state`). Everything that looks at a model goes through here: what is run eagerly
-    draws from the random numbers of a training that runs eagerly, and nothing brings those back.
+    Whatever ``model`` assigns while it is traced or run is as before afterwards: its variables (see
+    :mod:`lrp_monitor.engine.passes.state`), and what it keeps in Python (``python_state``). Everything that looks at a
+    model goes through here: what is run eagerly draws from the random numbers of a training that runs eagerly, and
+    nothing brings those back.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Pass:
         # Held, since a graph does not: a generator that Keras made for the trace may be replaced by another.
         self._variables = self._function.variables
         self._written = written(self._function)
+        self._looked_at = model if calls_python(self._function) else None
 
     @property
     def bytes(self) -> int:
@@ -56,7 +60,8 @@ class Pass:
     def __call__(self, *tensors: Any) -> Any:
         """The function's results, as tensors."""
         # A tape of the caller's would ask for the gradient of the whole pass.
-        with on_device(self._device), kept(self._written), keras_internals.unrecorded():
+        as_it_was = nullcontext() if self._looked_at is None else unmarked(self._looked_at, called=True)
+        with on_device(self._device), as_it_was, kept(self._written), keras_internals.unrecorded():
             given: list[Tensor] = [tf.convert_to_tensor(tensor) for tensor in tensors]
             return self._function(*given)
 

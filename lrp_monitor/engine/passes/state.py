@@ -1,4 +1,4 @@
-"""State that moves when a model is traced or run, put back as it was.
+"""Variables that move when a model is traced or run, put back as they were.
 
 A layer may assign variables in inference: the state of a seed generator, a counter, a codebook, a metric. They belong
 to the training, which must not see that its model was looked at.
@@ -7,16 +7,13 @@ to the training, which must not see that its model was looked at.
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from lrp_monitor.engine.shadows import shadows
-from lrp_monitor.keras_internals import inner_functions, keep_losses, layers_of, read_only_inputs, variable_type
+from lrp_monitor.keras_internals import inner_functions, read_only_inputs, variable_type
 
 
 def written(function: Any) -> list[Any]:
@@ -71,6 +68,11 @@ def draws_from_kernels(function: Any) -> bool:
     )
 
 
+def calls_python(function: Any) -> bool:
+    """Whether a run of a concrete function calls Python, such as by ``tf.numpy_function``."""
+    return any("PyFunc" in op.type for op in _stateful(function))
+
+
 # What acts on variables alone, calls (whose own operations are looked at), and what does no more than raise.
 _RESTORABLE = re.compile(
     r"\w+VariableOp|Resource(Gather|Scatter|Apply|SparseApply)\w*|Rng(ReadAnd)?Skip|VarIsInitializedOp|VariableShape|"
@@ -102,81 +104,3 @@ def _stateful(function: Any, by_xla: bool = True) -> Iterator[Any]:
             if name not in seen and (by_xla or not compiled) and inner.graph is not None:
                 seen.add(name)
                 graphs.append(inner.graph)
-
-
-@contextlib.contextmanager
-def unmarked(model: Any) -> Iterator[None]:
-    """What a trace of ``model`` leaves on its layers goes when the block ends: losses, what Python counted or kept.
-
-    That is numbers and texts that were assigned, tensors of the trace, and what was put into lists, dicts and sets or
-    taken out of them. What a layer that is not built yet learns in its build stays, and so do layers and variables that
-    it makes; arrays that are changed in place are not followed.
-    """
-    layers = layers_of(model)
-    known = [
-        _Contents(value)
-        for layer in layers
-        if layer.built and type(layer).__module__.split(".")[0] != "keras"
-        for name, value in layer.__dict__.items()
-        if isinstance(value, list | dict | set) and name not in _of_every_layer()
-    ]
-    attributes = [(layer, dict(layer.__dict__)) for layer in layers if layer.built]
-    with shadows() as put:
-        for layer in layers:
-            keep_losses(put, layer)
-        try:
-            yield
-        finally:
-            for layer, before in attributes:
-                _restore_attributes(layer.__dict__, before)
-            for contents in known:
-                contents.restore()
-
-
-@functools.cache
-def _of_every_layer() -> frozenset[str]:
-    """The attributes that Keras gives to every layer, for itself."""
-    return frozenset(vars(keras.layers.Layer()))
-
-
-def _restore_attributes(now: dict[str, Any], before: dict[str, Any]) -> None:
-    for name, value in list(now.items()):
-        if isinstance(value, tf.Tensor) and not hasattr(value, "numpy") and before.get(name) is not value:
-            if name in before:
-                now[name] = before[name]
-            else:
-                del now[name]
-    for name, value in before.items():
-        if type(value) in (int, float, str) and name in now:
-            now[name] = value
-
-
-class _Contents:
-    """What a list, dict or set holds."""
-
-    def __init__(self, container: Any) -> None:
-        self._container = container
-        self._type: Any = next(t for t in (list, dict, set) if isinstance(container, t))
-        self._before = self._type(container)
-
-    def restore(self) -> None:
-        """Gives it back, unless layers or variables have come in."""
-        container, kind, before = self._container, self._type, self._before
-        if container == before if kind is set else _same(container, before):
-            return
-        leaves = container.values() if kind is dict else container
-        if any(isinstance(leaf, keras.layers.Layer | keras.Variable | tf.Variable) for leaf in leaves):
-            return
-        # By the plain types' methods: Keras' own lists look at all that they are given.
-        kind.clear(container)
-        put: Callable[[Any, Any], None] = list.extend if kind is list else kind.update
-        put(container, before)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two lists or dicts hold the same objects: tensors cannot be asked whether they are equal."""
-    if len(one) != len(other):
-        return False
-    if isinstance(one, dict):
-        return all(key in other and other[key] is value for key, value in one.items())
-    return all(a is b for a, b in zip(one, other, strict=True))

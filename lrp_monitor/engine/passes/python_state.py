@@ -1,0 +1,185 @@
+"""What layers keep in Python and change when they are traced or called, put back as it was.
+
+A layer may count its calls, fill a list, write into an array or draw from a generator of its own: of all that the
+training must not see that its model was looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lrp_monitor.engine.shadows import shadows
+from lrp_monitor.keras_internals import keep_losses, layers_of
+from lrp_monitor.mapped import LARGE
+
+_CONTAINERS = (list, dict, set, deque, bytearray)
+
+
+@contextlib.contextmanager
+def unmarked(model: Any, called: bool = False) -> Iterator[None]:
+    """What a trace of ``model`` leaves on its layers goes when the block ends: losses, what Python counted or kept.
+
+    That is numbers, texts and arrays that were assigned, tensors of the trace, arrays that were written into (64 MiB of
+    them all together), what was put into containers or taken out of them, the state of random generators, and all of
+    that inside containers and plain objects. What a layer that is not built yet learns in its build stays, and so do
+    layers and variables that it makes.
+
+    Args:
+        called: whether Python is called when the block runs a function, and may draw from the generators that all of
+            Python and of NumPy share. Of a trace they are left alone: other threads may draw from them meanwhile.
+    """
+    layers = [layer for layer in layers_of(model) if layer.built]
+    followed = _Followed()
+    for layer in layers:
+        followed.add_attributes(layer.__dict__, None if _is_keras_own(layer) else type(layer).__module__)
+    if called:
+        followed.add_shared()
+    with shadows() as put:
+        for layer in layers_of(model):
+            keep_losses(put, layer)
+        try:
+            yield
+        finally:
+            for restore in followed.restore:
+                restore()
+
+
+def _is_keras_own(layer: Any) -> bool:
+    return type(layer).__module__.split(".")[0] == "keras"
+
+
+@functools.cache
+def _of_every_layer() -> frozenset[str]:
+    """The attributes that Keras gives to every layer or model, for itself."""
+    return frozenset(vars(keras.layers.Layer())) | frozenset(vars(keras.Model()))
+
+
+class _Attributes:
+    """The values of an object's attributes.
+
+    Args:
+        own: whether all that are not Keras' are followed; else numbers and texts.
+    """
+
+    def __init__(self, namespace: dict[str, Any], own: bool) -> None:
+        self._now, self._before, self._own = namespace, dict(namespace), own
+
+    def restore(self) -> None:
+        """Gives them back, where neither layers nor variables have come in."""
+        now, before = self._now, self._before
+        for name, value in list(now.items()):
+            if (name in before and before[name] is value) or _holds_state(value):
+                continue
+            of_trace = isinstance(value, tf.Tensor) and not hasattr(value, "numpy")
+            if name in before:
+                if of_trace or self._is_value(name, before[name]):
+                    now[name] = before[name]
+            elif of_trace or (self._own and self._is_value(name, value)):
+                del now[name]
+
+    def _is_value(self, name: str, value: Any) -> bool:
+        if type(value) in (int, float, str):
+            return True
+        own = self._own and name not in _of_every_layer()
+        return own and (value is None or isinstance(value, bool | complex | bytes | tuple | np.generic | np.ndarray))
+
+
+def _holds_state(value: Any) -> bool:
+    """Whether a value is, or a container holds, a layer or a variable."""
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+    return any(isinstance(leaf, keras.layers.Layer | keras.Variable | tf.Variable) for leaf in held)
+
+
+class _Followed:
+    """What can be changed in place, with functions that bring it back."""
+
+    def __init__(self) -> None:
+        self.restore: list[Callable[[], None]] = []
+        self._seen: dict[int, Any] = {}
+        self._room = LARGE
+
+    def add_attributes(self, namespace: dict[str, Any], module: str | None) -> None:
+        """The attributes of a layer or object, and what they hold.
+
+        Args:
+            module: that of a layer of a user's own: objects of classes from there are its own, too. None for Keras'.
+        """
+        self.restore.append(_Attributes(namespace, module is not None).restore)
+        if module is not None:
+            for name, value in list(namespace.items()):
+                if name not in _of_every_layer():
+                    self._add(value, module)
+
+    def _add(self, value: Any, module: str) -> None:
+        if id(value) in self._seen:
+            return
+        self._seen[id(value)] = value
+        if isinstance(value, np.ndarray):
+            if value.flags.writeable and value.nbytes <= self._room:
+                self._room -= value.nbytes
+                self.restore.append(functools.partial(np.copyto, value, value.copy()))
+        elif isinstance(value, np.random.Generator):
+            self.restore.append(functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state))
+        elif isinstance(value, np.random.RandomState):
+            self.restore.append(functools.partial(value.set_state, value.get_state()))
+        elif isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
+            self.restore.append(functools.partial(value.setstate, value.getstate()))
+        elif isinstance(value, _CONTAINERS):
+            self.restore.append(_Contents(value).restore)
+            for held in value.values() if isinstance(value, dict) else () if isinstance(value, bytearray) else value:
+                self._add(held, module)
+        elif _is_plain(value, module):
+            self.add_attributes(vars(value), module)
+
+    def add_shared(self) -> None:
+        """The generators of random numbers that Python and NumPy have for all."""
+        self.restore.append(functools.partial(random.setstate, random.getstate()))
+        self.restore.append(functools.partial(np.random.set_state, np.random.get_state()))
+
+
+def _is_plain(value: Any, module: str) -> bool:
+    """Whether an object is there to hold what a layer keeps: it changes by its attributes alone."""
+    if isinstance(value, type | keras.layers.Layer | keras.Variable | tf.Module) or not hasattr(value, "__dict__"):
+        return False
+    return isinstance(value, SimpleNamespace) or is_dataclass(value) or type(value).__module__ == module
+
+
+class _Contents:
+    """What a container holds."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        self._type: Any = next(t for t in _CONTAINERS if isinstance(container, t))
+        self._before = container.copy() if self._type is deque else self._type(container)
+
+    def restore(self) -> None:
+        """Gives it back, unless layers or variables have come in."""
+        container, kind, before = self._container, self._type, self._before
+        if container == before if kind in (set, bytearray) else _same(container, before):
+            return
+        if _holds_state(container):
+            return
+        # By the plain types' methods: Keras' own lists look at all that they are given.
+        kind.clear(container)
+        put: Callable[[Any, Any], None] = kind.update if kind in (dict, set) else kind.extend
+        put(container, before)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two lists or dicts hold the same objects: tensors cannot be asked whether they are equal."""
+    if len(one) != len(other):
+        return False
+    if isinstance(one, dict):
+        return all(key in other and other[key] is value for key, value in one.items())
+    return all(a is b for a, b in zip(one, other, strict=True))
