@@ -10,8 +10,8 @@ import griffe
 
 _NAMES = r"\w+(?:, \w+)*"
 _ITEM = re.compile(rf"^(?P<names>{_NAMES}|``[^`]+``): (?P<text>.*)$", re.S)
-_INSIDE = re.compile(rf"(?<=[.;)]) (?={_NAMES}: )")
-_TAG = re.compile(r"`[^`]*`|<(?=\w)")  # <mask> in a text is no tag
+_INSIDE = re.compile(rf"(?<=[.;)]) (?=(?:{_NAMES}|``{_NAMES}``): )")
+_TAG = re.compile(r"(`+)[^`]+\1|<(?=\w)")  # <mask> in a text is no tag
 _ROLE = re.compile(r":(?:class|meth|func|mod|attr):`~?(?:\w+\.)*(\w+)`")
 
 
@@ -42,7 +42,7 @@ def _parts(item: str, known: Collection[str]) -> Iterator[str]:
     """An item, split where another name begins inside it."""
     start = 0
     for match in _INSIDE.finditer(item):
-        names = item[match.end() :].partition(":")[0].split(", ")
+        names = item[match.end() :].partition(":")[0].strip("`").split(", ")
         if all(name in known for name in names):
             yield item[start : match.start()]
             start = match.end()
