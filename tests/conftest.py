@@ -21,6 +21,7 @@ FAST = {
         "monitor_kinds", "names", "position", "schedule", "statistics", "tracebacks", "writer_thread",
     },
     "docs": {"reference"},
+    "objects": {"object_store"},
     "browser": set(),
     "fuzz": set(),
 }  # fmt: skip

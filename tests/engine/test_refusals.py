@@ -344,6 +344,7 @@ def test_input_rule_named_for_a_later_layer_is_refused():
     lrp.Explainer(model, lrp.Composite(overrides={"early": rules.Flat()}))
 
 
+@pytest.mark.process
 def test_importing_the_package_imports_no_tensorflow():
     import subprocess
     import sys

@@ -27,6 +27,8 @@ from lrp_monitor.store.format import StoreError, StoreOSError
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.writer import RunWriter
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[s3fs.S3FileSystem]:

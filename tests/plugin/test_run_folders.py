@@ -22,6 +22,7 @@ from lrp_monitor.plugin.runs import Folders, Readers, parse_logdir_spec
 from lrp_monitor.store.format import StoreError
 
 
+@pytest.mark.process
 def test_logdir_spec_with_named_and_unnamed_parts(start: Start, tmp_path: Path) -> None:
     sessions = {name: write_run(tmp_path / name, [0, 1]) for name in ("a", "b", "c/deep", "second model")}
     (tmp_path / "second model" / "lrp").rename(tmp_path / "c" / "deep" / "lrp-2")
@@ -40,6 +41,7 @@ def test_logdir_spec_with_named_and_unnamed_parts(start: Start, tmp_path: Path) 
     assert server.at("data/plugins_listing").json["lrp_monitor"]["enabled"] is True
 
 
+@pytest.mark.process
 def test_the_log_directory_may_be_the_run_itself(start: Start, tmp_path: Path) -> None:
     session = write_run(tmp_path / "a", [0])
     server = start(f"--logdir={tmp_path}/a/lrp")
@@ -49,6 +51,7 @@ def test_the_log_directory_may_be_the_run_itself(start: Start, tmp_path: Path) -
     assert run["name"] == "a"
 
 
+@pytest.mark.process
 def test_links_inside_are_followed_and_links_out_are_refused(start: Start, tmp_path: Path) -> None:
     logs, elsewhere = tmp_path / "logs", tmp_path / "elsewhere"
     session = write_run(logs / "real", [0])
@@ -176,6 +179,7 @@ def test_runs_are_called_by_the_folder_that_a_person_named(tmp_path: Path, base:
     assert Folders(str(tmp_path / base), None).display_name(run) == name
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["lrp_monitor.plugin.loader", "lrp_monitor.plugin.app"])
 def test_the_plugin_imports_neither_tensorflow_nor_keras(module: str) -> None:
     code = (
@@ -195,6 +199,7 @@ def test_the_entry_point_names_the_loader() -> None:
     assert make_probes().hash  # the runs above are of this one probe set
 
 
+@pytest.mark.process
 def test_a_bare_checkout_serves_the_bundle_of_its_source_folder(tmp_path: Path) -> None:
     import shutil
 

@@ -12,6 +12,8 @@ from regression_helpers import make_snapshot
 
 pytest_plugins = ["pytester"]
 
+pytestmark = pytest.mark.process
+
 
 def test_baselines_are_made_compared_and_left_alone(project):
     project.makepyfile(test_it=USUAL)

@@ -271,6 +271,7 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     refused(OSError, "file/lrp", make_model(), monitor(tmp_path / "file"))
 
 
+@pytest.mark.process
 def test_a_directory_without_the_right_to_write(tmp_path: Path, forked: Forked) -> None:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o555)

@@ -83,6 +83,7 @@ def test_a_failing_disk_warns_once_and_what_was_logged_stays(tmp_path: Path, mon
     assert "2 failed, see the warning and the run's notes" in said
 
 
+@pytest.mark.process
 def test_a_disk_that_is_really_full(tmp_path: Path, forked: Forked) -> None:
     """No file of the process may grow beyond a limit: what the system says when it refuses a write."""
     code = f"""
@@ -229,6 +230,7 @@ def test_a_file_in_place_of_the_log_directory_is_told_and_training_goes_on(tmp_p
     assert folder.read_text() == "in the way"
 
 
+@pytest.mark.process
 def test_a_log_directory_made_read_only_in_mid_run_loses_nothing(forked: Forked) -> None:
     """As another user where the test runs as root, who may write anywhere. What is open stays open."""
     # A folder of its own: pytest closes its own to other users whenever another pytest starts.
@@ -291,6 +293,7 @@ TOGETHER = """
 """
 
 
+@pytest.mark.process
 def test_two_processes_in_one_log_directory(tmp_path: Path, forked: Forked) -> None:
     """One finds the other's run and begins one beside it, or both began at once and one is told of the other."""
     meet, folder = tmp_path / "meet", tmp_path / "run"
@@ -444,6 +447,7 @@ KILLED = """
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("end", ["raise", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_every_way_to_end_a_process_leaves_a_readable_run(tmp_path: Path, end: str, forked: Forked) -> None:
     folder, backup = tmp_path / "run", tmp_path / "backup"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forked import Forked
 from monitor_helpers import places
 
 from lrp_monitor.store.reader import Run, open_run
@@ -19,7 +17,12 @@ from lrp_monitor.store.reader import Run, open_run
 pytestmark = pytest.mark.process
 
 BATCHES = 4  # an epoch: 64 samples in batches of 16
-TIMEOUT = 240
+CHILD = """
+import runpy, signal, sys
+signal.alarm(240)  # workers that wait for one another would never end
+sys.argv = ["scaled_child", {given!r}]
+runpy.run_path({program!r}, run_name="__main__")
+"""
 
 
 def free_ports(count: int) -> list[int]:
@@ -32,7 +35,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def trained(kind: str, folder: Path, slow: float = 0.0, fail: bool = False, **options: Any) -> list[dict[str, Any]]:
+def trained(
+    forked: Forked, kind: str, folder: Path, slow: float = 0.0, fail: bool = False, **options: Any
+) -> list[dict[str, Any]]:
     """What each worker of a fit of three epochs said: its weights and warnings, and what it printed."""
     count = 2 if kind == "workers" else 1
     watched = None if options.pop("unwatched", False) else options
@@ -40,32 +45,21 @@ def trained(kind: str, folder: Path, slow: float = 0.0, fail: bool = False, **op
     processes = []
     for task in range(count):
         own = {"task": task, "folder": str(folder if task == 0 else f"{folder}-other"), "slow": slow * task}
-        command = [sys.executable, str(Path(__file__).with_name("scaled_child.py")), json.dumps(given | own)]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment.pop("TF_CONFIG", None)
-        processes.append(
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-        )
+        program = str(Path(__file__).with_name("scaled_child.py"))
+        processes.append(forked.start(CHILD.format(given=json.dumps(given | own), program=program)))
     found = []
-    try:
-        for process in processes:
-            printed, errors = process.communicate(timeout=TIMEOUT)
-            assert process.returncode == 0, errors[-3000:]
-            line = next(line for line in printed.splitlines() if line.startswith("RESULT"))
-            found.append({**json.loads(line.removeprefix("RESULT")), "printed": printed})
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    for ended in [process.ended() for process in processes]:
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        line = next(line for line in ended.stdout.splitlines() if line.startswith("RESULT"))
+        found.append({**json.loads(line.removeprefix("RESULT")), "printed": ended.stdout})
     return found
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Any]]:
+def alone(tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> tuple[Run, list[Any]]:
     """The same fit in one process on the whole batch."""
     folder = tmp_path_factory.mktemp("alone")
-    [result] = trained("alone", folder)
+    [result] = trained(forked, "alone", folder)
     return open_run(folder), result["weights"]
 
 
@@ -89,9 +83,11 @@ def same_run(run: Run, other: Run) -> None:
 
 
 @pytest.mark.trains
-def test_mirrored_replicas_log_the_run_of_the_joined_batch(tmp_path: Path, alone: tuple[Run, list[Any]]) -> None:
-    [watched] = trained("mirrored", tmp_path / "run", relevance_layers="all")
-    [unwatched] = trained("mirrored", tmp_path / "none", unwatched=True)
+def test_mirrored_replicas_log_the_run_of_the_joined_batch(
+    tmp_path: Path, forked: Forked, alone: tuple[Run, list[Any]]
+) -> None:
+    [watched] = trained(forked, "mirrored", tmp_path / "run", relevance_layers="all")
+    [unwatched] = trained(forked, "mirrored", tmp_path / "none", unwatched=True)
     assert watched["said"] == []
     assert watched["weights"] == unwatched["weights"]
     run = open_run(tmp_path / "run")
@@ -103,12 +99,12 @@ def test_mirrored_replicas_log_the_run_of_the_joined_batch(tmp_path: Path, alone
 
 @pytest.mark.trains
 def test_two_workers_one_of_them_slow_write_one_run_of_the_joined_batch(
-    tmp_path: Path, alone: tuple[Run, list[Any]]
+    tmp_path: Path, forked: Forked, alone: tuple[Run, list[Any]]
 ) -> None:
-    chief, other = trained("workers", tmp_path / "run", slow=0.3)
+    chief, other = trained(forked, "workers", tmp_path / "run", slow=0.3)
     assert chief["said"] == other["said"] == []
     assert chief["weights"] == other["weights"]
-    unwatched, _ = trained("workers", tmp_path / "none", unwatched=True)
+    unwatched, _ = trained(forked, "workers", tmp_path / "none", unwatched=True)
     assert chief["weights"] == unwatched["weights"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # the other worker has written nothing
     same_run(open_run(tmp_path / "run"), alone[0])
@@ -117,12 +113,12 @@ def test_two_workers_one_of_them_slow_write_one_run_of_the_joined_batch(
 
 
 @pytest.mark.trains
-def test_what_the_chief_decides_holds_for_all_workers(tmp_path: Path) -> None:
+def test_what_the_chief_decides_holds_for_all_workers(tmp_path: Path, forked: Forked) -> None:
     """A resumed run in batches, stopped by an alert: only the chief's disk knows where the run stands."""
     folder = tmp_path / "run"
-    trained("workers", folder, batches=3, epochs=1)
+    trained(forked, "workers", folder, batches=3, epochs=1)
     assert [step for step, _, _ in places(folder)] == [0, 3, 4]
-    chief, other = trained("workers", folder, batches=3, alert={"left": 0.01}, stop_on_alert=True)
+    chief, other = trained(forked, "workers", folder, batches=3, alert={"left": 0.01}, stop_on_alert=True)
     assert chief["stopped"]
     assert other["stopped"]
     assert chief["weights"] == other["weights"]
@@ -135,7 +131,7 @@ def test_what_the_chief_decides_holds_for_all_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.trains
-def test_a_chief_that_cannot_write_ends_every_worker_at_once(tmp_path: Path) -> None:
-    chief, other = trained("workers", tmp_path / "run", fail=True)
+def test_a_chief_that_cannot_write_ends_every_worker_at_once(tmp_path: Path, forked: Forked) -> None:
+    chief, other = trained(forked, "workers", tmp_path / "run", fail=True)
     assert "Not a directory" in chief["said"][0]
     assert other["said"] == ["RuntimeError: LRPMonitor: another worker could not begin to log; its own error says why"]

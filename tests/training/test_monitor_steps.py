@@ -113,6 +113,7 @@ RESUMED = """
 """
 
 
+@pytest.mark.process
 def test_backup_and_restore_in_new_processes(tmp_path: Path, forked: Forked) -> None:
     folder, backup = str(tmp_path / "run"), str(tmp_path / "backup")
     assert forked.run(RESUMED.format(folder=folder, backup=backup, first=True)).returncode == 3
