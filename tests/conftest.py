@@ -13,12 +13,11 @@ _VARIABLE = "LRP_FUZZ_SEED"
 
 FAST = {
     "engine": {
-        "choosing", "compiling", "conditional", "deferred", "inputs", "inspection", "norms", "refusals",
-        "rules_by_hand", "targets",
+        "choosing", "compiling", "deferred", "inputs", "inspection", "norms", "refusals", "rules_by_hand", "targets",
     },
     "training": {
-        "due", "event_file", "features", "histograms", "monitor_alerts", "monitor_baseline", "monitor_channels",
-        "monitor_kinds", "names", "position", "schedule", "statistics", "tracebacks", "writer_thread",
+        "due", "event_file", "histograms", "monitor_alerts", "monitor_kinds", "names", "position", "schedule",
+        "statistics", "tracebacks", "writer_thread",
     },
     "docs": {"reference"},
     "objects": {"object_store"},
