@@ -333,3 +333,82 @@ def test_a_product_is_what_it_computes_in_every_spelling(composite, rng, randomi
     to_h, to_a, head = weights(model)
     by_vector = x[0] @ to_h @ head
     close(found[0], x[0] * ((x[0] @ to_a) * (to_h @ head).T + by_vector * to_a.T) / 2)
+
+
+SOURCES, ENDS = np.array([0, 1, 2, 2, 0]), np.array([1, 2, 0, 1, 2])
+
+
+def over_edges(scores, h):
+    """Attention of a graph's edges: a softmax over those that end in one node."""
+    at_ends, at_sources = ops.take(scores[0], ENDS, axis=0), ops.take(scores[1], SOURCES, axis=0)
+    made = at_ends + at_sources
+    raised = ops.exp(made - ops.take(ops.segment_max(made, ENDS, 3), ENDS, axis=0))
+    weights = raised / ops.take(ops.segment_sum(raised, ENDS, 3), ENDS, axis=0)
+    return ops.segment_sum(weights * ops.take(h, SOURCES, axis=0), ENDS, 3)
+
+
+def over_nodes(scores, h):
+    """The same as a softmax over all nodes, those without an edge masked."""
+    joined = np.zeros((3, 3), np.float32)
+    joined[ENDS, SOURCES] = 1.0
+    made = ops.where(joined > 0, scores[0] + ops.transpose(scores[1]), -1e9)
+    return ops.matmul(ops.softmax(made, axis=-1), h)
+
+
+def test_attention_over_the_edges_of_a_graph_is_that_over_its_nodes(rng, randomise):
+    class Net(keras.Model):
+        """One graph, (1, nodes, features): a logit by each spelling."""
+
+        def __init__(self):
+            super().__init__()
+            self.h, self.head = kl.Dense(4, use_bias=False), kl.Dense(1, use_bias=False)
+            self.scores = [kl.Dense(1), kl.Dense(1)]
+
+        def call(self, x):
+            h = self.h(x[0])
+            scores = [part(h) for part in self.scores]
+            made = [self.head(ops.reshape(f(scores, h), (1, 12))) for f in (over_edges, over_nodes)]
+            return ops.concatenate(made, axis=-1)
+
+    model, x = Net(), rng.normal(size=(1, 3, 2)).astype(np.float32)
+    model(x)
+    explainer = lrp.Explainer(randomise(model), "attn_lrp")
+    close(explainer(x, 0), explainer(x, 1))
+
+
+def test_linear_attention_conserves(rng, randomise):
+    """(f(q) sum f(k) v) / (f(q) sum f(k)): what divides is a constant, so that all relevance goes to the products."""
+    inputs = keras.Input((3, 2))
+    q, k, v = (kl.Dense(4, use_bias=False, activation="relu")(inputs) for _ in range(3))
+    total = ops.einsum("bnd,bd->bn", q, ops.sum(k, axis=1))
+    made = ops.einsum("bnd,bdc->bnc", q, ops.einsum("bmd,bmc->bdc", k, v)) / (total[..., None] + 1e-9)
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(made))))
+    found = lrp.Explainer(model, "lrp_zero").explain(rng.normal(size=(4, 3, 2)).astype(np.float32), 1)
+    np.testing.assert_allclose(found.conservation, 1, atol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "composite"), [("int32", "attn_lrp"), ("float32", "cp_lrp")])
+def test_a_mask_among_the_inputs_takes_nothing_in_every_spelling(dtype, composite, rng, randomise):
+    """Whole numbers of the input mask activations; so do floats that weight vectors, where gates are constant."""
+    vectors, mask = keras.Input((3, 2), name="vectors"), keras.Input((3,), dtype=dtype, name="mask")
+    h, head = kl.Dense(4, activation="gelu")(vectors), kl.Dense(1)
+    made = weighted_sums(ops.cast(mask, "float32")[..., None], h)
+    model = randomise(keras.Model([vectors, mask], kl.Concatenate()([head(kl.Flatten()(y)) for y in made])))
+    x = np.repeat(rng.normal(size=(1, 3, 2)).astype(np.float32), len(made), axis=0)
+    given = {"vectors": x, "mask": np.repeat([[1, 1, 0]], len(made), axis=0).astype(dtype)}
+    found = lrp.relevance(model, given, np.arange(len(made)), composite)
+    assert not found["mask"].any()
+    assert not found["vectors"][:, 2].any()
+    engine_helpers.close(found["vectors"], np.broadcast_to(found["vectors"][:1], x.shape), 1e-6)
+
+
+def test_whole_numbers_that_are_the_signal_are_no_mask(rng, randomise):
+    """y = x s(x W), x of whole numbers as a picture's are: the gate is held constant, R_i = x_i s_i w_i."""
+    inputs = keras.Input((4,), dtype="int32")
+    x = ops.cast(inputs, "float32")
+    gate = kl.Dense(4, activation="sigmoid", name="a")(0.1 * x)
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="head")(x * gate)))
+    given = rng.integers(1, 9, size=(2, 4))
+    kernel, bias = model.get_layer("a").get_weights()
+    expected = given * sigmoid(0.1 * given @ kernel + bias) * model.get_layer("head").get_weights()[0][:, 1]
+    close(lrp.relevance(model, given, 1, "cp_lrp"), expected)

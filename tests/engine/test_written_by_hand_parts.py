@@ -328,3 +328,64 @@ def test_where_both_factors_are_gates_the_softmax_is_the_gate(x, randomise):
         passed = e / e.sum(axis=0) / (1 + np.exp(-z[:, 2:])) * head[:, 1]
         expected = sample * ((passed / z[:, 2:]) @ first[:, 2:].T)
         assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+FIXED = np.array([[0.0, 2.0, 0.0], [1.0, 0.0, -1.0]], np.float32)
+ONES, BAND = np.eye(4, dtype=np.float32), np.tri(4, 4, 1, np.float32) * np.tri(4, 4, 1, np.float32).T
+RARE = {
+    "diagonal of a matrix": (lambda t: tf.linalg.diag_part(t[:, :4]), lambda t: ops.einsum("bii->bi", t[:, :4])),
+    "matrix of a diagonal": (lambda t: tf.linalg.diag(t[:, 0]), lambda t: t[:, 0, :, None] * ONES),
+    "diagonal put in": (
+        lambda t: tf.linalg.set_diag(t[:, :4], t[:, 4]),
+        lambda t: ops.where(ONES > 0, ops.repeat(t[:, 4:5], 4, axis=1), t[:, :4]),
+    ),
+    "values added in places": (
+        lambda t: tf.tensor_scatter_nd_add(t[0], [[1], [0]], t[1, :2])[None],
+        lambda t: (t[0] + ops.concatenate([t[1, 1:2], t[1, :1], ops.zeros((3, 4))], axis=0))[None],
+    ),
+    "sparse matrix": (
+        lambda t: tf.sparse.sparse_dense_matmul(tf.sparse.from_dense(FIXED), t[0, :3])[None],
+        lambda t: ops.matmul(FIXED, t[0, :3])[None],
+    ),
+    "sums of segments": (
+        lambda t: tf.math.segment_sum(t[0], [0, 0, 1, 1, 1])[None],
+        lambda t: ops.stack([ops.sum(t[0, :2], axis=0), ops.sum(t[0, 2:], axis=0)])[None],
+    ),
+    "Euclidean norm": (
+        lambda t: tf.math.reduce_euclidean_norm(t, axis=1), lambda t: ops.sqrt(ops.sum(ops.square(t), axis=1)),
+    ),
+    "divided by a norm": (
+        lambda t: t / tf.math.reduce_euclidean_norm(t, axis=1, keepdims=True),
+        lambda t: t / ops.sqrt(ops.sum(ops.square(t), axis=1, keepdims=True)),
+    ),
+    "local response": (
+        lambda t: tf.nn.local_response_normalization(t[:, None], 1, 1.0, 0.5)[:, 0],
+        lambda t: t / ops.sqrt(1.0 + 0.5 * ops.matmul(ops.square(t), BAND)),
+    ),
+    "area sine": (tf.math.asinh, lambda t: ops.log(t + ops.sqrt(t * t + 1.0))),
+}  # fmt: skip
+
+
+def test_operations_seldom_used_are_what_they_compute(rng, randomise):
+    """Each ends in a logit of its own, as does the same written otherwise: equal maps, which sum to the logit."""
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.h = kl.Dense(WIDTH, use_bias=False)
+            self.heads = {name: kl.Dense(1, use_bias=False) for name in RARE}
+
+        def call(self, x):
+            h = self.h(x)
+            made = [(self.heads[name], f(h)) for name, forms in RARE.items() for f in forms]
+            logits = [ops.sum(head(ops.reshape(y, (y.shape[0], -1))), axis=0) for head, y in made]
+            return ops.tile(ops.concatenate(logits)[None], (x.shape[0], 1))
+
+    model, x = Net(), rng.normal(size=(2, TOKENS, WIDTH)).astype(np.float32)
+    model(x)
+    explainer = lrp.Explainer(randomise(model), ZERO)
+    logits = np.asarray(model(x))[0]
+    for number, name in enumerate(RARE):
+        one, two = (explainer(x, 2 * number + form) for form in (0, 1))
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-5 * np.abs(two).max(), err_msg=name)
+        np.testing.assert_allclose(one.sum() / 2, logits[2 * number], rtol=1e-4, err_msg=name)

@@ -291,3 +291,33 @@ def test_patches_are_movement(rule, rng, randomise):
         by_hand.get_layer("first").set_weights([kernel.reshape(8, 3), bias])
         by_hand.get_layer("head").set_weights(by_layers.get_layer("head").get_weights())
         same(by_layers, by_hand, x, [lrp.Composite(conv=rules.Epsilon(0), dense=rules.Epsilon(0), first=rule)])
+
+
+def test_complex_weights(rng, randomise):
+    """A layer of frequencies (Fourier neural operator): as four real products; a rule of signs is refused."""
+
+    def parts(layer):
+        weight(layer, "real", (3, 2, 2))
+        weight(layer, "imaginary", (3, 2, 2))
+
+    def product(x, kernel):
+        return tf.einsum("bmc,mcd->bmd", x, kernel)
+
+    def run(layer, x):
+        frequencies = tf.signal.fft(tf.cast(tf.transpose(x, (0, 2, 1)), tf.complex64))
+        f = tf.transpose(frequencies, (0, 2, 1))[:, :3]
+        r, i = tf.convert_to_tensor(layer.real), tf.convert_to_tensor(layer.imaginary)
+        a, b = tf.math.real(f), tf.math.imag(f)
+        at_once = product(f, tf.complex(r, i))
+        apart = tf.complex(product(a, r) - product(b, i), product(a, i) + product(b, r))
+        made = [layer.head(ops.reshape(tf.math.real(y), (-1, 6))) for y in (at_once, apart)]
+        return tf.concat(made, axis=-1)
+
+    layer = Own(lambda layer: (parts(layer), setattr(layer, "head", kl.Dense(1))), run, name="frequencies")
+    inputs = keras.Input((4, 2))
+    model = randomise(keras.Model(inputs, layer(kl.Dense(2, activation="gelu")(inputs))))
+    x = np.repeat(rng.normal(size=(1, 4, 2)).astype(np.float32), 2, axis=0)
+    found = lrp.relevance(model, x, [0, 1], "lrp_zero")
+    close(found[0], found[1], 1e-5)
+    with pytest.raises(lrp.UnsupportedModelError, match=r"frequencies.*signs of contributions.*Epsilon\(\)"):
+        lrp.relevance(model, x, [0, 1], lrp.Composite(overrides={"frequencies": rules.ZPlus()}))

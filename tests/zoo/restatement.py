@@ -87,7 +87,7 @@ class _Walk:
         self.root: dict[Any, Any] = {}
         """Tensor -> the tensor of which elementwise operations and numbers alone made it; itself where none did."""
         self.kind: dict[Any, str] = {}
-        """Tensors that are a softmax, a sigmoid or a divisor, also behind moves and scales."""
+        """Tensors that are a softmax, a sigmoid or a divisor, also behind moves, scales and sums."""
         self.before: dict[Any, str] = {}
         """In front of all weights: ``"input"`` for the input as it is moved, scaled, normalised; ``"statistic"``."""
         self.shape: dict[Any, tuple[int, ...]] = {}
@@ -126,7 +126,7 @@ class _Walk:
         elif (
             op.type in words.MOVES
             or op.type in words.QUOTIENTS
-            or op.type in ("TopKV2", "Mul", "AddV2", "SelectV2", "Minimum", "Maximum")
+            or op.type in ("TopKV2", "Mul", "AddV2", "SelectV2", "Minimum", "Maximum", "Sum")
         ):
             kinds = {self.kind.get(r) for r in (live[:1] if op.type in words.QUOTIENTS else live)}
             adds = op.type == "AddV2" and not all(np.all(self.graph.value[r] == 0) for r in refs if r not in live)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 # Those whose word is their own name in small letters ...
 _OWN_WORD = (
-    "Abs AddN All Any ArgMax ArgMin Atan Bitcast Bucketize Cast Ceil Complex ComplexAbs Cos Cumsum DepthToSpace Einsum "
-    "Elu Equal Erf Erfc Exp ExpandDims Expm1 FFT FFT2D Floor FloorDiv FloorMod GatherNd Greater GreaterEqual IFFT "
-    "IFFT2D IRFFT IRFFT2D Identity Imag IsFinite IsInf IsNan LeakyRelu Less LessEqual Log Log1p LogSoftmax LogicalAnd "
-    "LogicalNot LogicalOr LogicalXor MatrixBandPart Max Maximum Mean Min Minimum MirrorPad Mul Neg NotEqual OneHot "
-    "OnesLike Pad Pow RFFT RFFT2D Rank Real Relu Relu6 Reshape Roll Round Rsqrt ScatterNd Selu Shape ShapeN Sigmoid "
-    "Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Square SquaredDifference Squeeze Sub Sum "
-    "Tanh Tile Transpose ZerosLike"
+    "Abs Acos AddN All Any ArgMax ArgMin Asin Asinh Atan Atanh Bitcast Bucketize Cast Ceil Complex ComplexAbs Cos "
+    "Cosh Cumsum DepthToSpace Einsum Elu Equal Erf Erfc EuclideanNorm Exp ExpandDims Expm1 FFT FFT2D Floor FloorDiv "
+    "FloorMod GatherNd Greater GreaterEqual Identity IFFT IFFT2D Imag IRFFT IRFFT2D IsFinite IsInf IsNan LeakyRelu "
+    "Less LessEqual Log Log1p LogicalAnd LogicalNot LogicalOr LogicalXor LogSoftmax LRN MatrixBandPart Max Maximum "
+    "Mean Min Minimum MirrorPad Mul Neg NotEqual OneHot OnesLike Pad Pow Rank Real Relu Relu6 Reshape RFFT RFFT2D "
+    "Roll Round Rsqrt ScatterNd Selu Shape ShapeN Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign "
+    "SpaceToDepth Split Sqrt Square SquaredDifference Squeeze Sub Sum Tan Tanh Tile Transpose ZerosLike"
 )
 # ... and the others.
 KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
@@ -25,7 +25,10 @@ KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
     "Conv2DBackpropInput": "convtranspose", "Conv3DBackpropInputV2": "convtranspose", "AvgPool": "avgpool",
     "AvgPool3D": "avgpool", "MaxPool": "maxpool", "MaxPoolV2": "maxpool", "MaxPool3D": "maxpool",
     "ResizeBicubic": "resize", "ResizeBilinear": "resize", "ResizeNearestNeighbor": "resize", "TopKV2": "topk",
-    "TensorScatterUpdate": "scatterinto", "UnsortedSegmentSum": "segmentsum", "UnsortedSegmentMax": "segmentmax",
+    "TensorScatterUpdate": "scatterinto", "TensorScatterAdd": "scatteradd", "UnsortedSegmentSum": "segmentsum",
+    "UnsortedSegmentMax": "segmentmax", "SegmentSum": "segmentsum", "SegmentMax": "segmentmax",
+    "SparseTensorDenseMatMul": "sparsematmul", "MatrixDiagV3": "diagonal", "MatrixDiagPartV3": "diagonalpart",
+    "MatrixSetDiagV3": "setdiagonal",
     "FusedBatchNorm": "batchnorm", "FusedBatchNormV2": "batchnorm", "FusedBatchNormV3": "batchnorm",
     "While": "loop", "StatelessWhile": "loop", "TensorListFromTensor": "loop", "If": "loop",
     "StatelessIf": "loop", "PartitionedCall": "call", "StatefulPartitionedCall": "call", "ReadVariableOp": "variable",

@@ -157,11 +157,8 @@ class Assigner:
         fact = self._masked(op, index, given, live, way)
         if fact is None:
             fact = self._stepped(op, index, row, given, live, way)
-        if way is not None and way.root is not None and fact.root is None:
-            fact.root = way.root
-            fact.bent, fact.shifted, fact.curved, fact.formula = way.bent, way.shifted, way.curved, way.formula
         if fact.root is None:
-            fact.root = t
+            fact.along(way or Fact(t, root=t))
         self._learn(op, fact, given, live)
         return fact
 
@@ -180,12 +177,8 @@ class Assigner:
         forms = ("function", "part") if part else () if power else ("function",)
         alone = len(live) == 1 and (len(given) == 1 or given[0 if power else 1].root is None)
         if alone and row is not None and row.form in forms:
-            known = way is not None and way.root is not None
-            fact = self._passed(op, t, way if known and way is not None else replace(given[0], root=given[0].tensor))
-            fact.root = t if way is None else way.root
-            fact.bent, fact.shifted = way is not None and way.bent, way is not None and way.shifted
-            fact.curved, fact.formula = way is not None and way.curved, way is not None and way.formula
-            return fact
+            function = self._passed(op, t, way or replace(given[0], root=given[0].tensor))
+            return function.along(way or Fact(t, root=t))
         if op.kind == "batchnorm" and index == 0 and len(live) == 1:
             return self._weights.normalised(op, t, given)
         if op.kind in PRODUCTS and len(live) == 1:
@@ -198,7 +191,7 @@ class Assigner:
             found = self._weights.summed(op, t, given)
             if found is not None:
                 return found
-        held = products.divisor(self.graph, op, given) if len(live) > 1 else None
+        held = products.divisor(self.graph, op, given, self.fact) if len(live) > 1 else None
         if held is not None:
             return Fact(t, True, step=plain(self.graph, op, given, hold=held, note="its scale factor is a constant"))
         if len(live) == 2 and (op.kind == "mul" or op.kind in PRODUCTS):
@@ -217,9 +210,7 @@ class Assigner:
         fact = None if before.front else self._weights.activated(op, t, root, before.map)
         if fact is None:
             return passed(self.graph, op, t, way)
-        fact.root, fact.bent, fact.shifted = root, way.bent, way.shifted
-        fact.curved, fact.formula = way.curved, way.formula
-        return fact
+        return fact.along(way)
 
     def _default(self, op: Op, index: int, row: Row | None, given: list[Fact], live: list[Fact]) -> Fact:
         t = op.outputs[index]
@@ -228,8 +219,10 @@ class Assigner:
             step.problem = REFUSED.get(
                 op.kind,
                 "is not homogeneous (not a sum, a scaling, a selection, a pooling or a ReLU); use the Keras layer for "
-                "it",
+                "it, or put it into a layer of its own and name Pass() for that",
             )
+        elif op.kind == "sparsematmul" and self.graph.is_learned(op.inputs[1]):
+            step.problem = "multiplies with weights in a sparse matrix, for which there is no rule; make it a dense one"
         else:
             step.problem = _condition(op, given, live)
         if op.kind in ("softmax", "logsoftmax"):
@@ -345,12 +338,13 @@ class Assigner:
     def _learn(self, op: Op, fact: Fact, given: list[Fact], live: list[Fact]) -> None:
         row = ROWS.get(op.kind)
         learn_gate(self.graph, op, fact, given, live)
-        products.learn_statistic(op, row, fact, given, live)
+        products.learn_statistic(self.graph, op, row, fact, given, live)
         moves = row is not None and (row.mask == "moved" or op.kind in ("identity", "cast"))
         if moves or (op.kind in ("mul", "div") and len(live) == 1):
             fact.attended |= live[0].attended
             fact.factors = live[0].factors
         fact.curved |= moves and live[0].curved
+        fact.whole = fact.tensor.dtype.is_integer or (fact.front and not fact.inner and all(f.whole for f in live))
 
 
 def _rounds(op: Op) -> bool:

@@ -64,7 +64,7 @@ def passed(graph: Graph, op: Op, t: Tensor, way: Fact) -> Fact:
         return [pass_through(made.tensor(root), lambda z: again(ways, {id(root): z}, t), zero_below)]
 
     step = Step(op, (t,), (root,), (), make, "relevance passes the activation")
-    return Fact(t, True, way.root, way.bent, way.shifted, way.curved, way.formula, step=step)
+    return Fact(t, True, step=step).along(way)
 
 
 def own_gradient(graph: Graph, op: Op, t: Tensor, root: Tensor) -> Fact:

@@ -49,6 +49,8 @@ def _gate_of(graph: Graph, op: Op, row: Row | None, given: Sequence[Fact], live:
     if all(f.paired for f in live) and (row.form in ("bent", "function") or op.kind in ("maximum", "minimum")):
         return "similarity"
     gates = {f.gate for f in live if not (op.kind == "div" and f is live[-1] and f.statistic)}
+    if op.kind == "mul" and len(live) == 2:  # a mask of whole numbers keeps a gate what it is
+        gates = {f.gate for f in live if not f.whole} or gates
     if not gates or "" in gates or op.kind in ("log", "log1p"):
         return ""
     carries = row.mask == "moved" or row.statistic or (row.form is not None and row.form != "step")
@@ -77,7 +79,7 @@ def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact]) -> Tensor | Non
     """Of what ``op`` makes the softmax, or its logarithm, where it ends a formula of one; else None."""
     if op.kind == "div" and all(f.live for f in given):
         top, bottom = graph.op_of(given[0].tensor), graph.divided_by(given[1].tensor)
-        if top.kind in ("exp", "pow") and bottom.kind == "sum" and _same(graph, top, bottom.inputs[0]):
+        if top.kind in ("exp", "pow") and bottom.kind in ("sum", "segmentsum") and _same(graph, top, bottom.inputs[0]):
             exponent = top.inputs[-1]
             return _in_front_of_maximum(graph, exponent) if graph.depends(exponent) else None
     if op.kind == "sub" and all(f.live for f in given) and given[1].statistic and given[1].logged:
@@ -120,6 +122,6 @@ def _in_front_of_maximum(graph: Graph, tensor: Tensor) -> Tensor:
     if op.kind != "sub":
         return tensor
     largest = graph.op_of(op.inputs[1])
-    while largest.kind in ("identity", "stop", "select", "broadcast", "reshape", "expanddims"):
+    while largest.kind in ("identity", "stop", "select", "broadcast", "reshape", "expanddims", "gather"):
         largest = graph.op_of(largest.inputs[1 if largest.kind == "select" else 0])
-    return op.inputs[0] if largest.kind == "max" and graph.depends(op.inputs[1]) else tensor
+    return op.inputs[0] if largest.kind in ("max", "segmentmax") and graph.depends(op.inputs[1]) else tensor

@@ -159,18 +159,13 @@ class Map:
         bias = ops.reshape(bias, (*[1] * missing, *bias.shape))
         if cut:
             full = ops.broadcast_to(bias, (*bias.shape[:-1], self.shape[-1]))
-            if op.kind == "slice":
-                return backend.repeat(op.raw, [full, *op.inputs[1:]])[index]
-            inputs = [full if t.shape == self.shape and t.dtype == full.dtype else t for t in op.inputs]
-            return backend.repeat(op.raw, inputs)[index]
+            return moved(full, [(op, index)])
         ((axis, _),) = self.axes.items() if len(self.axes) == 1 else ((None, None),)
         if axis is not None and math.prod(bias.shape) in (1, bias.shape[axis]):
             at = axis_behind(op, axis, self.shape, after)
             assert at is not None
             return along(ops.reshape(bias, (-1,)), at, len(after))
-        full = ops.broadcast_to(bias, self.shape)
-        inputs = [full if t.shape == full.shape and t.dtype == full.dtype else t for t in op.inputs]
-        return backend.repeat(op.raw, inputs)[index]
+        return moved(ops.broadcast_to(bias, self.shape), [(op, index)])
 
     # --- as the rules see it -----------------------------------------------------------------------------------------
 
@@ -221,10 +216,7 @@ class Map:
 def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
     """``y`` behind the operations of ``Map.moved``, or some of them."""
     for op, index in moves:
-        data = next(i for i, t in enumerate(op.inputs) if t.dtype == y.dtype and len(t.shape) == len(y.shape))
-        given = list(op.inputs)
-        given[data] = y
-        y = backend.repeat(op.raw, given)[index]
+        y = backend.repeat(op.raw, [y if t is op.data[0] else t for t in op.inputs])[index]
     return y
 
 
@@ -337,7 +329,7 @@ def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], d
     parts = made.summed or (made,)
     factors = [None if part.factor is None else value(part.factor) for part in parts]
     kernels = [
-        ops.ones_like(_cut(part, part.weights())[:1]) if ready else _cut(part, part.weights())
+        ops.ones_like(moved(part.weights(), part.moved)[:1]) if ready else moved(part.weights(), part.moved)
         for part, ready in zip(parts, done, strict=True)
     ]
     widths = list(accumulate((x.shape[-1] for x in xs), initial=0))
@@ -361,11 +353,3 @@ def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], d
         x=ops.concatenate(list(xs), axis=-1), weights=lambda: ops.concatenate(kernels, axis=0),
         bias=sum(biases[1:], start=biases[0]) if biases else None, lin=lin, rectified=made.rectified,
     )  # fmt: skip
-
-
-def _cut(part: Map, kernel: Tensor) -> Tensor:
-    """The columns of a kernel that make the output of a product which was cut along its last axis."""
-    for op, index in part.moved:
-        inputs = [kernel if t.dtype == kernel.dtype and len(t.shape) == 2 else t for t in op.inputs]
-        kernel = backend.repeat(op.raw, inputs)[index]
-    return kernel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
@@ -34,10 +34,14 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
     contracts = sums_over_both(graph, op)
     attends = gates.count(weights) == 1 and (weights == "softmax" or contracts)
     hold: int | None = None
+    masked = _mask(op, given, one, two)
     note = "product: 1/2 to each factor"
     if gates.count("step") == 1:  # constant almost everywhere, as a choice of experts is: nobody's relevance
         hold, attends = (one, two)[gates.index("step")], False
         note = f"product: factor {hold} is constant almost everywhere"
+    elif masked is not None:
+        hold, attends = masked, False
+        note = f"product: factor {hold} is a mask, held constant"
     elif attends:
         note = "attention: 1/2 to the value, 1/4 to query and key (AttnLRP)"
         if composite.attention == "cp_lrp":
@@ -48,9 +52,10 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
     ):
         if gates.count("sigmoid") == 1:
             hold = (one, two)[gates.index("sigmoid")]
-        elif composite.product == "gate" and not contracts:
-            spread = spread_factor(op)
-            hold = None if spread is None else (one, two)[spread]
+        elif composite.product == "gate" and (spread := spread_factor(op)) is not None:
+            gate, other = (one, two)[spread], (two, one)[spread]
+            # of vectors that are summed, weights that are an input themselves, such as a mask
+            hold = gate if not contracts or (given[gate].front and not given[other].front) else None
         if hold is None and composite.attention == "cp_lrp" and gates.count("readout") == 1 and gates.count("") == 1:
             hold = (one, two)[gates.index("readout")]
         if hold is not None:
@@ -73,6 +78,19 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
     return Fact(t, True, root=t, attended=attends, factors=1 if attends or contracts else total, step=step)
 
 
+def _mask(op: Op, given: Sequence[Fact], one: int, two: int) -> int | None:
+    """Which factor is a mask of the other one: whole numbers of the input alone that are spread over activations.
+
+    Those that multiply attention weights of their own shape are one, too; an image of whole numbers is none.
+    """
+    spread = spread_factor(op)
+    for place, (mask, other) in enumerate(((one, two), (two, one))):
+        fits = spread == place or (spread is None and given[other].gate in ("softmax", "exp"))
+        if fits and given[mask].whole and not given[other].front:
+            return mask
+    return None
+
+
 def _held(op: Op, given: Sequence[Fact], signal: int, hold: int, note: str) -> Step:
     def make(made: Made) -> Sequence[Tensor]:
         inputs = list(op.inputs)
@@ -83,17 +101,17 @@ def _held(op: Op, given: Sequence[Fact], signal: int, hold: int, note: str) -> S
     return Step(op, op.outputs, (op.inputs[signal],), (op.inputs[hold],), make, note)
 
 
-def divisor(graph: Graph, op: Op, given: Sequence[Fact]) -> int | None:
+def divisor(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor], Fact]) -> int | None:
     """Which factor is a statistic of the input that divides the other: it is a constant to relevance.
 
-    A matrix product of two activations is one, as where linear attention divides by the sum of its weights. So
-    normalisation passes relevance one to one (Achtibat et al. 2024, the identity rule); what is subtracted and what
-    scales the result are linear.
+    A matrix product without weights is one, as where linear attention divides by the sum of its own. So normalisation
+    passes relevance one to one (Achtibat et al. 2024, the identity rule); what is subtracted and what scales the result
+    are linear.
     """
     if op.kind == "div":  # sums of exponentials are such statistics, too, summed step by step as they may be
         made = graph.divided_by(given[1].tensor)
-        divides = (given[1].statistic and not given[1].inverse) or given[1].gate == "exp"
-        divides |= made.kind in PRODUCTS and all(graph.depends(t) for t in made.inputs) and sums_over_both(graph, made)
+        divides = (given[1].statistic and not given[1].inverse) or known(made.outputs[0]).gate == "exp"
+        divides |= made.kind in PRODUCTS and not _has_weights(graph, made) and sums_over_both(graph, made)
         return 1 if given[0].live and divides else None
     if op.kind == "mul":
         inverses = [index for index, f in enumerate(given) if f.live and f.inverse]
@@ -101,8 +119,21 @@ def divisor(graph: Graph, op: Op, given: Sequence[Fact]) -> int | None:
     return None
 
 
-def learn_statistic(op: Op, row: Row | None, fact: Fact, given: Sequence[Fact], live: Sequence[Fact]) -> None:
-    """Note whether ``fact`` sums up many values in one, and how."""
+def _has_weights(graph: Graph, op: Op) -> bool:
+    return any(graph.is_learned(t) and not graph.depends(t) for t in op.inputs)
+
+
+def learn_statistic(
+    graph: Graph, op: Op, row: Row | None, fact: Fact, given: Sequence[Fact], live: Sequence[Fact]
+) -> None:
+    """Note whether ``fact`` sums up many values in one, and how.
+
+    A fixed matrix sums up powers and other functions of activations, as where neighbours normalise each other; of
+    activations themselves it is a linear map as any other.
+    """
+    if op.kind in PRODUCTS and len(live) == 1 and live[0].curved and not _has_weights(graph, op):
+        fact.statistic = sums_over_both(graph, op)
+        return
     if row is not None and row.statistic:
         fact.statistic = True
         fact.logged = live[0].logged

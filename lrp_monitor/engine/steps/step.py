@@ -83,6 +83,8 @@ class Fact:
     """Whether a number was added behind such a function, which then is a part of a longer one, as in ``elu(x) + 1``."""
     front: bool = False
     """Whether it stands in front of all weights, or in a prefix: a companion mask stands beside it."""
+    whole: bool = False
+    """Whether whole numbers of the input alone made it, such as masks and counts."""
     inner: bool = False
     """Whether it lies in a prefix behind more than preprocessing."""
     tainted: bool = False
@@ -110,6 +112,13 @@ class Fact:
     affine: tuple[Tensor, bool] | None = None
     """Where scales and shifts along one axis made it: of what, and whether learned ones scaled it."""
     step: Step | None = field(default=None, repr=False)
+
+    def along(self, way: Fact) -> Fact:
+        """This fact, of a tensor that lies where ``way`` leads from its root."""
+        self.root, self.bent, self.shifted, self.curved, self.formula = (
+            way.root, way.bent, way.shifted, way.curved, way.formula
+        )  # fmt: skip
+        return self
 
 
 def plain(graph: Graph, op: Op, given: Sequence[Fact], hold: int | None = None, note: str = "") -> Step:

@@ -11,7 +11,7 @@ from keras import ops
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
-from lrp_monitor.engine.rules.rules import Gradient, Pass, Rule, stabilise
+from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps.functions import SMALL, pass_through
 from lrp_monitor.engine.steps.maps import Map, axis_along_which, map_of, sum_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
@@ -44,8 +44,28 @@ class Weights:
         if kernel is None or self.graph.depends(kernel) or not self.graph.is_learned(kernel):
             return Fact(op.outputs[0], True, step=plain(self.graph, op, given))  # a fixed linear map
         rule, problem = self.rule(op, data.front and (not data.inner or op.number in self.prefix))
+        if kernel.dtype.is_complex:
+            return self.of_complex_numbers(op, given, rule)
         made = replace(map_of(op, at, kernels[0], rule), in_loop=loop_around(op.call) is not None, problem=problem)
         return self.weighted(op, op.outputs[0], made, note=repr(rule))
+
+    def of_complex_numbers(self, op: Op, given: list[Fact], rule: Rule) -> Fact:
+        """A product with complex weights, by the epsilon rule: contributions have an angle, but no sign."""
+        step = plain(self.graph, op, given, note=repr(rule))
+        if not isinstance(rule, Epsilon | Gradient):
+            step.problem = (
+                f"rule {rule!r} goes by the signs of contributions, which those of complex weights do not have; name "
+                "Epsilon() for it"
+            )
+        make, epsilon = step.make, rule.epsilon if isinstance(rule, Epsilon) else 0.0
+
+        def stabilised(made: Made) -> Sequence[Tensor]:
+            (z,) = make(made)
+            size = ops.abs(backend.stop_gradient(z))
+            share = ops.where(size > 0, size / ops.maximum(size + epsilon, 1e-30), 0.0)
+            return [backend.straight_through(z * ops.cast(share, z.dtype), z)]
+
+        return Fact(op.outputs[0], True, step=replace(step, make=stabilised))
 
     def reads_steps(self, op: Op, given: Sequence[Fact]) -> bool:
         """Whether weights multiply numbers that activations are behind by steps alone: signs, comparisons, rounding."""

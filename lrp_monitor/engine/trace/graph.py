@@ -106,9 +106,9 @@ class Graph:
         return found
 
     def divided_by(self, tensor: Tensor) -> Op:
-        """What made a divisor, but for how it is spread and for what keeps it from 0."""
+        """What made a divisor, but for how it is moved and spread, and for what keeps it from 0."""
         op = self.op_of(tensor)
-        while op.kind in ("identity", "broadcast", "reshape", "expanddims", "squeeze", "add", "maximum"):
+        while op.kind in ("identity", "add", "maximum") or (op.kind in ROWS and ROWS[op.kind].mask == "moved"):
             inner = [t for t in op.inputs if self.depends(t)]
             if len(inner) != 1:
                 break

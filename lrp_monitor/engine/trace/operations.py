@@ -52,7 +52,7 @@ ROWS: dict[str, Row] = {
     # what moves data
     **_rows(
         "reshape transpose squeeze expanddims slice gather gathernd unstack tile broadcast pad mirrorpad reverse roll "
-        "depthtospace spacetodepth spacetobatch batchtospace matrixbandpart patches topk",
+        "depthtospace spacetodepth spacetobatch batchtospace matrixbandpart diagonal diagonalpart patches topk",
         _FIRST, mask="moved", sign="all",
     ),
     "split": Row((1, 2), mask="moved", sign="all"),
@@ -61,6 +61,7 @@ ROWS: dict[str, Row] = {
     "concat": Row((0, -1), mask="moved", sign="all"),
     "scatterinto": Row((0, 3, 2), mask="moved", sign="all"),
     "scatternd": Row((1, 2), mask="moved", sign="all"),
+    "setdiagonal": Row((0, 2), mask="moved", sign="all"),
     # what maps each element by itself
     "identity": Row(form="linear", mask="kept", sign="all"),
     "cast": Row(form="linear", mask="kept", sign="all"),
@@ -77,7 +78,13 @@ ROWS: dict[str, Row] = {
     **_rows("abs relu", form="bent", mask="kept", sign="never"),
     "leakyrelu": Row(form="bent", mask="kept", sign="all"),
     **_rows("relu6 sigmoid softplus square", plain=False, form="function", mask="kept", sign="never"),
-    **_rows("atan cos elu erf expm1 selu sin softsign tanh", plain=False, form="function", mask="kept"),
+    **_rows(
+        "acos asin asinh atan atanh cos elu erf expm1 selu sin sinh softsign tan tanh", plain=False, form="function",
+        mask="kept",
+    ),
+    "cosh": Row(plain=False, form="function", mask="kept", sign="never"),
+    # a normalisation in one operation: all relevance of each element to it, as its divisor is a constant
+    "lrn": Row(plain=False, form="function", mask="kept", sign="all"),
     "erfc": Row(plain=False, form="function", mask="kept", sign="never"),
     "pow": Row(plain=False, form="function", mask="kept"),
     "squareddifference": Row(plain=False, form="function", mask="kept", sign="never"),
@@ -90,14 +97,17 @@ ROWS: dict[str, Row] = {
         "isinf isnan", plain=False, form="step",
     ),
     **_rows("ceil floor floordiv floormod round", plain=False, form="step", mask="kept"),
-    **_rows("all any argmax argmin bucketize onesLike rank shape shapen size zeroslike oneslike", plain=False),
+    **_rows("all any argmax argmin bucketize rank shape shapen size zeroslike oneslike", plain=False),
     # what joins many values in one
     **_rows("sum mean", _FIRST, mask="mean", sign="all", statistic=True),
+    "euclideannorm": Row(_FIRST, sign="never", statistic=True),
     **_rows("max min", _FIRST, mask="winner", sign="all", statistic=True),
     **_rows("avgpool resize", _FIRST, mask="mean", sign="all"),
     "maxpool": Row(_FIRST, mask="winner", sign="all"),
     "cumsum": Row(_FIRST, sign="all"),
     "segmentsum": Row(_FIRST, sign="all", statistic=True),
+    "scatteradd": Row((0, 3, 2), sign="all"),
+    "sparsematmul": Row((3, 4)),
     "segmentmax": Row(_FIRST, sign=None, statistic=True),
     # fixed linear maps, and the size of a complex number, which is homogeneous
     **_rows("fft fft2d ifft ifft2d rfft rfft2d irfft irfft2d real imag", _FIRST),
