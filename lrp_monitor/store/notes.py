@@ -62,12 +62,31 @@ def read_notes(storage: Storage) -> tuple[list[StepNote], list[str]]:
     """(the notes in the order they were written, what is wrong with those that cannot be read)."""
     names = sorted(name for name in storage.listing() if _NAME.fullmatch(name))[-MOST_NOTES:]
     found, problems = [], []
-    for name, (text,) in storage.read_files({name: [(0, _MOST_BYTES + 1)] for name in names}).items():
+    for name, text in _texts(storage, names):
         try:
+            if isinstance(text, StoreError):
+                raise text
             found.append(_parse(name, text))
         except StoreError as error:
             problems.append(str(error))
-    return sorted(found, key=lambda note: note.name), problems
+    return found, problems
+
+
+def _texts(storage: Storage, names: list[str]) -> list[tuple[str, bytes | StoreError]]:
+    """The files at once; one by one where any cannot be read, so that the others still are."""
+    part = [(0, _MOST_BYTES + 1)]
+    try:
+        read = storage.read_files(dict.fromkeys(names, part))
+        return [(name, read[name][0]) for name in names]
+    except StoreError:
+        return [(name, _text(storage, name)) for name in names]
+
+
+def _text(storage: Storage, name: str) -> bytes | StoreError:
+    try:
+        return storage.read(name, 0, _MOST_BYTES + 1)
+    except StoreError as error:
+        return error
 
 
 def _parse(name: str, data: bytes) -> StepNote:

@@ -1,1 +1,1 @@
-import{Ca as a}from"./chunk.js";export{a as render};
+import{Da as a}from"./chunk.js";export{a as render};

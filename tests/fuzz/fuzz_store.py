@@ -87,6 +87,8 @@ def log_run(folder: Path, seed: int, *, shape: tuple[int, ...], encoding: str, m
                 )  # fmt: skip
     run = open_run(folder)
     run.write_clusters(StepClusters(1, run.record(1).session, np.array([0, 1, 0]), np.array([0.0, 0.3]), {"side": 4}))
+    note = {"format": 1, "step": 1, "text": f"{mark}by hand", "wall_time": 1_700_000_000}
+    Path(run.path, f"note-{10**18}-{'ab' * 4}.json").write_text(json.dumps(note))
 
 
 class StoreFuzz:
@@ -273,7 +275,7 @@ class StoreFuzz:
             self._reseal(damage, files, change)
 
     def _sidecar(self, damage: Damage, files: Files) -> None:
-        name = self._pick(damage, files, "clusters")
+        name = self._pick(damage, files, damage.one(["clusters", "note"]))
         if not name:
             return
         try:
@@ -282,6 +284,7 @@ class StoreFuzz:
             return
         files[name] = damage.json(content) if damage.chance(0.7) else damage.text(files[name])
         if damage.chance(0.2):
+            files[f"note-{10**18 + damage.below(9)}-{'ab' * 4}.json"] = files[name]
             files[f"clusters-{damage.one([0, 2, 3, 10**17])}-{'ab' * 8}.json"] = files[name]
 
     def _names(self, damage: Damage, files: Files) -> None:
@@ -415,6 +418,7 @@ def read_everything(path: Path, seen: Seen, damage: Damage, within: Path) -> Non
     for by in ("step", "probe"):
         seen.attempt("table", lambda by=by: run.table(by), ())
     seen.attempt("clusters", run.clusters, (StoreError,))
+    texts.append(seen.attempt("notes", run.notes, (StoreError,)))
     seen.attempt("Snapshot.of_run", lambda: Snapshot.of_run(run), (StoreError, KeyError, ValueError))
     texts.append(seen.attempt("verify", run.verify, ()))
     seen.attempt("refresh", run.refresh, (StoreError,))

@@ -20,6 +20,9 @@ export const answerFrom = (answers: Source): void => {
   source = answers;
 };
 
+/** Whether a server answers; else it is the data inside the page, which may hold less. */
+export const hasServer = (): boolean => source === null;
+
 /** Asks a route; throws ApiError in words. */
 export async function request(route: string, parameters: Record<string, string | number>): Promise<Response> {
   if (source) return source(route, parameters);

@@ -1,7 +1,7 @@
 // The histograms of many tensors at the step of the slider, small, each on an axis of its own; a click opens one large.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ApiError, json } from "../data/api";
+import { hasServer, json } from "../data/api";
 import { extent, join, type Range } from "../data/bins";
 import { number, plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
@@ -28,11 +28,9 @@ interface Wanted {
 /** All histograms of a kind at a step of a run, by tensor. A page with its data inside has them one by one. */
 async function fetchAll({ run, info }: Wanted, kind: TensorKind): Promise<Answer> {
   const asked = { run: run.listing.run, step: info.step, session: info.session, kind };
-  try {
+  if (hasServer()) {
     const { histograms } = await json<{ histograms: (HistogramAnswer & { name: string })[] }>("histograms", asked);
     return new Map(histograms.map((one) => [one.name, one]));
-  } catch (error) {
-    if (!(error instanceof ApiError && error.status === 404)) throw error;
   }
   const names = run.info?.tensors.filter((tensor) => tensor.kind === kind).map(({ name }) => name) ?? [];
   const found = await Promise.all(names.map((name) => json<HistogramAnswer>("histogram", { ...asked, name }).catch(() => null)));
