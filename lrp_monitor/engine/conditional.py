@@ -53,8 +53,6 @@ class ChannelLayer:
     """As it was asked for."""
     path: str = ""
     channels: int = 0
-    beside: bool | None = None
-    """Whether relevance runs past the layer, on a skip connection or in a branch; None before it was traced."""
 
     def weights(self, chosen: Selection | None) -> NDArray[np.float32]:
         """(channels,) what passes of each; all of each where none is chosen. Raises ValueError or TypeError."""
@@ -180,9 +178,6 @@ class ChannelGates:
                 full = spread(weights, own, tuple(t.shape))
                 for carrier in layer_outputs.carriers(t):
                     gates.setdefault(id(carrier.tensor), []).append(partial(_gate, carrier.arranged(full)))
-            layer.beside = layer_outputs.passes_by(
-                {id(one.tensor) for t in outputs for one in layer_outputs.carriers(t)}
-            )
         return gates
 
 
@@ -204,20 +199,6 @@ class Rows:
         chosen: NDArray[Any] = self._array[self._which[rows]]
         let_go(self._array)
         return chosen
-
-
-class OneChannel:
-    """Weights (m, channels) that let one channel through, or nothing for -1. ValueError for one that there is not."""
-
-    def __init__(self, which: NDArray[np.int64], layer: ChannelLayer) -> None:
-        self._which, self._layer = which, layer
-        layer.weights(which[which >= 0])
-
-    def __len__(self) -> int:
-        return len(self._which)
-
-    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
-        return (self._which[rows, None] == np.arange(self._layer.channels)).astype(np.float32)
 
 
 LayerChoice = Sequence[str] | Callable[[Sequence[LayerOutput]], Sequence[str]]

@@ -20,6 +20,7 @@ from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.passes.compiled import Passes
 from lrp_monitor.engine.passes.memory import check_device
 from lrp_monitor.engine.rules.composites import AUTO, Composite, resolve
+from lrp_monitor.engine.single_channels import Reduced, SingleChannels
 from lrp_monitor.engine.start import BESIDE, explained, outputs_of, signature_of
 from lrp_monitor.engine.steps.choosing import Choice
 from lrp_monitor.engine.surrogates.build import Taps
@@ -282,37 +283,35 @@ class Explainer:
         return arranged(given.given, apart)
 
     def through(
-        self, inputs: Any, layer: str, samples: NDArray[np.int64], channels: NDArray[np.int64], target: Target = None
-    ) -> Any:
+        self, inputs: Any, layer: str, samples: NDArray[np.int64], channels: NDArray[np.int64], target: Target = None,
+        *, reduced: Reduced | None = None,
+    ) -> Any:  # fmt: skip
         """The heatmaps of single channels: one for each pair of a sample and a channel of ``layer``.
 
         ``samples`` (m,) are positions in ``inputs``, ``channels`` (m,) channels; ``target`` is that of the
         inputs. Gives float32 (m, ...): the relevance that passes through that channel alone, without what runs past
-        the layer. The maps of all channels of a sample sum to its heatmap less that. Raises as :meth:`conditional`.
+        the layer. The maps of all channels of a sample sum to its heatmap less that. A sample runs forward once for all
+        its channels. ``reduced(relevance, samples)`` makes of the relevance of some pairs an array with a row for each,
+        which takes its place. Raises as :meth:`conditional`.
         """
-        given, m = take(self.model, inputs), len(samples)
+        return self.single_channels(inputs, layer, target).of(samples, channels, reduced)
 
-        def weights(layers: Sequence[ChannelLayer]) -> list[Any]:
-            return [conditional.OneChannel(np.concatenate([channels, np.full(len(past), -1)]), layers[0])]
-
-        # Whether anything runs past the layer is known once it has been traced.
-        beside = self._gate_layers(given, target, (layer,))[1][0].beside is not False
-        past = np.unique(samples if beside else samples[:0])
-        leaves = self._gated(given, target, (layer,), np.concatenate([samples, past]), weights)
-        if beside:
-            leaves = [leaf[:m] - leaf[m:][np.searchsorted(past, samples)] for leaf in leaves]
-        return arranged(given.given, leaves)
-
-    def _gate_layers(self, given: Inputs, target: Target, names: tuple[str, ...]) -> tuple[Any, list[ChannelLayer]]:
-        key = ("conditional", targets.start_of(target), given.shapes, str(given.taken), names)
-        return key, self._conditioned.setdefault(key, [ChannelLayer(name) for name in names])
+    def single_channels(self, inputs: Any, layer: str, target: Target = None) -> SingleChannels:
+        """What :meth:`through` asks, to be prepared first or asked several times. Raises as :meth:`explain`."""
+        given, start = take(self.model, inputs), targets.start_of(target)
+        key = ("through", start, given.shapes, str(given.taken), layer)
+        known = self._conditioned.setdefault(key, [ChannelLayer(layer)])[0]
+        trace, wanted = partial(self._trace, structure=given.taken), partial(self._wanted, target, start, len(given))
+        return SingleChannels(self._passes, key, given, start, known, self.model.name, trace, wanted)
 
     def _gated(
         self, given: Inputs, target: Target, names: tuple[str, ...], samples: NDArray[np.int64],
         weights: Callable[[Sequence[ChannelLayer]], list[Any]],
     ) -> list[NDArray[Any]]:  # fmt: skip
         """Relevance of inputs ``samples`` (m,), of which what ``weights`` gives, (m, channels), passes each layer."""
-        start, (key, layers) = targets.start_of(target), self._gate_layers(given, target, names)
+        start = targets.start_of(target)
+        key = ("conditional", start, given.shapes, str(given.taken), names)
+        layers = self._conditioned.setdefault(key, [ChannelLayer(name) for name in names])
         count, first = len(given.leaves), len(given.leaves) + len(BESIDE.get(start, ()))
 
         def compute(*tensors: Tensor) -> dict[str, Tensor]:

@@ -176,6 +176,11 @@ class Relevances:
         found_of = backend.gradients(ops.sum(value), list(unique.values())) if unique else []
         self._gradients = dict(zip(unique, found_of, strict=True))
 
+    def carried(self, output: Tensor) -> list[tuple[Carrier, Tensor, Tensor]]:
+        """The tensors that carry the relevance of a layer's output, each with its gradient."""
+        found = ((carrier, tensor, self._gradients[id(tensor)]) for carrier, tensor in self._carriers[id(output)])
+        return [(carrier, tensor, gradient) for carrier, tensor, gradient in found if gradient is not None]
+
     def tensor(self, tensor: Tensor) -> Tensor:
         """Relevance at one of the tensors."""
         gradient = self._gradients[id(tensor)]

@@ -7,6 +7,7 @@ from lrp_monitor.engine.backend.gradients import (
     deferred,
     full_precision,
     gradients,
+    gradients_of_rows,
     holds_data,
     identity,
     is_float_tensor,
@@ -32,7 +33,7 @@ from lrp_monitor.engine.backend.recorded import (
 
 __all__ = [
     "Spec", "Tensor", "after", "attribute", "call_site", "computed_constant", "constant_value", "count_operations",
-    "deferred", "full_precision", "gradients", "holds_data", "identity", "inlined", "is_float_tensor", "is_tensor",
-    "kept", "kind_of", "operations", "repeat", "repeat_as_mean", "scaled_gradient", "stop_gradient",
-    "straight_through", "with_bias",
+    "deferred", "full_precision", "gradients", "gradients_of_rows", "holds_data", "identity", "inlined",
+    "is_float_tensor", "is_tensor", "kept", "kind_of", "operations", "repeat", "repeat_as_mean", "scaled_gradient",
+    "stop_gradient", "straight_through", "with_bias",
 ]  # fmt: skip

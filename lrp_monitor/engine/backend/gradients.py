@@ -178,6 +178,25 @@ def gradients(of: Tensor, with_regard_to: Sequence[Tensor], stop: Sequence[Tenso
     return found
 
 
+def gradients_of_rows(
+    of: Sequence[Tensor],
+    with_regard_to: Sequence[Tensor],
+    rows: Tensor,
+    weights: Callable[[Tensor], list[Tensor]],
+) -> list[Tensor]:
+    """The gradients of ``of``, weighted by ``weights(row)``, for each row of ``rows``: (rows, ...) each.
+
+    All rows go through one reverse pass side by side, over the same values. Only under trace.
+    """
+
+    def of_row(row: Tensor) -> list[Tensor]:
+        found = tf.gradients(list(of), list(with_regard_to), grad_ys=weights(row))
+        return [tf.zeros_like(t) if one is None else one for t, one in zip(with_regard_to, found, strict=True)]
+
+    result: list[Tensor] = tf.vectorized_map(of_row, rows, warn=False)  # of kinds that are done in a loop
+    return result
+
+
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
     """Switch TensorFloat-32 off for the time of a pass: it moves single pixels by up to a quarter."""

@@ -99,10 +99,15 @@ class Passes:
     def __bool__(self) -> bool:
         return bool(self._made)
 
-    def ready(self, key: Hashable, function: Function, signature: Signature, n: int | None) -> tuple[Pass, int]:
-        """The pass called ``key`` for ``n`` samples, traced where it is not yet, and how many it takes at a time."""
+    def ready(
+        self, key: Hashable, function: Function, signature: Signature, n: int | None, width: int = 1
+    ) -> tuple[Pass, int]:
+        """The pass called ``key`` for ``n`` samples, traced where it is not yet, and how many it takes at a time.
+
+        ``width``: a sample takes as much as so many.
+        """
         while True:
-            chunk = self._chunk(key, signature, n)
+            chunk = self._chunk(key, signature, n, width)
             if (key, chunk) not in self._made:
                 made = Pass(self._model, function, signature(chunk), self._jit_compile, self._device)
                 self._made[key, chunk] = made, made.bytes
@@ -113,17 +118,25 @@ class Passes:
             fits = self.room.samples_of(size / chunk, self._device)
             if chunk <= _SLACK * fits:
                 return made, chunk
-            self._forget(key, chunk, _power_below(fits))
+            self._forget(key, chunk, _power_below(fits) * width)
+
+    def widest(self, key: Hashable, signature: Signature, wanted: int) -> int:
+        """As how many samples one may count: ``wanted``, or less where less goes through at a time."""
+        if self._fixed is not None:
+            return min(wanted, max(1, _MOST // self._fixed))
+        return min(wanted, self._samples(key, signature))
 
     def run(
         self, key: Hashable, function: Function, signature: Signature, samples: Sequence[NDArray[Any]],
         beside: Callable[[], Sequence[NDArray[Any]]] = tuple,
         reduced: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]] = dict,
+        width: int = 1,
     ) -> dict[str, NDArray[Any]]:  # fmt: skip
         """The results for all samples, joined. ``beside`` gives what the pass takes besides, once it has been traced.
 
         ``reduced`` is applied to the results of the samples that went through together, before they are joined.
-        Raises OutOfMemoryError where one sample alone is too many.
+        ``width``: see `ready`. Raises OutOfMemoryError where one sample alone is too many; from then on `widest` gives
+        half of a ``width`` above 1.
         """
         n, start = len(samples[0]), 0
         joined: dict[str, NDArray[Any]] = {}
@@ -132,7 +145,7 @@ class Passes:
                 # Whatever an error holds on to, tensors of the pass among it, is gone once its handler is left.
                 failed: str | None = None
                 try:
-                    compute, chunk = self.ready(key, function, signature, n)
+                    compute, chunk = self.ready(key, function, signature, n, width)
                     fill = max(0, start + chunk - n)
                     rows = slice(start, start + chunk)
                     given = [np.ascontiguousarray(array[rows], np.float32) for array in samples]
@@ -149,40 +162,47 @@ class Passes:
                         raise
                     failed = first_line(error)
                 if failed is not None:
-                    self._halve(key, signature, n, failed)
+                    self._halve(key, signature, n, failed, width)
         return joined
 
-    def _halve(self, key: Hashable, signature: Signature, n: int, why: str) -> None:
-        chunk = self._chunk(key, signature, n)
-        if self._fixed is not None or chunk == 1:
+    def _halve(self, key: Hashable, signature: Signature, n: int, why: str, width: int) -> None:
+        chunk = self._chunk(key, signature, n, width)
+        if self._fixed is not None or chunk * width == 1:
             raise OutOfMemoryError("one sample" if chunk == 1 else f"{chunk} samples (the model takes no fewer)", why)
-        self._forget(key, chunk, chunk // 2)
+        less = chunk * width // 2
+        self._forget(key, chunk, less)
         for other in self._largest:
-            self._largest[other] = min(self._largest[other], chunk // 2)
+            self._largest[other] = min(self._largest[other], less)
         if self._asked is not None:
-            self._asked = min(self._asked, chunk // 2)
+            self._asked = min(self._asked, less)
         if not self.notes:
             text = f"memory ran out with {chunk} samples at a time, so that fewer go through from now on ({why})"
             self.notes.append(text)
             warnings.warn(f"explaining {self._model.name!r}: {text}", RuntimeWarning, stacklevel=2)
+        if chunk == 1:
+            raise OutOfMemoryError("one sample", why)
 
     def _forget(self, key: Hashable, chunk: int, largest: int) -> None:
         self._made.pop((key, chunk), None)
         self._largest[key] = max(1, largest)
 
-    def _chunk(self, key: Hashable, signature: Signature, n: int | None) -> int:
+    def _chunk(self, key: Hashable, signature: Signature, n: int | None, width: int = 1) -> int:
         if self._fixed is not None:
             return self._fixed
-        if self._asked is not None:
-            largest = self._asked
-        elif key in self._largest:
-            largest = self._largest[key]
-        else:
-            values = sum(math.prod(size or 1 for size in shape) for shape, _ in signature(1))
-            guess = self.room.samples_of(memory.guessed_bytes(self._model, values), self._device)
-            largest = self._largest[key] = min(_MOST, _power_below(guess), *self._largest.values())
+        largest = self._samples(key, signature)
+        largest = largest if width == 1 else _power_below(max(1, largest // width))
         # Powers of two: few compiled sizes serve every n, and a last smaller chunk is filled up instead of traced.
         return largest if n is None else min(largest, _power_above(n))
+
+    def _samples(self, key: Hashable, signature: Signature) -> int:
+        """The most samples, each of width 1, that go through at a time."""
+        if self._asked is not None:
+            return self._asked
+        if key not in self._largest:
+            values = sum(math.prod(size or 1 for size in shape) for shape, _ in signature(1))
+            guess = self.room.samples_of(memory.guessed_bytes(self._model, values), self._device)
+            self._largest[key] = min(_MOST, _power_below(guess), *self._largest.values())
+        return self._largest[key]
 
 
 def _power_below(n: int) -> int:

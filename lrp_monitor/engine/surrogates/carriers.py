@@ -77,21 +77,6 @@ class LayerOutputs:
                     found.append(Carrier(t, _moves_since(own, later)))
         return found
 
-    def passes_by(self, tensors: set[int]) -> bool:
-        """Whether relevance finds a way from the logits to an input that leads through none of these tensors (ids)."""
-        sources = {id(source) for source in self.recording.graph.sources}
-        seen, stack = set(tensors), [self.head]
-        while stack:
-            t = stack.pop()
-            if id(t) in seen:
-                continue
-            seen.add(id(t))
-            if id(t) in sources:
-                return True
-            step = self.plan.steps.get(id(t))
-            stack += () if step is None else step.live
-        return False
-
     def channel_axis(self, call: LayerCall, output: Tensor) -> int | None:
         """The axis of the channels (units, heads) of an output; None for one number a sample."""
         rank = len(output.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +37,6 @@ TOP = 8
 """Reference samples that are named for each channel."""
 SIDE = 64
 """Pixels a side that a channel's heatmap has at most; larger ones are summed over squares."""
-_AT_A_TIME = 128
 
 
 def feature_counts(features: Any) -> dict[str, int]:
@@ -194,7 +194,7 @@ class LoggedFeatures:
     def prepare(self, target: Target) -> None:
         """Compiles the pass of channels' heatmaps, so that whatever is wrong with it is reported before training."""
         for path in self._names:
-            self.explainer.through(self.probes.inputs, path, np.arange(1), np.zeros(1, np.int64), target)
+            self.explainer.single_channels(self.probes.inputs, path, target).prepare()
 
     def log(
         self, channels: Sequence[LayerChannels], classes: NDArray[np.int64], target: Target, last: bool
@@ -256,18 +256,19 @@ class LoggedFeatures:
         self, path: str, samples: NDArray[np.int64], channels: NDArray[np.int64], target: Target
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
         """The channels' heatmaps, made smaller where they are large, and the masks' shares of the whole ones."""
-        maps: list[NDArray[np.float32]] = []
-        masses: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self.probes.masks}
-        for start in range(0, len(samples), _AT_A_TIME):
-            few = slice(start, start + _AT_A_TIME)
-            relevance = self.explainer.through(self.probes.inputs, path, samples[few], channels[few], target)
-            whole = self.probes.heatmaps(relevance)
-            for name, mask in self.probes.masks.items():
-                masses[name].append(mask_mass(whole, mask[samples[few]]))
-            maps.append(smaller(whole))
-        empty = np.zeros((0, *smaller(np.zeros((1, *self.probes.map_shape), np.float32)).shape[1:]), np.float32)
-        joined = {name: np.concatenate([np.zeros(0), *parts]) for name, parts in masses.items()}
-        return np.concatenate([empty, *maps]), joined
+        masks, probes = self.probes.masks, self.probes
+        shape = smaller(np.zeros((1, *probes.map_shape), np.float32)).shape[1:]
+
+        def reduced(relevance: Any, of: NDArray[np.int64]) -> NDArray[np.float64]:
+            whole = probes.heatmaps(relevance)
+            shares = [mask_mass(whole, mask[of])[:, None] for mask in masks.values()]
+            return np.concatenate([*shares, smaller(whole).reshape(len(of), -1)], axis=1, dtype=np.float64)
+
+        found = np.zeros((0, len(masks) + math.prod(shape)))
+        if len(samples):
+            found = self.explainer.through(probes.inputs, path, samples, channels, target, reduced=reduced)
+        maps = found[:, len(masks) :].astype(np.float32).reshape(-1, *shape)
+        return maps, {name: found[:, number].copy() for number, name in enumerate(masks)}
 
     def _top(self, references: NDArray[Any]) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Path -> the reference samples with the most relevance in each channel for the class predicted of them."""
