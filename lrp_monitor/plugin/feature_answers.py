@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -179,16 +178,15 @@ def _joined(run: Run, header: dict[str, Any], wanted: Sequence[tuple[StepHeader,
     stored = [(about, row, at) for about, row, at in wanted if at is not None and row.places is not None]
     shape: tuple[int, ...] = stored[0][1].shape if stored else ()
     encoding = stored[0][0].encoding if stored else "sqrt8"
-    places = [(about, row.places[at]) for about, row, at in stored if row.places is not None]
     parts = []
-    for (about, row, at), chunk in zip(stored, run.chunks(places), strict=True):
+    for (about, row, at), data in zip(stored, run.stored_maps(stored), strict=True):
         what = f"step {about.step}, a channel's map of {row.layer:.200}"
         if row.shape != shape or about.encoding != encoding:
             raise StoreError(f"{what}: steps hold maps of several shapes or encodings; ask for one of them")
         if encoding == "sqrt8":
-            parts.append(codec.inflate(chunk, math.prod(shape), what))
+            parts.append(data)
         else:
-            parts.append(codec.decode_map(chunk, float(row.scale[at]), encoding, shape, what).astype("<f4").tobytes())
+            parts.append(codec.decode_values(data, float(row.scale[at]), encoding, shape).astype("<f4").tobytes())
     joined = codec.deflate(b"".join(parts)) if parts else b""
     codes = [0, len(joined)] if parts else None
     return wire.envelope({"encoding": encoding, "shape": list(shape), "codes": codes} | header, [joined])

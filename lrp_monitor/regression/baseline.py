@@ -67,6 +67,7 @@ def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
         "npz": {"bytes": len(archive), "sha256": hashlib.sha256(archive).hexdigest()},
         **{key: snapshot.meta[key] for key in sorted(snapshot.meta) if key != "source"},
         "masks": list(snapshot.masks),
+        **({"features": list(snapshot.features)} if snapshot.features else {}),
         "probes": [
             {
                 "name": name,
@@ -176,6 +177,8 @@ def _pack(snapshot: Snapshot) -> bytes:
         arrays["predicted_sets"] = snapshot.predicted_sets.astype(np.uint8)
     for i, mask in enumerate(snapshot.masks.values()):
         arrays[f"mask_{i}"] = np.packbits(mask.reshape(n, -1), axis=1)
+    for i, relevance in enumerate(snapshot.features.values()):
+        arrays[f"feature_{i}"] = relevance.astype("<f4")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in arrays.items():
@@ -219,7 +222,11 @@ def _snapshot(arrays: dict[str, NDArray[Any]], about: dict[str, Any], source: st
     if (taken := (len(about["masks"]) + 4) * levels.size) > MAX_ARRAY_BYTES:
         raise ArchiveError("size", f"maps and masks take {taken:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
     digests = [row["input"] for row in rows]
-    known = {"format", "npz", "masks", "probes"}
+    known = {"format", "npz", "masks", "features", "probes"}
+    features = {_text(name): arrays[f"feature_{i}"] for i, name in enumerate(about.get("features", ()))}
+    for name, relevance in features.items():
+        if relevance.dtype != np.float32 or relevance.ndim != 2 or len(relevance) != n or relevance.shape[1] == 0:
+            raise ValueError(f"features of {name!r:.60}: {relevance.dtype} {relevance.shape}")
     snapshot = Snapshot(
         heatmaps=np.stack([_decoded(row, factor) for row, factor in zip(levels, scale, strict=True)]),
         logit=arrays["logit"].astype(np.float32),
@@ -231,6 +238,7 @@ def _snapshot(arrays: dict[str, NDArray[Any]], about: dict[str, Any], source: st
         labels=arrays["labels"].astype(np.int64) if "labels" in arrays else None,
         predicted_sets=arrays["predicted_sets"] != 0 if "predicted_sets" in arrays else None,
         masks={_text(name): _unpacked(arrays[f"mask_{i}"], levels.shape) for i, name in enumerate(about["masks"])},
+        features=features,
         digests=None if None in digests else tuple(_text(digest) for digest in digests),
         meta=checked_meta(
             {"source": f"baseline {source}"} | {key: value for key, value in about.items() if key not in known}

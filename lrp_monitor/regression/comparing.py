@@ -17,6 +17,8 @@ from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Check, Comparison,
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.regression.tiers import LimitOptions, Limits, limits_of
+from lrp_monitor.store.channels import leading
+from lrp_monitor.store.channels import shares as channel_shares
 from lrp_monitor.store.paths import is_url
 from lrp_monitor.store.reader import Run
 from lrp_monitor.text import number, percent
@@ -73,6 +75,7 @@ def compare(
         _maps(beyond, chosen, len(now)),
         _logit_check(found["logits"], beyond, chosen),
         _classes(flipped, now.predictions < 0, chosen),
+        *(_channels(layer, before, now, chosen.channel_share) for layer in _watched(before, now)),
         *(_mask(name, regions[name], before, now, mass[name], chosen.mask_limit(name)) for name in regions),
     ]
     return Comparison(
@@ -114,7 +117,7 @@ def replaceable(path: str | os.PathLike[str]) -> Snapshot | None:
 
 
 def says_the_same(before: Snapshot, now: Snapshot) -> bool:
-    """Whether a baseline can stay: maps and logits within the limits of same_weights, names and masks equal."""
+    """Whether a baseline can stay: within the limits of same_weights; names, masks, layers equal."""
     try:
         alike = compare(before, now, masks=()).ok
     except BaselineError:
@@ -122,7 +125,8 @@ def says_the_same(before: Snapshot, now: Snapshot) -> bool:
     same_masks = list(before.masks) == list(now.masks) and all(
         np.array_equal(before.masks[name], now.masks[name]) for name in now.masks
     )
-    return alike and same_masks and before.names == now.names
+    same_layers = list(before.features) == list(now.features)
+    return alike and same_masks and same_layers and before.names == now.names
 
 
 def check_comparable(before: Snapshot, now: Snapshot) -> None:
@@ -222,6 +226,47 @@ def _maps(beyond: Mapping[str, NDArray[np.bool_]], limits: Limits, n: int) -> Ch
     wanted = " and ".join(f"{name} {_SYMBOL[name]} {getattr(limits, name):g}" for name in names)
     text = f"{failing.sum()} of {n} probes beyond {wanted}" + (f" ({allowed} may be)" if allowed else "")
     return Check("maps", bool(failing.sum() <= allowed), text)
+
+
+def _watched(before: Snapshot, now: Snapshot) -> list[str]:
+    """The layers of either that both have. BaselineError for one that the other was not asked for.
+
+    A logged run is asked for nothing: of it those are looked at that it holds.
+    """
+    missing = sorted(set(now.features) - set(before.features))
+    if missing and before.digests is not None and now.digests is not None:
+        raise BaselineError(
+            "refused",
+            f"features: the baseline holds no relevance by channel of {', '.join(missing)}",
+            "make the baseline anew with features= (`pytest --lrp-update`), or leave features out",
+        )
+    return [layer for layer in before.features if layer in now.features]
+
+
+_LEADING = 4
+
+
+def _channels(layer: str, before: Snapshot, now: Snapshot, limit: float | None) -> Check:
+    """How far the shares of the channels moved that lead in a class in the baseline."""
+    old, new = before.features[layer], now.features[layer]
+    name = f"channels {layer}"
+    if old.shape[1] != new.shape[1]:
+        return Check(name, False, f"{new.shape[1]} channels, in the baseline {old.shape[1]}")
+    explained = sorted({int(target) for target in before.targets})
+    shares = [np.nan_to_num(channel_shares(values, before.targets, explained)) for values in (old, new)]
+    worst, where = 0.0, "no channel has a share"
+    for of_class, was, is_now in zip(explained, *shares, strict=True):
+        for channel in leading(was, _LEADING):
+            change = abs(float(is_now[channel] - was[channel]))
+            if change >= worst:
+                worst = change
+                where = (
+                    f"channel {channel} of class {of_class} from {percent(was[channel])} to {percent(is_now[channel])}"
+                )
+    text = f"{_LEADING} leading channels a class, largest change of a share: {where}"
+    if limit is None:
+        return Check(name, True, text, limited=False)
+    return Check(name, worst <= limit, f"{text} (limit {percent(limit)})")
 
 
 def _logit_check(values: Floats, beyond: Mapping[str, NDArray[np.bool_]], limits: Limits) -> Check:

@@ -23,7 +23,10 @@ LOWER_IS_WORSE = ("cosine", "iou")
 
 @dataclass(frozen=True)
 class Check:
-    """One aspect of a comparison. name: "maps", "finite", "logits", "classes" or "mask NAME"; text: the finding."""
+    """One aspect of a comparison. text: the finding.
+
+    name: "maps", "finite", "logits", "classes", "channels LAYER" or "mask NAME".
+    """
 
     name: str
     ok: bool

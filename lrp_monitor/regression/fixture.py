@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -49,6 +50,7 @@ class LRPBaseline:
         masks: Masks = None,
         composite: Preset | Composite | None = None,
         name: str | None = None,
+        features: str | Sequence[str] | None = None,
         **limits: Unpack[LimitOptions],
     ) -> Comparison | None:
         """Explain the probes and compare with the baseline; the test fails where it differs or there is none.
@@ -65,34 +67,36 @@ class LRPBaseline:
             limits: as `tier`
             composite: as for `Explainer`. What is not given comes from the nearest marker
                 ``@pytest.mark.lrp_baseline(...)``, then from the ini options lrp_tier and lrp_composite.
+            features: layers whose leading channels' shares of each class are compared, too; by default the baseline's.
             name: tells several checks of one test apart.
         """
         __tracebackhide__ = True
         self.checked = True
         self._check_types(model, probes, composite)
-        given = {"tier": tier, "masks": masks, "composite": composite}
+        given = {"tier": tier, "masks": masks, "composite": composite, "features": features}
         options = self._marked() | limits | {key: value for key, value in given.items() if value is not None}
         options.setdefault("tier", self._config.getini("lrp_tier"))
         chosen: Any = options.pop("composite", None) or self._config.getini("lrp_composite") or None
+        layers = options.pop("features", None)
         path = self._path(name)
         try:
             if self._config.getoption("lrp_update"):
-                return self._update(path, _snapshot(model, probes, chosen, None), options)
-            return self._check(path, model, probes, chosen, options)
+                return self._update(path, _snapshot(model, probes, chosen, None, layers), options)
+            return self._check(path, model, probes, chosen, layers, options)
         except BaselineError as error:
             message = self._in_words(error, path)
         # Outside of the except clause: the failure is the message, without the errors that led to it.
         raise self._failure(message)
 
     def _check(
-        self, path: Path, model: Any, probes: ProbeSet | None, composite: Any, options: dict[str, Any]
+        self, path: Path, model: Any, probes: ProbeSet | None, composite: Any, features: Any, options: dict[str, Any]
     ) -> Comparison:
         __tracebackhide__ = True
         before = read_baseline(path)
         if probes is not None and before.digests is not None:
             # Before explaining: a changed probe is reported as such, not as what a model makes of it.
             check_probes(before.digests, probe_digests(probes), tuple(probes.names))
-        found = self._compare(before, _snapshot(model, probes, composite, before), options)
+        found = self._compare(before, _snapshot(model, probes, composite, before, features), options)
         self._note(PROPERTY, f"compared {self._shown(path)}")
         if not found.ok:
             raise self._failure(f"{found}\n\n{self._report(found, path)}\nWhere the change is meant: {self._command()}")
@@ -220,15 +224,17 @@ class LRPBaseline:
         return f"{file}:{frame.f_lineno}: "
 
 
-def _snapshot(model: Any, probes: ProbeSet | None, composite: Any, before: Snapshot | None) -> Snapshot:
+def _snapshot(model: Any, probes: ProbeSet | None, composite: Any, before: Snapshot | None, features: Any) -> Snapshot:
     if isinstance(model, Snapshot):
         return model
     assert probes is not None
     targets = before.targets if before is not None and probes.targets is None else None
+    if features is None and before is not None:
+        features = tuple(before.features)
     if _is_explainer(model):
-        return Snapshot.of(model, probes, target=targets)
+        return Snapshot.of(model, probes, target=targets, features=features)
     usual: Any = (before.preset if before is not None else None) or "auto"
-    return Snapshot.of(model, probes, usual if composite is None else composite, target=targets)
+    return Snapshot.of(model, probes, usual if composite is None else composite, target=targets, features=features)
 
 
 def _is_explainer(model: Any) -> bool:

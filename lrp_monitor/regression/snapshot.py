@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Unpack
@@ -54,6 +54,8 @@ class Snapshot(Result):
     """{name: (n, *map shape)}: the probe set's own."""
     digests: tuple[str, ...] | None = None
     """One hash per probe of its input (dtype, shape, bytes); None for a logged run, which holds only pictures."""
+    features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """{layer: (n, channels)}: relevance by channel at the layers that were asked for."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """What it was made of, as plain JSON values: "source" (a text), "probes_hash", "composite", "composite_rules",
     "composite_options", "class_names", "model", "parameters", "architecture" and "weights" (hashes), "versions"."""
@@ -83,6 +85,7 @@ class Snapshot(Result):
         *,
         target: ArrayLike | None = None,
         targets: ArrayLike | None = None,
+        features: str | Sequence[str] | None = None,
         **options: Unpack[ExplainerOptions],
     ) -> Snapshot:
         """Explain the probes now.
@@ -96,6 +99,7 @@ class Snapshot(Result):
             target: classes to explain in place of the probe set's own, such as those of an earlier snapshot; by default
                 labels or given targets, else the predicted classes.
             targets: its former name.
+            features: layers whose relevance by channel is kept besides, by name or path.
             options: those of `Explainer` (batch_size, device, jit_compile, on_unknown, output).
         """
         from lrp_monitor.engine.explainer import Explainer
@@ -113,9 +117,14 @@ class Snapshot(Result):
             check_numbers(probes.numbers, 1 if explainer.is_binary else explainer.classes, explainer.activation)
         given = target if target is not None else probes.targets
         wanted: Any = None if given is None else np.asarray(given)
-        found = explainer.explain(
-            probes.inputs, wanted if probes.position is None else position(probes.position, wanted)
-        )
+        wanted = wanted if probes.position is None else position(probes.position, wanted)
+        layers = [features] if isinstance(features, str) else list(features or ())
+        by_channel: dict[str, NDArray[np.float32]] = {}
+        if layers:
+            found, of_layers = explainer.channels(probes.inputs, layers, wanted)
+            by_channel = {one.layer: one.relevance.astype(np.float32) for one in of_layers}
+        else:
+            found = explainer.explain(probes.inputs, wanted)
         return cls(
             heatmaps=probes.heatmaps(found.relevance),
             logit=found.logit,
@@ -128,6 +137,7 @@ class Snapshot(Result):
             masks=dict(probes.masks),
             images=probes.images,
             digests=probe_digests(probes),
+            features=by_channel,
             meta=_meta(explainer, probes),
         )
 
@@ -159,6 +169,7 @@ class Snapshot(Result):
             labels=probes.labels,
             masks=dict(probes.masks),
             images=probes.images,
+            features={layer: opened.features(layer, step).relevance for layer in _watched(opened, step)},
             meta=checked_meta(
                 {
                     "source": f"run {opened.path}, step {step}",
@@ -185,6 +196,11 @@ class Snapshot(Result):
             "logits": None if self.logits is None else plain(self.logits),
             "map_shape": list(self.heatmaps.shape[1:]),
             "masks": sorted(self.masks),
+            **(
+                {"features": {layer: values.shape[1] for layer, values in self.features.items()}}
+                if self.features
+                else {}
+            ),
             "meta": dict(self.meta),
         }
 
@@ -200,6 +216,11 @@ class Snapshot(Result):
         from lrp_monitor.regression.baseline import read_baseline
 
         return read_baseline(path)
+
+
+def _watched(run: Run, step: int) -> list[str]:
+    """The layers whose channels a step of a run holds."""
+    return list(run.feature_rows(run.record(step)))
 
 
 _REGION = (

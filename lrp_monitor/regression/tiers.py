@@ -24,6 +24,8 @@ class Limits:
         failing: share of the probes, rounded down to whole ones, that may be beyond the limits of their maps; never
             beyond that of their logits.
         flips: share of the probes whose predicted class may change.
+        channel_share: by how much the share of a channel that leads in the baseline may change, of the positive
+            relevance of a class, in the layers of ``features=``.
         mask_mass: by how much the share of positive relevance inside a mask may rise, as a mean over the probes that
             have the mask; one number, or {mask: number or None}.
     """
@@ -35,6 +37,7 @@ class Limits:
     logits: float | None = None
     failing: float = 0.0
     flips: float | None = None
+    channel_share: float | None = None
     mask_mass: float | Mapping[str, float | None] | None = None
 
     def mask_limit(self, mask: str) -> float | None:
@@ -52,17 +55,21 @@ class LimitOptions(TypedDict, total=False):
     logits: float | None
     failing: float
     flips: float | None
+    channel_share: float | None
     mask_mass: float | Mapping[str, float | None] | None
 
 
 TIERS: dict[Tier, Limits] = {
-    "same_weights": Limits(relative_l2=1e-3, cosine=0.9999, logits=1e-3, mask_mass=0.01),
-    "mixed_precision": Limits(relative_l2=5e-2, cosine=0.999, logits=5e-2, failing=0.05, mask_mass=0.05),
-    "fine_tuned": Limits(cosine=0.95, iou=0.75, failing=0.10, flips=0.05, mask_mass=0.05),
+    "same_weights": Limits(relative_l2=1e-3, cosine=0.9999, logits=1e-3, channel_share=0.001, mask_mass=0.01),
+    "mixed_precision": Limits(
+        relative_l2=5e-2, cosine=0.999, logits=5e-2, failing=0.05, channel_share=0.01, mask_mass=0.05
+    ),
+    "fine_tuned": Limits(cosine=0.95, iou=0.75, failing=0.10, flips=0.05, channel_share=0.05, mask_mass=0.05),
     "retrained": Limits(iou=0.15, js=0.60, failing=0.20, flips=0.10, mask_mass=0.10),
 }
 """same_weights: refactoring, another machine, a new TensorFlow. mixed_precision: bfloat16, TF32, quantised weights.
-fine_tuned: a little more training of a converged model. retrained: a new seed, or new data of the same kind."""
+fine_tuned: a little more training of a converged model. retrained: a new seed, or new data of the same kind; there
+channels are other units, so that their shares have no limit."""
 
 # Limit -> the range it may have.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -73,6 +80,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "logits": (0, math.inf),
     "failing": (0, 1),
     "flips": (0, 1),
+    "channel_share": (0, 1),
     "mask_mass": (0, 1),
 }
 

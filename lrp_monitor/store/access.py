@@ -211,6 +211,12 @@ class RecordAccess:
                 self._broken[key] = str(error)
             raise
 
+    def chunks(self, wanted: Iterable[tuple[StepHeader, tuple[int, int]]]) -> list[bytes]:
+        """Single compressed maps of many steps, each by its step's header and one of that header's places."""
+        view = self._view
+        entries = ((self._entry(view, header.step, header.session), place) for header, place in wanted)
+        return self._gather((entry, chunks_start(entry) + offset, length) for entry, (offset, length) in entries)
+
     def _noting(self, work: Callable[[], _T]) -> _T:
         try:
             return work()

@@ -6,6 +6,7 @@ inflate it by itself.
 
 from __future__ import annotations
 
+import math
 import reprlib
 import zlib
 
@@ -16,6 +17,9 @@ from lrp_monitor.store.format import BUCKETS, ENCODINGS, Encoding, StoreError
 
 NON_FINITE = -128
 """The byte of sqrt8 that stands for a pixel that was not finite."""
+
+COARSE = 16
+"""Steps to each side of 0 in which small maps are stored as ``sqrt8``."""
 
 _LEVEL = 1
 # Deflate cannot expand its input by more than about 1032 times (a 258-byte match in two bits). A chunk that
@@ -86,6 +90,32 @@ def encode_map(values: npt.NDArray[np.float32], encoding: Encoding) -> tuple[byt
     return deflate(codes.tobytes()), scale
 
 
+def encode_small_maps(maps: npt.NDArray[np.float32], encoding: Encoding) -> tuple[bytes, list[float]]:
+    """Maps (m, ...) one behind the other as (chunk, their scales), for many that are looked at as pictures.
+
+    As ``encode_map``, but of ``sqrt8`` in COARSE steps to each side of 0: the codes are the same, and fewer of them
+    are in use, so that they take about half the bytes. Half a step is 3.1 % of the square root of the largest pixel.
+    """
+    parts, scales = [], []
+    for values in maps:
+        chunk, scale = encode_map(values, encoding)
+        scales.append(scale)
+        codes = inflate(chunk, values.size * _DTYPES[encoding].itemsize, "a map")
+        if encoding == "sqrt8":
+            fine = np.frombuffer(codes, np.int8)
+            steps = np.rint(np.rint(fine * (COARSE / 127.0)) * (127.0 / COARSE)).astype(np.int8)
+            codes = np.where(fine == NON_FINITE, fine, steps).tobytes()
+        parts.append(codes)
+    # Most pixels are 0: runs of them are all that is worth looking for.
+    stream = zlib.compressobj(_LEVEL, strategy=zlib.Z_RLE if encoding == "sqrt8" else zlib.Z_DEFAULT_STRATEGY)
+    return stream.compress(b"".join(parts)) + stream.flush(), scales
+
+
+def bytes_a_pixel(encoding: Encoding) -> int:
+    """Bytes that a pixel takes before it is deflated."""
+    return _DTYPES[encoding].itemsize
+
+
 def decode_map(
     chunk: bytes | memoryview, scale: float, encoding: Encoding, shape: tuple[int, ...], what: str
 ) -> npt.NDArray[np.float32]:
@@ -96,11 +126,12 @@ def decode_map(
     stays a); float16: the larger of |r| 2**-11 and a 2**-25; float32: none.
     Raises StoreError, starting with ``what``, where the chunk does not hold that many pixels.
     """
-    dtype = _DTYPES[encoding]
-    pixels = 1
-    for side in shape:
-        pixels *= side
-    stored = np.frombuffer(inflate(chunk, pixels * dtype.itemsize, what), dtype)
+    return decode_values(inflate(chunk, math.prod(shape) * bytes_a_pixel(encoding), what), scale, encoding, shape)
+
+
+def decode_values(data: bytes, scale: float, encoding: Encoding, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """``decode_map`` of what its chunk inflates to."""
+    stored = np.frombuffer(data, _DTYPES[encoding])
     if encoding == "sqrt8":
         table = (_SQUARES * scale).astype(np.float32)
         # Seen as unsigned, code q is q modulo 256: rolling the table by half saves an addition per pixel.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,9 @@ class FeatureRow:
     probe: npt.NDArray[np.int64]
     channel: npt.NDArray[np.int64]
     places: tuple[Place, ...] | None
-    """Of the channels' maps; None where none are stored."""
+    """Of the chunks that hold the channels' maps; None where none are stored."""
+    chunk: npt.NDArray[np.int64]
+    """(m,) which of them each map is in, ascending: that of its probe, or one of its own."""
     scale: npt.NDArray[np.float64]
     shape: tuple[int, ...]
     masses: dict[str, npt.NDArray[np.float64]]
@@ -74,10 +77,14 @@ def pack(
     """The table of a step's features; ``add`` takes a chunk and gives its place."""
     rows = []
     for one in features:
-        places = scale = None
+        places: list[list[int]] | None = None
+        scale: list[float] | None = None
         if with_maps and one.maps is not None:
-            encoded = [codec.encode_map(values, encoding) for values in one.maps]
-            places, scale = [add(chunk) for chunk, _ in encoded], [scale for _, scale in encoded]
+            places, scale = [], []
+            for maps in np.split(one.maps, np.flatnonzero(np.diff(one.probe)) + 1) if len(one.maps) else ():
+                chunk, scales = codec.encode_small_maps(maps, encoding)
+                places.append(add(chunk))
+                scale += scales
         row: dict[str, Any] = {
             "layer": one.layer,
             "channels": one.channels,
@@ -86,9 +93,12 @@ def pack(
             "probe": one.probe.tolist(),
             "channel": one.channel.tolist(),
             "maps": places,
+            "joined": True,
             "scale": scale,
             "shape": [] if one.maps is None else list(one.maps.shape[1:]),
-            "masses": {name: [records.number_to_json(v) for v in values] for name, values in one.masses.items()},
+            "masses": {
+                name: [records.number_to_json(float(f"{v:.6g}")) for v in values] for name, values in one.masses.items()
+            },
         }
         if one.top is not None and one.top_relevance is not None:
             numbers, values = one.top.astype("<i8"), one.top_relevance.astype("<f4")
@@ -114,11 +124,21 @@ def _row(value: dict[str, Any], available: int, probes: int, what: str) -> Featu
     probe, channel = _numbers(value["probe"], probes), _numbers(value["channel"], channels)
     pairs, places, scale = len(probe), None, np.zeros(0)
     shape = tuple(records.whole(side) for side in value["shape"])
+    # Those of a probe stand together in a chunk; in older records each has one of its own.
+    joined = value.get("joined", False) is True
+    chunk = np.cumsum(np.diff(probe, prepend=probe[:1]) != 0) if joined else np.arange(pairs)
     if value["maps"] is not None:
         places = records.places(value["maps"], available, what)
         scale = np.array([records.number_from_json(one, what) for one in value["scale"]])
-        if len(places) != pairs or scale.shape != (pairs,) or len(shape) > MOST_AXES or not (scale >= 0).all():
-            raise ValueError(f"{len(places)} maps and {len(scale)} scales of {pairs} pairs, of shape {shape[:20]}")
+        if (
+            len(places) != (chunk[-1] + 1 if pairs else 0)
+            or scale.shape != (pairs,)
+            or len(shape) > MOST_AXES
+            or not (scale >= 0).all()
+        ):
+            raise ValueError(
+                f"{len(places)} chunks of maps and {len(scale)} scales of {pairs} pairs, of shape {shape[:20]}"
+            )
         if pairs * math.prod(shape) > MOST_PIXELS:
             raise ValueError(f"{pairs} maps of shape {shape[:20]}; at most {MOST_PIXELS} pixels are read")
     if len(channel) != pairs or pairs > MOST_CHANNEL_MAPS:
@@ -137,7 +157,8 @@ def _row(value: dict[str, Any], available: int, probes: int, what: str) -> Featu
         top = (count, records.place(top[1], available, what), records.place(top[2], available, what))
     return FeatureRow(
         records.string(value["layer"]), channels, records.place(value["relevance"], available, what),
-        records.place(value["fired"], available, what), probe, channel, places, scale, shape, masses, top,
+        records.place(value["fired"], available, what), probe, channel, places, chunk, scale, shape, masses,
+        top,
     )  # fmt: skip
 
 
@@ -197,9 +218,10 @@ class FeatureAccess(RecordAccess):
         what = f"{entry.what}, features of {layer:.200}"
         maps = None
         if row.places is not None:
-            maps = np.zeros((len(row.places), *row.shape), np.float32)
-            for at, place in enumerate(row.places):
-                maps[at] = self._channel_map(self._chunk(entry, place), row, at, header, what)
+            stored = self.stored_maps([(header, row, at) for at in range(len(row.probe))])
+            maps = np.zeros((len(stored), *row.shape), np.float32)
+            for at, data in enumerate(stored):
+                maps[at] = codec.decode_values(data, float(row.scale[at]), header.encoding, row.shape)
         top, values = self._top(entry, row, what) or (None, None)
         relevance = self._array(entry, row.relevance, "<f4", (len(self._probes), row.channels), what)
         return LayerFeatures(
@@ -342,7 +364,26 @@ class FeatureAccess(RecordAccess):
         packed = self._array(entry, row.fired, "u1", ((row.channels + 7) // 8,), what)
         return np.unpackbits(packed, count=row.channels).astype(bool)
 
-    def _channel_map(
-        self, chunk: bytes, row: FeatureRow, at: int, header: StepHeader, what: str
-    ) -> npt.NDArray[np.float32]:
-        return self._noting(lambda: codec.decode_map(chunk, float(row.scale[at]), header.encoding, row.shape, what))
+    def stored_maps(self, wanted: Sequence[tuple[StepHeader, FeatureRow, int]]) -> list[bytes]:
+        """Channels' maps, each a row's and its place among its maps, as they are stored but inflated.
+
+        A chunk that holds several of them is read and inflated once. StoreError where one is damaged.
+        """
+        places: dict[tuple[int, str, str, int], tuple[StepHeader, Place]] = {}
+        keys = []
+        for header, row, at in wanted:
+            assert row.places is not None
+            number = int(row.chunk[at])
+            keys.append((header.step, header.session, row.layer, number))
+            places[keys[-1]] = header, row.places[number]
+        chunks = dict(zip(places, self.chunks(places.values()), strict=True))
+        inflated: dict[tuple[int, str, str, int], bytes] = {}
+        found = []
+        for key, (header, row, at) in zip(keys, wanted, strict=True):
+            size = math.prod(row.shape) * codec.bytes_a_pixel(header.encoding)
+            first, end = (int(np.searchsorted(row.chunk, key[-1], side)) for side in ("left", "right"))
+            if key not in inflated:
+                what = f"step {header.step}, channels' maps of {row.layer:.200}"
+                inflated[key] = self._noting(partial(codec.inflate, chunks[key], (end - first) * size, what))
+            found.append(inflated[key][(at - first) * size : (at - first + 1) * size])
+        return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -325,12 +324,6 @@ class Run(FeatureAccess, HistogramAccess, NoteAccess, Result):
             places += [place for parts in header.channel_places for place in parts]
         start = records.FIELDS + entry.head.header_length
         return self._payload(entry)[start : start + max(offset + length for offset, length in places)]
-
-    def chunks(self, wanted: Iterable[tuple[StepHeader, tuple[int, int]]]) -> list[bytes]:
-        """Single compressed maps of many steps, each by its step's header and one of that header's places."""
-        view = self._view
-        entries = ((self._entry(view, header.step, header.session), place) for header, place in wanted)
-        return self._gather((entry, chunks_start(entry) + offset, length) for entry, (offset, length) in entries)
 
     def verify(self) -> list[str]:
         """Reads every record of every step that counts and returns a text on each problem."""

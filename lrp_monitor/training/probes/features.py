@@ -29,8 +29,11 @@ from lrp_monitor.training.tensors.names import layer_names
 AUTO = "auto"
 CHANNELS = 4
 """Leading channels a class whose heatmaps are logged, where no number is given."""
-MOST = 3
-"""Times that number: channels of a class that are logged at most, those that led once among them."""
+MOST = 1.5
+"""Times that number: channels of a class that are logged at most, those that led once among them.
+
+Each costs a reverse pass and a map for each probe; with more a log would cost more than twice one without features.
+"""
 REFERENCES_EVERY = 10
 """Logs from one look at the reference samples to the next, besides the first and the last."""
 TOP = 8
@@ -232,16 +235,15 @@ class LoggedFeatures:
         samples: list[int] = []
         chosen: list[int] = []
         for number, of_class in zip(explained, share, strict=True):
-            led = leading(of_class, count).tolist()
+            led, most = leading(of_class, count).tolist(), math.ceil(MOST * count)
             before = self._kept.get((name, number), [])
             kept = [channel for channel in before if channel not in led] + led[::-1]
-            fallen, kept = kept[: -MOST * count], kept[-MOST * count :]
+            fallen, kept = kept[:-most], kept[-most:]
             self._kept[name, number] = kept
             if fallen:
-                name = f"class {number}" if self.probes.class_names is None or number < 0 else self._class(number)
                 self.notes.append(
                     f"features: of {name!r} the heatmaps of channel {', '.join(map(str, fallen))} are no longer logged "
-                    f"for {name}: more than {MOST * count} channels have led there"
+                    f"for {self._class(number)}: more than {most} channels have led there"
                 )
             for probe in np.flatnonzero(classes == number):
                 samples += [int(probe)] * len(kept)
@@ -250,7 +252,7 @@ class LoggedFeatures:
 
     def _class(self, number: int) -> str:
         names = self.probes.class_names
-        return f"class {number}" if names is None or number >= len(names) else repr(names[number])
+        return repr(names[number]) if names is not None and 0 <= number < len(names) else f"class {number}"
 
     def _maps(
         self, path: str, samples: NDArray[np.int64], channels: NDArray[np.int64], target: Target
