@@ -81,5 +81,5 @@ def test_a_model_is_asked_for_layers():
     inspected = explainer.inspect(probes.inputs, probes.labels)["c"]
     np.testing.assert_allclose(found.features["c"], inspected.channels, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found.heatmaps, Snapshot.of(explainer, probes).heatmaps, rtol=1e-5, atol=1e-7)
-    with pytest.raises(ValueError, match="runs no layer .d.; its layers"):
+    with pytest.raises(ValueError, match="runs no layer 'd'; its layers"):
         Snapshot.of(explainer, probes, features=["d"])
