@@ -26,6 +26,12 @@ FAST = {
 }  # fmt: skip
 """Of these folders ``-m fast`` runs those files, of all others every one; in both what is not marked as below."""
 
+_LONG = {
+    "test_applications", "test_gradients", "test_monitor_faults", "test_monitor_runs", "test_pages", "test_recurrent",
+    "test_state",
+}  # fmt: skip
+"""Files that take most of a minute; so do those that train."""
+
 _LONGER = ("browser", "process", "slow", "trains", "zoo")
 
 
@@ -52,8 +58,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that train come first: the last ones should be short, where two workers share the files."""
-    long: set[Path] = {item.path for item in items if item.get_closest_marker("trains")}
+    """Long files come first: the last ones should be short, where two workers share the files."""
+    long: set[Path] = {item.path for item in items if item.path.stem in _LONG or item.get_closest_marker("trains")}
     items.sort(key=lambda item: item.path not in long)
 
 

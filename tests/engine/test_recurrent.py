@@ -423,7 +423,14 @@ def test_a_box_of_its_own_for_every_step(rng):
 
 @pytest.mark.parametrize(
     ("mode", "sequences"),
-    [("concat", False), ("concat", True), ("sum", True), ("ave", True), ("mul", True), (None, True)],
+    [
+        ("concat", False),
+        ("concat", True),
+        ("sum", True),
+        ("mul", True),
+        (None, True),
+        pytest.param("ave", True, marks=pytest.mark.slow),  # half the sum
+    ],
     ids=str,
 )
 def test_bidirectional_is_two_layers_merged_by_hand(mode, sequences, rng):
@@ -620,7 +627,9 @@ STATEFUL = {
 }
 
 
-@pytest.mark.parametrize("name", STATEFUL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "GRU" else []) for name in STATEFUL]
+)
 def test_a_stateful_layer_is_explained_from_fresh_states_in_its_own_batch(name, rng):
     """The same maps as of the same weights without states, whatever it saw before, for any number of samples."""
     batch = 4
