@@ -94,20 +94,20 @@ def test_normalisation(name, rng, randomise):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("norm", [kl.BatchNormalization(epsilon=0.25), kl.Rescaling(2.0)])
+@pytest.mark.parametrize("norm", [kl.BatchNormalization(epsilon=0.25), kl.Rescaling(2.0, 5e-7)])
 def test_an_affine_map_of_its_own_is_stabilised(norm):
     """R_x = scale x / (y + 1e-6 sign(y)) R_y: where y is no larger than the stabiliser, half of it stays."""
     layers = [kl.Dense(3, use_bias=False), kl.ReLU(), norm, kl.Dense(1, use_bias=False)]
     model = keras.Sequential([keras.Input((3,)), *layers])
-    scale = 2.0
+    scale, offset = 2.0, getattr(norm, "offset", 0.0)  # a scale alone, without an offset, passes one to one
     if isinstance(norm, kl.BatchNormalization):
         norm.gamma.assign([scale] * 3)
         norm.moving_variance.assign([0.75] * 3)
     layers[0].set_weights([np.eye(3)])
     layers[-1].set_weights([np.array([[1.0], [3.0], [-2.0]])])
     y = np.array([[1e-6, 3e-6, 1.0]])
-    found = lrp.relevance(model, (y / scale).astype(np.float32), 0, "lrp_zero")
-    np.testing.assert_allclose(found, y * [[1.0, 3.0, -2.0]] * y / (y + 1e-6), rtol=1e-4)
+    found = lrp.relevance(model, ((y - offset) / scale).astype(np.float32), 0, "lrp_zero")
+    np.testing.assert_allclose(found, (y - offset) * [[1.0, 3.0, -2.0]] * y / (y + 1e-6), rtol=1e-4)
 
 
 @pytest.mark.parametrize("wrap", [lambda layer: layer, kl.TimeDistributed], ids=["dense", "dense of every step"])
