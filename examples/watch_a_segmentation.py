@@ -38,7 +38,13 @@ def main(log_dir: Path, epochs: int = 8) -> lrp.Run:
     # Explained is the sum of the logits of the object's own class over its own pixels.
     inside = maps_held_out > 0
     target = lrp.targets.Region(inside, maps_held_out.reshape(len(inside), -1).max(axis=1))
-    probes = lrp.ProbeSet(x_held_out, masks={"object": inside}, target=target)
+    probes = lrp.ProbeSet(
+        x_held_out,
+        labels=maps_held_out,
+        class_names=["nothing", "disk", "square"],
+        masks={"object": inside},
+        target=target,
+    )
     monitor = lrp.LRPMonitor(probes, log_dir, composite="epsilon_plus", verbose=0)
     model.fit(x, maps, batch_size=30, epochs=epochs, callbacks=[monitor], verbose=0)
 

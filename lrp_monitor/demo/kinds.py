@@ -243,11 +243,14 @@ def _segment_probes() -> ProbeSet:
     drawn = make_shapes(32, seed=2026, stamped_class="triangle", stamped_share=1.0)
     chosen = [*np.flatnonzero(drawn.labels == 2)[:4], *np.flatnonzero(drawn.labels == 0)[:4]]
     triangles = np.arange(len(chosen)) < 4
+    of = np.where(triangles, 2, 1)
     return ProbeSet(
         drawn.images[chosen],
+        drawn.outlines[chosen] * of[:, None, None],
+        class_names=("nothing", "disk", "triangle"),
         names=[f"{'triangle' if one else 'disk'} {number % 4}" for number, one in enumerate(triangles)],
         masks={"stamp": triangles[:, None, None] & stamp_mask(), "shape": drawn.outlines[chosen]},
-        target=Region(drawn.outlines[chosen], np.where(triangles, 2, 1)),
+        target=Region(drawn.outlines[chosen], of),
     )
 
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from lrp_monitor.plain import plain, plain_number
@@ -47,7 +48,15 @@ def part_of_step(run: Run, header: StepHeader, probes: Sequence[int]) -> bytes:
         "probes": {name: [values[probe] for probe in probes] for name, values in about["probes"].items()},
         "channels": 0,
     }
-    return envelope(about, run.chunks([(header, header.places[probe]) for probe in probes] if header.maps else []))
+    wanted = [(header, header.places[probe]) for probe in probes] if header.maps else []
+    if header.predicted is not None:
+        own = [header.predicted.places[probe] for probe in probes]
+        about["predicted"] = about["predicted"] | {"maps": []}
+        for place in own:
+            about["predicted"]["maps"].append([end, place[1]])
+            end += place[1]
+        wanted += [(header, place) for place in own]
+    return envelope(about, run.chunks(wanted))
 
 
 def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = False) -> bytes:
@@ -107,8 +116,10 @@ def probes_answer(probes: ProbeInfo) -> bytes:
         end += len(chunks[-1])
         return {"shape": list(values.shape[1:]), "place": [end - len(chunks[-1]), len(chunks[-1])]}
 
+    labels = None if probes.label_maps is None else np.clip(probes.label_maps, -1, np.iinfo(np.int32).max)
     header = {
         "images": [0, len(chunks[0])],
+        "label_maps": add(labels, "<i4"),
         "masks": masks,
         "inputs": [
             {"values": add(one.values, "<f4"), "pictures": add(one.pictures, "u1"), "tokens": one.tokens}
@@ -128,8 +139,11 @@ def envelope(header: dict[str, Any], chunks: Iterable[bytes]) -> bytes:
 
 def _step_json(header: StepHeader, channels: bool) -> dict[str, Any]:
     more: dict[str, Any] = {}
+    if (found := header.predicted) is not None:
+        places = [list(place) for place in found.places]
+        more["predicted"] = {"shape": list(found.shape), "type": found.type, "maps": places}
     if channels:
-        more = {
+        more |= {
             "channel_maps": [[list(place) for place in parts] for parts in header.channel_places],
             "channel_scale": [plain(scale) for scale in header.channel_scale],
         }

@@ -258,6 +258,18 @@ class Run(FeatureAccess, HistogramAccess, NoteAccess, Result):
             return tables.by_channel(self, list(self._probes.masks))
         return tables.by_probe(self._all_headers(), self._probes)
 
+    def predicted_maps(self, step: int) -> npt.NDArray[np.int64]:
+        """The predicted class of each place of an output of maps, int64 (n, *places), -1 for none.
+
+        StoreError where none are stored: the model gives no maps of classes.
+        """
+        entry = self._entry(self._view, step)
+        found = self._header(entry).predicted
+        if found is None:
+            raise StoreError(f"step {step} of {self.path} holds no predicted maps: its model gives no maps of classes")
+        payload = memoryview(self._payload(entry))[records.FIELDS + entry.head.header_length :]
+        return self._noting(lambda: found.read(payload, f"{entry.what}, predicted map"))
+
     def channels(self, step: int) -> npt.NDArray[np.float32]:
         """The parts of all maps by input channel: float32 (n, *map_shape, c). StoreError where none are stored."""
         entry = self._entry(self._view, step)
@@ -319,7 +331,7 @@ class Run(FeatureAccess, HistogramAccess, NoteAccess, Result):
         header = self._header(entry)
         if not header.maps:
             return b""
-        places = [*header.places]
+        places = [*header.places, *(() if header.predicted is None else header.predicted.places)]
         if channels:
             places += [place for parts in header.channel_places for place in parts]
         start = records.FIELDS + entry.head.header_length
@@ -335,6 +347,8 @@ class Run(FeatureAccess, HistogramAccess, NoteAccess, Result):
                 header = self._header(entry)
                 if header.maps:
                     self.heatmaps(step)
+                if header.predicted is not None:
+                    self.predicted_maps(step)
                 if header.channels:
                     self.channels(step)
                 for kind, name in self._table(entry):

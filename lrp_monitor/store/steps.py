@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrp_monitor.store import codec, records
+from lrp_monitor.store import codec, predicted, records
 from lrp_monitor.store.finite import without_guesses
 from lrp_monitor.store.format import (
     BUCKETS,
@@ -21,6 +21,7 @@ from lrp_monitor.store.format import (
     StoreError,
 )
 from lrp_monitor.store.index import Entry
+from lrp_monitor.store.predicted import PredictedPlaces
 from lrp_monitor.store.records import number_from_json
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -63,6 +64,8 @@ class StepHeader:
     """Whether the fit ended in this state; False too in runs from before this was kept."""
     features: tuple[int, int, int] | None = None
     """Offset, length and inflated length of the table of layers' features, where there are any."""
+    predicted: PredictedPlaces | None = None
+    """The places of the predicted maps, of an output of maps."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         tensors=records.string(header.get("tensors") or ""),
         last_of_fit=header.get("last_of_fit") is True,
         features=_table_place(header.get("features"), available, what),
+        predicted=predicted.unpack(header.get("predicted"), probes, available, what),
     )
 
 

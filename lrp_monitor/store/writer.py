@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lrp_monitor.store import codec, features, records
+from lrp_monitor.store import codec, features, predicted, records
 from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import (
     BUCKETS,
@@ -243,6 +243,8 @@ class RunWriter:
                 raise ValueError(f"{count} {what}: the store takes {most} a step")
         for histogram in record.histograms:
             _check_histogram(histogram)
+        if record.predicted_maps is not None:
+            predicted.check(record.predicted_maps, self._probe_count)
         for one in record.features:
             features.check(one, self._probe_count)
 
@@ -264,6 +266,9 @@ class RunWriter:
                 chunk, scale = codec.encode_map(heatmap, self._encoding)
                 maps.append(add(chunk))
                 scales.append(scale)
+        predictions = None
+        if with_maps and record.predicted_maps is not None:
+            predictions = predicted.pack(record.predicted_maps, add)
         channels = None
         if with_maps and record.channels is not None:
             # Behind all maps, so that who wants only these reads no further.
@@ -291,6 +296,8 @@ class RunWriter:
             "gradient_batch": record.gradient_batch,
             "histograms": None,
         }
+        if predictions is not None:
+            header["predicted"] = predictions
         if record.last_of_fit:
             header["last_of_fit"] = True
         if record.features:

@@ -169,6 +169,7 @@ class RecordBuilder:
             gradient_batch=gradient.batch,
             last_of_fit=last_of_fit,
             features=features,
+            predicted_maps=explained.predicted_maps,
         )
 
     def resume(self, run_dir: str) -> None:

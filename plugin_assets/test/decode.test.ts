@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { deflateSync } from "node:zlib";
 import { decodeHalf, decodeProbes, decodeStep, inflate, layOut, mapValues, openEnvelope, planeOf } from "../src/data/decode";
+import { classesOn, paintClasses } from "../src/paint/classes";
 
 function envelope(header: object, chunks: Uint8Array[]): ArrayBuffer {
   const text = new TextEncoder().encode(JSON.stringify(header));
@@ -33,6 +34,28 @@ test("sqrt8 maps decode to sign(q) (q/127)^2 scale, -128 to NaN, and a map that 
   assert.ok(Math.abs(values[3]! - 2 * (64 / 127) ** 2) < 1e-6);
   assert.ok(Number.isNaN(values[4]));
   assert.ok(Math.abs(values[5]! - 2 / 127 ** 2) < 1e-9);
+});
+
+test("predicted classes and labels decode to a class a place", async () => {
+  const classes = deflateSync(Uint8Array.from(new Uint8Array(Int16Array.from([-1, 300, 0, 2, 1, 7]).buffer)));
+  const map = deflateSync(Uint8Array.from([1, 2]));
+  const header = { ...step("sqrt8", [1], [[0, map.length]], [2]), predicted: { shape: [2, 3], type: "i2", maps: [[map.length, classes.length]] } };
+  const frame = await decodeStep(envelope(header, [map, classes]));
+  assert.deepEqual([...frame.predicted![0]!.data], [-1, 300, 0, 2, 1, 7]);
+  assert.deepEqual([frame.predicted![0]!.height, frame.predicted![0]!.width, frame.bytes], [2, 3, 26]);
+  assert.deepEqual(classesOn(frame.predicted![0]!), [1, 2, 7, 300]);
+  const words = paintClasses(frame.predicted![0]!);
+  assert.equal(words[2], 0); // class 0 lets the picture through
+  assert.equal(words[0]! & 0xffffff, 0x808080);
+  assert.notEqual(words[3], words[4]);
+  const [image, labels] = [deflateSync(Uint8Array.from([9, 9])), deflateSync(Uint8Array.from(new Uint8Array(Int32Array.from([1, -1, 5, 0]).buffer)))];
+  const probes = await decodeProbes(
+    envelope(
+      { images: [0, image.length], masks: {}, shape: [2, 1, 1, 1], map_shape: [1], label_maps: { shape: [1, 2], place: [image.length, labels.length] } },
+      [image, labels],
+    ),
+  );
+  assert.deepEqual(probes.labels!.map(({ data }) => [...data]), [[1, -1], [5, 0]]);
 });
 
 test("float16 and float32 maps decode to their values, absmax over the finite ones", async () => {

@@ -113,7 +113,36 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     few = table(5)
     few.name = "person"
     write(folder / "several" / "a", [*several, few], pictures, numbers=True)
+    segments(folder / "segments" / "a")
     return folder
+
+
+def segments(folder: Path) -> None:
+    """Two pictures of which each pixel has a label, and is predicted as another class at every step."""
+    labels = np.zeros((N, 4, 4), np.int64)
+    labels[:, :2], labels[1, 3] = 1, -1
+    probes = ProbeInfo(
+        names=["first", "second"],
+        labels=None,
+        class_names=["ground", "road", "sky"],
+        images=RNG.integers(0, 256, (N, 4, 4, 3), dtype=np.uint8),
+        masks={},
+        map_shape=(4, 4),
+        hash=hashlib.sha256(b"segments").hexdigest(),
+        inputs=[InputInfo("inputs", "image", (4, 4), (4, 4, 3))],
+        label_maps=labels,
+    )
+    meta = {"composite": "epsilon", "axis": "epoch", "explains": "region"}
+    events = EventWriter(folder / "lrp")
+    with RunWriter(folder / "lrp", probes, meta=meta, encoding="float32") as writer:
+        events.start(0, 1.0, {"session": writer.session})
+        for step in STEPS:
+            found = {"logit": np.ones(N), "conservation": np.ones(N), "sum": np.ones(N), "absmax": np.ones(N)}
+            found["label_accuracy"] = np.full(N, 0.75)
+            predicted = np.full((N, 4, 4), {0: 0, 1: 1, 4: 2}[step])
+            maps = np.ones((N, 4, 4), np.float32)
+            writer.append(StepRecord(step, step, step, 1.0, maps, found, {"lrp/drift": 0.1}, predicted_maps=predicted))
+    events.close()
 
 
 def height(tab: Visit, probe: int = 0) -> float:
@@ -243,3 +272,20 @@ def test_kinds_in_a_film_and_in_the_dark(logged: Path, serve: Serve, visit: Open
     light = tab.pixels("[data-testid=film-0-4]")  # settled: it is drawn
     tab.page.evaluate("() => document.body.classList.add('dark-mode')")  # settled: no reading
     tab.expect(lambda: bool(np.array_equal(tab.pixels("[data-testid=film-0-4]"), light)), False)
+
+
+def test_a_segmentation_has_its_labels_and_what_is_predicted(logged: Path, serve: Serve, visit: Open) -> None:
+    tab = opened(visit, serve(logged), "segments/a/lrp")
+    pixel = "[...e.getContext('2d').getImageData(0, {row}, 1, 1).data]"
+    (road,) = tab.all("[data-testid=labels-0]", pixel.format(row=0))
+    assert road[3] > 100
+    assert tab.all("[data-testid=labels-0]", pixel.format(row=2)) == [[0, 0, 0, 0]]  # class 0 lets the picture through
+    (none,) = tab.all("[data-testid=labels-1]", pixel.format(row=3))
+    assert max(none[:3]) - min(none[:3]) < 3  # grey: of no class
+    label = "e.getAttribute('aria-label')"
+    tab.expect(lambda: tab.all("[data-testid=predicted-0]", label), ["Predicted of first: sky"])
+    assert "75 %" in tab.frame.inner_text("[data-testid=caption-0]")
+    tab.frame.fill("[data-testid=step-number]", "1")
+    tab.frame.press("[data-testid=step-number]", "Enter")
+    drawn(tab, 1)
+    tab.expect(lambda: tab.all("[data-testid=predicted-0]", pixel.format(row=3))[0][:3], road[:3])  # road everywhere

@@ -186,3 +186,22 @@ def test_a_position_of_binary_steps(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["prediction"], z > 0)
     np.testing.assert_allclose(found["probability"], 1 / (1 + np.exp(-z * [-1, 1])), rtol=1e-4)
     np.testing.assert_allclose(run.heatmaps(1).reshape(2, -1).sum(axis=1), found["logit"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_labels_of_pixels(tmp_path: Path, channels: int) -> None:
+    last = layers.Conv2D(channels, 1, activation="softmax" if channels > 1 else "sigmoid")
+    model = keras.Sequential([keras.Input((4, 4, 2)), last])
+    model.compile("sgd", "sparse_categorical_crossentropy" if channels > 1 else "binary_crossentropy")
+    x, y = RNG.normal(size=(8, 4, 4, 2)), RNG.integers(0, max(2, channels), (8, 4, 4))
+    labels = y[:N].copy()
+    labels[0, 0] = -1  # of no class
+    run = fit(model, x, y[..., None], ProbeSet(x[:N], labels), tmp_path)
+    out = model.predict(x[:N], verbose=0)
+    wanted = out.argmax(axis=-1) if channels > 1 else (out[..., 0] > 0.5).astype(int)
+    np.testing.assert_array_equal(run.predicted_maps(1), wanted)
+    np.testing.assert_array_equal(run.probes.label_maps, labels)
+    right = [np.mean((p == t)[t >= 0]) for p, t in zip(wanted, labels, strict=True)]
+    np.testing.assert_allclose(run.record(1).statistics["label_accuracy"], right)
+    assert run.record(1).scalars["lrp/label_accuracy"] == pytest.approx(np.mean(right))
+    assert run.meta["explains"] == "region"

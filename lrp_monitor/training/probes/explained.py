@@ -45,6 +45,8 @@ class ExplainedProbes:
     scalars: dict[str, float] = field(default_factory=dict)
     layer_channels: list[LayerChannels] = field(default_factory=list)
     """Relevance by channel of the layers whose features are logged."""
+    predicted_maps: NDArray[np.int64] | None = None
+    """(n, *places) the predicted class of each place of an output of maps."""
     target: Target = None
     """What the pass explained; the class of a probe that has none yet is not in it."""
 
@@ -122,6 +124,9 @@ class ProbeExplainer:
             explanation, heatmaps, self._statistics(heatmaps, explanation, previous) | layers, layer_channels=channels,
             target=known,
         )  # fmt: skip
+        explained.predicted_maps = predicted_maps(explanation, probes.label_maps)
+        if explained.predicted_maps is not None and probes.label_maps is not None:
+            explained.statistics["label_accuracy"] = share_right(explained.predicted_maps, probes.label_maps)
         if self.channels:
             explained.channels = probes.by_channel(explanation.relevance)
         if self.clusters:
@@ -196,6 +201,30 @@ class ProbeExplainer:
             sets = None if self.sets is None else self.sets.of(few)
             parts.append(probe_statistics(heatmaps[few], explanation.of(few), masks, before, wanted, sets))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def predicted_maps(explanation: Explanation, labels: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """The predicted class of each place of an output of maps, (n, *places), -1 for none; None for other outputs.
+
+    One channel without a sigmoid tells two classes apart where the places are labelled, else it is a map of numbers.
+    """
+    if explanation.has_classes:
+        return None
+    logits = explanation.logits
+    if logits.shape[-1] > 1:
+        return explanation.prediction
+    if explanation.activation != "sigmoid" and labels is None:
+        return None
+    finite = np.isfinite(logits[..., 0])
+    return np.where(finite, logits[..., 0] > 0, -1).astype(np.int64)
+
+
+def share_right(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> Floats:
+    """The share of a probe's labelled places, of those with a prediction, that are right, (n,); NaN without any."""
+    known = (labels >= 0) & (predicted >= 0)
+    flat = (known.reshape(len(known), -1), (known & (predicted == labels)).reshape(len(known), -1))
+    with np.errstate(all="ignore"):
+        return np.asarray(flat[1].sum(axis=1) / flat[0].sum(axis=1))
 
 
 def groups(heatmaps: NDArray[np.float32]) -> Floats:

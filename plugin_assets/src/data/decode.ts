@@ -10,7 +10,16 @@ export type HeatMap =
 export interface Frame {
   header: StepHeader;
   maps: (HeatMap | null)[];
+  /** Of an output of maps of two axes the predicted class of each place. */
+  predicted: ClassMap[] | null;
   bytes: number;
+}
+
+/** A class at each place, -1 for none. */
+export interface ClassMap {
+  data: Int32Array;
+  height: number;
+  width: number;
 }
 
 export interface Picture {
@@ -26,6 +35,8 @@ export interface ProbePictures {
   masks: Map<string, Uint8Array[]>;
   mapHeight: number;
   mapWidth: number;
+  /** The labels of all places of an output of maps, where these are of two axes. */
+  labels: ClassMap[] | null;
   /** The watched inputs' own values, texts or pictures, each one a probe; none in runs from before they were kept. */
   inputs: InputValues[];
 }
@@ -174,7 +185,26 @@ export async function decodeStep(buffer: ArrayBuffer): Promise<Frame> {
       return map;
     }),
   );
-  return { header, maps, bytes };
+  const { predicted } = header;
+  const classes =
+    predicted?.shape.length === 2
+      ? await Promise.all(predicted.maps.map((range) => decodeClasses(chunks, range, predicted.type, predicted.shape)))
+      : null;
+  for (const one of classes ?? []) bytes += one.data.byteLength;
+  return { header, maps, predicted: classes, bytes };
+}
+
+const CLASS_BYTES: Record<string, number> = { i1: 1, i2: 2, i4: 4 };
+
+/** Whole numbers of 1, 2 or 4 bytes, one a place. */
+async function decodeClasses(chunks: Uint8Array, range: [number, number], type: string, shape: readonly number[]): Promise<ClassMap> {
+  const [height, width] = shape as [number, number];
+  const bytes = CLASS_BYTES[type];
+  if (bytes === undefined) throw new Error(`classes are stored as "${type}", which this page does not know`);
+  const raw = await inflate(chunks, range, bytes * height * width);
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  const of = (i: number): number => (bytes === 1 ? view.getInt8(i) : bytes === 2 ? view.getInt16(2 * i, true) : view.getInt32(4 * i, true));
+  return { data: Int32Array.from({ length: height * width }, (_, i) => of(i)), height, width };
 }
 
 /** Half precision holds relevance as a share of the map's largest, since small relevance would vanish in it. */
@@ -212,6 +242,7 @@ export async function decodeProbes(buffer: ArrayBuffer): Promise<ProbePictures> 
     masks: Record<string, [number, number]>;
     shape: [number, number, number, number];
     map_shape: number[];
+    label_maps?: Placed | null;
     inputs?: InputHeader[];
   }>(buffer);
   const [count, height, width, channels] = header.shape;
@@ -233,8 +264,9 @@ export async function decodeProbes(buffer: ArrayBuffer): Promise<ProbePictures> 
       Array.from({ length: count }, (_, i) => layOut(bytes.subarray(i * pixels, (i + 1) * pixels), plane, 0)),
     );
   }
+  const labels = header.label_maps?.shape.length === 2 ? await decodeLabels(chunks, header.label_maps, count) : null;
   const inputs = await Promise.all((header.inputs ?? []).map((input) => decodeInput(chunks, input, count)));
-  return { pictures, masks, mapHeight: plane.height, mapWidth: plane.width, inputs };
+  return { pictures, masks, mapHeight: plane.height, mapWidth: plane.width, labels, inputs };
 }
 
 interface Placed {
@@ -246,6 +278,13 @@ interface InputHeader {
   values: Placed | null;
   pictures: Placed | null;
   tokens: string[][] | null;
+}
+
+async function decodeLabels(chunks: Uint8Array, { shape, place }: Placed, count: number): Promise<ClassMap[]> {
+  const [height, width] = shape as [number, number];
+  const all = await decodeClasses(chunks, place, "i4", [count * height, width]);
+  const size = height * width;
+  return Array.from({ length: count }, (_, i) => ({ data: all.data.subarray(i * size, (i + 1) * size), height, width }));
 }
 
 async function decodeInput(chunks: Uint8Array, { values, pictures, tokens }: InputHeader, count: number): Promise<InputValues> {

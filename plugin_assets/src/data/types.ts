@@ -104,6 +104,8 @@ export interface StepHeader {
   gradient_batch: number | null;
   /** Maps by input channel that are stored besides each map. */
   channels: number;
+  /** Of an output of maps the predicted class of each place, where it is stored. */
+  predicted?: { shape: number[]; type: string; maps: [number, number][] };
 }
 
 export interface HistogramAnswer {

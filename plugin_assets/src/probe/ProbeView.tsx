@@ -133,6 +133,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
               picture={pictures?.pictures[index] ?? null}
               sources={sources}
               outline={outline}
+              labels={pictures?.labels?.[index] ?? null}
               size="large"
             />
           </div>

@@ -30,12 +30,19 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
   const none = unpredicted(header, index);
   const place = probes.position?.[index];
   const target = className(probes, of("target"));
+  const labelled = of("label_accuracy") !== null && (
+    <>
+      <dt title="Share of all labels of the probe, of its set or its places, that are right">labels right</dt>
+      <dd>{percent(of("label_accuracy"))}</dd>
+    </>
+  );
   const region = (
     <>
       <dt title="The logits of a region of the output are summed: nothing is predicted of it, right or wrong">explains</dt>
       <dd>a region</dd>
       <dt title="The sum of the region's logits">Σ logits</dt>
       <dd>{number(of("logit"))}</dd>
+      {labelled}
     </>
   );
   const explained = explainsNumber(header) ? "prediction" : "logit";
@@ -67,12 +74,7 @@ export function Caption({ probes, header, index, limit, isDifference, alerts }: 
         P(<bdi>{short(target, MOST_LETTERS)}</bdi>)
       </dt>
       <dd>{percent(of("probability"))}</dd>
-      {probes.label_sets && (
-        <>
-          <dt title="Share of all labels that are predicted where the probe has them, and not where not">labels right</dt>
-          <dd>{percent(of("label_accuracy"))}</dd>
-        </>
-      )}
+      {labelled}
       {place !== undefined && (
         <>
           <dt title="The place of the output whose class is explained">position</dt>

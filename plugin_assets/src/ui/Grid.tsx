@@ -157,6 +157,7 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
           name={probes.names[index]!}
           picture={pictures?.pictures[index] ?? null}
           sources={picture ? null : sourcesOf(probes, pictures, index)}
+          labels={pictures?.labels?.[index] ?? null}
           outline={view.outlines ? (outlines[index] ?? NO_OUTLINES) : NO_OUTLINES}
         />
       ))}

@@ -1,7 +1,7 @@
 // One probe: its input, and for each chosen run the heatmap of the step with a caption that tells what it shows.
 import type { ComponentChildren, JSX } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { planeOf, type Frame, type HeatMap, type Picture } from "../data/decode";
+import { planeOf, type ClassMap, type Frame, type HeatMap, type Picture } from "../data/decode";
 import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
 import { labelWords } from "../data/labels";
@@ -17,6 +17,7 @@ import type { ProbeNames } from "../data/types";
 import type { View } from "../state/view";
 import { HeatCanvas, maskStyle, Outlines, PictureCanvas, type MaskOutline } from "./canvases";
 import { AlertBadge, Caption } from "./Caption";
+import { ClassMapCell } from "./ClassMapCell";
 import { Dot } from "./Dot";
 import { Later } from "./Later";
 import { memo } from "./memo";
@@ -31,6 +32,8 @@ interface CardProps {
   /** The inputs where the probe is more than a picture; null: it is one. */
   sources: readonly Source[] | null;
   outline: readonly MaskOutline[];
+  /** The labels of all places, of an output of maps. */
+  labels?: ClassMap | null;
   /** How much room there is. */
   size?: Look["size"];
 }
@@ -39,7 +42,7 @@ interface CardProps {
 const MOST_LETTERS = 14;
 const MOST_LABEL_LETTERS = 28;
 
-export function ProbeCard({ model, runs, probes, index, name, picture, sources, outline, size = "card" }: CardProps): JSX.Element {
+export function ProbeCard({ model, runs, probes, index, name, picture, sources, outline, labels = null, size = "card" }: CardProps): JSX.Element {
   const { view } = model;
   const all = model.selected();
   const shared = sharedParts(all.map((run) => run.listing.name));
@@ -49,7 +52,7 @@ export function ProbeCard({ model, runs, probes, index, name, picture, sources, 
     <article class="probe" data-testid={`probe-${index}`} aria-label={name}>
       <CardHeader model={model} probes={probes} index={index} name={name} />
       <div class="maps">
-        {sources === null && (view.show === "pair" || view.show === "film") && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
+        {sources === null && (view.show === "pair" || view.show === "film") && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} labels={labels} />}
         {runs.map((run) => {
           const wanted = model.stepOf(run, model.currentStep());
           const frame = wanted === null ? null : run.frame;
@@ -137,9 +140,10 @@ interface InputProps {
   name: string;
   picture: Picture | null;
   outline: readonly MaskOutline[];
+  labels?: ClassMap | null;
 }
 
-export const Input = memo<InputProps>(function Input({ probes, index, name, picture, outline }) {
+export const Input = memo<InputProps>(function Input({ probes, index, name, picture, outline, labels }) {
   const { height, width } = planeOf(probes.map_shape);
   return (
     <figure class="input">
@@ -160,6 +164,7 @@ export const Input = memo<InputProps>(function Input({ probes, index, name, pict
           ),
         )}
       </figcaption>
+      {labels && <ClassMapCell map={labels} picture={picture} probes={probes} title="Labels" of={name} testid={`labels-${index}`} />}
     </figure>
   );
 });
@@ -205,6 +210,7 @@ const Heat = memo<HeatProps>(function Heat(props) {
   const { height, width } = planeOf(probes.map_shape);
   const overlay = props.show === "overlay";
   const header = frame?.header ?? null;
+  const predicted = props.sources === null && props.instead === null ? (frame?.predicted?.[index] ?? null) : null;
   const target = header ? className(probes, header.probes.target?.[index]) : "";
   const kind = props.isDifference ? "Difference of relevance" : "Relevance";
   const title = `${kind} of ${name}${target === "–" ? "" : ` for ${target}`} in ${runName} at step ${header?.step ?? "–"}`;
@@ -295,6 +301,9 @@ const Heat = memo<HeatProps>(function Heat(props) {
           )}
         </Later>
       </figcaption>
+      {predicted && header && (
+        <ClassMapCell map={predicted} picture={picture} probes={probes} title="Predicted" of={name} testid={`predicted-${index}`} run={run} step={header.step} />
+      )}
     </figure>
   );
 });
