@@ -58,9 +58,16 @@ def test_raw_operation_is_refused_with_its_call_site(name):
     assert any("test_refusals.py:" in problem for problem in caught.value.problems)
 
 
-def test_the_gradient_is_no_way_out_where_there_is_none():
+@pytest.mark.parametrize("function", [ops.stop_gradient, ops.sign], ids=["stopped", "sign"])
+def test_the_gradient_is_no_way_out_where_there_is_none(function):
     with pytest.raises(lrp.UnsupportedModelError, match="no differentiable path leads from the model's input"):
-        run(lambda t: ops.stop_gradient(t), on_unknown="gradient")
+        run(lambda t: function(t), on_unknown="gradient")
+
+
+def test_the_gradient_passes_a_loop():
+    with pytest.warns(RuntimeWarning, match="a loop"):
+        found = run(REFUSED["loop"][0], "lrp_zero", on_unknown="gradient")
+    np.testing.assert_allclose(found.conservation, 1, atol=1e-4)
 
 
 HOMOGENEOUS = {

@@ -173,8 +173,13 @@ def _checked(
 
 def _has_gradient(recording: Recording, plan: Plan) -> bool:
     """Whether a differentiable path leads from an input, or from what its numbers look up, to the output."""
-    looked_up = [step for step in plan.steps.values() if step.mask is not None and step.op.kind in ("gather", "onehot")]
-    starts = [*recording.graph.sources, *(step.outputs[0] for step in looked_up)]
+    graph, steps = recording.graph, plan.steps.values()
+    looked_up = [step.outputs[0] for step in steps if step.mask is not None and step.op.kind in ("gather", "onehot")]
+    starts = [*graph.sources, *looked_up]
+    if not looked_up and not {id(t) for step in steps for t in step.live} & {id(t) for t in starts}:
+        return False  # signs and comparisons have a gradient, which is 0
+    if any(op.kind in ("loop", "call") for op in graph.ops):  # asking for their gradient would change them
+        return True
     try:
         found = backend.gradients(ops.sum(ops.cast(recording.output, "float32")), starts)
     except LookupError:  # an operation on the way of which the framework has no gradient
