@@ -13,7 +13,7 @@ import lrp_monitor as lrp
 from lrp_monitor import metrics
 from lrp_monitor.cli import main
 from lrp_monitor.store import channels as said
-from lrp_monitor.training.probes.features import smaller
+from lrp_monitor.training.probes.features import LoggedFeatures, smaller
 
 N, SIDE = 12, 8
 
@@ -103,6 +103,23 @@ def test_a_channel_once_logged_stays(logged):
     for first, second in zip(run.steps, run.steps[1:], strict=False):
         before, now = run.features("conv_2", first), run.features("conv_2", second)
         assert {*zip(before.probe, before.channel, strict=True)} <= {*zip(now.probe, now.channel, strict=True)}
+
+
+def test_channels_that_led_in_several_classes_fall_out_of_each_alone():
+    few = lrp.ProbeSet(np.zeros((2, 4), np.float32), labels=[0, 1], class_names=["a", "b"])
+    watched = LoggedFeatures(net(), None, few, {"layer": 1}, _counts={"layer": 1})
+    classes = np.array([0, 1])
+    for leader in range(5):  # of class 0 channels 0 to 4 lead, of class 1 channels 5 to 9
+        relevance = np.zeros((2, 10))
+        relevance[[0, 1], [leader, 5 + leader]] = 1
+        samples, chosen = watched._pairs("layer", relevance, classes)
+    kept = len(chosen) // 2
+    assert kept in (2, 3)
+    for probe, first in ((0, 0), (1, 5)):
+        assert sorted(chosen[samples == probe]) == list(range(first + 5 - kept, first + 5))
+    fallen = [(channel, name) for name, first in (("'a'", 0), ("'b'", 5)) for channel in range(first, first + 5 - kept)]
+    words = [f"features: of 'layer' the heatmaps of channel {c} are no longer logged for {name}" for c, name in fallen]
+    assert sorted(note.partition(": more")[0] for note in watched.notes) == sorted(words)
 
 
 def test_references_are_those_with_the_most_relevance(logged):
