@@ -49,6 +49,11 @@ def in_one_line(error: BaseException, most: int | None = None) -> str:
     return " ".join((text if most is None else text[: 4 * most]).split())[:most]
 
 
+def printable(text: str) -> str:
+    """A text without what moves a terminal's cursor or colours it: a question mark for each such character."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     """Rows of cells as lines, columns two spaces apart; the first ``left`` columns are flush left, the others right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

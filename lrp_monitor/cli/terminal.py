@@ -66,6 +66,13 @@ def heatmap_lines(
     return [_line(above, below, depth) for above, below in zip(pixels[::2], pixels[1::2], strict=True)]
 
 
+def on_colour(text: str, colour: NDArray[np.uint8], depth: Depth) -> str:
+    """A text on a colour (3,), in black or white, whichever is read on it."""
+    red, green, blue = (int(channel) for channel in colour)
+    ink = np.zeros(3, np.uint8) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else np.full(3, 255, np.uint8)
+    return f"\x1b[{_code(38, ink, depth)};{_code(48, colour, depth)}m{text}{_RESET}"
+
+
 def shrunk(picture: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
     """A picture (H, W) of at most `columns` columns, of the same proportions: means over the pixels of each block."""
     height, width = picture.shape

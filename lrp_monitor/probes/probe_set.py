@@ -171,6 +171,12 @@ class ProbeSet(Making):
         return self.shown.kind
 
     @property
+    def is_picture(self) -> bool:
+        """Whether a probe is a picture, or a volume of them, and nothing else."""
+        kinds = [part.kind for part in self.parts if part.watched]
+        return len(kinds) == 1 and kinds[0] in ("image", "grid", "volume")
+
+    @property
     def channel_axis(self) -> int | None:
         """The axis of the one watched input that heatmaps are summed over; None where there is none, or several."""
         watched = [part for part in self.parts if part.watched]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lrp_monitor import metrics
+from lrp_monitor.pictures.inputs import DrawnInputs, drawn_inputs
 from lrp_monitor.pictures.render import colours, enlarge, outline, png
 from lrp_monitor.probes import montage
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Comparison
@@ -146,6 +147,14 @@ def _pictures(comparison: Comparison, order: NDArray[np.intp]) -> list[list[NDAr
     both = np.abs(np.stack([before, now])).reshape(2, len(order), -1)
     ends = np.where(np.isfinite(both), both, 0).max(axis=(0, 2)).reshape(-1, *(1,) * (before.ndim - 1))
     ends = np.where(ends > 0, ends, 1.0)
+    if (drawers := _drawers(comparison, order)) is not None:
+        return [
+            [
+                drawn(0 * values, 1.0, "seismic"),
+                *(drawn(one, float(end), "seismic") for one in (values, new, new - values)),
+            ]
+            for drawn, values, new, end in zip(drawers, before, now, ends.reshape(-1), strict=True)
+        ]
     with np.errstate(invalid="ignore"):
         maps = [montage(colours(values / ends)) for values in (before, now, now - before)]
     outlines = [montage(mask[order][..., None].astype(np.uint8))[..., 0] for mask in comparison.masks.values()]
@@ -156,6 +165,13 @@ def _pictures(comparison: Comparison, order: NDArray[np.intp]) -> list[list[NDAr
         row += [_fitted(values[k], [mask[k].astype(np.bool_) for mask in outlines]) for values in maps]
         drawn.append(row)
     return drawn
+
+
+def _drawers(comparison: Comparison, order: NDArray[np.intp]) -> list[DrawnInputs] | None:
+    """What draws each probe as words, bars or curves; None where probes are pictures, or are not known as more."""
+    known = comparison.now.shown or comparison.before.shown
+    drawers = [] if known is None else [drawn_inputs(known, int(i)) for i in order]
+    return None if not drawers or any(one is None for one in drawers) else [one for one in drawers if one is not None]
 
 
 def _fitted(picture: NDArray[np.uint8], masks: list[NDArray[np.bool_]]) -> NDArray[np.uint8]:

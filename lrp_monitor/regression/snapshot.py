@@ -17,11 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from lrp_monitor.arguments import Preset, check_keywords, renamed
 from lrp_monitor.plain import Result, plain, plain_class
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.probes.info import probe_info
 from lrp_monitor.probes.label_sets import label_sets, loss_of
 from lrp_monitor.probes.labels import check_numbers
 from lrp_monitor.probes.regions import position
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.store.finite import class_numbers
+from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.store.label_sets import of_columns
 from lrp_monitor.store.reader import Run, open_run
 
@@ -56,6 +58,8 @@ class Snapshot(Result):
     """One hash per probe of its input (dtype, shape, bytes); None for a logged run, which holds only pictures."""
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """{layer: (n, channels)}: relevance by channel at the layers that were asked for."""
+    shown: ProbeInfo | None = field(default=None, repr=False, compare=False)
+    """The probes with their words, features and curves, by which a page draws maps; None from a baseline's files."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """What it was made of, as plain JSON values: "source" (a text), "probes_hash", "composite", "composite_rules",
     "composite_options", "class_names", "model", "parameters", "architecture" and "weights" (hashes), "versions"."""
@@ -137,6 +141,7 @@ class Snapshot(Result):
             masks=dict(probes.masks),
             images=probes.images,
             digests=probe_digests(probes),
+            shown=None if probes.is_picture else probe_info(probes),
             features=by_channel,
             meta=_meta(explainer, probes),
         )
@@ -165,6 +170,7 @@ class Snapshot(Result):
             targets=class_numbers(statistics["target"]),
             predictions=class_numbers(statistics["prediction"]),
             predicted_sets=None if sets is None else of_columns(statistics, sets.shape[1]),
+            shown=probes,
             names=tuple(probes.names),
             labels=probes.labels,
             masks=dict(probes.masks),

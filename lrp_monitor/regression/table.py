@@ -7,7 +7,7 @@ import numpy as np
 from lrp_monitor.regression.comparison import Comparison
 from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.store.label_sets import words
-from lrp_monitor.text import aligned, number, percent
+from lrp_monitor.text import aligned, number, percent, printable
 
 _WORST = 6
 _MASKS = 2
@@ -87,5 +87,5 @@ def _percent(share: float) -> str:
 
 def _safe(text: str, width: int = _NAME) -> str:
     """Text without what moves a terminal's cursor or colours it, cut to a width."""
-    plain = "".join(c if c.isprintable() else "?" for c in text)
+    plain = printable(text)
     return plain if len(plain) <= width else plain[: width - 1] + "…"

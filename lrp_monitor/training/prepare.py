@@ -12,11 +12,9 @@ import tensorflow as tf
 import lrp_monitor
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.rules.composites import AUTO
-from lrp_monitor.engine.targets import Region, Weighted
-from lrp_monitor.probes import ProbeSet
-from lrp_monitor.probes.inputs import ProbeInput
+from lrp_monitor.engine.targets import Weighted
+from lrp_monitor.probes.info import probe_info
 from lrp_monitor.probes.label_sets import loss_of
-from lrp_monitor.store.format import InputInfo, ProbeInfo
 from lrp_monitor.training.checks import check_classes, explained_output
 from lrp_monitor.training.fit_batch import room_beside_training
 from lrp_monitor.training.options import Options
@@ -120,42 +118,3 @@ def session_meta(model: keras.Model, options: Options, record_builder: RecordBui
             "numpy": np.__version__,
         },
     } | ({} if features is None else {"features": features.names})
-
-
-def probe_info(probes: ProbeSet, region: Weighted | None = None) -> ProbeInfo:
-    """The probes as the store keeps them; region: what is explained of an output of maps, where that is a Region."""
-    kept = region if isinstance(region, Region) and isinstance(region.where, np.ndarray) else None
-    watched = [part for part in probes.parts if part.watched]
-    return ProbeInfo(
-        names=list(probes.names),
-        labels=probes.labels,
-        class_names=None if probes.class_names is None else list(probes.class_names),
-        images=probes.images,
-        masks=dict(probes.masks),
-        map_shape=probes.map_shape,
-        hash=probes.hash,
-        input_shape=probes.sample_shape,
-        statistics=probes.statistics,
-        region=None if kept is None else kept.where,
-        region_of=None if kept is None else np.broadcast_to(kept.of, len(probes)),
-        inputs=[_input_info(part, len(watched) > 1) for part in watched],
-        numbers=probes.numbers,
-        label_sets=probes.label_sets,
-        label_maps=probes.label_maps,
-        position=probes.position,
-    )
-
-
-def _input_info(part: ProbeInput, is_one_of_several: bool) -> InputInfo:
-    has_values = part.kind in ("series", "table", "tokens")
-    names = part.feature_names
-    return InputInfo(
-        name=part.name,
-        kind=part.kind,
-        map_shape=part.map_shape,
-        input_shape=part.sample_shape,
-        feature_names=None if names is None else list(names),
-        tokens=None if part.tokens is None else [list(texts) for texts in part.tokens],
-        values=part.values.astype(np.float32) if has_values and part.channel_axis is None else None,
-        pictures=part.pictures() if is_one_of_several and not has_values else None,
-    )

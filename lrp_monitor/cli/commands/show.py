@@ -146,7 +146,7 @@ def _class(run: Run, number: float) -> str:
 
 def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, colormap: Colormap) -> list[str]:
     """Heatmaps of a few probes, a row each, at as many of the steps as the terminal has room for."""
-    from lrp_monitor.cli import terminal
+    from lrp_monitor.cli import input_lines, terminal
     from lrp_monitor.pictures import film
 
     width = shutil.get_terminal_size((100, 24)).columns - 2
@@ -154,19 +154,19 @@ def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, c
     held = [step for step in steps if run.record(step).maps]
     if not held:
         return ["", "  no maps are stored at these steps"]
-    own = run.probes.map_shape[-1] * (1 if depth != "none" else 2)
+    drawn = input_lines.are_drawn(run.probes)
+    own = _MAP_COLUMNS if drawn else run.probes.map_shape[-1] * (1 if depth != "none" else 2)
     columns = max(_LEAST_COLUMNS, min(_MAP_COLUMNS, own, width))
     shown = film.spread(held, max(1, (width + 2) // (columns + 2)))
     lines = ["", f"  heatmaps, each by its own largest relevance; steps {', '.join(map(str, shown))}"]
     for probe in chosen:
         blocks = [
-            terminal.heatmap_lines(run.heatmap(probe, step), depth, columns=columns, colormap=colormap)
-            for step in shown
+            input_lines.lines(run.probes, probe, run.heatmap(probe, step), depth, columns, colormap) for step in shown
         ]
         widths = [max(map(terminal.visible, block), default=0) for block in blocks]
         widths = [max(columns if depth == "none" else 0, one) for one in widths]
         lines += [f"  {run.probes.names[probe]}", *(f"  {line}".rstrip() for line in terminal.beside(blocks, widths))]
-    if depth == "none":
+    if depth == "none" and not drawn:
         lines.append("  # + speak for the class, = - against it")
     return lines
 
