@@ -132,6 +132,7 @@ def test_hash_and_file_and_selection_keep_everything(tmp_path: Path) -> None:
     ("make", "words"),
     [
         (lambda: ProbeSet({"a": np.ones((3, 2)), "b": np.ones((2, 2))}), "different numbers of probes: 'a': 3, 'b': 2"),
+        (lambda: ProbeSet([np.ones((3, 2)), np.ones((2, 2))]), "where each array is a sample, bring all to one shape"),
         (lambda: ProbeSet({"a": np.ones((3, 2), bool)}), "none of them is watched.*watch="),
         (lambda: ProbeSet({}), "dict of inputs needs a name"),
         (

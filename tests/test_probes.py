@@ -125,7 +125,11 @@ def test_bad_arguments_are_named(make, words: str) -> None:
         (lambda: ProbeSet(images(), [True, False, True, True]), r"labels: dtype bool.*astype\(int\)"),
         (lambda: ProbeSet(images(), list("abca")), r"labels: strings.*np\.unique\(labels, return_inverse=True\)"),
         (lambda: ProbeSet(images(), list("abca"), class_names=["a", "b", "c"]), r"class_names\.index\(name\)"),
-        (lambda: ProbeSet(images(), [0, None, 1, 2]), "labels: int objects are not class indices"),
+        (
+            lambda: ProbeSet(images(), [0, None, 1, 2]),
+            "labels: NoneType objects are not.*leave labels out.*target=",
+        ),
+        (lambda: ProbeSet(images(), np.array([0, 1, 2, 1], object)), r"labels: dtype object.*astype\(int\)"),
         (lambda: ProbeSet(images(), class_names="abcd"), "class_names='abcd'"),
         (lambda: ProbeSet(images(), names="abcd"), "names='abcd': expected a sequence"),
         (lambda: ProbeSet(images(), target=1.5), "target: float64"),

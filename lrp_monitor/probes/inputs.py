@@ -189,7 +189,8 @@ def inputs_of(
     lengths = {part.name: len(part) for part in found}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name!r}: {length}" for name, length in lengths.items())
-        raise ValueError(f"inputs hold different numbers of probes: {listed}; give every input of each probe")
+        samples = "; where each array is a sample, bring all to one shape" if isinstance(inputs, list) else ""
+        raise ValueError(f"inputs hold different numbers of probes: {listed}; give every input of each probe{samples}")
     if not any(part.watched for part in found):
         raise ValueError(
             "inputs: none of them is watched, all being masks of booleans: name those to explain, "

@@ -171,7 +171,7 @@ def checked_labels(
         raise ValueError(f"{argument}: not one array ({error}); {_instead(argument, n)}") from error
     given = values.shape
     if values.dtype.kind in "OSU":
-        raise TypeError(f"{argument}: {_kind(values)}; {_from_names(argument, values, class_names)}")
+        raise TypeError(f"{argument}: {_not_numbers(argument, values, n, class_names)}")
     if values.ndim == 2 and values.shape[1] > 1 and len(values) == n:
         values = _from_rows(argument, values)
     elif values.ndim == 2 and values.shape[1] == 1:
@@ -227,10 +227,13 @@ def _instead(argument: str, n: int) -> str:
     return f'leave labels out and name the class to explain: target=, one class or {n} of them, or "predicted"'
 
 
-def _kind(values: NDArray[Any]) -> str:
-    if values.dtype.kind in "SU" or all(isinstance(value, str | bytes) for value in values.flat):
-        return "strings are not class indices"
-    return f"{type(values.flat[0]).__name__ if values.size else 'object'} objects are not class indices"
+def _not_numbers(argument: str, values: NDArray[Any], n: int, class_names: tuple[str, ...] | None) -> str:
+    if all(isinstance(value, str | bytes) for value in values.flat):
+        return f"strings are not class indices; {_from_names(argument, values, class_names)}"
+    types = sorted({type(value).__name__ for value in values.flat if not isinstance(value, int | np.integer)})
+    if not types:
+        return f"dtype object is not an integer type; use {argument}.astype(int)"
+    return f"{', '.join(types)} objects are not class indices; {_instead(argument, n)}"
 
 
 def _from_names(argument: str, values: NDArray[Any], class_names: tuple[str, ...] | None) -> str:
