@@ -81,7 +81,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         output: which output to explain of a model with several (name or index).
         gradients: "train" (of the last training batch before the log, before clipping), "probe" (of the loss on the
             probes, in inference mode) or "off".
-        weights: whether weights have histograms and norms.
+        weights: whether weights have histograms and norms and, with gradients="train", update ratios: how far the
+            captured step moved them, over their norm.
         histograms: the tensors with histograms and norms, such as "conv2d", "conv2d/kernel", "conv*"; None for all.
         encoding: of the maps in the store: "sqrt8", "float16" or "float32".
         max_store_mb: stop storing maps (never statistics) once the store has this size, in 10**6 bytes.

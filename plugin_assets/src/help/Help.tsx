@@ -11,6 +11,8 @@ const FIGURES: [string, string][] = [
   ["full colour", "The relevance that has the strongest colour. “Full colour stands for” on the left says whether each map has its own."],
   ["in a mask", "The share of the positive relevance that lies inside the mask. The line on the bar is the limit set in the callback; “undefined” where less than 5 % of the |relevance| is positive."],
   ["drift", "Half the distance of a map to the one logged before, both with their |relevance| summing to 1: 0 the same picture, 1 nothing in common."],
+  ["update / weight", "How far one training step moved a tensor, over its norm before the step. Around 10⁻³ is usual; far above, training is rough, far below, the tensor hardly learns."],
+  ["below, median", "Of a histogram under the pointer: the share of each run’s values that lies below. Values count as evenly spread over their bucket, a quarter of the way from one power of two to the next."],
   ["not finite", "NaN or infinity in logits, heatmaps, weights or gradients: there is no prediction then, and the pixels are grey."],
 ];
 
@@ -21,6 +23,8 @@ const CONTROLS: [string, string][] = [
   ["Clipped at, weak relevance", "Percentiles and exponents that bring out weak relevance beside single strong pixels."],
   ["Smoothed maps", "Each map is smoothed by a Gaussian before it is drawn. The figures under it stay those of the map as it was logged."],
   ["Order, right or wrong", "Probes by what they show at this step. While the slider moves they keep their places."],
+  ["Network", "A row a tensor, a column a step. A branch of the tree shows the largest of its rows; a click opens it, or a tensor’s histograms at that step. “Histograms at this step” shows all tensors small."],
+  ["All steps", "Histograms of many steps one behind the other, of the chosen runs side by side; of the part of the axis that the curves show."],
   ["Curves", "Click or drag along a curve to move the step; with Shift held down, to see a part of it; a double click shows all again."],
 ];
 
