@@ -600,6 +600,8 @@ def test_failing_names_do_not_stop_the_training():
     assert len(watch.problems) == 1
     assert "could not be read: KeyError" in watch.problems[0]
     assert model.variables[0].path in watch.problems[0]
+    assert watch.updates == [{}]
+    assert "could not be measured: KeyError" in watch.capture.update_problem
     assert int(model.optimizer.iterations.numpy()) == 7
 
 

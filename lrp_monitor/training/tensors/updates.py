@@ -65,17 +65,17 @@ class WeightUpdates:
         self.problem, self._measured = other.problem, other._measured
 
     def take(self, names: Names | None = None) -> dict[str, Update]:
-        """Name -> update of the last execution that was measured, once; empty where there is none."""
+        """Name -> update of the last execution that was measured, once; empty where there is none. Raises nothing."""
         measured, self._measured = self._measured, None
         if measured is None:
             return {}
-        name_of = naming(self._model, names)
         try:
+            name_of = naming(self._model, names)
             norms = tf.sqrt(measured[1]).numpy()
-        except Exception as error:  # the counting failed on the device
+            return {name_of(v): Update(*map(float, row)) for v, row in zip(measured[0], norms, strict=True)}
+        except Exception as error:  # the counting on the device or the names failed; training goes on without them
             self._failed(error)
             return {}
-        return {name_of(v): Update(*map(float, row)) for v, row in zip(measured[0], norms, strict=True)}
 
     def _failed(self, error: Exception) -> None:
         self._before, self._measured = [], None
