@@ -26,3 +26,4 @@ QUOTIENTS = _words("Div DivNoNan RealDiv")
 DIVISORS = _words("Inv Reciprocal Rsqrt")
 _ARITHMETIC = QUOTIENTS | _words("AddV2 Maximum Minimum Mul Neg Relu LeakyRelu Sub SquaredDifference SelectV2")
 ELEMENTWISE = FUNCTIONS | DIVISORS | _ARITHMETIC
+KEEPS_KIND = MOVES | QUOTIENTS | _words("TopKV2 Mul AddV2 SelectV2 Minimum Maximum Sum")

@@ -15,8 +15,7 @@ operation of the graph is executed again in float64, and one walk back from the 
 * A softmax: its own gradient.
 * Integers, comparisons, masks: no relevance. Token numbers: the sum over the looked-up vector of value times G.
 * In front of the first weights, scaling, shifting and normalising pass relevance one to one.
-
-What is none of these raises NotImplementedError.
+* What is none of these raises NotImplementedError.
 """
 
 from __future__ import annotations
@@ -123,11 +122,7 @@ class _Walk:
             self.kind[ref] = op.type
         elif op.type in words.DIVISORS:
             self.kind[ref] = "divisor"
-        elif (
-            op.type in words.MOVES
-            or op.type in words.QUOTIENTS
-            or op.type in ("TopKV2", "Mul", "AddV2", "SelectV2", "Minimum", "Maximum", "Sum")
-        ):
+        elif op.type in words.KEEPS_KIND:
             kinds = {self.kind.get(r) for r in (live[:1] if op.type in words.QUOTIENTS else live)}
             adds = op.type == "AddV2" and not all(np.all(self.graph.value[r] == 0) for r in refs if r not in live)
             if len(kinds) == 1 and None not in kinds and not adds:
@@ -262,8 +257,7 @@ class _Walk:
     def _product(self, op: Step, upstream: list[Any], refs: list[Any]) -> list[tuple[Any, Any]]:
         if refs[0] == refs[1]:
             raise NotImplementedError(f"product of a tensor with itself: {op.op.name}")
-        kinds = [self.kind.get(r) for r in refs]
-        option, gate = self.rules.product, None
+        kinds, option, gate = [self.kind.get(r) for r in refs], self.rules.product, None
         if op.type == "Mul" and "divisor" in kinds:
             option, gate = "constant", kinds.index("divisor")
         elif kinds.count("Softmax") == 1:
@@ -335,8 +329,7 @@ class _Walk:
         others = [r for r in following[0].inputs if r != out]
         if any(r in self.graph.live or r not in self.graph.weight for r in others):
             return 1.0
-        z = self.graph.value[following[0].outputs[0]]
-        return z / _stabilised(z, 1e-6)
+        return (z := self.graph.value[following[0].outputs[0]]) / _stabilised(z, 1e-6)
 
     def _chain(self, out: Any, free: set[int]) -> tuple[list[Step], bool]:
         """What follows a product and is folded into it, and whether that moves values."""
