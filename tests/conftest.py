@@ -48,6 +48,9 @@ def pytest_report_header() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     """Files run in the order below, also where pytest-xdist would begin with those of many tests."""
     config.option.loadscopereorder = False
+    named = {Path(__file__).parent / folder / f"test_{name}.py" for folder, names in FAST.items() for name in names}
+    if gone := sorted(str(path) for path in named if not path.exists()):
+        raise pytest.UsageError(f"tests/conftest.py names files that are not there: {gone}")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -793,9 +790,9 @@ MIRRORED = """
 """
 
 
-def test_mirrored_replicas_give_the_reduced_gradient():
-    command = [sys.executable, "-c", textwrap.dedent(MIRRORED)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+@pytest.mark.process
+def test_mirrored_replicas_give_the_reduced_gradient(forked):
+    process = forked.run(MIRRORED)
     assert process.returncode == 0, process.stderr[-3000:]
     line = next(line for line in process.stdout.splitlines() if line.startswith("RESULT"))
     single, double, uncaptured, scaled = json.loads(line.removeprefix("RESULT"))
