@@ -197,3 +197,39 @@ def test_single_channels_of_single_samples(all_kinds):
             close(one, whole[channel, sample] - whole[4, sample])
     with pytest.raises(ValueError, match="has no channel 4"):
         explainer.through(x, "block", samples, channels + 1)
+
+
+def test_few_at_a_time_and_nothing_traced_anew(all_kinds):
+    """Channels of a sample beyond what may go through together come after one another."""
+    net, x = all_kinds
+    samples, channels = np.array([0, 0, 0, 1, 0]), np.array([3, 1, 0, 2, 2])
+    explainer, few = lrp.Explainer(net, "epsilon"), lrp.Explainer(net, "epsilon", batch_size=3)
+    whole = explainer.through(x, "block", samples, channels, [1, 2])
+    close(few.through(x, "block", samples, channels, [1, 2]), whole)
+    made = set(explainer.passes._made)
+    close(explainer.through(x, "block", samples[1:], channels[1:], [1, 2]), whole[1:])
+    sums = explainer.through(
+        x, "block", samples, channels, [1, 2], reduced=lambda maps, of: maps.sum((1, 2, 3)) + 100 * of
+    )
+    np.testing.assert_allclose(sums, whole.sum((1, 2, 3)) + 100 * samples, rtol=1e-4)
+    assert set(explainer.passes._made) == made
+
+
+@pytest.mark.parametrize("kind", ["loop", "volume"])
+def test_single_channels_of_layers_that_are_done_one_after_the_other(kind):
+    """A loop over time, and a convolution that is not vectorised over channels."""
+    keras.utils.set_random_seed(5)
+    head = [layers.GlobalMaxPooling1D(), layers.Dense(2)]
+    inner = [layers.LSTM(3, return_sequences=True), layers.Dense(3, activation="relu", name="t"), *head]
+    shape = (4, 2)
+    if kind == "volume":
+        shape = (4, 4, 4, 1)
+        volumes = [layers.Conv3D(2, 2, activation="relu"), layers.Conv3D(3, 2, activation="relu", name="t")]
+        inner = [*volumes, layers.Reshape((8, 3)), *head]
+    net = keras.Sequential([keras.Input(shape), *inner])
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    explainer = lrp.Explainer(net, "epsilon")
+    found = explainer.through(x, "t", np.array([0, 1, 0]), np.array([0, 1, 2]), 1)
+    whole = explainer.conditional(x, [{"t": c} for c in range(3)], 1)
+    assert np.abs(whole).max() > 0
+    close(found, np.stack([whole[0, 0], whole[1, 1], whole[2, 0]]))
