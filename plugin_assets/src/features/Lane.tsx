@@ -43,6 +43,8 @@ export function Lane({ model, answers, place, of, nameOf, choice, choose, first,
   const now = useStep(model, answers, place, of, model.currentStep());
   const pinned = useStep(model, answers, place, of, choice.pinned);
   const lasting = useRef<{ key: string; at: AtStep } | null>(null);
+  // The view is drawn with every answer that comes: a row is made again where something in it is another.
+  const made = useRef(new Map<number, { parts: unknown[]; line: JSX.Element }>());
   const key = `${where.run} ${where.layer} ${of}`;
   if (now.at !== null && !(now.at instanceof Error)) lasting.current = { key, at: now.at };
   const at = now.at instanceof Error ? null : (now.at ?? (lasting.current?.key === key ? lasting.current.at : null));
@@ -65,26 +67,38 @@ export function Lane({ model, answers, place, of, nameOf, choice, choose, first,
   const curves = answers.of<Curve>(`curves ${key} ${last} ${run.listing.session}`, shown, (missing) =>
     fetchCurves(where, missing).then(({ steps, shares }) => new Map(missing.map((channel) => [channel, { steps, shares: shares[String(channel)] ?? [] }]))),
   );
+  const known = made.current;
+  made.current = new Map();
+  const lines = shown.map((channel, i) => {
+    const row = rows.get(channel);
+    const curve = curves.get(channel);
+    const top = (first + i) * ROW;
+    const parts = [model.view, model.picturesOf(run), run.info, layer, at, before, of, row, curve, top, narrow];
+    const last = known.get(channel);
+    const line = last?.parts.every((part, j) => part === parts[j]) ? last.line : (
+      <Channel
+        key={channel}
+        model={model}
+        place={place}
+        channel={channel}
+        at={at}
+        before={before}
+        of={of}
+        nameOf={nameOf}
+        row={row}
+        curve={curve}
+        top={top}
+        narrow={narrow}
+        choice={choice}
+        open={() => choose({ open: { run: where.run, channel, probe: null } })}
+      />
+    );
+    made.current.set(channel, { parts, line });
+    return line;
+  });
   return (
     <div class="lane" data-testid="lane" data-run={where.run} data-step={now.step ?? ""}>
-      {shown.map((channel, i) => (
-        <Channel
-          key={channel}
-          model={model}
-          place={place}
-          channel={channel}
-          at={at}
-          before={before}
-          of={of}
-          nameOf={nameOf}
-          row={rows.get(channel)}
-          curve={curves.get(channel)}
-          top={(first + i) * ROW}
-          narrow={narrow}
-          choice={choice}
-          open={() => choose({ open: { run: where.run, channel, probe: null } })}
-        />
-      ))}
+      {lines}
     </div>
   );
 }
