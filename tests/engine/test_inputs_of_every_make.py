@@ -73,22 +73,21 @@ def test_one_input_of_shape_nothing(rng, randomise):
     close(lrp.relevance(model, x, 1, "epsilon_plus_flat"), x * model.get_weights()[0][0, 1])
 
 
+# A sample's shape, for which the layer gives what it says, and the layer.
 TEXTS = {
-    "StringLookup": lambda: kl.StringLookup(vocabulary=["a", "b"], output_mode="multi_hot"),
-    "TextVectorization": lambda: kl.TextVectorization(vocabulary=["a", "b"], output_mode="multi_hot"),
+    "StringLookup": ((1,), lambda: kl.StringLookup(vocabulary=["a", "b"], output_mode="multi_hot")),
+    "TextVectorization": ((), lambda: kl.TextVectorization(vocabulary=["a", "b"], output_mode="multi_hot")),
 }
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_is_refused_with_the_way_out(name, rng, randomise):
-    encoding = TEXTS[name]()
-    inputs = keras.Input((1,), dtype="string")
+    shape, make = TEXTS[name]
+    encoding, inputs = make(), keras.Input(shape, dtype="string")
     model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(encoding(inputs))))
-    x = np.array([["a"], ["b"]])
+    x = np.array(["a", "b"]).reshape(2, *shape)
     with pytest.raises(TypeError, match=r"texts.*explain the model behind the encoding, keras.Model\("):
         lrp.relevance(model, x, 1)
-    if name == "TextVectorization":  # what it gives out has another shape than it says
-        return
     rest = keras.Model(encoding.output, model.output)
     seen = np.asarray(encoding(tf.constant(x)), np.float32)
     close(lrp.relevance(rest, seen, 1, "lrp_zero"), seen * model.get_weights()[-1][:, 1])
