@@ -23,7 +23,7 @@ class TensorBoard:
     """A process that serves ``url``. logdir: also a URL of an object store; log: the file that takes its output.
 
     tensorflow: False for TensorBoard as it runs where TensorFlow is not installed; it starts four seconds sooner.
-    command: what to start in its place, which tells its address in the same words.
+    command: what to start in its place, which tells its address in the same words or begins a line with it.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class TensorBoard:
     def _wait_for_url(self, seconds: float = 120) -> str:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if found := re.search(r"TensorBoard \S+ at (http://127\.0\.0\.1:\d+/\S*)", self.told):
+            if found := re.search(r"(?:^|TensorBoard \S+ at )(http://127\.0\.0\.1:\d+/\S*)", self.told, re.M):
                 return found[1].rstrip("/")
             if self.process.poll() is not None:
                 raise AssertionError(f"TensorBoard ended with {self.process.returncode}:\n{self.told}")

@@ -35,10 +35,10 @@ from fuzz_mutations import Damage
 from fuzz_store import Seen, StoreFuzz, read_everything
 from fuzz_web import Board, RequestFuzz, SocketFuzz, ask_everything, write_marker
 
-KINDS = ("files", "requests", "sockets", "probes", "baselines")
+KINDS = ("files", "requests", "sockets", "probes", "baselines", "view")
 MOST_SECONDS = 10.0
 """CPU seconds that all that is read and asked in a case may take together."""
-MOST_GROWTH = {"files": 1600, "requests": 64, "sockets": 64, "probes": 800, "baselines": 800}
+MOST_GROWTH = {"files": 1600, "requests": 64, "sockets": 64, "probes": 800, "baselines": 800, "view": 64}
 """MiB that a case may add to the resident memory: three times the largest arrays that a file may ask for here."""
 ADDRESS_SPACE = 4 << 30
 MOST_BLOCKED = 90
@@ -105,8 +105,8 @@ def cases(kind: str, folder: Path) -> tuple[Harm, Read, Callable[[], None]]:
             ask_everything(board, seen, "run/lrp")
 
         return fuzz.harm, read, lambda: None
-    if kind == "sockets":
-        sockets = SocketFuzz(folder)
+    if kind in ("sockets", "view"):
+        sockets = SocketFuzz(folder, alone=kind == "view")
         return (lambda damage: ""), sockets.case, sockets.close
     if kind == "requests":
         return (lambda damage: ""), RequestFuzz(folder).case, lambda: None

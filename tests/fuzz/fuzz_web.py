@@ -227,7 +227,11 @@ class Asker:
         wanted = {
             "run": [("since", step), ("session", session)][: damage.below(3)],
             "probes": [("hash", self._hash)],
-            "step": [("step", step), ("session", session), ("channels", "1")],
+            "step": [
+                ("step", step),
+                ("session", session),
+                damage.one([("channels", "1"), ("probes", "0"), ("probes", "1,0"), ("probes", "")]),
+            ],
             "film": [
                 ("session", session),
                 ("probe", "0"),
@@ -282,6 +286,7 @@ class Asker:
                     ("Transfer-Encoding", ["identity", "x"]),
                     ("Authorization", ["Basic " + "A" * 4000, "Basic \xff", "Bearer"]),
                     ("Referer", ["http://evil.test", "\xff"]),
+                    ("Origin", ["http://evil.test", "null", "http://localhost", "http://127.0.0.1", "", "\xff"]),
                 ]
             )  # fmt: skip
             headers[name] = damage.one(values)
@@ -316,12 +321,20 @@ class RequestFuzz:
         """The same of the server of `lrp-monitor view`, which answers to this machine's names alone."""
         query = query.encode("utf-8", "replace").decode("latin-1")
         status, body = self.board.get(path, query, method, alone=True, **variables)
-        host = variables.get("HTTP_HOST", "localhost")
-        if status != 403 and not re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]*)?", host):
-            raise AssertionError(f"{status} to the host {host[:90]!r}")
+        check_sender(status, variables.get("HTTP_HOST", "localhost"), variables.get("HTTP_ORIGIN"))
         check_answer(method, path, status, body, ANSWERS | {403})
         seen.look(body)
         seen.attempt(f"alone {method if method.isupper() else 'odd'} {status}", lambda: None, ())
+
+
+def check_sender(status: int, host: str, origin: str | None) -> None:
+    """Raises AssertionError where `lrp-monitor view` answers to a name that is not this machine's, or another page."""
+    if status == 403:
+        return
+    if not re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]*)?", host):
+        raise AssertionError(f"{status} to the host {host[:90]!r}")
+    if origin is not None and origin != f"http://{host}":
+        raise AssertionError(f"{status} to the origin {origin[:90]!r} at {host}")
 
 
 def check_answer(method: str, path: str, status: int, body: bytes, allowed: set[int]) -> None:
@@ -335,15 +348,18 @@ def check_answer(method: str, path: str, status: int, body: bytes, allowed: set[
 
 
 class SocketFuzz:
-    """Requests as bytes to a TensorBoard of our own on loopback."""
+    """Requests as bytes to a TensorBoard of our own on loopback; ``alone``: to `lrp-monitor view` in its place."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, alone: bool = False) -> None:
         self.logs, sessions = make_site(folder)
         self.asker = Asker(self.logs, sessions)
-        self._board = TensorBoard(self.logs, "--load_fast=false", log=folder / "log.txt")
+        self._alone = alone
+        command = [sys.executable, "-m", "lrp_monitor.cli", "view", str(self.logs)] if alone else None
+        self._board = TensorBoard(self.logs, "--load_fast=false", log=folder / "log.txt", command=command)
         self._port = int(self._board.url.rsplit(":", 1)[1])
         end = time.monotonic() + 120
-        while b'"good/lrp"' not in self._send(b"GET " + PREFIX.encode() + b"runs HTTP/1.0\r\n\r\n"):
+        asked = b"GET " + PREFIX.encode() + b"runs HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        while b'"good/lrp"' not in self._send(asked):
             if time.monotonic() > end:
                 raise RuntimeError(f"TensorBoard shows no runs: {self._board.told}")
             time.sleep(0.3)
@@ -351,6 +367,8 @@ class SocketFuzz:
     def case(self, damage: Damage, seen: Seen) -> str:
         """One request over a socket of its own."""
         method, path, query, headers = self.asker.request(damage)
+        if self._alone:  # which answers to nobody without a name
+            headers = {"Host": f"127.0.0.1:{self._port}"} | headers
         target = f"{path}?{query}".encode("utf-8", "replace")
         if damage.chance(0.95):
             target = re.sub(rb"[\x00-\x20]", b"%20", target)
@@ -368,7 +386,10 @@ class SocketFuzz:
         if found:
             body = answer.partition(b"\r\n\r\n")[2]
             try:
-                check_answer("GET" if harmed else method, urllib.parse.unquote(path), status, body, SERVER_ANSWERS)
+                allowed = SERVER_ANSWERS | ({403} if self._alone else set())
+                check_answer("GET" if harmed else method, urllib.parse.unquote(path), status, body, allowed)
+                if self._alone and status == 200 and not harmed:
+                    check_sender(status, headers["Host"], headers.get("Origin"))
             except AssertionError as error:
                 raise AssertionError(f"{error}\n{self._board.told[-2000:]}") from None
         seen.look(answer)

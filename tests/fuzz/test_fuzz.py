@@ -18,7 +18,8 @@ from lrp_monitor.store.writer import RunWriter
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("files", 50), ("requests", 400), ("sockets", 100), ("probes", 150), ("baselines", 150)]
+    ("kind", "count"),
+    [("files", 50), ("requests", 400), ("sockets", 100), ("probes", 150), ("baselines", 150), ("view", 100)],
 )
 def test_nothing_undocumented_comes_of_damaged_files_and_hostile_requests(
     kind: str, count: int, fuzz_seed: int
@@ -29,10 +30,13 @@ def test_nothing_undocumented_comes_of_damaged_files_and_hostile_requests(
     assert found["cases"] == count
     # Neither does everything fail before it is looked at, nor is everything harmless.
     outcomes = found["outcomes"]
-    good = {"files": "heatmaps: value", "requests": "GET 200: value", "sockets": "socket 200: value"}
-    bad = {"files": "heatmaps: StoreError", "requests": "GET 404: value", "sockets": "socket 404: value"}
+    sockets = ("sockets", "view")
+    good = {"files": "heatmaps: value", "requests": "GET 200: value"} | dict.fromkeys(sockets, "socket 200: value")
+    bad = {"files": "heatmaps: StoreError", "requests": "GET 404: value"} | dict.fromkeys(sockets, "socket 404: value")
     loads = {"probes": "ProbeSet.load", "baselines": "Snapshot.load"}
     assert outcomes[good.get(kind) or f"{loads[kind]}: value"] >= count / 30
+    if kind == "view":
+        assert outcomes["socket 403: value"] >= count / 100
     if kind == "requests":
         assert min(outcomes[f"alone GET {status}: value"] for status in (200, 403, 404)) >= count / 100
     errors = {"probes": "ValueError", "baselines": "BaselineError"}
