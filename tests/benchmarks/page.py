@@ -1,9 +1,10 @@
 """Times the dashboard in headless Chromium: python tests/benchmarks/page.py [--loader python|both] [--folder DIR].
 
-Writes a store of 1,000 steps x 16 probes of 112 x 112 in three runs and one of 64 probes of 224 x 224 (about 0.9 GB,
-kept for another time in DIR), starts TensorBoard, and prints medians beside the limits: first heatmaps after a click
-on the tab, a slider move to an unvisited and to a prefetched step, 64 large probes, memory over 2,000 moves, a live
-run, and the server's own times. Nothing is asserted: timings belong to a quiet machine, and its load is printed.
+Writes a store of 1,000 steps x 16 probes of 112 x 112 in three runs, one of 64 probes of 224 x 224 (about 0.9 GB), and
+one of 1,000 steps of them (2 GB; all kept for another time in DIR), starts TensorBoard, and prints medians beside the
+limits: first heatmaps after a click on the tab, a slider move to an unvisited and to a prefetched step, 64 large
+probes, memory over 2,000 moves, a live run, 12 of 100 runs of large probes, the network at a glance, and the server's
+own times. Nothing is asserted: timings belong to a quiet machine, and its load is printed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ from lrp_monitor.store.writer import RunWriter
 from lrp_monitor.training.output.event_file import EventWriter
 
 RUNS = ("a", "b", "c")
+MANY_RUNS = 100
+MANY_CHOSEN = 12
 LAYERS = 16
+PARTS = ["server", "first", "moves", "large", "live", "memory", "runs", "network"]
 SERVER_REPEATS = 15
 SETTLED_MS = 1500
 """Curves and histograms come behind the heatmaps and take room: only then is it known which heatmaps are in view."""
@@ -46,10 +50,15 @@ SETTLED_MS = 1500
 # Painted: the frame in which every heatmap in view has its step has been shown.
 HELPERS = """
 window.bench = {
-  maps: () => [...document.querySelectorAll('canvas[data-run]')].filter(c => {
-    const box = c.getBoundingClientRect();
-    return box.width > 0 && box.bottom > 0 && box.top < innerHeight;
-  }),
+  maps: () => {
+    const area = document.querySelector('.grid-area')?.getBoundingClientRect();
+    const seen = [...document.querySelectorAll('figure.heat')].filter(figure => {
+      const box = figure.getBoundingClientRect();
+      return box.width > 0 && box.bottom > Math.max(0, area.top) && box.top < Math.min(innerHeight, area.bottom);
+    });
+    const canvases = seen.flatMap(figure => figure.querySelector('canvas[data-run]') ?? []);
+    return canvases.length === seen.length ? canvases : []; // a map in view that is still to come
+  },
   ready: step => {
     // Where the heatmaps lie is looked up only when they are others: asking makes the browser lay out the page.
     if (!bench.known?.length || !bench.known.every(c => c.isConnected)) bench.known = bench.maps();
@@ -75,12 +84,31 @@ window.bench = {
     Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(slider, String(place));
     slider.dispatchEvent(new Event('input', { bubbles: true }));
   },
+  matrix: () => document.querySelector('[data-testid=matrix] canvas'),
+  glance: async rows => {
+    while (bench.matrix()?.dataset.painted !== String(rows)) await bench.frame();
+    await bench.shown();
+    const asked = performance.getEntriesByType('resource').filter(e => /timeline.*norm/.test(e.name));
+    return performance.now() - asked.at(-1).responseEnd;
+  },
+  reorder: async rows => {
+    const start = performance.now();
+    const order = document.querySelector('[data-testid=ranked]');
+    const first = () => document.querySelector('.matrix .names li')?.textContent;
+    const before = first();
+    order.value = 'change';
+    order.dispatchEvent(new Event('change', { bubbles: true }));
+    while (first() === before) await bench.frame();
+    await bench.shown();
+    return performance.now() - start;
+  },
   move: async place => {
     const start = performance.timeOrigin + performance.now();
     bench.slide(place);
     return (await bench.painted(place)) - start;
   },
 };
+performance.setResourceTimingBufferSize(100000);
 addEventListener('click', () => { bench.clicked = performance.timeOrigin + performance.now(); }, true);
 """
 
@@ -222,13 +250,18 @@ def frame_of(page: Page) -> Frame:
     return frame
 
 
-def first_heatmaps(browser: Browser, url: str, repeats: int) -> None:
-    """From the click on the tab, TensorBoard's page being up on another one, to painted heatmaps."""
+def first_heatmaps(
+    browser: Browser, url: str, repeats: int, parameters: str = "", what: str = "first heatmaps"
+) -> None:
+    """From the click on the tab, TensorBoard's page being up on another one, to painted heatmaps.
+
+    ``parameters``: of the tab's address, which TensorBoard keeps while another tab is open.
+    """
     times = []
     for _ in range(repeats):
         page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
         page.add_init_script(HELPERS)
-        page.goto(f"{url}/#timeseries")
+        page.goto(f"{url}/#timeseries{parameters}")
         tab = page.get_by_role("tab", name="LRP")
         tab.wait_for(timeout=60_000)
         page.wait_for_timeout(1500)
@@ -236,13 +269,15 @@ def first_heatmaps(browser: Browser, url: str, repeats: int) -> None:
         painted = frame_of(page).evaluate("() => bench.painted(null)")
         times.append(painted - page.evaluate("() => bench.clicked"))
         page.context.close()
-    report("first heatmaps after a click on the tab", times, "1500")
+    report(f"{what} after a click on the tab", times, "1500")
 
 
-def slider_moves(browser: Browser, url: str, repeats: int, steps: int) -> None:
+def slider_moves(
+    browser: Browser, url: str, repeats: int, steps: int, runs: tuple[str, ...] = RUNS, limit: str = "150"
+) -> None:
     """Unvisited and prefetched steps in turn, with a rest in which the neighbours are fetched."""
-    page, frame = open_page(browser, url, link(RUNS, step=500))
-    frame.wait_for_timeout(SETTLED_MS)
+    page, frame = open_page(browser, url, link(runs, step=steps // 2))
+    frame.wait_for_timeout(SETTLED_MS * (1 if len(runs) <= len(RUNS) else 3))
     count = frame.evaluate("() => (bench.known = bench.maps()).length")
     places = random.Random(1).sample(range(20, steps - 20, 8), 3 * repeats)
     times: dict[str, list[float]] = {"an unvisited": [], "a prefetched": []}
@@ -254,10 +289,93 @@ def slider_moves(browser: Browser, url: str, repeats: int, steps: int) -> None:
             frame.wait_for_timeout(100)  # asking for it wakes every process
             times[kind].append(frame.evaluate("place => bench.move(place)", at))
             used[kind] += chromium_seconds(browser) - before
-    for kind, limit in zip(times, ("150", "32"), strict=True):
-        report(f"slider to {kind} step ({count} heatmaps in view)", times[kind], limit)
+    for kind, most in zip(times, (limit, "32"), strict=True):
+        report(f"slider to {kind} step ({count} heatmaps in view)", times[kind], most)
         print(f"  CPU time of all of Chromium's processes for it: {1e3 * used[kind] / len(places):.0f} ms in the mean")
+    told_requests(frame)
     page.context.close()
+
+
+def told_requests(frame: Frame) -> None:
+    """How many requests the page has made, of how many bytes, and those made more than once."""
+    asked: list[tuple[str, int]] = frame.evaluate(
+        "() => performance.getEntriesByType('resource').map(e => [e.name.split('/').pop(), e.transferSize])"
+    )
+    routes: dict[str, list[int]] = {}
+    for address, size in asked:
+        routes.setdefault(address.split("?")[0], []).append(size)
+    told = ", ".join(f"{route} {len(sizes)} ({sum(sizes) / 1e6:.2f} MB)" for route, sizes in sorted(routes.items()))
+    # The list of runs is asked for again and again: it may have grown.
+    addresses = [address for address, _ in asked if address != "runs"]
+    again = sorted({address for address in addresses if addresses.count(address) > 1})
+    print(f"  requests: {told}; asked more than once: {again or 'none'}")
+
+
+def many_runs(browser: Browser, folder: Path, flags: tuple[str, ...], repeats: int, steps: int) -> None:
+    """A log directory of 100 runs of 64 probes of 224 x 224, 12 of them chosen.
+
+    All have the content of the first, by hard links: one written by itself would take 2 GB.
+    """
+    hundred = folder / f"hundred-{steps}"
+    first = make(folder / f"one-{steps}", steps, 64, 224, ("run",)) / "run"
+    names = tuple(f"sweep/run{i:03}" for i in range(MANY_RUNS))
+    for name in names:
+        if not (hundred / name).exists():
+            shutil.copytree(first, hundred / name, copy_function=os.link)
+    chosen = names[-MANY_CHOSEN:]
+    tensorboard = TensorBoard(hundred, *flags, log=folder / "hundred.txt")
+    try:
+        wait_for_runs(tensorboard.url, MANY_RUNS)
+        parameters = link(chosen).removeprefix("lrp_monitor")
+        first_heatmaps(browser, tensorboard.url, repeats, parameters, f"first heatmaps of {MANY_CHOSEN} runs")
+        slider_moves(browser, tensorboard.url, repeats, steps, chosen, "250")
+    finally:
+        tensorboard.stop()
+
+
+def network(
+    browser: Browser, folder: Path, flags: tuple[str, ...], repeats: int, steps: int, layers: int = 100
+) -> None:
+    """The glance of ``layers`` layers over ``steps`` steps: from its figures being there, and in another order."""
+    logs = folder / f"network-{layers}-{steps}"
+    if not logs.exists():
+        rng = np.random.default_rng(0)
+        with RunWriter(logs / "deep" / "lrp", probes(1, 8), meta={"composite": "epsilon_plus"}) as writer:
+            events = EventWriter(logs / "deep" / "lrp")
+            events.start(0, 1.0, {"session": writer.session})
+            events.close()
+            norms = np.exp(rng.normal(0, 0.1, (steps, layers)).cumsum(axis=0))
+            for step, row in enumerate(norms):
+                scalars = {f"gradients/norm/block{i // 8}/conv{i}/kernel": float(norm) for i, norm in enumerate(row)}
+                writer.append(StepRecord(step, step // 10, step, float(step), scalars=scalars))
+    tensorboard = TensorBoard(logs, *flags, log=folder / "network.txt")
+    first, again = [], []
+    try:
+        wait_for_runs(tensorboard.url, 1)
+        for _ in range(repeats):
+            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+            page.add_init_script(HELPERS)
+            page.goto(f"{tensorboard.url}/#{link(('deep',), page='network', glance='gradients')}")
+            frame = frame_of(page)
+            first.append(frame.evaluate("layers => bench.glance(layers)", layers))
+            frame.wait_for_timeout(SETTLED_MS)
+            again.append(frame.evaluate("layers => bench.reorder(layers)", layers))
+            page.context.close()
+    finally:
+        tensorboard.stop()
+    report(f"glance of {layers} x {steps}, from answer to picture", first, "100")
+    report(f"glance of {layers} x {steps}, most changed first", again, "100")
+
+
+def wait_for_runs(url: str, count: int) -> None:
+    """Until TensorBoard has loaded so many runs."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"{url}/data/plugin/lrp_monitor/runs") as answer:
+            if len(json.load(answer)["runs"]) == count:
+                return
+        time.sleep(0.5)
+    raise RuntimeError(f"TensorBoard does not list {count} runs")
 
 
 def large(browser: Browser, url: str, repeats: int, steps: int) -> None:
@@ -466,7 +584,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--moves", type=int, default=2000, help="slider moves of the memory check; 0 leaves it out")
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--only", nargs="*", choices=["server", "first", "moves", "large", "live", "memory"])
+    parser.add_argument("--only", nargs="*", choices=PARTS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         for loader in LOADERS if arguments.loader == "both" else [arguments.loader]:
@@ -475,7 +593,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, loader: str, folder: Path) -> None:
     """Everything, or ``--only`` some of it."""
-    chosen = set(arguments.only or ["server", "first", "moves", "large", "live", "memory"])
+    chosen = set(arguments.only or PARTS)
     flags, repeats = LOADERS[loader], arguments.repeats
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
@@ -503,6 +621,10 @@ def measure(arguments: argparse.Namespace, loader: str, folder: Path) -> None:
                 large(browser, tensorboard.url, repeats, 40)
             finally:
                 tensorboard.stop()
+        if "runs" in chosen:
+            many_runs(browser, folder, flags, repeats, arguments.steps)
+        if "network" in chosen:
+            network(browser, folder, flags, repeats, arguments.steps)
         if "live" in chosen:
             with tempfile.TemporaryDirectory() as temporary:
                 live(browser, Path(temporary), flags, repeats)
