@@ -15,6 +15,7 @@ from lrp_monitor.store.format import Histogram, ProbeInfo
 from lrp_monitor.store.reader import Run
 from lrp_monitor.store.steps import StepHeader
 
+_SCALES = ("absmax", "q99", "q90")
 _OF_TENSOR = re.compile(r"(weights|gradients|probe_gradients)/[a-z_]+/.", re.DOTALL)
 
 
@@ -97,6 +98,21 @@ def run(name: str, run: Run, headers: Sequence[StepHeader], probes: ProbeInfo) -
         "problems": run.problems,
         "replaced": run.replaced,
     }
+
+
+def largest(headers: Sequence[StepHeader], probes: Sequence[int] | None = None) -> dict[str, list[float]]:
+    """The largest value over steps of the statistics that colours are scaled by; 0 where there is none.
+
+    ``probes``: of which; None: of all.
+    """
+    found = {}
+    for name in _SCALES:
+        rows = [row for row in (header.statistics.get(name) for header in headers) if row is not None]
+        if rows:
+            values = np.stack(rows)
+            most = np.where(np.isfinite(values), values, 0.0).max(0, initial=0.0)
+            found[name] = [float(value) for value in (most if probes is None else most[list(probes)])]
+    return found
 
 
 def columns(headers: Sequence[StepHeader]) -> list[str]:

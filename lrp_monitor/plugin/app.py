@@ -141,6 +141,8 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         name, run = self._reader(request)
         headers, reset = parameters.since(request, run)
         answer = answers.run(name, run, headers, run.probes)
+        # Over all steps, whichever are told anew.
+        answer["largest"] = answers.largest(run.records())
         if reset:
             answer["reset"] = True
         return _json(request, answer)
@@ -174,7 +176,10 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")
         _, run = self._reader(request)
         channels = parameters.flag(request, "channels")
-        return _binary(request, wire.step_answer(run, step, session, channels=channels))
+        probes = parameters.positions(request, "probes", len(run.probes))
+        if channels and probes is not None:
+            raise errors.InvalidArgumentError("maps by channel are given of all probes: ask for probes or for channels")
+        return _binary(request, wire.step_answer(run, step, session, probes=probes, channels=channels))
 
     def _film(self, request: wrappers.Request) -> wrappers.Response:
         run, probe, steps = self._of_film(request)

@@ -114,6 +114,7 @@ def _answers(parts: Sequence[Part]) -> Iterator[tuple[str, bytes]]:
         listed.append(entry | {"probes_hash": probes.hash})
         about = answers.run(name, run, headers, probes)
         about["tensors"] = about["tensors"] if part.histograms else []
+        about["largest"] = answers.largest(headers, part.probes)
         yield _key("run", run=name), _json(about)
         yield (
             _key("timeline", run=name),

@@ -89,6 +89,19 @@ def wholes(request: wrappers.Request, name: str) -> list[int]:
     return [int(part) for part in parts]
 
 
+def positions(request: wrappers.Request, name: str, length: int) -> list[int] | None:
+    """Places in a list of ``length``, comma separated, none twice: at most 512; None where it is not asked for."""
+    value = request.args.get(name)
+    if value is None:
+        return None
+    found = wholes(request, name) if value else []
+    if len(set(found)) < len(found):
+        raise errors.InvalidArgumentError(f"{name} names a place twice, got {value[:40]!r}")
+    for at in found:
+        _check_place(name, at, length)
+    return found
+
+
 def flag(request: wrappers.Request, name: str) -> bool:
     """Whether a parameter is 1; 0 and its absence say no."""
     value = request.args.get(name, "0")
@@ -110,6 +123,10 @@ def position(request: wrappers.Request, name: str, length: int) -> int | None:
     if name not in request.args:
         return None
     value = whole(request, name)
+    _check_place(name, value, length)
+    return value
+
+
+def _check_place(name: str, value: int, length: int) -> None:
     if value >= length:
         raise errors.NotFoundError(f"there is no {name} {value}: there are {length}, counted from 0")
-    return value

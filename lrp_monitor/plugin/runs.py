@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -143,17 +144,23 @@ class Readers:
         threading.Thread(target=self._warm, args=(fresh,), name="lrp_monitor", daemon=True).start()
 
     def _warm(self, names: list[str]) -> None:
-        left = _WARM_STEPS
+        opened: list[tuple[float, Run]] = []
         for name in names:
             try:
                 run = self.reader(name)
-                left -= len(run.steps)
-                if left < 0:
-                    return
+                opened.append((run.record(run.steps[-1]).wall_time if run.steps else -math.inf, run))
+            except StoreError:
+                continue  # the route that reads it answers with the error
+        left = _WARM_STEPS
+        for _, run in sorted(opened, key=lambda one: one[0], reverse=True):  # what is looked at first
+            left -= len(run.steps)
+            if left < 0:
+                return
+            try:
                 run.records()
                 run.all_tensors()
             except StoreError:
-                continue  # the route that reads it answers with the error
+                continue
 
     def reader(self, run: str) -> Run:
         """The reader of a listed run, brought up to date. Raises StoreError where no store can be read."""

@@ -23,40 +23,64 @@ MOST_FILM_BYTES = 1 << 30
 """Bytes of compressed maps that are given at once."""
 
 
-def step_answer(run: Run, step: int, session: str | None = None, *, channels: bool = False) -> bytes:
+def step_answer(
+    run: Run, step: int, session: str | None = None, *, probes: Sequence[int] | None = None, channels: bool = False
+) -> bytes:
     """A step: its header and maps. Histograms are left out, and so are the maps by channel unless ``channels``.
+
+    ``probes``: the places of those whose maps are given; of the others ``maps`` has null. None: all; only then may
+    ``channels`` be asked for.
 
     Raises:
         KeyError: where the step is not there, or not of ``session``, StoreError where it is damaged.
     """
     header = run.record(step, session)
-    return envelope(_step_json(header, channels), [run.map_chunks(step, header.session, channels=channels)])
+    about = _step_json(header, channels)
+    if probes is None:
+        return envelope(about, [run.map_chunks(step, header.session, channels=channels)])
+    maps, predicted, chunks = _of_probes(run, header, probes)
+    about["maps"] = _at(probes, maps, len(header.scale))
+    if header.predicted is not None:
+        about["predicted"] |= {"maps": _at(probes, predicted, len(header.scale))}
+    return envelope(about, chunks)
 
 
 def part_of_step(run: Run, header: StepHeader, probes: Sequence[int]) -> bytes:
     """A step as `step_answer` gives it, of some probes by their positions, without the maps by channel."""
     about = _step_json(header, channels=False)
-    places: list[list[int] | None] = []
-    end = 0
-    for probe in probes:
-        place = about["maps"][probe]
-        places.append(None if place is None else [end, place[1]])
-        end += 0 if place is None else place[1]
+    maps, predicted, chunks = _of_probes(run, header, probes)
     about |= {
-        "maps": places,
+        "maps": maps,
         "scale": [about["scale"][probe] for probe in probes],
         "probes": {name: [values[probe] for probe in probes] for name, values in about["probes"].items()},
         "channels": 0,
     }
-    wanted = [(header, header.places[probe]) for probe in probes] if header.maps else []
     if header.predicted is not None:
-        own = [header.predicted.places[probe] for probe in probes]
-        about["predicted"] = about["predicted"] | {"maps": []}
-        for place in own:
-            about["predicted"]["maps"].append([end, place[1]])
-            end += place[1]
-        wanted += [(header, place) for place in own]
-    return envelope(about, run.chunks(wanted))
+        about["predicted"] |= {"maps": predicted}
+    return envelope(about, chunks)
+
+
+def _of_probes(
+    run: Run, header: StepHeader, probes: Sequence[int]
+) -> tuple[list[list[int] | None], list[list[int] | None], list[bytes]]:
+    """The places of the maps, and of the predicted ones, of some probes, and these one behind the other as stored."""
+    stored = [header.places[probe] for probe in probes] if header.maps else []
+    predicted = [] if header.predicted is None else [header.predicted.places[probe] for probe in probes]
+    places: list[list[int] | None] = []
+    end = 0
+    for _, length in [*stored, *predicted]:
+        places.append([end, length])
+        end += length
+    maps = places[: len(stored)] if header.maps else [None] * len(probes)
+    return maps, places[len(stored) :], run.chunks([(header, place) for place in [*stored, *predicted]])
+
+
+def _at(probes: Sequence[int], places: Sequence[list[int] | None], length: int) -> list[list[int] | None]:
+    """A list with places at those of some probes."""
+    found: list[list[int] | None] = [None] * length
+    for probe, place in zip(probes, places, strict=True):
+        found[probe] = place
+    return found
 
 
 def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = False) -> bytes:

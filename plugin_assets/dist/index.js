@@ -1,1 +1,1 @@
-import{Da as a}from"./chunk.js";export{a as render};
+import{Pa as a}from"./chunk.js";export{a as render};

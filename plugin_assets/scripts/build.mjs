@@ -17,13 +17,19 @@ const LAZY = [
   "events/Events.tsx",
   "features/Features.tsx",
   "help/Help.tsx",
+  "kinds/Controls.tsx",
   "kinds/drawing.ts",
   "overview/Network.tsx",
   "probe/ProbeView.tsx",
   "runs/RunTable.tsx",
   "share/grid.ts",
   "share/tables.ts",
+  "ui/Empty.tsx",
+  "ui/Film.tsx",
+  "ui/OpenedProbe.tsx",
   "ui/Panels.tsx",
+  "ui/Readout.tsx",
+  "ui/Settings.tsx",
 ];
 
 /** Style sheets are texts in the bundle; as small as the code around them. */

@@ -114,6 +114,32 @@ test("the loader forgets what was not used for longest, never what is wanted now
   assert.deepEqual([loader.get("a"), loader.get("c"), loader.get("big")], [undefined, "C", "BIG"]);
 });
 
+test("what is kept but not enough is completed, by one request at a time", async () => {
+  const loader = new Loader<string>(100, 5, () => undefined);
+  const asked: [string | undefined, string][] = [];
+  const answers: (() => void)[] = [];
+  const wish = (letters: string): Job<string> => ({
+    key: "step",
+    bytes: (value) => value.length,
+    enough: (value) => [...letters].every((letter) => value.includes(letter)),
+    load: (known) => {
+      asked.push([known, letters]);
+      return new Promise((resolve) => answers.push(() => resolve((known ?? "") + letters)));
+    },
+  });
+  loader.want([wish("ab"), wish("abc")]);
+  loader.want([wish("bc")]); // the page was scrolled meanwhile
+  assert.deepEqual(asked, [[undefined, "ab"]]);
+  answers[0]!();
+  await turn();
+  assert.deepEqual(asked, [[undefined, "ab"], ["ab", "bc"]]);
+  assert.equal(loader.get("step"), "ab");
+  answers[1]!();
+  await turn();
+  loader.want([wish("ac")]);
+  assert.deepEqual([loader.get("step"), loader.keptBytes, asked.length], ["abbc", 4, 2]);
+});
+
 test("a failure is kept in words and not asked again until retry", async () => {
   const bench = new Bench();
   const loader = new Loader<string>(100, 1, () => undefined);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { deflateSync } from "node:zlib";
-import { decodeHalf, decodeProbes, decodeStep, inflate, layOut, mapValues, openEnvelope, planeOf } from "../src/data/decode";
+import { decodeHalf, decodeProbes, decodeStep, holds, inflate, joined, layOut, mapValues, openEnvelope, planeOf } from "../src/data/decode";
 import { classesOn, paintClasses } from "../src/paint/classes";
 
 function envelope(header: object, chunks: Uint8Array[]): ArrayBuffer {
@@ -24,7 +24,7 @@ const step = (encoding: string, scale: (number | null)[], places: ([number, numb
 
 test("sqrt8 maps decode to sign(q) (q/127)^2 scale, -128 to NaN, and a map that is not stored to null", async () => {
   const first = deflateSync(Uint8Array.from(new Uint8Array(Int8Array.from([127, -127, 0, 64, -128, 1]).buffer)));
-  const frame = await decodeStep(envelope(step("sqrt8", [2, null], [[0, first.length], null], [2, 3]), [first]));
+  const frame = await decodeStep(envelope(step("sqrt8", [2, null], [[0, first.length], null], [2, 3]), [first]), [0, 1]);
   assert.equal(frame.maps.length, 2);
   assert.equal(frame.maps[1], null);
   const map = frame.maps[0]!;
@@ -40,7 +40,7 @@ test("predicted classes and labels decode to a class a place", async () => {
   const classes = deflateSync(Uint8Array.from(new Uint8Array(Int16Array.from([-1, 300, 0, 2, 1, 7]).buffer)));
   const map = deflateSync(Uint8Array.from([1, 2]));
   const header = { ...step("sqrt8", [1], [[0, map.length]], [2]), predicted: { shape: [2, 3], type: "i2", maps: [[map.length, classes.length]] } };
-  const frame = await decodeStep(envelope(header, [map, classes]));
+  const frame = await decodeStep(envelope(header, [map, classes]), [0]);
   assert.deepEqual([...frame.predicted![0]!.data], [-1, 300, 0, 2, 1, 7]);
   assert.deepEqual([frame.predicted![0]!.height, frame.predicted![0]!.width, frame.bytes], [2, 3, 26]);
   assert.deepEqual(classesOn(frame.predicted![0]!), [1, 2, 7, 300]);
@@ -58,22 +58,38 @@ test("predicted classes and labels decode to a class a place", async () => {
   assert.deepEqual(probes.labels!.map(({ data }) => [...data]), [[1, -1], [5, 0]]);
 });
 
+test("a step comes in parts: only the probes that were asked for are decoded, and parts are joined", async () => {
+  const packed = [[1, 2], [3, 4], [5, 6]].map((values) => deflateSync(Uint8Array.from(values)));
+  const places: [number, number][] = [];
+  packed.reduce((end, { length }) => (places.push([end, length]), end + length), 0);
+  const answer = envelope(step("sqrt8", [1, 1, 1, 1], [...places, null], [1, 2]), packed);
+  const values = (frame: Awaited<ReturnType<typeof decodeStep>>): unknown[] => frame.maps.map((map) => map && [...map.data]);
+  const first = await decodeStep(answer, [2]);
+  assert.deepEqual([values(first), first.bytes], [[undefined, undefined, [5, 6], undefined], 2]);
+  assert.deepEqual([[2], [2, 1], []].map((probes) => holds(first, probes)), [true, false, true]);
+  const both = joined(first, await decodeStep(answer, [0, 3]));
+  assert.deepEqual([values(both), both.bytes], [[[1, 2], undefined, [5, 6], null], 4]);
+  assert.equal(both.maps[2], first.maps[2]); // what is on the page is not drawn again
+  assert.equal(both.header, first.header);
+  assert.ok(holds(both, [0, 2, 3]));
+});
+
 test("float16 and float32 maps decode to their values, absmax over the finite ones", async () => {
   const half = Uint8Array.from([0x00, 0x3c, 0x00, 0xc0, 0x01, 0x00, 0x00, 0x7c]); // 1, -2, 2^-24, inf
   assert.deepEqual([...decodeHalf(half)], [1, -2, 2 ** -24, Infinity]);
   assert.ok(Number.isNaN(decodeHalf(Uint8Array.from([0x01, 0x7e]))[0]));
   const packed = deflateSync(half);
-  const frame = await decodeStep(envelope(step("float16", [3], [[0, packed.length]], [4]), [packed]));
+  const frame = await decodeStep(envelope(step("float16", [3], [[0, packed.length]], [4]), [packed]), [0]);
   assert.deepEqual([frame.maps[0]!.height, frame.maps[0]!.width, frame.maps[0]!.absmax], [1, 4, 6]);
   assert.deepEqual([...mapValues(frame.maps[0]!)], [3, -6, 3 * 2 ** -24, Infinity]); // shares of the scale, 3
   const floats = deflateSync(new Uint8Array(Float32Array.from([0.5, -3]).buffer));
-  const other = await decodeStep(envelope(step("float32", [3], [[0, floats.length]], [1, 2]), [floats]));
+  const other = await decodeStep(envelope(step("float32", [3], [[0, floats.length]], [1, 2]), [floats]), [0]);
   assert.deepEqual([...mapValues(other.maps[0]!)], [0.5, -3]);
   assert.equal(other.maps[0]!.absmax, 3);
 });
 
 test("an unknown encoding, a lying header and a chunk of the wrong size are refused in words", async () => {
-  await assert.rejects(decodeStep(envelope(step("jpeg", [1], [[0, 1]], [1]), [new Uint8Array(1)])), /"jpeg"/);
+  await assert.rejects(decodeStep(envelope(step("jpeg", [1], [[0, 1]], [1]), [new Uint8Array(1)]), [0]), /"jpeg"/);
   const lying = new ArrayBuffer(8);
   new DataView(lying).setUint32(0, 100, true);
   assert.throws(() => openEnvelope(lying), /claims 100 bytes/);

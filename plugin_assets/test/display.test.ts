@@ -6,9 +6,9 @@ import type { Frame } from "../src/data/decode";
 import type { RunState } from "../src/data/jobs";
 import { overWords, shownMap } from "../src/state/shown";
 import { soften } from "../src/data/soften";
-import { colourLimit, limitColumn } from "../src/data/limits";
+import { colourLimit } from "../src/data/limits";
 import { alertLimits, clustersAt, exceeded, selectProbes, sortings } from "../src/state/selection";
-import type { ProbeNames, StepHeader, Timeline } from "../src/data/types";
+import type { ProbeNames, StepHeader } from "../src/data/types";
 import { DEFAULT_VIEW } from "../src/state/view";
 
 const floats = (...values: number[]): HeatMap => {
@@ -63,23 +63,19 @@ test("the value of one pixel", () => {
   assert.ok(Number.isNaN(valueOf(floats(1), 7)));
 });
 
-const over = (columns: Record<string, number[][]>): Timeline => ({ steps: [0, 1], scalars: {}, probes: columns });
-
 test("full colour: of the map, of the probe over time, of all probes and runs; at a percentile", () => {
-  const one = over({ absmax: [[1, 2], [3, 20]], q99: [[0.5, 1], [0.25, 8]] });
-  const two = over({ absmax: [[50, 1], [1, 1]], q99: [[6, 0], [0, 0]] });
+  const one = { absmax: [3, 20], q99: [0.5, 8] };
+  const two = { absmax: [50, 1], q99: [6, 0] };
   const map = floats(2, -1, 0, 0.5);
-  const limit = (change: object, own: Timeline | null = one): number =>
+  const limit = (change: object, own: Record<string, number[]> | undefined = one): number =>
     colourLimit({ ...DEFAULT_VIEW, ...change }, map, own, 0, [one, two]);
   assert.equal(limit({}), 2);
   assert.equal(limit({ scale: "time" }), 3);
   assert.equal(limit({ scale: "all" }), 50);
   assert.equal(limit({ scale: "time", clip: "99" }), 0.5);
   assert.equal(limit({ scale: "all", clip: "99" }), 8);
-  assert.equal(limit({ scale: "time" }, null), 2); // before the timeline is there
+  assert.equal(colourLimit({ ...DEFAULT_VIEW, scale: "time" }, map, undefined, 0, []), 2); // not known
   assert.equal(limit({ scale: "time", clip: "90" }), 2); // that column was not logged: the map's own 90th percentile
-  assert.equal(limitColumn({ scale: "map", clip: "90" }), null);
-  assert.equal(limitColumn({ scale: "all", clip: "90" }), "q90");
 });
 
 const probes: ProbeNames = {

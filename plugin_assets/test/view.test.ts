@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import type { ProbeNames } from "../src/data/types";
+import { InView } from "../src/state/inview";
 import { readHash, writeHash } from "../src/state/hash";
 import { DEFAULT_VIEW, fromParameters, toParameters, type View } from "../src/state/view";
 
@@ -91,4 +93,25 @@ test("nonsense falls back to the default", () => {
     zoom: "1e9,0,0", classes: "1,-2", sort: "mass:", clip: "50", probe: "1@zz", clusters: "yes", speed: "-1" }));
   assert.deepEqual(fromParameters(own), DEFAULT_VIEW);
   assert.deepEqual(fromParameters(readHash("#lrp_monitor&p.lrp_monitor.runs=%E0%A4%A").own).runs, ["%E0%A4%A"]);
+});
+
+test("near are the probes of a screen above and below those shown, of few runs some more", () => {
+  const inView = new InView();
+  const order = Array.from({ length: 40 }, (_, i) => (7 * i) % 40); // sorted by a figure
+  const probes = { hash: "ab", names: order.map(String) } as unknown as ProbeNames;
+  const seen = (change: object = {}): unknown => inView.of({ ...DEFAULT_VIEW, ...change }, probes);
+  assert.equal(seen(), null);
+  assert.equal(inView.put("ab", order, order.slice(12, 15), 12), true);
+  assert.deepEqual(seen(), { order, shown: order.slice(12, 15), near: order.slice(9, 18) });
+  assert.equal(inView.put("ab", order, order.slice(12, 15), 12), false);
+  inView.put("ab", order, order.slice(12, 15), 3);
+  assert.deepEqual(inView.of(DEFAULT_VIEW, probes)!.near, order.slice(4, 23));
+  inView.put("ab", order, [], 4); // scrolled away
+  assert.deepEqual(inView.of(DEFAULT_VIEW, probes)!.near, []);
+  inView.all = true;
+  assert.deepEqual(seen(), { shown: order, near: order });
+  const none = { shown: [], near: [] };
+  assert.deepEqual(seen({ page: "runs" }), none);
+  assert.deepEqual(seen({ probe: { hash: "ab", index: 3 } }), { shown: [3], near: [] });
+  assert.deepEqual([seen({ probe: { hash: "cd", index: 3 } }), seen({ probe: { hash: "ab", index: 40 } })], [none, none]);
 });

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Frame, Page, Request
 from playwright.sync_api import Error as PlaywrightError
 from tensorboard_process import TensorBoard as TensorBoard
 
-from lrp_monitor.store.format import Histogram, ProbeInfo, StepRecord
+from lrp_monitor.store.format import Histogram, LayerFeatures, ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
 from lrp_monitor.training.output.event_file import EventWriter
 
@@ -169,6 +169,15 @@ class Visit:
         self.frame.evaluate("() => new Promise(passed => setTimeout(passed, 400))")
 
 
+class Alone(Visit):
+    """A page that is no frame of TensorBoard."""
+
+    @property
+    def frame(self) -> Any:
+        """The page itself."""
+        return self.page.main_frame
+
+
 def open_tab(browser: Browser, url: str, *, fragment: str = "lrp_monitor", **context: Any) -> Visit:
     """Opens TensorBoard at the LRP tab, noting console errors and requests to elsewhere."""
     context.setdefault("viewport", {"width": 1280, "height": 900})
@@ -259,6 +268,7 @@ class WrittenRun:
         gradient: NDArray[np.float32] | None = None,
         columns: dict[str, Sequence[float]] | None = None,
         scalars: dict[str, float] | None = None,
+        features: Sequence[LayerFeatures] = (),
     ) -> NDArray[np.float32]:
         """Logs one step, with figures of its own in `columns`, `scalars`; returns its heatmaps, float32 (3, 6, 8)."""
         rng = np.random.default_rng(100 + step)
@@ -289,6 +299,7 @@ class WrittenRun:
                 scalars={"lrp/drift": 0.01 * step, f"lrp/mask_mass/{self._mask}": float(column[0])} | (scalars or {}),
                 histograms=histograms,
                 gradient_batch=32 if step > 0 else None,
+                features=list(features),
             )
         )
         self._writer.flush()

@@ -60,7 +60,7 @@ def test_hostile_names_are_text(tmp_path: Path, serve: Serve, visit: Open) -> No
     injected = "img, script:not([type=module]), b"
     tab.expect(lambda: [frame.inner_text(f"[data-testid=probe-{i}] h3") for i in range(3)], [IMAGE, long, turned])
     tab.expect_text("runs", "<b>run &amp; 'x'")
-    tab.expect_text("probe-0", f"{IMAGE}!")
+    tab.expect(lambda: frame.get_attribute("[data-testid=probe-0] .label", "title"), f"Labelled {IMAGE}!")
     tab.expect(lambda: frame.input_value("[data-testid=tensor]"), f"{IMAGE}/kernel")
     tab.expect(lambda: frame.inner_text("[data-testid=counts-weight] [data-testid=size]"), "50")
     tab.expect(lambda: tab.all(injected, "e.outerHTML"), [])

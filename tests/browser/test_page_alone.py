@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser_helpers import Visit, WrittenRun
+from browser_helpers import Alone, WrittenRun
 from PIL import Image
 from playwright.sync_api import Browser
 
@@ -34,14 +34,6 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run.log(step)
         run.close()
     return folder
-
-
-class Alone(Visit):
-    """A page that is no frame of TensorBoard."""
-
-    @property
-    def frame(self) -> Any:
-        return self.page.main_frame
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import struct
 import urllib.parse
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,35 @@ def test_step(site: Site, step: int) -> None:
         assert np.abs(values.reshape(SHAPE) - make_maps(step)[i]).max() < 0.0079 * header["scale"][i]
 
 
+def test_step_of_some_probes(site: Site) -> None:
+    ask = {"run": "planted/lrp", "step": 5, "session": site.planted}
+    whole, all_chunks = open_envelope(site.server.get("step", **ask).body)
+    answer = site.server.get("step", **ask, probes="2,0")
+    header, chunks = open_envelope(answer.body)
+    assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+    assert header | {"maps": None} == whole | {"maps": None}  # figures are of all probes
+    assert header["maps"][1] is None
+    for i in (0, 2):
+        (offset, length), (at, same) = header["maps"][i], whole["maps"][i]
+        assert chunks[offset : offset + length] == all_chunks[at : at + same]
+    assert len(chunks) == whole["maps"][0][1] + whole["maps"][2][1]
+    header, chunks = open_envelope(site.server.get("step", **ask, probes="").body)
+    assert (header["maps"], chunks) == ([None] * COUNT, b"")
+
+
+def test_the_largest_values_over_time_are_of_all_steps(start: Start, tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path / "run" / "lrp", make_probes(), meta={})
+    absmax = np.array([[1.0, np.nan, np.nan], [3.0, 2.0, np.inf], [2.0, 4.0, np.nan]])
+    for step, row in enumerate(absmax):
+        writer.append(replace(make_record(step), probes={"absmax": row}))
+    writer.close()
+    write_marker(tmp_path / "run" / "lrp")
+    server = start(f"--logdir={tmp_path}")
+    server.wait_for_runs(1)
+    for asked in ({}, {"since": 1}):
+        assert server.get("run", run="run/lrp", **asked).json["largest"] == {"absmax": [3.0, 4.0, 0.0]}
+
+
 def test_step_of_another_encoding(site: Site) -> None:
     header, body = open_envelope(site.server.get("step", run="control/lrp", step=1, session=site.control).body)
     assert header["encoding"] == "float16"
@@ -359,6 +389,15 @@ def test_clusters_appear_as_soon_as_they_are_found(site: Site) -> None:
             {"run": "planted/lrp", "step": 1, "session": "0" * 16, "channels": "yes"},
             400,
             "channels must be 0 or",
+        ),
+        ("step", {"run": "planted/lrp", "step": 1, "session": "0" * 16, "probes": "3"}, 404, "no probes 3: there are"),
+        ("step", {"run": "planted/lrp", "step": 1, "session": "0" * 16, "probes": "1,1"}, 400, "names a place twice"),
+        ("step", {"run": "planted/lrp", "step": 1, "session": "0" * 16, "probes": "1,"}, 400, "512 whole numbers"),
+        (
+            "step",
+            {"run": "planted/lrp", "step": 1, "session": "0" * 16, "probes": "1", "channels": 1},
+            400,
+            "ask for probes or for channels",
         ),
         ("film", {"run": "planted/lrp", "session": "0" * 16, "steps": "1"}, 400, "the parameter 'probe' is missing"),
         (

@@ -23,15 +23,15 @@ export const answerFrom = (answers: Source): void => {
 /** Whether a server answers; else it is the data inside the page, which may hold less. */
 export const hasServer = (): boolean => source === null;
 
-/** Asks a route; throws ApiError in words. */
-export async function request(route: string, parameters: Record<string, string | number>): Promise<Response> {
+/** Asks a route; throws ApiError in words. `priority`: which of those that wait goes first, as browsers open few connections. */
+export async function request(route: string, parameters: Record<string, string | number>, priority: RequestPriority = "auto"): Promise<Response> {
   if (source) return source(route, parameters);
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(parameters)) query.set(key, String(value));
   const url = query.size ? `./${route}?${query.toString()}` : `./${route}`;
   let response: Response;
   try {
-    response = await fetch(url);
+    response = await fetch(url, { priority });
   } catch {
     throw new ApiError("The server does not answer. Is TensorBoard, or lrp-monitor view, still running?", 0);
   }
@@ -42,8 +42,8 @@ export async function request(route: string, parameters: Record<string, string |
   return response;
 }
 
-export const json = async <Answer>(route: string, parameters: Record<string, string | number>): Promise<Answer> =>
-  (await (await request(route, parameters)).json()) as Answer;
+export const json = async <Answer>(route: string, parameters: Record<string, string | number>, priority?: RequestPriority): Promise<Answer> =>
+  (await (await request(route, parameters, priority)).json()) as Answer;
 
 /** The runs; with the scalars of their last steps that `values` names ("lrp/*": all below it). */
 export const fetchRuns = async (values: readonly string[] = []): Promise<RunListing[]> =>
@@ -56,11 +56,11 @@ export const fetchRun = (run: string, since: Since | null): Promise<RunInfo> => 
 
 /** Scalars over the steps, with the per-probe columns and the scalars of tensors that are named: all are many megabytes. */
 export const fetchTimeline = (run: string, since: Since | null, columns: readonly string[], tensors: readonly string[]): Promise<Timeline> =>
-  json("timeline", { ...after(run, since), columns: columns.join(","), of_tensors: tensors.join(",") });
+  json("timeline", { ...after(run, since), columns: columns.join(","), of_tensors: tensors.join(",") }, "low");
 
 /** Step -> cluster of each probe, as logged or found afterwards. */
 export async function fetchClusters(run: string): Promise<Map<number, number[]>> {
-  const { clusters } = await json<{ clusters: { step: number; labels: number[] }[] }>("clusters", { run });
+  const { clusters } = await json<{ clusters: { step: number; labels: number[] }[] }>("clusters", { run }, "low");
   return new Map(clusters.map(({ step, labels }) => [step, labels]));
 }
 
@@ -78,8 +78,9 @@ export const fetchHistogram = (
   name: string,
 ): Promise<HistogramAnswer> => json("histogram", { run, step, session, kind, name });
 
-export const fetchStep = async (run: string, step: number, session: string): Promise<Frame> =>
-  decodeStep(await (await request("step", { run, step, session })).arrayBuffer());
+/** A step with the heatmaps of some probes, by their places. */
+export const fetchStep = async (run: string, step: number, session: string, probes: readonly number[]): Promise<Frame> =>
+  decodeStep(await (await request("step", { run, step, session, probes: probes.join(",") }, "high")).arrayBuffer(), probes);
 
 export const fetchProbes = async (run: string, hash: string): Promise<ProbePictures> =>
-  decodeProbes(await (await request("probes", { run, hash })).arrayBuffer());
+  decodeProbes(await (await request("probes", { run, hash }, "low")).arrayBuffer());

@@ -6,12 +6,12 @@ export type HeatMap =
   | { kind: "sqrt8"; data: Int8Array; absmax: number; height: number; width: number }
   | { kind: "float"; data: Float32Array; absmax: number; height: number; width: number };
 
-/** All heatmaps of one step of one run; null where the map of a probe was not stored. */
+/** One step of one run, with the heatmaps of the probes that were asked for: undefined: not asked for (yet); null: not stored. */
 export interface Frame {
   header: StepHeader;
-  maps: (HeatMap | null)[];
-  /** Of an output of maps of two axes the predicted class of each place. */
-  predicted: ClassMap[] | null;
+  maps: readonly (HeatMap | null | undefined)[];
+  /** Of an output of maps of two axes the predicted class of each place, of the same probes. */
+  predicted: readonly (ClassMap | undefined)[] | null;
   bytes: number;
 }
 
@@ -20,6 +20,17 @@ export interface ClassMap {
   data: Int32Array;
   height: number;
   width: number;
+}
+
+/** Whether the heatmaps of all these probes have come, as far as they were stored. */
+export const holds = ({ maps }: Frame, probes: readonly number[]): boolean => probes.every((probe) => maps[probe] !== undefined);
+
+/** A frame with the heatmaps of another part of the same step. */
+export function joined(frame: Frame | undefined, more: Frame): Frame {
+  if (!frame) return more;
+  const maps = more.maps.map((map, probe) => (map === undefined ? frame.maps[probe] : map));
+  const predicted = more.predicted && more.predicted.map((map, probe) => map ?? frame.predicted?.[probe]);
+  return { header: frame.header, maps, predicted, bytes: frame.bytes + more.bytes };
 }
 
 export interface Picture {
@@ -172,25 +183,31 @@ export async function decodeMap(
   return { kind: "float", data: layOut(values, plane, 0), absmax: finiteAbsmax(values), height, width };
 }
 
-/** Decodes the answer of the route `step`. */
-export async function decodeStep(buffer: ArrayBuffer): Promise<Frame> {
+/** Decodes the answer of the route `step`, of the heatmaps in it those of some probes. */
+export async function decodeStep(buffer: ArrayBuffer, probes: readonly number[]): Promise<Frame> {
   const { header, chunks } = openEnvelope<StepHeader>(buffer);
   const plane = planeOf(header.map_shape);
+  const maps = new Array<HeatMap | null | undefined>(header.maps.length).fill(undefined);
   let bytes = 0;
-  const maps = await Promise.all(
-    header.maps.map(async (range, probe): Promise<HeatMap | null> => {
-      if (range === null) return null;
-      const map = await decodeMap(chunks, range, header.encoding, header.scale[probe], header.map_shape, plane);
-      bytes += map.data.byteLength;
-      return map;
+  await Promise.all(
+    probes.map(async (probe) => {
+      const range = header.maps[probe] ?? null;
+      maps[probe] = range && (await decodeMap(chunks, range, header.encoding, header.scale[probe], header.map_shape, plane));
+      bytes += maps[probe]?.data.byteLength ?? 0;
     }),
   );
   const { predicted } = header;
-  const classes =
-    predicted?.shape.length === 2
-      ? await Promise.all(predicted.maps.map((range) => decodeClasses(chunks, range, predicted.type, predicted.shape)))
-      : null;
-  for (const one of classes ?? []) bytes += one.data.byteLength;
+  if (predicted?.shape.length !== 2) return { header, maps, predicted: null, bytes };
+  const classes = new Array<ClassMap | undefined>(maps.length).fill(undefined);
+  await Promise.all(
+    probes.map(async (probe) => {
+      const range = predicted.maps[probe];
+      if (!range) return;
+      const one = await decodeClasses(chunks, range, predicted.type, predicted.shape);
+      classes[probe] = one;
+      bytes += one.data.byteLength;
+    }),
+  );
   return { header, maps, predicted: classes, bytes };
 }
 

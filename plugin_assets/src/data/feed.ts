@@ -1,5 +1,5 @@
 // Decides what to load for what is on the page, most urgent first, and hands over what has arrived.
-import type { Frame } from "./decode";
+import { holds, type Frame } from "./decode";
 import { frameJob, frameKey, has, histogramJob, type Loaded, type RunState, type ShownHistogram } from "./jobs";
 import { Loader, type Job } from "./loader";
 import { indexAtOrBefore } from "../state/steps";
@@ -9,11 +9,25 @@ import type { Minus } from "../state/view";
 const CACHE_BYTES = 48 << 20;
 const LEAST_AHEAD = 2;
 const PARALLEL = 6;
+/** Of more runs no histograms are loaded ahead. */
+const MOST_HISTOGRAM_RUNS = 4;
 export const KINDS: readonly TensorKind[] = ["weight", "gradient"];
+
+/** Places of the probes of a set whose heatmaps are on the screen, and of those just beyond it. */
+export interface Seen {
+  shown: readonly number[];
+  near: readonly number[];
+}
 
 /** What the page shows now. */
 export interface Scene {
   runs: readonly RunState[];
+  /** Which probes of a run; null while that is not known. */
+  seen: (run: RunState) => Seen | null;
+  /** Whether there is time for what is not on the screen. */
+  idle: boolean;
+  /** Whether a run that shows another step goes on doing so until all have the heatmaps of the slider's. */
+  together: boolean;
   /** All places of the slider, where it stands, and the offsets of the places to load ahead. */
   steps: readonly number[];
   at: number;
@@ -83,15 +97,22 @@ export class Feed {
       extra.add(job.key);
       jobs.push(job);
     };
+    const come: [RunState, Frame][] = [];
+    let waiting = false;
     for (const run of scene.runs) {
       const wanted = stepOf(run, step);
-      if (wanted === null) continue;
-      jobs.push(frameJob(run, wanted));
+      const seen = scene.seen(run);
+      if (wanted === null || seen === null) continue;
+      jobs.push(frameJob(run, wanted, seen.shown));
       const frame = this.frame(run, wanted);
-      if (frame && frame !== run.frame) {
-        run.frame = frame;
-        changed = true;
-      }
+      if (frame && holds(frame, seen.shown)) come.push([run, frame]);
+      else if (this.frameError(run, wanted) === null) waiting = true;
+    }
+    for (const [run, frame] of come) {
+      const later = waiting && scene.together && run.frame !== null && run.frame.header.step !== frame.header.step;
+      if (frame === run.frame || later) continue;
+      run.frame = frame;
+      changed = true;
     }
     for (const run of scene.runs) changed = this.settleAgainst(scene, run, step, more) || changed;
     for (const run of scene.runs) {
@@ -102,17 +123,32 @@ export class Feed {
     for (const run of scene.runs) {
       for (const film of scene.film) {
         const info = stepOf(run, film);
-        if (info) more(frameJob(run, info));
+        const seen = scene.seen(run);
+        if (info && seen) more(frameJob(run, info, seen.shown));
       }
       for (const ridge of scene.ridge) {
         const info = stepOf(run, ridge);
         if (info) for (const kind of KINDS) this.histogramJobs(run, info, kind).forEach(more);
       }
     }
+    if (scene.idle) this.addNear(scene, step, more);
     this.addAhead(scene, jobs);
     this.extra = extra;
     this.loader.want(jobs);
     return changed;
+  }
+
+  /** Heatmaps that are seen when the page is scrolled a little. */
+  private addNear(scene: Scene, step: number | null, more: (job: Job<Loaded>) => void): void {
+    for (const run of scene.runs) {
+      const seen = scene.seen(run);
+      for (const each of [step, ...scene.film]) {
+        const info = stepOf(run, each);
+        if (info && seen) more(frameJob(run, info, seen.near));
+      }
+      const against = this.against(scene, run, step);
+      if (against && seen) more(frameJob(against.run, against.step, seen.near));
+    }
   }
 
   private addAhead(scene: Scene, jobs: Job<Loaded>[]): void {
@@ -124,28 +160,32 @@ export class Feed {
       if (scene.at < 0 || neighbour === undefined) continue;
       for (const run of scene.runs) {
         const info = stepOf(run, neighbour);
-        if (info === null) continue;
-        jobs.push(frameJob(run, info));
-        for (const kind of KINDS) jobs.push(...this.histogramJobs(run, info, kind));
+        const seen = scene.seen(run);
+        if (info === null || seen === null) continue;
+        jobs.push(frameJob(run, info, seen.shown));
+        // Of many runs these are as many requests, of little that is looked at while the slider moves.
+        if (scene.runs.length <= MOST_HISTOGRAM_RUNS) for (const kind of KINDS) jobs.push(...this.histogramJobs(run, info, kind));
       }
     }
   }
 
-  /** The frame that is subtracted: of the same run at the pinned step, or of the other run at the slider's step. */
+  /** The frame that is subtracted. */
   private settleAgainst(scene: Scene, run: RunState, step: number | null, more: (job: Job<Loaded>) => void): boolean {
-    const { minus } = scene;
-    let against: Frame | null = null;
-    if (minus !== null) {
-      const other = "step" in minus ? run : scene.runs.find((candidate) => candidate.listing.run === minus.run);
-      const info = other && other.info?.probes.hash === run.info?.probes.hash ? stepOf(other, "step" in minus ? minus.step : step) : null;
-      if (other && info) {
-        more(frameJob(other, info));
-        against = this.frame(other, info);
-      }
-    }
+    const found = this.against(scene, run, step);
+    const seen = scene.seen(run);
+    if (found && seen) more(frameJob(found.run, found.step, seen.shown));
+    const against = found && this.frame(found.run, found.step);
     if (against === run.against) return false;
     run.against = against;
     return true;
+  }
+
+  /** What is subtracted: the same run at the pinned step, or the other run at the slider's step. */
+  private against({ minus, runs }: Scene, run: RunState, step: number | null): { run: RunState; step: StepInfo } | null {
+    if (minus === null) return null;
+    const other = "step" in minus ? run : runs.find((candidate) => candidate.listing.run === minus.run);
+    const info = other && other.info?.probes.hash === run.info?.probes.hash ? stepOf(other, "step" in minus ? minus.step : step) : null;
+    return other && info ? { run: other, step: info } : null;
   }
 
   private settleHistogram(run: RunState, step: StepInfo, kind: TensorKind, jobs: Job<Loaded>[]): boolean {

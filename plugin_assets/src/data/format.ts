@@ -107,3 +107,6 @@ export function position(epoch: number, batch: number): string {
   const batches = plural(batch, "batch", "batches");
   return epoch === 0 ? batches : `${plural(epoch, "epoch")}, ${batches}`;
 }
+
+/** Whether a scalar is one of a single tensor. */
+export const ofTensor = (tag: string): boolean => /^(weights|gradients|probe_gradients)\/[a-z_]+\/./s.test(tag);

@@ -1,10 +1,12 @@
 // What is known of a run, and the requests for its steps and histograms with the keys they are kept under.
 import * as api from "./api";
-import type { Frame } from "./decode";
+import { holds, joined, type Frame } from "./decode";
 import type { Job } from "./loader";
 import type { HistogramAnswer, RunInfo, RunListing, StepInfo, TensorKind, Timeline } from "./types";
 
 const NEIGHBOURS = 4;
+/** Heatmaps that are asked for at once at most: the server takes as many numbers. */
+const MOST_MAPS = 512;
 
 export type Loaded = Frame | HistogramAnswer;
 
@@ -19,8 +21,6 @@ export interface RunState {
   /** The logged steps of `info`, ascending. */
   steps: readonly number[];
   timeline: Timeline | null;
-  /** The per-probe column the timeline was asked for; null: none. */
-  timelineColumn: string | null;
   /** The scalars of single tensors it was asked for, as one text. */
   timelineTensors: string;
   /** Step -> cluster of each probe, where heatmaps were grouped. */
@@ -51,7 +51,6 @@ export const freshRun = (listing: RunListing, order: number): RunState => ({
   info: null,
   steps: [],
   timeline: null,
-  timelineColumn: null,
   timelineTensors: "",
   clusters: new Map(),
   error: null,
@@ -87,10 +86,16 @@ export const frameKey = (run: RunState, step: StepInfo): string => JSON.stringif
 export const histogramKey = (run: RunState, step: StepInfo, kind: TensorKind, tensor: string): string =>
   JSON.stringify([run.listing.run, step.session, step.step, kind, tensor]);
 
-export const frameJob = (run: RunState, step: StepInfo): Job<Loaded> => ({
+/** The request for those heatmaps of some probes that are not there yet. */
+export const frameJob = (run: RunState, step: StepInfo, probes: readonly number[]): Job<Loaded> => ({
   key: frameKey(run, step),
-  load: () => api.fetchStep(run.listing.run, step.step, step.session),
+  load: async (known) => {
+    const frame = known as Frame | undefined;
+    const missing = probes.filter((probe) => frame?.maps[probe] === undefined).slice(0, MOST_MAPS);
+    return joined(frame, await api.fetchStep(run.listing.run, step.step, step.session, missing));
+  },
   bytes: (frame) => 2000 + ("bytes" in frame ? frame.bytes : 0),
+  enough: (frame) => "maps" in frame && holds(frame, probes),
 });
 
 export const histogramJob = (

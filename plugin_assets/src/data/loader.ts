@@ -2,8 +2,11 @@
 
 export interface Job<Value> {
   key: string;
-  load: () => Promise<Value>;
+  /** `known`: what is kept under the key, but is not enough. */
+  load: (known: Value | undefined) => Promise<Value>;
   bytes: (value: Value) => number;
+  /** Whether what is kept will do; without this it does. */
+  enough?: (known: Value) => boolean;
 }
 
 interface Kept<Value> {
@@ -58,7 +61,9 @@ export class Loader<Value> {
   private pump(): void {
     for (const job of this.wishes) {
       if (this.underWay.size >= this.parallel) return;
-      if (this.kept.has(job.key) || this.failures.has(job.key) || this.underWay.has(job.key)) continue;
+      const known = this.kept.get(job.key);
+      if (known && (job.enough?.(known.value) ?? true)) continue;
+      if (this.failures.has(job.key) || this.underWay.has(job.key)) continue;
       this.underWay.add(job.key);
       void this.run(job);
     }
@@ -66,7 +71,7 @@ export class Loader<Value> {
 
   private async run(job: Job<Value>): Promise<void> {
     try {
-      this.keep(job.key, await job.load(), job.bytes);
+      this.keep(job.key, await job.load(this.kept.get(job.key)?.value), job.bytes);
     } catch (error) {
       this.failures.set(job.key, error instanceof Error ? error.message : String(error));
     } finally {
@@ -78,8 +83,9 @@ export class Loader<Value> {
 
   private keep(key: string, value: Value, bytesOf: (value: Value) => number): void {
     const bytes = bytesOf(value);
+    this.bytes += bytes - (this.kept.get(key)?.bytes ?? 0);
+    this.kept.delete(key);
     this.kept.set(key, { value, bytes });
-    this.bytes += bytes;
     const wished = new Set(this.wishes.map((job) => job.key));
     for (const [old, { bytes: size }] of this.kept) {
       if (this.bytes <= this.budget) break;

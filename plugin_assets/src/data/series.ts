@@ -1,6 +1,6 @@
 // Scalars over the logged steps as lines.
 import type { Range } from "./bins";
-import { isShare } from "./format";
+import { isShare, ofTensor } from "./format";
 import type { Timeline } from "./types";
 
 const ORDER = [
@@ -15,9 +15,6 @@ const ORDER = [
   /^weights\/update_ratio$/,
   /^weights\/norm$/,
 ];
-
-/** Whether a scalar is one of a single tensor. */
-export const ofTensor = (tag: string): boolean => /^(weights|gradients|probe_gradients)\/[a-z_]+\/./s.test(tag);
 
 /** Tags of the timelines, the most telling first, masks in their own order; those of single tensors apart. */
 export function quantities(timelines: readonly Timeline[], masks: readonly string[]): { main: string[]; tensors: string[]; all: string[] } {

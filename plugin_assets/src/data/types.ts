@@ -73,6 +73,8 @@ export interface RunInfo {
   problems: string[];
   /** Logged steps that no longer count: a later session has logged from an earlier step on. */
   replaced?: number;
+  /** The largest value over all steps of statistics of each probe, which colours may be scaled by; 0 where there is none. */
+  largest?: Record<string, number[]>;
   /** With a question for newer steps: earlier ones have changed, this is the whole run. */
   reset?: boolean;
 }
@@ -105,7 +107,7 @@ export interface StepHeader {
   /** Maps by input channel that are stored besides each map. */
   channels: number;
   /** Of an output of maps the predicted class of each place, where it is stored. */
-  predicted?: { shape: number[]; type: string; maps: [number, number][] };
+  predicted?: { shape: number[]; type: string; maps: ([number, number] | null)[] };
 }
 
 export interface HistogramAnswer {

@@ -2,9 +2,12 @@
 import type { JSX } from "preact";
 import type { ProbeNames } from "../data/types";
 import type { Model } from "../state/model";
+import { adopt } from "../ui/sheets";
+import css from "./controls.css";
 import { sliceAt, slicesOf } from "./source";
 
 export function KindControls({ model, probes }: { model: Model; probes: ProbeNames }): JSX.Element | null {
+  adopt(css);
   const depth = slicesOf(probes);
   const hasTable = (probes.inputs ?? []).some(({ kind }) => kind === "table");
   if (depth < 2 && !hasTable) return null;

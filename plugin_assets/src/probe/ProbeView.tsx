@@ -125,6 +125,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
             }}
           >
             <ProbeCard
+              near={true}
               model={model}
               runs={runs}
               probes={probes}

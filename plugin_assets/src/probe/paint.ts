@@ -9,19 +9,20 @@ import { probePanel } from "../kinds/drawing";
 import type { Source } from "../kinds/source";
 import type { Model } from "../state/model";
 
+const limitOf = (model: Model, run: RunState, index: number, map: HeatMap): number =>
+  colourLimit(model.view, map, run.info?.largest, index, model.selected().map((other) => other.info?.largest));
+
 /** RGBA words of a map as the filmstrip and the exports show it: never over the input. */
 export function paintMap(model: Model, run: RunState, index: number, map: HeatMap): Uint32Array {
   const { view } = model;
-  const timelines = model.selected().map((other) => other.timeline);
-  const limit = colourLimit(view, map, run.timeline, index, timelines);
+  const limit = limitOf(model, run, index, map);
   return paintHeatMap(map, { colours: view.colours, limit, gamma: Number(view.gamma), overlay: false });
 }
 
 /** How a panel of a run's map is drawn by the page's controls; `ground`: "page" in its colours, "paper" black on white. */
 export function lookOf(model: Model, run: RunState, index: number, map: HeatMap | null, size: Look["size"], ground: "page" | "paper"): Look {
   const { view } = model;
-  const timelines = model.selected().map((other) => other.timeline);
-  const limit = map === null ? 0 : colourLimit(view, map, run.timeline, index, timelines);
+  const limit = map === null ? 0 : limitOf(model, run, index, map);
   const { colours, features, slice, outlines } = view;
   const theme = ground === "page" ? pageColours(document.documentElement) : { ink: "#1d2126", faint: "#5f6368", ground: "#ffffff" };
   return { map, limit, colours, gamma: Number(view.gamma), size, order: features, slice, outlines, zoom: null, ...theme };

@@ -10,8 +10,24 @@ const TOP = 64;
 /** Beyond this browsers make no picture. */
 const MOST_PIXELS = 16_000;
 
-/** Draws the cells of the cards on the page and hands the picture over; says in words what it holds. */
+/** Draws the cells of all cards of the page, those beyond the screen too, and hands the picture over; says what it holds. */
 export async function saveGrid(model: Model): Promise<string> {
+  model.drawAll(true);
+  try {
+    await new Promise<void>((resolve) => {
+      const stop = model.subscribe(() => {
+        if (!model.isComplete()) return;
+        stop();
+        window.setTimeout(resolve); // what listens behind this draws as well
+      });
+    });
+    return await drawGrid(model);
+  } finally {
+    model.drawAll(false);
+  }
+}
+
+async function drawGrid(model: Model): Promise<string> {
   const cards = [...document.querySelectorAll<HTMLElement>("[data-testid=grid] article.probe")];
   const rows = cards.map((card) => ({ name: card.getAttribute("aria-label") ?? "", cells: [...card.querySelectorAll<HTMLElement>(".cell")] })).filter(({ cells }) => cells.some((cell) => cell.querySelector("canvas")));
   if (rows.length === 0) return "There are no maps on the page.";

@@ -2,27 +2,27 @@
 import { Address } from "./address";
 import * as api from "../data/api";
 import { spread } from "../paint/axis";
-import type { Frame, ProbePictures } from "../data/decode";
-import { Feed, stepOf, type Scene } from "../data/feed";
-import { firstChoice } from "./names";
+import { holds, type Frame, type ProbePictures } from "../data/decode";
+import { Feed, stepOf, type Scene, type Seen } from "../data/feed";
+import { Choice } from "./names";
 import type { Host } from "./host";
 import { freshRun, neighbours, tensorNames, tensorOf, type RunState } from "../data/jobs";
-import { limitColumn } from "../data/limits";
+import { InView } from "./inview";
 import { RunOrder, tellApart } from "./order";
 import { Pictures } from "../data/pictures";
 import { Places } from "./places";
 import { Player } from "./player";
 import { Rest } from "./rest";
 import { nearestIndex } from "./steps";
-import { ofTensor } from "../data/series";
-import { followUp, mergeRun, mergeTimeline } from "../data/tail";
+import { ofTensor } from "../data/format";
+import { Refresher, words } from "../data/refresh";
 import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "../data/types";
 import { fromParameters, toParameters, waitsForRest, type OpenProbe, type View } from "./view";
 
 const POLL_SECONDS = 3;
 /** Clusters may be found afterwards, which no listing tells: at every so manieth poll one run is asked for them. */
 const CLUSTER_POLLS = 5;
-const GATHER_SECONDS = 0.05;
+const GATHER_SECONDS = 0.1;
 const FILM_FRAMES = 12;
 
 export class Model {
@@ -38,14 +38,22 @@ export class Model {
   private readonly listeners = new Set<() => void>();
   private readonly address: Address;
   private readonly order = new RunOrder();
-  private readonly refreshing = new Map<RunState, Promise<void>>();
+  private readonly refresher = new Refresher(
+    (run) => this.pictures.load(run),
+    () => {
+      this.settle();
+      this.notify();
+    },
+  );
   private readonly places = new Places();
+  private readonly inView = new InView();
   private pollTimer = 0;
   private polling = false;
   private polls = 0;
   private lastDirection = 1;
   private ridge: readonly number[] = [];
   private notifying = false;
+  private readonly choice = new Choice<RunState>();
   private arrivedTimer = 0;
   private wasComplete = false;
 
@@ -64,7 +72,10 @@ export class Model {
         this.settle();
         if (waitsForRest(this.view)) this.notify();
       },
-      () => this.selected().some((run) => this.isStale(run)) && this.notify(),
+      () => {
+        this.settle();
+        if (this.selected().some((run) => this.isStale(run))) this.notify();
+      },
     );
   }
 
@@ -106,7 +117,7 @@ export class Model {
       this.rest.moved(this.playing);
     }
     this.address.write(() => this.view);
-    if (change.runs || change.scale || change.clip || change.quantities) void this.refreshSelected();
+    if (change.runs || change.quantities) void this.refreshSelected();
     this.settle();
     this.wasComplete = this.isComplete();
     this.notify();
@@ -114,10 +125,7 @@ export class Model {
 
   /** The chosen runs that exist; without a choice the newest one, and the next that watches the same probes. */
   selected(): RunState[] {
-    const runs = this.runs ?? [];
-    const chosen = this.view.runs;
-    if (chosen) return runs.filter((run) => chosen.includes(run.listing.run));
-    return firstChoice(runs);
+    return this.choice.of(this.runs, this.view.runs);
   }
 
   /** All logged steps of the chosen runs: the places of the slider. The same array until they change. */
@@ -189,7 +197,9 @@ export class Model {
   /** Whether a run shows the step it should, or says why it cannot. */
   isSettled(run: RunState): boolean {
     const wanted = stepOf(run, this.currentStep());
-    return wanted === null || run.frame?.header.step === wanted.step || this.frameError(run) !== null;
+    if (wanted === null || this.frameError(run) !== null) return true;
+    const seen = this.seen(run);
+    return run.frame?.header.step === wanted.step && seen !== null && holds(run.frame, seen.shown);
   }
 
   /** Whether all chosen runs show the step they should. */
@@ -199,7 +209,27 @@ export class Model {
 
   /** Whether a run has shown another step than it should for so long that it must be told. */
   isStale(run: RunState): boolean {
-    return this.rest.slow && run.frame !== null && !this.isSettled(run);
+    const other = run.frame !== null && run.frame.header.step !== stepOf(run, this.currentStep())?.step;
+    return this.rest.slow && other && !this.isSettled(run);
+  }
+
+  /** Which probes of a run are on the screen; null while the page has not said. */
+  seen(run: RunState): Seen | null {
+    return this.inView.of(this.view, run.info?.probes);
+  }
+
+  /** Takes which of a set's probes, in `order`, are on the screen, each with `maps` heatmaps. */
+  see(hash: string, order: readonly number[], shown: readonly number[], maps: number): void {
+    if (!this.inView.put(hash, order, shown, maps)) return;
+    this.settle();
+    this.notify();
+  }
+
+  /** Whether all probes that the page shows are loaded and drawn as if they were on the screen. */
+  drawAll(all: boolean): void {
+    this.inView.all = all;
+    this.settle();
+    this.notify();
   }
 
   frameError(run: RunState): string | null {
@@ -273,15 +303,7 @@ export class Model {
     await this.refreshSelected();
     const runs = this.selected();
     const turn = runs[Math.floor(++this.polls / CLUSTER_POLLS) % Math.max(1, runs.length)];
-    if (this.polls % CLUSTER_POLLS === 0 && turn) await this.askClusters(turn);
-  }
-
-  private async askClusters(run: RunState): Promise<void> {
-    // An error is said by the run's own requests, if it is the server; groups are an extra.
-    const found = await api.fetchClusters(run.listing.run).catch(() => null);
-    if (!found || (found.size === 0 && run.clusters.size === 0)) return;
-    run.clusters = found;
-    this.notify();
+    if (this.polls % CLUSTER_POLLS === 0 && turn) await this.refresher.askClusters(turn);
   }
 
   private async colourRuns(): Promise<void> {
@@ -297,59 +319,22 @@ export class Model {
   }
 
   private async refreshSelected(): Promise<void> {
-    await Promise.all(this.selected().map((run) => this.refreshRun(run)));
-  }
-
-  /** One after the other for each run: a second wish, made while the first is under way, mostly finds nothing to ask. */
-  private async refreshRun(run: RunState): Promise<void> {
-    const before = this.refreshing.get(run);
-    const turn = (before ?? Promise.resolve()).then(() => this.bringUp(run));
-    this.refreshing.set(run, turn);
-    await turn;
-    if (this.refreshing.get(run) === turn) this.refreshing.delete(run);
-  }
-
-  /** Brings a run's steps and timeline up to its listing, asking only for what is new where that is enough. */
-  private async bringUp(run: RunState): Promise<void> {
-    if (run.listing.error !== undefined) return;
-    const ask = followUp(run.info, run.listing);
-    const column = limitColumn(this.view);
     const tensors = (this.view.quantities ?? []).filter(ofTensor);
-    const timelineFits =
-      run.timeline !== null && (column === null || column === run.timelineColumn) && (tensors.length === 0 || tensors.join() === run.timelineTensors);
-    if (ask === "nothing" && timelineFits && run.error === null) return;
-    const since = ask === "nothing" || ask === "all" || !timelineFits ? null : ask;
-    try {
-      if (ask !== "nothing" || run.info === null || run.error !== null) {
-        const info = await api.fetchRun(run.listing.run, since);
-        run.info = mergeRun(since && run.info, info);
-        run.steps = run.info.steps.map((step) => step.step);
-        run.error = null;
-        this.pictures.load(run);
-        this.settle(); // heatmaps need not wait for the timeline, nor this run for the others
-        this.notify();
-      }
-      const timeline = await api.fetchTimeline(run.listing.run, since, column === null ? [] : [column], tensors);
-      run.timeline = mergeTimeline(since && run.timeline, timeline);
-      run.timelineTensors = tensors.join();
-      run.timelineColumn = column;
-      // At first, and with new steps where groups are logged with them.
-      if (ask !== "nothing" && (since === null || run.clusters.size > 0)) void this.askClusters(run);
-    } catch (error) {
-      run.error = words(error);
-    }
-    this.settle();
-    this.notify();
+    await Promise.all(this.selected().map((run) => this.refresher.run(run, tensors)));
   }
 
   private settle(): void {
     const steps = this.steps();
     const { view } = this;
+    const idle = this.still && this.isComplete();
     const scene: Scene = {
       runs: this.selected(),
+      seen: (run) => this.seen(run),
+      idle,
+      together: !this.rest.slow,
       steps,
       at: this.indexOf(this.currentStep()),
-      ahead: this.playing || (this.rest.resting && this.isComplete()) ? neighbours(this.lastDirection, this.playing) : [],
+      ahead: this.playing || idle ? neighbours(this.lastDirection, this.playing) : [],
       tensor: this.tensor(),
       minus: view.minus,
       film: view.show === "film" && this.rest.resting ? this.filmSteps() : [],
@@ -388,5 +373,3 @@ export class Model {
     else queueMicrotask(tell);
   }
 }
-
-const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -113,3 +113,16 @@ export function firstChoice<Run extends { listing: RunListing }>(runs: readonly 
   const two = readable.filter(({ listing }) => listing.probes_hash === readable[0]?.listing.probes_hash).slice(0, 2);
   return runs.filter((run) => two.includes(run));
 }
+
+/** The chosen runs among those there are, found once for the same ones: they are asked for all the time. */
+export class Choice<Run extends { listing: RunListing }> {
+  private last: { runs: readonly Run[]; chosen: readonly string[] | null; found: Run[] } = { runs: [], chosen: null, found: [] };
+
+  of(runs: readonly Run[] | null, chosen: readonly string[] | null): Run[] {
+    if (runs !== null && (runs !== this.last.runs || chosen !== this.last.chosen)) {
+      const names = chosen && new Set(chosen);
+      this.last = { runs, chosen, found: names ? runs.filter(({ listing }) => names.has(listing.run)) : firstChoice(runs) };
+    }
+    return runs === null ? [] : this.last.found;
+  }
+}

@@ -30,18 +30,19 @@ export const softness = (run: RunState, { soft }: Pick<View, "soft">): number =>
 /** `frame` is what the run shows now, null while nothing is; `runs` are all runs on the page, for the common scale. */
 export function shownMap(run: RunState, frame: Frame | null, probe: number, view: View, runs: readonly RunState[]): Shown {
   const sigma = softness(run, view);
-  const smooth = (map: HeatMap | null | undefined): HeatMap | null => (map ? soften(map, sigma) : null);
+  const smooth = <Map extends HeatMap | null | undefined>(map: Map): Map | HeatMap => (map ? soften(map, sigma) : map);
   const raw = smooth(frame?.maps[probe]);
-  if (frame === null) return { map: null, limit: 0, instead: null, isDifference: false, over: null };
+  if (raw === undefined) return { map: null, limit: 0, instead: null, isDifference: false, over: null };
   if (raw === null) return { map: null, limit: 0, instead: "not stored", isDifference: false, over: null };
   const limitOf = (map: HeatMap): number =>
-    colourLimit(view, map, run.timeline, probe, runs.map((other) => other.timeline));
+    colourLimit(view, map, run.info?.largest, probe, runs.map((other) => other.info?.largest));
   const { minus } = view;
   if (minus === null || ("run" in minus && minus.run === run.listing.run)) {
     return { map: raw, limit: limitOf(raw), instead: null, isDifference: false, over: null };
   }
   const other = smooth(run.against?.maps[probe]);
-  if (other === null) return { map: null, limit: 0, instead: noDifference(run, view, runs), isDifference: true, over: null };
+  if (run.against && other === undefined) return { map: null, limit: 0, instead: null, isDifference: true, over: null };
+  if (!other) return { map: null, limit: 0, instead: noDifference(run, view, runs), isDifference: true, over: null };
   if (byEye(run, view)) {
     return { map: raw, limit: limitOf(raw), instead: null, isDifference: false, over: { map: other, limit: limitOf(other) } };
   }

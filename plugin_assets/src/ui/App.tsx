@@ -4,11 +4,10 @@ import { useEffect } from "preact/hooks";
 import type { Model } from "../state/model";
 import { Below } from "./Below";
 import { Divider } from "./Divider";
-import { Empty } from "./Empty";
 import { Guard } from "./Failure";
 import { useModel } from "./hooks";
 import { Later } from "./Later";
-import { OpenedProbe } from "./OpenedProbe";
+import { later, Loading, useLazy } from "./lazy";
 import { MiddleView } from "./pages";
 import { Rail } from "./Rail";
 import { zoomAt } from "../state/zoom";
@@ -29,10 +28,12 @@ function Page({ model }: { model: Model }): JSX.Element {
     window.addEventListener("keydown", onKey);
     return () => window.removeEventListener("keydown", onKey);
   }, [model]);
-  if (model.runs !== null && model.runs.length === 0) return <Empty />;
+  if (model.runs !== null && model.runs.length === 0) return <NoRuns />;
   return (
     <div class="page" data-testid="page">
-      <Rail model={model} />
+      <Later busy={!model.isComplete()}>
+        {() => <Rail model={model} />}
+      </Later>
       <div class="top">
         {model.error !== null && (
           <div class="banner" role="alert" data-testid="banner">
@@ -51,6 +52,15 @@ function Page({ model }: { model: Model }): JSX.Element {
       </Later>
     </div>
   );
+}
+
+const OpenedProbe = later<{ model: Model }>(() => import("./OpenedProbe").then((code) => code.OpenedProbe));
+
+const loadEmpty = () => import("./Empty");
+
+function NoRuns(): JSX.Element {
+  const code = useLazy(loadEmpty);
+  return code === null || code instanceof Error ? <Loading part={code} /> : <code.Empty />;
 }
 
 function zoomKey(model: Model, key: string): boolean {

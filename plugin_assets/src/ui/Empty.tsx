@@ -1,5 +1,7 @@
 // Shown when no run holds logged heatmaps: how to get some.
 import type { JSX } from "preact";
+import css from "./empty.css";
+import { adopt } from "./sheets";
 
 const SNIPPET = `import lrp_monitor as lrp
 
@@ -9,6 +11,7 @@ monitor = lrp.LRPMonitor(probes, log_dir="runs/a", every=1)
 model.fit(x, y, epochs=20, callbacks=[monitor])`;
 
 export function Empty(): JSX.Element {
+  adopt(css);
   return (
     <main class="empty" data-testid="empty">
       <h1>No heatmaps here yet</h1>

@@ -1,63 +1,51 @@
 // One probe through training: for each chosen run a strip of heatmaps, evenly spread over the logged steps.
 import type { JSX } from "preact";
-import { planeOf, type Frame, type Picture } from "../data/decode";
+import { planeOf, type Frame } from "../data/decode";
 import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import { KindCanvas } from "../kinds/KindCanvas";
-import type { Source } from "../kinds/source";
-import type { Model } from "../state/model";
 import { sharedParts, telling } from "../state/names";
 import { shownMap } from "../state/shown";
 import { indexAtOrBefore } from "../state/steps";
-import type { ProbeNames } from "../data/types";
-import { HeatCanvas, Outlines, type MaskOutline } from "./canvases";
+import { HeatCanvas, Outlines } from "./canvases";
 import { Dot } from "./Dot";
-import { Broken, CardHeader, Input } from "./ProbeCard";
+import css from "./film.css";
+import { Broken, Input, type CardProps } from "./ProbeCard";
+import { adopt } from "./sheets";
 
-interface FilmProps {
-  model: Model;
-  runs: RunState[];
-  probes: ProbeNames;
-  index: number;
-  name: string;
-  picture: Picture | null;
-  sources: readonly Source[] | null;
-  outline: readonly MaskOutline[];
-}
+type FilmProps = Omit<CardProps, "near" | "size">;
 
-export function FilmCard({ model, runs, probes, index, name, picture, sources, outline }: FilmProps): JSX.Element {
+export function Film({ model, runs, probes, index, name, picture, sources, outline }: FilmProps): JSX.Element {
+  adopt(css);
   const steps = model.filmSteps();
   const current = model.currentStep();
   const at = indexAtOrBefore(steps, current);
   const shared = sharedParts(runs.map((run) => run.listing.name));
   return (
-    <article class="probe film" data-testid={`probe-${index}`} aria-label={name}>
-      <CardHeader model={model} probes={probes} index={index} name={name} />
-      <div class={sources === null ? "film-body" : ""}>
-        {sources === null && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
-        <div class="strips">
-          {runs.map((run) => (
-            <div key={run.listing.run} class="strip" data-testid={`film-${index}`} data-run={run.listing.run}>
-              <p class="of">
-                <Dot run={run} />
-                <bdi title={run.listing.name}>{short(telling(run.listing.name, shared), 60)}</bdi>
-              </p>
-              <ol style={{ "--frames": String(steps.length) }}>
-                {steps.map((step, i) => (
-                  <li key={step} class={i === at ? "now" : ""}>
-                    <Still model={model} run={run} step={step} frame={model.frameAt(run, step)} probes={probes} index={index} name={name} sources={sources} outline={outline} />
-                    <button type="button" aria-label={`Go to step ${step}`} onClick={() => model.setView({ step })}>
-                      {step}
-                    </button>
-                  </li>
-                ))}
-              </ol>
-            </div>
-          ))}
-        </div>
+    <div class={sources === null ? "film-body" : ""}>
+      {sources === null && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
+      <div class="strips">
+        {runs.map((run) => (
+          <div key={run.listing.run} class="strip" data-testid={`film-${index}`} data-run={run.listing.run}>
+            <p class="of">
+              <Dot run={run} />
+              <bdi title={run.listing.name}>{short(telling(run.listing.name, shared), 60)}</bdi>
+            </p>
+            <ol style={{ "--frames": String(steps.length) }}>
+              {steps.map((step, i) => (
+                <li key={step} class={i === at ? "now" : ""}>
+                  <Still model={model} run={run} step={step} frame={model.frameAt(run, step)} probes={probes} index={index} name={name} sources={sources} outline={outline} />
+                  <button type="button" aria-label={`Go to step ${step}`} onClick={() => model.setView({ step })}>
+                    {step}
+                  </button>
+                </li>
+              ))}
+            </ol>
+          </div>
+        ))}
       </div>
-    </article>
+    </div>
   );
 }
 

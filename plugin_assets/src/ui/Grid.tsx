@@ -4,19 +4,22 @@ import { useMemo, useRef } from "preact/hooks";
 import { planeOf, type ProbePictures } from "../data/decode";
 import { plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
-import { KindControls } from "../kinds/Controls";
 import { isPicture, sourcesOf } from "../kinds/source";
 import type { Model } from "../state/model";
 import { outlinePath } from "../paint/outline";
 import { clustersAt, selectProbes, type ProbeGroup } from "../state/selection";
 import type { ProbeNames } from "../data/types";
 import type { MaskOutline } from "./canvases";
-import { FilmCard } from "./Film";
 import { useSize } from "./hooks";
+import { useInView } from "./inview";
+import { Later } from "./Later";
 import { cardHeight, cardLayout, cellSize, mapsInRow } from "./layout";
-import { useMapPointer } from "./pointer";
-import { ProbeCard } from "./ProbeCard";
-import { Readout } from "./Readout";
+import { useMapPointer, type Pointed } from "./pointer";
+import { later, useLazy } from "./lazy";
+import { Card, ProbeCard, type CardProps } from "./ProbeCard";
+
+const KindControls = later<{ model: Model; probes: ProbeNames }>(() => import("../kinds/Controls").then((code) => code.KindControls));
+const Readout = later<{ model: Model; pointed: Pointed }>(() => import("./Readout").then((code) => code.Readout));
 
 /** How many times as wide as pictures texts, tables and curves are. */
 const WIDE = 1.9;
@@ -74,7 +77,7 @@ function Maps({ model, runs }: { model: Model; runs: RunState[] }): JSX.Element 
       {[...groups].map(([hash, members]) => (
         <ProbeSet key={hash} model={model} runs={members} titled={groups.size > 1} />
       ))}
-      <Readout model={model} pointed={pointed} />
+      {pointed !== null && <Readout model={model} pointed={pointed} />}
     </div>
   );
 }
@@ -94,7 +97,9 @@ function ProbeSet({ model, runs, titled }: SetProps): JSX.Element {
   const clusters = runs.map((run) => clustersAt(run.clusters, model.currentStep())).find((known) => known !== null) ?? null;
   const groups = useSelection(model, runs, probes, clusters?.of ?? null);
   const found = clusters && clusters.step !== model.currentStep() ? clusters.step : null;
-  const shown = groups.reduce((n, group) => n + group.probes.length, 0);
+  const order = groups.flatMap((group) => group.probes);
+  const size = available > 0;
+  useInView(model, ref, probes.hash, order, runs.length, JSON.stringify([size, model.view.show === "film", groups]));
   return (
     <section class="group" data-hash={probes.hash} aria-label={runs.map((run) => run.listing.name).join(", ")} ref={ref}>
       {titled && (
@@ -107,9 +112,9 @@ function ProbeSet({ model, runs, titled }: SetProps): JSX.Element {
           The inputs could not be loaded: {loaded.message}
         </p>
       )}
-      <KindControls model={model} probes={probes} />
-      {shown === 0 && <NoneLeft model={model} />}
-      {available > 0 &&
+      {!isPicture(probes) && <KindControls model={model} probes={probes} />}
+      {order.length === 0 && <NoneLeft model={model} />}
+      {size &&
         groups.map(({ cluster, probes: members }) => (
           <Cluster key={String(cluster)} cluster={cluster} count={members.length} found={found}>
             <Cards model={model} runs={runs} probes={probes} members={members} pictures={pictures} outlines={outlines} width={available} />
@@ -144,24 +149,43 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
     "--card-height": `${cardHeight(card, maps, Math.ceil(all / maps), picture ? plane.height / plane.width : 0.5, probes.masks.length)}px`,
     gridTemplateColumns: film ? "minmax(0, 1fr)" : `repeat(${columns}, ${card}px)`,
   };
-  const Card = film ? FilmCard : ProbeCard;
+  const Each = film ? FilmCard : ProbeCard;
+  const seen = model.seen(runs[0]!);
+  const [shown, near] = [new Set(seen?.shown), new Set(seen?.near)];
   return (
     <div class="cards" style={style}>
       {members.map((index) => (
-        <Card
-          key={index}
-          model={model}
-          runs={runs}
-          probes={probes}
-          index={index}
-          name={probes.names[index]!}
-          picture={pictures?.pictures[index] ?? null}
-          sources={picture ? null : sourcesOf(probes, pictures, index)}
-          labels={pictures?.labels?.[index] ?? null}
-          outline={view.outlines ? (outlines[index] ?? NO_OUTLINES) : NO_OUTLINES}
-        />
+        <Later key={index} now={shown.has(index)} busy={!model.isComplete()}>
+          {() => (
+            <Each
+              model={model}
+              runs={runs}
+              probes={probes}
+              near={near.has(index)}
+              index={index}
+              name={probes.names[index]!}
+              picture={pictures?.pictures[index] ?? null}
+              sources={picture ? null : sourcesOf(probes, pictures, index)}
+              labels={pictures?.labels?.[index] ?? null}
+              outline={view.outlines ? (outlines[index] ?? NO_OUTLINES) : NO_OUTLINES}
+            />
+          )}
+        </Later>
       ))}
     </div>
+  );
+}
+
+const loadFilm = () => import("./Film");
+
+/** A probe through training, by code that is loaded when it is first asked for. */
+function FilmCard({ near, ...rest }: CardProps): JSX.Element {
+  const code = useLazy(loadFilm);
+  return (
+    <Card kind=" film" near={near && code !== null} {...rest}>
+      {code instanceof Error && <p class="trouble" role="alert">The film could not be loaded ({code.message})</p>}
+      {near && code !== null && !(code instanceof Error) && <code.Film {...rest} />}
+    </Card>
   );
 }
 

@@ -10,6 +10,8 @@ interface LaterProps {
   children: () => ComponentChildren;
   /** Whether heatmaps are on their way that need the page's time more. */
   busy?: boolean;
+  /** Whether they are drawn at once for now. */
+  now?: boolean;
 }
 
 /** Draws its latest children when the time has come. */
@@ -17,7 +19,8 @@ export class Later extends Component<LaterProps> {
   private frame = 0;
   private timer = 0;
 
-  override shouldComponentUpdate({ busy }: LaterProps): boolean {
+  override shouldComponentUpdate({ busy, now }: LaterProps): boolean {
+    if (now) return true;
     if (this.frame) return false; // one wait at a time, for the latest
     if (!busy) this.draw();
     else this.timer ||= window.setTimeout(() => this.draw(), BUSY_SECONDS * 1000);

@@ -1,7 +1,7 @@
 // One probe: its input, and for each chosen run the heatmap of the step with a caption that tells what it shows.
 import type { ComponentChildren, JSX } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { planeOf, type ClassMap, type Frame, type HeatMap, type Picture } from "../data/decode";
+import { planeOf, type ClassMap, type HeatMap, type Picture } from "../data/decode";
 import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
 import { labelWords } from "../data/labels";
@@ -13,7 +13,7 @@ import type { Model } from "../state/model";
 import { sharedParts, telling } from "../state/names";
 import { alertLimits, exceeded } from "../state/selection";
 import { otherComposite, shownMap } from "../state/shown";
-import type { ProbeNames } from "../data/types";
+import type { ProbeNames, StepHeader } from "../data/types";
 import type { View } from "../state/view";
 import { HeatCanvas, maskStyle, Outlines, PictureCanvas, type MaskOutline } from "./canvases";
 import { AlertBadge, Caption } from "./Caption";
@@ -22,10 +22,12 @@ import { Dot } from "./Dot";
 import { Later } from "./Later";
 import { memo } from "./memo";
 
-interface CardProps {
+export interface CardProps {
   model: Model;
   runs: RunState[];
   probes: ProbeNames;
+  /** Whether it is on the screen or just beyond; else it keeps its place, and its maps are not drawn. */
+  near: boolean;
   index: number;
   name: string;
   picture: Picture | null;
@@ -42,62 +44,74 @@ interface CardProps {
 const MOST_LETTERS = 14;
 const MOST_LABEL_LETTERS = 28;
 
-export function ProbeCard({ model, runs, probes, index, name, picture, sources, outline, labels = null, size = "card" }: CardProps): JSX.Element {
+export function ProbeCard({ model, runs, probes, near, index, name, picture, sources, outline, labels = null, size = "card" }: CardProps): JSX.Element {
   const { view } = model;
   const all = model.selected();
   const shared = sharedParts(all.map((run) => run.listing.name));
   const { minus } = view;
   const against = minus && "run" in minus ? all.find((run) => run.listing.run === minus.run) : undefined;
   return (
-    <article class="probe" data-testid={`probe-${index}`} aria-label={name}>
+    <Card kind="" model={model} near={near} probes={probes} index={index} name={name}>
+      {near && (
+        <div class="maps">
+          {sources === null && (view.show === "pair" || view.show === "film") && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} labels={labels} />}
+          {runs.map((run) => {
+            const wanted = model.stepOf(run, model.currentStep());
+            const frame = wanted === null ? null : run.frame;
+            const failure = model.frameError(run);
+            const { map, limit, instead, isDifference, over } = shownMap(run, frame, index, view, all);
+            return (
+              <Heat
+                key={run.listing.run}
+                run={run.listing.run}
+                runName={run.listing.name}
+                told={telling(run.listing.name, shared)}
+                order={run.order}
+                pattern={run.pattern}
+                named={all.length > 1}
+                meta={run.info?.meta}
+                probes={probes}
+                index={index}
+                name={name}
+                picture={picture}
+                sources={sources}
+                size={size}
+                features={view.features}
+                slice={view.slice}
+                zoom={view.zoom}
+                outlines={view.outlines}
+                outline={outline}
+                header={frame?.header ?? null}
+                predicted={frame?.predicted?.[index] ?? null}
+                map={failure === null ? map : null}
+                limit={limit}
+                isDifference={isDifference}
+                over={over?.map ?? null}
+                overLimit={over?.limit ?? 0}
+                by={view.by}
+                reference={view.minus !== null && !isDifference && over === null}
+                otherRules={(isDifference || over !== null) && otherComposite(run, against) !== null}
+                instead={failure ?? (wanted === null && run.info !== null ? "not logged yet" : instead)}
+                stale={model.isStale(run)}
+                show={view.show}
+                colours={view.colours}
+                gamma={view.gamma}
+                opacity={view.opacity}
+              />
+            );
+          })}
+        </div>
+      )}
+    </Card>
+  );
+}
+
+/** A card's frame: where its maps are not drawn it is as high as with them. */
+export function Card({ kind, model, near, probes, index, name, children }: Pick<CardProps, "model" | "near" | "probes" | "index" | "name"> & { kind: "" | " film"; children: ComponentChildren }): JSX.Element {
+  return (
+    <article class={`probe${kind}${near ? "" : " far"}`} data-testid={`probe-${index}`} data-probe={index} aria-label={name}>
       <CardHeader model={model} probes={probes} index={index} name={name} />
-      <div class="maps">
-        {sources === null && (view.show === "pair" || view.show === "film") && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} labels={labels} />}
-        {runs.map((run) => {
-          const wanted = model.stepOf(run, model.currentStep());
-          const frame = wanted === null ? null : run.frame;
-          const failure = model.frameError(run);
-          const { map, limit, instead, isDifference, over } = shownMap(run, frame, index, view, all);
-          return (
-            <Heat
-              key={run.listing.run}
-              run={run.listing.run}
-              runName={run.listing.name}
-              told={telling(run.listing.name, shared)}
-              order={run.order}
-              pattern={run.pattern}
-              named={all.length > 1}
-              meta={run.info?.meta}
-              probes={probes}
-              index={index}
-              name={name}
-              picture={picture}
-              sources={sources}
-              size={size}
-              features={view.features}
-              slice={view.slice}
-              zoom={view.zoom}
-              outlines={view.outlines}
-              outline={outline}
-              frame={frame}
-              map={failure === null ? map : null}
-              limit={limit}
-              isDifference={isDifference}
-              over={over?.map ?? null}
-              overLimit={over?.limit ?? 0}
-              by={view.by}
-              reference={view.minus !== null && !isDifference && over === null}
-              otherRules={(isDifference || over !== null) && otherComposite(run, against) !== null}
-              instead={failure ?? (wanted === null && run.info !== null ? "not logged yet" : instead)}
-              stale={model.isStale(run)}
-              show={view.show}
-              colours={view.colours}
-              gamma={view.gamma}
-              opacity={view.opacity}
-            />
-          );
-        })}
-      </div>
+      {children}
     </article>
   );
 }
@@ -111,7 +125,7 @@ export const Broken = (): JSX.Element => (
 
 type HeaderProps = Pick<CardProps, "model" | "probes" | "index" | "name">;
 
-export function CardHeader({ model, probes, index, name }: HeaderProps): JSX.Element {
+function CardHeader({ model, probes, index, name }: HeaderProps): JSX.Element {
   const button = useRef<HTMLButtonElement>(null);
   useLayoutEffect(() => {
     const { closed } = model;
@@ -179,7 +193,9 @@ interface HeatProps extends InputProps {
   /** Whether the run's name is needed to tell heatmaps apart. */
   named: boolean;
   meta: Record<string, unknown> | undefined;
-  frame: Frame | null;
+  header: StepHeader | null;
+  /** The classes predicted at each place, of an output of maps. */
+  predicted: ClassMap | null;
   map: HeatMap | null;
   limit: number;
   isDifference: boolean;
@@ -206,11 +222,10 @@ interface HeatProps extends InputProps {
 }
 
 const Heat = memo<HeatProps>(function Heat(props) {
-  const { run, runName, named, probes, index, name, picture, outline, frame, map, limit } = props;
+  const { run, runName, named, probes, index, name, picture, outline, header, map, limit } = props;
   const { height, width } = planeOf(probes.map_shape);
   const overlay = props.show === "overlay";
-  const header = frame?.header ?? null;
-  const predicted = props.sources === null && props.instead === null ? (frame?.predicted?.[index] ?? null) : null;
+  const predicted = props.sources === null && props.instead === null ? props.predicted : null;
   const target = header ? className(probes, header.probes.target?.[index]) : "";
   const kind = props.isDifference ? "Difference of relevance" : "Relevance";
   const title = `${kind} of ${name}${target === "–" ? "" : ` for ${target}`} in ${runName} at step ${header?.step ?? "–"}`;
@@ -237,7 +252,7 @@ const Heat = memo<HeatProps>(function Heat(props) {
         )}
         <div class="layer">
           {overlay && props.sources === null && <PictureCanvas picture={picture} grey={true} label={`Input of ${name}`} />}
-          {map !== null && header !== null && props.sources === null && (
+          {props.instead === null && header !== null && props.sources === null && (
             <HeatCanvas
               map={map}
               step={header.step}

@@ -1,25 +1,22 @@
-// Left rail: which runs, which probes, how heatmaps are drawn, and what the chosen runs are.
+// Left rail: which view, which runs, and below them what is loaded behind the first view.
 import type { JSX } from "preact";
 import type { Model } from "../state/model";
-import { About } from "./About";
-import { Curves } from "./Curves";
-import { Display } from "./Display";
-import { Filters } from "./Filters";
+import { useLazy } from "./lazy";
 import { Pages } from "./pages";
 import { Runs } from "./Runs";
-import { Share } from "./Share";
+
+const load = () => import("./Settings");
 
 export function Rail({ model }: { model: Model }): JSX.Element {
+  const settings = useLazy(load);
   return (
     <aside class="rail">
       <h1 class="hidden">LRP heatmaps over training</h1>
       <Pages model={model} />
       <Runs model={model} />
-      <Filters model={model} />
-      <Display model={model} />
-      <Curves model={model} />
-      <Share model={model} />
-      <About model={model} />
+      {settings === null && <p aria-busy="true" />}
+      {settings instanceof Error && <p class="trouble" role="alert">The settings could not be loaded ({settings.message}): reload the page.</p>}
+      {settings !== null && !(settings instanceof Error) && <settings.Settings model={model} />}
     </aside>
   );
 }

@@ -12,8 +12,7 @@ import type { Pointed } from "./pointer";
 const OFFSET = 14;
 const WIDTH = 240;
 
-export function Readout({ model, pointed }: { model: Model; pointed: Pointed | null }): JSX.Element | null {
-  if (pointed === null) return null;
+export function Readout({ model, pointed }: { model: Model; pointed: Pointed }): JSX.Element | null {
   const all = model.selected();
   const runs = all.filter((run) => run.info?.probes.hash === pointed.hash);
   const probes = runs[0]?.info?.probes;

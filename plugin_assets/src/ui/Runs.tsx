@@ -4,6 +4,7 @@ import { atStep, shortWords, spansOf, spanWords } from "../data/finite";
 import { count, plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
+import { memo } from "./memo";
 import { groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, telling, type Shared } from "../state/names";
 import { alertLimits, exceeded, unjudged } from "../state/selection";
 import { AlertBadge } from "./Caption";
@@ -17,10 +18,13 @@ const MOST_LETTERS = 18;
 
 type Alerts = { masks: string[]; open: string[]; limits: ReadonlyMap<string, number> };
 
+const NO_ALERTS: Alerts = { masks: [], open: [], limits: new Map() };
+
 function alertsOf(model: Model, run: RunState): Alerts {
   const limits = alertLimits(run.info?.meta);
   const wanted = model.stepOf(run, model.currentStep());
   const scalars = wanted === null ? undefined : run.frame?.header.scalars;
+  if (limits.size === 0) return NO_ALERTS;
   return { limits, masks: exceeded(limits, (mask) => scalars?.[`lrp/mask_mass/${mask}`]), open: unjudged(limits, scalars) };
 }
 
@@ -28,12 +32,15 @@ function compositeOf(run: RunState): unknown {
   return run.info?.meta?.composite;
 }
 
+const namesOf = (runs: readonly RunState[]): Set<string> => new Set(runs.map((run) => run.listing.run));
+
+const choose = (model: Model, names: ReadonlySet<string>): void =>
+  model.setView({ runs: [...namesOf(model.runs ?? [])].filter((name) => names.has(name)) });
+
 export function Runs({ model }: { model: Model }): JSX.Element {
   const all = model.runs ?? [];
   const { view } = model;
-  const selected = new Set(model.selected().map((run) => run.listing.run));
-  const choose = (names: ReadonlySet<string>): void =>
-    model.setView({ runs: all.map((run) => run.listing.run).filter((name) => names.has(name)) });
+  const selected = namesOf(model.selected());
   const search = searchOf(view.find);
   const found = all.filter((run) => search.fits(run.listing.name));
   const sorted = view.listed === "newest" ? newestFirst(found) : found;
@@ -44,18 +51,18 @@ export function Runs({ model }: { model: Model }): JSX.Element {
   const line = (run: RunState, common: Shared): JSX.Element => (
     <RunLine
       key={run.listing.run}
+      model={model}
       run={run}
+      listing={run.listing}
+      info={run.info}
+      error={run.error}
+      order={run.order}
+      pattern={run.pattern}
       told={telling(run.listing.name, common)}
       alerts={alertsOf(model, run)}
       checked={selected.has(run.listing.run)}
-      composite={composites.size > 1 && compositeOf(run)}
+      composite={composites.size > 1 ? compositeOf(run) : null}
       alone={selected.size === 1}
-      toggle={(on) => {
-        if (on) selected.add(run.listing.run);
-        else selected.delete(run.listing.run);
-        choose(selected);
-      }}
-      only={() => choose(new Set([run.listing.run]))}
     />
   );
   const setAll = (runs: readonly RunState[], on: boolean): void => {
@@ -63,7 +70,7 @@ export function Runs({ model }: { model: Model }): JSX.Element {
       if (on && listing.error === undefined) selected.add(listing.run);
       else selected.delete(listing.run);
     }
-    choose(selected);
+    choose(model, selected);
   };
   return (
     <Fold title="Runs" {...(all.length > MANY ? { aside: `${count(selected.size)} of ${count(all.length)}` } : {})}>
@@ -157,7 +164,8 @@ function Group({ title, runs, selected, setAll, line }: GroupProps): JSX.Element
   );
 }
 
-interface RunLineProps {
+interface RunLineProps extends Pick<RunState, "listing" | "info" | "error" | "order" | "pattern"> {
+  model: Model;
   run: RunState;
   /** The part of its name that tells it from the others. */
   told: string;
@@ -167,12 +175,17 @@ interface RunLineProps {
   /** The composite's name where it is to be told. */
   composite: unknown;
   alone: boolean;
-  toggle: (on: boolean) => void;
-  only: () => void;
 }
 
-function RunLine({ run, told, alerts, checked, composite, alone, toggle, only }: RunLineProps): JSX.Element {
+/** What is drawn of `run` is in the other properties too: of a hundred lines only those are drawn again that differ. */
+const RunLine = memo<RunLineProps>(function RunLine({ model, run, told, alerts, checked, composite, alone }) {
   const { name, steps, error } = run.listing;
+  const toggle = (on: boolean): void => {
+    const names = namesOf(model.selected());
+    if (on) names.add(run.listing.run);
+    else names.delete(run.listing.run);
+    choose(model, names);
+  };
   const trouble = error ?? run.error;
   const problems = run.info?.problems ?? run.listing.problems;
   const restarts = restartsOf(run);
@@ -194,7 +207,7 @@ function RunLine({ run, told, alerts, checked, composite, alone, toggle, only }:
         {checked && alone ? (
           <span class="aside">{plural(steps, "step")}</span>
         ) : (
-          <button type="button" class="only" onClick={only} disabled={error !== undefined} aria-label={`Show only ${name}`}>
+          <button type="button" class="only" onClick={() => choose(model, new Set([run.listing.run]))} disabled={error !== undefined} aria-label={`Show only ${name}`}>
             only
           </button>
         )}
@@ -216,7 +229,7 @@ function RunLine({ run, told, alerts, checked, composite, alone, toggle, only }:
       )}
     </li>
   );
-}
+});
 
 /** How old the last log is, and whether the run has ended or fallen silent. */
 function Alive({ run }: { run: RunState }): JSX.Element | null {

@@ -17,6 +17,7 @@ export function put(canvas: HTMLCanvasElement, words: Uint32Array, height: numbe
 interface PictureCanvasProps {
   picture: Picture | null;
   grey: boolean;
+  /** What it shows; "" behind something that says so itself. */
   label: string;
   testid?: string;
 }
@@ -28,11 +29,12 @@ export function PictureCanvas({ picture, grey, label, testid }: PictureCanvasPro
     put(ref.current, paintPicture(picture, grey), picture.height, picture.width);
     ref.current.dataset.painted = "yes";
   }, [picture, grey]);
-  return <canvas ref={ref} role="img" aria-label={label} data-testid={testid} />;
+  return <canvas ref={ref} {...(label === "" ? { "aria-hidden": true } : { role: "img", "aria-label": label })} data-testid={testid} />;
 }
 
 interface HeatCanvasProps {
-  map: HeatMap;
+  /** Null while it is on its way: then nothing is drawn. */
+  map: HeatMap | null;
   step: number;
   limit: number;
   colours: ColourName;
@@ -49,6 +51,11 @@ export function HeatCanvas(props: HeatCanvasProps): JSX.Element {
   const ref = useRef<HTMLCanvasElement>(null);
   useLayoutEffect(() => {
     if (!ref.current) return;
+    if (map === null) {
+      ref.current.width = 0;
+      delete ref.current.dataset.step;
+      return;
+    }
     put(ref.current, paintHeatMap(map, { limit, colours, gamma, overlay }), map.height, map.width);
     ref.current.dataset.step = String(step);
   }, [map, step, limit, colours, gamma, overlay]);

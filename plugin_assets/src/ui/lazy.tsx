@@ -28,6 +28,15 @@ export function useLazy<Part extends object>(load: () => Promise<Part>): Part | 
   return now ?? null;
 }
 
+/** A component that `load` imports: nothing while it is on its way, or where it does not come. */
+export function later<Props extends object>(load: () => Promise<(props: Props) => JSX.Element | null>): (props: Props) => JSX.Element | null {
+  const wrapped = () => load().then((Part) => ({ Part }));
+  return function Later(props) {
+    const code = useLazy(wrapped);
+    return code === null || code instanceof Error ? null : <code.Part {...props} />;
+  };
+}
+
 /** Stands where a part of the page will be, or says that it could not be loaded. */
 export function Loading({ part, children }: { part: Error | null; children?: JSX.Element }): JSX.Element {
   return (

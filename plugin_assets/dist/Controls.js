@@ -1,0 +1,1 @@
+import{a}from"./shared5.js";import"./chunk.js";export{a as KindControls};
