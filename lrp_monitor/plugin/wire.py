@@ -71,7 +71,7 @@ def _of_probes(
     for _, length in [*stored, *predicted]:
         places.append([end, length])
         end += length
-    maps = places[: len(stored)] if header.maps else [None] * len(probes)
+    maps: list[list[int] | None] = places[: len(stored)] if header.maps else [None] * len(probes)
     return maps, places[len(stored) :], run.chunks([(header, place) for place in [*stored, *predicted]])
 
 

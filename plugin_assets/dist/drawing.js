@@ -1,1 +1,1 @@
-import{a}from"./shared4.js";import"./chunk.js";export{a as probePanel};
+import{a}from"./shared5.js";import"./chunk.js";export{a as probePanel};

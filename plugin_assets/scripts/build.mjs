@@ -24,6 +24,7 @@ const LAZY = [
   "runs/RunTable.tsx",
   "share/grid.ts",
   "share/tables.ts",
+  "ui/ClassMapCell.tsx",
   "ui/Empty.tsx",
   "ui/Film.tsx",
   "ui/OpenedProbe.tsx",

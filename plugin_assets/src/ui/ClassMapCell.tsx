@@ -6,8 +6,10 @@ import { className, short } from "../data/format";
 import type { ProbeNames } from "../data/types";
 import { classCss, classesOn, paintClasses } from "../paint/classes";
 import { PictureCanvas, put } from "./canvases";
+import css from "./classmap.css";
+import { adopt } from "./sheets";
 
-interface Props {
+export interface ClassMapProps {
   map: ClassMap;
   picture: Picture | null;
   probes: ProbeNames;
@@ -22,7 +24,8 @@ interface Props {
 const MOST_NAMED = 6;
 const MOST_LETTERS = 14;
 
-export function ClassMapCell({ map, picture, probes, title, of, testid, run, step }: Props): JSX.Element {
+export function ClassMapCell({ map, picture, probes, title, of, testid, run, step }: ClassMapProps): JSX.Element {
+  adopt(css);
   const ref = useRef<HTMLCanvasElement>(null);
   useLayoutEffect(() => {
     if (!ref.current) return;

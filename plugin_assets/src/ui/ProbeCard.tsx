@@ -17,9 +17,10 @@ import type { ProbeNames, StepHeader } from "../data/types";
 import type { View } from "../state/view";
 import { HeatCanvas, maskStyle, Outlines, PictureCanvas, type MaskOutline } from "./canvases";
 import { AlertBadge, Caption } from "./Caption";
-import { ClassMapCell } from "./ClassMapCell";
 import { Dot } from "./Dot";
 import { Later } from "./Later";
+import type { ClassMapProps } from "./ClassMapCell";
+import { later } from "./lazy";
 import { memo } from "./memo";
 
 export interface CardProps {
@@ -39,6 +40,8 @@ export interface CardProps {
   /** How much room there is. */
   size?: Look["size"];
 }
+
+const ClassMapCell = later<ClassMapProps>(() => import("./ClassMapCell").then((code) => code.ClassMapCell));
 
 /** Longer names are cut in the middle: they must fit beside the mark, above the narrowest map. */
 const MOST_LETTERS = 14;
