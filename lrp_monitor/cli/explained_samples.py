@@ -68,19 +68,24 @@ def rows_of(with_model: Opened, groups: Sequence[Group]) -> list[dict[str, Any]]
         one = group.explanation
         totals = group.maps.reshape(len(group.maps), -1).sum(axis=1, dtype=np.float64)
         for row, place in enumerate(group.places):
-            target, predicted = int(one.target[row]), int(np.ravel(one.prediction[row])[0])
-            rows[place] = {
-                "input": with_model.samples[place].name,
-                "target": plain_class(target),
-                "class": None if target < 0 else with_model.class_name(target),
-                "prediction": plain_class(predicted),
-                "predicted_class": None if predicted < 0 else with_model.class_name(predicted),
-                "logit": plain_number(one.logit[row]),
-                "probability": plain_number(one.probability[row]),
-                "relevance_sum": plain_number(totals[row]),
-                "conservation": plain_number(one.conservation[row]),
-            }
+            rows[place] = row_of(with_model, with_model.samples[place].name, one, row, float(totals[row]))
     return [rows[place] for place in sorted(rows)]
+
+
+def row_of(with_model: Opened, name: str, one: Any, row: int, total: float) -> dict[str, Any]:
+    """What an explanation holds of one of its samples, as plain data."""
+    target, predicted = int(one.target[row]), int(np.ravel(one.prediction[row])[0])
+    return {
+        "input": name,
+        "target": plain_class(target),
+        "class": None if target < 0 else with_model.class_name(target),
+        "prediction": plain_class(predicted),
+        "predicted_class": None if predicted < 0 else with_model.class_name(predicted),
+        "logit": plain_number(one.logit[row]),
+        "probability": plain_number(one.probability[row]),
+        "relevance_sum": plain_number(total),
+        "conservation": plain_number(one.conservation[row]),
+    }
 
 
 def picture(
@@ -91,35 +96,38 @@ def picture(
         {place: one for group in groups for place, one in zip(group.places, group.maps, strict=True)}
         for groups in found
     ]
-    captions = [[_caption(row) for row in rows_of(with_model, groups)] for groups in found]
+    captions = [[caption(row) for row in rows_of(with_model, groups)] for groups in found]
     look = film.Look(arguments.colormap, "map", arguments.clip, arguments.overlay)
     strips = [
         film.Strip(
-            _short(sample.name),
+            short(sample.name),
             np.stack([column[place] for column in columns]),
             [texts[place] for texts in captions],
             sample.picture,
         )
         for place, sample in enumerate(with_model.samples)
     ]
-    labels = ["predicted class" if text in (None, "predicted") else _label(with_model, str(text)) for text in targets]
+    labels = ["predicted class" if text in (None, "predicted") else label_of(with_model, str(text)) for text in targets]
     if targets == [None] and all(sample.target is not None for sample in with_model.samples):
         labels = ["its label"]
     return render.png(film.sheet(strips, labels, look=look))
 
 
-def _label(with_model: Opened, text: str) -> str:
+def label_of(with_model: Opened, text: str) -> str:
+    """What stands above the heatmaps for a target."""
     number = with_model.target(text)
     return text if number is None else with_model.class_name(number)
 
 
-def _caption(row: dict[str, Any]) -> str:
+def caption(row: dict[str, Any]) -> str:
+    """What stands below a heatmap: its class and probability."""
     strength = row["probability"] if row["probability"] is not None else row["logit"]
     name = row["class"] or "no class"
     return f"{name}, not finite" if strength is None else f"{name} {number(strength, 2)}"
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A name, its middle left out where it is long."""
     return name if len(name) <= 28 else f"{name[:13]}…{name[-14:]}"
 
 

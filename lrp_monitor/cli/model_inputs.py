@@ -199,8 +199,7 @@ class Reader:
         probes = ProbeSet.load(path)
         if not probes.is_single:
             raise InputError(
-                f"{path}: probes of {len(probes.parts)} inputs; this command takes those of one: in Python "
-                "lrp_monitor.Explainer(model).explain(probes.inputs)"
+                f"{path}: probes of {len(probes.parts)} inputs are explained alone: give that file and no other"
             )
         self._fits(path, probes.inputs)
         self.class_names = probes.class_names

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.cli.arguments import OK, add_command, add_json
 from lrp_monitor.cli.errors import CommandError, writing
 from lrp_monitor.cli.model_arguments import COLORMAPS, add_explaining_options, add_input_options, add_model
 from lrp_monitor.files import write_whole
 from lrp_monitor.text import number
+
+if TYPE_CHECKING:
+    from lrp_monitor.cli.opened_model import Opened
 
 _FORMATS = (".png", ".npz")
 _MOST_ON_A_SHEET = 200
@@ -31,7 +34,8 @@ def add(commands: Any) -> None:
         "blue against it; the sum of a heatmap is about the class's logit.\n\n"
         "Pictures are turned upright, brought to the model's input size and scaled to the range that --scaling\n"
         "names; changes are printed on stderr. Arrays are taken as they are: one sample, or several along\n"
-        "the first axis. An .npz that ProbeSet.save wrote brings its classes and names along.",
+        "the first axis. An .npz that ProbeSet.save wrote brings its classes and names along; where its probes\n"
+        "are texts, tables, series or several inputs, it is given alone and drawn as these.",
         "lrp-monitor explain model.keras photo.jpg -o heatmap.png --class-names labels.txt",
         "lrp-monitor explain model.keras photo.jpg --target cat --target dog --overlay -o cat_or_dog.png",
         "lrp-monitor explain model.keras batch.npy --composite epsilon_plus -o relevance.npz",
@@ -57,8 +61,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Explains, writes the file, prints a line for each heatmap (or JSON). Raises CommandError."""
-    from lrp_monitor.cli.explained_samples import arrays, explained, picture, rows_of
-    from lrp_monitor.cli.opened_model import note, one_line, opened
+    from lrp_monitor.cli import explained_probes
+    from lrp_monitor.cli.opened_model import note, one_line
     from lrp_monitor.console import Progress
 
     kind = arguments.output.suffix.lower()
@@ -70,21 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
             progress.part(name)
             progress.advance()
 
-        with_model = opened(arguments, part)
-        if kind == ".png" and len(with_model.samples) > _MOST_ON_A_SHEET:
-            raise CommandError(
-                f"{len(with_model.samples)} samples are too many for one picture (at most {_MOST_ON_A_SHEET}); "
-                "write an .npz"
-            )
-        found = []
-        for number, target in enumerate(targets):
-            part(f"explaining, {number + 1} of {len(targets)}")
-            found.append(explained(with_model, target))
-        rows = [row for one in found for row in rows_of(with_model, one)]
+        probes = explained_probes.lone_set(arguments)
+        if probes is not None:
+            with_model, rows, data = explained_probes.explained(arguments, probes, targets, part)
+        else:
+            with_model, rows, data = _of_samples(arguments, kind, targets, part)
         for words in [*with_model.explainer.notes, *_not_finite(rows)]:
             note(words)
-        part(f"writing {arguments.output}")
-        data = arrays(with_model, found[0]) if kind == ".npz" else picture(with_model, targets, found, arguments)
         with writing(arguments.output):
             write_whole(arguments.output, data)
     if arguments.json:
@@ -94,6 +90,29 @@ def run(arguments: argparse.Namespace) -> int:
         written = f"{arguments.output}: {len(rows)} heatmaps, {len(data) / 1e3:.0f} kB"
         print("\n".join([*map(_line, rows), *_why(rows), written]))
     return OK
+
+
+def _of_samples(
+    arguments: argparse.Namespace, kind: str, targets: list[str | None], part: Callable[[str], None]
+) -> tuple[Opened, list[dict[str, Any]], bytes]:
+    """Pictures and arrays: the model opened, a row for each target and sample, and the file to write."""
+    from lrp_monitor.cli.explained_samples import arrays, explained, picture, rows_of
+    from lrp_monitor.cli.opened_model import opened
+
+    with_model = opened(arguments, part)
+    if kind == ".png" and len(with_model.samples) > _MOST_ON_A_SHEET:
+        raise CommandError(
+            f"{len(with_model.samples)} samples are too many for one picture (at most {_MOST_ON_A_SHEET}); "
+            "write an .npz"
+        )
+    found = []
+    for place, target in enumerate(targets):
+        part(f"explaining, {place + 1} of {len(targets)}")
+        found.append(explained(with_model, target))
+    rows = [row for one in found for row in rows_of(with_model, one)]
+    part(f"writing {arguments.output}")
+    data = arrays(with_model, found[0]) if kind == ".npz" else picture(with_model, targets, found, arguments)
+    return with_model, rows, data
 
 
 def _check_output(arguments: argparse.Namespace, kind: str, targets: int) -> None:

@@ -1,0 +1,125 @@
+"""A file of probes that are more than a picture each, explained as a whole: texts, tables, series, several inputs."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, ArchiveError, array_names, read_file
+from lrp_monitor.cli import model_files, model_inputs
+from lrp_monitor.cli.errors import CommandError
+from lrp_monitor.cli.explained_samples import caption, label_of, row_of, short
+from lrp_monitor.cli.opened_model import Opened, composite_of, head_of
+from lrp_monitor.pictures import film, render
+from lrp_monitor.pictures.inputs import drawn_inputs
+from lrp_monitor.probes import ProbeSet
+from lrp_monitor.probes.info import probe_info
+
+
+def lone_set(arguments: argparse.Namespace) -> ProbeSet | None:
+    """The set that is a command's only input, where its probes are more than a picture each; None for anything else."""
+    path = arguments.inputs[0]
+    if len(arguments.inputs) > 1 or path.suffix.lower() != ".npz" or arguments.array is not None or not path.is_file():
+        return None
+    try:
+        if "about" not in array_names(read_file(path, MAX_ARRAY_BYTES)):
+            return None
+        probes = ProbeSet.load(path)
+    except (ArchiveError, OSError, *DAMAGE):
+        return None  # what is wrong with it is reported where inputs are read
+    plain = probes.is_single and probes.is_picture and probes.position is None and not probes.is_encoded
+    return None if plain else probes
+
+
+def explained(
+    arguments: argparse.Namespace, probes: ProbeSet, targets: Sequence[str | None], part: Callable[[str], None]
+) -> tuple[Opened, list[dict[str, Any]], bytes]:
+    """The model opened, a row of plain data for each target and probe, and the file to write.
+
+    Raises:
+        CommandError: for a region as the probes' target, and what the model and the arguments raise.
+    """
+    from lrp_monitor.engine.explainer import Explainer
+    from lrp_monitor.engine.targets import Position
+
+    if probes.region is not None:
+        raise CommandError(
+            f"{arguments.inputs[0]}: the probes' target is a region of the output: explain it in Python, "
+            "lrp_monitor.Explainer(model).explain(probes.inputs, probes.region)"
+        )
+    part("opening the model")
+    model = model_files.load_model(arguments.model, arguments.trust_model, arguments.modules)
+    model = probes.model_behind(model)
+    names = (
+        probes.class_names if arguments.class_names is None else model_inputs.read_class_names(arguments.class_names)
+    )
+    composite = composite_of(arguments.composite, arguments.low, arguments.high, probes.leaves)
+    explainer = Explainer(
+        model,
+        composite,
+        output=head_of(arguments, model),
+        batch_size=arguments.batch_size,
+        on_unknown=arguments.on_unknown,
+    )
+    found = Opened(model, explainer, [], None if names is None else tuple(names))
+    explanations = []
+    for number, text in enumerate(targets):
+        part(f"explaining, {number + 1} of {len(targets)}")
+        wanted: Any = probes.targets if text is None else found.target(text)
+        if probes.position is not None:
+            wanted = Position(probes.position, wanted)
+        explanations.append(explainer.explain(probes.inputs, wanted))
+    maps = [probes.heatmaps(one.relevance) for one in explanations]
+    rows = [
+        [
+            row_of(found, name, one, place, float(values[place].sum(dtype=np.float64)))
+            for place, name in enumerate(probes.names)
+        ]
+        for one, values in zip(explanations, maps, strict=True)
+    ]
+    part(f"writing {arguments.output}")
+    if arguments.output.suffix.lower() == ".npz":
+        data = _arrays(probes, explanations[0], maps[0])
+    else:
+        info = probe_info(probes)
+        look = film.Look(arguments.colormap, "map", arguments.clip, arguments.overlay)
+        strips = [
+            film.Strip(
+                short(name),
+                np.stack([values[place] for values in maps]),
+                [caption(of_target[place]) for of_target in rows],
+                probes.images[place],
+                None,
+                drawn_inputs(info, place),
+            )
+            for place, name in enumerate(probes.names)
+        ]
+        own = "its label" if probes.targets is not None else "predicted class"
+        labels = [own if text is None else label_of(found, text) for text in targets]
+        data = render.png(film.sheet(strips, labels, look=look))
+    return found, [row for of_target in rows for row in of_target], data
+
+
+def _arrays(probes: ProbeSet, one: Any, maps: Any) -> bytes:
+    """The first target as arrays; of several inputs "heatmaps NAME" of those watched, "inputs NAME" of all."""
+    parts = probes.split(maps)
+    several = {f"heatmaps {name}": values for name, values in parts.items()}
+    several |= {f"inputs {part.name}": part.values for part in probes.parts}
+    single = {"heatmaps": maps, "inputs": probes.leaves[0]}
+    arrays: dict[str, Any] = {
+        "names": np.array(probes.names),
+        **(single if probes.is_single else several),
+        "target": one.target,
+        "logit": one.logit,
+        "logits": one.logits,
+        "output": one.output,
+        "probability": one.probability,
+        "conservation": one.conservation,
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

@@ -1,0 +1,75 @@
+"""`lrp-monitor explain` on a file of probes that are more than a picture each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from PIL import Image
+
+import lrp_monitor as lrp
+from lrp_monitor.cli import main
+from lrp_monitor.probes import ProbeSet
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two inputs and a language model, with probes of each."""
+    folder = tmp_path_factory.mktemp("explained")
+    image, table = keras.Input((4, 4, 1), name="image"), keras.Input((3,), name="table")
+    joined = layers.Concatenate()([layers.Flatten()(image), table])
+    keras.Model({"image": image, "table": table}, layers.Dense(2, activation="softmax")(joined)).save(
+        folder / "two.keras"
+    )
+    given = {"image": RNG.random((3, 4, 4, 1)), "table": RNG.random((3, 3))}
+    names = {"table": ["age", "income", "debt"]}
+    ProbeSet(given, [0, 1, 0], class_names=["no", "yes"], feature_names=names).save(folder / "two.npz")
+    ids = keras.Input((4,), dtype="int32")
+    keras.Model(ids, layers.Dense(6)(layers.Embedding(6, 3)(ids))).save(folder / "words.keras")
+    text = RNG.integers(0, 6, (2, 4))
+    at = lrp.targets.Position([1, 3])
+    ProbeSet(text, target=at, tokens=[[f"w{i}" for i in row] for row in text]).save(folder / "words.npz")
+    ProbeSet(text, target=lrp.targets.Region(np.s_[:2], 1)).save(folder / "region.npz")
+    return folder
+
+
+def test_several_inputs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, probes = str(folder / "two.keras"), ProbeSet.load(folder / "two.npz")
+    options = ["explain", model, str(folder / "two.npz"), "--composite", "epsilon"]
+    assert main([*options, "-o", str(folder / "two.png"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["explanations"]
+    wanted = lrp.Explainer(keras.models.load_model(model), "epsilon").explain(probes.inputs, [0, 1, 0])
+    assert [row["class"] for row in rows] == ["no", "yes", "no"]
+    np.testing.assert_allclose([row["logit"] for row in rows], wanted.logit, rtol=1e-5)
+    np.testing.assert_allclose([row["conservation"] for row in rows], wanted.conservation, rtol=1e-5)
+    with Image.open(folder / "two.png") as picture:
+        assert picture.width > 260  # drawn as a picture and bars, not as a row of pixels
+        assert picture.height > 3 * 45
+    assert main([*options, "--target", "yes", "-o", str(folder / "out.npz")]) == 0
+    with np.load(folder / "out.npz") as found:
+        other = lrp.Explainer(keras.models.load_model(model), "epsilon").explain(probes.inputs, 1)
+        np.testing.assert_allclose(found["heatmaps table"], other.relevance["table"], rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(found["heatmaps image"], other.relevance["image"][..., 0], rtol=1e-4, atol=1e-7)
+        np.testing.assert_array_equal(found["inputs table"], probes.inputs["table"])
+
+
+def test_a_place_of_a_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = keras.models.load_model(folder / "words.keras")
+    output = str(folder / "words.png")
+    assert main(["explain", str(folder / "words.keras"), str(folder / "words.npz"), "-o", output, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["explanations"]
+    logits = model.predict(ProbeSet.load(folder / "words.npz").inputs, verbose=0)[[0, 1], [1, 3]]
+    assert [row["prediction"] for row in rows] == logits.argmax(axis=1).tolist()
+    np.testing.assert_allclose([row["logit"] for row in rows], logits.max(axis=1), rtol=1e-5)
+
+
+def test_a_region_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["explain", str(folder / "words.keras"), str(folder / "region.npz"), "-o", str(folder / "x.png")]
+    assert main(arguments) == 1
+    assert "target is a region of the output" in capsys.readouterr().err
