@@ -175,6 +175,8 @@ def test_the_whole_demo_shows_what_the_documentation_says(tmp_path: Path) -> Non
     both_runs_look_at_the_same_probes_and_only_the_control_at_the_shapes(folder)
 
     assert Image.open(folder / "planted_vs_control.png").width > 1000
+    example("one_unit_in_two_runs").main(folder, tmp_path / "unit.png")
+    assert Image.open(tmp_path / "unit.png").width > 1000
     animation = Image.open(folder / "planted_vs_control.gif")
     assert animation.n_frames == len(STEPS)  # type: ignore[attr-defined]  # only of animated formats
 
