@@ -106,6 +106,8 @@ test("near are the probes of a screen above and below those shown, of few runs s
   assert.equal(inView.put("ab", order, order.slice(12, 15), 12), false);
   inView.put("ab", order, order.slice(12, 15), 3);
   assert.deepEqual(inView.of(DEFAULT_VIEW, probes)!.near, order.slice(4, 23));
+  inView.put("ab", order, order.slice(12, 15), 1); // few: all at once
+  assert.deepEqual(seen(), { order, shown: order, near: order });
   inView.put("ab", order, [], 4); // scrolled away
   assert.deepEqual(inView.of(DEFAULT_VIEW, probes)!.near, []);
   inView.all = true;

@@ -3,6 +3,8 @@ import type { Seen } from "../data/feed";
 import type { ProbeNames } from "../data/types";
 import type { View } from "./view";
 
+/** A set of no more heatmaps is on the screen as a whole: to load and draw it in parts would take longer. */
+const FEW_MAPS = 48;
 /** So many heatmaps above and below the screen are always near: a small set is there as a whole. */
 const NEAR_MAPS = 24;
 
@@ -31,9 +33,10 @@ export class InView {
   /** Takes what is on the screen, each probe `maps` heatmaps; tells whether it is something else than before. */
   put(hash: string, order: readonly number[], shown: readonly number[], maps: number): boolean {
     const kept = this.sets.get(hash);
-    const next = { order, shown, near: around(order, shown, Math.floor(NEAR_MAPS / maps)) };
+    const few = order.length * maps <= FEW_MAPS;
+    const next = few ? { order, shown: order, near: order } : { order, shown, near: around(order, shown, Math.floor(NEAR_MAPS / maps)) };
     this.sets.set(hash, next);
-    return String(kept?.shown) !== String(shown) || String(kept?.near) !== String(next.near);
+    return String(kept?.shown) !== String(next.shown) || String(kept?.near) !== String(next.near);
   }
 }
 
