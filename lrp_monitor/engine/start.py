@@ -45,7 +45,8 @@ def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tenso
     if len(logits.shape) != 2:
         raise ValueError(
             f"the explained output has shape {tuple(logits.shape)}; a class as target needs (n, classes), "
-            "one row of logits a sample: for maps pass targets.Region(where, of), targets.Outputs(mask) or a function"
+            "one row of logits a sample: for maps pass targets.Region(where, of), targets.Position(at), "
+            "targets.Outputs(mask) or a function"
         )
     target = wanted[-1]
     if found.activation == "sigmoid" and logits.shape[-1] == 1:

@@ -42,9 +42,10 @@ class Subject:
         if isinstance(model, Subject):
             return model
         probes = probes if isinstance(probes, ProbeSet) else ProbeSet(probes)
-        if probes.region is not None:
+        if probes.region is not None or probes.position is not None:
+            what = "region" if probes.position is None else "place"
             raise ValueError(
-                "probes: their target is a region of the output; sanity checks ask for a class of each probe"
+                f"probes: their target is a {what} of the output; sanity checks ask for a class of each probe"
             )
         if not probes.is_single or probes.numbers is not None:
             raise ValueError(
