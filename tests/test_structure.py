@@ -154,3 +154,9 @@ def test_no_circle_of_imports() -> None:
         for module in free:
             del ahead[module]
     assert not ahead
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports them as modules without a package: the second one of a name would end the whole run."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
