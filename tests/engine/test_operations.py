@@ -335,7 +335,7 @@ def test_table_names_raw_operations_and_nothing_is_left_behind(rng, randomise):
     model = subclassed(lambda t: ops.gelu(t) * ops.softmax(t), randomise(functional(ops.relu)).get_weights())
     table = str(prepared(model, rng))
     assert "relevance passes the activation" in table
-    assert "factor 1 is the gate, held constant" in table
+    assert "attention: 1/2 to the value" in table
     assert not any("call" in layer.__dict__ for layer in model._flatten_layers())
 
 
