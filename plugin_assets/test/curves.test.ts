@@ -5,7 +5,7 @@ import { stepUnit } from "../src/data/ticks";
 import type { RunInfo } from "../src/data/types";
 import { eventsOf, markText, readMark } from "../src/events/found";
 import type { RunState } from "../src/data/jobs";
-import { available, columnsOf, paint, rank, rowsOf, scaleOf, tensorNames } from "../src/overview/matrix";
+import { available, columnsOf, paint, rank, rowsOf, scaleOf } from "../src/overview/matrix";
 import { branchesOf, openDepth, treeOf } from "../src/overview/tree";
 
 const run = (axis: string, steps: [number, number, number, number][]): RunState =>
@@ -75,8 +75,6 @@ test("update ratios are rows of tensors, unused channels shares of a layer's", (
   assert.deepEqual(rowsOf(logged, "updates", ["b", "a"]).map(({ name, values, broken }) => [name, [...values], [...broken]]), [["a", [NaN, 1e-3], [0, 1]]]);
   assert.deepEqual(rowsOf(logged, "unused", [], new Map([["block/conv", 8]])).map(({ name, values }) => [name, [...values]]), [["block/conv", [0.5, 0.125]]]);
   assert.deepEqual(rowsOf(logged, "unused", []), []);
-  const scalars = { "gradients/norm": [1], "gradients/norm/b": [1], "weights/norm/a/kernel": [1], "lrp/relevance_median/c": [1] };
-  assert.deepEqual(tensorNames([{ name: "b" }, { name: "b" }], scalars), ["b", "a/kernel"]);
 });
 
 test("rows are a tree by the parts of their names, a closed branch the largest of its rows", () => {

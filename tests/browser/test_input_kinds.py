@@ -277,15 +277,20 @@ def test_kinds_in_a_film_and_in_the_dark(logged: Path, serve: Serve, visit: Open
 def test_a_segmentation_has_its_labels_and_what_is_predicted(logged: Path, serve: Serve, visit: Open) -> None:
     tab = opened(visit, serve(logged), "segments/a/lrp")
     pixel = "[...e.getContext('2d').getImageData(0, {row}, 1, 1).data]"
-    (road,) = tab.all("[data-testid=labels-0]", pixel.format(row=0))
-    assert road[3] > 100
-    assert tab.all("[data-testid=labels-0]", pixel.format(row=2)) == [[0, 0, 0, 0]]  # class 0 lets the picture through
-    (none,) = tab.all("[data-testid=labels-1]", pixel.format(row=3))
-    assert max(none[:3]) - min(none[:3]) < 3  # grey: of no class
+    found: list[list[int]] = []
+
+    def colours(test_id: str, row: int) -> list[list[int]]:
+        found[:] = tab.all(f"[data-testid={test_id}]", pixel.format(row=row))
+        return found
+
+    tab.expect(lambda: [colour[3] > 100 for colour in colours("labels-0", 0)], [True])
+    road = found[0]
+    tab.expect(lambda: colours("labels-0", 2), [[0, 0, 0, 0]])  # class 0 lets the picture through
+    tab.expect(lambda: [max(c[:3]) - min(c[:3]) < 3 for c in colours("labels-1", 3)], [True])  # grey: of no class
     label = "e.getAttribute('aria-label')"
     tab.expect(lambda: tab.all("[data-testid=predicted-0]", label), ["Predicted of first: sky"])
-    assert "75 %" in tab.frame.inner_text("[data-testid=caption-0]")
+    tab.expect_text("caption-0", "75 %")
     tab.frame.fill("[data-testid=step-number]", "1")
     tab.frame.press("[data-testid=step-number]", "Enter")
     drawn(tab, 1)
-    tab.expect(lambda: tab.all("[data-testid=predicted-0]", pixel.format(row=3))[0][:3], road[:3])  # road everywhere
+    tab.expect(lambda: colours("predicted-0", 3)[0][:3], road[:3])  # road everywhere

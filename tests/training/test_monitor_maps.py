@@ -112,7 +112,11 @@ def test_the_region_can_be_given(tmp_path: Path) -> None:
     [
         ({"labels": np.arange(N) % 2}, {}, r"^labels: one class a probe.*maps.*\('n', 4, 4, 1\).*Region\(where, of\)"),
         ({"target": 0}, {}, '^target: one class a probe.*target="predicted"'),
-        ({"labels": np.arange(N), "target": "predicted"}, {"gradients": "probe"}, 'have a label each.*"train" or'),
+        (
+            {"labels": np.arange(N), "target": "predicted"},
+            {"gradients": "probe"},
+            'have one each: .*or use gradients="train" or',
+        ),
         ({"target": Region(np.s_[:9, 7], of=0)}, {}, r"lies outside the map of shape \(4, 4\)"),
         ({"target": Region(np.s_[:2, 1], of=3)}, {}, "Region 3 lies outside the outputs"),
     ],

@@ -11,7 +11,7 @@ import { indexAtOrBefore, nearestIndex } from "../state/steps";
 import { csv, save } from "../ui/files";
 import { useSize } from "../ui/hooks";
 import { adopt } from "../ui/sheets";
-import { available, brokenCss, columnsOf, ofLayers, paint, QUANTITIES, rampCss, rank, rowsOf, scaleOf, tensorNames, type QuantityName, type Row } from "./matrix";
+import { available, brokenCss, columnsOf, ofLayers, paint, QUANTITIES, rampCss, rank, rowsOf, scaleOf, type QuantityName, type Row } from "./matrix";
 import { Multiples } from "./Multiples";
 import css from "./network.css";
 import { branchesOf, flat, openDepth, treeOf, type Node } from "./tree";
@@ -117,10 +117,7 @@ interface BodyProps {
 }
 
 function Body({ model, runs, run, timeline, quantity, means, log }: BodyProps): JSX.Element {
-  const names = useMemo(
-    () => tensorNames(run?.info?.tensors ?? [], timeline === null || timeline instanceof Error ? {} : timeline.scalars),
-    [run?.info, timeline],
-  );
+  const names = useMemo(() => [...new Set(run?.info?.tensors.map(({ name }) => name) ?? [])], [run?.info]);
   const all = useMemo(() => (timeline && !(timeline instanceof Error) ? rowsOf(timeline, quantity, names, timeline.channels) : []), [timeline, quantity, names]);
   const scale = useMemo(() => scaleOf(all, log), [all, log]);
   // Branches that were opened or closed by hand; of a large network those near the root are open at first.

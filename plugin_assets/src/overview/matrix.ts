@@ -66,14 +66,6 @@ function rowOf(name: string, length: number, own: Series | null, other: Series |
   return { name, values, broken };
 }
 
-const OF_TENSOR = /^(?:gradients|probe_gradients|weights)\/[a-z_]+\/(.+)$/;
-
-/** The tensors of a run: those with histograms in their order, then those of which numbers alone are logged. */
-export function tensorNames(withHistograms: readonly { name: string }[], scalars: Timeline["scalars"]): string[] {
-  const others = Object.keys(scalars).flatMap((tag) => OF_TENSOR.exec(tag)?.[1] ?? []);
-  return [...new Set([...withHistograms.map(({ name }) => name), ...others])];
-}
-
 /**
  * Rows in the order of `names`, those of tensors that the quantity is not logged of left out. `channels`: how many a
  * watched layer has.

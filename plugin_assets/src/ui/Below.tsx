@@ -7,7 +7,7 @@ const load = () => import("./Panels");
 
 export function Below({ model }: { model: Model }): JSX.Element {
   const panels = useLazy(load);
-  if (panels === null || panels instanceof Error) return <Places error={panels} />;
+  if (panels === null || panels instanceof Error) return <Places error={panels} runs={model.selected().length} />;
   return (
     <>
       <panels.Timelines model={model} />
@@ -16,7 +16,10 @@ export function Below({ model }: { model: Model }): JSX.Element {
   );
 }
 
-function Places({ error }: { error: Error | null }): JSX.Element {
+/** A line of the table of counts, in pixels. */
+const LINE = 15;
+
+function Places({ error, runs }: { error: Error | null; runs: number }): JSX.Element {
   return (
     <>
       <section class="panel timelines" aria-label="Over training" aria-busy={error === null} data-count="1">
@@ -41,7 +44,7 @@ function Places({ error }: { error: Error | null }): JSX.Element {
               <div class="plot-box">
                 <div class="plot" />
               </div>
-              <div class="counts-box waiting" />
+              <div class="counts-box" style={{ height: `${LINE * (1 + runs)}px` }} />
             </figure>
           ))}
         </div>
