@@ -336,7 +336,10 @@ def many_runs(browser: Browser, folder: Path, flags: tuple[str, ...], repeats: i
 def network(
     browser: Browser, folder: Path, flags: tuple[str, ...], repeats: int, steps: int, layers: int = 100
 ) -> None:
-    """The glance of ``layers`` layers over ``steps`` steps: from its figures being there, and in another order."""
+    """The glance of ``layers`` layers over ``steps`` steps: from its figures being there, and in another order.
+
+    Ordered by value, every layer has its row; in the model's order a tree of so many is folded.
+    """
     logs = folder / f"network-{layers}-{steps}"
     if not logs.exists():
         rng = np.random.default_rng(0)
@@ -346,8 +349,10 @@ def network(
             events.close()
             norms = np.exp(rng.normal(0, 0.1, (steps, layers)).cumsum(axis=0))
             for step, row in enumerate(norms):
-                scalars = {f"gradients/norm/block{i // 8}/conv{i}/kernel": float(norm) for i, norm in enumerate(row)}
-                writer.append(StepRecord(step, step // 10, step, float(step), scalars=scalars))
+                names = [f"block{i // 8}/conv{i}/kernel" for i in range(layers)]
+                scalars = {f"gradients/norm/{name}": float(norm) for name, norm in zip(names, row, strict=True)}
+                histograms = [Histogram("weight", name, 9, norm=1.0) for name in names]  # rows are tensors with these
+                writer.append(StepRecord(step, step // 10, step, float(step), scalars=scalars, histograms=histograms))
     tensorboard = TensorBoard(logs, *flags, log=folder / "network.txt")
     first, again = [], []
     try:
@@ -355,7 +360,7 @@ def network(
         for _ in range(repeats):
             page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
             page.add_init_script(HELPERS)
-            page.goto(f"{tensorboard.url}/#{link(('deep',), page='network', glance='gradients')}")
+            page.goto(f"{tensorboard.url}/#{link(('deep',), page='network', glance='gradients', ranked='value')}")
             frame = frame_of(page)
             first.append(frame.evaluate("layers => bench.glance(layers)", layers))
             frame.wait_for_timeout(SETTLED_MS)
