@@ -81,14 +81,8 @@ def list_clusters(storage: Storage) -> dict[str, tuple[int, str, tuple[int, int]
 def read_clusters(storage: Storage, name: str, probes: int) -> StepClusters:
     """The groups in a file, for ``probes`` probes. Raises StoreError, starting with the file, where they are not."""
     text = storage.read(name, 0, _MOST_BYTES + 1)
-    if len(text) > _MOST_BYTES:
-        raise StoreError(f"{name}: more than {_MOST_BYTES} bytes")
-    content = records.parse_json(text, name)
     try:
-        if content["format"] != FORMAT:
-            raise StoreError(
-                f"{name}: written in format {records.quoted(content['format'])}, this lrp_monitor reads {FORMAT}"
-            )
+        content = records.parse_content(text, name, FORMAT, _MOST_BYTES)
         labels = content["labels"]
         if len(labels) != probes or not all(type(label) is int and -1 <= label < probes for label in labels):
             raise StoreError(f"{name}: not one group for each of the {probes} probes")

@@ -90,14 +90,8 @@ def _text(storage: Storage, name: str) -> bytes | StoreError:
 
 
 def _parse(name: str, data: bytes) -> StepNote:
-    if len(data) > _MOST_BYTES:
-        raise StoreError(f"{name}: more than {_MOST_BYTES} bytes")
-    content = records.parse_json(data, name)
     try:
-        if content["format"] != FORMAT:
-            raise StoreError(
-                f"{name}: written in format {records.quoted(content['format'])}, this lrp_monitor reads {FORMAT}"
-            )
+        content = records.parse_content(data, name, FORMAT, _MOST_BYTES)
         text, when = records.string(content["text"]), records.whole(content["wall_time"])
         return StepNote(records.whole(content["step"]), text[:MOST_LETTERS], when, name)
     except records.MALFORMED as error:

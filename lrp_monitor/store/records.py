@@ -166,6 +166,16 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not a JSON number")
 
 
+def parse_content(data: bytes, what: str, written_as: int, most_bytes: int) -> dict[str, Any]:
+    """A JSON object of a file of its own, in the format ``written_as``. Raises StoreError, or one of MALFORMED."""
+    if len(data) > most_bytes:
+        raise StoreError(f"{what}: more than {most_bytes} bytes")
+    content = parse_json(data, what)
+    if content["format"] != written_as:
+        raise StoreError(f"{what}: written in format {quoted(content['format'])}, this lrp_monitor reads {written_as}")
+    return content
+
+
 def quoted(value: object) -> str:
     """A value or an error for a message: never long, however large or deep it is."""
     text = str(value) if isinstance(value, BaseException) else reprlib.repr(value)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +18,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Frame, Page, Request
 from playwright.sync_api import Error as PlaywrightError
 from tensorboard_process import TensorBoard as TensorBoard
 
+from lrp_monitor.plugin import server
 from lrp_monitor.store.format import Histogram, LayerFeatures, ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
 from lrp_monitor.training.output.event_file import EventWriter
@@ -176,6 +179,20 @@ class Alone(Visit):
     def frame(self) -> Any:
         """The page itself."""
         return self.page.main_frame
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The address of `lrp-monitor view` on a log directory, served by a thread of this process until the block ends."""
+    listening = server.serve(str(folder))
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    try:
+        yield server.address(listening)
+    finally:
+        listening.shutdown()
+        thread.join()
+        listening.server_close()
 
 
 def open_tab(browser: Browser, url: str, *, fragment: str = "lrp_monitor", **context: Any) -> Visit:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from importlib import resources
 
 import numpy as np
 import pytest
-from browser_helpers import Alone, WrittenRun
+from browser_helpers import Alone, WrittenRun, serving
 from playwright.sync_api import Browser
 
-from lrp_monitor.plugin import server
 from lrp_monitor.store.format import LayerFeatures
 
 pytestmark = pytest.mark.browser
@@ -56,13 +54,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             broken = {"gradients/nonfinite/dense/kernel": 2.0} if step == 7 else {}
             run.log(step, features=[layer], scalars={"gradients/norm/dense/kernel": 1.0 + step} | broken)
         run.close()
-    listening = server.serve(str(folder))
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    yield server.address(listening)
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
+    with serving(folder) as address:
+        yield address
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser_helpers import Alone, WrittenRun
+from browser_helpers import Alone, WrittenRun, serving
 from PIL import Image
 from playwright.sync_api import Browser
 
 import lrp_monitor as lrp
-from lrp_monitor.plugin import server
 from lrp_monitor.store.reader import open_run
 
 pytestmark = pytest.mark.browser
@@ -120,13 +118,8 @@ def served(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         scalars = {f"gradients/norm/block{i}/conv/kernel": float(10**i) for i in range(12)}
         run.log(step, scalars=scalars | ({"gradients/nonfinite/block3/conv/kernel": 2.0} if step > 600 else {}))
     run.close()
-    listening = server.serve(str(logs))
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    yield server.address(listening)
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
+    with serving(logs) as address:
+        yield address
 
 
 def test_the_page_of_view(served: str, opened: Any) -> None:
