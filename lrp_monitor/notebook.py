@@ -10,15 +10,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from lrp_monitor.store import reader
 from lrp_monitor.store.folders import run_name
 from lrp_monitor.store.format import PLUGIN_NAME, StoreError
 
 _PROBES, _STEPS, _CURVES = 4, 8, 6
 _TELLING = ("mask_mass", "drift", "probability", "accuracy", "conservation")
-_PICTURES = ("image", "grid")
 
 
 def open_run(path: str | os.PathLike[str], *, within: str | None = None) -> Run:
@@ -86,17 +83,14 @@ class Run(reader.Run):
 
     def _strips_html(self) -> str:
         from lrp_monitor.pictures import film, render
+        from lrp_monitor.pictures.logged import strip_of
 
-        kinds = {one.kind for one in self.probes.inputs} or {"image"}
-        if len(self.probes.map_shape) != 2 or not kinds <= set(_PICTURES):
-            return ""
         stored = [step for step in film.spread(self.steps, _STEPS) if self.record(step).maps]
         if not stored:
             return ""
         strips = []
         for number in range(min(_PROBES, len(self.probes))):
-            maps = np.stack([self.heatmap(number, step) for step in stored])
-            strips.append(film.Strip(self.probes.names[number][:40], maps, picture=self.probes.images[number]))
+            strips.append(strip_of(self, number, stored, self.probes.names[number][:40]))
         picture = render.png(film.sheet(strips, [f"step {step}" for step in stored]))
         data = base64.b64encode(picture).decode("ascii")
         words = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TextIO
 
 import numpy as np
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from lrp_monitor.arguments import Colormap
 from lrp_monitor.pictures import render
+from lrp_monitor.pictures.classes import class_colour, class_name
 from lrp_monitor.probes import montage
+from lrp_monitor.text import printable
 
 Depth = Literal["truecolour", "256", "none"]
 
@@ -64,6 +66,47 @@ def heatmap_lines(
         page = np.array(render.colour_map(colormap).page, np.uint8)
         pixels = np.concatenate([pixels, np.broadcast_to(page, (1, *pixels.shape[1:]))])
     return [_line(above, below, depth) for above, below in zip(pixels[::2], pixels[1::2], strict=True)]
+
+
+_CLASS_SIGNS = ".123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def class_lines(classes: NDArray[np.integer[Any]], depth: Depth, *, columns: int = 32) -> list[str]:
+    """One map of classes as lines of at most `columns` characters, in the colours of the classes.
+
+    Args:
+        classes: (*places), negative for none; laid out as `heatmap_lines` does. Of wider maps every so many places are
+            shown. Without colours a place is two characters wide: its number to 9, then letters, a point for class 0
+            and ? for none.
+    """
+    one: Any = np.asarray(classes, np.int64)[None, ..., None]
+    sheet: NDArray[Any] = montage(one)[0, ..., 0]
+    room = columns if depth != "none" else max(1, columns // 2)
+    width = min(room, sheet.shape[1])
+    rows = max(1, round(sheet.shape[0] * width / sheet.shape[1]))
+    small = sheet[np.arange(rows)[:, None] * sheet.shape[0] // rows, np.arange(width)[None] * sheet.shape[1] // width]
+    if depth == "none":
+        return ["".join(2 * _class_sign(int(label)) for label in row) for row in small]
+    ground = np.array([255, 255, 255], np.uint8)
+    palette = {label: np.array(class_colour(label), np.uint8) for label in np.unique(small).tolist() if label != 0}
+    pixels = np.array([[palette.get(label, ground) for label in row] for row in small.tolist()], np.uint8)
+    if len(pixels) % 2:
+        pixels = np.concatenate([pixels, np.broadcast_to(ground, (1, *pixels.shape[1:]))])
+    return [_line(above, below, depth) for above, below in zip(pixels[::2], pixels[1::2], strict=True)]
+
+
+def class_key(classes: Sequence[int], names: Sequence[str] | None, depth: Depth) -> str:
+    """What stands for which class: its colour or its sign, and its name."""
+    parts = []
+    for label in classes:
+        name = printable(class_name(label, names))
+        colour = np.array(class_colour(label), np.uint8)
+        parts.append(f"{_class_sign(label)} {name}" if depth == "none" else f"{on_colour('  ', colour, depth)} {name}")
+    return ", ".join(parts)
+
+
+def _class_sign(label: int) -> str:
+    return "?" if label < 0 else _CLASS_SIGNS[label] if label < len(_CLASS_SIGNS) else "+"
 
 
 def on_colour(text: str, colour: NDArray[np.uint8], depth: Depth) -> str:

@@ -87,8 +87,9 @@ def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = 
     """One probe, by its position, at several steps.
 
     The JSON has ``probe``, ``map_shape`` and one entry a step in ``frames``: ``step``, ``session``, ``encoding``,
-    ``scale``, ``map`` (null where not stored), and with ``channels`` the lists ``channel_maps`` and ``channel_scale``.
-    Raises KeyError where a step is not there, StoreError where one is damaged or the answer would be too large.
+    ``scale``, ``map`` (null where not stored), of an output of maps ``predicted`` (``shape``, ``type``, ``map``), and
+    with ``channels`` the lists ``channel_maps`` and ``channel_scale``. Raises KeyError where a step is not there,
+    StoreError where one is damaged or the answer would be too large.
     """
     frames: list[dict[str, Any]] = []
     wanted: list[tuple[StepHeader, tuple[int, int]]] = []
@@ -109,6 +110,9 @@ def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = 
             "scale": plain_number(float(header.scale[probe])),
             "map": take(header, header.places[probe]) if header.maps else None,
         }
+        if (predicted := header.predicted) is not None:
+            place = take(header, predicted.places[probe])
+            frame["predicted"] = {"shape": list(predicted.shape), "type": predicted.type, "map": place}
         if channels:
             parts = header.channel_places[probe] if header.channels else ()
             frame["channel_maps"] = [take(header, place) for place in parts]

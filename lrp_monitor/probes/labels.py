@@ -200,7 +200,7 @@ def _from_rows(argument: str, values: NDArray[Any]) -> NDArray[np.int64]:
         raise ValueError(
             f"{argument}: shape {values.shape} holds numbers other than 0 and 1, so it is not one-hot; where they are "
             f"probabilities of classes (smoothed labels), give {argument}.argmax(axis=1); where they are classes of "
-            "tokens or time steps, say which is explained, target=lrp.targets.Position(at); else "
+            "tokens or time steps, say which is explained, target=lrp.targets.Position(at) or Region(where, of); else "
             f"{_instead(argument, n)}"
         )
     many = hot.sum(axis=1)

@@ -1,1 +1,1 @@
-import{a}from"./shared6.js";import"./chunk.js";export{a as KindControls};
+import{a}from"./shared7.js";import"./chunk.js";export{a as KindControls};

@@ -1,1 +1,1 @@
-import{Pa as a}from"./chunk.js";export{a as render};
+import{Ua as a}from"./chunk.js";export{a as render};

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser_helpers import LOADERS, Open, Serve, TensorBoard, Visit
+from PIL import Image
 
+import lrp_monitor as lrp
+from lrp_monitor.pictures.classes import class_colour
 from lrp_monitor.store.format import InputInfo, ProbeInfo, StepRecord
 from lrp_monitor.store.writer import RunWriter
 from lrp_monitor.training.output.event_file import EventWriter
@@ -168,10 +172,10 @@ def read_off(tab: Visit) -> tuple[str, float]:
 
 
 def opened(visit: Open, server: TensorBoard, *runs: str, more: str = "") -> Visit:
-    """The tab with these runs alone, at their last step."""
+    """The tab with these runs alone, at their last step unless `more` of the address says another."""
     chosen = ",".join(run.replace("/", "%252F") for run in runs)
     tab = visit(server, fragment=f"lrp_monitor&p.lrp_monitor.runs={chosen}{more}")
-    drawn(tab, 4)
+    drawn(tab, int(found[1]) if (found := re.search(r"step=(\d+)", more)) else 4)
     return tab
 
 
@@ -294,3 +298,49 @@ def test_a_segmentation_has_its_labels_and_what_is_predicted(logged: Path, serve
     tab.frame.press("[data-testid=step-number]", "Enter")
     drawn(tab, 1)
     tab.expect(lambda: colours("predicted-0", 3)[0][:3], road[:3])  # road everywhere
+
+
+def over_grey(label: int, picture: np.ndarray) -> np.ndarray:
+    """The colours of a class over a picture in grey."""
+    grey = np.floor(picture[..., :3] @ [0.299, 0.587, 0.114] + 0.5)[..., None]
+    return grey + 150 / 255 * (np.array(class_colour(label)) - grey)
+
+
+def test_maps_of_classes_in_a_film_and_in_files(logged: Path, serve: Serve, visit: Open) -> None:
+    probes = lrp.open_run(logged / "segments" / "a").probes
+    tab = opened(visit, serve(logged), "segments/a/lrp", more="&p.lrp_monitor.step=1")
+    road = over_grey(1, probes.images[0])
+    with tab.page.expect_download() as download:
+        tab.frame.click("[data-testid=grid-png]")
+    grid = np.asarray(Image.open(download.value.path()).convert("RGB")).astype(float)
+    centres = 64 + 33 * np.arange(4) + 16  # cells of 132 pixels: input, labels, heatmap, predicted
+    for column, rows in ((1, slice(0, 2)), (3, slice(0, 4))):
+        shown = grid[centres[rows]][:, 150 + 142 * column + 33 * np.arange(4) + 16]
+        np.testing.assert_allclose(shown, road[rows], atol=2.5)
+    tab.frame.get_by_role("radio", name="Film").check(force=True)
+    tab.frame.wait_for_selector("[data-testid=film-predicted-0-4][data-step='4']")
+    told = "e.getAttribute('aria-label').split(': ')[1]"
+    films = "[data-testid^=film-predicted-0]"
+    tab.expect(lambda: tab.all(films, told), ["ground", "road", "sky"])
+    tab.frame.click("[data-testid=open-0]")
+    tab.frame.wait_for_selector("[data-class-thumb='4'][data-painted]")
+    files = {}
+    for kind in ("png", "gif", "npz"):
+        with tab.page.expect_download() as download:
+            tab.frame.click(f"[data-testid=export-{kind}]")
+        files[kind] = download.value.path()
+        tab.expect_text("export-status", f"Saved as {kind.upper()}.")
+    with np.load(files["npz"]) as arrays:
+        np.testing.assert_array_equal(arrays["labels"], probes.label_maps[0])
+        np.testing.assert_array_equal(arrays["predicted"][:, 0, 0], [0, 1, 2])
+        assert (arrays["predicted"].shape, arrays["predicted_steps"].tolist()) == ((3, 4, 4), [0, 1, 4])
+    png = np.asarray(Image.open(files["png"]).convert("RGB")).astype(float)
+    centres = 36 + 80 * np.arange(4) + 40
+    for column, rows in ((1, slice(0, 2)), (3, slice(0, 4))):
+        shown = png[centres[rows]][:, 12 + 332 * column + 80 * np.arange(4) + 40]
+        np.testing.assert_allclose(shown, road[rows], atol=2.5)
+    with Image.open(files["gif"]) as film:
+        film.seek(2)
+        gif = np.asarray(film.convert("RGB")).astype(float)
+    shown = gif[36 + 48 * np.arange(4) + 24][:, 12 + 204 * 3 + 48 * np.arange(4) + 24]
+    np.testing.assert_allclose(shown, over_grey(2, probes.images[0]), atol=26)  # 256 colours for all steps

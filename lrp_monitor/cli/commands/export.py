@@ -157,7 +157,7 @@ def _drawn(
 ) -> bytes:
     from lrp_monitor.cli.logged_runs import mask_of, probe_number
     from lrp_monitor.pictures import film, render
-    from lrp_monitor.pictures.inputs import drawn_inputs
+    from lrp_monitor.pictures.logged import strip_of
     from lrp_monitor.store.folders import run_name
 
     look = film.Look(arguments.colormap, arguments.scale, arguments.clip, arguments.overlay)
@@ -168,10 +168,8 @@ def _drawn(
             name = run.probes.names[number]
             mask = None if arguments.mask is None else mask_of(run, arguments.mask)[number]
             title = name if len(runs) == 1 else f"{run_name(path)}: {name}"
-            picture = run.probes.images[number]
             progress.part(f"reading {name}")
-            maps = _maps(run, number, steps)
-            strips.append(film.Strip(title, maps, _captions(maps), picture, mask, drawn_inputs(run.probes, number)))
+            strips.append(strip_of(run, number, steps, title, mask))
             progress.advance()
     progress.part(f"drawing {len(steps)} steps")
     labels = [f"step {step}" for step in steps]
@@ -183,11 +181,13 @@ def _drawn(
 def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[int], progress: Progress) -> bytes:
     """steps (s,), names (p,), maps (p, s, *map shape), images (p, H, W, C), "mask NAME" for each mask.
 
+    Of an output of maps labels (p, *places) where there are any, and predicted (p, s, *places), classes both.
     Of each watched layer "features LAYER steps" (t,), "... relevance" (t, p, channels) and "... fired" (t, channels).
     """
     import numpy as np
 
     from lrp_monitor.cli.logged_runs import probe_number
+    from lrp_monitor.pictures.logged import predicted_maps
 
     if len(runs) > 1:
         raise CommandError("an .npz holds one run; export the runs one at a time")
@@ -202,6 +202,10 @@ def _arrays(runs: Sequence[Run], arguments: argparse.Namespace, steps: Sequence[
     }
     for name, mask in run.probes.masks.items():
         arrays[f"mask {name}"] = mask[numbers]
+    if run.probes.label_maps is not None:
+        arrays["labels"] = run.probes.label_maps[numbers]
+    if (predicted := predicted_maps(run, numbers, steps)) is not None:
+        arrays["predicted"] = predicted
     for layer in run.feature_layers:
         history = run.channel_history(layer)
         at = [i for i, step in enumerate(history.steps) if step in steps]
@@ -217,11 +221,3 @@ def _maps(run: Run, number: int, steps: Sequence[int]) -> NDArray[np.float32]:
     import numpy as np
 
     return np.stack([run.heatmap(number, step) for step in steps])
-
-
-def _captions(maps: NDArray[np.float32]) -> list[str]:
-    """What stands under maps (s, *map shape): which of them are not finite; nothing where all are."""
-    import numpy as np
-
-    finite = [bool(np.isfinite(one).all()) for one in maps]
-    return [] if all(finite) else ["" if one else "not finite" for one in finite]

@@ -148,6 +148,8 @@ def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, c
     """Heatmaps of a few probes, a row each, at as many of the steps as the terminal has room for."""
     from lrp_monitor.cli import input_lines, terminal
     from lrp_monitor.pictures import film
+    from lrp_monitor.pictures.classes import classes_on
+    from lrp_monitor.pictures.logged import predicted_maps
 
     width = shutil.get_terminal_size((100, 24)).columns - 2
     chosen = list(probes) or film.spread(range(len(run.probes)), _MAPPED_PROBES)
@@ -159,16 +161,34 @@ def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, c
     columns = max(_LEAST_COLUMNS, min(_MAP_COLUMNS, own, width))
     shown = film.spread(held, max(1, (width + 2) // (columns + 2)))
     lines = ["", f"  heatmaps, each by its own largest relevance; steps {', '.join(map(str, shown))}"]
+    maps = predicted_maps(run, chosen, shown)
+    predicted = None if maps is None else dict(zip(chosen, maps, strict=True))
     for probe in chosen:
         blocks = [
             input_lines.lines(run.probes, probe, run.heatmap(probe, step), depth, columns, colormap) for step in shown
         ]
-        widths = [max(map(terminal.visible, block), default=0) for block in blocks]
-        widths = [max(columns if depth == "none" else 0, one) for one in widths]
-        lines += [f"  {run.probes.names[probe]}", *(f"  {line}".rstrip() for line in terminal.beside(blocks, widths))]
+        lines += [f"  {run.probes.names[probe]}", *_side_by_side(blocks, columns, depth)]
+        if predicted is not None:
+            classes = [terminal.class_lines(one, depth, columns=columns) for one in predicted[probe]]
+            lines += ["  predicted", *_side_by_side(classes, columns, depth)]
+        if run.probes.label_maps is not None:
+            labels = terminal.class_lines(run.probes.label_maps[probe], depth, columns=columns)
+            lines += ["  labels", *(f"  {line}" for line in labels)]
     if depth == "none" and not drawn:
         lines.append("  # + speak for the class, = - against it")
+    if predicted is not None:
+        shown_classes = [*([0] if depth == "none" else []), *classes_on(run.probes.label_maps, *predicted.values())]
+        lines.append(f"  classes   {terminal.class_key(shown_classes, run.probes.class_names, depth)}")
     return lines
+
+
+def _side_by_side(blocks: list[list[str]], columns: int, depth: Depth) -> list[str]:
+    """Blocks of a row of the sheet, as wide as its columns."""
+    from lrp_monitor.cli import terminal
+
+    widths = [max(map(terminal.visible, block), default=0) for block in blocks]
+    widths = [max(columns if depth == "none" else 0, one) for one in widths]
+    return [f"  {line}".rstrip() for line in terminal.beside(blocks, widths)]
 
 
 def _as_text(run: Run, chosen: Sequence[int]) -> str:

@@ -10,16 +10,16 @@ export type HeatMap =
 export interface Frame {
   header: StepHeader;
   maps: readonly (HeatMap | null | undefined)[];
-  /** Of an output of maps of two axes the predicted class of each place, of the same probes. */
+  /** Of an output of maps the predicted class of each place, of the same probes. */
   predicted: readonly (ClassMap | undefined)[] | null;
   bytes: number;
 }
 
-/** A class at each place, -1 for none. */
-export interface ClassMap {
+/** A class at each place, -1 for none; of a volume its slices side by side. */
+export interface ClassMap extends Plane {
   data: Int32Array;
-  height: number;
-  width: number;
+  /** Of the map as stored. */
+  shape: readonly number[];
 }
 
 /** Whether the heatmaps of all these probes have come, as far as they were stored. */
@@ -46,7 +46,7 @@ export interface ProbePictures {
   masks: Map<string, Uint8Array[]>;
   mapHeight: number;
   mapWidth: number;
-  /** The labels of all places of an output of maps, where these are of two axes. */
+  /** The labels of all places of an output of maps. */
   labels: ClassMap[] | null;
   /** The watched inputs' own values, texts or pictures, each one a probe; none in runs from before they were kept. */
   inputs: InputValues[];
@@ -126,7 +126,7 @@ export function planeOf(shape: readonly number[]): Plane {
 }
 
 /** Puts the slices of a volume side by side, row by row; cells without a slice get `fill`. */
-export function layOut<Data extends Int8Array | Float32Array | Uint8Array>(data: Data, plane: Plane, fill: number): Data {
+export function layOut<Data extends Int8Array | Float32Array | Uint8Array | Int32Array>(data: Data, plane: Plane, fill: number): Data {
   if (plane.depth === 1) return data;
   const out = new (data.constructor as new (n: number) => Data)(plane.height * plane.width).fill(fill) as Data;
   const width = plane.width / plane.columns;
@@ -138,6 +138,19 @@ export function layOut<Data extends Int8Array | Float32Array | Uint8Array>(data:
       const from = (slice * height + row) * width;
       out.set(data.subarray(from, from + width), (top + row) * plane.width + left);
     }
+  }
+  return out;
+}
+
+/** The slices of a volume one after the other again: what `layOut` was given. */
+export function takeApart<Data extends Int32Array | Uint8Array>(data: Data, plane: Plane): Data {
+  if (plane.depth === 1) return data;
+  const [height, width] = [plane.height / Math.ceil(plane.depth / plane.columns), plane.width / plane.columns];
+  const out = new (data.constructor as new (n: number) => Data)(plane.depth * height * width) as Data;
+  for (let row = 0; row < plane.depth * height; row++) {
+    const slice = Math.floor(row / height);
+    const from = (Math.floor(slice / plane.columns) * height + (row % height)) * plane.width + (slice % plane.columns) * width;
+    out.set(data.subarray(from, from + width), row * width);
   }
   return out;
 }
@@ -197,7 +210,7 @@ export async function decodeStep(buffer: ArrayBuffer, probes: readonly number[])
     }),
   );
   const { predicted } = header;
-  if (predicted?.shape.length !== 2) return { header, maps, predicted: null, bytes };
+  if (!predicted) return { header, maps, predicted: null, bytes };
   const classes = new Array<ClassMap | undefined>(maps.length).fill(undefined);
   await Promise.all(
     probes.map(async (probe) => {
@@ -213,15 +226,20 @@ export async function decodeStep(buffer: ArrayBuffer, probes: readonly number[])
 
 const CLASS_BYTES: Record<string, number> = { i1: 1, i2: 2, i4: 4 };
 
-/** Whole numbers of 1, 2 or 4 bytes, one a place. */
-async function decodeClasses(chunks: Uint8Array, range: [number, number], type: string, shape: readonly number[]): Promise<ClassMap> {
-  const [height, width] = shape as [number, number];
+/** Classes as stored: whole numbers of 1, 2 or 4 bytes, one a place. */
+async function wholeNumbers(chunks: Uint8Array, range: [number, number], type: string, count: number): Promise<Int32Array> {
   const bytes = CLASS_BYTES[type];
   if (bytes === undefined) throw new Error(`classes are stored as "${type}", which this page does not know`);
-  const raw = await inflate(chunks, range, bytes * height * width);
+  const raw = await inflate(chunks, range, bytes * count);
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   const of = (i: number): number => (bytes === 1 ? view.getInt8(i) : bytes === 2 ? view.getInt16(2 * i, true) : view.getInt32(4 * i, true));
-  return { data: Int32Array.from({ length: height * width }, (_, i) => of(i)), height, width };
+  return Int32Array.from({ length: count }, (_, i) => of(i));
+}
+
+/** A map of classes of `shape`, laid out as `planeOf` says unless `plane` is given. */
+export async function decodeClasses(chunks: Uint8Array, range: [number, number], type: string, shape: readonly number[], plane = planeOf(shape)): Promise<ClassMap> {
+  const data = await wholeNumbers(chunks, range, type, shape.reduce((a, b) => a * b, 1));
+  return { data: layOut(data, plane, 0), ...plane, shape };
 }
 
 /** Half precision holds relevance as a share of the map's largest, since small relevance would vanish in it. */
@@ -281,7 +299,7 @@ export async function decodeProbes(buffer: ArrayBuffer): Promise<ProbePictures> 
       Array.from({ length: count }, (_, i) => layOut(bytes.subarray(i * pixels, (i + 1) * pixels), plane, 0)),
     );
   }
-  const labels = header.label_maps?.shape.length === 2 ? await decodeLabels(chunks, header.label_maps, count) : null;
+  const labels = header.label_maps ? await decodeLabels(chunks, header.label_maps, count) : null;
   const inputs = await Promise.all((header.inputs ?? []).map((input) => decodeInput(chunks, input, count)));
   return { pictures, masks, mapHeight: plane.height, mapWidth: plane.width, labels, inputs };
 }
@@ -298,10 +316,10 @@ interface InputHeader {
 }
 
 async function decodeLabels(chunks: Uint8Array, { shape, place }: Placed, count: number): Promise<ClassMap[]> {
-  const [height, width] = shape as [number, number];
-  const all = await decodeClasses(chunks, place, "i4", [count * height, width]);
-  const size = height * width;
-  return Array.from({ length: count }, (_, i) => ({ data: all.data.subarray(i * size, (i + 1) * size), height, width }));
+  const size = shape.reduce((a, b) => a * b, 1);
+  const all = await wholeNumbers(chunks, place, "i4", count * size);
+  const plane = planeOf(shape);
+  return Array.from({ length: count }, (_, i) => ({ data: layOut(all.subarray(i * size, (i + 1) * size), plane, 0), ...plane, shape }));
 }
 
 async function decodeInput(chunks: Uint8Array, { values, pictures, tokens }: InputHeader, count: number): Promise<InputValues> {

@@ -23,6 +23,7 @@ interface StepAnswer {
   map_shape: number[];
   scale: (number | null)[];
   maps: ([number, number] | null)[];
+  predicted?: { shape: number[]; type: string; maps: ([number, number] | null)[] };
 }
 
 class Embedded {
@@ -74,13 +75,16 @@ class Embedded {
     for (const step of String(steps).split(",")) {
       const body = this.found("step", { run: run!, step });
       const { header, chunks: all } = openEnvelope<StepAnswer>(body.slice().buffer);
-      const place = header.maps[Number(probe)] ?? null;
-      shape = header.map_shape;
-      frames.push({ step: Number(step), session: header.session, encoding: header.encoding, scale: header.scale[Number(probe)] ?? null, map: place && [end, place[1]] });
-      if (place) {
+      const take = (place: [number, number] | null | undefined): [number, number] | null => {
+        if (!place) return null;
         chunks.push(all.subarray(place[0], place[0] + place[1]));
         end += place[1];
-      }
+        return [end - place[1], place[1]];
+      };
+      const { session, encoding, scale, maps, predicted } = header;
+      shape = header.map_shape;
+      const frame = { step: Number(step), session, encoding, scale: scale[Number(probe)] ?? null, map: take(maps[Number(probe)]) };
+      frames.push(predicted ? { ...frame, predicted: { shape: predicted.shape, type: predicted.type, map: take(predicted.maps[Number(probe)]) } } : frame);
     }
     const text = new TextEncoder().encode(JSON.stringify({ probe: Number(probe), map_shape: shape, frames }));
     const out = new Uint8Array(4 + text.length + end);

@@ -61,6 +61,10 @@ function make(probes: ProbeNames, pictures: ProbePictures, index: number): Sourc
   });
 }
 
+/** The picture that a map of classes is drawn over: the probe itself, or the first of its inputs that is one. */
+export const groundOf = (picture: Picture | null, sources: readonly Source[] | null): Picture | null =>
+  sources === null ? picture : (sources.find((source) => source.picture)?.picture ?? null);
+
 /** How many slices a volume has; 0 for what is none. */
 export const depthOf = ({ info }: Pick<Source, "info">): number => (info.kind === "volume" ? sizeOf(info.map_shape.slice(0, -2)) : 0);
 

@@ -1,5 +1,6 @@
 // Colours of classes, as a label map is drawn over its picture.
-import type { ClassMap } from "../data/decode";
+import type { ClassMap, Picture } from "../data/decode";
+import { sliceAt } from "../kinds/source";
 
 /** Class 0, mostly the ground, lets the picture through. */
 const STRENGTH = 150;
@@ -17,7 +18,7 @@ export function classColour(label: number): [number, number, number] {
 export const classCss = (label: number): string => `rgb(${classColour(label).join(" ")})`;
 
 /** One RGBA word a place; what has no class is hatched grey, class 0 clear. */
-export function paintClasses({ data, height, width }: ClassMap): Uint32Array {
+export function paintClasses({ data, height, width }: Pick<ClassMap, "data" | "height" | "width">): Uint32Array {
   const out = new Uint32Array(height * width);
   const words = new Map<number, number>();
   for (let i = 0; i < out.length; i++) {
@@ -34,4 +35,22 @@ export function paintClasses({ data, height, width }: ClassMap): Uint32Array {
 }
 
 /** The classes on a map, ascending, class 0 and none left out. */
-export const classesOn = ({ data }: ClassMap): number[] => [...new Set(data)].filter((label) => label > 0).sort((a, b) => a - b);
+export const classesOn = ({ data }: Pick<ClassMap, "data">): number[] => [...new Set(data)].filter((label) => label > 0).sort((a, b) => a - b);
+
+type SheetOfSlices = Pick<ClassMap, "data" | "height" | "width"> | Picture;
+
+/** One slice of a volume whose slices lie side by side as `planeOf` lays them out; what has one is given as it is. */
+export function sliceOf<Sheet extends SheetOfSlices>(sheet: Sheet, depth: number, share: number): Sheet {
+  if (depth <= 1) return sheet;
+  const columns = Math.ceil(Math.sqrt(depth));
+  const [height, width] = [sheet.height / Math.ceil(depth / columns), sheet.width / columns];
+  const each = "channels" in sheet ? sheet.channels : 1;
+  const at = sliceAt(share, depth);
+  const [top, left] = [Math.floor(at / columns) * height, (at % columns) * width];
+  const data = new (sheet.data.constructor as new (n: number) => typeof sheet.data)(height * width * each);
+  for (let row = 0; row < height; row++) {
+    const from = ((top + row) * sheet.width + left) * each;
+    data.set(sheet.data.subarray(from, from + width * each), row * width * each);
+  }
+  return { ...sheet, data, height, width };
+}

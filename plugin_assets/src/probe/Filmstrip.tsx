@@ -1,18 +1,19 @@
 // All logged steps of one probe in a row per run: only what is in view is loaded and drawn. A click goes to the step.
-import type { JSX } from "preact";
+import { Fragment, type JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { planeOf, type HeatMap } from "../data/decode";
+import { planeOf, type HeatMap, type Picture } from "../data/decode";
 import { className, number, percent } from "../data/format";
 import { answerWords, isAnswerRight } from "../data/labels";
 import type { RunState } from "../data/jobs";
-import type { Source } from "../kinds/source";
+import { groundOf, type Source } from "../kinds/source";
 import type { Model } from "../state/model";
 import type { ProbeNames, Timeline } from "../data/types";
 import { Dot } from "../ui/Dot";
 import { useSize } from "../ui/hooks";
 import { column, columnsAt, type ProbeData } from "./data";
 import { put } from "../ui/canvases";
-import { paintKey, paintMap, paintThumb } from "./paint";
+import type { FilmFrame } from "./film";
+import { paintClassesOver, paintKey, paintMap, paintThumb } from "./paint";
 
 const HEIGHT = 68;
 const LEAST_WIDTH = 46;
@@ -27,12 +28,13 @@ interface FilmstripProps {
   runs: readonly RunState[];
   probes: ProbeNames;
   index: number;
+  picture: Picture | null;
   sources: readonly Source[] | null;
   /** Told which steps are in view. */
   inView: (steps: readonly number[]) => void;
 }
 
-export function Filmstrip({ model, data, runs, probes, index, sources, inView }: FilmstripProps): JSX.Element {
+export function Filmstrip({ model, data, runs, probes, index, picture, sources, inView }: FilmstripProps): JSX.Element {
   const steps = model.steps();
   const current = model.currentStep();
   const place = model.indexOf(current);
@@ -41,6 +43,7 @@ export function Filmstrip({ model, data, runs, probes, index, sources, inView }:
   const [ref, room] = useSize<HTMLDivElement>();
   const [left, setLeft] = useState(0);
   const pitch = cell + GAP;
+  const rows = runs.flatMap((run) => (run.frame?.predicted ? [run, "predicted" as const] : [run]));
   const first = Math.max(0, Math.floor(left / pitch) - AHEAD);
   const end = Math.min(steps.length, Math.ceil((left + room) / pitch) + AHEAD);
   const shown = useMemo(() => steps.slice(first, end), [steps, first, end]);
@@ -59,12 +62,16 @@ export function Filmstrip({ model, data, runs, probes, index, sources, inView }:
   return (
     <div class="film">
       <ul class="film-runs" aria-hidden="true">
-        {runs.map((run) => (
-          <li key={run.listing.run} title={run.listing.name}>
-            <Dot run={run} />
-            <bdi class="name">{run.listing.name}</bdi>
-          </li>
-        ))}
+        {rows.map((row, i) =>
+          row === "predicted" ? (
+            <li key={i}>predicted</li>
+          ) : (
+            <li key={i} title={row.listing.name}>
+              <Dot run={row} />
+              <bdi class="name">{row.listing.name}</bdi>
+            </li>
+          ),
+        )}
       </ul>
       <div
         ref={ref}
@@ -73,7 +80,7 @@ export function Filmstrip({ model, data, runs, probes, index, sources, inView }:
         data-steps={steps.length}
         onScroll={(event) => setLeft(event.currentTarget.scrollLeft)}
       >
-        <ol class="film-steps" style={{ width: `${steps.length * pitch - GAP}px`, height: `${runs.length * (HEIGHT + GAP) + 20}px` }}>
+        <ol class="film-steps" style={{ width: `${steps.length * pitch - GAP}px`, height: `${rows.length * (HEIGHT + GAP) + 20}px` }}>
           {shown.map((step, i) => (
             <li key={step} style={{ left: `${(first + i) * pitch}px`, width: `${cell}px` }}>
               <button
@@ -86,7 +93,10 @@ export function Filmstrip({ model, data, runs, probes, index, sources, inView }:
                 onClick={() => model.setView({ step })}
               >
                 {runs.map((run) => (
-                  <Thumb key={run.listing.run} model={model} data={data} run={run} probes={probes} index={index} step={step} sources={sources} width={cell} />
+                  <Fragment key={run.listing.run}>
+                    <Thumb model={model} data={data} run={run} probes={probes} index={index} step={step} sources={sources} width={cell} />
+                    {run.frame?.predicted && <ClassThumb frame={data.frame(run, step)} run={run} picture={groundOf(picture, sources)} slice={model.view.slice} />}
+                  </Fragment>
                 ))}
                 <span class="film-number">{step}</span>
               </button>
@@ -134,6 +144,18 @@ function Thumb({ model, data, run, probes, index, step, sources, width }: ThumbP
       )}
     </span>
   );
+}
+
+/** What is predicted at each place, over the grey input. */
+function ClassThumb({ frame, run, picture, slice }: { frame: FilmFrame | string | undefined; run: RunState; picture: Picture | null; slice: number }): JSX.Element {
+  const map = typeof frame === "object" ? frame.predicted : null;
+  const ref = useRef<HTMLCanvasElement>(null);
+  useLayoutEffect(() => {
+    if (!ref.current || !map) return;
+    paintClassesOver(ref.current, map, picture, slice);
+    ref.current.dataset.painted = "yes";
+  }, [map, picture, slice]);
+  return <span class="thumb">{map && <canvas ref={ref} data-run={run.listing.run} data-class-thumb={(frame as FilmFrame).step} />}</span>;
 }
 
 /** The class predicted at a step: null where there is none, undefined where nothing of it was logged. */

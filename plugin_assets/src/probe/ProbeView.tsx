@@ -112,7 +112,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
           {failures[0]}
         </p>
       )}
-      <Filmstrip model={model} data={data} runs={runs} probes={probes} index={index} sources={sources} inView={setInView} />
+      <Filmstrip model={model} data={data} runs={runs} probes={probes} index={index} picture={pictures?.pictures[index] ?? null} sources={sources} inView={setInView} />
       <div class="probe-body">
         <div class="probe-left">
           <KindControls model={model} probes={probes} />

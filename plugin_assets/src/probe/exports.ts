@@ -1,6 +1,6 @@
 // What the large view of a probe shows, as files: a PNG of this step, a GIF of all steps, an NPZ of the arrays.
 import { spread } from "../paint/axis";
-import { mapValues, planeOf, type ProbePictures } from "../data/decode";
+import { mapValues, planeOf, takeApart, type ProbePictures } from "../data/decode";
 import type { RunState } from "../data/jobs";
 import { isPicture, sourcesOf } from "../kinds/source";
 import type { Model } from "../state/model";
@@ -40,8 +40,11 @@ export type Progress = (share: number) => boolean;
 const stopped = (): Error => new Error("stopped");
 const breathe = (): Promise<void> => new Promise((resume) => window.setTimeout(resume, 0));
 
-const sheetOf = ({ model, runs, probes, index, pictures }: ExportOf, least: number): Sheet =>
-  new Sheet(model, probes.names[index] ?? "", index, pictures?.pictures[index] ?? null, runs, probes.map_shape, least, isPicture(probes) ? null : sourcesOf(probes, pictures, index));
+const sheetOf = ({ model, runs, probes, index, pictures }: ExportOf, least: number): Sheet => {
+  const sources = isPicture(probes) ? null : sourcesOf(probes, pictures, index);
+  const predicts = runs.some((run) => run.frame?.predicted);
+  return new Sheet(model, probes, index, pictures?.pictures[index] ?? null, runs, least, sources, pictures?.labels?.[index] ?? null, predicts);
+};
 
 /** Films of one probe at steps of a run, asked for in pieces. */
 async function framesOf(
@@ -71,8 +74,9 @@ export async function exportPng(of: ExportOf): Promise<Exported> {
   const cells = of.runs.map((run): SheetCell => {
     const own = ownStep(run, step);
     const frame = own === null ? undefined : of.data.frame(run, own);
-    const shown = run.frame?.header.step === own ? (run.frame?.maps[of.index] ?? null) : null;
-    return { run, step: own, map: shown ?? (typeof frame === "object" ? frame.map : null) };
+    const shown = run.frame?.header.step === own ? run.frame : null;
+    const film = typeof frame === "object" ? frame : null;
+    return { run, step: own, map: shown?.maps[of.index] ?? film?.map ?? null, predicted: shown?.predicted?.[of.index] ?? film?.predicted ?? null };
   });
   sheet.draw(step, cells);
   const file = await new Promise<Blob | null>((done) => sheet.canvas.toBlob(done, "image/png"));
@@ -94,7 +98,8 @@ export async function exportGif(of: ExportOf, milliseconds: number, progress: Pr
   const draw = (step: number): Uint32Array => {
     const cells = of.runs.map((run): SheetCell => {
       const own = ownStep(run, step);
-      return { run, step: own, map: (own !== null && films.get(run)?.get(own)?.map) || null };
+      const frame = own === null ? undefined : films.get(run)?.get(own);
+      return { run, step: own, map: frame?.map ?? null, predicted: frame?.predicted ?? null };
     });
     sheet.draw(step, cells);
     return sheet.pixels();
@@ -128,6 +133,12 @@ export async function exportNpz(of: ExportOf, progress: Progress): Promise<Expor
     const maps = frames.filter((frame) => frame.map !== null);
     files.push({ name: `${prefix}relevance`, dtype: "<f4", shape: [maps.length, ...probes.map_shape], pieces: maps.map((frame) => bytesOf(mapValues(frame.map!))) });
     files.push(whole(`${prefix}steps`, maps.map((frame) => frame.step)));
+    const classes = frames.flatMap(({ step, predicted }) => (predicted ? [{ step, predicted }] : []));
+    if (classes.length > 0) {
+      const pieces = classes.map(({ predicted }) => bytesOf(predicted.data));
+      files.push({ name: `${prefix}predicted`, dtype: "<i4", shape: [classes.length, ...classes[0]!.predicted.shape], pieces });
+      files.push(whole(`${prefix}predicted_steps`, classes.map(({ step }) => step)));
+    }
     const timeline = data.timeline(run);
     if (timeline) {
       files.push(whole(`${prefix}logged_steps`, timeline.steps));
@@ -149,10 +160,13 @@ export async function exportNpz(of: ExportOf, progress: Progress): Promise<Expor
       if (tokens) files.push(textArray(`tokens/${info.name}`, [...tokens]));
     }
   }
-  if (pictures && pictures.masks.size > 0 && planeOf(probes.map_shape).depth === 1) {
+  const labels = pictures?.labels?.[index];
+  if (labels) files.push({ name: "labels", dtype: "<i4", shape: labels.shape, pieces: [bytesOf(takeApart(labels.data, labels))] });
+  if (pictures && pictures.masks.size > 0) {
+    const plane = planeOf(probes.map_shape);
     const masks = [...pictures.masks];
     files.push(textArray("mask_names", masks.map(([name]) => name)));
-    files.push({ name: "masks", dtype: "|b1", shape: [masks.length, ...probes.map_shape], pieces: masks.map(([, m]) => m[index]!) });
+    files.push({ name: "masks", dtype: "|b1", shape: [masks.length, ...probes.map_shape], pieces: masks.map(([, m]) => takeApart(m[index]!, plane)) });
   }
   const pieces = npz(files) as BlobPart[];
   return { file: new Blob(pieces, { type: "application/zip" }), note: null };

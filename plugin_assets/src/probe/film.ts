@@ -1,12 +1,15 @@
 // One probe at many steps, in the answers of the route `film`.
 import { request } from "../data/api";
-import { decodeMap, openEnvelope, planeOf, type HeatMap, type Plane } from "../data/decode";
+import { decodeClasses, decodeMap, openEnvelope, planeOf, type ClassMap, type HeatMap, type Plane } from "../data/decode";
+import { sizeOf } from "../kinds/source";
 
 /** A probe at one step; `map` is null where maps were not stored, `channels` empty where those were not. */
 export interface FilmFrame {
   step: number;
   map: HeatMap | null;
   channels: HeatMap[];
+  /** Of an output of maps the predicted class of each place. */
+  predicted: ClassMap | null;
 }
 
 interface FilmHeader {
@@ -18,6 +21,7 @@ interface FilmHeader {
     map: [number, number] | null;
     channel_maps?: [number, number][];
     channel_scale?: (number | null)[];
+    predicted?: { shape: number[]; type: string; map: [number, number] | null };
   }[];
 }
 
@@ -25,15 +29,16 @@ interface FilmHeader {
 export async function decodeFilm(buffer: ArrayBuffer, flat = false): Promise<FilmFrame[]> {
   const { header, chunks } = openEnvelope<FilmHeader>(buffer);
   const shape = header.map_shape;
-  const pixels = shape.reduce((a, b) => a * b, 1);
-  const plane: Plane = flat ? { height: 1, width: pixels, depth: 1, columns: 1 } : planeOf(shape);
+  const planeFor = (of: readonly number[]): Plane => (flat ? { height: 1, width: sizeOf(of), depth: 1, columns: 1 } : planeOf(of));
+  const plane = planeFor(shape);
   const decode = (range: [number, number], encoding: string, scale: number | null | undefined): Promise<HeatMap> =>
     decodeMap(chunks, range, encoding, scale, shape, plane);
   return Promise.all(
-    header.frames.map(async ({ step, encoding, scale, map, channel_maps, channel_scale }) => ({
+    header.frames.map(async ({ step, encoding, scale, map, channel_maps, channel_scale, predicted }) => ({
       step,
       map: map === null ? null : await decode(map, encoding, scale),
       channels: await Promise.all((channel_maps ?? []).map((range, c) => decode(range, encoding, channel_scale?.[c]))),
+      predicted: predicted?.map ? await decodeClasses(chunks, predicted.map, predicted.type, predicted.shape, planeFor(predicted.shape)) : null,
     })),
   );
 }
@@ -57,4 +62,4 @@ export async function fetchFilm({ run, session, probe, steps, channels, flat }: 
 const bytesOfMap = (map: HeatMap | null): number => map?.data.byteLength ?? 0;
 
 export const filmBytes = (frames: readonly FilmFrame[]): number =>
-  frames.reduce((sum, frame) => sum + 200 + [frame.map, ...frame.channels].reduce((s, map) => s + bytesOfMap(map), 0), 0);
+  frames.reduce((sum, frame) => sum + 200 + (frame.predicted?.data.byteLength ?? 0) + [frame.map, ...frame.channels].reduce((s, map) => s + bytesOfMap(map), 0), 0);

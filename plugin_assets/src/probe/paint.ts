@@ -1,6 +1,7 @@
 // The colours of a probe's maps in its large view: those that the page's controls choose.
-import { paintHeatMap } from "../paint/colormap";
-import type { HeatMap } from "../data/decode";
+import { paintClasses, sliceOf } from "../paint/classes";
+import { paintHeatMap, paintPicture } from "../paint/colormap";
+import type { ClassMap, HeatMap, Picture } from "../data/decode";
 import type { RunState } from "../data/jobs";
 import { colourLimit } from "../data/limits";
 import { pageColours, paintPanel } from "../kinds/KindCanvas";
@@ -8,6 +9,7 @@ import type { Look } from "../kinds/panel";
 import { probePanel } from "../kinds/drawing";
 import type { Source } from "../kinds/source";
 import type { Model } from "../state/model";
+import { put } from "../ui/canvases";
 
 const limitOf = (model: Model, run: RunState, index: number, map: HeatMap): number =>
   colourLimit(model.view, map, run.info?.largest, index, model.selected().map((other) => other.info?.largest));
@@ -41,6 +43,25 @@ export function paintThumb(
 ): void {
   const panel = probePanel(sources, width, lookOf(model, run, index, map, "small", "page"));
   paintPanel(canvas, { ...panel, height }, width);
+}
+
+/** A map of classes, of a volume one slice of it, over its grey picture: in the pixels of whichever has more. */
+export function paintClassesOver(canvas: HTMLCanvasElement, whole: ClassMap, sheet: Picture | null, share: number): void {
+  const map = sliceOf(whole, whole.depth, share);
+  const picture = map.height > 1 && sheet !== null ? sliceOf(sheet, whole.depth, share) : null;
+  const [height, width] = [Math.max(map.height, picture?.height ?? 0), Math.max(map.width, picture?.width ?? 0)];
+  canvas.height = height;
+  canvas.width = width;
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("this browser gives no 2D canvas");
+  context.imageSmoothingEnabled = false;
+  const layers: [Uint32Array, number, number][] = [[paintClasses(map), map.height, map.width]];
+  if (picture) layers.unshift([paintPicture(picture, true), picture.height, picture.width]);
+  for (const [words, rows, columns] of layers) {
+    const layer = document.createElement("canvas");
+    put(layer, words, rows, columns);
+    context.drawImage(layer, 0, 0, width, height);
+  }
 }
 
 /** What a map's colours depend on besides the map. */

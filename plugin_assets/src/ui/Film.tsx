@@ -5,18 +5,19 @@ import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import { KindCanvas } from "../kinds/KindCanvas";
+import { groundOf } from "../kinds/source";
 import { sharedParts, telling } from "../state/names";
 import { shownMap } from "../state/shown";
 import { indexAtOrBefore } from "../state/steps";
 import { HeatCanvas, Outlines } from "./canvases";
 import { Dot } from "./Dot";
 import css from "./film.css";
-import { Broken, Input, type CardProps } from "./ProbeCard";
+import { Broken, ClassMapCell, Input, type CardProps } from "./ProbeCard";
 import { adopt } from "./sheets";
 
 type FilmProps = Omit<CardProps, "near" | "size">;
 
-export function Film({ model, runs, probes, index, name, picture, sources, outline }: FilmProps): JSX.Element {
+export function Film({ model, runs, probes, index, name, picture, sources, outline, labels = null }: FilmProps): JSX.Element {
   adopt(css);
   const steps = model.filmSteps();
   const current = model.currentStep();
@@ -24,7 +25,7 @@ export function Film({ model, runs, probes, index, name, picture, sources, outli
   const shared = sharedParts(runs.map((run) => run.listing.name));
   return (
     <div class={sources === null ? "film-body" : ""}>
-      {sources === null && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} />}
+      {sources === null && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} labels={labels} slice={model.view.slice} />}
       <div class="strips">
         {runs.map((run) => (
           <div key={run.listing.run} class="strip" data-testid={`film-${index}`} data-run={run.listing.run}>
@@ -36,6 +37,7 @@ export function Film({ model, runs, probes, index, name, picture, sources, outli
               {steps.map((step, i) => (
                 <li key={step} class={i === at ? "now" : ""}>
                   <Still model={model} run={run} step={step} frame={model.frameAt(run, step)} probes={probes} index={index} name={name} sources={sources} outline={outline} />
+                  <Predicted model={model} run={run} step={step} probes={probes} index={index} name={name} picture={picture} sources={sources} />
                   <button type="button" aria-label={`Go to step ${step}`} onClick={() => model.setView({ step })}>
                     {step}
                   </button>
@@ -46,6 +48,29 @@ export function Film({ model, runs, probes, index, name, picture, sources, outli
         ))}
       </div>
     </div>
+  );
+}
+
+/** What is predicted at each place, below the heatmap of the same step; nothing where the output is none of maps. */
+function Predicted({ model, run, step, probes, index, name, picture, sources }: Omit<FilmProps, "runs" | "outline"> & { run: RunState; step: number }): JSX.Element | null {
+  const frame = model.frameAt(run, step);
+  const map = frame?.predicted?.[index];
+  if (!frame || !map) return null;
+  const at = frame.header.step;
+  return (
+    <ClassMapCell
+      map={map}
+      picture={groundOf(picture, sources)}
+      probes={probes}
+      title="Predicted"
+      of={`${name} in ${run.listing.name} at step ${at}`}
+      testid={`film-predicted-${index}-${step}`}
+      run={run.listing.run}
+      step={at}
+      slice={model.view.slice}
+      alone={sources !== null}
+      bare
+    />
   );
 }
 

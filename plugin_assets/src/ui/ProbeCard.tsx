@@ -8,7 +8,7 @@ import { labelWords } from "../data/labels";
 import type { RunState } from "../data/jobs";
 import { KindCanvas } from "../kinds/KindCanvas";
 import type { Look } from "../kinds/panel";
-import type { Source } from "../kinds/source";
+import { groundOf, type Source } from "../kinds/source";
 import type { Model } from "../state/model";
 import { sharedParts, telling } from "../state/names";
 import { alertLimits, exceeded } from "../state/selection";
@@ -41,7 +41,8 @@ export interface CardProps {
   size?: Look["size"];
 }
 
-const ClassMapCell = later<ClassMapProps>(() => import("./ClassMapCell").then((code) => code.ClassMapCell));
+/** A map of classes over its picture, by code that is loaded when it is first asked for. */
+export const ClassMapCell = later<ClassMapProps>(() => import("./ClassMapCell").then((code) => code.ClassMapCell));
 
 /** Longer names are cut in the middle: they must fit beside the mark, above the narrowest map. */
 const MOST_LETTERS = 14;
@@ -57,7 +58,7 @@ export function ProbeCard({ model, runs, probes, near, index, name, picture, sou
     <Card kind="" model={model} near={near} probes={probes} index={index} name={name}>
       {near && (
         <div class="maps">
-          {sources === null && (view.show === "pair" || view.show === "film") && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} labels={labels} />}
+          {sources === null && (view.show === "pair" || view.show === "film") && <Input probes={probes} index={index} name={name} picture={picture} outline={outline} labels={labels} slice={view.slice} />}
           {runs.map((run) => {
             const wanted = model.stepOf(run, model.currentStep());
             const frame = wanted === null ? null : run.frame;
@@ -85,6 +86,7 @@ export function ProbeCard({ model, runs, probes, near, index, name, picture, sou
                 outlines={view.outlines}
                 outline={outline}
                 header={frame?.header ?? null}
+                labels={sources === null ? null : labels}
                 predicted={frame?.predicted?.[index] ?? null}
                 map={failure === null ? map : null}
                 limit={limit}
@@ -158,9 +160,10 @@ interface InputProps {
   picture: Picture | null;
   outline: readonly MaskOutline[];
   labels?: ClassMap | null;
+  slice: number;
 }
 
-export const Input = memo<InputProps>(function Input({ probes, index, name, picture, outline, labels }) {
+export const Input = memo<InputProps>(function Input({ probes, index, name, picture, outline, labels, slice }) {
   const { height, width } = planeOf(probes.map_shape);
   return (
     <figure class="input">
@@ -181,7 +184,7 @@ export const Input = memo<InputProps>(function Input({ probes, index, name, pict
           ),
         )}
       </figcaption>
-      {labels && <ClassMapCell map={labels} picture={picture} probes={probes} title="Labels" of={name} testid={`labels-${index}`} />}
+      {labels && <ClassMapCell map={labels} picture={picture} probes={probes} title="Labels" of={name} testid={`labels-${index}`} slice={slice} alone={false} />}
     </figure>
   );
 });
@@ -219,7 +222,6 @@ interface HeatProps extends InputProps {
   sources: readonly Source[] | null;
   size: Look["size"];
   features: View["features"];
-  slice: number;
   zoom: View["zoom"];
   outlines: boolean;
 }
@@ -228,7 +230,8 @@ const Heat = memo<HeatProps>(function Heat(props) {
   const { run, runName, named, probes, index, name, picture, outline, header, map, limit } = props;
   const { height, width } = planeOf(probes.map_shape);
   const overlay = props.show === "overlay";
-  const predicted = props.sources === null && props.instead === null ? props.predicted : null;
+  const classes = props.instead === null && header ? props.predicted : null;
+  const ofClasses = { picture: groundOf(picture, props.sources), probes, of: name, slice: props.slice, alone: props.sources !== null };
   const target = header ? className(probes, header.probes.target?.[index]) : "";
   const kind = props.isDifference ? "Difference of relevance" : "Relevance";
   const title = `${kind} of ${name}${target === "–" ? "" : ` for ${target}`} in ${runName} at step ${header?.step ?? "–"}`;
@@ -319,9 +322,8 @@ const Heat = memo<HeatProps>(function Heat(props) {
           )}
         </Later>
       </figcaption>
-      {predicted && header && (
-        <ClassMapCell map={predicted} picture={picture} probes={probes} title="Predicted" of={name} testid={`predicted-${index}`} run={run} step={header.step} />
-      )}
+      {props.labels && <ClassMapCell {...ofClasses} map={props.labels} title="Labels" testid={`labels-${index}`} />}
+      {classes && <ClassMapCell {...ofClasses} map={classes} title="Predicted" testid={`predicted-${index}`} run={run} step={header!.step} />}
     </figure>
   );
 });
