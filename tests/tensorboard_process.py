@@ -39,16 +39,16 @@ class TensorBoard:
     def _wait_for_url(self, seconds: float = 120) -> str:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if found := re.search(r"(?:^|TensorBoard \S+ at )(http://127\.0\.0\.1:\d+/\S*)", self.told, re.M):
+            if found := re.search(r"(?:^|TensorBoard \S+ at )(http://127\.0\.0\.1:\d+/\S*)", self.printed, re.M):
                 return found[1].rstrip("/")
             if self.process.poll() is not None:
-                raise AssertionError(f"TensorBoard ended with {self.process.returncode}:\n{self.told}")
+                raise AssertionError(f"TensorBoard ended with {self.process.returncode}:\n{self.printed}")
             time.sleep(0.1)
         self.stop()
-        raise AssertionError(f"TensorBoard gave no address within {seconds} s:\n{self.told}")
+        raise AssertionError(f"TensorBoard gave no address within {seconds} s:\n{self.printed}")
 
     @property
-    def told(self) -> str:
+    def printed(self) -> str:
         """All that it has written so far."""
         return self.log.read_text(errors="replace")
 

@@ -43,8 +43,8 @@ def changed(path: Path, about: dict[str, Any] | None = None, **arrays: np.ndarra
     with np.load(path) as archive:
         held = {name: archive[name] for name in archive.files} | arrays
     if about is not None:
-        told = json.loads(held["about"].tobytes()) | about
-        held["about"] = np.frombuffer(json.dumps(told).encode(), np.uint8)
+        parsed = json.loads(held["about"].tobytes()) | about
+        held["about"] = np.frombuffer(json.dumps(parsed).encode(), np.uint8)
     np.savez_compressed(path, **held)
 
 

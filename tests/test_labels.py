@@ -80,7 +80,7 @@ def test_a_file_keeps_labels_of_places_of_a_region(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "said"),
+    ("make", "error", "message"),
     [
         (lambda: ProbeSet(X, SETS, class_names=["a", "b"]), ValueError, "labels: 3 classes; class_names lists 2"),
         (lambda: ProbeSet(X, SETS, target=3), ValueError, "target: class 3 of labels of 3 classes"),
@@ -99,8 +99,8 @@ def test_a_file_keeps_labels_of_places_of_a_region(tmp_path: Path) -> None:
         (lambda: ProbeSet(X, np.full((3, 2, 2), 0.5)), ValueError, "labels: shape .* not whole"),
     ],
 )
-def test_what_does_not_fit_is_named(make, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_what_does_not_fit_is_named(make, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         make()
 
 

@@ -57,7 +57,7 @@ def test_the_whole_page_stands_in_a_frame_of_its_own(logs: Path) -> None:
     assert "<title>&lt;b&gt;run</title>" in page
 
 
-def test_what_does_not_fit_is_left_out_and_said(logs: Path) -> None:
+def test_what_does_not_fit_is_left_out_and_named(logs: Path) -> None:
     run = lrp.open_run(logs / "<b>run")
     whole = len(run.show()._page)
     shown = run.show(max_mb=(whole - 3000) / 1e6)._repr_html_()

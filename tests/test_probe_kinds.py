@@ -41,7 +41,7 @@ WORDS = (("the", "red", "fox"), ("a", "red"), ("fox", "fox", "fox"))
         (np.zeros((2, 2, 2, 2, 2, 2)), {}, "grid", (2, 2, 2, 2)),
     ],
 )
-def test_kinds_are_told_by_shape(values: np.ndarray, options: dict, kind: str, map_shape: tuple[int, ...]) -> None:
+def test_kinds_are_reported_by_shape(values: np.ndarray, options: dict, kind: str, map_shape: tuple[int, ...]) -> None:
     probes = ProbeSet(values, **options)
     assert (probes.kind, probes.map_shape) == (kind, map_shape)
 

@@ -81,7 +81,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_error_is_told_by_its_cause(name: str) -> None:
+def test_an_error_is_reported_by_its_cause(name: str) -> None:
     work, whole, first = CASES[name]
     with pytest.raises(BaseException) as caught:  # each its own
         work()

@@ -34,7 +34,7 @@ class Board:
         self._base = f"{self._board.url}/data/plugin/lrp_monitor"
 
     def steps(self, run: str) -> set[int] | None:
-        """The steps that the LRP tab is told of; None while TensorBoard has not come across the run."""
+        """The steps that the LRP tab receives; None while TensorBoard has not come across the run."""
         try:
             with urllib.request.urlopen(f"{self._base}/run?run={run}", timeout=60) as answer:
                 return {row["step"] for row in json.load(answer)["steps"]}
@@ -62,7 +62,7 @@ def main(count: int, folder: Path) -> int:
             while kill.read and board_steps is None and time.monotonic() < deadline:
                 board_steps = board.steps("run/lrp")  # found at TensorBoard's next reload, where it is new
                 time.sleep(0 if board_steps else 0.2)
-            missing = kill.told - board_steps if board_steps else set()
+            missing = kill.logged - board_steps if board_steps else set()
             shown += bool(board_steps) and not missing
             cut = [problem for problem in kill.problems if "not complete" in problem]
             other = [problem for problem in kill.problems if "not complete" not in problem]
@@ -85,12 +85,12 @@ def main(count: int, folder: Path) -> int:
     events = plugin_event_accumulator.EventAccumulator(str(run_folder / "lrp"), guidance).Reload()
     drawn = [event.step for event in events.Tensors("lrp/probability")] == list(range(last + 1))
     started = [kill for kill in kills if kill.started]
-    said = ["complete" if fine else "NOT complete" for fine in (whole, drawn, after == set(run.steps))]
+    verdicts = ["complete" if fine else "NOT complete" for fine in (whole, drawn, after == set(run.steps))]
     print(
         f"{count} kills ({len(started)} in training, {count - len(started)} before it) in "
         f"{time.monotonic() - began:.0f} s, {len(run.sessions)} sessions, {failures} with a loss or an error\n"
         f"TensorBoard showed every logged step after {shown} of {sum(bool(kill.read) for kill in kills)} kills\n"
-        f"resumed to epoch {last}: store {said[0]}, event files {said[1]}, dashboard {said[2]}"
+        f"resumed to epoch {last}: store {verdicts[0]}, event files {verdicts[1]}, dashboard {verdicts[2]}"
     )
     return int(bool(failures) or not (whole and drawn and after == set(run.steps)))
 

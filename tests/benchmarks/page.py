@@ -292,11 +292,11 @@ def slider_moves(
     for kind, most in zip(times, (limit, "32"), strict=True):
         report(f"slider to {kind} step ({count} heatmaps in view)", times[kind], most)
         print(f"  CPU time of all of Chromium's processes for it: {1e3 * used[kind] / len(places):.0f} ms in the mean")
-    told_requests(frame)
+    print_requests(frame)
     page.context.close()
 
 
-def told_requests(frame: Frame) -> None:
+def print_requests(frame: Frame) -> None:
     """How many requests the page has made, of how many bytes, and those made more than once."""
     asked: list[tuple[str, int]] = frame.evaluate(
         "() => performance.getEntriesByType('resource').map(e => [e.name.split('/').pop(), e.transferSize])"
@@ -304,11 +304,13 @@ def told_requests(frame: Frame) -> None:
     routes: dict[str, list[int]] = {}
     for address, size in asked:
         routes.setdefault(address.split("?")[0], []).append(size)
-    told = ", ".join(f"{route} {len(sizes)} ({sum(sizes) / 1e6:.2f} MB)" for route, sizes in sorted(routes.items()))
+    requested = ", ".join(
+        f"{route} {len(sizes)} ({sum(sizes) / 1e6:.2f} MB)" for route, sizes in sorted(routes.items())
+    )
     # The list of runs is asked for again and again: it may have grown.
     addresses = [address for address, _ in asked if address != "runs"]
     again = sorted({address for address in addresses if addresses.count(address) > 1})
-    print(f"  requests: {told}; asked more than once: {again or 'none'}")
+    print(f"  requests: {requested}; asked more than once: {again or 'none'}")
 
 
 def many_runs(browser: Browser, folder: Path, flags: tuple[str, ...], repeats: int, steps: int) -> None:

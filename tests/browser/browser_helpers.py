@@ -36,7 +36,7 @@ LOADERS = {"fast": (), "python": ("--load_fast=false",)}
 
 
 def absent(what: str) -> NoReturn:
-    """Skips in words where a program that pip cannot install is absent; under CI, which installs it, fails."""
+    """Skips with a reason where a program that pip cannot install is absent; under CI, which installs it, fails."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

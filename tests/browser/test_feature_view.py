@@ -146,8 +146,8 @@ def test_rows_orders_and_maps(logdir: Path, serve: Serve, visit: Open) -> None:
     tab.expect(
         lambda: masses[tab.all(rows, "Number(e.dataset.channel)")[:4]].tolist(), np.sort(masses)[::-1][:4].tolist()
     )
-    told = ("class=2", "order=mass%3Astamp")
-    tab.expect(lambda: [part in tab.hash_parameters()["channels"] for part in told], [True, True])
+    expected = ("class=2", "order=mass%3Astamp")
+    tab.expect(lambda: [part in tab.hash_parameters()["channels"] for part in expected], [True, True])
 
 
 def test_two_thousand_channels_side_by_side(logdir: Path, serve: Serve, visit: Open) -> None:
@@ -161,8 +161,8 @@ def test_two_thousand_channels_side_by_side(logdir: Path, serve: Serve, visit: O
     history = open_run(logdir / "planted").channel_history("wide")
     last = np.argsort(-np.nan_to_num(history.shares[-1, 0]), kind="stable")[-1]
     tab.expect(lambda: tab.all(made, "Number(e.dataset.channel)")[-1], int(last))
-    told = f"{np.count_nonzero(history.unused[-1])} unused, 1 dead"
-    tab.expect(lambda: told in tab.frame.inner_text("[data-testid=features] .told"), True)
+    expected = f"{np.count_nonzero(history.unused[-1])} unused, 1 dead"
+    tab.expect(lambda: expected in tab.frame.inner_text("[data-testid=features] .told"), True)
 
 
 def test_a_channel_large_and_its_address(logdir: Path, serve: Serve, visit: Open) -> None:

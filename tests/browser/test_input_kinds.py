@@ -225,8 +225,8 @@ def test_a_text_is_words_and_folds_to_what_matters(logged: Path, serve: Serve, v
 
 def test_a_table_shows_the_features_that_matter_and_a_way_to_the_rest(logged: Path, serve: Serve, visit: Open) -> None:
     tab = opened(visit, serve(logged), "table/a/lrp", "table/b/lrp")
-    told = "e.getAttribute('aria-label').includes('row of 200 features, most relevant: column 7 ')"
-    tab.expect(lambda: tab.all("[data-testid=heatmap-0]", told), [True, True])
+    described = "e.getAttribute('aria-label').includes('row of 200 features, most relevant: column 7 ')"
+    tab.expect(lambda: tab.all("[data-testid=heatmap-0]", described), [True, True])
     tab.expect(lambda: (at(tab, 0.9, 0.02, 0, "table/a/lrp"), read_off(tab))[1][0].startswith("column 7 = "), True)
     values = "[e.dataset.run, Number(e.querySelector('strong').dataset.value)]"
     lines = [["table/a/lrp", 5.0], ["table/b/lrp", 10.0]]

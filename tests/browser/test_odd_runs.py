@@ -133,7 +133,7 @@ def test_runs_with_other_probes_stand_apart(tmp_path: Path, serve: Serve, visit:
     two.close()
 
 
-def test_a_server_that_goes_away_is_reported_in_words(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_a_server_that_goes_away_is_reported(tmp_path: Path, serve: Serve, visit: Open) -> None:
     run = WrittenRun(tmp_path / "a")
     run.log(0)
     tab = visit(serve(tmp_path))

@@ -66,9 +66,9 @@ def export(*arguments: object) -> str:
 
 def test_a_page_that_was_handed_on_needs_nothing_but_itself(logs: Path, tmp_path: Path, opened: Any) -> None:
     file = tmp_path / "run.html"
-    told = export(logs / "one", logs / "<b>two", "-o", file)
-    assert "2 runs, 4 steps, 3 probes, with histograms" in told
-    assert f"{file.stat().st_size / 1e6:.1f} MB" in told
+    printed = export(logs / "one", logs / "<b>two", "-o", file)
+    assert "2 runs, 4 steps, 3 probes, with histograms" in printed
+    assert f"{file.stat().st_size / 1e6:.1f} MB" in printed
     tab = opened(file.as_uri())
     tab.wait_for_step(9)
     tab.expect(lambda: tab.all("article.probe h3", "e.textContent"), HOSTILE)

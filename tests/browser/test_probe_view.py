@@ -226,8 +226,8 @@ def test_curves_tell_prediction_probability_and_mask(tensorboard: TensorBoard, v
     tab = visit(tensorboard, fragment=link(0, step=30, runs="shortcut%252Flrp"))
     wait(tab, 30)
     tab.frame.wait_for_selector("[data-testid=over-mass]")
-    told = ("shortcut predicts dog from step 0 to 20", "shortcut predicts cat from step 20 to 70")
-    for words in told:
+    sentences = ("shortcut predicts dog from step 0 to 20", "shortcut predicts cat from step 20 to 70")
+    for words in sentences:
         tab.expect(lambda words=words: words in (tab.frame.text_content("[data-testid=over-probability]") or ""), True)
     for at, share in enumerate(("28 %", "45 %")):
         tab.expect(lambda at=at, share=share: share in tab.all(".over-time .readout", "e.innerText")[at], True)

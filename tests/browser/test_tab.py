@@ -152,14 +152,14 @@ def test_captions_tell_what_the_log_says(fitted: Path, serve: Serve, visit: Open
         values = [100 * record.statistics[column][probe] for column in columns]
         assert np.isfinite(values).all()
 
-        def told(figure: str = figure, words: list[str] = words, values: list[float] = values) -> list[Any]:
+        def missing(figure: str = figure, words: list[str] = words, values: list[float] = values) -> list[Any]:
             """What the caption lacks."""
             caption = tab.frame.inner_text(f"{figure} figcaption").replace("\u2212", "-")
             shares = [float(text.split()[-2]) for text in caption.split("\n") if text.endswith(" %")]
             lacking: list[Any] = [word for word in words if word not in caption]
             return lacking + [value for value in values if not any(abs(share - value) <= 0.51 for share in shares)]
 
-        tab.expect(told, [])
+        tab.expect(missing, [])
 
 
 def test_light_and_dark_follow_tensorboard(fitted: Path, serve: Serve, visit: Open) -> None:

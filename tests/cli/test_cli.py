@@ -315,7 +315,7 @@ class TestNote:
         assert "no notes yet" in lrp_monitor("note", run, "--remove", note["name"]).stdout
 
     @pytest.mark.parametrize(
-        ("words", "told"),
+        ("words", "message"),
         [
             (["3", "x"], "no step 3 in"),
             (["-"], "a note takes a step and a text"),
@@ -323,6 +323,6 @@ class TestNote:
             (["--remove", "x"], "has no note 'x'"),
         ],
     )
-    def test_what_is_wrong_is_said(self, run: Path, words: list[str], told: str) -> None:
+    def test_what_is_wrong_is_reported(self, run: Path, words: list[str], message: str) -> None:
         done = lrp_monitor("note", run, *words)
-        assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+        assert (done.returncode, message in done.stderr) == (1, True), done.stderr

@@ -122,7 +122,7 @@ class TestPictures:
         with pytest.raises(InputError, match="this scaling is of three channels, but the model takes 1"):
             one(whole, (64, 64, 1), "torch")
 
-    def test_names_are_told_apart(self, tmp_path: Path) -> None:
+    def test_names_are_reported_apart(self, tmp_path: Path) -> None:
         path = saved(tmp_path / "a.png", COLOURED)
         samples = Reader((2, 2, 3), SCALINGS["0..1"]).read([path, path])
         assert [sample.name for sample in samples] == ["a.png #0", "a.png #1"]

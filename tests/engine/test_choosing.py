@@ -1,4 +1,4 @@
-"""composite="auto": what a network is decides, however it is written; the choice is told and kept."""
+"""composite="auto": what a network is decides, however it is written; the choice is reported and kept."""
 
 from __future__ import annotations
 

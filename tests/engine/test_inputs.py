@@ -1,4 +1,4 @@
-"""Models with several inputs: relevance of the same structure, against float64 NumPy; wrong structures in words."""
+"""Models with several inputs: relevance of the same structure, against float64 NumPy; wrong structures are named."""
 
 import functools
 

@@ -132,7 +132,7 @@ def block(name):
     return keras.Model(inputs, kl.ReLU(name="act")(kl.Dense(4, use_bias=False, name="dense")(inputs)), name=name)
 
 
-def test_layers_of_inner_models_are_told_apart_by_their_paths(rng, randomise):
+def test_layers_of_inner_models_are_reported_apart_by_their_paths(rng, randomise):
     """A functional model is built by itself, and a ReLU never: Keras has no path for either that knows the models."""
     inputs = keras.Input((4,))
     deeper = keras.Sequential([keras.Input((4,)), block("deep"), kl.ReLU(name="act")], name="deeper")

@@ -427,10 +427,10 @@ NON_NEGATIVE = (
 )  # fmt: skip
 
 
-def test_what_is_said_to_be_non_negative_is():
+def test_what_is_declared_non_negative_is():
     """On it rests the short cut of the sign-splitting rules."""
     grid = np.linspace(-20, 20, 4001, dtype=np.float32)
-    said = set()
+    declared = set()
     for name in dir(keras.activations):
         function = getattr(keras.activations, name)
         if (
@@ -445,12 +445,12 @@ def test_what_is_said_to_be_non_negative_is():
             with backend.inlined():
                 y = function(x)
             if Graph.read([x]).is_non_negative(y):
-                said.add(name)
+                declared.add(name)
             return y
 
         values = np.asarray(asked(tf.constant(grid[None])))
-        assert name not in said or values.min() >= 0, name
-    assert set(NON_NEGATIVE) <= said
+        assert name not in declared or values.min() >= 0, name
+    assert set(NON_NEGATIVE) <= declared
 
 
 SIGNED = {

@@ -266,15 +266,15 @@ def test_tokens_with_learned_positions(rng, randomise):
 
 
 def test_composites_that_differ_in_products_or_attention_alone_say_so():
-    # Runs and baselines keep this text: by it "the composite's rules changed" is told.
+    # Runs and baselines keep this text: "the composite's rules changed" is found by it.
     usual = str(lrp.composites.epsilon()).splitlines()[1:]
-    for composite, told in (
+    for composite, lines in (
         (lrp.composites.attn_lrp(), ["  products              half"]),
         (lrp.composites.cp_lrp(), ["  attention             cp_lrp"]),
         (lrp.Composite(norm="identity"), ["  lone normalisations   identity"]),
         (lrp.Composite(), []),
     ):
-        assert str(composite).splitlines()[1:] == usual + told
+        assert str(composite).splitlines()[1:] == usual + lines
 
 
 def weighted_sums(a, h):

@@ -115,7 +115,7 @@ def odd_twice():
     return keras.Model(inputs, kl.Dense(2, name="head")(inner("right")(inner("left")(inputs))))
 
 
-def test_layers_of_inner_models_are_told_apart_by_their_paths_in_errors_and_in_the_table():
+def test_layers_of_inner_models_are_reported_apart_by_their_paths_in_errors_and_in_the_table():
     elementwise = lrp.Composite(overrides={kl.Dense: rules.Pass()})
     with pytest.raises(lrp.UnsupportedModelError) as refused:
         lrp.relevance(odd_twice(), np.ones((1, 4), np.float32), 0, elementwise)
@@ -130,7 +130,7 @@ def test_layers_of_inner_models_are_told_apart_by_their_paths_in_errors_and_in_t
     assert list(dict.fromkeys(named)) == ["left/odd", "right/odd", "head"]
 
 
-def test_gradient_is_let_through_on_request_and_said():
+def test_gradient_is_let_through_on_request_and_noted():
     with pytest.warns(RuntimeWarning, match="divides by an activation"):
         explanation = run(lambda t: t * t[:, :, ::-1] / t, "lrp_zero", on_unknown="gradient")
     # The product shares its relevance out, but the division takes as much again away as it has, as announced.

@@ -108,7 +108,7 @@ def test_an_encoding_is_explained_by_what_it_gives_out_or_refused_with_the_way_o
     if refused:
         assert "explain the model behind the encoding, keras.Model(encoding.output, model.output)" in refused
         assert 'on_unknown="gradient" is no way out' in refused
-        assert refused.count("\n  - ") == 1  # what only follows from it is not told
+        assert refused.count("\n  - ") == 1  # what only follows from it is not reported
         assert encoding.name in refused
     else:
         assert found.shape == x.shape

@@ -361,7 +361,7 @@ class SocketFuzz:
         asked = b"GET " + PREFIX.encode() + b"runs HTTP/1.0\r\nHost: localhost\r\n\r\n"
         while b'"good/lrp"' not in self._send(asked):
             if time.monotonic() > end:
-                raise RuntimeError(f"TensorBoard shows no runs: {self._board.told}")
+                raise RuntimeError(f"TensorBoard shows no runs: {self._board.printed}")
             time.sleep(0.3)
 
     def case(self, damage: Damage, seen: Seen) -> str:
@@ -391,10 +391,10 @@ class SocketFuzz:
                 if self._alone and status == 200 and not harmed:
                     check_sender(status, headers["Host"], headers.get("Origin"))
             except AssertionError as error:
-                raise AssertionError(f"{error}\n{self._board.told[-2000:]}") from None
+                raise AssertionError(f"{error}\n{self._board.printed[-2000:]}") from None
         seen.look(answer)
         if self._board.process.poll() is not None:
-            raise AssertionError(f"TensorBoard ended: {self._board.told[-3000:]}")
+            raise AssertionError(f"TensorBoard ended: {self._board.printed[-3000:]}")
         seen.attempt(f"socket {status or 'closed'}", lambda: None, ())
         return repr(data[:300])
 
@@ -423,6 +423,6 @@ class SocketFuzz:
     def close(self) -> None:
         """Ends it."""
         self._board.stop()
-        trouble = re.findall(r"Traceback[\s\S]{0,2000}", self._board.told)
+        trouble = re.findall(r"Traceback[\s\S]{0,2000}", self._board.printed)
         if trouble:
             raise AssertionError(f"{len(trouble)} tracebacks in TensorBoard's log, the first:\n{trouble[0]}")

@@ -38,7 +38,7 @@ def series(run_dir: Path, tag: str) -> list[tuple[int, float]]:
     return [(e.step, tensor_util.make_ndarray(e.tensor_proto).item()) for e in loaded.Tensors(tag)]
 
 
-def told_by(run: Any) -> list[str]:
+def messages_of(run: Any) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run()
@@ -101,10 +101,10 @@ def test_a_network_that_is_down_warns_once_and_what_was_logged_stays(store: type
         store.before = None
 
     watched, alone = make_model(), make_model()
-    told = told_by(lambda: fit(watched, monitor(URL), Around({1: fail, 3: heal}), epochs=5))
-    assert len(told) == 1
-    assert "step 2 was not written: StoreOSError: objects://bucket/run/lrp/plugins/lrp_monitor/steps-" in told[0]
-    assert "could not connect to the endpoint" in told[0]
+    messages = messages_of(lambda: fit(watched, monitor(URL), Around({1: fail, 3: heal}), epochs=5))
+    assert len(messages) == 1
+    assert "step 2 was not written: StoreOSError: objects://bucket/run/lrp/plugins/lrp_monitor/steps-" in messages[0]
+    assert "could not connect to the endpoint" in messages[0]
     assert places(URL) == epochs_of(0, 1, 4, 5)
     notes = " ".join(note for step in (4, 5) for note in open_run(URL).record(step).notes)
     assert "step 2 was not written" in notes
@@ -131,16 +131,16 @@ def test_a_slow_failure_is_waited_for_once(store: type[ObjectStore], monkeypatch
 
     # From epoch 2 on each request hangs until epoch 4 has ended: training that waited would never come there.
     around = Around({1: begin(slow), 2: begin(hang), 6: begin(None)}, {4: go.set})
-    told = told_by(lambda: fit(make_model(), monitor(URL), around, epochs=8))
+    messages = messages_of(lambda: fit(make_model(), monitor(URL), around, epochs=8))
     assert waited == []
-    assert len(told) == 1
+    assert len(messages) == 1
     steps = [step for step, _, _ in places(URL)]
     assert steps[:2] == [0, 1]
     assert steps[-1] == 8
     assert not {2, 3} & set(steps)
 
 
-def test_what_is_wrong_at_the_start_is_told_before_training(store: type[ObjectStore]) -> None:
+def test_what_is_wrong_at_the_start_is_reported_before_training(store: type[ObjectStore]) -> None:
     def refuse(request: str, path: str) -> None:
         if request == "put":
             raise PermissionError(13, "Access Denied")
@@ -158,9 +158,9 @@ def test_what_is_wrong_at_the_start_is_told_before_training(store: type[ObjectSt
 
 
 def test_objects_removed_in_mid_run_are_begun_anew(store: type[ObjectStore]) -> None:
-    told = told_by(lambda: fit(make_model(), monitor(URL), Around({2: lambda: store._keep({})}), epochs=4))
-    assert len(told) == 1
-    assert "lrp_monitor was removed in mid-run" in told[0]
+    messages = messages_of(lambda: fit(make_model(), monitor(URL), Around({2: lambda: store._keep({})}), epochs=4))
+    assert len(messages) == 1
+    assert "lrp_monitor was removed in mid-run" in messages[0]
     assert places(URL) == epochs_of(3, 4)
 
 

@@ -1,4 +1,4 @@
-"""Runs on an object store: written by whole objects, read back as from a disk, in words where that fails."""
+"""Runs on an object store: written by whole objects, read back as from a disk; errors that name what fails."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def session(folder: object, steps: list[int], value: float) -> None:
             file.append(make_record(step, scalars={"v": value}))
 
 
-def told(run: Run) -> list[object]:
+def contents(run: Run) -> list[object]:
     """What a run tells of itself, apart from ids."""
     steps, values = run.scalar("v")
     places = [(s.ordinal, s.first_step, s.last_step, s.steps, s.meta) for s in run.sessions]
@@ -66,7 +66,7 @@ def test_sessions_overlap_rewind_and_resume_as_on_a_disk(store: type[ObjectStore
     for folder in (URL, tmp_path):
         for value, steps in enumerate([[0, 1, 2, 3, 4, 5], [3, 5], [7], [], [2, 3]]):
             session(folder, steps, float(value))
-    assert told(open_run(URL)) == told(open_run(tmp_path))
+    assert contents(open_run(URL)) == contents(open_run(tmp_path))
     assert open_run(URL).steps == [0, 1, 2, 3]
     with writer() as file:
         assert file.last_step == 7
@@ -260,7 +260,7 @@ def test_what_lies_beneath_is_named(store: type[ObjectStore]) -> None:
         ("simplecache::objects://bucket/run", "chained"),
     ],
 )
-def test_a_url_that_cannot_be_served_is_told_in_words(store: type[ObjectStore], url: str, message: str) -> None:
+def test_a_url_that_cannot_be_served_is_described(store: type[ObjectStore], url: str, message: str) -> None:
     with pytest.raises(StoreError, match=message):
         open_run(url)
 

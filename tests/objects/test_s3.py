@@ -60,28 +60,28 @@ def test_a_fit_and_its_resumption_are_as_on_a_disk(s3: s3fs.S3FileSystem, tmp_pa
     assert places(tmp_path / "copy") == epochs_of(*range(5))
 
 
-def test_every_step_told_before_a_kill_is_there_and_the_fit_resumes(s3: s3fs.S3FileSystem) -> None:
+def test_every_step_reported_before_a_kill_is_there_and_the_fit_resumes(s3: s3fs.S3FileSystem) -> None:
     url = "s3://bucket/killed"
     child = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("s3_child.py")), url], stdout=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
-    told = [int(child.stdout.readline()) for _ in range(4)]
+    logged = [int(child.stdout.readline()) for _ in range(4)]
     time.sleep(0.03)  # somewhere between two puts, or in one
     child.send_signal(signal.SIGKILL)
-    told += [int(line) for line in child.stdout.read().split()]
+    logged += [int(line) for line in child.stdout.read().split()]
     assert child.wait(20) == -signal.SIGKILL
     steps = open_run(url).steps
     assert open_run(url).verify() == []
     assert steps == list(range(len(steps)))
-    assert steps[-1] >= told[-1]
+    assert steps[-1] >= logged[-1]
     last = steps[-1]
-    # The weights went with the process: what is trained from here on is another model, told to go on in the run.
+    # The weights went with the process: what is trained from here on is another model, which goes on in the run.
     fit(make_model(), monitor(url, on_other_model="continue"), epochs=last + 2, initial_epoch=last)
     assert open_run(url).steps == list(range(last + 3))
 
 
-def test_what_cannot_be_reached_is_told_before_training(s3: s3fs.S3FileSystem, monkeypatch, capsys) -> None:
+def test_what_cannot_be_reached_is_reported_before_training(s3: s3fs.S3FileSystem, monkeypatch, capsys) -> None:
     with pytest.raises(StoreOSError, match=r"s3://missing/run.*cannot be written.*bucket does not exist"):
         fit(make_model(), monitor("s3://missing/run"), epochs=1)
     with pytest.raises(StoreError, match=r"s3://bucket/nothing: no run of lrp_monitor here"):

@@ -1,4 +1,4 @@
-"""What the page is told of watched layers, against what the store holds; and the records of features themselves."""
+"""What the page is sent of watched layers, against what the store holds; and the records of features themselves."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_other_hosts_and_other_pages_are_refused(server: Server) -> None:
         assert ask(server, PREFIX + "runs", Origin=origin).status == 403, origin
 
 
-def test_wrong_arguments_are_said_in_a_line(logs: Path) -> None:
+def test_wrong_arguments_are_reported_in_a_line(logs: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for arguments, words in (

@@ -14,7 +14,7 @@ USUAL = """
     from helpers import make_snapshot
 
     def snapshot(name):
-        # What "the model" sees is told from outside: SEED_<name> changes the maps, PROBES and RULES what they are of.
+        # What "the model" sees is set from outside: SEED_<name> changes the maps, PROBES and RULES what they are of.
         made = make_snapshot(seed=int(os.environ.get("SEED_" + name, 0)))
         if "PROBES" in os.environ:
             made = replace(made, digests=(*made.digests[:7], "changed"))
@@ -58,6 +58,6 @@ def stamps(project):
 
 def mending_command(result):
     """The one `pytest --lrp-update ...` that the output tells, as arguments."""
-    told = set(re.findall(r"(?:pytest )(--lrp-update .*)", result.stdout.str()))
-    assert len(told) == 1, result.stdout.str()
-    return shlex.split(told.pop())
+    commands = set(re.findall(r"(?:pytest )(--lrp-update .*)", result.stdout.str()))
+    assert len(commands) == 1, result.stdout.str()
+    return shlex.split(commands.pop())

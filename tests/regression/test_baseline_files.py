@@ -43,9 +43,9 @@ def describe(path, data):
     """Makes the json describe these bytes of the npz: what somebody who means harm would do."""
     archive, about = files(path)
     archive.write_bytes(data)
-    told = json.loads(about.read_text())
-    told["npz"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    about.write_text(json.dumps(told))
+    parsed = json.loads(about.read_text())
+    parsed["npz"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    about.write_text(json.dumps(parsed))
 
 
 def repacked(path, **changed):
@@ -162,9 +162,9 @@ def test_every_cut_is_noticed(saved):
     data = archive.read_bytes()
     for length in (0, 1, 100, len(data) // 2, len(data) - 1):
         archive.write_bytes(data[:length])
-        said = failure(saved, "damaged")
-        assert f"base.npz: cut off, {length:,} of {len(data):,} bytes are there" in said
-        assert f"git checkout -- {archive} {files(saved)[1]}" in said
+        message = failure(saved, "damaged")
+        assert f"base.npz: cut off, {length:,} of {len(data):,} bytes are there" in message
+        assert f"git checkout -- {archive} {files(saved)[1]}" in message
 
 
 def test_every_flipped_byte_is_noticed(saved):
@@ -215,9 +215,9 @@ def test_a_json_that_does_not_fit(saved, change):
 def test_a_newer_format(saved):
     about = files(saved)[1]
     about.write_text(about.read_text().replace('"format": 1', '"format": 7'))
-    said = failure(saved, "version")
-    assert "written in format 7, this version reads up to 1" in said
-    assert "pip install --upgrade lrp_monitor" in said
+    message = failure(saved, "version")
+    assert "written in format 7, this version reads up to 1" in message
+    assert "pip install --upgrade lrp_monitor" in message
 
 
 def test_files_of_two_commits(saved, tmp_path):
@@ -265,13 +265,13 @@ def bomb(declared):
 
 
 @pytest.mark.parametrize(
-    ("declared", "kind", "said"),
+    ("declared", "kind", "message"),
     [
         ((3 << 30) + 128, "size", "inflates to 3,221,225,600 bytes"),
         (1 << 20, "damaged", "says 3,221,225,472 bytes and holds 1,048,576"),
     ],
 )
-def test_a_bomb_is_not_inflated(saved, declared, kind, said):
+def test_a_bomb_is_not_inflated(saved, declared, kind, message):
     describe(saved, bomb(declared))
     assert files(saved)[0].stat().st_size < 4 << 20
     script = (  # in a process that has less memory than the bomb would take
@@ -282,7 +282,7 @@ def test_a_bomb_is_not_inflated(saved, declared, kind, said):
     )
     done = subprocess.run([sys.executable, "-c", script, str(saved)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"{kind} "), done.stdout
-    assert said in done.stdout
+    assert message in done.stdout
 
 
 def test_a_shape_beyond_what_is_there_is_not_allocated(saved):
@@ -292,7 +292,7 @@ def test_a_shape_beyond_what_is_there_is_not_allocated(saved):
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"maps": None}, "KeyError"),
         ({"maps": npy(np.zeros((8, 10, 10), "<f4"))}, "maps are float32"),
@@ -306,9 +306,9 @@ def test_a_shape_beyond_what_is_there_is_not_allocated(saved):
         ({"../../evil": npy(np.zeros(3)), "maps": None}, "KeyError"),
     ],
 )
-def test_arrays_that_are_none_of_ours(saved, changed, said):
+def test_arrays_that_are_none_of_ours(saved, changed, message):
     describe(saved, repacked(saved, **changed))
-    assert said in failure(saved, "damaged")
+    assert message in failure(saved, "damaged")
 
 
 def test_too_many_entries(saved):

@@ -1,4 +1,4 @@
-"""compare(): limits, masks, what cannot be compared, and how a comparison is told."""
+"""compare(): limits, masks, what cannot be compared, and how a comparison is reported."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_maps_that_are_not_finite_fail_whatever_may_fail(value):
 def test_limits_are_arguments_and_checked():
     assert limits_of("same_weights", {"cosine": 0.5}).cosine == 0.5
     assert limits_of("same_weights", {"cosine": 0.5}).relative_l2 == 1e-3
-    for wrong, error, said in (
+    for wrong, error, message in (
         ({"cosin": 0.5}, ValueError, "no limit 'cosin'.*did you mean 'cosine'"),
         ({"cosine": 1.5}, ValueError, "cosine=1.5: expected a number between -1 and 1"),
         ({"failing": None}, TypeError, "failing=None"),
@@ -156,7 +156,7 @@ def test_limits_are_arguments_and_checked():
         ({"logits": float("nan")}, ValueError, "logits=nan"),
         ({"mask_mass": {"stamp": -1}}, ValueError, "mask_mass=-1"),
     ):
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             compare(make_snapshot(), make_snapshot(), **wrong)
     with pytest.raises(ValueError, match=r"tier='retraind' is not one of .*did you mean 'retrained'"):
         compare(make_snapshot(), make_snapshot(), tier="retraind")
@@ -167,7 +167,7 @@ def test_what_cannot_be_compared_is_an_error_of_its_own():
     other_input = replace(before, digests=(*before.digests[:6], "0" * 16, "1" * 16))
     reordered = replace(before, digests=before.digests[::-1])
     classes = replace(before, targets=np.where(np.arange(8) == 2, 3, before.targets))
-    for now, kind, said in (
+    for now, kind, message in (
         (make_snapshot(n=7), "probes", "7 probes, the baseline has 8"),
         (make_snapshot(side=9), "probes", r"maps \(8, 9, 9\), the baseline's \(8, 10, 10\)"),
         (other_input, "probes", "the input is not the same at 'probe 6', 'probe 7'"),
@@ -177,7 +177,7 @@ def test_what_cannot_be_compared_is_an_error_of_its_own():
         (classes, "classes", "another class is explained at 'probe 2': 3, in the baseline 2"),
         (replace(before, logits=np.zeros((8, 5), np.float32)), "classes", "5 outputs, in the baseline 4"),
     ):  # fmt: skip
-        with pytest.raises(BaselineError, match=said) as caught:
+        with pytest.raises(BaselineError, match=message) as caught:
             compare(before, now)
         assert caught.value.kind == kind
         assert "To mend: " in str(caught.value)
@@ -258,11 +258,11 @@ def test_the_table_is_short_and_cannot_steer_a_terminal():
 def test_json_holds_every_number():
     before = make_snapshot()
     found = compare(before, moved(before, 2), masks={"stamp": (0, 0, 2, 2)})
-    told = json.loads(found.to_json())
-    assert told["ok"] is False
-    assert told["limits"]["relative_l2"] == 1e-3
-    assert [row["failed"] for row in told["probes"]] == [True, True] + [False] * 6
-    assert told["probes"][0]["cosine"] == found.metrics["cosine"][0]
-    assert told["probes"][0]["beyond"] == ["relative_l2", "cosine"]
-    assert told["probes"][7]["mask_mass"]["stamp"] == [values[7] for values in found.mask_mass["stamp"]]
-    assert told["summary"]["failing"] == 0.25
+    parsed = json.loads(found.to_json())
+    assert parsed["ok"] is False
+    assert parsed["limits"]["relative_l2"] == 1e-3
+    assert [row["failed"] for row in parsed["probes"]] == [True, True] + [False] * 6
+    assert parsed["probes"][0]["cosine"] == found.metrics["cosine"][0]
+    assert parsed["probes"][0]["beyond"] == ["relative_l2", "cosine"]
+    assert parsed["probes"][7]["mask_mass"]["stamp"] == [values[7] for values in found.mask_mass["stamp"]]
+    assert parsed["summary"]["failing"] == 0.25

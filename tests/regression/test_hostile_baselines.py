@@ -43,8 +43,8 @@ def changed(path: Path, about: dict[str, Any] | None = None, **arrays: np.ndarra
     np.savez_compressed(buffer, **whole)
     archive.write_bytes(buffer.getvalue())
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    told = json.loads(text.read_text()) | {"npz": {"bytes": len(buffer.getvalue()), "sha256": digest}} | (about or {})
-    text.write_text(json.dumps(told))
+    parsed = json.loads(text.read_text()) | {"npz": {"bytes": len(buffer.getvalue()), "sha256": digest}} | (about or {})
+    text.write_text(json.dumps(parsed))
 
 
 def test_what_is_no_file_is_not_waited_for(saved: Path) -> None:
@@ -67,11 +67,11 @@ def test_a_mask_of_too_few_bits_is_not_filled_up(saved: Path) -> None:
     maps = np.zeros((8, 2000, 2000), np.int16)
     changed(saved, maps=maps, mask_0=np.zeros((8, 1), np.uint8))
     tracemalloc.start()
-    said = kind(saved)
+    found = kind(saved)
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert said[0] == "damaged"
-    assert "a mask of (8, 1) bytes for maps of (8, 2000, 2000)" in said[1]
+    assert found[0] == "damaged"
+    assert "a mask of (8, 1) bytes for maps of (8, 2000, 2000)" in found[1]
     assert taken < 6 * maps.nbytes
 
 
@@ -110,7 +110,7 @@ def test_parts_of_another_kind_are_found_when_it_is_read(saved: Path, about: dic
     assert kind(saved)[0] == "damaged"
 
 
-def test_what_differs_is_told_in_a_few_words(saved: Path) -> None:
+def test_what_differs_is_reported_in_a_few_words(saved: Path) -> None:
     changed(saved, {"composite_rules": [f"rule {i} " + "x" * 5000 for i in range(2000)]})
     with pytest.raises(BaselineError, match="another composite: now") as caught:
         compare(saved, make_snapshot())
@@ -146,7 +146,7 @@ def test_an_entry_compressed_by_a_method_that_nobody_writes(saved: Path) -> None
             made.writestr(name, content)
     size = archive.stat().st_size
     text = saved.with_suffix(".json")
-    told = json.loads(text.read_text()) | {"npz": {"bytes": size, "sha256": "0"}}
-    text.write_text(json.dumps(told))
+    parsed = json.loads(text.read_text()) | {"npz": {"bytes": size, "sha256": "0"}}
+    text.write_text(json.dumps(parsed))
     archive.write_bytes(archive.read_bytes().replace(b"\x5d\x00\x00", b"\xff\xff\xff"))  # the stream's own settings
     assert kind(saved)[0] == "damaged"

@@ -40,7 +40,7 @@ def break_file(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         ("deleted", "test_it.py:16: lrp_baselines/test_it/test_a.json: there is no such baseline"),
         ("half", "test_a.npz: there is no such file, only test_a.json"),
@@ -56,13 +56,13 @@ def break_file(kind):
         ("SEED_a=1", "heatmaps CHANGED: 8 probes, tier same_weights"),
     ],
 )
-def test_each_failure_is_told_and_its_command_mends_it(project, monkeypatch, kind, said):
+def test_each_failure_is_reported_and_its_command_mends_it(project, monkeypatch, kind, message):
     project.makepyfile(test_it=USUAL)
     run(project, "--lrp-update")
     break_file(kind)(project, monkeypatch)
     failed = run(project, "-k", "test_a")
     failed.assert_outcomes(failed=1, deselected=6)
-    assert said in failed.stdout.str()
+    assert message in failed.stdout.str()
     assert len(failed.stdout.lines) <= 40
     assert str(project.path) not in "\n".join(failed.stdout.lines[5:])  # paths as they are typed here
     command = mending_command(failed)
@@ -127,9 +127,9 @@ def test_without_a_report_folder_the_page_is_in_pytests_cache(project, monkeypat
     project.makepyfile(test_it=USUAL)
     run(project, "--lrp-update")
     monkeypatch.setenv("SEED_a", "1")
-    told = re.search(r"Pictures: (.*)", run(project).stdout.str())
-    assert told[1] == ".pytest_cache/d/lrp-reports/test_it.test_a.html"
-    assert (project.path / told[1]).is_file()
+    printed = re.search(r"Pictures: (.*)", run(project).stdout.str())
+    assert printed[1] == ".pytest_cache/d/lrp-reports/test_it.test_a.html"
+    assert (project.path / printed[1]).is_file()
     project.makeini("[pytest]\nlrp_report_dir = from_ini")
     run(project)
     assert (project.path / "from_ini/test_it.test_a.html").is_file()
@@ -182,7 +182,7 @@ def test_a_test_that_never_checks_fails(project):
     done.stdout.fnmatch_lines(["*test_swallows_exceptions.json: there is no such baseline*"])
 
 
-def test_wrong_use_is_told(project):
+def test_wrong_use_is_reported(project):
     project.makepyfile(
         """
         import pytest

@@ -56,7 +56,7 @@ def test_nothing_lies_outside_of_the_page(tmp_path):
     assert text.count(HOSTILE) == 0
 
 
-def test_a_hundred_of_many_probes_are_shown_and_said_so(tmp_path):
+def test_a_hundred_of_many_probes_are_shown_and_counted(tmp_path):
     before = make_snapshot(n=130)
     maps = before.heatmaps.copy()
     maps[125] *= -1

@@ -45,7 +45,7 @@ def test_it_holds_what_the_explainer_found(model):
     assert compare(made, again, relative_l2=0, logits=0).ok
 
 
-def test_targets_stay_where_they_are_told_to(model):
+def test_targets_stay_where_they_are_reported_to(model):
     probes = ProbeSet(INPUTS)
     predicted = Snapshot.of(model, probes)
     assert predicted.targets.tolist() == predicted.predictions.tolist()
@@ -65,7 +65,7 @@ def test_a_single_sigmoid_unit_has_two_classes():
     assert set(made.predictions.tolist()) <= {0, 1}
 
 
-def test_weights_and_architecture_are_told_by_their_hashes_not_by_names(model):
+def test_weights_and_architecture_are_reported_by_their_hashes_not_by_names(model):
     probes = ProbeSet(INPUTS)
     first = Snapshot.of(model, probes)
     twin = network()

@@ -94,16 +94,16 @@ class TestRandomisation:
 
     def test_also_when_it_fails_in_between(self) -> None:
         model = convolutional()
-        before, told = state(model), []
+        before, reported = state(model), []
 
         def advance(units: int) -> None:
-            told.append(state(model))
-            if len(told) == 3:
+            reported.append(state(model))
+            if len(reported) == 3:
                 raise RuntimeError("stop")
 
         with pytest.raises(RuntimeError, match="stop"):
             randomise(Subject.of(model, images()), advance=advance)
-        assert len({tuple(one) for one in [before, *told]}) == 4  # other weights each time
+        assert len({tuple(one) for one in [before, *reported]}) == 4  # other weights each time
         assert state(model) == before
 
     def test_the_same_seed_draws_the_same(self) -> None:
@@ -163,16 +163,16 @@ class TestOtherClasses:
 
 class TestReport:
     def test_progress_and_choice_of_checks(self) -> None:
-        told: list[tuple[str, int, int]] = []
+        reported: list[tuple[str, int, int]] = []
         report = lrp.sanity_check(
             linear(WEIGHTS, (0, 0, 0, 1)),
             probe(masks={"first": (0, 0, 1, 1)}),
             composite="lrp_zero",
             checks=["randomisation", "localisation"],
             draws=2,
-            progress=lambda *step: told.append(step),
+            progress=lambda *step: reported.append(step),
         )
-        assert told == [("randomisation", 1, 2), ("randomisation", 2, 2)]
+        assert reported == [("randomisation", 1, 2), ("randomisation", 2, 2)]
         assert report.sensitivity is None
         assert report.faithfulness is None
         assert report.localisation[0].mass == pytest.approx([4 / 9])  # of 4 + 2 + 3

@@ -357,18 +357,18 @@ def test_a_file_changed_for_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     path.unlink()
     os.mkfifo(path)
-    said: list[str] = []
+    messages: list[str] = []
 
     def read() -> None:
         try:
             run.heatmap(0, 0)
         except StoreError as error:
-            said.append(str(error))
+            messages.append(str(error))
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     thread.join(30)
-    assert said == [f"{path}: not a regular file"]
+    assert messages == [f"{path}: not a regular file"]
 
 
 def test_groups_of_more_bytes_than_there_can_be_are_not_parsed(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def run(folder: Path, epochs: int) -> None:
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
     first = restored(model, folder / "backup.npz")
     probes = ProbeSet(x[:4], y[:4], masks={"corner": np.s_[0:2, 0:2]})
-    callbacks = [LRPMonitor(probes, folder, verbose=0), Tell(str(folder / "told")), Backup(folder / "backup.npz")]
+    callbacks = [LRPMonitor(probes, folder, verbose=0), Tell(str(folder / "logged")), Backup(folder / "backup.npz")]
     model.fit(x, y, batch_size=16, shuffle=False, verbose=0, epochs=epochs, initial_epoch=first, callbacks=callbacks)
 
 

@@ -17,10 +17,10 @@ from lrp_monitor.store.reader import open_run
 
 @dataclass
 class Kill:
-    """What one kill left. told: steps whose log calls had returned, in this process or in one before."""
+    """What one kill left. logged: steps whose log calls had returned, in this process or in one before."""
 
     started: bool
-    told: set[int]
+    logged: set[int]
     read: set[int]
     seconds: float
     problems: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Kill:
     @property
     def lost(self) -> set[int]:
         """Steps whose log calls had returned and that the reader does not return."""
-        return self.told - self.read
+        return self.logged - self.read
 
 
 class Killer:
@@ -58,10 +58,10 @@ class Killer:
         begin, else within `spread` seconds of its first epoch's log.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        began, starts, logs = time.monotonic(), self._starts(folder), len(self.told(folder))
+        began, starts, logs = time.monotonic(), self._starts(folder), len(self.logged(folder))
         pid = self._start(folder, 10**6)
         kind = self._random.random()
-        while kind >= 0.1 and (self._starts(folder) == starts or (kind >= 0.2 and len(self.told(folder)) < logs + 2)):
+        while kind >= 0.1 and (self._starts(folder) == starts or (kind >= 0.2 and len(self.logged(folder)) < logs + 2)):
             if time.monotonic() - began > 120:
                 os.kill(pid, signal.SIGKILL)
                 raise TimeoutError("the fit has not logged an epoch within two minutes")
@@ -75,8 +75,8 @@ class Killer:
             return Kill(False, set(), set(), time.monotonic() - began)
         run = open_run(folder)
         problems = [*run.verify(), *run.problems]
-        told = set(self.told(folder))
-        return Kill(self._starts(folder) > starts, told, set(run.steps), time.monotonic() - began, problems)
+        logged = set(self.logged(folder))
+        return Kill(self._starts(folder) > starts, logged, set(run.steps), time.monotonic() - began, problems)
 
     def finish(self, folder: Path, epochs: int) -> None:
         """Goes on with the fit up to `epochs`, unharmed."""
@@ -85,15 +85,15 @@ class Killer:
         assert status == 0, f"the resumed fit ended with status {status}"
 
     @staticmethod
-    def told(folder: Path) -> list[int]:
-        """The steps that the fits in `folder` have said were logged, in their order."""
-        path = folder / "told"
+    def logged(folder: Path) -> list[int]:
+        """The steps that the fits in `folder` reported as logged, in their order."""
+        path = folder / "logged"
         lines = path.read_text().splitlines() if path.exists() else []
         return [int(line) for line in lines if line != "started"]
 
     @staticmethod
     def _starts(folder: Path) -> int:
-        path = folder / "told"
+        path = folder / "logged"
         return path.read_text().count("started\n") if path.exists() else 0
 
     def _start(self, folder: Path, epochs: int) -> int:

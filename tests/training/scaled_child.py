@@ -1,4 +1,4 @@
-"""One worker of a fit, told by its arguments as JSON; prints what it saw as one line that starts with RESULT.
+"""One worker of a fit, described by its arguments as JSON; prints what it saw as one line that starts with RESULT.
 
 {"folder", "kind": "alone" | "mirrored" | "workers", "task", "ports", "options", "epochs", "slow", "fail"}
 """
@@ -87,16 +87,16 @@ def main() -> None:
     if given["slow"]:
         callbacks.append(Slow())
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)
-    said: list[str] = []
+    messages: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             model.fit(data, epochs=given["epochs"], verbose=0, callbacks=callbacks)
         except (OSError, RuntimeError) as error:
-            said.append(f"{type(error).__name__}: {error}")
-    said += [str(w.message) for w in caught if "LRPMonitor" in str(w.message)]
+            messages.append(f"{type(error).__name__}: {error}")
+    messages += [str(w.message) for w in caught if "LRPMonitor" in str(w.message)]
     weights = [np.asarray(w).ravel().tolist() for w in model.get_weights()]
-    print("RESULT" + json.dumps({"weights": weights, "said": said, "stopped": model.stop_training}), flush=True)
+    print("RESULT" + json.dumps({"weights": weights, "messages": messages, "stopped": model.stop_training}), flush=True)
 
 
 if __name__ == "__main__":

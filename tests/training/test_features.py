@@ -12,7 +12,7 @@ from keras import layers
 import lrp_monitor as lrp
 from lrp_monitor import metrics
 from lrp_monitor.cli import main
-from lrp_monitor.store import channels as said
+from lrp_monitor.store import channels as statistics
 from lrp_monitor.training.probes.features import LoggedFeatures, smaller
 
 N, SIDE = 12, 8
@@ -83,11 +83,11 @@ def test_what_a_step_holds_is_what_the_model_says(logged):
     np.testing.assert_array_equal(found.fired, inspected.fired.any(axis=0))
     active = keras.Model(model.inputs, model.get_layer("conv_2").output)(own.inputs).numpy()
     np.testing.assert_array_equal(found.fired, active.any(axis=(0, 1, 2)))
-    share = said.shares(found.relevance, own.labels, [0, 1, 2])
+    share = statistics.shares(found.relevance, own.labels, [0, 1, 2])
     for number in range(3):
         for probe in np.flatnonzero(own.labels == number):
             channels = set(found.channel[found.probe == probe].tolist())
-            assert set(said.leading(share[number], 2).tolist()) <= channels
+            assert set(statistics.leading(share[number], 2).tolist()) <= channels
             for channel in channels:
                 wanted = explainer.conditional(own.inputs, {"conv_2": channel}, own.labels)[probe].sum(axis=-1)
                 np.testing.assert_allclose(found.map(probe, channel), wanted, rtol=1e-4, atol=1e-6)
@@ -148,7 +148,7 @@ def test_reading_over_steps(logged):
     np.testing.assert_allclose(table["share"][row], history.shares[2, 1, 3])
     steps, values = run.scalar("lrp/features/conv_2/needed")
     np.testing.assert_array_equal(steps, [0, 1, 2])
-    np.testing.assert_array_equal(values, said.needed(history.overall))
+    np.testing.assert_array_equal(values, statistics.needed(history.overall))
     with pytest.raises(KeyError, match=r"no features of 'conv_9' at step 1 .* conv_2, out"):
         run.features("conv_9", 1)
     assert not run.verify()
@@ -158,9 +158,9 @@ def test_the_command_line_tells_of_channels(logged, capsys, tmp_path):
     _, run, _, _ = logged
     folder = str(Path(run.path).parents[2])
     assert main(["show", folder]) == 0
-    told = capsys.readouterr().out
-    assert "channels of conv_2 at step 2: " in told
-    assert "of class 1, emerged at" in told
+    printed = capsys.readouterr().out
+    assert "channels of conv_2 at step 2: " in printed
+    assert "of class 1, emerged at" in printed
     assert main(["show", folder, "--json"]) == 0
     about = json.loads(capsys.readouterr().out)["features"]["conv_2"]
     history = run.channel_history("conv_2")
@@ -173,8 +173,8 @@ def test_the_command_line_tells_of_channels(logged, capsys, tmp_path):
 
 
 def test_an_alert_names_the_channels(logged):
-    *_, told = logged
-    assert any("carried by channel" in text and "of 'conv_2'" in text for text in told)
+    *_, texts = logged
+    assert any("carried by channel" in text and "of 'conv_2'" in text for text in texts)
 
 
 def test_a_later_fit_goes_on_with_the_channels(logged, tmp_path):
@@ -204,23 +204,23 @@ def test_a_later_fit_goes_on_with_the_channels(logged, tmp_path):
         ({"features": "auto", "references": np.zeros((4, 9, 8, 1))}, r"references: shape \(4, 9, 8, 1\)"),
     ],
 )
-def test_bad_options_are_told_before_training(tmp_path, options, message):
+def test_bad_options_are_reported_before_training(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         fit(net(), 1, [lrp.LRPMonitor(probes(), tmp_path / "run", verbose=0, **options)])
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_said_of_channels():
+def test_statistics_of_channels():
     relevance = np.float32([[[4, 1, -2, 0]], [[3, 3, 0, 0]], [[1, 7, 2, 0]], [[0, 6, 2, 0]]])  # (4 steps, 1 probe, 4)
-    share = said.shares(relevance, np.array([5]), [5])[:, 0]
+    share = statistics.shares(relevance, np.array([5]), [5])[:, 0]
     np.testing.assert_allclose(share[0], [0.8, 0.2, 0, 0])
     np.testing.assert_allclose(share[-1], [0, 0.75, 0.25, 0])
     # The last share is .75: above half of it from the second step on (.5); .25: from the third (.2); 0 never.
-    np.testing.assert_array_equal(said.emerged(share), [-1, 1, 2, -1])
-    np.testing.assert_array_equal(said.needed(share), [2, 2, 2, 2])
-    np.testing.assert_array_equal(said.unused(relevance)[0], [False, False, False, True])
-    np.testing.assert_array_equal(said.leading(share[-1], 3), [1, 2])
-    assert np.isnan(said.shares(-relevance[:1], np.array([5]), [4])).all()
+    np.testing.assert_array_equal(statistics.emerged(share), [-1, 1, 2, -1])
+    np.testing.assert_array_equal(statistics.needed(share), [2, 2, 2, 2])
+    np.testing.assert_array_equal(statistics.unused(relevance)[0], [False, False, False, True])
+    np.testing.assert_array_equal(statistics.leading(share[-1], 3), [1, 2])
+    assert np.isnan(statistics.shares(-relevance[:1], np.array([5]), [4])).all()
 
 
 def test_large_maps_are_summed_over_squares():

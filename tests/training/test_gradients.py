@@ -675,7 +675,7 @@ def test_who_leads_may_leave_before_and_after_the_step():
     assert captures[2].take() is None
 
 
-def test_what_could_not_be_captured_is_told_to_all_that_shared_the_step():
+def test_what_could_not_be_captured_is_reported_to_all_that_shared_the_step():
     class Plain(keras.Model):
         def train_step(self, batch):
             return {"loss": tf.reduce_mean(self(batch[0]))}

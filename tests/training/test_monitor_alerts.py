@@ -1,4 +1,4 @@
-"""Limits on a mask's share of relevance: checked before training, told once per crossing, able to end the fit."""
+"""Limits on a mask's share of relevance: checked before training, reported once per crossing, able to end the fit."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def test_probes_without_masks_say_how_to_give_some(tmp_path: Path) -> None:
         LRPMonitor(ProbeSet(data()[0][:2]), tmp_path, alert={"stamp": 0.2})
 
 
-def test_a_crossing_is_told_once_with_mask_share_limit_and_step(tmp_path: Path, shares: list[float]) -> None:
+def test_a_crossing_is_reported_once_with_mask_share_limit_and_step(tmp_path: Path, shares: list[float]) -> None:
     limit = round((shares[1] + shares[2]) / 2, 4)
     probes = make_probes(masks={"block": np.s_[0:6, 1:4], "edge": np.s_[0:8, 6:8]})
-    told = watched(tmp_path, probes=probes, alert={"block": limit, "edge": 0.99})
-    assert told == [
+    messages = watched(tmp_path, probes=probes, alert={"block": limit, "edge": 0.99})
+    assert messages == [
         f"LRPMonitor: {100 * shares[2]:.1f} % of the positive relevance lies on 'block' at epoch 2, "
         f"above the limit of {100 * limit:g} %"
     ]
@@ -78,10 +78,10 @@ def test_a_crossing_is_told_once_with_mask_share_limit_and_step(tmp_path: Path, 
 
 def test_each_mask_has_its_own_limit_and_its_own_warning(tmp_path: Path, shares: list[float]) -> None:
     probes = make_probes(masks={"block": np.s_[0:6, 1:4], "all": np.s_[0:8, 0:8]})
-    told = watched(tmp_path, probes=probes, alert={"block": (shares[3] + shares[4]) / 2, "all": 0.5})
-    assert len(told) == 2
-    assert "100.0 % of the positive relevance lies on 'all' at epoch 0, above the limit of 50 %" in told[0]
-    assert "on 'block' at epoch 4" in told[1]
+    messages = watched(tmp_path, probes=probes, alert={"block": (shares[3] + shares[4]) / 2, "all": 0.5})
+    assert len(messages) == 2
+    assert "100.0 % of the positive relevance lies on 'all' at epoch 0, above the limit of 50 %" in messages[0]
+    assert "on 'block' at epoch 4" in messages[1]
 
 
 def test_stop_on_alert_ends_the_fit_at_the_epoch_that_crosses(tmp_path: Path, shares: list[float]) -> None:
@@ -100,9 +100,9 @@ def test_stop_on_alert_inside_an_epoch_logs_the_last_state(tmp_path: Path, share
     assert steps.tolist() == [0, 3, 6, 9, 12, 15, 18, 21, 24, 25]
     limit = (values[2] + values[3]) / 2  # crossed at batch 9, the fourth of the second epoch
     stopped = tmp_path / "stopped"
-    told = watched(stopped, batches=3, alert={"block": limit}, stop_on_alert=True)
-    assert len(told) == 1
-    assert "at batch 9" in told[0]
+    messages = watched(stopped, batches=3, alert={"block": limit}, stop_on_alert=True)
+    assert len(messages) == 1
+    assert "at batch 9" in messages[0]
     # The log after batch 9 is taken as batch 10 begins; Keras stops after that one.
     assert places(stopped) == [(0, 0, 0), (3, 0, 3), (6, 1, 6), (9, 1, 9), (10, 2, 10)]
     run = open_run(stopped)
@@ -111,9 +111,9 @@ def test_stop_on_alert_inside_an_epoch_logs_the_last_state(tmp_path: Path, share
 
 
 def test_the_state_before_training_warns_but_does_not_stop(tmp_path: Path, shares: list[float]) -> None:
-    told = watched(tmp_path, alert={"block": shares[0] / 2}, stop_on_alert=True)
-    assert len(told) == 1
-    assert "at epoch 0" in told[0]
+    messages = watched(tmp_path, alert={"block": shares[0] / 2}, stop_on_alert=True)
+    assert len(messages) == 1
+    assert "at epoch 0" in messages[0]
     # Still above after the first epoch: no new crossing, but now there is something to stop.
     assert places(tmp_path) == epochs_of(0, 1)
 

@@ -121,7 +121,7 @@ def test_what_cannot_be_compared_is_refused_before_training(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_or_damaged_baseline_is_told_when_the_monitor_is_made(tmp_path: Path, pinned: Path) -> None:
+def test_a_missing_or_damaged_baseline_is_reported_when_the_monitor_is_made(tmp_path: Path, pinned: Path) -> None:
     with pytest.raises(lrp.BaselineError, match="there is no such baseline") as caught:
         monitor(tmp_path, baseline=tmp_path / "none")
     assert caught.value.kind == "missing"

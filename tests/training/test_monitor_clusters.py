@@ -43,7 +43,7 @@ def test_probes_explained_by_other_places_are_other_groups(tmp_path: Path) -> No
     assert set(last[:14]) == {0.0, 1.0}
 
 
-def test_a_missing_scikit_learn_is_told_when_the_monitor_is_made(
+def test_a_missing_scikit_learn_is_reported_when_the_monitor_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("sklearn", "sklearn.cluster", "sklearn.neighbors"):

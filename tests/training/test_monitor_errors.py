@@ -295,8 +295,8 @@ def test_a_directory_without_the_right_to_write(tmp_path: Path, forked: Forked) 
         try:
             fit(model, monitor({str(folder / "run")!r}), epochs=1)
         except OSError as error:
-            said = str(error)
-            sys.exit(0 if "closed/run" in said and "Permission denied" in said else said)
+            message = str(error)
+            sys.exit(0 if "closed/run" in message and "Permission denied" in message else message)
         sys.exit("not refused")
     """
     done = forked.run(code)

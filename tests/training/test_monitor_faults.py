@@ -1,4 +1,4 @@
-"""What goes wrong during a training: told once, noted in the run, and the training goes on."""
+"""What goes wrong during a training: reported once, noted in the run, and the training goes on."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_a_failure_in_a_log_warns_once_is_noted_and_training_goes_on(tmp_path: P
 
     monkeypatch.setattr(RecordBuilder, "explain", look)
     watched, alone = make_model(), make_model()
-    told = warnings_of(lambda: fit(watched, monitor(tmp_path), epochs=4))
-    assert len(told) == 1
-    assert "step 2 was not logged: MemoryError: no room for the maps" in told[0]
+    messages = warnings_of(lambda: fit(watched, monitor(tmp_path), epochs=4))
+    assert len(messages) == 1
+    assert "step 2 was not logged: MemoryError: no room for the maps" in messages[0]
     assert places(tmp_path) == epochs_of(0, 1, 4)
     notes = open_run(tmp_path).record(4).notes
     assert [note.split(":")[0] for note in notes] == ["step 2 was not logged", "step 3 was not logged"]
@@ -70,17 +70,17 @@ def test_a_failing_disk_warns_once_and_what_was_logged_stays(tmp_path: Path, mon
         append(self, record)
 
     monkeypatch.setattr(RunWriter, "append", full)
-    told = warnings_of(lambda: fit(make_model(), monitor(tmp_path, verbose=1), epochs=5))
-    assert len(told) == 1
-    assert "step 2 was not written: StoreOSError" in told[0]
-    assert "No space left on device" in told[0]
+    messages = warnings_of(lambda: fit(make_model(), monitor(tmp_path, verbose=1), epochs=5))
+    assert len(messages) == 1
+    assert "step 2 was not written: StoreOSError" in messages[0]
+    assert "No space left on device" in messages[0]
     assert places(tmp_path) == epochs_of(0, 1, 4, 5)
     notes = [note for step in (4, 5) for note in open_run(tmp_path).record(step).notes]
     assert sum("step 2 was not written" in note for note in notes) == 1
     assert sum("step 3 was not written" in note for note in notes) == 1
-    said = capsys.readouterr().out
-    assert "LRP monitor: 4 logs (epoch 0 to 5), " in said
-    assert "2 failed, see the warning and the run's notes" in said
+    printed = capsys.readouterr().out
+    assert "LRP monitor: 4 logs (epoch 0 to 5), " in printed
+    assert "2 failed, see the warning and the run's notes" in printed
 
 
 @pytest.mark.process
@@ -96,9 +96,9 @@ def test_a_disk_that_is_really_full(tmp_path: Path, forked: Forked) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             history = fit(model, monitor(Path({str(tmp_path)!r})), epochs=25)
-        told = [str(w.message) for w in caught if "LRPMonitor" in str(w.message)]
+        messages = [str(w.message) for w in caught if "LRPMonitor" in str(w.message)]
         assert len(history.history["loss"]) == 25
-        assert len(told) == 1 and "File too large" in told[0], told
+        assert len(messages) == 1 and "File too large" in messages[0], messages
     """
     done = forked.run(code)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -150,9 +150,9 @@ def small_disk(folder: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> Iter
 def test_a_full_file_system_ends_the_log_not_the_training(tmp_path: Path, monkeypatch) -> None:
     watched, alone, disk = make_model(), make_model(), tmp_path / "disk"
     with small_disk(disk, "65536", monkeypatch):
-        told = warnings_of(lambda: fit(watched, monitor(disk), epochs=12))
-        assert len(told) == 1
-        assert "No space left on device" in told[0]
+        messages = warnings_of(lambda: fit(watched, monitor(disk), epochs=12))
+        assert len(messages) == 1
+        assert "No space left on device" in messages[0]
         steps = [step for step, _, _ in places(disk)]
         assert 1 < len(steps) < 12
         assert steps == list(range(len(steps)))
@@ -206,9 +206,9 @@ def drawn(folder: Path) -> list[int]:
 
 def test_the_log_directory_removed_in_mid_run_is_begun_anew(tmp_path: Path) -> None:
     watched, alone, folder = make_model(), make_model(), tmp_path / "run"
-    told = warnings_of(lambda: fit(watched, At(1, lambda: shutil.rmtree(folder)), monitor(folder), epochs=4))
-    assert len(told) == 1
-    assert "was removed in mid-run" in told[0]
+    messages = warnings_of(lambda: fit(watched, At(1, lambda: shutil.rmtree(folder)), monitor(folder), epochs=4))
+    assert len(messages) == 1
+    assert "was removed in mid-run" in messages[0]
     assert places(folder) == epochs_of(2, 3, 4)
     assert any("step 2 and what follows is logged anew" in note for note in open_run(folder).record(3).notes)
     assert len(list((folder / "lrp").glob("events*"))) == 1
@@ -217,16 +217,16 @@ def test_the_log_directory_removed_in_mid_run_is_begun_anew(tmp_path: Path) -> N
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_file_in_place_of_the_log_directory_is_told_and_training_goes_on(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_log_directory_is_reported_and_training_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
 
     def replace() -> None:
         shutil.rmtree(folder)
         folder.write_text("in the way")
 
-    told = warnings_of(lambda: fit(make_model(), At(1, replace), monitor(folder), epochs=4))
-    assert len(told) == 1
-    assert "step 2 was not written: StoreOSError" in told[0]
+    messages = warnings_of(lambda: fit(make_model(), At(1, replace), monitor(folder), epochs=4))
+    assert len(messages) == 1
+    assert "step 2 was not written: StoreOSError" in messages[0]
     assert folder.read_text() == "in the way"
 
 
@@ -286,23 +286,24 @@ TOGETHER = """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         history = fit(make_model(seed={me}), monitor(Path({folder!r})), InStep(), epochs=5)
-    told = [str(w.message) for w in caught if "LRPMonitor" in str(w.message)]
+    messages = [str(w.message) for w in caught if "LRPMonitor" in str(w.message)]
     assert len(history.history["loss"]) == 5
-    assert len(told) <= 1 and all("another monitor logs to" in t or "a run of its own" in t for t in told), told
-    print("TOLD", len(told))
+    assert len(messages) <= 1, messages
+    assert all("another monitor logs to" in t or "a run of its own" in t for t in messages), messages
+    print("WARNINGS", len(messages))
 """
 
 
 @pytest.mark.process
 def test_two_processes_in_one_log_directory(tmp_path: Path, forked: Forked) -> None:
-    """One finds the other's run and begins one beside it, or both began at once and one is told of the other."""
+    """One finds the other's run and begins one beside it, or both began at once and one reports the other."""
     meet, folder = tmp_path / "meet", tmp_path / "run"
     meet.mkdir()
     values = {"meet": str(meet), "folder": str(folder)}
     processes = [forked.start(TOGETHER.format(**values, me=me)) for me in (0, 1)]
     ended = [process.ended() for process in processes]
     assert [one.returncode for one in ended] == [0, 0], ended[0].stderr[-2000:] + ended[1].stderr[-2000:]
-    assert sum(int(one.stdout.split("TOLD ")[1]) for one in ended) >= 1
+    assert sum(int(one.stdout.split("WARNINGS ")[1]) for one in ended) >= 1
     if len(begun := run_folders(folder)) == 2:
         assert [places(Path(run)) for run in begun] == [epochs_of(*range(6))] * 2
         return
@@ -332,7 +333,7 @@ def test_a_clock_that_goes_backwards(tmp_path: Path, monkeypatch) -> None:
     assert drawn(tmp_path) == [0, 1, 2, 3, 4]
 
 
-def test_a_writing_thread_that_dies_is_told_and_holds_nobody_up(tmp_path: Path, monkeypatch) -> None:
+def test_a_writing_thread_that_dies_is_reported_and_holds_nobody_up(tmp_path: Path, monkeypatch) -> None:
     append = RunWriter.append
 
     def die(self: RunWriter, record: StepRecord) -> None:
@@ -341,9 +342,9 @@ def test_a_writing_thread_that_dies_is_told_and_holds_nobody_up(tmp_path: Path, 
         append(self, record)
 
     monkeypatch.setattr(RunWriter, "append", die)
-    told = warnings_of(lambda: fit(make_model(), monitor(tmp_path), epochs=5))
-    assert len(told) == 1
-    assert "the writing thread ended: SystemExit: killed" in told[0]
+    messages = warnings_of(lambda: fit(make_model(), monitor(tmp_path), epochs=5))
+    assert len(messages) == 1
+    assert "the writing thread ended: SystemExit: killed" in messages[0]
     assert places(tmp_path) == epochs_of(0, 1)
 
 
@@ -368,8 +369,8 @@ def test_a_disk_that_hangs_is_waited_for_once_and_catches_up(tmp_path: Path, mon
                     time.sleep(0.01)
 
     monkeypatch.setattr(RunWriter, "append", hang)
-    told = warnings_of(lambda: fit(make_model(), monitor(tmp_path), Time(), epochs=6))
-    assert [text.split(". Training")[0] for text in told] == ["LRPMonitor: the disk has taken no record for 2 s"]
+    messages = warnings_of(lambda: fit(make_model(), monitor(tmp_path), Time(), epochs=6))
+    assert [text.split(". Training")[0] for text in messages] == ["LRPMonitor: the disk has taken no record for 2 s"]
     lasted = np.diff(waited)
     assert lasted[1] > 1.9  # the second epoch's log waited as long as it has patience
     assert lasted[2] < lasted[1]  # the third's did not
@@ -383,8 +384,8 @@ def test_a_model_that_turns_nan(tmp_path: Path) -> None:
                 kernel = self.model.layers[-1].kernel
                 kernel.assign(kernel * np.nan)
 
-    told = warnings_of(lambda: fit(make_model(), monitor(tmp_path), Break(), epochs=3))
-    assert len([text for text in told if "of the weights are not finite at step 2" in text]) == 1
+    messages = warnings_of(lambda: fit(make_model(), monitor(tmp_path), Break(), epochs=3))
+    assert len([text for text in messages if "of the weights are not finite at step 2" in text]) == 1
     assert places(tmp_path) == epochs_of(0, 1, 2, 3)
     run = open_run(tmp_path)
     kernel = run.histogram(2, "weight", "dense/kernel")
@@ -401,9 +402,9 @@ def test_a_model_that_turns_nan(tmp_path: Path) -> None:
 
 def test_max_store_mb_stops_the_maps_with_one_warning(tmp_path: Path) -> None:
     probes = make_probes(24)
-    told = warnings_of(lambda: fit(make_model(), monitor(tmp_path, probes, max_store_mb=0.02), epochs=8))
-    assert len(told) == 1
-    assert "max_store_mb=0.02" in told[0]
+    messages = warnings_of(lambda: fit(make_model(), monitor(tmp_path, probes, max_store_mb=0.02), epochs=8))
+    assert len(messages) == 1
+    assert "max_store_mb=0.02" in messages[0]
     run = open_run(tmp_path)
     maps = [run.record(step).maps for step in run.steps]
     assert maps == sorted(maps, reverse=True)

@@ -76,7 +76,7 @@ def test_a_baseline_of_sets_of_labels(multi_label: tuple[Run, keras.Model, Probe
 
 
 @pytest.mark.parametrize(
-    ("activation", "loss", "units", "said"),
+    ("activation", "loss", "units", "message"),
     [
         ("softmax", "categorical_crossentropy", 5, "the model ends in a softmax, by which each probe is of one class"),
         (None, "categorical_crossentropy", 5, "is trained with the loss categorical_crossentropy"),
@@ -84,12 +84,12 @@ def test_a_baseline_of_sets_of_labels(multi_label: tuple[Run, keras.Model, Probe
     ],
 )
 def test_sets_of_labels_need_such_a_model(
-    tmp_path: Path, activation: str | None, loss: str, units: int, said: str
+    tmp_path: Path, activation: str | None, loss: str, units: int, message: str
 ) -> None:
     model = keras.Sequential([keras.Input((6,)), layers.Dense(units, activation=activation)])
     model.compile("sgd", loss)
     probes = ProbeSet(np.ones((2, 6)), [[1, 0, 1, 0, 0]] * 2)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         fit(model, np.ones((2, 6)), np.ones((2, units)), probes, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -156,7 +156,7 @@ def test_a_position_of_a_language_model(
 
 
 @pytest.mark.parametrize(
-    ("probes", "said"),
+    ("probes", "message"),
     [
         (lambda ids, y: ProbeSet(ids, y[:, :3], target=lrp.targets.Position(1)), r"labels: \(4, 3\), a class of each"),
         (lambda ids, _: ProbeSet(ids, target=lrp.targets.Position(7)), r"Position: \[7\] of sample 0 lies outside"),
@@ -166,10 +166,10 @@ def test_a_position_of_a_language_model(
     ],
 )
 def test_places_that_the_output_lacks_are_refused(
-    tmp_path: Path, language_model: tuple[keras.Model, np.ndarray, np.ndarray], probes, said: str
+    tmp_path: Path, language_model: tuple[keras.Model, np.ndarray, np.ndarray], probes, message: str
 ) -> None:
     model, ids, following = language_model
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         fit(model, ids, following, probes(ids[:N], following[:N]), tmp_path)
     assert not list(tmp_path.iterdir())
 

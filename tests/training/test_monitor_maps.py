@@ -121,7 +121,7 @@ def test_the_region_can_be_given(tmp_path: Path) -> None:
         ({"target": Region(np.s_[:2, 1], of=3)}, {}, "Region 3 lies outside the outputs"),
     ],
 )
-def test_what_does_not_fit_is_said_before_training(tmp_path: Path, probes: Any, options: Any, words: str) -> None:
+def test_what_does_not_fit_is_reported_before_training(tmp_path: Path, probes: Any, options: Any, words: str) -> None:
     model = net()
     before = [np.array(weight) for weight in model.get_weights()]
     with pytest.raises(ValueError, match=words):

@@ -74,7 +74,7 @@ def monitor(folder: Path, n: int = 16, **options: Any) -> LRPMonitor:
 
 @pytest.mark.parametrize("traced", [False, True])
 def test_memory_for_four_probes_is_enough_for_all_logs(tmp_path: Path, traced: bool) -> None:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         mine = fit(make_model(Narrow(4, traced)), monitor(tmp_path))
     run = lrp.open_run(tmp_path)
@@ -82,7 +82,7 @@ def test_memory_for_four_probes_is_enough_for_all_logs(tmp_path: Path, traced: b
     notes = [note for header in run.records() for note in header.notes if note.startswith("memory ran out")]
     assert len(notes) == 1
     assert notes[0].startswith("memory ran out with 16 samples at a time, so that fewer go through from now on")
-    assert len([warning for warning in told if "memory ran out" in str(warning.message)]) == 1
+    assert len([warning for warning in caught if "memory ran out" in str(warning.message)]) == 1
     for one, other in zip(mine, fit(make_model(Narrow(4, traced))), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -185,7 +185,7 @@ def wide() -> keras.Model:
     )  # fmt: skip
 
 
-def test_what_a_pass_needs_is_told_by_its_tensors() -> None:
+def test_what_a_pass_needs_is_reported_by_its_tensors() -> None:
     explainer = lrp.Explainer(wide(), batch_size=4)
     explainer.prepare(n=4)
     assert explainer.passes.last is not None

@@ -67,8 +67,8 @@ def diverged(tmp_path_factory: pytest.TempPathFactory) -> Diverged:
     model.optimizer.learning_rate = 0.1
     with contextlib.redirect_stdout(io.StringIO()):
         fit(model, watcher, initial_epoch=3, epochs=5)
-    told = [str(w.message) for w in caught if w.category is RuntimeWarning]
-    return Diverged(folder, recovered, broken, printed.getvalue(), told)
+    messages = [str(w.message) for w in caught if w.category is RuntimeWarning]
+    return Diverged(folder, recovered, broken, printed.getvalue(), messages)
 
 
 def test_no_prediction_is_stored_and_none_counts_as_right_or_wrong(diverged: Diverged) -> None:
@@ -152,9 +152,9 @@ def test_show(diverged: Diverged, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not finite" in probe
     assert "no mask" not in text
     assert main(["show", str(diverged.folder), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["statistics"]["prediction"]["values"][3] == [None] * ALL
-    assert {"kind": "logits", "first": 2, "last": 3, "lasts": True, "most": ALL} in told["not_finite"]
+    parsed = json.loads(capsys.readouterr().out)
+    assert parsed["statistics"]["prediction"]["values"][3] == [None] * ALL
+    assert {"kind": "logits", "first": 2, "last": 3, "lasts": True, "most": ALL} in parsed["not_finite"]
 
 
 def test_explain_and_check_of_the_saved_model(
@@ -165,18 +165,18 @@ def test_explain_and_check_of_the_saved_model(
     np.save(inputs, data(2)[0])
     words = ["explain", str(model), str(inputs), "-o", str(tmp_path / "x.png")]
     assert main([*words]) == 0
-    said = capsys.readouterr()
-    assert said.out.count("no class (no prediction: the logits are not finite), logit not finite") == 2
-    assert "are not finite; `lrp-monitor check` says in which layer" in said.err
+    shown = capsys.readouterr()
+    assert shown.out.count("no class (no prediction: the logits are not finite), logit not finite") == 2
+    assert "are not finite; `lrp-monitor check` says in which layer" in shown.err
     assert main([*words, "--target", "1", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["explanations"]
     assert [(row["target"], row["prediction"], row["predicted_class"], row["logit"]) for row in rows] == [
         (1, None, None, None)
     ] * 2
     assert main(["check", str(model)]) == 3
-    said = capsys.readouterr()
-    assert "supported, but not finite at" in said.out
-    assert "the logits of 4 samples" in said.out
+    shown = capsys.readouterr()
+    assert "supported, but not finite at" in shown.out
+    assert "the logits of 4 samples" in shown.out
 
 
 def test_export_marks_the_maps(diverged: Diverged, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_regression_tests_and_compare(diverged: Diverged, tmp_path: Path, capsys
         lrp.sanity_check(diverged.model, make_probes())
 
 
-def test_a_model_without_classes_to_explain_is_told_as_not_finite(diverged: Diverged, tmp_path: Path) -> None:
+def test_a_model_without_classes_to_explain_is_reported_as_not_finite(diverged: Diverged, tmp_path: Path) -> None:
     """Probes that explain the predicted class: a broken model has none, which is no other class."""
     probes = make_probes(target="predicted")
     before, now = (lrp.Snapshot.of(model, probes) for model in (make_model(), diverged.model))
@@ -276,7 +276,7 @@ def test_a_single_sigmoid_unit(value: float) -> None:
     assert np.isnan(found.probability).all()
 
 
-def test_a_loss_that_is_nan_alone_is_said_and_marks_nothing_else(tmp_path: Path) -> None:
+def test_a_loss_that_is_nan_alone_is_reported_and_marks_nothing_else(tmp_path: Path) -> None:
     def loss(y: Any, p: Any) -> Any:
         return keras.losses.sparse_categorical_crossentropy(y, p) + keras.ops.stop_gradient(p[:, 0] * float("nan"))
 

@@ -29,10 +29,10 @@ def runs(folder: Path) -> dict[str, list[int]]:
 def test_a_run_of_its_own_for_each_fold_and_a_word_on_it(tmp_path: Path) -> None:
     watcher = monitor(tmp_path)
     for seed in range(3):
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             fit(make_model(seed), watcher, epochs=2)
-        texts = [str(warning.message) for warning in told if "LRPMonitor" in str(warning.message)]
+        texts = [str(warning.message) for warning in caught if "LRPMonitor" in str(warning.message)]
         assert len(texts) == (seed > 0)
         for text in texts:
             assert f"logged as a run of its own, {tmp_path / f'lrp-{seed + 1}'}" in text
@@ -206,7 +206,7 @@ def zero_head(seed: int) -> keras.Model:
 
 
 @pytest.mark.filterwarnings("ignore:LRPMonitor. the model is not")
-def test_models_that_answer_alike_are_told_apart_by_their_weights(tmp_path: Path) -> None:
+def test_models_that_answer_alike_are_reported_apart_by_their_weights(tmp_path: Path) -> None:
     """All logits are zero at first: nothing that the probes show differs."""
     for seed in (1, 1, 2):
         with pytest.raises(KeyboardInterrupt):
@@ -370,7 +370,7 @@ def test_the_end_of_a_loop_is_logged_before_another_model_begins(tmp_path: Path)
 
 
 @pytest.mark.filterwarnings("ignore:LRPMonitor. the model is not")
-def test_an_end_whose_weights_are_gone_is_told(tmp_path: Path) -> None:
+def test_an_end_whose_weights_are_gone_is_reported(tmp_path: Path) -> None:
     model, watcher = make_model(), monitor(tmp_path, every=10)
     start = model.get_weights()
     fit(model, watcher, epochs=1)

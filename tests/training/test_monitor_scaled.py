@@ -88,7 +88,7 @@ def test_mirrored_replicas_log_the_run_of_the_joined_batch(
 ) -> None:
     [watched] = trained(forked, "mirrored", tmp_path / "run", relevance_layers="all")
     [unwatched] = trained(forked, "mirrored", tmp_path / "none", unwatched=True)
-    assert watched["said"] == []
+    assert watched["messages"] == []
     assert watched["weights"] == unwatched["weights"]
     run = open_run(tmp_path / "run")
     same_run(run, alone[0])
@@ -102,7 +102,7 @@ def test_two_workers_one_of_them_slow_write_one_run_of_the_joined_batch(
     tmp_path: Path, forked: Forked, alone: tuple[Run, list[Any]]
 ) -> None:
     chief, other = trained(forked, "workers", tmp_path / "run", slow=0.3)
-    assert chief["said"] == other["said"] == []
+    assert chief["messages"] == other["messages"] == []
     assert chief["weights"] == other["weights"]
     unwatched, _ = trained(forked, "workers", tmp_path / "none", unwatched=True)
     assert chief["weights"] == unwatched["weights"]
@@ -122,8 +122,8 @@ def test_what_the_chief_decides_holds_for_all_workers(tmp_path: Path, forked: Fo
     assert chief["stopped"]
     assert other["stopped"]
     assert chief["weights"] == other["weights"]
-    assert [text for text in chief["said"] if "lies on 'left'" in text]
-    assert other["said"] == []
+    assert [text for text in chief["messages"] if "lies on 'left'" in text]
+    assert other["messages"] == []
     held = [step for step, _, _ in places(folder)]
     # The same untrained model: the run starts over. Batch 3 is above the limit, batch 4 is the last one.
     assert held == [0, 3, 4]
@@ -133,5 +133,7 @@ def test_what_the_chief_decides_holds_for_all_workers(tmp_path: Path, forked: Fo
 @pytest.mark.trains
 def test_a_chief_that_cannot_write_ends_every_worker_at_once(tmp_path: Path, forked: Forked) -> None:
     chief, other = trained(forked, "workers", tmp_path / "run", fail=True)
-    assert "Not a directory" in chief["said"][0]
-    assert other["said"] == ["RuntimeError: LRPMonitor: another worker could not begin to log; its own error says why"]
+    assert "Not a directory" in chief["messages"][0]
+    assert other["messages"] == [
+        "RuntimeError: LRPMonitor: another worker could not begin to log; its own error says why"
+    ]

@@ -1,4 +1,4 @@
-"""How many probes stand behind a mean share of relevance: counted, stored, told; shares of next to nothing left out."""
+"""How many probes stand behind a mean share of relevance: counted, logged, shown; tiny shares left out."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def test_show_tells_it(tuned: Tuned, capsys: pytest.CaptureFixture[str]) -> None
     assert probes[-1][-2:] == ["no", "mask"]
     assert any(row[:1] == ["undefined:"] for row in [[row[0]] for row in rows if row])
     assert main(["show", str(tuned.folder), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["scalars"]["lrp/mask_probes/block"]["values"][0] == 2
-    assert told["statistics"]["mask_mass/block"]["values"][0][2] is None
+    parsed = json.loads(capsys.readouterr().out)
+    assert parsed["scalars"]["lrp/mask_probes/block"]["values"][0] == 2
+    assert parsed["statistics"]["mask_mass/block"]["values"][0][2] is None
 
 
 def test_an_alert_that_cannot_be_judged_says_so_once(tmp_path: Path) -> None:
@@ -110,10 +110,10 @@ def test_an_alert_that_cannot_be_judged_says_so_once(tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(model, monitor(tmp_path, probes, alert={"block": 0.5}, stop_on_alert=True), epochs=2)
-    told = [str(w.message) for w in caught if w.category is RuntimeWarning]
+    messages = [str(w.message) for w in caught if w.category is RuntimeWarning]
     run = open_run(tmp_path)
     share = run.record(0).scalars["lrp/mask_absolute/block"]
-    assert told == [
+    assert messages == [
         "LRPMonitor: the limit of 'block' cannot be judged at epoch 0: none of the 3 probes with this mask has enough "
         f"positive relevance to take a share of; of all |relevance| {100 * share:.1f} % lies there"
     ]

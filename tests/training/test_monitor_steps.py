@@ -73,12 +73,12 @@ def test_compiling_anew_between_fits_does_not_start_over(tmp_path: Path) -> None
     assert places(tmp_path) == epochs_of(*range(7))
 
 
-def test_what_is_logged_otherwise_than_before_is_noted_and_said(tmp_path: Path, capsys) -> None:
+def test_what_is_logged_otherwise_than_before_is_noted_and_printed(tmp_path: Path, capsys) -> None:
     model = make_model()
     fit(model, monitor(tmp_path), epochs=1)
     fit(model, monitor(tmp_path, composite="epsilon", gradients="off", verbose=1), epochs=1)
-    said = capsys.readouterr().out
-    assert "begins at epoch 1 (composite changed from epsilon_plus_flat to epsilon; the composite's rules " in said
+    printed = capsys.readouterr().out
+    assert "begins at epoch 1 (composite changed from epsilon_plus_flat to epsilon; the composite's rules " in printed
     assert open_run(tmp_path).record(2).notes == [
         "composite changed from epsilon_plus_flat to epsilon",
         "the composite's rules changed",

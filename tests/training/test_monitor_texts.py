@@ -116,7 +116,7 @@ def inside() -> keras.Model:
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "said"),
+    ("make", "error", "message"),
     [
         (lambda: ProbeSet(TEXTS[:2]), TypeError, r"texts carry no relevance.*ProbeSet\(texts, labels, model=model\)"),
         (lambda: ProbeSet(np.ones((2, 5)), model=text_model()), TypeError, "takes strings, got an array of float64"),
@@ -129,6 +129,6 @@ def inside() -> keras.Model:
         ),
     ],
 )
-def test_what_cannot_be_encoded_is_named(make, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_what_cannot_be_encoded_is_named(make, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         make()

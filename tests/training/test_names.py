@@ -130,7 +130,7 @@ def test_freezing_and_trainable_only_do_not_rename():
     ]
 
 
-def test_two_copies_of_one_named_model_are_told_apart():
+def test_two_copies_of_one_named_model_are_reported_apart():
     copies = [
         keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3), name=name)
         for name in ("left", "right")

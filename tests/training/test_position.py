@@ -40,7 +40,7 @@ def test_a_model_goes_on_where_this_process_has_left_it() -> None:
     left = Position(5, 50)
     assert start(EPOCHS, reached=left, same=is_place(left)) == ResumePoint(left, False)
     assert start(EPOCHS, initial_epoch=5, reached=left, same=is_place(left)) == ResumePoint(left, False)
-    # never back, whatever initial_epoch says, and a changed model is told
+    # never back, whatever initial_epoch says, and a changed model is reported
     back = start(EPOCHS, initial_epoch=2, reached=left)
     assert back is not None
     assert (back.position, back.log_initial) == (left, False)

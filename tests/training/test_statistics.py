@@ -89,7 +89,7 @@ def test_scalars_leave_out_what_has_no_value() -> None:
     assert "lrp/accuracy" not in measures.probe_scalars(stats, None)
 
 
-def test_a_map_with_nan_is_told_by_its_own_numbers_alone(recwarn) -> None:
+def test_a_map_with_nan_is_reported_by_its_own_numbers_alone(recwarn) -> None:
     maps = MAPS.copy()
     maps[0, 0, 0] = np.nan
     found = measures.probe_statistics(maps, explanation(3), {}, MAPS)

@@ -129,7 +129,7 @@ def check_what_has_none(case: Case, relevance: dict[str, np.ndarray]) -> None:
             assert relevance[name][:, : entry.target[0] + 1].all(), name
 
 
-def test_padding_is_read_where_that_is_said(case: Case) -> None:
+def test_padding_is_read_where_that_is_reported(case: Case) -> None:
     """What ``reads_padding`` says of a model, asked of the model itself: other padded tokens, another logit or not."""
     case.randomise(offsets=True)
     entry = case.entry

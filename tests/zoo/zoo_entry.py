@@ -24,7 +24,7 @@ class Entry:
     inputs: dict[str, tuple[int, ...]]
     """Shape of one sample by the input's name; a model of one input takes the array itself."""
     token_ids: tuple[str, ...] = ()
-    """Inputs that hold token numbers, of which relevance is told per token."""
+    """Inputs that hold token numbers, of which relevance is given per token."""
     masks: tuple[str, ...] = ()
     """Inputs of ones and zeros that say which tokens are no padding: they carry no relevance."""
     causal: bool = False
