@@ -180,11 +180,10 @@ def test_explain_and_check_of_the_saved_model(
 
 
 def test_export_marks_the_maps(diverged: Diverged, tmp_path: Path) -> None:
-    from lrp_monitor.cli.commands.export import _captions
+    from lrp_monitor.pictures.logged import strip_of
 
-    maps = np.stack([diverged.run.heatmap(0, step) for step in (0, 2)])
-    assert _captions(maps) == ["", "not finite"]
-    assert _captions(maps[:1]) == []
+    assert list(strip_of(diverged.run, 0, (0, 2), "probe 0").captions) == ["", "not finite"]
+    assert list(strip_of(diverged.run, 0, (0,), "probe 0").captions) == []
     assert main(["export", str(diverged.folder), "--steps", "0,2", "-o", str(tmp_path / "film.png")]) == 0
 
 
