@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from keras import ops
@@ -40,10 +41,10 @@ class Affine:
     """The bias in a shape that broadcasts to the output; normalisation is folded in."""
     lin: Callable[[Tensor, Tensor], Tensor]
     """``lin(x, kernel)``: the layer's linear map, without bias, for any input and kernel of these shapes."""
-    channel_axis: int | None = None
-    """The output's axis of channels, along which normalisation can be folded in; None where it cannot."""
     summed_axes: tuple[int, int] | None = None
     """The axes of the input and of the kernel over which ``lin`` sums, of any length; None where it does not."""
+    channel_axes: tuple[int, int] | None = None
+    """The axes of the output and of the kernel along which it has channels, of any length; None where it has not."""
     one_output: Callable[[Tensor], Tensor] | None = None
     """Cuts a kernel down to one output channel, where every output channel sees the same inputs."""
     non_negative_input: bool = False
@@ -83,17 +84,37 @@ class Affine:
     @property
     def positive(self) -> Tensor:
         """The sum of all positive contributions ``x_i w_ij > 0``, differentiable with regard to x."""
-        return self._once("positive", lambda: self._part(ops.maximum, ops.minimum))
+        return self._once("positive", lambda: self._part(self._signed(ops.maximum, ops.minimum)))
 
     @property
     def negative(self) -> Tensor:
         """The sum of all negative contributions ``x_i w_ij < 0``, differentiable with regard to x."""
-        return self._once("negative", lambda: self._part(ops.minimum, ops.maximum))
+        return self._once("negative", lambda: self._part(self._signed(ops.minimum, ops.maximum)))
 
-    def _part(self, of_kernel: Callable[..., Tensor], other: Callable[..., Tensor]) -> Tensor:
-        if self.non_negative_input:
-            return self.lin(self.x, of_kernel(self.kernel, 0.0))
-        kernels = of_kernel(self.kernel, 0.0), -other(self.kernel, 0.0)
+    def apart(self, alpha: float, beta: float) -> tuple[Tensor, Tensor]:
+        """``alpha`` times the positive and ``beta`` times the negative contributions, of which the gradient is wanted.
+
+        Factors are in the kernel, and where the input is larger than the output both are made by one map, whose
+        gradient sums those of both: each saves a pass over tensors of that size.
+        """
+        signed = [(alpha, self._signed(ops.maximum, ops.minimum)), (beta, self._signed(ops.minimum, ops.maximum))]
+        parts = [[kernel * factor if factor != 1.0 else kernel for kernel in kernels] for factor, kernels in signed]
+        if self.channel_axes is None or beta == 0.0 or _size(self.x) <= _size(self.value):
+            positive, negative = (self._part(kernels) for kernels in parts)
+            return positive, negative
+        of_output, of_weights = self.channel_axes
+        together = self._part([ops.concatenate(kernels, of_weights) for kernels in zip(*parts, strict=True)])
+        positive, negative = ops.split(together, 2, of_output)
+        return positive, negative
+
+    def _signed(self, of_kernel: Callable[..., Tensor], other: Callable[..., Tensor]) -> list[Tensor]:
+        """The kernel of the positive part of the input, and that of the negative part where it has one."""
+        kernel = of_kernel(self.kernel, 0.0)
+        return [kernel] if self.non_negative_input else [kernel, -other(self.kernel, 0.0)]
+
+    def _part(self, kernels: Sequence[Tensor]) -> Tensor:
+        if len(kernels) == 1:
+            return self.lin(self.x, kernels[0])
         if self.summed_axes is None:
             return self.lin(ops.relu(self.x), kernels[0]) + self.lin(ops.relu(-self.x), kernels[1])
         # Side by side, one product sums both: its output, the largest tensor here, is written and read once.
@@ -148,3 +169,7 @@ class Affine:
         return replace(
             self, x=x, shape_of_x=shape_of_x, weights=weights, companion=companion, _cache={"value": output}
         )  # fmt: skip
+
+
+def _size(tensor: Tensor) -> int:
+    return math.prod(size or 1 for size in tensor.shape)

@@ -64,11 +64,6 @@ def _finite(name: str, value: object, low: float) -> float:
 _LEAST_SUM = 1e-6
 
 
-def _share(factor: float, part: Tensor, total: Tensor) -> Tensor:
-    """``factor * part / total`` with ``total`` a constant."""
-    return (part if factor == 1.0 else factor * part) / stop_gradient(total)
-
-
 @dataclass(frozen=True)
 class Epsilon(Rule):
     """LRP-epsilon: ``R_i = sum_j x_i w_ij / (z_j + epsilon sign(z_j)) R_j``.
@@ -124,13 +119,16 @@ class AlphaBeta(Rule):
         # The signs apart in two maps: by sums of all and of all absolute contributions it would take fewer
         # convolutions, but where positive ones are all but missing, their factor is huge and halves do not cancel.
         # The stabilisers' signs are known, and -(n + b- - epsilon) = p + b+ + epsilon - z. Below the least part of z a
-        # sum is rounding, and shares over it would grow beyond what float32 holds.
+        # sum is rounding, and shares over it would grow beyond what float32 holds: that of the positive ones only
+        # where z < 0, that of the negative ones only where z > 0.
         value = a.value if self.beta else a.result
-        least = _LEAST_SUM * (value if a.rectified else ops.abs(value))
-        total = ops.maximum(a.positive + (a.bias_part(+1) + (self.epsilon + 1e-30)), least)
-        shares = _share(self.alpha, a.positive, total)
+        total = a.positive + (a.bias_part(+1) + (self.epsilon + 1e-30))
+        if not a.rectified:
+            total = ops.maximum(total, -_LEAST_SUM * value if self.beta else _LEAST_SUM * ops.abs(value))
+        positive, negative = a.apart(self.alpha, self.beta)
+        shares = positive / stop_gradient(total)
         if self.beta:
-            shares = shares + _share(self.beta, a.negative, ops.maximum(total - value, ops.maximum(least, 1e-30)))
+            shares = shares + negative / stop_gradient(ops.maximum(total - value, _LEAST_SUM * value))
         # Times the result at the end: the reverse pass multiplies by it first, once for both signs.
         return shares * stop_gradient(a.result)
 
@@ -252,7 +250,7 @@ class ZBox(Rule):
         total = stabilise(a.linear - corner, self.epsilon)
         if not self.epsilon:
             total = ops.where(total == 0, np.inf, total)
-        return _share(1.0, share, total) * stop_gradient(a.value)
+        return share * stop_gradient(a.value / total)
 
 
 @dataclass(frozen=True)

@@ -53,15 +53,19 @@ def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) 
     return op.kind in ("relu6", "select") or (len(live) > 1 and ROWS[op.kind].form == "linear")
 
 
+def zero_below(ways: Sequence[Op]) -> bool:
+    """Whether these operations are one function that is 0 wherever its argument is not above 0."""
+    return len(ways) == 1 and ways[0].kind == "relu6"
+
+
 def passed(graph: Graph, op: Op, t: Tensor, way: Fact) -> Fact:
     """An elementwise function of the root of ``way``."""
     root = way.root
     assert root is not None
     ways = graph.between(root, t)
-    zero_below = ways[-1].kind == "relu6" and len(ways) == 1
 
     def make(made: Made) -> Sequence[Tensor]:
-        return [pass_through(made.tensor(root), lambda z: again(ways, {id(root): z}, t), zero_below)]
+        return [pass_through(made.tensor(root), lambda z: again(ways, {id(root): z}, t), zero_below(ways))]
 
     step = Step(op, (t,), (root,), (), make, "relevance passes the activation")
     return Fact(t, True, step=step).along(way)

@@ -58,10 +58,9 @@ class Map:
     problem: str = ""
     """What is wrong with the rule."""
     rectified: bool = False
+    """Whether what follows makes 0 of all that is below 0."""
     activation: Callable[[Tensor], Tensor] | None = None
     """A function of each element that follows, taken along by the rule."""
-    non_negative: bool = False
-    """Whether its results are known not to be negative."""
     base: Map | None = None
     """The map of which this one was made."""
 
@@ -194,22 +193,23 @@ class Map:
             return bias
         return value(self.shift) if bias is None else bias + value(self.shift)
 
-    def _summed_axes(self) -> tuple[int, int] | None:
-        """See ``Affine.summed_axes``: of a convolution the channels, unless they are in groups."""
+    def _channels(self) -> int | None:
+        """The axis of channels of a convolution's data; None in groups of them, and of other products."""
         if self.op.kind != "conv":
             return None
-        of_x = 1 if (self.op.attribute("data_format") or "").startswith("NC") else len(self.x.shape) - 1
-        return (of_x, -2) if self.x.shape[of_x] == self.op.inputs[self.kernel].shape[-2] else None
+        axis = 1 if (self.op.attribute("data_format") or "").startswith("NC") else len(self.x.shape) - 1
+        return axis if self.x.shape[axis] == self.op.inputs[self.kernel].shape[-2] else None
 
     def affine(
         self, x: Tensor, value: Callable[[Tensor], Tensor], *, companion: Companion | None, non_negative: bool
     ) -> Affine:
         """The map of another ``x``, as rules see it."""
-        axis = next(iter(self.axes)) if len(self.axes) == 1 else None
+        axis = self._channels()
         return Affine(
-            x=x, weights=self.weights, bias=self.full_bias(value), lin=self.lin, channel_axis=axis,
-            one_output=self.one_output, non_negative_input=non_negative, rectified=self.rectified, companion=companion,
-            activation=self.activation, summed_axes=self._summed_axes(),
+            x=x, weights=self.weights, bias=self.full_bias(value), lin=self.lin, one_output=self.one_output,
+            non_negative_input=non_negative, rectified=self.rectified, companion=companion, activation=self.activation,
+            summed_axes=None if axis is None else (axis, -2),
+            channel_axes=None if axis is None or self.moved else (axis, -1),
         )  # fmt: skip
 
 

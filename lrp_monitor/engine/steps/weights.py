@@ -12,6 +12,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
+from lrp_monitor.engine.steps.formulas import zero_below
 from lrp_monitor.engine.steps.functions import SMALL, pass_through
 from lrp_monitor.engine.steps.maps import Map, axis_along_which, map_of, sum_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
@@ -95,10 +96,7 @@ class Weights:
         if made is None or not made.rule.takes_activation or made.in_loop or made.summed is not None:
             return None
         ways = self.graph.between(root, t)
-        made = replace(
-            made, activation=lambda z: again(ways, {id(root): z}, t), base=made,
-            non_negative=self.graph.is_non_negative(t),
-        )  # fmt: skip
+        made = replace(made, activation=lambda z: again(ways, {id(root): z}, t), base=made, rectified=zero_below(ways))
         return self.weighted(op, t, made, keep=False, note="relevance passes the activation")
 
     def folded(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:

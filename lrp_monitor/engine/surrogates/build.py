@@ -243,7 +243,7 @@ class _Reader:
         parts = made.summed or (made,)
         within = [part.rule.input_only and part.in_loop for part in parts]
         if len(parts) == 1 and not within[0]:
-            return self._applied(self._affine(made), made.rule, made.non_negative)
+            return self._applied(self._affine(made), made.rule)
         rule = assigner.composite.dense if made.rule.input_only else made.rule
         xs: list[Tensor] = []
         signs = []
@@ -266,8 +266,7 @@ class _Reader:
         non_negative = self.builder.plan.graph.is_non_negative(made.x)
         return made.affine(self.tensor(made.x), self.value, companion=companion, non_negative=non_negative)
 
-    def _applied(self, affine: Affine, rule: Rule, non_negative: bool = False) -> Tensor:
-        """``non_negative``: what the activation makes is."""
+    def _applied(self, affine: Affine, rule: Rule) -> Tensor:
         companion = affine.companion
         sources = [affine.x] if companion is None else [affine.x, companion.mask]
 
@@ -278,8 +277,8 @@ class _Reader:
         known, shown = affine.known(), affine.activation
         if shown is not None and not rule.needs_value:
             # All that the rule wants is what the activation makes of z: no need to keep z as well.
-            known, shown = backend.kept(shown(known)), None
-            affine.activation, affine.rectified = None, non_negative
+            known, shown = backend.kept(shown(affine.value)), None
+            affine.activation = None
         # Where all is shared out in proportion to the output, nothing passes where that is 0.
         rectified = affine.rectified and not rule.takes_activation
         options = {} if shown is None else {"shown": shown}
