@@ -52,21 +52,26 @@ def subclassed(function, weights, nested=False):
     return model
 
 
-def in_every_form(layer, function, rng, randomise, composites=COMPOSITES):
+FORMS = {
+    "nodes": lambda function, weights: functional(function),
+    "subclassed": subclassed,
+    "nested": lambda function, weights: subclassed(function, weights, nested=True),
+    "Lambda": lambda function, weights: functional(kl.Lambda(function)),
+}
+
+
+def in_forms(layer, function, rng, randomise, forms=tuple(FORMS), composites=COMPOSITES):
     """The raw ``function`` as nodes, in a subclassed model and in one nested in another gives what ``layer`` gives."""
     layered = randomise(functional(layer))
     weights = layered.get_weights()
-    models = {
-        "nodes": functional(function), "subclassed": subclassed(function, weights),
-        "nested": subclassed(function, weights, nested=True), "Lambda": functional(kl.Lambda(function)),
-    }  # fmt: skip
-    models["nodes"].set_weights(weights)
-    models["Lambda"].set_weights(weights)
+    models = {name: FORMS[name](function, weights) for name in forms}
     x = rng.normal(size=(2, 5, 4)).astype(np.float32)
+    for model in models.values():
+        model.set_weights(weights)
+        np.testing.assert_allclose(model(x), layered(x), rtol=1e-4, atol=1e-5)
     for composite in composites:
         expected = lrp.relevance(layered, x, 1, composite)
         for name, model in models.items():
-            np.testing.assert_allclose(model(x), layered(x), rtol=1e-4, atol=1e-5)
             try:
                 close(lrp.relevance(model, x, 1, composite), expected)
             except (AssertionError, lrp.UnsupportedModelError) as error:
@@ -80,11 +85,33 @@ ACTIVATIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_of_keras(name, rng, randomise):
+IN_EVERY_FORM = ("gelu", "relu", "softmax", "tf gelu", "relu as a choice", "silu by product")
+"""Tested in all forms by all composites; of the others one of each in turn, and the rest with -m slow."""
+
+
+def share(name, names):
+    """The arguments ``forms`` and ``composites`` of the default run for one of several functions."""
+    if name in IN_EVERY_FORM:
+        return {}
+    i = list(names).index(name)
+    return {"forms": (list(FORMS)[i % len(FORMS)],), "composites": COMPOSITES[i % 3 : i % 3 + 1]}
+
+
+def function_of_keras(name):
     # ops.gelu takes an approximation where the activation of that name is exact
     exact = {"approximate": False} if name == "gelu" else {}
-    in_every_form(kl.Activation(name), lambda t: getattr(ops, name)(t, **exact), rng, randomise)
+    return lambda t: getattr(ops, name)(t, **exact)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_of_keras(name, rng, randomise):
+    in_forms(kl.Activation(name), function_of_keras(name), rng, randomise, **share(name, ACTIVATIONS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name not in IN_EVERY_FORM])
+def test_activation_of_keras_in_every_form(name, rng, randomise):
+    in_forms(kl.Activation(name), function_of_keras(name), rng, randomise)
 
 
 BY_HAND = {
@@ -107,8 +134,7 @@ BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("name", BY_HAND)
-def test_activation_by_hand(name, rng, randomise):
+def in_forms_by_hand(name, rng, randomise, **options):
     activation, function = BY_HAND[name]
     layer = activation
     if isinstance(activation, str):
@@ -117,7 +143,18 @@ def test_activation_by_hand(name, rng, randomise):
     def eager(t):  # tf functions do not take symbols: as nodes they stand inside a Lambda
         return kl.Lambda(function)(t) if isinstance(t, keras.KerasTensor) else function(t)
 
-    in_every_form(layer, eager, rng, randomise)
+    in_forms(layer, eager, rng, randomise, **options)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_activation_by_hand(name, rng, randomise):
+    in_forms_by_hand(name, rng, randomise, **share(name, BY_HAND))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in BY_HAND if name not in IN_EVERY_FORM])
+def test_activation_by_hand_in_every_form(name, rng, randomise):
+    in_forms_by_hand(name, rng, randomise)
 
 
 @pytest.mark.parametrize("name", ["tanh", "square", "clip", "gelu by formula", "silu by division"])
