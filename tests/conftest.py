@@ -61,7 +61,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files come first: the last ones should be short, where two workers share the files."""
+    """Long files come first: the last ones should be short, where workers share the files."""
     long: set[Path] = {item.path for item in items if item.path.stem in _LONG or item.get_closest_marker("trains")}
     items.sort(key=lambda item: item.path not in long)
 
