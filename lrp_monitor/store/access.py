@@ -54,11 +54,15 @@ class RecordAccess:
             changed = self._index.refresh()
             if self._index.generation != self._generation:
                 probes = read_probes(self._storage)
-                for cache in (self._headers, self._tables, self._lists, self._whole, self._found, self._broken):
-                    cache.clear()
+                self._forget()
                 self._probes, self._generation = probes, self._index.generation
             self._view = self._index.view
             return changed
+
+    def _forget(self) -> None:
+        """Drops what was parsed of records: other ones are in their places now."""
+        for cache in (self._headers, self._tables, self._lists, self._whole, self._found, self._broken):
+            cache.clear()
 
     @property
     def stored_bytes(self) -> int:

@@ -88,17 +88,18 @@ class History:
     classes: npt.NDArray[np.int64]
     keys: Sequence[tuple[int, str]]
     """The steps and sessions that were read for it."""
+    referenced: Sequence[tuple[int, str]]
+    """Those of them that saw the reference samples."""
 
     @classmethod
     def joined(cls, parts: Sequence[History], keys: Sequence[tuple[int, str]]) -> History:
         """One history of several that follow each other."""
-        if len(parts) == 1:
-            first = parts[0]
-            return cls(first.layer, first.steps, first.relevance, first.fired, first.classes, list(keys))
         steps, relevance, fired = (
-            np.concatenate([getattr(one, name) for one in parts]) for name in ("steps", "relevance", "fired")
+            np.concatenate([getattr(one, name) for one in parts]) if len(parts) > 1 else getattr(parts[0], name)
+            for name in ("steps", "relevance", "fired")
         )
-        return cls(parts[0].layer, steps, relevance, fired, parts[-1].classes, list(keys))
+        referenced = [key for part in parts for key in part.referenced]
+        return cls(parts[0].layer, steps, relevance, fired, parts[-1].classes, list(keys), referenced)
 
     @cached_property
     def explained(self) -> list[int]:

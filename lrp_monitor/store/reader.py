@@ -13,7 +13,7 @@ from lrp_monitor.arguments import one_of
 from lrp_monitor.plain import Result, plain
 from lrp_monitor.store import codec, finite, records, tables
 from lrp_monitor.store.clusters import StepClusters, list_clusters, read_clusters, write_clusters
-from lrp_monitor.store.features import FeatureAccess
+from lrp_monitor.store.feature_access import FeatureAccess
 from lrp_monitor.store.folders import run_folders, store_folder
 from lrp_monitor.store.format import PLUGIN_NAME, ProbeInfo, StoreError
 from lrp_monitor.store.histograms import HistogramAccess

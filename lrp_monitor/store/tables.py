@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrp_monitor.store.features import FeatureAccess
+from lrp_monitor.store.feature_access import FeatureAccess
 from lrp_monitor.store.finite import nonfinite
 from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.store.steps import StepHeader

@@ -1,1 +1,1 @@
-import{Ua as a}from"./chunk.js";export{a as render};
+import{Wa as a}from"./chunk.js";export{a as render};

@@ -3,8 +3,8 @@
 Writes a store of 1,000 steps x 16 probes of 112 x 112 in three runs, one of 64 probes of 224 x 224 (about 0.9 GB), and
 one of 1,000 steps of them (2 GB; all kept for another time in DIR), starts TensorBoard, and prints medians beside the
 limits: first heatmaps after a click on the tab, a slider move to an unvisited and to a prefetched step, 64 large
-probes, memory over 2,000 moves, a live run, 12 of 100 runs of large probes, the network at a glance, and the server's
-own times. Nothing is asserted: timings belong to a quiet machine, and its load is printed.
+probes, memory over 2,000 moves, a live run, 12 of 100 runs of large probes, the network at a glance, the view of
+features, and the server's own times. Nothing is asserted: timings belong to a quiet machine, and its load is printed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ RUNS = ("a", "b", "c")
 MANY_RUNS = 100
 MANY_CHOSEN = 12
 LAYERS = 16
-PARTS = ["server", "first", "moves", "large", "live", "memory", "runs", "network"]
+PARTS = ["server", "first", "moves", "large", "live", "memory", "runs", "network", "features"]
+OF_MANY = {"server", "first", "moves", "memory"}
+"""Those that share a store of three runs."""
 SERVER_REPEATS = 15
 SETTLED_MS = 1500
 """Curves and histograms come behind the heatmaps and take room: only then is it known which heatmaps are in view."""
@@ -605,22 +607,11 @@ def measure(arguments: argparse.Namespace, loader: str, folder: Path) -> None:
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
         raise SystemExit("no Chromium on the PATH")
-    many = make(folder / "many", arguments.steps, 16, 112, RUNS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
         print(f"Chromium {browser.version}, {loader} loader, load {os.getloadavg()[0]:.1f}")
-        tensorboard = TensorBoard(many, *flags, log=folder / "many.txt")
-        try:
-            if "server" in chosen:
-                server(tensorboard.url, many, arguments.steps)
-            if "first" in chosen:
-                first_heatmaps(browser, tensorboard.url, repeats)
-            if "moves" in chosen:
-                slider_moves(browser, tensorboard.url, repeats, arguments.steps)
-            if "memory" in chosen and arguments.moves:
-                memory(executable, tensorboard.url, arguments.moves, arguments.steps)
-        finally:
-            tensorboard.stop()
+        if chosen & OF_MANY:
+            three_runs(browser, executable, folder, flags, arguments, chosen)
         if "large" in chosen:
             big = make(folder / "big", 40, 64, 224, ("a",))
             tensorboard = TensorBoard(big, *flags, log=folder / "big.txt")
@@ -632,10 +623,38 @@ def measure(arguments: argparse.Namespace, loader: str, folder: Path) -> None:
             many_runs(browser, folder, flags, repeats, arguments.steps)
         if "network" in chosen:
             network(browser, folder, flags, repeats, arguments.steps)
+        if "features" in chosen:
+            from page_features import features  # which stands on what is defined here
+
+            features(browser, folder, flags, repeats, arguments.steps)
         if "live" in chosen:
             with tempfile.TemporaryDirectory() as temporary:
                 live(browser, Path(temporary), flags, repeats)
         browser.close()
+
+
+def three_runs(
+    browser: Browser,
+    executable: str,
+    folder: Path,
+    flags: tuple[str, ...],
+    arguments: argparse.Namespace,
+    chosen: set[str],
+) -> None:
+    """The parts of `OF_MANY` that are chosen."""
+    many = make(folder / "many", arguments.steps, 16, 112, RUNS)
+    tensorboard = TensorBoard(many, *flags, log=folder / "many.txt")
+    try:
+        if "server" in chosen:
+            server(tensorboard.url, many, arguments.steps)
+        if "first" in chosen:
+            first_heatmaps(browser, tensorboard.url, arguments.repeats)
+        if "moves" in chosen:
+            slider_moves(browser, tensorboard.url, arguments.repeats, arguments.steps)
+        if "memory" in chosen and arguments.moves:
+            memory(executable, tensorboard.url, arguments.moves, arguments.steps)
+    finally:
+        tensorboard.stop()
 
 
 if __name__ == "__main__":

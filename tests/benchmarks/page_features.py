@@ -1,33 +1,30 @@
-"""Times the view of features in headless Chromium: python tests/benchmarks/page_features.py [--folder DIR].
+"""Times the view of features in headless Chromium, as a part of page.py: --only features.
 
 Writes a store of 1,000 steps of a layer of 64 channels, 12 probes of two classes, with the maps (32 x 32) of all
-channels (kept for another time in DIR), starts TensorBoard, and prints how long a move of the slider to an unvisited
-step takes until 50 rows of 6 maps are painted. The window is as high as the rows. Nothing is asserted.
+channels, and prints how long a move of the slider to an unvisited step takes until 50 rows of 6 maps are painted. The
+window is as high as the rows.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from page import HELPERS, SETTLED_MS, TensorBoard, chromium_seconds, frame_of, probes, report
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from browser_helpers import CHROMIUM_FLAGS, LOADERS  # isort: skip  # beside page, which knows where it is
 from lrp_monitor.store.format import LayerFeatures, StepRecord
 from lrp_monitor.store.writer import RunWriter
 from lrp_monitor.training.output.event_file import EventWriter
 
 PROBES, CLASSES, CHANNELS, SIDE, ROWS = 12, 2, 64, 32, 50
 MAPS = """
-bench.maps = () => [...document.querySelectorAll('canvas[data-testid=channel-map]')];
-bench.ready = step => !document.querySelector('.channel.stale') && bench.maps().length >= 300
-  && bench.maps().every(c => step === null || c.dataset.step === String(step));
+bench.rows = () => [...document.querySelectorAll('canvas[data-testid=channel-maps]')];
+bench.maps = () => bench.rows().reduce((count, row) => count + Number(row.dataset.maps), 0);
+bench.ready = step => bench.maps() >= 300
+  && bench.rows().every(c => c.dataset.maps === '6' && (step === null || c.dataset.step === String(step)));
 """
 
 
@@ -70,7 +67,7 @@ def rows(browser: Browser, url: str, repeats: int, steps: int) -> None:
     frame = frame_of(page)
     frame.evaluate("() => bench.painted(null)")
     frame.wait_for_timeout(SETTLED_MS)
-    count = frame.evaluate("() => bench.maps().length")
+    count = frame.evaluate("() => bench.maps()")
     times, used = [], 0.0
     for place in random.Random(1).sample(range(20, steps - 20, 8), repeats):
         frame.wait_for_timeout(800)
@@ -84,28 +81,11 @@ def rows(browser: Browser, url: str, repeats: int, steps: int) -> None:
     page.context.close()
 
 
-def main() -> None:
-    """Runs what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where the store is written, or was before")
-    parser.add_argument("--loader", choices=[*LOADERS], default="fast")
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=1000)
-    given = parser.parse_args()
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        raise SystemExit("no Chromium on the PATH")
-    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
-        folder = make((given.folder or Path(temporary)) / "features", given.steps)
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        print(f"Chromium {browser.version}, {given.loader} loader, load {os.getloadavg()[0]:.1f}")
-        tensorboard = TensorBoard(folder, *LOADERS[given.loader], log=folder.parent / "features.txt")
-        try:
-            rows(browser, tensorboard.url, given.repeats, given.steps)
-        finally:
-            tensorboard.stop()
-        browser.close()
-
-
-if __name__ == "__main__":
-    main()
+def features(browser: Browser, folder: Path, flags: tuple[str, ...], repeats: int, steps: int) -> None:
+    """Writes the store where it is not there, starts TensorBoard, and moves."""
+    logs = make(folder / "features", steps)
+    tensorboard = TensorBoard(logs, *flags, log=folder / "features.txt")
+    try:
+        rows(browser, tensorboard.url, repeats, steps)
+    finally:
+        tensorboard.stop()

@@ -126,11 +126,13 @@ def test_rows_orders_and_maps(logdir: Path, serve: Serve, visit: Open) -> None:
     # The first row's first map is that of the probe with the most relevance there; a row's maps share their scale.
     channel = int(by_share[0])
     probe = max(np.flatnonzero(history.classes == 0), key=lambda p: history.relevance[-1, p, channel])
-    first = f"{rows}[data-channel='{channel}'] [data-testid=channel-map]"
+    first = f"{rows}[data-channel='{channel}'] [data-testid=channel-maps]"
     tab.expect(lambda: tab.all(first, "e.dataset.step")[0], "256")
     features = run.features("conv_3", 256)
     limit = max(np.abs(features.map(p, channel)).max() for p in np.flatnonzero(history.classes == 0).tolist())
-    tab.expect_colours(first, colours(features.map(int(probe), channel) / limit))
+    shown = np.full((64, 6 * 64 + 5 * 4, 3), np.nan)  # six maps of 32 x 32, each twice as large, 4 pixels between them
+    shown[:, :64] = colours(features.map(int(probe), channel) / limit).repeat(2, axis=0).repeat(2, axis=1)
+    tab.expect_colours(first, shown)
     # At an earlier step another order.
     earlier = np.argsort(-np.nan_to_num(history.shares[2, 0]), kind="stable")
     tab.frame.fill("[data-testid=step-number]", "2")

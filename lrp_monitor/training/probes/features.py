@@ -21,7 +21,7 @@ from lrp_monitor.engine.targets import Target
 from lrp_monitor.metrics import mask_mass
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.channels import leading, needed, shares, unused
-from lrp_monitor.store.features import FeatureAccess
+from lrp_monitor.store.feature_access import FeatureAccess
 from lrp_monitor.store.format import LayerFeatures
 from lrp_monitor.text import percent
 from lrp_monitor.training.tensors.names import layer_names

@@ -162,7 +162,7 @@ export class Feed {
         const info = stepOf(run, neighbour);
         const seen = scene.seen(run);
         if (info === null || seen === null) continue;
-        jobs.push(frameJob(run, info, seen.shown));
+        if (seen.shown.length) jobs.push(frameJob(run, info, seen.shown));
         // Of many runs these are as many requests, of little that is looked at while the slider moves.
         if (scene.runs.length <= MOST_HISTOGRAM_RUNS) for (const kind of KINDS) jobs.push(...this.histogramJobs(run, info, kind));
       }

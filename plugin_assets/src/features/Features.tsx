@@ -1,6 +1,6 @@
 // The channels of a watched layer: a row each, with the relevance that it carries over training and its own heatmaps.
 import type { JSX } from "preact";
-import { useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { RunState } from "../data/jobs";
 import { className } from "../data/format";
 import type { Model } from "../state/model";
@@ -11,7 +11,8 @@ import { adopt } from "../ui/sheets";
 import { readChoice, writeChoice, type Choice } from "./choice";
 import { Answers, fetchLayers, type Layer } from "./data";
 import css from "./features.css";
-import { Lane, ROW } from "./Lane";
+import { ROW } from "./Channel";
+import { Lane } from "./Lane";
 import { Opened } from "./Opened";
 
 /** Runs that stand side by side. */
@@ -25,7 +26,10 @@ export interface Place {
 export function View({ model }: { model: Model }): JSX.Element {
   adopt(css);
   const [, tell] = useState(0);
+  const [top, setTop] = useState(0);
   const answers = useMemo(() => new Answers(() => tell((n) => n + 1)), []);
+  answers.begin();
+  useLayoutEffect(() => answers.settle());
   const choice = readChoice(model.view.channels);
   const choose = (change: Partial<Choice>): void => model.setView({ channels: writeChoice({ ...choice, ...change }) });
   const asked = model.selected().map((run) => {
@@ -38,7 +42,9 @@ export function View({ model }: { model: Model }): JSX.Element {
     return { run, layers: Array.isArray(layers) ? layers : (lasting.current.get(run.listing.run) ?? layers) };
   });
   const watched = found.flatMap(({ run, layers }) => (Array.isArray(layers) && layers.length && run.info ? [{ run, layers }] : []));
-  if (watched.length === 0) return <Nothing waiting={found.some(({ layers }) => layers === null)} error={found.find(({ layers }) => layers instanceof Error)?.layers} />;
+  const probes = watched[0]?.run.info!.probes;
+  const nameOf = useMemo(() => (number: number): string => (number < 0 || !probes ? "what is explained" : className(probes, number)), [probes]);
+  if (watched.length === 0 || !probes) return <Nothing waiting={found.some(({ layers }) => layers === null)} error={found.find(({ layers }) => layers instanceof Error)?.layers} />;
   const names = [...new Set(watched.flatMap(({ layers }) => layers.map(({ layer }) => layer)))];
   const layer = choice.layer !== null && names.includes(choice.layer) ? choice.layer : names[0]!;
   const places: Place[] = watched
@@ -46,8 +52,6 @@ export function View({ model }: { model: Model }): JSX.Element {
     .slice(0, MOST_RUNS);
   const classes = [...new Set(places.flatMap(({ layer: { classes: of } }) => of))].sort((a, b) => a - b);
   const of = choice.of !== null && classes.includes(choice.of) ? choice.of : (classes[0] ?? -1);
-  const probes = places[0]!.run.info!.probes;
-  const nameOf = (number: number): string => (number < 0 ? "what is explained" : className(probes, number));
   const step = model.currentStep();
   const opened = choice.open && places.find(({ run }) => run.listing.run === choice.open!.run);
   const orders: [string, string][] = [
@@ -100,7 +104,7 @@ export function View({ model }: { model: Model }): JSX.Element {
       {opened ? (
         <Opened model={model} answers={answers} place={opened} of={of} name={nameOf(of)} choice={choice} choose={choose} />
       ) : (
-        <Rows model={model} answers={answers} places={places} of={of} nameOf={nameOf} choice={choice} choose={choose} />
+        <Rows model={model} answers={answers} places={places} of={of} nameOf={nameOf} choice={choice} choose={choose} top={top} scrolled={setTop} />
       )}
     </div>
   );
@@ -114,17 +118,22 @@ interface RowsProps {
   nameOf: (number: number) => string;
   choice: Choice;
   choose: (change: Partial<Choice>) => void;
+  /** How far the rows are scrolled. What is asked of `answers` is asked in one drawing of the whole view. */
+  top: number;
+  scrolled: (top: number) => void;
 }
 
 /** Of all rows those in view are made. */
-function Rows({ model, answers, places, of, nameOf, choice, choose }: RowsProps): JSX.Element {
+function Rows({ model, answers, places, of, nameOf, choice, choose, top, scrolled }: RowsProps): JSX.Element {
   const [ref, , room] = useSize<HTMLDivElement>();
-  const [top, setTop] = useState(0);
+  const last = useRef(choose);
+  last.current = choose;
+  const open = useMemo(() => (run: string, channel: number) => last.current({ open: { run, channel, probe: null } }), []);
   const count = Math.max(...places.map(({ layer }) => layer.channels));
   const first = Math.max(0, Math.floor(top / ROW) - 2);
   const end = Math.min(count, Math.ceil((top + room) / ROW) + 2);
   return (
-    <div ref={ref} class="scroll" data-testid="channels" tabIndex={0} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
+    <div ref={ref} class="scroll" data-testid="channels" tabIndex={0} onScroll={(event) => scrolled(event.currentTarget.scrollTop)}>
       <div class="columns" style={{ height: `${count * ROW}px`, gridTemplateColumns: `repeat(${places.length}, minmax(0, 1fr))` }}>
         {places.map((place) => (
           <Lane
@@ -135,7 +144,7 @@ function Rows({ model, answers, places, of, nameOf, choice, choose }: RowsProps)
             of={of}
             nameOf={nameOf}
             choice={choice}
-            choose={choose}
+            open={open}
             first={first}
             end={end}
             narrow={places.length > 1}

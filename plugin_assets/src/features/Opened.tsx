@@ -4,10 +4,11 @@ import { number, percent } from "../data/format";
 import type { HeatMap } from "../data/decode";
 import type { Model } from "../state/model";
 import type { Choice } from "./choice";
-import { fetchCurves, fetchFilm, fetchRows, type Answers, type Row, type Where } from "./data";
+import { bytesOf, fetchFilm, fetchRows, type Answers, type Row, type Where } from "./data";
 import type { Place } from "./Features";
-import { Spark, useStep } from "./Lane";
+import { askCurves, askStep, keyOf, loggedAt } from "./Lane";
 import { ChannelMap } from "./maps";
+import { Cursor, Spark } from "./Spark";
 
 const ALL = 64;
 const FRAMES = 12;
@@ -27,20 +28,20 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
   const { run, layer } = place;
   const { channel } = choice.open!;
   const where: Where = { run: run.listing.run, layer: layer.layer, of };
-  const key = `${where.run} ${where.layer} ${of}`;
-  const now = useStep(model, answers, place, of, model.currentStep());
-  const before = useStep(model, answers, place, of, choice.pinned);
-  const rowAt = (step: number | null, session: string): Row | Error | undefined =>
-    step === null
-      ? undefined
-      : answers.of<Row>(`all ${key} ${step} ${session}`, [channel], (missing) => fetchRows(where, step, session, missing, ALL)).get(channel);
-  const row = rowAt(now.step, now.session);
-  const pinned = choice.pinned === null ? undefined : rowAt(before.step, before.session);
-  const curve = answers
-    .of(`curves ${key} ${layer.steps[layer.steps.length - 1]} ${run.listing.session}`, [channel], (missing) =>
-      fetchCurves(where, missing).then(({ steps, shares }) => new Map(missing.map((one) => [one, { steps, shares: shares[String(one)] ?? [] }]))),
-    )
-    .get(channel);
+  const key = keyOf(where);
+  const now = loggedAt(model, place, model.currentStep());
+  const before = choice.pinned === null ? null : loggedAt(model, place, choice.pinned);
+  const rowAt = (here: typeof now): Row | Error | undefined => {
+    if (here === null) return undefined;
+    const load = (missing: number[]) => fetchRows(where, here.step, here.session, missing, ALL);
+    const rows = answers.of(`all ${key} ${here.step} ${here.session}`, [channel], load, bytesOf);
+    return rows instanceof Error ? rows : rows.get(channel);
+  };
+  const found = now && askStep(answers, where, now);
+  const row = rowAt(now);
+  const pinned = rowAt(before);
+  const curves = askCurves(answers, place, where, [channel]);
+  const curve = curves instanceof Error ? undefined : curves.get(channel);
   const names = run.info!.probes.names;
   const pictures = model.picturesOf(run);
   const pictureOf = (probe: number) => (pictures && !(pictures instanceof Error) ? (pictures.pictures[probe] ?? null) : null);
@@ -56,7 +57,7 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
   const maps: (HeatMap | null)[] = Array.isArray(film) ? film : [];
   const limit = Math.max(0, ...(known?.maps.map((map) => map?.absmax ?? 0) ?? []), ...(earlier?.maps.map((map) => map?.absmax ?? 0) ?? []));
   const filmLimit = Math.max(0, ...maps.map((map) => map?.absmax ?? 0));
-  const at = now.at instanceof Error ? null : now.at;
+  const at = found instanceof Error ? null : found;
   const share = at?.shares.get(of)?.[channel] ?? null;
   return (
     <div class="opened" data-testid="opened-channel" data-channel={channel}>
@@ -69,11 +70,14 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
         </h2>
       </div>
       <p class="aside wrap">
-        {share === null ? "" : `${percent(share)} of the class's positive relevance at step ${now.step}. `}
+        {share === null ? "" : `${percent(share)} of the class's positive relevance at step ${now?.step}. `}
         {at && at.emerged[channel]! >= 0 ? `Emerged at step ${at.emerged[channel]}: its share stays at or above half of its last one from there on. ` : ""}
         {at && [...at.masses].map(([mask, values]) => (Number.isNaN(values[channel]!) ? "" : `${percent(values[channel]!)} of its own positive relevance lies in ${mask}. `)).join("")}
       </p>
-      <Spark model={model} curve={curve instanceof Error ? undefined : curve} pinned={choice.pinned} label={`Share of channel ${channel} over the steps`} height={70} />
+      <div class="large">
+        <Spark model={model} curve={curve} label={`Share of channel ${channel} over the steps`} height={70} />
+        <Cursor model={model} steps={layer.steps} pinned={choice.pinned} style={{ inset: "0" }} />
+      </div>
       {row instanceof Error && <p role="alert">{row.message}</p>}
       <h3>The probes of {name}, by relevance in this channel</h3>
       <div class="grid">
@@ -82,10 +86,10 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
           return (
             <figure key={one}>
               <button type="button" class={one === probe ? "on" : ""} aria-label={`${names[one]}: show its film`} onClick={() => choose({ open: { ...choice.open!, probe: one } })}>
-                <ChannelMap model={model} map={known.maps[i] ?? null} picture={pictureOf(one)} limit={limit} over={choice.over} side={LARGE} label={`Channel ${channel}, probe ${names[one]}`} title="" step={now.step} waiting={false} />
+                <ChannelMap model={model} map={known.maps[i] ?? null} picture={pictureOf(one)} limit={limit} over={choice.over} side={LARGE} label={`Channel ${channel}, probe ${names[one]}`} title="" step={now?.step ?? null} waiting={false} />
               </button>
               {choice.pinned !== null && known.maps[i] && other && (
-                <ChannelMap model={model} map={minus(known.maps[i]!, other)} picture={null} limit={limit} over={false} side={LARGE} label={`Difference to step ${choice.pinned}`} title={`Now minus step ${choice.pinned}`} step={now.step} waiting={false} />
+                <ChannelMap model={model} map={minus(known.maps[i]!, other)} picture={null} limit={limit} over={false} side={LARGE} label={`Difference to step ${choice.pinned}`} title={`Now minus step ${choice.pinned}`} step={now?.step ?? null} waiting={false} />
               )}
               <figcaption>
                 <b>{names[one]}</b>
@@ -104,7 +108,7 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
           ) : (
             <div class="film-row" data-testid="channel-film">
               {steps.map((step, i) => (
-                <figure key={step} class={step === now.step ? "on" : ""}>
+                <figure key={step} class={step === now?.step ? "on" : ""}>
                   <button type="button" aria-label={`Step ${step}`} onClick={() => model.setView({ step })}>
                     <ChannelMap model={model} map={maps[i] ?? null} picture={maps[i] ? pictureOf(probe) : null} limit={filmLimit} over={choice.over} side={72} label={`Step ${step}`} title="" step={step} waiting={film === null} />
                   </button>

@@ -1,6 +1,7 @@
 // What the view of features asks the server for, and what it keeps of the answers.
 import { json, request } from "../data/api";
-import { inflate, openEnvelope, planeOf, type HeatMap } from "../data/decode";
+import { inflate, layOut, openEnvelope, planeOf, type HeatMap } from "../data/decode";
+import { Loader, type Job } from "../data/loader";
 
 export interface Layer {
   layer: string;
@@ -36,6 +37,8 @@ export interface Row {
   top: number[] | null;
   top_relevance: (number | null)[] | null;
 }
+
+export const bytesOf = ({ maps }: Row): number => 500 + maps.reduce((sum, map) => sum + (map?.data.byteLength ?? 0), 0);
 
 export interface Curves {
   steps: number[];
@@ -96,15 +99,16 @@ async function unpack(packed: Packed, chunks: Uint8Array, scales: readonly (numb
   const stored = scales.filter((scale) => scale !== null).length;
   if (packed.codes === null || stored === 0) return scales.map(() => null);
   const pixels = packed.shape.reduce((a, b) => a * b, 1);
-  const { height, width } = planeOf(packed.shape);
+  const plane = planeOf(packed.shape);
+  const { height, width } = plane;
   const isCodes = packed.encoding === "sqrt8";
   const raw = await inflate(chunks, packed.codes, stored * pixels * (isCodes ? 1 : 4));
   let at = 0;
   return scales.map((scale) => {
     if (scale === null) return null;
     const start = pixels * at++;
-    if (isCodes) return { kind: "sqrt8", data: new Int8Array(raw.buffer, start, pixels), absmax: scale, height, width };
-    return { kind: "float", data: new Float32Array(raw.buffer, 4 * start, pixels), absmax: scale, height, width };
+    if (isCodes) return { kind: "sqrt8", data: layOut(new Int8Array(raw.buffer, start, pixels), plane, 0), absmax: scale, height, width };
+    return { kind: "float", data: layOut(new Float32Array(raw.buffer, 4 * start, pixels), plane, 0), absmax: scale, height, width };
   });
 }
 
@@ -122,68 +126,61 @@ export async function fetchFilm(where: Where, session: string, channel: number, 
   return unpack(header, chunks, header.scale);
 }
 
-const PARALLEL = 6;
-const KEPT = 60;
+const PARALLEL = 4;
+const BUDGET = 48 << 20;
 
-/** Asks for what is not there yet, at most so much at a time, and keeps the answers. `changed` when one has come. */
+/** What the view has asked for, kept within a budget; `changed` is called when an answer has come. */
 export class Answers {
-  private readonly single = new Map<string, unknown>();
-  private readonly many = new Map<string, Map<number, unknown>>();
-  private readonly asked = new Set<string>();
+  private readonly loader: Loader<Answer>;
+  private now: Job<Answer>[] = [];
+  private ahead: Job<Answer>[] = [];
 
-  constructor(private readonly changed: () => void) {}
+  constructor(changed: () => void) {
+    this.loader = new Loader<Answer>(BUDGET, PARALLEL, changed);
+  }
+
+  /** Starts the list of what is wanted anew: what a drawing of the view does not ask for again is dropped. */
+  begin(): void {
+    this.now = [];
+    this.ahead = [];
+  }
+
+  /** Loads what was asked for since. */
+  settle(): void {
+    this.loader.want([...this.now, ...this.ahead]);
+  }
 
   /** The answer of a key, an Error where there is none, null while it is on its way. */
-  one<Value>(key: string, load: () => Promise<Value>): Value | Error | null {
-    if (this.single.has(key)) return this.single.get(key) as Value | Error;
-    this.ask(key, load, (value) => {
-      this.single.set(key, value);
-      forget(this.single);
-    });
-    return null;
+  one<Value>(key: string, load: () => Promise<Value>, early = false): Value | Error | null {
+    (early ? this.ahead : this.now).push({ key, load: async () => ({ value: await load(), bytes: SMALL }), bytes: ({ bytes }) => bytes });
+    const failure = this.loader.failure(key);
+    return failure === undefined ? ((this.loader.get(key)?.value as Value | undefined) ?? null) : new Error(failure);
   }
 
-  /** What is known of numbers under a key; those that are missing are asked for together. */
-  of<Value>(key: string, numbers: readonly number[], load: (missing: number[]) => Promise<Map<number, Value>>): Map<number, Value | Error> {
-    let known = this.many.get(key);
-    if (!known) this.many.set(key, (known = new Map()));
-    const here = known;
-    const missing = numbers.filter((number) => !here.has(number) && !this.asked.has(`${key} ${number}`));
-    if (missing.length && this.asked.size < 64 * PARALLEL) {
-      for (const number of missing) this.asked.add(`${key} ${number}`);
-      const done = (): void => missing.forEach((number) => this.asked.delete(`${key} ${number}`));
-      load(missing)
-        .then(
-          (found) => missing.forEach((number) => here.set(number, found.get(number) ?? new Error("not in the answer"))),
-          (error: unknown) => missing.forEach((number) => here.set(number, asError(error))),
-        )
-        .finally(() => {
-          done();
-          forget(this.many);
-          this.changed();
-        });
-    }
-    return here as Map<number, Value | Error>;
-  }
-
-  private ask<Value>(key: string, load: () => Promise<Value>, keep: (value: Value | Error) => void): void {
-    if (this.asked.has(key)) return;
-    this.asked.add(key);
-    load()
-      .then(keep, (error: unknown) => keep(asError(error)))
-      .finally(() => {
-        this.asked.delete(key);
-        this.changed();
-      });
+  /** What is known of numbers under a key, an Error where it failed; those that are missing are asked for together. */
+  of<Value>(key: string, numbers: readonly number[], load: Load<Value>, bytesOf: (value: Value) => number = () => SMALL, early = false): ReadonlyMap<number, Value> | Error {
+    const known = (): ReadonlyMap<number, Value> => (this.loader.get(key)?.value as ReadonlyMap<number, Value> | undefined) ?? NONE;
+    const enough = ({ value }: Answer): boolean => numbers.every((number) => (value as ReadonlyMap<number, Value>).has(number));
+    const more = async (): Promise<Answer> => {
+      const missing = numbers.filter((number) => !known().has(number));
+      const found = await load(missing);
+      if (!missing.every((number) => found.has(number))) throw new Error("The server's answer lacks a part of what was asked for.");
+      const value = new Map([...known(), ...found]);
+      return { value, bytes: [...value.values()].reduce((sum, one) => sum + bytesOf(one), 0) };
+    };
+    if (numbers.length) (early ? this.ahead : this.now).push({ key, load: more, bytes: ({ bytes }) => bytes, enough });
+    const failure = this.loader.failure(key);
+    return failure === undefined ? known() : new Error(failure);
   }
 }
 
-const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
+type Load<Value> = (missing: number[]) => Promise<ReadonlyMap<number, Value>>;
 
-/** Drops the oldest answers. */
-function forget(kept: Map<string, unknown>): void {
-  for (const key of kept.keys()) {
-    if (kept.size <= KEPT) return;
-    kept.delete(key);
-  }
+interface Answer {
+  value: unknown;
+  bytes: number;
 }
+
+/** About what an answer without maps takes. */
+const SMALL = 4096;
+const NONE = new Map<number, never>();

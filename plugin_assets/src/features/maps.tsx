@@ -1,8 +1,8 @@
-// A channel's own heatmap of a probe, over its input or beside it.
+// A channel's own heatmaps: one on a canvas of its own, or those of a row together on one.
 import type { JSX } from "preact";
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { HeatMap, Picture } from "../data/decode";
-import { paintHeatMap } from "../paint/colormap";
+import { paintHeatMap, paintPicture, type ColourName } from "../paint/colormap";
 import type { Model } from "../state/model";
 import { PictureCanvas, put } from "../ui/canvases";
 
@@ -36,4 +36,96 @@ export function ChannelMap({ model, map, picture, limit, over, side, label, titl
       {map === null && !waiting && !picture && <span class="none">no map</span>}
     </span>
   );
+}
+
+/** One place of a row: a map, or the probe's picture where none is stored. */
+export interface Tile {
+  map: HeatMap | null;
+  picture: Picture | null;
+  /** What it shows. */
+  words: string;
+}
+
+interface RowMapsProps {
+  /** Null while they are on their way. */
+  tiles: readonly Tile[] | null;
+  count: number;
+  side: number;
+  limit: number;
+  colours: ColourName;
+  gamma: number;
+  over: boolean;
+  opacity: number;
+  label: string;
+  step: number | null;
+}
+
+/** Between two maps of a row, in pixels of the page. */
+const GAP = 4;
+export const widthOf = (count: number, side: number): number => count * (side + GAP) - GAP;
+
+/** The maps of a row on one canvas: a canvas each would be a layer each for the browser to lay over the page. */
+export function RowMaps({ tiles, count, side, limit, colours, gamma, over, opacity, label, step }: RowMapsProps): JSX.Element {
+  const ref = useRef<HTMLCanvasElement>(null);
+  const width = widthOf(count, side);
+  const words = useMemo(() => tiles?.map((tile) => tile.words).join("; ") ?? "", [tiles]);
+  useLayoutEffect(() => {
+    const canvas = ref.current;
+    if (!canvas) return;
+    const context = sized(canvas, width, side);
+    (tiles ?? []).forEach((tile, i) => {
+      const draw = (words: Uint32Array, of: { height: number; width: number }): void => {
+        context.imageSmoothingEnabled = of.width > side && of.height > side;
+        context.drawImage(onScratch(words, of), 0, 0, of.width, of.height, i * (side + GAP), 0, side, side);
+      };
+      if (tile.picture && (over || tile.map === null)) draw(paintPicture(tile.picture, over), tile.picture);
+      context.globalAlpha = over ? opacity : 1;
+      if (tile.map) draw(paintHeatMap(tile.map, { colours, limit, gamma, overlay: over }), tile.map);
+      context.globalAlpha = 1;
+      if (tile.map === null && tile.picture === null) nothing(context, i * (side + GAP), side, canvas);
+    });
+    canvas.dataset.maps = String(tiles?.filter(({ map }) => map !== null).length ?? 0);
+    canvas.dataset.step = tiles === null || step === null ? "" : String(step);
+  }, [tiles, side, width, limit, colours, gamma, over, opacity]);
+  useLayoutEffect(() => {
+    if (ref.current && tiles !== null && step !== null) ref.current.dataset.step = String(step);
+  }, [tiles, step]);
+  const point = (event: PointerEvent & { currentTarget: HTMLCanvasElement }): void => {
+    const box = event.currentTarget.getBoundingClientRect();
+    const title = tiles?.[Math.floor(((event.clientX - box.left) / box.width) * count)]?.words ?? "";
+    if (event.currentTarget.title !== title) event.currentTarget.title = title;
+  };
+  return (
+    <canvas ref={ref} role="img" aria-label={`${label}: ${words}`} data-testid="channel-maps" style={{ width: `${width}px`, height: `${side}px` }} onPointerMove={point} />
+  );
+}
+
+/** The canvas cleared, in the screen's own pixels, drawn on in the page's. */
+function sized(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D {
+  const ratio = window.devicePixelRatio || 1;
+  const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== across) canvas.width = across;
+  if (canvas.height !== down) canvas.height = down;
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("this browser gives no 2D canvas");
+  context.setTransform(across / width, 0, 0, down / height, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+let scratch: HTMLCanvasElement | null = null;
+
+/** RGBA words on a canvas that is not on the page. */
+function onScratch(words: Uint32Array, { height, width }: { height: number; width: number }): HTMLCanvasElement {
+  scratch ??= document.createElement("canvas");
+  put(scratch, words, height, width);
+  return scratch;
+}
+
+function nothing(context: CanvasRenderingContext2D, left: number, side: number, canvas: HTMLCanvasElement): void {
+  context.fillStyle = getComputedStyle(canvas).getPropertyValue("--muted") || "#5f6368";
+  context.font = "9.5px sans-serif";
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillText("no map", left + side / 2, side / 2, side);
 }

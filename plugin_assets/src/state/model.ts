@@ -74,7 +74,7 @@ export class Model {
       },
       () => {
         this.settle();
-        if (this.selected().some((run) => this.isStale(run))) this.notify();
+        if (this.view.page === "features" || this.selected().some((run) => this.isStale(run))) this.notify();
       },
     );
   }
@@ -167,6 +167,16 @@ export class Model {
   /** Whether the slider stands still: what depends on the step but should not jump about may be put in order now. */
   get still(): boolean {
     return this.rest.resting && !this.playing;
+  }
+
+  /** Whether what the latest move asked for has been on its way for so long that the page should say so. */
+  get late(): boolean {
+    return this.rest.slow;
+  }
+
+  /** Offsets of the steps that may be asked for next: more of them in the direction of travel. */
+  get ahead(): readonly number[] {
+    return neighbours(this.lastDirection, this.playing);
   }
 
   play(): void {
@@ -334,7 +344,7 @@ export class Model {
       together: !this.rest.slow,
       steps,
       at: this.indexOf(this.currentStep()),
-      ahead: this.playing || idle ? neighbours(this.lastDirection, this.playing) : [],
+      ahead: this.playing || idle ? this.ahead : [],
       tensor: this.tensor(),
       minus: view.minus,
       film: view.show === "film" && this.rest.resting ? this.filmSteps() : [],

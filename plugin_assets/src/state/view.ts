@@ -240,8 +240,8 @@ const CODECS: { [Key in keyof View]: Codec<View[Key]> } = {
 };
 
 /** Whether a view shows something that is put in order only when the slider rests. */
-export const waitsForRest = ({ sort, answers, clusters, show, plots }: View): boolean =>
-  sort !== "given" || answers !== "all" || clusters || show === "film" || plots === "ridge";
+export const waitsForRest = ({ page, sort, answers, clusters, show, plots }: View): boolean =>
+  page === "features" || sort !== "given" || answers !== "all" || clusters || show === "film" || plots === "ridge";
 
 const KEYS = Object.keys(DEFAULT_VIEW) as (keyof View)[];
 

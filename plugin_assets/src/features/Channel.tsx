@@ -1,0 +1,117 @@
+// A row: a channel with its share, its curve, the classes that use it, and its maps of the most relevant probes.
+import type { JSX } from "preact";
+import { useMemo } from "preact/hooks";
+import { number, percent } from "../data/format";
+import type { ProbePictures } from "../data/decode";
+import type { ColourName } from "../paint/colormap";
+import type { Model } from "../state/model";
+import { memo } from "../ui/memo";
+import type { AtStep, Row } from "./data";
+import { classColour } from "./Features";
+import { RowMaps, widthOf, type Tile } from "./maps";
+import { Spark, type Curve } from "./Spark";
+
+/** Height of a row, in pixels. */
+export const ROW = 74;
+
+/** The columns of a row with `maps` maps of `side` pixels; the curve takes what room there is. */
+export interface Columns {
+  maps: number;
+  side: number;
+  number: number;
+  share: number;
+  facts: number;
+  gap: number;
+}
+
+export const WIDE: Columns = { maps: 6, side: 64, number: 64, share: 84, facts: 140, gap: 12 };
+export const NARROW: Columns = { maps: 3, side: 52, number: 52, share: 56, facts: 64, gap: 12 };
+
+const mapsOf = ({ maps, side }: Columns): number => widthOf(maps, side);
+const template = (columns: Columns): string => `${columns.number}px ${columns.share}px minmax(28px, 1fr) ${columns.facts}px ${mapsOf(columns)}px`;
+
+/** Where the curves stand in a lane. */
+export const curvesAt = (columns: Columns): { left: string; right: string } => ({
+  left: `${columns.number + columns.share + 2 * columns.gap}px`,
+  right: `${columns.facts + mapsOf(columns) + 2 * columns.gap}px`,
+});
+
+export interface ChannelProps {
+  model: Model;
+  channel: number;
+  at: AtStep;
+  before: AtStep | null;
+  of: number;
+  nameOf: (number: number) => string;
+  probes: readonly string[];
+  pictures: ProbePictures | null;
+  /** Undefined while it is on its way. */
+  row: Row | undefined;
+  curve: Curve | undefined;
+  top: number;
+  columns: Columns;
+  step: number | null;
+  colours: ColourName;
+  gamma: string;
+  over: boolean;
+  opacity: number;
+  open: (channel: number) => void;
+}
+
+export const Channel = memo(function Channel(props: ChannelProps): JSX.Element {
+  const { model, channel, at, before, of, nameOf, probes, pictures, row, curve, top, columns, step, colours, gamma, over, opacity, open } = props;
+  const share = at.shares.get(of)?.[channel] ?? 0;
+  const emerged = at.emerged[channel]!;
+  const state = at.states[channel]!;
+  const change = before ? share - (before.shares.get(of)?.[channel] || 0) : null;
+  const tiles = useMemo(() => (row ? tilesOf(row, probes, pictures) : null), [row, probes, pictures]);
+  const limit = Math.max(0, ...(tiles?.map(({ map }) => map?.absmax ?? 0) ?? []));
+  return (
+    <div
+      class="channel"
+      data-testid="channel"
+      data-channel={channel}
+      style={{ top: `${top}px`, height: `${ROW}px`, columnGap: `${columns.gap}px`, gridTemplateColumns: template(columns) }}
+    >
+      <button type="button" class="number" onClick={() => open(channel)} title={`Channel ${channel}: open`} data-testid={`channel-${channel}`}>
+        {channel}
+        <small>{state & 2 ? "never fired" : state & 1 ? "unused" : emerged < 0 ? "" : `since ${emerged}`}</small>
+      </button>
+      <div class="share" title={`${percent(share)} of the positive relevance of ${nameOf(of)}`}>
+        {percent(share)}
+        {change !== null && <small> {change >= 0 ? "+" : "−"}{percent(Math.abs(change))}</small>}
+        <i style={{ backgroundSize: `${Math.min(100, 100 * (share || 0)).toFixed(1)}% 100%` }} />
+      </div>
+      <Spark model={model} curve={curve} label={`Share of channel ${channel} over the steps`} height={34} />
+      <div class="facts">
+        <Uses at={at} channel={channel} nameOf={nameOf} />
+        {[...at.masses].map(([mask, values]) =>
+          Number.isNaN(values[channel]!) ? null : (
+            <span key={mask}>
+              {mask} <b>{percent(values[channel]!)}</b>
+            </span>
+          ),
+        )}
+      </div>
+      <RowMaps tiles={tiles} count={columns.maps} side={columns.side} limit={limit} colours={colours} gamma={Number(gamma)} over={over} opacity={opacity} label={`Channel ${channel}`} step={step} />
+    </div>
+  );
+});
+
+/** How the classes share a channel, as parts of a bar. */
+function Uses({ at, channel, nameOf }: { at: AtStep; channel: number; nameOf: (number: number) => string }): JSX.Element {
+  const parts = at.classes.map((of) => at.shares.get(of)?.[channel] || 0);
+  const total = parts.reduce((a, b) => a + b, 0);
+  let end = 0;
+  const stops = parts.map((part, i) => `${classColour(i)} ${end.toFixed(1)}% ${(end += total ? (100 * part) / total : 0).toFixed(1)}%`);
+  const title = at.classes.map((of, i) => `${nameOf(of)}: ${percent(parts[i]!)}`).join(", ");
+  return <div class="classes" title={title} style={total ? { background: `linear-gradient(90deg, ${stops.join(", ")})` } : {}} />;
+}
+
+function tilesOf(row: Row, probes: readonly string[], pictures: ProbePictures | null): Tile[] {
+  return row.probes.map((probe, i) => ({
+    map: row.maps[i] ?? null,
+    picture: pictures?.pictures[probe] ?? null,
+    words: `${probes[probe] ?? probe}: relevance ${number(row.relevance[i] ?? 0)}`,
+  }));
+}
