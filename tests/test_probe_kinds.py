@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.probes.info import probe_info
 
 RNG = np.random.default_rng(3)
 
@@ -160,3 +161,20 @@ def test_hash_and_file_and_selection_keep_everything(tmp_path: Path) -> None:
 def test_bad_arguments_are_named(make, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_maps_by_channel_of_several_inputs() -> None:
+    given = {"image": np.zeros((2, 2, 2, 3)), "row": np.zeros((2, 4)), "first": np.zeros((2, 2, 5, 5))}
+    probes = ProbeSet(given, kind={"first": "image"}, channel_axis={"first": 1, "image": -1, "row": None})
+    relevance = {name: np.random.default_rng(0).normal(size=one.shape).astype("f") for name, one in given.items()}
+    parts = probes.by_channel(relevance)
+    assert (probes.channels, parts.shape) == (3, (2, 4 + 4 + 25, 3))
+    np.testing.assert_allclose(parts.sum(axis=-1), probes.heatmaps(relevance), rtol=1e-5, atol=1e-6)
+    by_name = probe_info(probes).split(parts)
+    np.testing.assert_array_equal(by_name["image"], relevance["image"])
+    np.testing.assert_array_equal(by_name["row"], relevance["row"][..., None])
+    np.testing.assert_array_equal(by_name["first"], np.moveaxis(relevance["first"], 1, -1))
+    with pytest.raises(ValueError, match="heatmaps of shape"):
+        probe_info(probes).split(parts[..., None])
+    without = ProbeSet({"a": np.zeros((2, 4)), "b": np.zeros((2, 3))})
+    assert (without.channels, without.by_channel({"a": np.zeros((2, 4)), "b": np.zeros((2, 3))})) == (0, None)

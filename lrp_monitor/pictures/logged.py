@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lrp_monitor.pictures.film import Strip
 from lrp_monitor.pictures.inputs import drawn_inputs
+from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.store.reader import Run
 
 
@@ -24,10 +25,19 @@ def strip_of(run: Run, probe: int, steps: Sequence[int], title: str, mask: NDArr
         info.images[probe],
         mask,
         drawn_inputs(info, probe),
-        None if info.label_maps is None else info.label_maps[probe],
+        None if (labels := label_maps(info)) is None else labels[probe],
         None if predicted is None else predicted[0],
         info.class_names,
     )
+
+
+def label_maps(info: ProbeInfo) -> NDArray[np.int64] | None:
+    """The labels of all places that are drawn (n, *places).
+
+    None where there are none, or where one of many tokens or times is explained, whose label is the probe's own.
+    """
+    maps = info.label_maps
+    return None if maps is None or (info.position is not None and maps.ndim == 2) else maps
 
 
 def predicted_maps(run: Run, probes: Sequence[int], steps: Sequence[int]) -> NDArray[np.int64] | None:

@@ -84,6 +84,7 @@ def run(name: str, run: Run, headers: Sequence[StepHeader], probes: ProbeInfo) -
                     "name": one.name,
                     "kind": one.kind,
                     "map_shape": list(one.map_shape),
+                    "channels": one.channels,
                     "feature_names": one.feature_names,
                 }
                 for one in probes.inputs

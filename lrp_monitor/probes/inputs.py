@@ -84,24 +84,23 @@ class ProbeInput:
             heatmap[...] = one.sum(axis=self.channel_axis - 1, dtype=np.float64)
         return heatmaps
 
+    def by_channel(self, relevance: NDArray[Any]) -> NDArray[Any]:
+        """Relevance of samples (m, *sample shape) -> the heatmaps' parts by channel, (m, *map shape, c), c >= 1."""
+        return relevance[..., None] if self.channel_axis is None else np.moveaxis(relevance, self.channel_axis, -1)
+
     def pictures(self) -> NDArray[np.uint8]:
         """The samples as pictures, uint8 (n, H, W, 1 or 3); see `ProbeSet.images`."""
-        values = self._channels_last()
+        values = self.by_channel(self.values)
         if values.shape[-1] not in (1, 3):
             values = values.mean(axis=-1, keepdims=True, dtype=np.float64)
         drawn = montage(check.to_uint8(values))
         let_go(self.values)
         return drawn
 
-    def _channels_last(self) -> NDArray[Any]:
-        if self.channel_axis is None:
-            return self.values[..., None]
-        return np.moveaxis(self.values, self.channel_axis, -1)
-
     @property
     def statistics(self) -> dict[str, list[float]]:
         """The values' "min", "max", "mean" and "std" per channel (one entry without a channel axis)."""
-        values = self._channels_last()
+        values = self.by_channel(self.values)
         axes, count = tuple(range(values.ndim - 1)), values.size // values.shape[-1]
         mean = values.sum(axis=axes, dtype=np.float64) / count
         squares = np.zeros(values.shape[-1])

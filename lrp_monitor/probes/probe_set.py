@@ -212,18 +212,25 @@ class ProbeSet(Making):
 
     @property
     def channels(self) -> int:
-        """How many channels the heatmaps are summed over; 0 where they are not, or are of several inputs."""
-        axis = self.channel_axis
-        return 0 if axis is None else int(self.shown.values.shape[axis])
+        """How many channels the heatmaps are summed over; of several inputs the most of any. 0 where there are none."""
+        axes = [(part.values.shape, part.channel_axis) for part in self.parts if part.watched]
+        return max((shape[axis] for shape, axis in axes if axis is not None), default=0)
 
     def by_channel(self, relevance: Any) -> NDArray[np.float32] | None:
-        """The heatmaps' parts by channel, (m, *map_shape, c); None where they are not summed over channels."""
-        axis = self.channel_axis
-        if axis is None:
+        """The heatmaps' parts by channel, (m, *map_shape, c); None where they are not summed over channels.
+
+        Of several inputs c is `channels`: one that has fewer, or none, has 0 behind its own; see `ProbeInfo.split`.
+        """
+        if self.channels == 0:
             return None
         leaves = leaves_of(self._structure, relevance)
-        (watched,) = (leaf for part, leaf in zip(self.parts, leaves, strict=True) if part.watched)
-        return np.moveaxis(watched, axis, -1)
+        parts = [part.by_channel(leaf) for part, leaf in zip(self.parts, leaves, strict=True) if part.watched]
+        if len(parts) == 1:
+            return parts[0]
+        found = np.zeros((len(parts[0]), *self.map_shape, self.channels), np.float32)
+        for part, (_, span) in zip(parts, iter_spans(self.parts), strict=True):
+            found[:, span, : part.shape[-1]] = part.reshape(len(part), -1, part.shape[-1])
+        return found
 
     def split(self, heatmaps: ArrayLike) -> dict[str, NDArray[Any]]:
         """Heatmaps (m, *map_shape) by the watched inputs' names, each (m, *its own map shape)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 import numpy as np
@@ -14,12 +14,14 @@ from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.files import write_whole
 from lrp_monitor.plain import Result
+from lrp_monitor.probes.info import probe_info
 from lrp_monitor.sanity.faithfulness import Faithfulness, perturb
 from lrp_monitor.sanity.localisation import Localisation, localise
 from lrp_monitor.sanity.occlusion import Occlusion, occlude
 from lrp_monitor.sanity.randomisation import Randomisation, randomise
 from lrp_monitor.sanity.sensitivity import Sensitivity, other_classes
 from lrp_monitor.sanity.subject import Fill, Subject
+from lrp_monitor.store.format import ProbeInfo
 
 CHECKS = ("randomisation", "sensitivity", "faithfulness", "localisation")
 """The checks of sanity_check by default."""
@@ -33,6 +35,7 @@ class SanityReport(Result):
         names: the n probes and their heatmaps, float32 (n, *map shape).
         maps: as `names`
         pictures: uint8 (n, H, W, 1 or 3).
+        shown: the probes with their words, features and curves, by which maps are drawn.
     """
 
     model: str
@@ -47,6 +50,7 @@ class SanityReport(Result):
     faithfulness: Faithfulness | None = None
     localisation: tuple[Localisation, ...] = ()
     occlusion: tuple[Occlusion, ...] = ()
+    shown: ProbeInfo | None = field(default=None, repr=False, compare=False)
 
     @property
     def verdicts(self) -> dict[str, bool]:
@@ -127,7 +131,8 @@ def sanity_check(
     ValueError that names the argument.
 
     Args:
-        probes: a ProbeSet (its classes are explained, its masks measured), or an array of samples.
+        probes: a ProbeSet (its target is explained, its masks measured), or an array of samples. Of an output of maps
+            a region or a class at one place is explained, other classes there; of a regression its number.
         checks: which of CHECKS to make.
         cover: masks to cover against every other region of their size (`occlude`), which takes a forward pass a region.
         draws: of `randomise`
@@ -186,6 +191,7 @@ def sanity_check(
         subject.probes.images,
         subject.probes.class_names,
         subject.targets,
+        shown=probe_info(subject.probes),
         **found,
     )
 

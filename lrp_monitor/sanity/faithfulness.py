@@ -30,6 +30,8 @@ class Faithfulness(Result):
         most: float64 (n, L + 1), the explained logit with the most, or the least, relevant regions covered first.
         least: as `most`
         random: (draws, n, L + 1), in random orders.
+        patch: the regions' size along every axis of the map; of several inputs those of each, one after the other.
+        patches: the same in words.
     """
 
     names: tuple[str, ...]
@@ -38,6 +40,7 @@ class Faithfulness(Result):
     most: Floats
     least: Floats
     random: Floats
+    patches: str = ""
 
     @property
     def aopc(self) -> dict[str, Floats]:
@@ -67,9 +70,10 @@ class Faithfulness(Result):
     def summary(self) -> str:
         """One line."""
         most, least, chance = (number(np.mean(self.aopc[name])) for name in ("most", "least", "random"))
+        patches = self.patches or " x ".join(map(str, self.patch))
         return (
             f"faithfulness: area over the curve {most} covering the most relevant first, {chance} in random "
-            f"order, {least} covering the least relevant first (logit, patches {' x '.join(map(str, self.patch))})"
+            f"order, {least} covering the least relevant first (logit, patches {patches})"
         )
 
 
@@ -123,7 +127,7 @@ def perturb(
     """
     if steps < 1 or draws < 1:
         raise ValueError(f"steps={steps}, draws={draws}: both must be at least 1")
-    labels, sizes = patches(subject.probes.map_shape, patch)
+    labels, sizes, words = _regions(subject, patch)
     count = int(labels.max()) + 1
     sums = np.stack([np.bincount(labels.ravel(), map_.ravel().astype(np.float64), count) for map_ in subject.maps])
     points = np.unique(np.rint(np.linspace(0, count, min(steps, count) + 1)).astype(np.int64))
@@ -135,7 +139,24 @@ def perturb(
         _curve(subject, labels, order, points, filling, advance)
         for order in (by_relevance, by_relevance[:, ::-1], *chance)
     ]
-    return Faithfulness(subject.probes.names, sizes, points / count, found[0], found[1], np.stack(found[2:]))
+    return Faithfulness(subject.probes.names, sizes, points / count, found[0], found[1], np.stack(found[2:]), words)
+
+
+def _regions(subject: Subject, patch: int | Sequence[int] | None) -> tuple[NDArray[np.int64], tuple[int, ...], str]:
+    """As `patches`, and the boxes' sizes in words; of several inputs a partition of each, one after the other."""
+    watched = [part for part in subject.probes.parts if part.watched]
+    if len(watched) > 1 and not isinstance(patch, int | None):
+        raise ValueError(f"patch={patch!r}: of several inputs a whole number, the size along every axis of each")
+    found = [patches(part.map_shape, patch) for part in watched]
+    if len(found) == 1:
+        labels, sizes = found[0]
+        return labels, sizes, " x ".join(map(str, sizes))
+    end, flat = 0, []
+    for labels, _ in found:
+        flat.append(labels.ravel() + end)
+        end += int(labels.max()) + 1
+    words = [f"{part.name}: {' x '.join(map(str, sizes))}" for part, (_, sizes) in zip(watched, found, strict=True)]
+    return np.concatenate(flat), tuple(size for _, sizes in found for size in sizes), "; ".join(words)
 
 
 def _curve(
@@ -143,7 +164,7 @@ def _curve(
     labels: NDArray[np.int64],
     order: NDArray[np.int64],
     points: NDArray[np.int64],
-    filling: NDArray[np.float32],
+    filling: Sequence[NDArray[Any]],
     advance: Advance | None,
 ) -> Floats:
     """The explained logit (n, points) with the first `points` regions of each probe's order covered."""

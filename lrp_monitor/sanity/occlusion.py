@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -15,6 +15,7 @@ from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.plain import Result, plain
 from lrp_monitor.probes import checks as probe_checks
+from lrp_monitor.probes.inputs import iter_spans
 from lrp_monitor.sanity.subject import Fill, Subject
 from lrp_monitor.text import number
 
@@ -32,6 +33,8 @@ class Place:
         offsets: int64 (p, axes), where else the mask was moved to.
         drops: (p,) what covering it there takes.
         overlap: (p,) the share of its pixels that it has in common with the mask where it belongs, 0 to 1.
+        span: of several inputs where the values of the one that holds the mask, of shape `form`, lie in the map.
+        form: as `span`
     """
 
     name: str
@@ -41,6 +44,8 @@ class Place:
     offsets: NDArray[np.int64]
     drops: Floats
     overlap: Floats
+    span: slice | None = None
+    form: tuple[int, ...] = ()
 
     @property
     def largest_elsewhere(self) -> float:
@@ -60,13 +65,18 @@ class Place:
 
     def map(self) -> NDArray[np.float32]:
         """The mean drop over the covers that reach a place of the map: float32 (*map shape), 0 where none does."""
-        total, count = np.zeros(self.mask.shape), np.zeros(self.mask.shape)
-        own = np.zeros((1, self.mask.ndim), np.int64)
+        mask = self.mask if self.span is None else self.mask[self.span].reshape(self.form)
+        total, count = np.zeros(mask.shape), np.zeros(mask.shape)
+        own = np.zeros((1, mask.ndim), np.int64)
         for offset, drop in zip(np.concatenate([own, self.offsets]), [self.drop, *self.drops], strict=True):
-            where = _moved(self.mask, offset)
+            where = _moved(mask, offset)
             total[where] += drop
             count[where] += 1
-        return np.asarray(total / np.maximum(count, 1), np.float32)
+        found = np.zeros(self.mask.shape, np.float32)
+        found[slice(None) if self.span is None else self.span] = (
+            total / np.maximum(count, 1) if self.span is None else (total / np.maximum(count, 1)).ravel()
+        )
+        return found
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,7 @@ def occlude(
     advance: Callable[[int], None] | None = None,
     **options: Unpack[ExplainerOptions],
 ) -> Occlusion:
-    """Covers a mask on every probe that carries it, and the same form at every other place inside the map.
+    """Covers a mask on every probe that carries it, and the same form at every other place inside its input's map.
 
     No heatmap plays a part here: it is the plain question of what the model uses. ValueError for a mask that is
     not there. Source of the idea: Zeiler, Fergus 2014, section 4.2.
@@ -162,16 +172,22 @@ def _place(
     number: int,
     mask: NDArray[np.bool_],
     stride: int | None,
-    filling: NDArray[np.float32],
+    filling: Sequence[NDArray[Any]],
     advance: Callable[[int], None] | None,
 ) -> Place:
-    offsets = _offsets(mask, stride)
+    span, form = _input_of(subject, mask)
+    local = mask if span is None else mask[span].reshape(form)
+    offsets = _offsets(local, stride)
     overlap, drops = np.empty(len(offsets)), np.empty(len(offsets))
     for start in range(0, len(offsets), _AT_ONCE):
         block = slice(start, start + _AT_ONCE)
-        covers = np.stack([_moved(mask, offset) for offset in offsets[block]])
+        covers = np.stack([_moved(local, offset) for offset in offsets[block]])
         of = np.full(len(covers), number)
-        overlap[block] = (covers & mask).reshape(len(covers), -1).sum(axis=1) / mask.sum()
+        overlap[block] = (covers & local).reshape(len(covers), -1).sum(axis=1) / mask.sum()
+        if span is not None:
+            whole = np.zeros((len(covers), *mask.shape), bool)
+            whole[:, span] = covers.reshape(len(covers), -1)
+            covers = whole
         drops[block] = subject.score[number] - subject.scores(subject.covered(of, covers, filling), of)
         if advance is not None:
             advance(len(covers))
@@ -184,7 +200,22 @@ def _place(
         offsets[~own],
         drops[~own],
         overlap[~own],
+        span,
+        form,
     )
+
+
+def _input_of(subject: Subject, mask: NDArray[np.bool_]) -> tuple[slice | None, tuple[int, ...]]:
+    """Where the input that holds a mask lies in a heatmap of several, and its map's shape; (None, ()) of one input."""
+    spans = list(iter_spans(subject.probes.parts))
+    if len(spans) == 1:
+        return None, ()
+    holding = [(part, span) for part, span in spans if mask[span].any()]
+    if len(holding) > 1:
+        names = " and ".join(repr(part.name) for part, _ in holding)
+        raise ValueError(f"the mask lies in the inputs {names}: it cannot be moved as one; cover a mask of each")
+    part, span = holding[0]
+    return span, part.map_shape
 
 
 def _offsets(mask: NDArray[np.bool_], stride: int | None) -> NDArray[np.int64]:

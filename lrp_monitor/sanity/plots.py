@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.pictures import chart, film
+from lrp_monitor.pictures.inputs import DrawnInputs, drawn_inputs
 from lrp_monitor.pictures.render import Picture
 from lrp_monitor.sanity.faithfulness import Faithfulness
 from lrp_monitor.sanity.localisation import Localisation
@@ -68,6 +69,7 @@ def randomised_maps(found: SanityReport) -> Picture:
             found.names[probe],
             np.stack([found.maps[probe], *one.maps[shown, probe]]),
             picture=found.pictures[probe],
+            draw=_drawn(found, probe),
         )
         for probe in _few(len(found.names))
     ]
@@ -85,6 +87,7 @@ def classes(found: SanityReport) -> Picture:
             np.stack([found.maps[probe], *one.maps[:, probe]]),
             [_class(found, int(number)) for number in (found.targets[probe], *one.others[probe])],
             found.pictures[probe],
+            draw=_drawn(found, probe),
         )
         for probe in _few(len(found.names))
     ]
@@ -135,7 +138,7 @@ def occlusion(found: SanityReport, one: Occlusion) -> Picture:
         with np.errstate(all="ignore"):
             maps = np.stack([found.maps[probe], place.map()])
         captions = ("", f"{number(place.drop, 2)}, else {number(place.largest_elsewhere, 2)}")
-        strips.append(film.Strip(place.name, maps, captions, found.pictures[probe], place.mask))
+        strips.append(film.Strip(place.name, maps, captions, found.pictures[probe], place.mask, _drawn(found, probe)))
     return film.sheet(
         strips, ["relevance", "cost of covering"], title=f"What covering costs the logit; {one.mask!r} is outlined"
     )
@@ -143,6 +146,11 @@ def occlusion(found: SanityReport, one: Occlusion) -> Picture:
 
 def _few(count: int) -> list[int]:
     return film.spread(range(count), _SHOWN)
+
+
+def _drawn(found: SanityReport, probe: int) -> DrawnInputs | None:
+    """What draws a probe as words, bars or curves; None where it is a picture."""
+    return None if found.shown is None else drawn_inputs(found.shown, probe)
 
 
 def _class(found: SanityReport, number: int) -> str:

@@ -113,7 +113,7 @@ def randomise(
             for layer, (_, variables) in enumerate(groups):
                 for variable in variables:
                     variable.assign(_random(_values(variable), how, rng))
-                now = subject.probes.heatmaps(subject.explainer(subject.inputs, subject.targets))
+                now = subject.heatmaps()
                 ranks[draw, layer] = spearman(subject.maps, now)
                 cosines[draw, layer] = cosine(subject.maps, now)
                 if draw == 0:
@@ -161,7 +161,7 @@ def weights_from_the_output(subject: Subject) -> list[tuple[str, list[Any]]]:
         return found
 
     groups = []
-    for row in subject.explainer.inspect(subject.inputs[:1], subject.targets[:1]).layers:
+    for row in subject.explainer.inspect(subject.probes.rows(slice(1)), subject.target(row=0)).layers:
         layer = known.get(row.name.split("#")[0])
         variables = [] if layer is None else untaken(layer)
         if variables:

@@ -64,24 +64,24 @@ class Sensitivity(Result):
 def other_classes(
     subject: Subject, *, most: int = 3, limit: float = 0.9, advance: Callable[[int], None] | None = None
 ) -> Sensitivity | None:
-    """Explains each probe for up to `most` other classes, those with the highest logits.
+    """Explains each probe for up to `most` other classes, those with the highest logits, at its place or region if any.
 
-    None where the model has one output only and no classes. For a single sigmoid unit the other class's map is the
-    negative of the first by definition: cosine -1. advance: is called for each class done.
-    Source: the question of Adebayo et al. 2018, asked of classes; Nie, Zhang, Patel 2018. ValueError for most < 1.
+    None where the model has one output only and no classes, or the probes' target is weights of outputs. For a single
+    sigmoid unit the other class's map is the negative of the first by definition: cosine -1. advance: is called for
+    each class done. Source: the question of Adebayo et al. 2018, asked of classes; Nie, Zhang, Patel 2018. ValueError
+    for most < 1.
     """
     if most < 1:
         raise ValueError(f"most={most}: must be at least 1")
-    if subject.explainer.classes < 2:
+    logits = subject.by_class
+    is_one_number = subject.probes.numbers is not None and subject.explanation.is_binary
+    if logits is None or logits.shape[1] < 2 or is_one_number:
         return None
-    logits = subject.explanation.logits.astype(np.float64)
-    if subject.explanation.is_binary:
-        logits = np.concatenate([-logits, logits], axis=1)
     ranked = np.argsort(-logits, axis=1, kind="stable")
     others = np.stack([row[row != target] for row, target in zip(ranked, subject.targets, strict=True)])[:, :most]
     maps = []
     for column in others.T:
-        maps.append(subject.probes.heatmaps(subject.explainer(subject.inputs, column)))
+        maps.append(subject.heatmaps(column))
         if advance is not None:
             advance(1)
     return Sensitivity(

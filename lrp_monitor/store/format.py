@@ -72,6 +72,11 @@ class InputInfo:
     values: npt.NDArray[np.float32] | None = None
     pictures: npt.NDArray[np.uint8] | None = None
 
+    @property
+    def channels(self) -> int:
+        """How many channels its heatmaps are summed over; 1 where they are not."""
+        return math.prod(self.input_shape) // max(1, math.prod(self.map_shape))
+
     def of(self, probes: list[int]) -> InputInfo:
         """The same of some probes."""
         return replace(
@@ -130,14 +135,20 @@ class ProbeInfo:
         return found
 
     def split(self, heatmaps: npt.ArrayLike) -> dict[str, npt.NDArray[np.float32]]:
-        """Heatmaps (m, *map_shape) by the inputs' names, each (m, *its own map shape). ValueError on another shape."""
+        """Heatmaps (m, *map_shape) by the inputs' names, each (m, *its own map shape).
+
+        Or maps by channel (m, *map_shape, c), as `Run.channels` gives them: each then (m, *its own map shape, its own
+        channels). ValueError on another shape.
+        """
         maps = np.asarray(heatmaps, np.float32)
-        if maps.shape[1:] != self.map_shape:
+        axes = 1 + len(self.map_shape)
+        if maps.shape[1:axes] != self.map_shape or maps.ndim > axes + 1:
             raise ValueError(f"heatmaps of shape {maps.shape}; those of these probes are (m, *{self.map_shape})")
-        flat, found, end = maps.reshape(len(maps), -1), {}, 0
+        flat, found, end = maps.reshape(len(maps), -1, *maps.shape[axes:]), {}, 0
         for one in self.inputs:
             size = math.prod(one.map_shape)
-            found[one.name] = flat[:, end : end + size].reshape(-1, *one.map_shape)
+            part = flat[:, end : end + size].reshape(-1, *one.map_shape, *maps.shape[axes:])
+            found[one.name] = part if maps.ndim == axes else part[..., : one.channels]
             end += size
         return found or {"inputs": maps}
 

@@ -100,7 +100,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         relevance_layers: "all", or the layers ("conv2d", "block1*", "base" for all inside it) whose relevance is logged
             for each probe: the sum at the layer's output over the explained logit, as statistic "layer/<layer>".
         channels: whether each heatmap's parts by input channel are stored besides; they take as much room as a map
-            each.
+            each. Of several inputs those of each, as many as the one with the most has.
         clusters: whether the heatmaps are grouped at each log (spectral relevance analysis, needs the extra
             "clusters"), as statistic "cluster": 0 the largest group, -1 no relevance. Groups are of their step, not
             tracked.

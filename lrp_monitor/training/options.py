@@ -67,12 +67,11 @@ class Options:
                 'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; '
                 'or use gradients="train" or "off"'
             )
-        if self.channels and self.probes.channel_axis is None:
-            if len([part for part in self.probes.parts if part.watched]) > 1:
-                raise ValueError("channels=True: the probes have several watched inputs; leave channels out")
+        if self.channels and self.probes.channels == 0:
+            shapes = [str(part.sample_shape) for part in self.probes.parts if part.watched]
             raise ValueError(
-                f"channels=True: probes of shape {self.probes.sample_shape} have no channel axis, a heatmap is all "
-                "there is; give one (ProbeSet(..., channel_axis=-1)) or leave channels out"
+                f"channels=True: probes of shape {' and '.join(shapes)} have no channel axis, a heatmap is all there "
+                "is; give one (ProbeSet(..., channel_axis=-1)) or leave channels out"
             )
         if self.stop_on_alert and not self.alerts:
             raise ValueError('stop_on_alert=True needs a limit to stop at: alert={"mask": 0.25}')

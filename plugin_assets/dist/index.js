@@ -1,1 +1,1 @@
-import{Wa as a}from"./chunk.js";export{a as render};
+import{Xa as a}from"./chunk.js";export{a as render};

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,15 +59,32 @@ def text(length: int) -> InputInfo:
     return InputInfo("inputs", "tokens", (length,), (length,), tokens=tokens, values=np.zeros((N, length), np.float32))
 
 
+def three_lines() -> InputInfo:
+    """Nine tokens of which the eighth is as long as a line, and so the second one."""
+    tokens = [[*"abcdefg", 6 * "unforgettable", "h"]] * N
+    return InputInfo("inputs", "tokens", (9,), (9,), tokens=tokens, values=np.zeros((N, 9), np.float32))
+
+
 def table(count: int) -> InputInfo:
     values = RNG.normal(size=(N, count)).astype(np.float32)
     return InputInfo("inputs", "table", (count,), (count,), FEATURES[:count], values=values)
 
 
 def write(
-    folder: Path, inputs: Sequence[InputInfo], images: np.ndarray, *, numbers: bool = False, scale: float = 1.0
+    folder: Path,
+    inputs: Sequence[InputInfo],
+    images: np.ndarray,
+    *,
+    numbers: bool = False,
+    scale: float = 1.0,
+    channels: int = 0,
+    outputs: Mapping[str, Any] | None = None,
+    columns_of: Callable[[int], dict[str, np.ndarray]] | None = None,
 ) -> None:
-    """Logs STEPS of two probes: at place 7 of the first map relevance grows with the step, elsewhere it is small."""
+    """Logs STEPS of two probes: at place 7 of the first map relevance grows with the step, elsewhere it is small.
+
+    `outputs`: what the probes say of the model's output, in place of the usual; `columns_of`: statistics by the step.
+    """
     size = sum(int(np.prod(one.map_shape)) for one in inputs)
     shape = inputs[0].map_shape if len(inputs) == 1 else (size,)
     probes = ProbeInfo(
@@ -77,6 +98,7 @@ def write(
         inputs=list(inputs),
         numbers=np.array([[2.5], [-1.0]]) if numbers else None,
     )
+    probes = replace(probes, **(outputs or {}))
     meta = {"composite": "epsilon", "axis": "epoch", "explains": "number" if numbers else "class"}
     events = EventWriter(folder / "lrp")
     with RunWriter(folder / "lrp", probes, meta=meta, encoding="float32") as writer:
@@ -93,9 +115,14 @@ def write(
                 "sum": maps.sum(1).astype(float),
             }
             columns = found | {"absmax": np.abs(maps).max(1).astype(float)} | (of if numbers else classes)
-            writer.append(
-                StepRecord(step, step, step, 1.0 + step, maps.reshape(N, *shape), columns, {"lrp/drift": 0.1})
-            )
+            columns |= columns_of(step) if columns_of else {}
+            # All of it in the last channel, of inputs that have that many, else in the first.
+            parts = None if channels == 0 else np.zeros((*maps.shape, channels), np.float32)
+            if parts is not None:
+                at = np.concatenate([np.full(math.prod(i.map_shape), min(i.channels, channels) - 1) for i in inputs])
+                parts[:, np.arange(size), at] = maps
+            record = StepRecord(step, step, step, 1.0 + step, maps.reshape(N, *shape), columns, {"lrp/drift": 0.1})
+            writer.append(replace(record, channels=parts))
     events.close()
 
 
@@ -116,8 +143,14 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     several = [InputInfo("image", "image", (8, 8), (8, 8, 3), pictures=pictures)]
     few = table(5)
     few.name = "person"
-    write(folder / "several" / "a", [*several, few], pictures, numbers=True)
+    write(folder / "several" / "a", [*several, few], pictures, numbers=True, channels=3)
     segments(folder / "segments" / "a")
+    write(folder / "grid" / "a", [InputInfo("inputs", "grid", (2, 3, 8), (2, 3, 8))], pictures)
+    write(folder / "words" / "a", [three_lines()], row)
+    write(folder / "image" / "a", [InputInfo("inputs", "image", (4, 8), (4, 8, 3))], pictures)
+    for run in "ab":
+        label_sets(folder / "sets" / run, float(run == "a"))
+    position(folder / "place" / "a")
     return folder
 
 
@@ -144,9 +177,45 @@ def segments(folder: Path) -> None:
             found = {"logit": np.ones(N), "conservation": np.ones(N), "sum": np.ones(N), "absmax": np.ones(N)}
             found["label_accuracy"] = np.full(N, 0.75)
             predicted = np.full((N, 4, 4), {0: 0, 1: 1, 4: 2}[step])
-            maps = np.ones((N, 4, 4), np.float32)
+            maps = np.full((N, 4, 4), 1 + step, np.float32)
             writer.append(StepRecord(step, step, step, 1.0, maps, found, {"lrp/drift": 0.1}, predicted_maps=predicted))
     events.close()
+
+
+def label_sets(folder: Path, certain: float) -> None:
+    """One sample twice, for its labels cat and bird: both are predicted at the last step alone."""
+    sets = np.array([[True, False, True]] * N)
+
+    def columns(step: int) -> dict[str, np.ndarray]:
+        predicted = 0b101 if step == 4 else 0b001
+        return {
+            "target": np.array([0.0, 2.0]),
+            "prediction": np.zeros(N),
+            "probability": np.array([0.75, 0.25 + 0.125 * step]),
+            "right": np.full(N, float(step == 4)),
+            "label_accuracy": np.full(N, certain if step == 4 else 2 / 3),
+            "predicted_labels/0": np.full(N, float(predicted)),
+        }
+
+    names, classes = ["sample 0, cat", "sample 0, bird"], ["cat", "dog", "bird"]
+    outputs = {"labels": None, "label_sets": sets, "class_names": classes, "names": names}
+    image = np.random.default_rng(2).integers(0, 256, (N, 4, 8, 3), dtype=np.uint8)
+    write(folder, [InputInfo("inputs", "image", (4, 8), (4, 8, 3))], image, outputs=outputs, columns_of=columns)
+
+
+def position(folder: Path) -> None:
+    """A text of which the next word is explained, at the last place: "dog" from step 1 on."""
+    outputs = {
+        "labels": np.array([1, 0]),
+        "position": np.array([[-1], [4]]),
+        "label_maps": RNG.integers(0, 2, (N, 9)),
+    }
+
+    def columns(step: int) -> dict[str, np.ndarray]:
+        said = np.array([float(step > 0), 1.0])
+        return {"target": np.array([1.0, 0.0]), "prediction": said, "right": (said == [1, 0]).astype(float)}
+
+    write(folder, [three_lines()], np.zeros((N, 1, 4, 1), np.uint8), outputs=outputs, columns_of=columns)
 
 
 def height(tab: Visit, probe: int = 0) -> float:
@@ -266,6 +335,14 @@ def test_several_inputs_and_a_number_that_is_predicted(logged: Path, serve: Serv
         tab.frame.click("[data-testid=open-0]")
         tab.frame.wait_for_selector("[data-testid=probe-view] canvas[data-step='4']")
         tab.frame.click("[data-testid=export-png]")
+    # By channel the image alone; the shares are of all relevance.
+    tab.frame.wait_for_selector("[data-testid=channel-2][data-painted='4']")
+    assert tab.all("[data-testid^=channel-]", "e.dataset.input") == ["image"] * 3
+    parts = lrp.open_run(logged / "several" / "a").channels(4)[0]
+    share = np.abs(parts[:64, 2]).sum() / np.abs(parts).sum()
+    told = f"image\nRed 0 %\nGreen 0 %\nBlue {100 * share:.0f} %"
+    tab.expect(lambda: told in tab.frame.inner_text(".channel-row"), True)
+    assert (tab.pixels("[data-testid=channel-2]")[0, 7, 0], tab.pixels("[data-testid=channel-0]").min()) == (128, 255)
     assert Path(download.value.path()).stat().st_size > 5_000
 
 
@@ -344,3 +421,63 @@ def test_maps_of_classes_in_a_film_and_in_files(logged: Path, serve: Serve, visi
         gif = np.asarray(film.convert("RGB")).astype(float)
     shown = gif[36 + 48 * np.arange(4) + 24][:, 12 + 204 * 3 + 48 * np.arange(4) + 24]
     np.testing.assert_allclose(shown, over_grey(2, probes.images[0]), atol=26)  # 256 colours for all steps
+
+
+EVERY_KIND = {
+    "image": (7.5 / 8, 0.5 / 4, "row 0, column 7"),
+    "grid": (7.5 / 16, 0.5 / 3, "row 0, column 7"),
+    "volume": (0.51 + 0.49 * 7.5 / 64, 0.005, "slice 0, row 0, column 7"),
+    "series1": (7.5 / 200, 0.5, "time 7, sensor 0: "),
+    "words": (0.1, 0.5, "token 7: "),
+    "table": (0.9, 0.02, "column 7 = "),
+    "several": (0.97, 0.1, "image, row 0, column 7"),
+    "segments": (0.1, 0.1, "row 0, column 0"),
+    "sets": (7.5 / 8, 0.5 / 4, "row 0, column 7"),
+    "place": (0.1, 0.5, "token 7: "),
+}
+
+
+def test_the_slider_moves_every_kind_and_values_are_read_off(logged: Path, serve: Serve, visit: Open) -> None:
+    runs = {kind: f"{kind}/a/lrp" for kind in EVERY_KIND}
+    tab = opened(visit, serve(logged), *runs.values(), more="&p.lrp_monitor.slice=0.0000")
+    for step, value in ((4, 5.0), (1, 2.0)):
+        tab.frame.fill("[data-testid=step-number]", str(step))
+        tab.frame.press("[data-testid=step-number]", "Enter")
+        for kind, (x, y, words) in EVERY_KIND.items():
+            read = partial(_read_at, tab, x, y, runs[kind])
+            tab.expect(read, partial(_is_read, words, value))
+
+
+def _read_at(tab: Visit, x: float, y: float, run: str) -> tuple[str, float]:
+    at(tab, x, y, 0, run)
+    return read_off(tab)
+
+
+def _is_read(words: str, value: float, found: tuple[str, float]) -> bool:
+    return found[0].startswith(words) and found[1] == value
+
+
+def test_sets_of_labels_with_a_probe_for_each(logged: Path, serve: Serve, visit: Open) -> None:
+    tab = opened(visit, serve(logged), "sets/a/lrp", "sets/b/lrp")
+    for probe, explained in enumerate(("cat", "bird")):
+        tab.expect_text(f"probe-{probe}", f"sample 0, {explained}\nlabel cat, bird")
+        tab.expect_text(f"caption-{probe}", "right:\ncat, bird", f"P({explained})", "75 %", "labels right\n100 %")
+    tab.frame.fill("[data-testid=step-number]", "1")
+    tab.frame.press("[data-testid=step-number]", "Enter")
+    drawn(tab, 1)
+    tab.expect_text("caption-1", "wrong:\ncat\n", "P(bird)\n38 %", "labels right\n67 %")
+    tab.frame.click("[data-testid=open-1]")
+    tab.frame.wait_for_selector("[data-testid=over-probability] .line")
+    told = "a predicts cat from step 0 to 4"
+    tab.expect(lambda: told in (tab.frame.text_content("[data-testid=over-probability]") or ""), True)
+    assert "bird" in tab.frame.inner_text(".probe-head")
+
+
+def test_a_word_at_a_place(logged: Path, serve: Serve, visit: Open) -> None:
+    tab = opened(visit, serve(logged), "place/a/lrp")
+    tab.expect_text("caption-0", "right:\ndog", "P(dog)", "position\nlast")
+    tab.expect_text("caption-1", "wrong:\ndog", "P(cat)", "position\n4")
+    assert tab.all("[data-testid^=labels-]", "1") == []  # the label of the place is the probe's
+    tab.page.keyboard.press("Home")
+    drawn(tab, 0)
+    tab.expect_text("caption-0", "wrong:\ncat\n")

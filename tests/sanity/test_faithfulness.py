@@ -73,7 +73,7 @@ class TestCurves:
         # every pixel becomes the mean 2.5: sum of the weights 4.75 times that
         assert curves(fill="mean").most[0, -1] == pytest.approx(2.5 * 4.75)
         assert curves(fill="mean").most[0, 1] == pytest.approx(6 - 4 + 4 * 2.5)
-        noise = Subject.of(linear(WEIGHTS), probe(), "lrp_zero").filling("noise", seed=1)
+        (noise,) = Subject.of(linear(WEIGHTS), probe(), "lrp_zero").filling("noise", seed=1)
         assert PIXELS.min() <= noise.min() < noise.max() <= PIXELS.max()
         assert curves(fill=PIXELS[..., None]).most.tolist() == [[6] * 5]  # covered by itself
 
@@ -94,5 +94,5 @@ class TestCurves:
         model = linear((1, 2, 3), shape=(3,))
         subject = Subject.of(model, lrp.ProbeSet(np.array([[1.0, 1, 1], [3.0, 1, 1]]), target=0), "lrp_zero")
         # no axis of channels: a feature is filled with its own mean over the probes, 2, 1, 1
-        assert subject.filling("mean").tolist() == [[2, 1, 1]] * 2
+        assert subject.filling("mean")[0].tolist() == [[2, 1, 1]] * 2
         assert perturb(subject, fill=0.0, steps=3).most.tolist() == [[6, 3, 1, 0], [8, 5, 2, 0]]

@@ -48,8 +48,9 @@ def test_two_inputs_and_a_number_to_predict(tmp_path: Path) -> None:
         feature_names={"table": ["a", "b", "c"]},
         masks={"corner": {"image": (0, 0, 3, 3)}, "a": {"table": ["a"]}},
     )
-    run = watched(model, x, y, probes, tmp_path, gradients="probe")
+    run = watched(model, x, y, probes, tmp_path, gradients="probe", channels=True)
     assert (run.meta["explains"], run.steps) == ("number", [0, 1])
+    np.testing.assert_array_equal(run.channels(1), run.heatmaps(1)[..., None])  # the image has one channel
     predicted = model.predict({name: values[:4] for name, values in x.items()}, verbose=0)[:, 0]
     statistics = run.record(1).statistics
     np.testing.assert_allclose(statistics["output"], predicted, rtol=1e-5)

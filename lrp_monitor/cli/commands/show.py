@@ -149,7 +149,7 @@ def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, c
     from lrp_monitor.cli import input_lines, terminal
     from lrp_monitor.pictures import film
     from lrp_monitor.pictures.classes import classes_on
-    from lrp_monitor.pictures.logged import predicted_maps
+    from lrp_monitor.pictures.logged import label_maps, predicted_maps
 
     width = shutil.get_terminal_size((100, 24)).columns - 2
     chosen = list(probes) or film.spread(range(len(run.probes)), _MAPPED_PROBES)
@@ -163,6 +163,7 @@ def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, c
     lines = ["", f"  heatmaps, each by its own largest relevance; steps {', '.join(map(str, shown))}"]
     maps = predicted_maps(run, chosen, shown)
     predicted = None if maps is None else dict(zip(chosen, maps, strict=True))
+    labels = label_maps(run.probes)
     for probe in chosen:
         blocks = [
             input_lines.lines(run.probes, probe, run.heatmap(probe, step), depth, columns, colormap) for step in shown
@@ -171,13 +172,16 @@ def _maps(run: Run, steps: Sequence[int], probes: Sequence[int], depth: Depth, c
         if predicted is not None:
             classes = [terminal.class_lines(one, depth, columns=columns) for one in predicted[probe]]
             lines += ["  predicted", *_side_by_side(classes, columns, depth)]
-        if run.probes.label_maps is not None:
-            labels = terminal.class_lines(run.probes.label_maps[probe], depth, columns=columns)
-            lines += ["  labels", *(f"  {line}" for line in labels)]
+        if labels is not None:
+            lines += [
+                "  labels",
+                *(f"  {line}" for line in terminal.class_lines(labels[probe], depth, columns=columns)),
+            ]
     if depth == "none" and not drawn:
         lines.append("  # + speak for the class, = - against it")
-    if predicted is not None:
-        shown_classes = [*([0] if depth == "none" else []), *classes_on(run.probes.label_maps, *predicted.values())]
+    if predicted is not None or labels is not None:
+        found = classes_on(labels, *(predicted or {}).values())
+        shown_classes = [0, *found] if depth == "none" else found
         lines.append(f"  classes   {terminal.class_key(shown_classes, run.probes.class_names, depth)}")
     return lines
 

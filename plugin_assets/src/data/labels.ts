@@ -1,5 +1,6 @@
 // What probes are labelled as, and what a model answers: a class, or a set of them.
 import { className, predictionName } from "./format";
+import type { ClassMap, ProbePictures } from "./decode";
 import type { ProbeNames } from "./types";
 
 /** A probe's value of a column: null where it has none, undefined where the column was not logged. */
@@ -20,6 +21,12 @@ const setWords = (probes: ProbeNames, set: readonly number[]): string => (set.le
 /** What a probe is labelled, in words; null without labels. */
 export const labelWords = (probes: ProbeNames, index: number): string | null =>
   hasLabels(probes) ? setWords(probes, labelsOf(probes, index)) : null;
+
+/** The labels of all places that are shown; null where one of many tokens or times is explained: its label is the probe's. */
+export const labelMapOf = (probes: ProbeNames, pictures: ProbePictures | null, index: number): ClassMap | null => {
+  const map = pictures?.labels?.[index] ?? null;
+  return map !== null && map.shape.length === 1 && (probes.position ?? null) !== null ? null : map;
+};
 
 /** The labels that are predicted where probes have sets of them: null for none because of logits, undefined without. */
 export function predictedSet(of: Column): number[] | null | undefined {

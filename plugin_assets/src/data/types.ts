@@ -39,6 +39,8 @@ export interface InputInfo {
   /** "image", "volume", "series", "tokens", "table" or "grid": how a sample is shown. */
   kind: string;
   map_shape: number[];
+  /** Channels that its heatmaps are summed over; 1 for none. */
+  channels?: number;
   /** Names of a table's features or a series' channels. */
   feature_names: string[] | null;
 }

@@ -1,7 +1,7 @@
 // A row of a table: a bar for each feature, from the middle to the right where it speaks for what is explained.
 import { valueOf } from "../data/difference";
 import { number } from "../data/format";
-import { fitted, FONT, isMarked, leading, shareOf, tint, type Look, type Panel } from "./panel";
+import { fitted, FONT, isMarked, leading, shareOf, textWidth, tint, type Look, type Panel } from "./panel";
 import type { Source } from "./source";
 
 const ROWS = { small: [4, 14], card: [15, 15], large: [18, Infinity] } as const;
@@ -20,7 +20,7 @@ export function tablePanel(source: Source, width: number, look: Look): Panel {
   const shown = look.order === "given" ? first.sort((a, b) => a - b) : first;
   const rest = count - rows;
   const bare = look.size === "small";
-  const nameWide = bare ? 0 : Math.min(0.42 * width, Math.max(...shown.map((feature) => 8 + nameOf(source, feature).length * 6.2)));
+  const nameWide = bare ? 0 : Math.min(0.42 * width, Math.max(...shown.map((feature) => 14 + textWidth(nameOf(source, feature).slice(0, 60), font))));
   const valueWide = bare || source.values === null ? 0 : Math.min(52, 0.2 * width);
   const [left, right] = [nameWide + valueWide, width];
   const middle = (left + right) / 2;

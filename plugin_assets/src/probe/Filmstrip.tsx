@@ -155,7 +155,7 @@ function ClassThumb({ frame, run, picture, slice }: { frame: FilmFrame | string 
     paintClassesOver(ref.current, map, picture, slice);
     ref.current.dataset.painted = "yes";
   }, [map, picture, slice]);
-  return <span class="thumb">{map && <canvas ref={ref} data-run={run.listing.run} data-class-thumb={(frame as FilmFrame).step} />}</span>;
+  return <span class={map && map.depth > 1 ? "thumb of-slices" : "thumb"}>{map && <canvas ref={ref} data-run={run.listing.run} data-class-thumb={(frame as FilmFrame).step} />}</span>;
 }
 
 /** The class predicted at a step: null where there is none, undefined where nothing of it was logged. */

@@ -9,11 +9,11 @@ import { KindControls } from "../kinds/Controls";
 import { isPicture, sourcesOf } from "../kinds/source";
 import type { Model } from "../state/model";
 import { outlinePath } from "../paint/outline";
-import type { ProbeNames } from "../data/types";
+import type { ProbeNames, Timeline } from "../data/types";
 import { ProbeCard } from "../ui/ProbeCard";
 import { adopt } from "../ui/sheets";
 import { Channels } from "./Channels";
-import { labelWords } from "../data/labels";
+import { labelMapOf, labelWords } from "../data/labels";
 import { ProbeData } from "./data";
 import { ExportMenu } from "./ExportMenu";
 import { Filmstrip } from "./Filmstrip";
@@ -73,7 +73,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
   const sources = isPicture(probes) ? null : sourcesOf(probes, pictures, index);
   const maps = runs.length + (model.view.show === "overlay" || model.view.show === "heatmap" || sources ? 0 : 1);
   const lines = linesOf(data, runs, probes);
-  const isNumber = lines.probability.some((line) => line.column === "output");
+  const asked = lines.probability[0]?.column ?? "probability";
   const failures = runs.map((run) => data.failure(run)).filter((failure) => failure !== null);
   return (
     <section class="probe-view" data-testid="probe-view" aria-label={`Probe ${name}`}>
@@ -134,20 +134,20 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
               picture={pictures?.pictures[index] ?? null}
               sources={sources}
               outline={outline}
-              labels={pictures?.labels?.[index] ?? null}
+              labels={labelMapOf(probes, pictures, index)}
               size="large"
             />
           </div>
-          <Channels model={model} data={data} runs={runs} pictureChannels={pictures?.pictures[index]?.channels ?? 1} />
+          <Channels model={model} data={data} runs={runs} sources={sources} pictureChannels={pictures?.pictures[index]?.channels ?? 1} />
         </div>
         <div class="probe-right">
           <OverTime
             model={model}
-            title={isNumber ? "Prediction" : `Probability of ${targetName(data, runs, probes)}, and what is predicted`}
+            title={TITLES[asked] ?? `Probability of ${targetName(data, runs, probes)}, and what is predicted`}
             testid="over-probability"
             lines={lines.probability}
-            share={!isNumber}
-            bands={isNumber ? undefined : { probes, index }}
+            share={asked === "probability" || asked === "label_accuracy"}
+            bands={asked === "probability" ? { probes, index } : undefined}
           />
           {lines.masses.length > 0 && (
             <OverTime
@@ -172,8 +172,7 @@ function linesOf(data: ProbeData, runs: readonly RunState[], probes: ProbeNames)
   for (const run of runs) {
     const timeline = data.timeline(run);
     if (timeline === null) continue;
-    const asked = timeline.probes.output === undefined ? "probability" : "output";
-    probability.push({ run, timeline, column: asked, of: "", order: 0 });
+    probability.push({ run, timeline, column: askedOf(timeline), of: "", order: 0 });
     probes.masks.forEach((mask, order) => {
       const rows = timeline.probes[`mask_mass/${mask}`];
       // A probe without this mask has no share in it at any step, of positive relevance or of all.
@@ -183,6 +182,15 @@ function linesOf(data: ProbeData, runs: readonly RunState[], probes: ProbeNames)
     });
   }
   return { probability, masses };
+}
+
+const TITLES: Record<string, string> = { output: "Prediction", label_accuracy: "Share of the labels that are right", logit: "Sum of the explained logits" };
+
+/** The column that tells how well a probe is known: of a region, which has no probability, its labels or its logits. */
+function askedOf({ probes }: Timeline): string {
+  if (probes.output !== undefined) return "output";
+  if (probes.probability !== undefined) return "probability";
+  return probes.label_accuracy !== undefined ? "label_accuracy" : probes.logit !== undefined ? "logit" : "probability";
 }
 
 /** The limits at which the callback raises an alert, as the runs noted them. */

@@ -9,7 +9,7 @@ import { fetchFilm, filmBytes, type FilmFrame } from "./film";
 
 const PIECE = 24;
 const CACHE_BYTES = 96 << 20;
-const COLUMNS = ["target", "prediction", "probability", "output", "prediction_probability", "right", "predicted_labels/*", "conservation", "mask_mass/*", "mask_absolute/*", "layer/*"];
+const COLUMNS = ["target", "prediction", "probability", "output", "label_accuracy", "logit", "prediction_probability", "right", "predicted_labels/*", "conservation", "mask_mass/*", "mask_absolute/*", "layer/*"];
 
 /** The steps of a run that are fetched together, and where among them one stands. */
 export function pieceOf(steps: readonly number[], step: number): { steps: readonly number[]; at: number } | null {

@@ -2,6 +2,7 @@
 import { spread } from "../paint/axis";
 import { mapValues, planeOf, takeApart, type ProbePictures } from "../data/decode";
 import type { RunState } from "../data/jobs";
+import { labelMapOf } from "../data/labels";
 import { isPicture, sourcesOf } from "../kinds/source";
 import type { Model } from "../state/model";
 import { indexAtOrBefore } from "../state/steps";
@@ -43,7 +44,7 @@ const breathe = (): Promise<void> => new Promise((resume) => window.setTimeout(r
 const sheetOf = ({ model, runs, probes, index, pictures }: ExportOf, least: number): Sheet => {
   const sources = isPicture(probes) ? null : sourcesOf(probes, pictures, index);
   const predicts = runs.some((run) => run.frame?.predicted);
-  return new Sheet(model, probes, index, pictures?.pictures[index] ?? null, runs, least, sources, pictures?.labels?.[index] ?? null, predicts);
+  return new Sheet(model, probes, index, pictures?.pictures[index] ?? null, runs, least, sources, labelMapOf(probes, pictures, index), predicts);
 };
 
 /** Films of one probe at steps of a run, asked for in pieces. */

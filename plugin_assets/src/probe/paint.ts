@@ -71,9 +71,9 @@ export const paintKey = (model: Model): unknown[] => {
   return [view.scale, view.clip, view.gamma, view.colours, over.length, ...over];
 };
 
-/** Maps of the channels of one step, all to the scale of the largest: their shares of the sum can be compared. */
-export function paintChannels(model: Model, channels: readonly HeatMap[]): Uint32Array[] {
+/** A map of a channel of one step, or a part of it, to the scale of the largest: their shares of the sum can be compared. */
+export function paintChannel(model: Model, channels: readonly HeatMap[], map: HeatMap): Uint32Array {
   const { colours, gamma } = model.view;
-  const limit = channels.reduce((largest, map) => Math.max(largest, map.absmax), 0);
-  return channels.map((map) => paintHeatMap(map, { colours, limit, gamma: Number(gamma), overlay: false }));
+  const limit = channels.reduce((largest, one) => Math.max(largest, one.absmax), 0);
+  return paintHeatMap(map, { colours, limit, gamma: Number(gamma), overlay: false });
 }

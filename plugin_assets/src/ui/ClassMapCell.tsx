@@ -46,7 +46,7 @@ export function ClassMapCell({ map: whole, picture: sheet, probes, title, of, te
   return (
     <>
       {!bare && <p class="of class-title">{title}</p>}
-      <div class={row ? "cell of-classes row" : "cell of-classes"} data-title={title} style={alone && !row ? { aspectRatio: `${map.width} / ${map.height}` } : undefined}>
+      <div class={`cell of-classes${row ? " row" : alone && !bare ? " alone" : ""}`} data-title={title} style={alone && !row ? { aspectRatio: `${map.width} / ${map.height}` } : undefined}>
         <div class="layer">
           {!row && <PictureCanvas picture={picture} grey={true} label={bare ? "" : `Input of ${of}`} />}
           <canvas ref={ref} role="img" aria-label={label} data-testid={testid} data-run={run} />

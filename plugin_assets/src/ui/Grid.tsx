@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useMemo, useRef } from "preact/hooks";
 import { planeOf, type ProbePictures } from "../data/decode";
 import { plural, short } from "../data/format";
+import { labelMapOf } from "../data/labels";
 import type { RunState } from "../data/jobs";
 import { isPicture, sourcesOf } from "../kinds/source";
 import type { Model } from "../state/model";
@@ -166,7 +167,7 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
               name={probes.names[index]!}
               picture={pictures?.pictures[index] ?? null}
               sources={picture ? null : sourcesOf(probes, pictures, index)}
-              labels={pictures?.labels?.[index] ?? null}
+              labels={labelMapOf(probes, pictures, index)}
               outline={view.outlines ? (outlines[index] ?? NO_OUTLINES) : NO_OUTLINES}
             />
           )}
