@@ -66,6 +66,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
             "/channel_curves": LRPPlugin._channel_curves,
             "/channel_maps": LRPPlugin._channel_maps,
             "/channel_film": LRPPlugin._channel_film,
+            "/references": LRPPlugin._references,
         }
         # The table is made once, of what was installed: no request names a file.
         scripts = {_ENTRY, *(path.name for path in assets().glob("*.js"))}
@@ -244,6 +245,12 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         run, probe, steps = self._of_film(request)
         layer, channel = parameters.text(request, "layer"), parameters.whole(request, "channel")
         return _binary(request, feature_answers.film(run, layer, channel, probe, steps))
+
+    def _references(self, request: wrappers.Request) -> wrappers.Response:
+        session, numbers = parameters.hexadecimal(request, "session"), parameters.wholes(request, "numbers")
+        _, run = self._reader(request)
+        answer = feature_answers.references(run, session, numbers)
+        return _respond(request, answer, "application/octet-stream")  # a later step may bring what is not kept yet
 
     def _of_layer(self, request: wrappers.Request) -> tuple[str, int]:
         """The layer and the class that a request is about; class -1 is written as "none"."""

@@ -12,7 +12,7 @@ from lrp_monitor.plugin import wire
 from lrp_monitor.store import channels, codec
 from lrp_monitor.store.channels import History
 from lrp_monitor.store.features import FeatureRow
-from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.format import ProbeInfo, StoreError
 from lrp_monitor.store.reader import Run
 from lrp_monitor.store.steps import StepHeader
 
@@ -37,6 +37,7 @@ def layers(name: str, run: Run) -> dict[str, Any]:
                 "unused": np.count_nonzero(history.unused, axis=-1).tolist(),
                 "dead": np.count_nonzero(~history.fired, axis=-1).tolist(),
                 "emerged": _emerged(history),
+                "references": len(history.referenced) > 0,
             }
         )
     return {"run": name, "session": run.session or None, "layers": found}
@@ -109,7 +110,8 @@ def maps(run: Run, layer: str, of_class: int, asked: Sequence[int], most: int, s
 
     JSON: ``encoding``, ``shape``, ``codes`` (see `_joined`), and ``rows``, for each channel ``channel``, ``probes``,
     ``relevance``, ``scale`` (null where no map is stored), ``masses`` (mask to one number a probe), and ``top`` and
-    ``top_relevance``, the reference samples as they were seen last up to that step, null without.
+    ``top_relevance``, the reference samples as they were seen last up to that step, null without. ``top_session``: the
+    session whose samples these are.
     """
     history = run.channel_history(layer)
     _check(history, asked)
@@ -141,7 +143,19 @@ def maps(run: Run, layer: str, of_class: int, asked: Sequence[int], most: int, s
                 "top_relevance": None if top is None else plain(top[1][channel].astype(np.float64)),
             }
         )
-    return _joined(run, {"rows": rows}, wanted)
+    return _joined(run, {"rows": rows, "top_session": None if top is None else top[2]}, wanted)
+
+
+def references(run: Run, session: str, asked: Sequence[int] | None = None) -> bytes:
+    """Some reference samples of a session, or all: those of them that were kept, as `wire.probes_answer` gives probes.
+
+    The JSON has ``numbers`` besides, the samples' in the order of the pictures.
+    """
+    kept = run.references(session)
+    numbers = [number for number in (kept if asked is None else dict.fromkeys(asked)) if number in kept]
+    if not numbers:
+        return wire.envelope({"numbers": []}, [])
+    return wire.probes_answer(ProbeInfo.joined([kept[number] for number in numbers]), numbers=numbers)
 
 
 def film(run: Run, layer: str, channel: int, probe: int, steps: Sequence[int]) -> bytes:

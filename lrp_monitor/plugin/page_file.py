@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import html
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lrp_monitor.plugin import answers, wire
@@ -106,7 +105,7 @@ def _answers(parts: Sequence[Part]) -> Iterator[tuple[str, bytes]]:
     listed = []
     for part in parts:
         run, name = part.run, part.name
-        probes = _subset(run.probes, part.probes)
+        probes = run.probes.of(part.probes)
         headers = [run.record(step) for step in part.steps]
         entry = answers.listing(name, name, run, _all)
         # The file stays as it is: nothing is live, or late.
@@ -145,30 +144,6 @@ def _key(route: str, **parameters: object) -> str:
 
 def _json(value: dict[str, Any]) -> bytes:
     return records.to_json(value)
-
-
-def _subset(probes: ProbeInfo, chosen: Sequence[int]) -> ProbeInfo:
-    """Some of the probes, as a set of their own."""
-    if list(chosen) == list(range(len(probes))):
-        return probes
-    at = list(chosen)
-    others: dict[str, Any] = {
-        name: values[at]
-        for name in ("numbers", "label_sets", "label_maps", "position")
-        if (values := getattr(probes, name)) is not None
-    }
-    return replace(
-        probes,
-        names=[probes.names[i] for i in at],
-        labels=None if probes.labels is None else probes.labels[at],
-        images=probes.images[at],
-        masks={name: flags[at] for name, flags in probes.masks.items()},
-        region=None if probes.region is None else probes.region[at],
-        region_of=None if probes.region_of is None else probes.region_of[at],
-        inputs=[one.of(at) for one in probes.inputs],
-        **others,
-        hash=hashlib.sha256(json.dumps([probes.hash, at]).encode()).hexdigest(),
-    )
 
 
 def _document(title: str, data: bytes) -> bytes:

@@ -126,8 +126,8 @@ def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = 
     return envelope({"probe": probe, "map_shape": list(run.probes.map_shape), "frames": frames}, run.chunks(wanted))
 
 
-def probes_answer(probes: ProbeInfo) -> bytes:
-    """The probes' pictures and masks, and their inputs' values, pictures and texts."""
+def probes_answer(probes: ProbeInfo, **more: Any) -> bytes:
+    """The probes' pictures and masks, and their inputs' values, pictures and texts; ``more`` of the JSON."""
     chunks = [codec.deflate(probes.images.tobytes())]
     end = len(chunks[0])
     masks = {}
@@ -155,7 +155,7 @@ def probes_answer(probes: ProbeInfo) -> bytes:
         ],
         "shape": list(probes.images.shape),
         "map_shape": list(probes.map_shape),
-    }
+    } | more
     return envelope(header, chunks)
 
 

@@ -20,18 +20,18 @@ def read_only(values: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-def to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 as it is; anything else linearly from its minimum (0) to its maximum (255)."""
+def to_uint8(values: NDArray[Any], ends: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+    """uint8 as it is; anything else linearly from its minimum (0) to its maximum (255), or between other ``ends``."""
     if values.dtype == np.uint8:
         return values.copy()
-    low, high = float(values.min()), float(values.max())
+    low, high = ends or (float(values.min()), float(values.max()))
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     made = np.empty(values.shape, np.uint8)
     for row, one in zip(made, values, strict=True):  # one by one: in float64 all of them take many times their memory
         # Each side is halved before the difference is taken: high - low of float64's extremes would overflow.
         scaled = (one.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)
-        row[...] = np.rint(scaled * 255)
+        row[...] = np.rint(scaled * 255 if ends is None else np.clip(scaled, 0, 1) * 255)
     return made
 
 

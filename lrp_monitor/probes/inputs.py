@@ -88,12 +88,16 @@ class ProbeInput:
         """Relevance of samples (m, *sample shape) -> the heatmaps' parts by channel, (m, *map shape, c), c >= 1."""
         return relevance[..., None] if self.channel_axis is None else np.moveaxis(relevance, self.channel_axis, -1)
 
-    def pictures(self) -> NDArray[np.uint8]:
-        """The samples as pictures, uint8 (n, H, W, 1 or 3); see `ProbeSet.images`."""
+    def pictures(self, ends: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+        """The samples as pictures, uint8 (n, H, W, 1 or 3); see `ProbeSet.images`.
+
+        Args:
+            ends: the values that are drawn as 0 and 255; those beyond are clipped. None: the smallest and the largest.
+        """
         values = self.by_channel(self.values)
         if values.shape[-1] not in (1, 3):
             values = values.mean(axis=-1, keepdims=True, dtype=np.float64)
-        drawn = montage(check.to_uint8(values))
+        drawn = montage(check.to_uint8(values, ends))
         let_go(self.values)
         return drawn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,12 +15,14 @@ from lrp_monitor.store import codec, records
 from lrp_monitor.store.access import RecordAccess
 from lrp_monitor.store.channels import History, leading, needed
 from lrp_monitor.store.features import FeatureRow, Place, parse
-from lrp_monitor.store.format import LayerFeatures, StoreError
+from lrp_monitor.store.format import LayerFeatures, ProbeInfo, StoreError
 from lrp_monitor.store.index import Entry
+from lrp_monitor.store.probes import parse_probes
 from lrp_monitor.store.steps import StepHeader, chunks_length, chunks_start
 from lrp_monitor.store.storage import Storage
 
 _TOLD = 4
+_NUMBER = re.compile(r"[0-9]{1,15}")
 # Values of relevance by probe and channel that are kept of all steps of a layer: 1 GiB as float32.
 _MOST_HISTORY = 1 << 28
 
@@ -30,12 +33,14 @@ class FeatureAccess(RecordAccess):
     def __init__(self, storage: Storage) -> None:
         self._rows: dict[tuple[str, int], dict[str, FeatureRow]] = {}
         self._histories: dict[str, History] = {}
+        self._references: dict[tuple[int, str], ProbeInfo] = {}
         super().__init__(storage)
 
     def _forget(self) -> None:
         super()._forget()
         self._rows.clear()
         self._histories.clear()
+        self._references.clear()
 
     @property
     def feature_layers(self) -> list[str]:
@@ -91,17 +96,56 @@ class FeatureAccess(RecordAccess):
             dict(row.masses), top, values,
         )  # fmt: skip
 
-    def reference_samples(self, layer: str, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
+    def reference_samples(
+        self, layer: str, step: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], str] | None:
         """The reference samples with the most relevance in each channel, and that relevance, (channels, k) both.
 
-        As they were seen last up to ``step``; None where none were.
+        As they were seen last up to ``step``, by the session that comes third; None where none were.
         """
         seen = [key for key in self.channel_history(layer).referenced if key[0] <= step]
         if not seen:
             return None
         entry = self._entry(self._view, *seen[-1])
         row = self.feature_rows(self._header(entry))[layer]
-        return self._top(entry, row, f"{entry.what}, features of {layer:.200}")
+        found = self._top(entry, row, f"{entry.what}, features of {layer:.200}")
+        return None if found is None else (*found, seen[-1][1])
+
+    def references(self, session: str | None = None) -> dict[int, ProbeInfo]:
+        """Number of a reference sample -> the sample as it is shown to a person, alone.
+
+        Those that were kept: the most relevant ones of channels whose maps are logged, within some megabytes. The
+        numbers are places in the `references` that the monitor was given in that session (default: the latest one).
+        Parts that cannot be read are left out and stand among the problems.
+        """
+        found: dict[int, ProbeInfo] = {}
+        session = self._view.sessions[-1].id if session is None and self._view.sessions else session
+        for header in self._all_headers():
+            if header.references is None or header.session != session:
+                continue
+            entry = self._entry(self._view, header.step, header.session)
+            try:
+                part = self._references.get((header.step, header.session)) or self._parse_references(entry, header)
+            except StoreError:
+                continue
+            found |= {int(name): part.of([at]) for at, name in enumerate(part.names)}
+        return found
+
+    def _parse_references(self, entry: Entry, header: StepHeader) -> ProbeInfo:
+        what = f"{entry.what}, reference samples"
+        assert header.references is not None
+        data = self._chunk(entry, header.references)
+
+        def parse() -> ProbeInfo:
+            part = parse_probes(data, what)
+            if not all(_NUMBER.fullmatch(name) for name in part.names):
+                raise StoreError(f"{what}: names that are no numbers")
+            return part
+
+        part = self._once(entry, "references", parse)
+        with self._lock:
+            self._references[header.step, header.session] = part
+        return part
 
     def _top(
         self, entry: Entry, row: FeatureRow, what: str

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -123,6 +126,48 @@ class ProbeInfo:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def of(self, chosen: Sequence[int]) -> ProbeInfo:
+        """Some of the probes, by their places, as a set of their own; all of them in their order: the set itself."""
+        at = list(chosen)
+        if at == list(range(len(self))):
+            return self
+        others: dict[str, Any] = {
+            name: values[at]
+            for name in ("labels", "region", "region_of", "numbers", "label_sets", "label_maps", "position")
+            if (values := getattr(self, name)) is not None
+        }
+        return replace(
+            self,
+            names=[self.names[i] for i in at],
+            images=self.images[at],
+            masks={name: flags[at] for name, flags in self.masks.items()},
+            inputs=[one.of(at) for one in self.inputs],
+            **others,
+            hash=hashlib.sha256(json.dumps([self.hash, at]).encode()).hexdigest(),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[ProbeInfo]) -> ProbeInfo:
+        """Probes without labels and masks, of several sets of the same inputs, as one set."""
+
+        def together(values: list[Any]) -> Any:
+            return None if values[0] is None else np.concatenate(values)
+
+        first = parts[0]
+        inputs = [
+            replace(
+                one,
+                tokens=None if one.tokens is None else [row for part in parts for row in part.inputs[at].tokens or ()],
+                values=together([part.inputs[at].values for part in parts]),
+                pictures=together([part.inputs[at].pictures for part in parts]),
+            )
+            for at, one in enumerate(first.inputs)
+        ]
+        names = [name for part in parts for name in part.names]
+        digest = hashlib.sha256(json.dumps([part.hash for part in parts]).encode()).hexdigest()
+        images = np.concatenate([part.images for part in parts])
+        return replace(first, names=names, images=images, inputs=inputs, hash=digest)
 
     @property
     def label_lists(self) -> dict[str, list[list[int]]]:
@@ -245,6 +290,8 @@ class StepRecord:
     features: list[LayerFeatures] = field(default_factory=list)
     predicted_maps: npt.NDArray[np.int64] | None = None
     """The predicted class of each place of an output of maps, (n, *places), -1 for none; kept where maps are."""
+    references: ProbeInfo | None = None
+    """Reference samples that `features` names and no earlier step of the session held, named by their numbers."""
 
 
 def bucket_edges(bucket: int) -> tuple[float, float]:

@@ -97,7 +97,11 @@ def read_probes(storage: Storage) -> ProbeInfo:
         raise StoreError(f"{what} is missing: the folder holds no run, or only part of one was copied")
     if listing[PROBES_FILE][0] > records.MOST_RECORD:
         raise StoreError(f"{what} has {listing[PROBES_FILE][0]} bytes; at most {records.MOST_RECORD} are read")
-    data = storage.read(PROBES_FILE, 0, listing[PROBES_FILE][0])
+    return parse_probes(storage.read(PROBES_FILE, 0, listing[PROBES_FILE][0]), what)
+
+
+def parse_probes(data: bytes, what: str) -> ProbeInfo:
+    """The probes of a record that `pack_probes` made. Raises StoreError, starting with ``what``."""
     start = records.FRAME_HEAD
     length = records.frame_length(data[:start]) if len(data) >= start else None
     if length is None or len(data) < start + length + records.FRAME_TAIL:

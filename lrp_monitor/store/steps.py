@@ -64,6 +64,8 @@ class StepHeader:
     """Whether the fit ended in this state; False too in runs from before this was kept."""
     features: tuple[int, int, int] | None = None
     """Offset, length and inflated length of the table of layers' features, where there are any."""
+    references: tuple[int, int] | None = None
+    """Offset and length of the record of reference samples that this step brought, where it did."""
     predicted: PredictedPlaces | None = None
     """The places of the predicted maps, of an output of maps."""
 
@@ -137,6 +139,7 @@ def _header(entry: Entry, header: dict[str, Any], probes: int, map_shape: tuple[
         tensors=records.string(header.get("tensors") or ""),
         last_of_fit=header.get("last_of_fit") is True,
         features=_table_place(header.get("features"), available, what),
+        references=None if (place := header.get("references")) is None else records.place(place, available, what),
         predicted=predicted.unpack(header.get("predicted"), probes, available, what),
     )
 

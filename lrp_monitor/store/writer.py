@@ -303,6 +303,8 @@ class RunWriter:
         if record.features:
             table = records.to_json(features.pack(record.features, self._encoding, with_maps, add))
             header["features"] = [*add(codec.deflate(table)), len(table)]
+        if with_maps and record.references is not None:
+            header["references"] = add(pack_probes(record.references))
         if record.histograms:
             table = records.to_json({"histograms": [_table_row(h, add) for h in record.histograms]})
             header["histograms"] = [*add(codec.deflate(table)), len(table)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lrp_monitor.engine.passes.memory import is_out_of_memory
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.store.format import Histogram, LayerFeatures, StepRecord
+from lrp_monitor.store.format import Histogram, LayerFeatures, ProbeInfo, StepRecord
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.text import first_line
 from lrp_monitor.training.checks import chosen_tensors, loss_targets
@@ -153,7 +153,7 @@ class RecordBuilder:
             prefix = "probe_gradients" if self.gradients == "probe" else "gradients"
             chosen = [h for h in histograms if h.kind == "gradient" and not h.note]
             scalars |= self._tensor_scalars(prefix, chosen)
-        features = self._features(explained, last_of_fit)
+        features, references = self._features(explained, last_of_fit)
         scalars |= feature_scalars(features)
         return StepRecord(
             step=step,
@@ -170,6 +170,7 @@ class RecordBuilder:
             last_of_fit=last_of_fit,
             features=features,
             predicted_maps=explained.predicted_maps,
+            references=references,
         )
 
     def resume(self, run_dir: str) -> None:
@@ -185,10 +186,10 @@ class RecordBuilder:
             watched.notes.clear()
         return found
 
-    def _features(self, explained: ExplainedProbes, last: bool) -> list[LayerFeatures]:
+    def _features(self, explained: ExplainedProbes, last: bool) -> tuple[list[LayerFeatures], ProbeInfo | None]:
         watched = self.probe_explainer.features
         if watched is None:
-            return []
+            return [], None
         target = explained.statistics.get("target", np.full(len(self.probes), np.nan))
         classes = np.where(np.isfinite(target), target, -1).astype(np.int64)  # as they are read from the record
         return watched.log(explained.layer_channels, classes, explained.target, last)

@@ -1,1 +1,1 @@
-import{Xa as a}from"./chunk.js";export{a as render};
+import{Za as a}from"./chunk.js";export{a as render};

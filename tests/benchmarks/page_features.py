@@ -61,7 +61,7 @@ def make(folder: Path, steps: int) -> Path:
 
 def rows(browser: Browser, url: str, repeats: int, steps: int) -> None:
     """Moves to steps not visited before, each after a rest."""
-    page = browser.new_context(viewport={"width": 1500, "height": 74 * ROWS + 450}).new_page()
+    page = browser.new_context(viewport={"width": 1500, "height": 76 * ROWS + 450}).new_page()
     page.add_init_script(HELPERS + MAPS)
     page.goto(f"{url}/#lrp_monitor&p.lrp_monitor.page=features&p.lrp_monitor.runs=a%252Flrp&p.lrp_monitor.step=0")
     frame = frame_of(page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,7 @@ def write(folder: Path, seed: int, planted: bool) -> None:
                     heatmaps=heatmaps,
                     probes=columns,
                     features=features,
+                    references=None if at else replace(info.of(range(7)), names=[str(i) for i in range(7)], masks={}),
                 )
             )
 
@@ -130,9 +132,18 @@ def test_rows_orders_and_maps(logdir: Path, serve: Serve, visit: Open) -> None:
     tab.expect(lambda: tab.all(first, "e.dataset.step")[0], "256")
     features = run.features("conv_3", 256)
     limit = max(np.abs(features.map(p, channel)).max() for p in np.flatnonzero(history.classes == 0).tolist())
-    shown = np.full((64, 6 * 64 + 5 * 4, 3), np.nan)  # six maps of 32 x 32, each twice as large, 4 pixels between them
-    shown[:, :64] = colours(features.map(int(probe), channel) / limit).repeat(2, axis=0).repeat(2, axis=1)
+    # Four maps of 32 x 32 beside two references, each twice as large with an edge of 1 pixel, 4 pixels between them.
+    shown = np.full((66, 4 * 66 + 3 * 4, 3), np.nan)
+    shown[1:65, 1:65] = colours(features.map(int(probe), channel) / limit).repeat(2, axis=0).repeat(2, axis=1)
     tab.expect_colours(first, shown)
+    # Its reference samples, as pictures; the eighth was not kept.
+    top, references = run.features("conv_3", 0).top[channel], first.replace("maps", "references")
+    grey = run.probes.images[top[0]].astype(np.float64).repeat(3, axis=2)
+    if top[0] < 7:
+        shown = np.full((66, 2 * 66 + 4, 3), np.nan)
+        shown[1:65, 1:65] = grey.repeat(2, axis=0).repeat(2, axis=1)
+        tab.expect(lambda: len(tab.all(references, "1")), 1)
+        tab.expect_colours(references, shown)
     # At an earlier step another order.
     earlier = np.argsort(-np.nan_to_num(history.shares[2, 0]), kind="stable")
     tab.frame.fill("[data-testid=step-number]", "2")
@@ -174,7 +185,11 @@ def test_a_channel_large_and_its_address(logdir: Path, serve: Serve, visit: Open
     tab.frame.click(f"[data-testid=channel-{channel}]")
     opened = "[data-testid=opened-channel]"
     tab.expect(lambda: tab.all(opened, "Number(e.dataset.channel)"), [channel])
-    tab.expect(lambda: len(tab.all(f"{opened} .grid figure", "1")), int((history.classes == 0).sum()))
+    tab.expect(lambda: len(tab.all("[data-testid=channel-probes] figure", "1")), int((history.classes == 0).sum()))
+    # Of the eight reference samples one was not kept.
+    samples = "[data-testid=channel-references]"
+    tab.expect(lambda: len(tab.all(f"{samples} canvas", "1")), lambda count: count >= 7)
+    assert len(tab.all(f"{samples} figure", "1")) == 8
     tab.expect(lambda: len(tab.all("[data-testid=channel-film] figure", "1")), len(STEPS))
     tab.frame.click("[data-testid=pin]")
     # A click on the curve moves the slider.

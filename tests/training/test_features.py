@@ -13,7 +13,9 @@ import lrp_monitor as lrp
 from lrp_monitor import metrics
 from lrp_monitor.cli import main
 from lrp_monitor.store import channels as statistics
+from lrp_monitor.training.probes import references
 from lrp_monitor.training.probes.features import LoggedFeatures, smaller
+from lrp_monitor.training.probes.references import thumbnails
 
 N, SIDE = 12, 8
 
@@ -133,6 +135,49 @@ def test_references_are_those_with_the_most_relevance(logged):
         np.testing.assert_allclose(values, found.top_relevance[channel], rtol=1e-4, atol=1e-6)
     assert run.features("conv_2", 0).top is not None
     assert run.features("conv_2", 1).top is None  # neither the first, nor the last, nor a tenth
+
+
+def test_references_that_logged_channels_name_are_kept_once_as_pictures(logged):
+    _, run, _, _ = logged
+    named, top = set(), {}
+    for step in run.steps:
+        for layer in run.feature_layers:
+            found = run.features(layer, step)
+            top[layer] = found.top if found.top is not None else top[layer]
+            named |= set(top[layer][np.unique(found.channel)].ravel().tolist())
+    kept = run.references()
+    assert set(kept) == named
+    low, high = probes().inputs.min(), probes().inputs.max()
+    for number, info in kept.items():
+        wanted = np.rint(255 * np.clip((data()[0][number].astype(np.float64) - low) / (high - low), 0, 1))
+        np.testing.assert_array_equal(info.images[0], wanted)
+    parts = [run._parse_references(run._entry(run._view, h.step), h) for h in run.records() if h.references]
+    assert sum(map(len, parts)) == len(kept)  # none of them twice
+    assert run.references("0" * 16) == {}
+
+
+def test_pictures_of_references_are_small_and_within_a_limit(monkeypatch):
+    large = np.arange(100 * 130, dtype=np.float64).reshape(1, 100, 130, 1) % 251
+    small = thumbnails(large.astype(np.uint8))
+    assert small.shape == (1, 34, 44, 1)
+    assert small[0, 0, 0, 0] == np.rint(large[0, :3, :3].mean())
+    assert small[0, -1, -1, 0] == large[0, -1, -1]  # one row and column are left: the last ones again
+    monkeypatch.setattr(references, "MOST_BYTES", 5 * 8 * 8)
+    pictures = references.ReferencePictures(data()[0], probes(), _left=5 * 8 * 8)
+    assert pictures.take([3, 1, 3]).names == ["3", "1"]
+    assert pictures.take([1, 2, 4, 5, 6]).names == ["2", "4", "5"]
+    assert pictures.take([7]) is None
+    assert "of 5 samples are kept" in pictures.notes[0]
+
+
+def test_references_that_are_texts_and_tables_are_kept_as_such():
+    words = lrp.ProbeSet(np.array([[1, 2], [2, 0]]), tokens=[["good", "film"], ["film", ""]])
+    (kept,) = references.reference_info(words, np.array([[7, 7], [2, 9]]), [1]).inputs
+    assert (kept.kind, kept.tokens) == ("tokens", [["film", "9"]])
+    table = lrp.ProbeSet(np.zeros((2, 3), np.float32), feature_names=["a", "b", "c"])
+    (kept,) = references.reference_info(table, np.eye(3), [2, 0]).inputs
+    assert kept.feature_names == ["a", "b", "c"]
+    np.testing.assert_array_equal(kept.values, [[0, 0, 1], [1, 0, 0]])
 
 
 def test_reading_over_steps(logged):

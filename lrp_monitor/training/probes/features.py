@@ -22,8 +22,9 @@ from lrp_monitor.metrics import mask_mass
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.channels import leading, needed, shares, unused
 from lrp_monitor.store.feature_access import FeatureAccess
-from lrp_monitor.store.format import LayerFeatures
+from lrp_monitor.store.format import LayerFeatures, ProbeInfo
 from lrp_monitor.text import percent
+from lrp_monitor.training.probes.references import ReferencePictures, wanted_samples
 from lrp_monitor.training.tensors.names import layer_names
 
 AUTO = "auto"
@@ -101,12 +102,19 @@ class LoggedFeatures:
     probes: ProbeSet
     asked: Mapping[str, int]
     references: NDArray[Any] | None = None
+    pictures: ReferencePictures | None = field(init=False, default=None)
+    """What the session keeps of them; None without references."""
     notes: list[str] = field(default_factory=list)
     """What fell out of the logged channels since this was emptied last, as texts."""
     _names: dict[str, str] = field(default_factory=dict)  # path in the model -> name in the log
     _counts: dict[str, int] = field(default_factory=dict)  # name in the log -> channels a class
     _kept: dict[tuple[str, int], list[int]] = field(default_factory=dict)  # (name, class) -> channels, last led last
     _logs: int = 0
+    _named: dict[str, NDArray[np.int64]] = field(default_factory=dict)  # path -> samples of each channel, seen last
+
+    def __post_init__(self) -> None:
+        if self.references is not None:
+            self.pictures = ReferencePictures(self.references, self.probes, self.notes)
 
     @property
     def names(self) -> list[str]:
@@ -116,7 +124,7 @@ class LoggedFeatures:
     @property
     def pixels(self) -> int:
         """How many pixels the channels' maps of a log have at first, together."""
-        each = smaller(np.zeros((1, *self.probes.map_shape), np.float32)).size
+        each = self._smaller(np.zeros((1, *self.probes.map_shape), np.float32)).size
         return len(self.probes) * sum(self._counts.values()) * each
 
     def choose(self, outputs: Sequence[LayerOutput]) -> list[str]:
@@ -201,8 +209,8 @@ class LoggedFeatures:
 
     def log(
         self, channels: Sequence[LayerChannels], classes: NDArray[np.int64], target: Target, last: bool
-    ) -> list[LayerFeatures]:
-        """What a step says of the layers.
+    ) -> tuple[list[LayerFeatures], ProbeInfo | None]:
+        """What a step says of the layers, and the reference samples that it is the first to name.
 
         Args:
             channels: relevance by channel, as the pass gave it.
@@ -214,16 +222,19 @@ class LoggedFeatures:
         if self.references is not None and (last or self._logs % REFERENCES_EVERY == 0):
             top = self._top(self.references)
         self._logs += 1
-        found = []
+        self._named |= {path: numbers for path, (numbers, _) in top.items()}
+        found, logged = [], {}
         for one in channels:
             name = self._names[one.layer]
             samples, chosen = self._pairs(name, one.relevance, classes)
             maps, masses = self._maps(one.layer, samples, chosen, target)
+            logged[one.layer] = chosen
             relevance, fired = one.relevance.astype(np.float32), np.asarray(one.fired.any(axis=0))
             made = LayerFeatures(
                 name, relevance, fired, samples, chosen, maps, masses, *top.get(one.layer, (None, None)))  # fmt: skip
             found.append(made)
-        return found
+        pictures = None if self.pictures is None else self.pictures.take(wanted_samples(self._named, logged))
+        return found, pictures
 
     def _pairs(
         self, name: str, relevance: NDArray[np.float64], classes: NDArray[np.int64]
@@ -259,18 +270,22 @@ class LoggedFeatures:
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
         """The channels' heatmaps, made smaller where they are large, and the masks' shares of the whole ones."""
         masks, probes = self.probes.masks, self.probes
-        shape = smaller(np.zeros((1, *probes.map_shape), np.float32)).shape[1:]
+        shape = self._smaller(np.zeros((1, *probes.map_shape), np.float32)).shape[1:]
 
         def reduced(relevance: Any, of: NDArray[np.int64]) -> NDArray[np.float64]:
             whole = probes.heatmaps(relevance)
             shares = [mask_mass(whole, mask[of])[:, None] for mask in masks.values()]
-            return np.concatenate([*shares, smaller(whole).reshape(len(of), -1)], axis=1, dtype=np.float64)
+            return np.concatenate([*shares, self._smaller(whole).reshape(len(of), -1)], axis=1, dtype=np.float64)
 
         found = np.zeros((0, len(masks) + math.prod(shape)))
         if len(samples):
             found = self.explainer.through(probes.inputs, path, samples, channels, target, reduced=reduced)
         maps = found[:, len(masks) :].astype(np.float32).reshape(-1, *shape)
         return maps, {name: found[:, number].copy() for number, name in enumerate(masks)}
+
+    def _smaller(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps of pictures made smaller; a series' times and channels are no pixels to be summed."""
+        return smaller(maps) if self.probes.kind in ("image", "grid") else maps
 
     def _top(self, references: NDArray[Any]) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Path -> the reference samples with the most relevance in each channel for the class predicted of them."""

@@ -12,11 +12,14 @@ import { RowMaps, widthOf, type Tile } from "./maps";
 import { Spark, type Curve } from "./Spark";
 
 /** Height of a row, in pixels. */
-export const ROW = 74;
+export const ROW = 76;
+/** Height of the words above the rows. */
+export const HEADS = 24;
 
-/** The columns of a row with `maps` maps of `side` pixels; the curve takes what room there is. */
+/** The columns of a row: how wide, with how many maps and references of `side` pixels; the curve takes what room there is. */
 export interface Columns {
   maps: number;
+  references: number;
   side: number;
   number: number;
   share: number;
@@ -24,17 +27,44 @@ export interface Columns {
   gap: number;
 }
 
-export const WIDE: Columns = { maps: 6, side: 64, number: 64, share: 84, facts: 140, gap: 12 };
-export const NARROW: Columns = { maps: 3, side: 52, number: 52, share: 56, facts: 64, gap: 12 };
+const LARGE = { side: 64, number: 64, share: 72, facts: 140, gap: 12 };
+const SMALL = { side: 52, number: 52, share: 50, facts: 64, gap: 12 };
+const WIDE = 700;
+const WIDER = 1010;
 
-const mapsOf = ({ maps, side }: Columns): number => widthOf(maps, side);
-const template = (columns: Columns): string => `${columns.number}px ${columns.share}px minmax(28px, 1fr) ${columns.facts}px ${mapsOf(columns)}px`;
+/** The columns that fit into so many pixels. */
+export function columnsOf(room: number, references: boolean): Columns {
+  if (room < WIDE) return { ...SMALL, maps: references ? 2 : 3, references: references ? 1 : 0 };
+  if (!references) return { ...LARGE, maps: 6, references: 0 };
+  return room < WIDER ? { ...LARGE, maps: 4, references: 2 } : { ...LARGE, maps: 6, references: 3 };
+}
+
+const mapsOf = ({ maps, references, side, gap }: Columns): number => widthOf(maps, side) + (references ? widthOf(references, side) + gap : 0);
+
+const template = ({ maps, references, side, number, share, facts }: Columns): string =>
+  [number, share, 0, facts, widthOf(maps, side), ...(references ? [widthOf(references, side)] : [])].map((width) => (width ? `${width}px` : "minmax(28px, 1fr)")).join(" ");
+
+const styleOf = (columns: Columns): Record<string, string> => ({ columnGap: `${columns.gap}px`, gridTemplateColumns: template(columns) });
 
 /** Where the curves stand in a lane. */
 export const curvesAt = (columns: Columns): { left: string; right: string } => ({
   left: `${columns.number + columns.share + 2 * columns.gap}px`,
   right: `${columns.facts + mapsOf(columns) + 2 * columns.gap}px`,
 });
+
+/** What stands in the columns. */
+export function Heads({ columns, name }: { columns: Columns; name: string }): JSX.Element {
+  return (
+    <div class="heads" style={{ height: `${HEADS}px`, ...styleOf(columns) }}>
+      <span>Channel</span>
+      <span title={`of the positive relevance of ${name}`}>Share</span>
+      <span title="Its share over all steps">{columns.side < LARGE.side ? "Steps" : "Over the steps"}</span>
+      <span title="How the classes share the channel, and what of its own relevance lies in each mask">{columns.side < LARGE.side ? "Used by" : "Used by, in masks"}</span>
+      <span title={`Its own heatmaps of the probes of ${name} that have most relevance in it`}>Its own heatmaps</span>
+      {columns.references > 0 && <span title="The reference samples with the most relevance in it, each for the class predicted of it">References</span>}
+    </div>
+  );
+}
 
 export interface ChannelProps {
   model: Model;
@@ -48,6 +78,10 @@ export interface ChannelProps {
   /** Undefined while it is on its way. */
   row: Row | undefined;
   curve: Curve | undefined;
+  /** The largest share of the class at the step: a bar of full length. */
+  largest: number;
+  /** Those of its reference samples that the row shows; null while they are on their way. */
+  references: readonly Tile[] | null;
   top: number;
   columns: Columns;
   step: number | null;
@@ -59,8 +93,8 @@ export interface ChannelProps {
 }
 
 export const Channel = memo(function Channel(props: ChannelProps): JSX.Element {
-  const { model, channel, at, before, of, nameOf, probes, pictures, row, curve, top, columns, step, colours, gamma, over, opacity, open } = props;
-  const share = at.shares.get(of)?.[channel] ?? 0;
+  const { model, channel, at, before, of, nameOf, probes, pictures, row, curve, largest, references, top, columns, step, colours, gamma, over, opacity, open } = props;
+  const share = at.shares.get(of)?.[channel] || 0;
   const emerged = at.emerged[channel]!;
   const state = at.states[channel]!;
   const change = before ? share - (before.shares.get(of)?.[channel] || 0) : null;
@@ -71,16 +105,16 @@ export const Channel = memo(function Channel(props: ChannelProps): JSX.Element {
       class="channel"
       data-testid="channel"
       data-channel={channel}
-      style={{ top: `${top}px`, height: `${ROW}px`, columnGap: `${columns.gap}px`, gridTemplateColumns: template(columns) }}
+      style={{ top: `${HEADS + top}px`, height: `${ROW}px`, ...styleOf(columns) }}
     >
       <button type="button" class="number" onClick={() => open(channel)} title={`Channel ${channel}: open`} data-testid={`channel-${channel}`}>
         {channel}
         <small>{state & 2 ? "never fired" : state & 1 ? "unused" : emerged < 0 ? "" : `since ${emerged}`}</small>
       </button>
-      <div class="share" title={`${percent(share)} of the positive relevance of ${nameOf(of)}`}>
+      <div class="part" title={`${percent(share)} of the positive relevance of ${nameOf(of)}`}>
         {percent(share)}
         {change !== null && <small> {change >= 0 ? "+" : "−"}{percent(Math.abs(change))}</small>}
-        <i style={{ backgroundSize: `${Math.min(100, 100 * (share || 0)).toFixed(1)}% 100%` }} />
+        <i style={{ backgroundSize: `${largest ? Math.min(100, (100 * share) / largest).toFixed(1) : 0}% 100%` }} />
       </div>
       <Spark model={model} curve={curve} label={`Share of channel ${channel} over the steps`} height={34} />
       <div class="facts">
@@ -93,7 +127,10 @@ export const Channel = memo(function Channel(props: ChannelProps): JSX.Element {
           ),
         )}
       </div>
-      <RowMaps tiles={tiles} count={columns.maps} side={columns.side} limit={limit} colours={colours} gamma={Number(gamma)} over={over} opacity={opacity} label={`Channel ${channel}`} step={step} />
+      <RowMaps tiles={tiles} count={columns.maps} side={columns.side} limit={limit} colours={colours} gamma={Number(gamma)} over={over} opacity={opacity} label={`Channel ${channel}`} step={step} testid="channel-maps" instead="no map" />
+      {columns.references > 0 && (
+        <RowMaps tiles={references} count={columns.references} side={columns.side} limit={0} colours={colours} gamma={1} over={false} opacity={1} label={`Reference samples of channel ${channel}`} step={step} testid="channel-references" instead="not kept" />
+      )}
     </div>
   );
 });

@@ -11,7 +11,7 @@ import { adopt } from "../ui/sheets";
 import { readChoice, writeChoice, type Choice } from "./choice";
 import { Answers, fetchLayers, type Layer } from "./data";
 import css from "./features.css";
-import { ROW } from "./Channel";
+import { HEADS, ROW } from "./Channel";
 import { Lane } from "./Lane";
 import { Opened } from "./Opened";
 
@@ -123,9 +123,13 @@ interface RowsProps {
   scrolled: (top: number) => void;
 }
 
+/** Pixels to both sides of the lanes, with the bar that scrolls them, and between two. */
+const EDGES = 47;
+const GAP = 18;
+
 /** Of all rows those in view are made. */
 function Rows({ model, answers, places, of, nameOf, choice, choose, top, scrolled }: RowsProps): JSX.Element {
-  const [ref, , room] = useSize<HTMLDivElement>();
+  const [ref, width, room] = useSize<HTMLDivElement>();
   const last = useRef(choose);
   last.current = choose;
   const open = useMemo(() => (run: string, channel: number) => last.current({ open: { run, channel, probe: null } }), []);
@@ -134,7 +138,7 @@ function Rows({ model, answers, places, of, nameOf, choice, choose, top, scrolle
   const end = Math.min(count, Math.ceil((top + room) / ROW) + 2);
   return (
     <div ref={ref} class="scroll" data-testid="channels" tabIndex={0} onScroll={(event) => scrolled(event.currentTarget.scrollTop)}>
-      <div class="columns" style={{ height: `${count * ROW}px`, gridTemplateColumns: `repeat(${places.length}, minmax(0, 1fr))` }}>
+      <div class="columns" style={{ height: `${count * ROW + HEADS}px`, gridTemplateColumns: `repeat(${places.length}, minmax(0, 1fr))` }}>
         {places.map((place) => (
           <Lane
             key={place.run.listing.run}
@@ -147,7 +151,7 @@ function Rows({ model, answers, places, of, nameOf, choice, choose, top, scrolle
             open={open}
             first={first}
             end={end}
-            narrow={places.length > 1}
+            room={(width - EDGES - GAP * (places.length - 1)) / places.length}
           />
         ))}
       </div>

@@ -1,11 +1,14 @@
 // The rows of one run: each a channel, in the order that is chosen.
 import type { JSX } from "preact";
-import { useMemo, useRef } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { Model } from "../state/model";
-import { Channel, curvesAt, NARROW, ROW, WIDE } from "./Channel";
+import { useLazy } from "../ui/lazy";
+import { Channel, columnsOf, curvesAt, Heads, HEADS, ROW } from "./Channel";
 import { ordered, type Choice } from "./choice";
-import { bytesOf, fetchAtStep, fetchCurves, fetchRows, type Answers, type AtStep, type Row, type Where } from "./data";
+import { bytesOf, fetchAtStep, fetchCurves, fetchRows, type Answers, type AtStep, type Reference, type Row, type Where } from "./data";
 import type { Place } from "./Features";
+import type { Tile } from "./maps";
+import { askReferences, drawingOf, referenceTiles, type Draw } from "./references";
 import { Cursor, type Curve } from "./Spark";
 
 /** Steps that are loaded ahead while the slider rests. */
@@ -22,7 +25,8 @@ interface LaneProps {
   /** Of the rows those to make. */
   first: number;
   end: number;
-  narrow: boolean;
+  /** Its width in pixels. */
+  room: number;
 }
 
 /** A logged step of a layer, as the server is asked for it. */
@@ -58,18 +62,20 @@ export function askCurves(answers: Answers, { run, layer }: Place, where: Where,
   return answers.of(`curves ${keyOf(where)} ${layer.steps[layer.steps.length - 1]} ${run.listing.session}`, channels, load);
 }
 
-export function Lane({ model, answers, place, of, nameOf, choice, open, first, end, narrow }: LaneProps): JSX.Element {
+export function Lane({ model, answers, place, of, nameOf, choice, open, first, end, room }: LaneProps): JSX.Element {
   const { run, layer } = place;
   const where: Where = useMemo(() => ({ run: run.listing.run, layer: layer.layer, of }), [run.listing.run, layer.layer, of]);
-  const columns = narrow ? NARROW : WIDE;
+  useLayoutEffect(() => answers.settle());
+  const part = useLazy(drawingOf(run));
   const here = loggedAt(model, place, model.currentStep());
   const at = here && askStep(answers, where, here);
   const pin = choice.pinned === null ? null : loggedAt(model, place, choice.pinned);
   const pinned = pin && askStep(answers, where, pin);
   const before = pinned instanceof Error ? null : pinned;
-  const lane = useRef<{ where: Where; shown: Shown | null; order: Order | null; curves: ReadonlyMap<number, Curve> } | null>(null);
-  if (lane.current?.where !== where) lane.current = { where, shown: null, order: null, curves: new Map() };
+  const lane = useRef<State | null>(null);
+  if (lane.current?.where !== where) lane.current = { where, shown: null, order: null, curves: new Map(), references: new Map(), tiles: new Map() };
   const state = lane.current;
+  const columns = columnsOf(room, layer.references);
   const openThis = useMemo(() => (channel: number) => open(where.run, channel), [open, where.run]);
 
   if (here === null) return <p class="hint">This layer was not logged at this step.</p>;
@@ -93,10 +99,16 @@ export function Lane({ model, answers, place, of, nameOf, choice, open, first, e
   const curves = askCurves(answers, place, where, visible);
   if (!(curves instanceof Error) && (curves.size > 0 || state.curves.size === 0)) state.curves = curves;
   if (complete && model.still) askAhead(model, answers, place, where, visible, columns.maps);
+  const visibleRows = visible.flatMap((channel) => state.shown!.rows.get(channel) ?? []);
+  const references = askReferences(answers, run, layer.steps[layer.steps.length - 1], visibleRows, columns.references);
+  if (references.size > 0) state.references = references;
+  const draw = part instanceof Error ? null : (part?.draw ?? null);
+  const largest = shown.at.shares.get(of)?.reduce((most, share) => Math.max(most, share || 0), 0) ?? 0;
   const pictures = model.picturesOf(run);
   const { colours, gamma, opacity } = model.view;
   return (
     <div class={!complete && model.late ? "lane stale" : "lane"} data-testid="lane" data-run={where.run} data-step={shown.here.step}>
+      <Heads columns={columns} name={nameOf(of)} />
       {visible.map((channel, i) => (
         <Channel
           key={channel}
@@ -110,6 +122,8 @@ export function Lane({ model, answers, place, of, nameOf, choice, open, first, e
           pictures={pictures instanceof Error ? null : pictures}
           row={state.shown!.rows.get(channel)}
           curve={state.curves.get(channel)}
+          largest={largest}
+          references={columns.references ? tilesOf(state, run, channel, columns.references, draw) : null}
           top={(first + i) * ROW}
           columns={columns}
           step={shown.here.step}
@@ -120,9 +134,29 @@ export function Lane({ model, answers, place, of, nameOf, choice, open, first, e
           open={openThis}
         />
       ))}
-      <Cursor model={model} steps={layer.steps} pinned={choice.pinned} style={{ ...curvesAt(columns), top: `${first * ROW}px`, height: `${visible.length * ROW}px` }} />
+      <Cursor model={model} steps={layer.steps} pinned={choice.pinned} style={{ ...curvesAt(columns), top: `${HEADS + first * ROW}px`, height: `${visible.length * ROW}px` }} />
     </div>
   );
+}
+
+interface State {
+  where: Where;
+  shown: Shown | null;
+  order: Order | null;
+  curves: ReadonlyMap<number, Curve>;
+  references: ReadonlyMap<number, Reference | null>;
+  tiles: Map<number, { parts: unknown[]; tiles: Tile[] | null }>;
+}
+
+/** A row's reference samples: the same array as long as they are the same. */
+function tilesOf(state: State, run: Place["run"], channel: number, most: number, draw: Draw): Tile[] | null {
+  const row = state.shown!.rows.get(channel);
+  const parts = [row?.top?.slice(0, most).join(), row?.top_relevance?.slice(0, most).join(), draw, ...(row?.top?.slice(0, most) ?? []).map((sample) => state.references.get(sample))];
+  const known = state.tiles.get(channel);
+  if (known && parts.length === known.parts.length && parts.every((part, i) => part === known.parts[i])) return known.tiles;
+  const tiles = referenceTiles(run, row, state.references, most, draw);
+  state.tiles.set(channel, { parts, tiles });
+  return tiles;
 }
 
 /** The step whose rows are on the page. */

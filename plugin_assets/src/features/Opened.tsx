@@ -7,7 +7,12 @@ import type { Choice } from "./choice";
 import { bytesOf, fetchFilm, fetchRows, type Answers, type Row, type Where } from "./data";
 import type { Place } from "./Features";
 import { askCurves, askStep, keyOf, loggedAt } from "./Lane";
+import { useLayoutEffect } from "preact/hooks";
+import { KindCanvas } from "../kinds/KindCanvas";
+import { sizeOf, sourcesOf, type Source } from "../kinds/source";
+import { PictureCanvas } from "../ui/canvases";
 import { ChannelMap } from "./maps";
+import { askReferences, isDrawn, sourcesOfReference } from "./references";
 import { Cursor, Spark } from "./Spark";
 
 const ALL = 64;
@@ -42,11 +47,17 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
   const pinned = rowAt(before);
   const curves = askCurves(answers, place, where, [channel]);
   const curve = curves instanceof Error ? undefined : curves.get(channel);
-  const names = run.info!.probes.names;
+  useLayoutEffect(() => answers.settle());
+  const { probes } = run.info!;
+  const { names } = probes;
   const pictures = model.picturesOf(run);
   const pictureOf = (probe: number) => (pictures && !(pictures instanceof Error) ? (pictures.pictures[probe] ?? null) : null);
   const known = row instanceof Error ? undefined : row;
+  const references = askReferences(answers, run, layer.steps[layer.steps.length - 1], known ? [known] : [], ALL);
   const earlier = pinned instanceof Error ? undefined : pinned;
+  /** The inputs of a probe that is no picture, where the map has a value for each of theirs. */
+  const drawnAs = (map: HeatMap | null, one: number): readonly Source[] | null =>
+    map !== null && isDrawn(run) && pictures && !(pictures instanceof Error) && map.data.length === sizeOf(probes.map_shape) ? sourcesOf(probes, pictures, one) : null;
   const probe = choice.open!.probe ?? known?.probes[0] ?? null;
   const steps = model.filmSteps(FRAMES).filter((step) => layer.steps.includes(step));
   const session = run.info!.session;
@@ -80,13 +91,16 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
       </div>
       {row instanceof Error && <p role="alert">{row.message}</p>}
       <h3>The probes of {name}, by relevance in this channel</h3>
-      <div class="grid">
+      {known && known.maps.every((map) => map === null) && <p class="aside">Its own heatmaps are not among those logged at this step: these are of channels that lead or have led.</p>}
+      <div class="grid" data-testid="channel-probes">
         {known?.probes.map((one, i) => {
           const other = earlier ? (earlier.maps[earlier.probes.indexOf(one)] ?? null) : null;
+          const drawn = drawnAs(known.maps[i] ?? null, one);
           return (
-            <figure key={one}>
+            <figure key={one} class={drawn ? "drawn" : ""}>
+              {drawn && <KindCanvas sources={drawn} map={known.maps[i]!} limit={limit} step={now?.step ?? null} size="card" view={model.view} label={`Channel ${channel}, probe ${names[one]}`} />}
               <button type="button" class={one === probe ? "on" : ""} aria-label={`${names[one]}: show its film`} onClick={() => choose({ open: { ...choice.open!, probe: one } })}>
-                <ChannelMap model={model} map={known.maps[i] ?? null} picture={pictureOf(one)} limit={limit} over={choice.over} side={LARGE} label={`Channel ${channel}, probe ${names[one]}`} title="" step={now?.step ?? null} waiting={false} />
+                {drawn ? "Its film" : <ChannelMap model={model} map={known.maps[i] ?? null} picture={pictureOf(one)} limit={limit} over={choice.over} side={LARGE} label={`Channel ${channel}, probe ${names[one]}`} title="" step={now?.step ?? null} waiting={false} />}
               </button>
               {choice.pinned !== null && known.maps[i] && other && (
                 <ChannelMap model={model} map={minus(known.maps[i]!, other)} picture={null} limit={limit} over={false} side={LARGE} label={`Difference to step ${choice.pinned}`} title={`Now minus step ${choice.pinned}`} step={now?.step ?? null} waiting={false} />
@@ -122,13 +136,30 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
       {known?.top && (
         <>
           <h3>Reference samples with the most relevance here, each for the class predicted of it</h3>
-          <ol class="refs">
-            {known.top.map((sample, i) => (
-              <li key={sample}>
-                sample {sample} <span class="aside">{number(known.top_relevance?.[i] ?? 0)}</span>
-              </li>
-            ))}
-          </ol>
+          <div class="grid" data-testid="channel-references">
+            {known.top.map((sample, i) => {
+              const kept = references.get(sample) ?? null;
+              const picture = kept?.pictures.pictures[kept.index] ?? null;
+              const sources = kept && sourcesOfReference(run, kept);
+              const label = `Sample ${sample}`;
+              return (
+                <figure key={sample} class={sources ? "drawn" : ""}>
+                  {sources ? (
+                    <KindCanvas sources={sources} map={null} limit={0} step={null} size="card" view={model.view} label={label} />
+                  ) : (
+                    <span class="map" style={{ width: `${LARGE}px`, height: `${LARGE}px` }}>
+                      {picture ? <PictureCanvas picture={picture} grey={false} label={label} /> : <span class="none">{references.has(sample) ? "its picture was not kept" : ""}</span>}
+                    </span>
+                  )}
+                  <figcaption>
+                    <b>sample {sample}</b>
+                    <br />
+                    relevance {number(known.top_relevance?.[i] ?? 0)}
+                  </figcaption>
+                </figure>
+              );
+            })}
+          </div>
         </>
       )}
     </div>

@@ -1,6 +1,6 @@
 // What the view of features asks the server for, and what it keeps of the answers.
 import { json, request } from "../data/api";
-import { inflate, layOut, openEnvelope, planeOf, type HeatMap } from "../data/decode";
+import { decodeProbes, inflate, layOut, openEnvelope, planeOf, type HeatMap, type ProbePictures } from "../data/decode";
 import { Loader, type Job } from "../data/loader";
 
 export interface Layer {
@@ -12,6 +12,8 @@ export interface Layer {
   needed: number[];
   unused: number[];
   dead: number[];
+  /** Whether reference samples were seen. */
+  references: boolean;
 }
 
 /** All channels of a layer at a step, for one class. */
@@ -36,6 +38,14 @@ export interface Row {
   masses: Record<string, (number | null)[]>;
   top: number[] | null;
   top_relevance: (number | null)[] | null;
+  /** The session whose reference samples these are. */
+  top_session: string | null;
+}
+
+/** A reference sample as it was kept: its place among these. */
+export interface Reference {
+  pictures: ProbePictures;
+  index: number;
 }
 
 export const bytesOf = ({ maps }: Row): number => 500 + maps.reduce((sum, map) => sum + (map?.data.byteLength ?? 0), 0);
@@ -114,10 +124,21 @@ async function unpack(packed: Packed, chunks: Uint8Array, scales: readonly (numb
 
 export async function fetchRows(where: Where, step: number, session: string, channels: readonly number[], most: number): Promise<Map<number, Row>> {
   const answer = await request("channel_maps", { ...parameters(where), step, session, channels: channels.join(","), most });
-  const { header, chunks } = openEnvelope<Packed & { rows: (Omit<Row, "maps"> & { scale: (number | null)[] })[] }>(await answer.arrayBuffer());
+  const { header, chunks } = openEnvelope<Packed & { top_session: string | null; rows: (Omit<Row, "maps" | "top_session"> & { scale: (number | null)[] })[] }>(await answer.arrayBuffer());
   const maps = await unpack(header, chunks, header.rows.flatMap((row) => row.scale));
   let at = 0;
-  return new Map(header.rows.map((row) => [row.channel, { ...row, maps: row.scale.map(() => maps[at++]!) }]));
+  return new Map(header.rows.map((row) => [row.channel, { ...row, top_session: header.top_session, maps: row.scale.map(() => maps[at++]!) }]));
+}
+
+/** The reference samples of these numbers; null: not kept (yet). */
+export async function fetchReferences(run: string, session: string, numbers: readonly number[]): Promise<Map<number, Reference | null>> {
+  const answer = await (await request("references", { run, session, numbers: numbers.join(",") })).arrayBuffer();
+  const found = new Map<number, Reference | null>(numbers.map((number) => [number, null]));
+  const { header } = openEnvelope<{ numbers: number[] }>(answer);
+  if (header.numbers.length === 0) return found;
+  const pictures = await decodeProbes(answer);
+  header.numbers.forEach((number, index) => found.set(number, { pictures, index }));
+  return found;
 }
 
 export async function fetchFilm(where: Where, session: string, channel: number, probe: number, steps: readonly number[]): Promise<(HeatMap | null)[]> {

@@ -4,6 +4,9 @@ import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { HeatMap, Picture } from "../data/decode";
 import { paintHeatMap, paintPicture, type ColourName } from "../paint/colormap";
 import type { Model } from "../state/model";
+import { pageColours } from "../kinds/KindCanvas";
+import type { Look, Panel } from "../kinds/panel";
+import { useTheme } from "../kinds/theme";
 import { PictureCanvas, put } from "../ui/canvases";
 
 interface ChannelMapProps {
@@ -38,10 +41,11 @@ export function ChannelMap({ model, map, picture, limit, over, side, label, titl
   );
 }
 
-/** One place of a row: a map, or the probe's picture where none is stored. */
+/** One place of a row: a map, or where none is stored the sample itself, as a picture or as a drawing of its width. */
 export interface Tile {
   map: HeatMap | null;
   picture: Picture | null;
+  panel?: (width: number, colours: Pick<Look, "ink" | "faint" | "ground">) => Panel;
   /** What it shows. */
   words: string;
 }
@@ -58,45 +62,54 @@ interface RowMapsProps {
   opacity: number;
   label: string;
   step: number | null;
+  testid: string;
+  /** Stands where there is nothing to draw. */
+  instead: string;
 }
 
-/** Between two maps of a row, in pixels of the page. */
+/** Around a map of a row, and between two, in pixels of the page. */
+const EDGE = 1;
 const GAP = 4;
-export const widthOf = (count: number, side: number): number => count * (side + GAP) - GAP;
+const outer = (side: number): number => side + 2 * EDGE;
+export const widthOf = (count: number, side: number): number => count * (outer(side) + GAP) - GAP;
 
 /** The maps of a row on one canvas: a canvas each would be a layer each for the browser to lay over the page. */
-export function RowMaps({ tiles, count, side, limit, colours, gamma, over, opacity, label, step }: RowMapsProps): JSX.Element {
+export function RowMaps({ tiles, count, side, limit, colours, gamma, over, opacity, label, step, testid, instead }: RowMapsProps): JSX.Element {
   const ref = useRef<HTMLCanvasElement>(null);
-  const width = widthOf(count, side);
+  const theme = useTheme();
+  const [width, height, pitch] = [widthOf(count, side), outer(side), outer(side) + GAP];
   const words = useMemo(() => tiles?.map((tile) => tile.words).join("; ") ?? "", [tiles]);
   useLayoutEffect(() => {
     const canvas = ref.current;
     if (!canvas) return;
-    const context = sized(canvas, width, side);
+    const context = sized(canvas, width, height);
     (tiles ?? []).forEach((tile, i) => {
       const draw = (words: Uint32Array, of: { height: number; width: number }): void => {
         context.imageSmoothingEnabled = of.width > side && of.height > side;
-        context.drawImage(onScratch(words, of), 0, 0, of.width, of.height, i * (side + GAP), 0, side, side);
+        context.drawImage(onScratch(words, of), 0, 0, of.width, of.height, i * pitch + EDGE, EDGE, side, side);
       };
-      if (tile.picture && (over || tile.map === null)) draw(paintPicture(tile.picture, over), tile.picture);
+      if (tile.panel) inside(context, i * pitch + EDGE, side, tile.panel(side, pageColours(canvas)));
+      else if (tile.picture && (over || tile.map === null)) draw(paintPicture(tile.picture, over && tile.map !== null), tile.picture);
       context.globalAlpha = over ? opacity : 1;
       if (tile.map) draw(paintHeatMap(tile.map, { colours, limit, gamma, overlay: over }), tile.map);
       context.globalAlpha = 1;
-      if (tile.map === null && tile.picture === null) nothing(context, i * (side + GAP), side, canvas);
+      if (tile.map === null && tile.picture === null) nothing(context, i * pitch + EDGE, side, canvas, instead);
     });
     canvas.dataset.maps = String(tiles?.filter(({ map }) => map !== null).length ?? 0);
     canvas.dataset.step = tiles === null || step === null ? "" : String(step);
-  }, [tiles, side, width, limit, colours, gamma, over, opacity]);
+  }, [tiles, side, width, limit, colours, gamma, over, opacity, theme]);
   useLayoutEffect(() => {
     if (ref.current && tiles !== null && step !== null) ref.current.dataset.step = String(step);
   }, [tiles, step]);
+  // Behind the maps, so that a theme sets their colour.
+  const edges = `repeating-linear-gradient(90deg, var(--border) 0 ${outer(side)}px, transparent 0 ${pitch}px) 0 0 / ${(tiles?.length ?? count) * pitch}px no-repeat`;
   const point = (event: PointerEvent & { currentTarget: HTMLCanvasElement }): void => {
     const box = event.currentTarget.getBoundingClientRect();
     const title = tiles?.[Math.floor(((event.clientX - box.left) / box.width) * count)]?.words ?? "";
     if (event.currentTarget.title !== title) event.currentTarget.title = title;
   };
   return (
-    <canvas ref={ref} role="img" aria-label={`${label}: ${words}`} data-testid="channel-maps" style={{ width: `${width}px`, height: `${side}px` }} onPointerMove={point} />
+    <canvas ref={ref} role="img" aria-label={`${label}: ${words}`} data-testid={testid} style={{ width: `${width}px`, height: `${height}px`, background: edges }} onPointerMove={point} />
   );
 }
 
@@ -122,10 +135,24 @@ function onScratch(words: Uint32Array, { height, width }: { height: number; widt
   return scratch;
 }
 
-function nothing(context: CanvasRenderingContext2D, left: number, side: number, canvas: HTMLCanvasElement): void {
-  context.fillStyle = getComputedStyle(canvas).getPropertyValue("--muted") || "#5f6368";
+function nothing(context: CanvasRenderingContext2D, left: number, side: number, canvas: HTMLCanvasElement, words: string): void {
+  const { faint, ground } = pageColours(canvas);
+  context.fillStyle = ground;
+  context.fillRect(left, EDGE, side, side);
+  context.fillStyle = faint;
   context.font = "9.5px sans-serif";
   context.textAlign = "center";
   context.textBaseline = "middle";
-  context.fillText("no map", left + side / 2, side / 2, side);
+  context.fillText(words, left + side / 2, EDGE + side / 2, side);
+}
+
+/** A panel in a square, what is higher cut off. */
+function inside(context: CanvasRenderingContext2D, left: number, side: number, panel: Panel): void {
+  context.save();
+  context.beginPath();
+  context.rect(left, EDGE, side, side);
+  context.clip();
+  context.translate(left, EDGE);
+  panel.paint(context);
+  context.restore();
 }
