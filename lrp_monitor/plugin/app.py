@@ -47,6 +47,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         logdir = context.logdir or getattr(flags, "logdir", None)
         self._folders = Folders(logdir, getattr(flags, "logdir_spec", None))
         self._readers = Readers(self._folders)
+        self._probe_answers = wire.ProbeAnswers()
 
     def get_plugin_apps(self) -> dict[str, Any]:
         """Path -> WSGI application."""
@@ -171,7 +172,9 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         probes = run.probes
         if digest != probes.hash:
             raise errors.NotFoundError(f"run {name!r} has no probes of hash {digest}; it has {probes.hash}")
-        return _binary(request, wire.probes_answer(probes))
+        chosen = parameters.positions(request, "probes", len(probes))
+        all_of_them = chosen is None or len(chosen) == len(probes)
+        return _binary(request, self._probe_answers.of(probes) if all_of_them else wire.probes_answer(probes, chosen))
 
     def _step(self, request: wrappers.Request) -> wrappers.Response:
         step, session = parameters.whole(request, "step"), parameters.hexadecimal(request, "session")

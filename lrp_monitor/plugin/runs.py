@@ -7,9 +7,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 from lrp_monitor.store.folders import run_label, run_name, store_folder
-from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.format import ProbeInfo, StoreError
 from lrp_monitor.store.index import PROBES_FILE
 from lrp_monitor.store.paths import is_below, is_url, join
 from lrp_monitor.store.reader import Run
@@ -116,6 +117,7 @@ class Readers:
         self._listed: dict[str, tuple[float, list[str]]] = {}
         self._warmed: set[str] = set()
         self._refreshed: dict[str, float] = {}
+        self._probes: WeakValueDictionary[bytes, ProbeInfo] = WeakValueDictionary()
 
     def listed(self, experiment: str, ask: Callable[[], list[str]]) -> list[str]:
         """The names of the runs of an experiment, asked for at most once a second."""
@@ -173,7 +175,7 @@ class Readers:
                 self._refreshed[folder] = now
                 known[1].refresh()
             return known[1]
-        reader = Run(open_storage(store_folder(folder), within=base))
+        reader = Run(open_storage(store_folder(folder), within=base), self._probes)
         with self._lock:
             # Another thread may have been first: all share one reader and its cache.
             known = self._open.get(run)

@@ -7,6 +7,7 @@ The JSON gives each chunk as [offset, length] from its own end; NaN and infiniti
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from lrp_monitor.store.steps import StepHeader
 
 MOST_FILM_BYTES = 1 << 30
 """Bytes of compressed maps that are given at once."""
+
+_MOST_KEPT_BYTES = 64 << 20
 
 
 def step_answer(
@@ -126,8 +129,13 @@ def film_answer(run: Run, probe: int, steps: Sequence[int], *, channels: bool = 
     return envelope({"probe": probe, "map_shape": list(run.probes.map_shape), "frames": frames}, run.chunks(wanted))
 
 
-def probes_answer(probes: ProbeInfo, **more: Any) -> bytes:
-    """The probes' pictures and masks, and their inputs' values, pictures and texts; ``more`` of the JSON."""
+def probes_answer(probes: ProbeInfo, chosen: Sequence[int] | None = None, **more: Any) -> bytes:
+    """The probes' pictures and masks, and their inputs' values, pictures and texts; ``more`` of the JSON.
+
+    ``chosen``: the places of those that are given, which ``of`` lists; None: all.
+    """
+    count, probes = len(probes), probes if chosen is None else probes.of(chosen)
+    more |= {} if chosen is None else {"of": list(chosen)}
     chunks = [codec.deflate(probes.images.tobytes())]
     end = len(chunks[0])
     masks = {}
@@ -153,10 +161,31 @@ def probes_answer(probes: ProbeInfo, **more: Any) -> bytes:
             {"values": add(one.values, "<f4"), "pictures": add(one.pictures, "u1"), "tokens": one.tokens}
             for one in probes.inputs
         ],
-        "shape": list(probes.images.shape),
+        "shape": [count, *probes.images.shape[1:]],
         "map_shape": list(probes.map_shape),
     } | more
     return envelope(header, chunks)
+
+
+class ProbeAnswers:
+    """Answers of whole probe sets, the last few of them: to deflate a large one takes longer than to send it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[int, tuple[ProbeInfo, bytes]] = {}
+
+    def of(self, probes: ProbeInfo) -> bytes:
+        """What `probes_answer` gives for all of them. Safe to use from several threads."""
+        with self._lock:
+            known = self._kept.get(id(probes))  # its own key as long as it is kept here
+        if known is not None:
+            return known[1]
+        answer = probes_answer(probes)
+        with self._lock:
+            self._kept[id(probes)] = (probes, answer)
+            while len(self._kept) > 1 and sum(len(one) for _, one in self._kept.values()) > _MOST_KEPT_BYTES:
+                del self._kept[next(iter(self._kept))]
+        return answer
 
 
 def envelope(header: dict[str, Any], chunks: Iterable[bytes]) -> bytes:

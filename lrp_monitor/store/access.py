@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import TypeVar
 
 from lrp_monitor.store import codec, records
-from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.format import ProbeInfo, StoreError
 from lrp_monitor.store.index import Entry, Index, View
 from lrp_monitor.store.probes import read_probes
 from lrp_monitor.store.steps import HistogramRow, StepHeader, chunks_length, chunks_start, parse_step, parse_table
@@ -28,8 +28,9 @@ class RecordAccess:
     ``KeyError`` is raised for a step that is not there, StoreError for damaged records, which are noted.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, shared: MutableMapping[bytes, ProbeInfo] | None = None) -> None:
         self._storage = storage
+        self._shared = shared
         self._lock = threading.RLock()
         self._index = Index(storage)
         self._generation = 0
@@ -39,7 +40,7 @@ class RecordAccess:
         self._broken: dict[tuple[str, int, str], str] = {}
         self._found: dict[str, None] = {}
         self._lists: dict[str, list[tuple[str, str]]] = {}
-        self._probes = read_probes(storage)
+        self._probes = read_probes(storage, shared)
         self._index.refresh()
         self._view = self._index.view
 
@@ -53,7 +54,7 @@ class RecordAccess:
         with self._lock:
             changed = self._index.refresh()
             if self._index.generation != self._generation:
-                probes = read_probes(self._storage)
+                probes = read_probes(self._storage, self._shared)
                 self._forget()
                 self._probes, self._generation = probes, self._index.generation
             self._view = self._index.view

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,11 +30,11 @@ _MOST_HISTORY = 1 << 28
 class FeatureAccess(RecordAccess):
     """The features of a run's layers; see :class:`~lrp_monitor.store.reader.Run`."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, shared: MutableMapping[bytes, ProbeInfo] | None = None) -> None:
         self._rows: dict[tuple[str, int], dict[str, FeatureRow]] = {}
         self._histories: dict[str, History] = {}
         self._references: dict[tuple[int, str], ProbeInfo] = {}
-        super().__init__(storage)
+        super().__init__(storage, shared)
 
     def _forget(self) -> None:
         super()._forget()

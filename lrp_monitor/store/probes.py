@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from collections.abc import MutableMapping
 from typing import Any
 
 import numpy as np
@@ -89,15 +91,25 @@ def pack_probes(probes: ProbeInfo) -> bytes:
     return records.pack(records.KIND_PROBES, header, chunks, version=version)
 
 
-def read_probes(storage: Storage) -> ProbeInfo:
-    """The probes of a store. Raises StoreError where their file is missing or damaged."""
+def read_probes(storage: Storage, shared: MutableMapping[bytes, ProbeInfo] | None = None) -> ProbeInfo:
+    """The probes of a store. Raises StoreError where their file is missing or damaged.
+
+    ``shared``: sets that were read before, by the digest of their file. Runs of the same probes then have one set.
+    """
     what = f"{storage.path}: {PROBES_FILE}"
     listing = storage.listing()
     if PROBES_FILE not in listing:
         raise StoreError(f"{what} is missing: the folder holds no run, or only part of one was copied")
     if listing[PROBES_FILE][0] > records.MOST_RECORD:
         raise StoreError(f"{what} has {listing[PROBES_FILE][0]} bytes; at most {records.MOST_RECORD} are read")
-    return parse_probes(storage.read(PROBES_FILE, 0, listing[PROBES_FILE][0]), what)
+    data = storage.read(PROBES_FILE, 0, listing[PROBES_FILE][0])
+    if shared is None:
+        return parse_probes(data, what)
+    digest = hashlib.sha256(data).digest()
+    probes = shared.get(digest)
+    if probes is None:
+        probes = shared[digest] = parse_probes(data, what)
+    return probes
 
 
 def parse_probes(data: bytes, what: str) -> ProbeInfo:

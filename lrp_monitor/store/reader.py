@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import MutableMapping
 from typing import Any
 
 import numpy as np
@@ -73,10 +74,11 @@ class Run(FeatureAccess, HistogramAccess, NoteAccess, Result):
 
     Where sessions (process starts) overlap, the later one counts from its first step on. ``KeyError`` is
     raised for a step, probe, statistic, scalar or tensor that is not there, StoreError for damaged records.
+    ``shared``: probe sets that other runs have read, see `read_probes`.
     """
 
-    def __init__(self, storage: Storage) -> None:
-        super().__init__(storage)
+    def __init__(self, storage: Storage, shared: MutableMapping[bytes, ProbeInfo] | None = None) -> None:
+        super().__init__(storage, shared)
         self._clusters: dict[str, tuple[tuple[int, int], StepClusters]] = {}
 
     @property

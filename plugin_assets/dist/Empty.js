@@ -1,4 +1,4 @@
-import{ca as e,fa as o}from"./chunk.js";var r=`.empty code{padding:1px 5px;border-radius:4px;background:var(--sunken);color:var(--text);font-size:13px}
+import{da as e,ga as o}from"./chunk.js";var r=`.empty code{padding:1px 5px;border-radius:4px;background:var(--sunken);color:var(--text);font-size:13px}
 `;var a=`import lrp_monitor as lrp
 
 probes = lrp.ProbeSet(x_probe, labels=y_probe, class_names=names)  # a few fixed samples

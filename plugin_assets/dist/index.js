@@ -1,1 +1,1 @@
-import{Za as a}from"./chunk.js";export{a as render};
+import{_a as a}from"./chunk.js";export{a as render};

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { deflateSync } from "node:zlib";
-import { decodeHalf, decodeProbes, decodeStep, holds, inflate, joined, layOut, mapValues, openEnvelope, planeOf } from "../src/data/decode";
+import { decodeHalf, decodeProbes, decodeStep, holds, inflate, joined, joinedPictures, layOut, mapValues, openEnvelope, planeOf } from "../src/data/decode";
 import { classesOn, paintClasses } from "../src/paint/classes";
 
 function envelope(header: object, chunks: Uint8Array[]): ArrayBuffer {
@@ -115,6 +115,30 @@ test("probes: images and masks of each probe are cut at their places", async () 
   assert.deepEqual([...probes.pictures[1]!.data], [6, 7, 8, 9, 10, 11]);
   assert.deepEqual([probes.pictures[1]!.height, probes.pictures[1]!.width, probes.pictures[1]!.channels], [1, 2, 3]);
   assert.deepEqual(probes.masks.get("a <b>")!.map((mask) => [...mask]), [[1, 0], [0, 1]]);
+});
+
+test("probes come in parts: those of an answer stand at their places, and parts are joined", async () => {
+  const part = async (of: number[]) => {
+    const images = deflateSync(Uint8Array.from(of));
+    const masks = deflateSync(Uint8Array.from(of.map((at) => at % 2)));
+    const header = {
+      of,
+      images: [0, images.length],
+      masks: { dot: [images.length, masks.length] },
+      inputs: [{ values: null, pictures: null, tokens: of.map((at) => [`word ${at}`]) }],
+      shape: [4, 1, 1, 1],
+      map_shape: [1, 1],
+    };
+    return decodeProbes(envelope(header, [images, masks]));
+  };
+  const seen = <Part>(list: Part[]): (Part | undefined)[] => Array.from({ length: 4 }, (_, i) => list[i]);
+  const first = await part([2]);
+  assert.deepEqual(seen(first.pictures).map((one) => one?.data[0]), [undefined, undefined, 2, undefined]);
+  const both = joinedPictures(first, await part([3, 0]));
+  assert.deepEqual(seen(both.pictures).map((one) => one?.data[0]), [0, undefined, 2, 3]);
+  assert.deepEqual(seen(both.masks.get("dot")!).map((one) => one?.[0]), [0, undefined, 0, 1]);
+  assert.deepEqual(seen(both.inputs[0]!.tokens!), [["word 0"], undefined, ["word 2"], ["word 3"]]);
+  assert.equal(both.pictures[2], first.pictures[2]);
 });
 
 test("volumes are laid out in ceil(sqrt(slices)) columns, row by row, leading axes flattened", () => {

@@ -62,9 +62,11 @@ window.bench = {
     return canvases.length === seen.length ? canvases : []; // a map in view that is still to come
   },
   ready: step => {
+    // At a move the histograms at that step are waited for as well; at first they follow.
+    const late = step === null ? 'figure.heat.stale' : '.stale';
     // Where the heatmaps lie is looked up only when they are others: asking makes the browser lay out the page.
     if (!bench.known?.length || !bench.known.every(c => c.isConnected)) bench.known = bench.maps();
-    return bench.known.length > 0 && !document.querySelector('.stale')
+    return bench.known.length > 0 && !document.querySelector(late)
       && bench.known.every(c => step === null ? c.dataset.step !== undefined : c.dataset.step === String(step));
   },
   frame: () => new Promise(done => requestAnimationFrame(done)),

@@ -48,7 +48,7 @@ def test_types_and_unit_tests_of_the_page(copy: Path) -> None:
 
 def test_the_bundle_is_small_and_self_contained() -> None:
     files = {path.name: path.read_text("ascii") for path in (ASSETS / "dist").glob("*.js")}
-    assert len(files["index.js"]) + len(files["chunk.js"]) < 150_000
+    assert len(files["index.js"]) + len(files["chunk.js"]) < 135_000
     assert all(len(text) < 60_000 for name, text in files.items() if name != "chunk.js")
     code = "".join(files.values())
     assert set(re.findall(r"\w+://[^\s\"'`)]*", code)) <= {

@@ -167,6 +167,8 @@ def test_probes(site: Site) -> None:
     offset, length = header["masks"]["stamp"]
     flags = np.frombuffer(zlib.decompress(body[offset : offset + length]), np.uint8)
     np.testing.assert_array_equal(flags.reshape(3, *SHAPE), info.masks["stamp"])
+    header, _ = open_envelope(site.server.get("probes", run="planted/lrp", hash=info.hash, probes="1").body)
+    assert header["of"] == [1]
     assert site.server.get("probes", run="planted/lrp", hash="0" * 64).status == 404
 
 
@@ -409,6 +411,7 @@ def test_clusters_appear_as_soon_as_they_are_found(site: Site) -> None:
         ("film", {"run": "planted/lrp", "session": "0" * 16, "steps": "1," * 600 + "1", "probe": 0}, 400, "512 whole"),
         ("film", {"run": "planted/lrp", "session": "0" * 16, "steps": "1", "probe": 9}, 404, "no probe 9"),
         ("film", {"run": "planted/lrp", "session": "0" * 16, "steps": "1", "probe": 0}, 404, "is not the latest one"),
+        ("probes", {"run": "planted/lrp", "hash": make_probes().hash, "probes": "3"}, 404, "no probes 3: there are"),
         ("probes", {"run": "planted/lrp", "hash": "../../x"}, 400, "hash must be hexadecimal"),
         ("probes", {"run": "planted/lrp", "hash": "a" * 200}, 400, "hash must be hexadecimal"),
         (

@@ -7,11 +7,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from plugin_helpers import Start, make_probes, write_run
+from plugin_helpers import Start, make_probes, make_record, write_run
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.plugins.base_plugin import TBContext
 from werkzeug.test import Client
@@ -20,6 +21,7 @@ from lrp_monitor.plugin.app import LRPPlugin
 from lrp_monitor.plugin.loader import LRPLoader
 from lrp_monitor.plugin.runs import Folders, Readers, parse_logdir_spec
 from lrp_monitor.store.format import StoreError
+from lrp_monitor.store.writer import RunWriter
 
 
 @pytest.mark.process
@@ -229,3 +231,16 @@ def test_headers_are_read_ahead_once_and_a_broken_run_stops_nothing(tmp_path: Pa
         time.sleep(0.02)
     assert [len(readers.reader(name)._headers) for name in ("a/lrp", "c/lrp")] == [3, 2]
     assert readers.reader("a/lrp") is readers.reader("a/lrp")
+
+
+def test_runs_of_the_same_probes_share_them(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / name, [0])
+    other = replace(make_probes(), masks={"stamp": ~make_probes().masks["stamp"]})  # of the same hash
+    with RunWriter(tmp_path / "c" / "lrp", other, meta={}) as writer:
+        writer.append(make_record(0))
+    readers = Readers(Folders(str(tmp_path), None))
+    a, b, c = (readers.reader(f"{name}/lrp").probes for name in "abc")
+    assert a is b
+    assert c.hash == a.hash
+    np.testing.assert_array_equal(c.masks["stamp"], ~a.masks["stamp"])

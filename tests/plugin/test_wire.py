@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from plugin_helpers import COUNT, SHAPE, make_channels, make_maps, make_probes, make_record, write_run
 
-from lrp_monitor.plugin.wire import film_answer, probes_answer, step_answer
+from lrp_monitor.plugin.wire import ProbeAnswers, film_answer, probes_answer, step_answer
 from lrp_monitor.store.reader import Run, open_run
 from lrp_monitor.store.writer import RunWriter
 
@@ -108,3 +108,21 @@ def test_pictures_and_masks(run: Run) -> None:
     found = {name: zlib.decompress(body[offset : offset + length]) for name, (offset, length) in parts.items()}
     assert found == {"images": run.probes.images.tobytes(), "stamp": run.probes.masks["stamp"].tobytes()}
     assert (header["shape"], header["map_shape"]) == ([COUNT, 8, 6, 3], list(SHAPE))
+
+
+def test_pictures_and_masks_of_some_probes(run: Run) -> None:
+    probes = run.probes
+    header, body = opened(probes_answer(probes, [2, 0]))
+    assert (header["of"], header["shape"]) == ([2, 0], [COUNT, 8, 6, 3])
+    parts = {"images": header["images"], **header["masks"]}
+    found = {name: zlib.decompress(body[offset : offset + length]) for name, (offset, length) in parts.items()}
+    assert found == {"images": probes.images[[2, 0]].tobytes(), "stamp": probes.masks["stamp"][[2, 0]].tobytes()}
+
+
+def test_the_answer_of_a_whole_set_is_made_once(run: Run) -> None:
+    kept = ProbeAnswers()
+    first = kept.of(run.probes)
+    assert first == probes_answer(run.probes)
+    assert kept.of(run.probes) is first
+    other = run.probes.of([1])
+    assert kept.of(other) == probes_answer(other)

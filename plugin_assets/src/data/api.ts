@@ -82,5 +82,6 @@ export const fetchHistogram = (
 export const fetchStep = async (run: string, step: number, session: string, probes: readonly number[]): Promise<Frame> =>
   decodeStep(await (await request("step", { run, step, session, probes: probes.join(",") }, "high")).arrayBuffer(), probes);
 
-export const fetchProbes = async (run: string, hash: string): Promise<ProbePictures> =>
-  decodeProbes(await (await request("probes", { run, hash }, "low")).arrayBuffer());
+/** The inputs and masks of some probes of a set, by their places; null: of all. */
+export const fetchProbes = async (run: string, hash: string, probes: readonly number[] | null): Promise<ProbePictures> =>
+  decodeProbes(await (await request("probes", { run, hash, ...(probes ? { probes: probes.join(",") } : {}) }, probes ? "auto" : "low")).arrayBuffer());

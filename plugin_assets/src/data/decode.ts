@@ -40,6 +40,7 @@ export interface Picture {
   channels: number;
 }
 
+/** What is shown of the probes themselves. In each list there are those probes that have come: of a large set not all at first. */
 export interface ProbePictures {
   pictures: Picture[];
   /** name -> one mask per probe, a byte 0 or 1 per pixel of the map */
@@ -270,9 +271,33 @@ export function mapValues(map: HeatMap): Float32Array {
   return Float32Array.from(map.data, (q) => (q === -128 ? NaN : Math.sign(q) * (q / 127) ** 2 * map.absmax));
 }
 
+/** Pictures with those of other probes of the same set. */
+export function joinedPictures(known: ProbePictures | null, more: ProbePictures): ProbePictures {
+  if (known === null) return more;
+  const both = <Part>(old: Part[], fresh: Part[]): Part[] => {
+    const out = fresh.slice();
+    old.forEach((one, i) => (out[i] = one));
+    return out;
+  };
+  const either = <Part>(old: Part[] | null, fresh: Part[] | null): Part[] | null => old && fresh && both(old, fresh);
+  return {
+    ...more,
+    pictures: both(known.pictures, more.pictures),
+    masks: new Map([...more.masks].map(([name, masks]) => [name, both(known.masks.get(name) ?? [], masks)])),
+    labels: either(known.labels, more.labels),
+    inputs: more.inputs.map((input, i) => ({
+      values: either(known.inputs[i]?.values ?? null, input.values),
+      tokens: either(known.inputs[i]?.tokens ?? null, input.tokens),
+      pictures: either(known.inputs[i]?.pictures ?? null, input.pictures),
+    })),
+  };
+}
+
 /** Decodes the answer of the route `probes`: display images and masks. */
 export async function decodeProbes(buffer: ArrayBuffer): Promise<ProbePictures> {
   const { header, chunks } = openEnvelope<{
+    /** The places of those in the answer; absent: all. */
+    of?: number[];
     images: [number, number];
     masks: Record<string, [number, number]>;
     shape: [number, number, number, number];
@@ -280,15 +305,17 @@ export async function decodeProbes(buffer: ArrayBuffer): Promise<ProbePictures> 
     label_maps?: Placed | null;
     inputs?: InputHeader[];
   }>(buffer);
-  const [count, height, width, channels] = header.shape;
+  const [whole, height, width, channels] = header.shape;
+  const count = header.of?.length ?? whole;
+  /** A list over the set of what is made of each probe in the answer. */
+  const each = <Part>(make: (i: number) => Part): Part[] => {
+    const out = new Array<Part>(whole);
+    for (let i = 0; i < count; i++) out[header.of?.[i] ?? i] = make(i);
+    return out;
+  };
   const size = height * width * channels;
   const images = await inflate(chunks, header.images, count * size);
-  const pictures = Array.from({ length: count }, (_, i) => ({
-    data: images.subarray(i * size, (i + 1) * size),
-    height,
-    width,
-    channels,
-  }));
+  const pictures = each((i) => ({ data: images.subarray(i * size, (i + 1) * size), height, width, channels }));
   const plane = planeOf(header.map_shape);
   const pixels = header.map_shape.reduce((a, b) => a * b, 1);
   const masks = new Map<string, Uint8Array[]>();
@@ -296,11 +323,11 @@ export async function decodeProbes(buffer: ArrayBuffer): Promise<ProbePictures> 
     const bytes = await inflate(chunks, range, count * pixels);
     masks.set(
       name,
-      Array.from({ length: count }, (_, i) => layOut(bytes.subarray(i * pixels, (i + 1) * pixels), plane, 0)),
+      each((i) => layOut(bytes.subarray(i * pixels, (i + 1) * pixels), plane, 0)),
     );
   }
-  const labels = header.label_maps ? await decodeLabels(chunks, header.label_maps, count) : null;
-  const inputs = await Promise.all((header.inputs ?? []).map((input) => decodeInput(chunks, input, count)));
+  const labels = header.label_maps ? await decodeLabels(chunks, header.label_maps, count, each) : null;
+  const inputs = await Promise.all((header.inputs ?? []).map((input) => decodeInput(chunks, input, count, each)));
   return { pictures, masks, mapHeight: plane.height, mapWidth: plane.width, labels, inputs };
 }
 
@@ -315,17 +342,18 @@ interface InputHeader {
   tokens: string[][] | null;
 }
 
-async function decodeLabels(chunks: Uint8Array, { shape, place }: Placed, count: number): Promise<ClassMap[]> {
+type Each = <Part>(make: (i: number) => Part) => Part[];
+
+async function decodeLabels(chunks: Uint8Array, { shape, place }: Placed, count: number, each: Each): Promise<ClassMap[]> {
   const size = shape.reduce((a, b) => a * b, 1);
   const all = await wholeNumbers(chunks, place, "i4", count * size);
   const plane = planeOf(shape);
-  return Array.from({ length: count }, (_, i) => ({ data: layOut(all.subarray(i * size, (i + 1) * size), plane, 0), ...plane, shape }));
+  return each((i) => ({ data: layOut(all.subarray(i * size, (i + 1) * size), plane, 0), ...plane, shape }));
 }
 
-async function decodeInput(chunks: Uint8Array, { values, pictures, tokens }: InputHeader, count: number): Promise<InputValues> {
+async function decodeInput(chunks: Uint8Array, { values, pictures, tokens }: InputHeader, count: number, each: Each): Promise<InputValues> {
   const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-  const each = <Part>(make: (i: number) => Part): Part[] => Array.from({ length: count }, (_, i) => make(i));
-  const out: InputValues = { values: null, tokens, pictures: null };
+  const out: InputValues = { values: null, tokens: tokens && each((i) => tokens[i]!), pictures: null };
   if (values) {
     const n = size(values.shape);
     const all = littleEndianFloats(await inflate(chunks, values.place, 4 * n * count));

@@ -11,6 +11,8 @@ const LEAST_AHEAD = 2;
 const PARALLEL = 6;
 /** Of more runs no histograms are loaded ahead. */
 const MOST_HISTOGRAM_RUNS = 4;
+/** Of more runs than this outlines alone are drawn: areas and earlier steps one over the other cannot be told apart. */
+export const MANY_RUNS = 3;
 export const KINDS: readonly TensorKind[] = ["weight", "gradient"];
 
 /** Places of the probes of a set whose heatmaps are on the screen, and of those just beyond it. */
@@ -26,6 +28,8 @@ export interface Scene {
   seen: (run: RunState) => Seen | null;
   /** Whether there is time for what is not on the screen. */
   idle: boolean;
+  /** Whether the first heatmaps have been shown: nothing else is asked for before. */
+  begun: boolean;
   /** Whether a run that shows another step goes on doing so until all have the heatmaps of the slider's. */
   together: boolean;
   /** All places of the slider, where it stands, and the offsets of the places to load ahead. */
@@ -115,7 +119,8 @@ export class Feed {
       changed = true;
     }
     for (const run of scene.runs) changed = this.settleAgainst(scene, run, step, more) || changed;
-    for (const run of scene.runs) {
+    // The first heatmaps of all runs go before any histogram: browsers open few connections.
+    for (const run of scene.begun ? scene.runs : []) {
       const wanted = stepOf(run, step);
       if (wanted === null) continue;
       for (const kind of KINDS) changed = this.settleHistogram(run, wanted, kind, jobs) || changed;
@@ -212,10 +217,10 @@ export class Feed {
     return run.histograms[kind] !== before;
   }
 
-  /** The histogram of the step logged before this one, which is drawn behind it. */
+  /** The histogram of the step logged before this one, which is drawn behind it where few runs are chosen. */
   private ghost(run: RunState, step: StepInfo, kind: TensorKind, jobs: Job<Loaded>[]): ShownHistogram["ghost"] {
     const previous = run.info?.steps[indexAtOrBefore(run.steps, step.step) - 1];
-    if (!previous) return null;
+    if (!previous || (this.scene?.runs.length ?? 0) > MANY_RUNS) return null;
     const job = this.histogramJobs(run, previous, kind)[0];
     if (!job) return null;
     jobs.push(job);

@@ -8,9 +8,9 @@ export const words = (error: unknown): string => (error instanceof Error ? error
 export class Refresher {
   private readonly refreshing = new Map<RunState, Promise<void>>();
 
-  /** `found` is called for a run whose steps and probes have come, `changed` when anything has. */
+  /** `ready`: when there is time for curves and groups. `changed` is called when anything has come. */
   constructor(
-    private readonly found: (run: RunState) => void,
+    private readonly ready: () => Promise<void>,
     private readonly changed: () => void,
   ) {}
 
@@ -47,9 +47,9 @@ export class Refresher {
         run.info = mergeRun(since && run.info, info);
         run.steps = run.info.steps.map((step) => step.step);
         run.error = null;
-        this.found(run);
         this.changed(); // heatmaps need not wait for the timeline, nor this run for the others
       }
+      await this.ready();
       const timeline = await api.fetchTimeline(run.listing.run, since, [], tensors);
       run.timeline = mergeTimeline(since && run.timeline, timeline);
       run.timelineTensors = tensors.join();

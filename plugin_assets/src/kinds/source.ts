@@ -40,7 +40,7 @@ export function sourcesOf(probes: ProbeNames, pictures: ProbePictures | null, in
 
 function make(probes: ProbeNames, pictures: ProbePictures, index: number): Source[] {
   const inputs = probes.inputs ?? [];
-  const marks = [...pictures.masks.values()].map((masks) => masks[index]!);
+  const marks = [...pictures.masks.values()].flatMap((masks) => masks[index] ?? []);
   let start = 0;
   return inputs.map((info, place) => {
     const { values, tokens, pictures: own } = pictures.inputs[place] ?? { values: null, tokens: null, pictures: null };

@@ -1,7 +1,8 @@
 // The outline of a mask as an SVG path along pixel edges.
 
-/** Path in pixel units around the set pixels of a mask; "" where it is empty. Edges in a row are one line. */
-export function outlinePath(mask: Uint8Array, height: number, width: number): string {
+/** Path in pixel units around the set pixels of a mask; "" where it is empty or not there (yet). Edges in a row are one line. */
+export function outlinePath(mask: Uint8Array | undefined, height: number, width: number): string {
+  if (!mask) return "";
   const inside = (row: number, column: number): boolean =>
     row >= 0 && row < height && column >= 0 && column < width && mask[row * width + column] !== 0;
   const parts: string[] = [];

@@ -63,7 +63,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
         ? []
         : [...pictures.masks].map(([mask, masks]) => ({
             mask,
-            path: outlinePath(masks[index]!, pictures.mapHeight, pictures.mapWidth),
+            path: outlinePath(masks[index], pictures.mapHeight, pictures.mapWidth),
           })),
     [pictures, index, model.view.outlines],
   );

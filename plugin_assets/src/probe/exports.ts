@@ -163,7 +163,7 @@ export async function exportNpz(of: ExportOf, progress: Progress): Promise<Expor
   }
   const labels = pictures?.labels?.[index];
   if (labels) files.push({ name: "labels", dtype: "<i4", shape: labels.shape, pieces: [bytesOf(takeApart(labels.data, labels))] });
-  if (pictures && pictures.masks.size > 0) {
+  if (pictures && picture && pictures.masks.size > 0) {
     const plane = planeOf(probes.map_shape);
     const masks = [...pictures.masks];
     files.push(textArray("mask_names", masks.map(([name]) => name)));

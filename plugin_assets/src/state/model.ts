@@ -23,6 +23,8 @@ const POLL_SECONDS = 3;
 /** Clusters may be found afterwards, which no listing tells: at every so manieth poll one run is asked for them. */
 const CLUSTER_POLLS = 5;
 const GATHER_SECONDS = 0.1;
+/** Curves wait for heatmaps at most this long. */
+const LATE_SECONDS = 2;
 const FILM_FRAMES = 12;
 
 export class Model {
@@ -38,13 +40,12 @@ export class Model {
   private readonly listeners = new Set<() => void>();
   private readonly address: Address;
   private readonly order = new RunOrder();
-  private readonly refresher = new Refresher(
-    (run) => this.pictures.load(run),
-    () => {
-      this.settle();
-      this.notify();
-    },
-  );
+  private readonly refresher = new Refresher(() => this.firstShown(), () => {
+    this.settle();
+    // The runs that are chosen come one by one: they are drawn together.
+    if (this.isKnown()) this.notify();
+    else this.gather();
+  });
   private readonly places = new Places();
   private readonly inView = new InView();
   private pollTimer = 0;
@@ -56,6 +57,8 @@ export class Model {
   private readonly choice = new Choice<RunState>();
   private arrivedTimer = 0;
   private wasComplete = false;
+  /** Whether the first heatmaps of all chosen runs have been shown, or have taken long. */
+  private begun = false;
 
   constructor(private readonly host: Host) {
     this.address = new Address(host);
@@ -217,6 +220,31 @@ export class Model {
     return this.selected().every((run) => this.isSettled(run));
   }
 
+  /** Whether the steps of all chosen runs are known, or why they are not. */
+  private isKnown(): boolean {
+    return this.selected().every((run) => run.info !== null || run.error !== null || run.listing.error !== undefined);
+  }
+
+  /** When the first heatmaps are on the page, or take long to come: curves and groups must not stand in their way. */
+  private async firstShown(): Promise<void> {
+    if (this.begun) return;
+    await new Promise<void>((done) => {
+      const end = this.subscribe(() => {
+        if (this.begun) finish();
+      });
+      const late = window.setTimeout(() => {
+        this.begun = true;
+        finish();
+        this.settle();
+      }, LATE_SECONDS * 1000);
+      const finish = (): void => {
+        end();
+        window.clearTimeout(late);
+        done();
+      };
+    });
+  }
+
   /** Whether a run has shown another step than it should for so long that it must be told. */
   isStale(run: RunState): boolean {
     const other = run.frame !== null && run.frame.header.step !== stepOf(run, this.currentStep())?.step;
@@ -278,7 +306,6 @@ export class Model {
 
   retry(): void {
     this.pictures.retry();
-    for (const run of this.selected()) this.pictures.load(run);
     this.feed.retry();
     void this.poll();
     this.settle();
@@ -336,11 +363,13 @@ export class Model {
   private settle(): void {
     const steps = this.steps();
     const { view } = this;
-    const idle = this.still && this.isComplete();
+    this.begun ||= this.runs !== null && this.isKnown() && this.isComplete();
+    const idle = this.begun && this.still && this.isComplete();
     const scene: Scene = {
       runs: this.selected(),
       seen: (run) => this.seen(run),
       idle,
+      begun: this.begun,
       together: !this.rest.slow,
       steps,
       at: this.indexOf(this.currentStep()),
@@ -351,6 +380,7 @@ export class Model {
       ridge: view.plots === "ridge" && this.rest.resting ? this.ridge : [],
     };
     this.feed.settle(scene);
+    for (const run of scene.runs) this.pictures.load(run, this.seen(run)?.shown ?? null, idle);
   }
 
   /**
@@ -361,9 +391,11 @@ export class Model {
     if (this.isComplete() && !this.wasComplete) {
       this.wasComplete = true;
       this.notify();
-    } else if (this.arrivedTimer === 0) {
-      this.arrivedTimer = window.setTimeout(() => this.notify(), GATHER_SECONDS * 1000);
-    }
+    } else this.gather();
+  }
+
+  private gather(): void {
+    if (this.arrivedTimer === 0) this.arrivedTimer = window.setTimeout(() => this.notify(), GATHER_SECONDS * 1000);
   }
 
   /** Draws once for all that changed since the last picture; a page that is not drawn is told at once. */

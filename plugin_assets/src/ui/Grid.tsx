@@ -46,8 +46,12 @@ export function Grid({ model }: { model: Model }): JSX.Element {
     );
   }
   if (ready.length === 0) return <Skeleton />;
-  return <Maps model={model} runs={ready} />;
+  // A run whose steps are still to come has its place from the beginning, where it watches probes that are known.
+  const known = new Set(ready.map(hashOf));
+  return <Maps model={model} runs={runs.filter((run) => run.info !== null || (!failed.includes(run) && known.has(hashOf(run))))} />;
 }
+
+const hashOf = (run: RunState): string => run.info?.probes.hash ?? run.listing.probes_hash ?? "";
 
 /** Says what to do without a chosen run, and which ones a link names that are not here. */
 function NoRun({ model }: { model: Model }): JSX.Element {
@@ -70,7 +74,7 @@ function Maps({ model, runs }: { model: Model; runs: RunState[] }): JSX.Element 
   const pointed = useMapPointer(model, area);
   const groups = new Map<string, RunState[]>();
   for (const run of runs) {
-    const hash = run.info!.probes.hash;
+    const hash = hashOf(run);
     groups.set(hash, [...(groups.get(hash) ?? []), run]);
   }
   return (
@@ -90,8 +94,9 @@ interface SetProps {
 }
 
 function ProbeSet({ model, runs, titled }: SetProps): JSX.Element {
-  const probes = runs[0]!.info!.probes;
-  const loaded = model.picturesOf(runs[0]!);
+  const lead = runs.find((run) => run.info !== null)!;
+  const probes = lead.info!.probes;
+  const loaded = model.picturesOf(lead);
   const pictures = loaded instanceof Error ? null : loaded;
   const outlines = useOutlines(pictures, probes);
   const [ref, available] = useSize<HTMLDivElement>();
@@ -118,7 +123,7 @@ function ProbeSet({ model, runs, titled }: SetProps): JSX.Element {
       {size &&
         groups.map(({ cluster, probes: members }) => (
           <Cluster key={String(cluster)} cluster={cluster} count={members.length} found={found}>
-            <Cards model={model} runs={runs} probes={probes} members={members} pictures={pictures} outlines={outlines} width={available} />
+            <Cards model={model} lead={lead} runs={runs} probes={probes} members={members} pictures={pictures} outlines={outlines} width={available} />
           </Cluster>
         ))}
     </section>
@@ -127,6 +132,8 @@ function ProbeSet({ model, runs, titled }: SetProps): JSX.Element {
 
 interface CardsProps {
   model: Model;
+  /** One of the runs whose probes are known. */
+  lead: RunState;
   runs: RunState[];
   probes: ProbeNames;
   members: readonly number[];
@@ -135,7 +142,7 @@ interface CardsProps {
   width: number;
 }
 
-function Cards({ model, runs, probes, members, pictures, outlines, width }: CardsProps): JSX.Element {
+function Cards({ model, lead, runs, probes, members, pictures, outlines, width }: CardsProps): JSX.Element {
   const { view } = model;
   const film = view.show === "film";
   const plane = planeOf(probes.map_shape);
@@ -151,7 +158,7 @@ function Cards({ model, runs, probes, members, pictures, outlines, width }: Card
     gridTemplateColumns: film ? "minmax(0, 1fr)" : `repeat(${columns}, ${card}px)`,
   };
   const Each = film ? FilmCard : ProbeCard;
-  const seen = model.seen(runs[0]!);
+  const seen = model.seen(lead);
   const [shown, near] = [new Set(seen?.shown), new Set(seen?.near)];
   return (
     <div class="cards" style={style}>
@@ -249,7 +256,7 @@ function useOutlines(pictures: ProbePictures | null, probes: ProbeNames): MaskOu
     return probes.names.map((_, index) =>
       [...pictures.masks].map(([mask, masks]) => ({
         mask,
-        path: outlinePath(masks[index]!, pictures.mapHeight, pictures.mapWidth),
+        path: outlinePath(masks[index], pictures.mapHeight, pictures.mapWidth),
       })),
     );
   }, [pictures, probes.hash]);

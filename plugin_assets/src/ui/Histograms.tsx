@@ -6,7 +6,7 @@ import { count, number } from "../data/format";
 import type { RunState, ShownHistogram } from "../data/jobs";
 import type { Model } from "../state/model";
 import type { HistogramAnswer, TensorKind } from "../data/types";
-import { KINDS } from "../data/feed";
+import { KINDS, MANY_RUNS } from "../data/feed";
 import { runColour, runDash } from "./colours";
 import { Dot } from "./Dot";
 import { useSize } from "./hooks";
@@ -18,8 +18,6 @@ import { superscript } from "./superscript";
 const SIDE = 10;
 const TOP = 8;
 const BOTTOM = 22;
-/** Of more runs than this the outlines alone are drawn: areas and earlier steps one over the other cannot be told apart. */
-const MANY = 3;
 
 export function Histograms({ model }: { model: Model }): JSX.Element {
   const tensors = model.tensors();
@@ -77,7 +75,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
   const [pointed, setPointed] = useState<Pointed | null>(null);
   const log = kind === "gradient";
   const runs = model.selected();
-  const many = runs.length > MANY;
+  const many = runs.length > MANY_RUNS;
   const shown = runs.map((run) => ({ run, histogram: run.histograms[kind] }));
   const range = useStableRange(`${kind} ${tensor} ${runs.map((run) => run.listing.run).join(" ")}`, shown.flatMap(({ histogram }) => [histogram?.answer, histogram?.ghost?.answer]), log);
   const current = model.currentStep();
@@ -98,7 +96,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
     shares: shares(histogram?.ghost?.answer, range, log, cells),
   }));
   const peak = Math.max(1e-12, ...[...outlines, ...ghosts].map(({ shares: all }) => all.reduce((a, b) => Math.max(a, b), 0)));
-  const ghostStep = many ? undefined : ghosts.find(({ shares: all }) => all.length > 0)?.step;
+  const ghostStep = ghosts.find(({ shares: all }) => all.length > 0)?.step;
   const wordsOnly = shown.every(({ histogram }) => !histogram?.answer || histogram.answer.counts.length === 0);
   const ticks = range === null ? [] : log ? decadeTicks(range.low, range.high, width / 45) : niceTicks(range.low, range.high, width / 45);
   return (
@@ -136,7 +134,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
                   </text>
                 </g>
               ))}
-              {(many ? [] : ghosts).map(({ run, step, shares: all }) => (
+              {ghosts.map(({ run, step, shares: all }) => (
                 <path
                   key={`ghost ${run.listing.run}`}
                   class="ghost"
