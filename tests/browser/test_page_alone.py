@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser_helpers import Alone, WrittenRun, serving
+from browser_helpers import CONTROLS, Alone, WrittenRun, serving
 from PIL import Image
 from playwright.sync_api import Browser
 
@@ -193,31 +193,6 @@ def test_the_axis_of_curves_says_what_it_counts(served: str, opened: Any) -> Non
     tab.expect(lambda: tab.all("[data-testid=timeline]", seen), ["0,899"])
     tab.frame.select_option("[data-testid=smooth]", "0.9")
     tab.expect(lambda: tab.hash_parameters()["smooth"], "0.9")
-
-
-CONTROLS = """() => [...document.querySelectorAll('button, input, select, summary, [tabindex="0"]')]
-  .filter(e => !e.disabled && e.checkVisibility() && !(e.type === 'radio' && !e.checked))"""
-
-
-@pytest.mark.parametrize("page", ["maps", "network", "runs", "events", "help"])
-def test_every_control_is_reached_by_the_tab_key(served: str, opened: Any, page: str) -> None:
-    tab = opened(served + f"#lrp_monitor&p.lrp_monitor.page={page}&p.lrp_monitor.runs=one%252Flrp,net%252Flrp")
-    ready = {
-        "maps": "canvas[data-run]",
-        "network": "canvas[data-painted]",
-        "runs": "[data-testid=run-table]",
-        "events": "[data-testid=events][data-waiting='0']",
-        "help": "[data-testid=help] [data-testid=usual]",
-    }
-    tab.frame.wait_for_selector(ready[page])
-    tab.frame.wait_for_selector("svg[data-testid=timeline] .axis", state="attached")
-    tab.expect(lambda: tab.all("[aria-busy=true], .stale", "1"), [])
-    tab.frame.evaluate("() => { window.reached = new Set(); document.activeElement.blur(); }")  # settled: no reading
-    left = f"() => ({CONTROLS})().filter(e => !reached.has(e)).map(e => e.outerHTML.slice(0, 200))"
-    for _ in range(tab.frame.evaluate(f"() => ({CONTROLS})().length") + 5):  # settled: everything is drawn
-        tab.page.keyboard.press("Tab")
-        tab.frame.evaluate("() => reached.add(document.activeElement)")  # settled: keys are done when they return
-    tab.expect(lambda: tab.frame.evaluate(left), [])
 
 
 def test_help_and_hints_by_keys(served: str, opened: Any) -> None:

@@ -11,7 +11,7 @@ import { runColour, runDash } from "./colours";
 import { Dot } from "./Dot";
 import { useSize } from "./hooks";
 import { cellsFor, shares, stairs, useStableRange } from "./outlines";
-import { Percentiles, percentileWords, type Pointed } from "./Percentiles";
+import { Percentiles, percentileWords, pointedWords, spokenWords, type Pointed } from "./Percentiles";
 import { Ridgelines } from "./Ridgeline";
 import { superscript } from "./superscript";
 
@@ -81,8 +81,9 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
   const current = model.currentStep();
   const settled = shown.every(({ run, histogram }) => {
     const wanted = model.stepOf(run, current);
-    return wanted === null || (histogram?.step === wanted.step && histogram.tensor === tensor);
+    return tensor === null || wanted === null || (histogram?.step === wanted.step && histogram.tensor === tensor);
   });
+  const answers = shown.map(({ run, histogram }) => ({ run, answer: histogram?.answer ?? null }));
   const bottom = Math.max(TOP + 1, height - BOTTOM);
   const right = Math.max(SIDE + 1, width - SIDE);
   const toX = (value: number): number =>
@@ -114,7 +115,12 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
         <svg
           ref={ref}
           class="plot"
-          role="img"
+          tabindex={0}
+          role="slider"
+          aria-valuemin={0}
+          aria-valuemax={100}
+          aria-valuenow={Math.round(100 * (pointed && range ? (pointed.value - range.low) / (range.high - range.low) : 0))}
+          aria-valuetext={pointed ? pointedWords(pointed, log) : "Arrow keys read the values"}
           aria-label={`${title} of ${tensor ?? "no tensor"} at step ${current ?? "–"}. ${percentileWords(shown[0]?.histogram?.answer, log)}`}
           onPointerMove={(event) => {
             const box = event.currentTarget.getBoundingClientRect();
@@ -122,6 +128,16 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
             setPointed(range === null || share < 0 || share > 1 ? null : { value: range.low + share * (range.high - range.low), x: event.clientX, y: event.clientY });
           }}
           onPointerLeave={() => setPointed(null)}
+          onBlur={() => setPointed(null)}
+          onKeyDown={(event) => {
+            if (range === null || wordsOnly || event.ctrlKey || event.altKey || event.metaKey) return;
+            const share = movedBy(event, pointed ? (pointed.value - range.low) / (range.high - range.low) : null);
+            if (share === undefined) return;
+            event.preventDefault();
+            event.stopPropagation(); // elsewhere on the page these keys move the step
+            const box = event.currentTarget.getBoundingClientRect();
+            setPointed(share === null ? null : { value: range.low + share * (range.high - range.low), x: box.left + SIDE + share * (right - SIDE), y: box.top, spoken: true });
+          }}
         >
           {width > 0 && (
             <>
@@ -158,7 +174,10 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
             </>
           )}
         </svg>
-        {pointed && !wordsOnly && <Percentiles pointed={pointed} log={log} runs={shown.map(({ run, histogram }) => ({ run, answer: histogram?.answer ?? null }))} />}
+        {pointed && !wordsOnly && <Percentiles pointed={pointed} log={log} runs={answers} />}
+        <p class="hidden" role="status" data-testid={`said-${kind}`}>
+          {pointed?.spoken && spokenWords(pointed, log, answers)}
+        </p>
         {wordsOnly && <p class="instead">{sameWords(shown.map(({ histogram }) => histogram))}</p>}
       </div>
       <div class="counts-box" tabIndex={shown.length > 3 ? 0 : undefined} role="group" aria-label="Counts">
@@ -166,6 +185,16 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
       </div>
     </figure>
   );
+}
+
+/** Where a key moves the place on the axis, 0 ... 1, from the middle at first; null: away, undefined: it is none of these. */
+function movedBy({ key, shiftKey }: KeyboardEvent, share: number | null): number | null | undefined {
+  if (key === "Escape") return share === null ? undefined : null;
+  if (key === "Home") return 0;
+  if (key === "End") return 1;
+  const sign = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[key];
+  if (sign === undefined) return undefined;
+  return share === null ? 0.5 : Math.min(1, Math.max(0, share + sign * (shiftKey ? 0.1 : 0.02)));
 }
 
 function sameWords(histograms: (ShownHistogram | undefined)[]): string {

@@ -12,7 +12,13 @@ export interface Pointed {
   value: number;
   x: number;
   y: number;
+  /** Whether it was moved there by keys: then it is read out. */
+  spoken?: boolean;
 }
+
+const valueAt = ({ value }: Pointed, log: boolean): number => (log ? 10 ** value : value);
+
+export const pointedWords = (pointed: Pointed, log: boolean): string => `${log ? "|g|" : "w"} = ${number(valueAt(pointed, log))}`;
 
 interface PercentilesProps {
   pointed: Pointed;
@@ -21,7 +27,7 @@ interface PercentilesProps {
 }
 
 export function Percentiles({ pointed, log, runs }: PercentilesProps): JSX.Element {
-  const value = log ? 10 ** pointed.value : pointed.value;
+  const value = valueAt(pointed, log);
   const shared = sharedParts(runs.map(({ run }) => run.listing.name));
   return (
     <div
@@ -30,9 +36,7 @@ export function Percentiles({ pointed, log, runs }: PercentilesProps): JSX.Eleme
       aria-hidden="true"
       style={{ left: `${Math.max(4, Math.min(pointed.x + 14, window.innerWidth - 300))}px`, top: `${Math.max(4, Math.min(pointed.y + 14, window.innerHeight - 40 - 34 * runs.length))}px` }}
     >
-      <p>
-        {log ? "|g|" : "w"} = {number(value)}
-      </p>
+      <p>{pointedWords(pointed, log)}</p>
       {runs.map(({ run, answer }) => {
         const share = answer && shareBelow(answer, value, log);
         if (answer === null || share === null) return null;
@@ -48,7 +52,17 @@ export function Percentiles({ pointed, log, runs }: PercentilesProps): JSX.Eleme
   );
 }
 
-/** The same in words, for those who do not point. */
+/** The same in words, to be read out. */
+export function spokenWords(pointed: Pointed, log: boolean, runs: PercentilesProps["runs"]): string {
+  return runs
+    .flatMap(({ run, answer }) => {
+      const share = answer && shareBelow(answer, valueAt(pointed, log), log);
+      return share === null ? [] : `${runs.length > 1 ? `${run.listing.name}: ` : ""}${percent(share)} below`;
+    })
+    .join("; ");
+}
+
+/** Percentiles in words, for those who do not point. */
 export function percentileWords(answer: HistogramAnswer | null | undefined, log: boolean): string {
   if (!answer || percentile(answer, 0.5, log) === null) return "";
   return [5, 25, 50, 75, 95].map((share) => `${share} % below ${number(percentile(answer, share / 100, log))}`).join(", ");

@@ -92,7 +92,24 @@ function Ridgeline({ model, runs, steps, kind, title, tensor, about }: Ridgeline
         {runs.length === 1 && <> · <bdi>{runs[0]!.listing.name}</bdi></>}
       </h3>
       <div class="plot-box">
-        <svg ref={ref} class="plot" role="img" aria-label={`${title} of ${tensor ?? "no tensor"} over ${drawn.length} steps of ${runs.map(({ listing }) => listing.name).join(", ") || "no run"}`}>
+        <svg
+          ref={ref}
+          class="plot"
+          tabindex={0}
+          role="slider"
+          aria-orientation="vertical"
+          aria-valuemin={0}
+          aria-valuemax={Math.max(0, steps.length - 1)}
+          aria-valuenow={Math.max(0, at)}
+          aria-valuetext={`step ${steps[at] ?? "–"}`}
+          aria-label={`${title} of ${tensor ?? "no tensor"} over ${drawn.length} steps of ${runs.map(({ listing }) => listing.name).join(", ") || "no run"}`}
+          onKeyDown={(event) => {
+            const step = steps[at + (event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : NaN)];
+            if (step === undefined) return;
+            event.preventDefault();
+            model.setView({ step });
+          }}
+        >
           {width > 0 && (
             <>
               {runs.map((run, place) => (
