@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lrp_monitor.plain import plain, plain_number
 from lrp_monitor.plugin import wire
@@ -22,25 +23,35 @@ MOST_EMERGED = 4
 """Leading channels of a class whose emergence is given."""
 
 
-def layers(name: str, run: Run) -> dict[str, Any]:
-    """The watched layers, in the order of their first appearance, each with its classes and the steps that hold it."""
+def layers(name: str, run: Run, steps: Sequence[int] | None = None) -> dict[str, Any]:
+    """The watched layers, in the order of their first appearance, each with its classes and the steps that hold it.
+
+    ``steps``: of these alone, where they are given.
+    """
     found = []
     for layer in run.feature_layers:
         history = run.channel_history(layer)
+        at = _chosen(history, steps)
         found.append(
             {
                 "layer": layer,
                 "channels": history.relevance.shape[-1],
                 "classes": history.explained,
-                "steps": history.steps.tolist(),
-                "needed": channels.needed(history.overall).tolist(),
-                "unused": np.count_nonzero(history.unused, axis=-1).tolist(),
-                "dead": np.count_nonzero(~history.fired, axis=-1).tolist(),
+                "steps": history.steps[at].tolist(),
+                "needed": channels.needed(history.overall[at]).tolist(),
+                "unused": np.count_nonzero(history.unused[at], axis=-1).tolist(),
+                "dead": np.count_nonzero(~history.fired[at], axis=-1).tolist(),
                 "emerged": _emerged(history),
                 "references": len(history.referenced) > 0,
             }
         )
     return {"run": name, "session": run.session or None, "layers": found}
+
+
+def _chosen(history: History, steps: Sequence[int] | None) -> NDArray[np.int64]:
+    """The places of some steps in a history; of all without."""
+    held = np.ones(len(history.steps), bool) if steps is None else np.isin(history.steps, steps)
+    return np.flatnonzero(held)
 
 
 def _emerged(history: History) -> list[dict[str, Any]]:
@@ -92,12 +103,15 @@ def at_step(run: Run, layer: str, of_class: int, step: int, session: str) -> byt
     )
 
 
-def curves(run: Run, layer: str, of_class: int, asked: Sequence[int]) -> dict[str, Any]:
-    """Shares of a class over the steps for some channels."""
+def curves(
+    run: Run, layer: str, of_class: int, asked: Sequence[int], chosen: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Shares of a class over the steps, or those of them that are ``chosen``, for some channels."""
     history = run.channel_history(layer)
     of = history.of_class(of_class)
     _check(history, asked)
-    steps = np.unique(np.linspace(0, len(history.steps) - 1, min(MOST_POINTS, len(history.steps))).round().astype(int))
+    held = _chosen(history, chosen)
+    steps = held[np.unique(np.linspace(0, len(held) - 1, min(MOST_POINTS, len(held))).round().astype(int))]
     shares = np.nan_to_num(history.shares[steps, of][:, list(asked)])
     return {
         "steps": history.steps[steps].tolist(),
@@ -105,8 +119,19 @@ def curves(run: Run, layer: str, of_class: int, asked: Sequence[int]) -> dict[st
     }
 
 
-def maps(run: Run, layer: str, of_class: int, asked: Sequence[int], most: int, step: int, session: str) -> bytes:
+def maps(
+    run: Run,
+    layer: str,
+    of_class: int,
+    asked: Sequence[int],
+    most: int,
+    step: int,
+    session: str,
+    shown: Sequence[int] | None = None,
+) -> bytes:
     """For some channels the class's probes with the most relevance there, at most ``most`` each, and their maps.
+
+    Of the probes ``shown`` alone, where they are given, numbered by their places among these.
 
     JSON: ``encoding``, ``shape``, ``codes`` (see `_joined`), and ``rows``, for each channel ``channel``, ``probes``,
     ``relevance``, ``scale`` (null where no map is stored), ``masses`` (mask to one number a probe), and ``top`` and
@@ -120,7 +145,8 @@ def maps(run: Run, layer: str, of_class: int, asked: Sequence[int], most: int, s
     header = run.record(step, session)
     row = run.feature_rows(header)[layer]
     pairs = _pairs(row)
-    of_these = np.flatnonzero(history.classes == of_class)
+    place = {probe: i for i, probe in enumerate(range(len(history.classes)) if shown is None else shown)}
+    of_these = np.array([p for p in np.flatnonzero(history.classes == of_class).tolist() if p in place], np.int64)
     top = run.reference_samples(layer, step)
     rows: list[dict[str, Any]] = []
     wanted: list[tuple[StepHeader, FeatureRow, int | None]] = []
@@ -132,7 +158,7 @@ def maps(run: Run, layer: str, of_class: int, asked: Sequence[int], most: int, s
         rows.append(
             {
                 "channel": channel,
-                "probes": probes,
+                "probes": [place[probe] for probe in probes],
                 "relevance": plain(relevance[probes, channel].astype(np.float64)),
                 "scale": [_scale(row, one) for one in at],
                 "masses": {

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrp_monitor.plugin import answers, wire
+from lrp_monitor.plugin import answers, feature_file, wire
 from lrp_monitor.plugin.app import assets
 from lrp_monitor.store import records
 from lrp_monitor.store.format import ProbeInfo, StoreError
@@ -22,6 +22,8 @@ MOST_MB = 64.0
 _BASE64 = 4 / 3
 # JSON of a histogram and of a step's statistics, compressed: the share that is left of them, about.
 _COMPRESSED = 0.35
+# The same of features: figures as JSON, and maps and shares that are compressed already.
+_PACKED = 0.7
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; img-src data: blob:; "
     "connect-src 'none'; form-action 'none'; base-uri 'none'"
@@ -30,13 +32,14 @@ _POLICY = (
 
 @dataclass(frozen=True)
 class Part:
-    """What of a run goes into the file: a name, its steps, the places of its probes, and whether its histograms do."""
+    """What of a run goes into the file: a name, its steps, the places of its probes, its histograms and features."""
 
     name: str
     run: Run
     steps: Sequence[int]
     probes: Sequence[int]
     histograms: bool = True
+    features: bool = True
 
 
 class TooLargeError(ValueError):
@@ -65,12 +68,16 @@ def build(parts: Sequence[Part], most_mb: float = MOST_MB) -> tuple[bytes, str]:
     counts = (("run", len(parts)), ("step", steps), ("probe", max(len(part.probes) for part in parts)))
     counted = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts]
     words = f"{', '.join(counted)}, {histograms} histograms"
+    watched = len({layer for part in parts for layer in part.run.feature_layers})
+    if watched:
+        kept = any(part.features for part in parts)
+        words += f", {'with' if kept else 'without'} features of {watched} layer{'' if watched == 1 else 's'}"
     return content, words
 
 
 def _sizes(parts: Sequence[Part]) -> dict[str, float]:
     """About how many bytes of the file each kind of content takes, from what the log's headers say alone."""
-    maps = histograms = rest = 0.0
+    maps = histograms = features = rest = 0.0
     for part in parts:
         for step in part.steps:
             header = part.run.record(step)
@@ -84,7 +91,9 @@ def _sizes(parts: Sequence[Part]) -> dict[str, float]:
             some = [_json(answers.histogram(part.run.histogram(last, *key))) for key in named[:8]]
             each = sum(map(len, some)) / max(1, len(some))
             histograms += each * len(named) * len(part.steps) * _COMPRESSED
-    sizes = {"heatmaps": maps, "histograms": histograms, "figures and inputs": rest}
+        if part.features and part.steps:
+            features += feature_file.about_bytes(part.run, part.steps, part.probes) * _PACKED
+    sizes = {"heatmaps": maps, "histograms": histograms, "features": features, "figures and inputs": rest}
     return {kind: _BASE64 * size for kind, size in sizes.items()}
 
 
@@ -92,7 +101,8 @@ def _too_large(parts: Sequence[Part], sizes: dict[str, float], most_mb: float) -
     shares = ", ".join(f"{kind} {size / 1e6:.3g} MB" for kind, size in sizes.items() if size >= 5e3)
     most = max(len(part.steps) for part in parts)
     fitting = max(1, int(0.9 * most * most_mb * 1e6 / max(1.0, sum(sizes.values()))))
-    out = "; --no-histograms leaves them out" if sizes["histograms"] > 0.1 * sum(sizes.values()) else ""
+    large = [kind for kind in ("histograms", "features") if sizes[kind] > 0.1 * sum(sizes.values())]
+    out = "".join(f"; --no-{kind} leaves {kind} out" for kind in large)
     return (
         f"the page would take some {sum(sizes.values()) / 1e6:.3g} MB ({shares}), the limit is {most_mb:g}: choose "
         f"fewer steps (--most-steps {fitting}, or --steps) or probes (--probe){out}; or raise it with --max-mb"
@@ -119,6 +129,11 @@ def _answers(parts: Sequence[Part]) -> Iterator[tuple[str, bytes]]:
             _key("timeline", run=name),
             _json(answers.timeline(run, headers, answers.columns(headers), part.probes, medians=_all)),
         )
+        if part.features:
+            for (route, asked), body in feature_file.answers(name, run, part.steps, part.probes):
+                yield _key(route, **asked), body
+        else:
+            yield _key("features", run=name), _json({"run": name, "session": None, "layers": []})
         yield _key("notes", run=name), _json(answers.notes(name, run))
         yield _key("clusters", run=name), _json(answers.clusters(name, run, part.probes))
         if probes.hash not in probe_sets:

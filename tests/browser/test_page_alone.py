@@ -13,6 +13,7 @@ import pytest
 from browser_helpers import CONTROLS, Alone, WrittenRun, serving
 from PIL import Image
 from playwright.sync_api import Browser
+from test_feature_view import colours, write
 
 import lrp_monitor as lrp
 from lrp_monitor.store.reader import open_run
@@ -100,6 +101,47 @@ def test_chosen_steps_and_probes_alone_are_in_the_file(logs: Path, tmp_path: Pat
     tab.expect(lambda: tab.all("article.probe h3", "e.textContent"), HOSTILE[1:2])
     tab.expect(lambda: tab.frame.get_attribute("[data-testid=ticks]", "data-ticks"), "2")
     tab.expect(lambda: tab.all("[data-testid=tensor] option", "e.textContent"), ["no tensors logged"])
+
+
+def test_features_are_in_the_file(tmp_path: Path, opened: Any) -> None:
+    write(tmp_path / "planted", 1, True)
+    file = tmp_path / "run.html"
+    chosen = ("--probe", "triangle 6", "--probe", "triangle 7", "--probe", "disk 0", "--steps", "4,32,256")
+    assert "with features of 3 layers" in export(tmp_path / "planted", "-o", file, *chosen)
+    run = open_run(tmp_path / "planted")
+    history = run.channel_history("conv_3")
+    of = history.of_class(2)
+    address = f"{file.as_uri()}#lrp_monitor&p.lrp_monitor.page=features&p.lrp_monitor.channels=class%3D2"
+    tab = opened(address)
+    tab.page.set_viewport_size({"width": 1500, "height": 1000})
+    rows = "[data-testid=channel]"
+    leading = np.argsort(-np.nan_to_num(history.shares[-1, of]), kind="stable")
+    tab.expect(lambda: tab.all(rows, "Number(e.dataset.channel)")[:4], leading[:4].tolist())
+    # Of the three triangles the two in the file, the one with more relevance first, numbered as there.
+    channel, features = int(leading[0]), run.features("conv_3", 256)
+    first, second = sorted((6, 7), key=lambda probe: -features.relevance[probe, channel])
+    maps = f"{rows}[data-channel='{channel}'] [data-testid=channel-maps]"
+    tab.expect(lambda: tab.all(maps, "e.dataset.maps + ' ' + e.dataset.step"), ["2 256"])
+    scale = max(np.abs(features.map(probe, channel)).max() for probe in (first, second))
+    shown = np.full((66, tab.pixels(maps).shape[1], 3), np.nan)
+    shown[1:65, 1:65] = colours(features.map(first, channel) / scale).repeat(2, axis=0).repeat(2, axis=1)
+    tab.expect_colours(maps, shown)
+    tab.frame.press("[data-testid=slider]", "ArrowLeft")
+    tab.expect(lambda: tab.all(maps, "e.dataset.step"), ["32"])
+    tab.frame.press("[data-testid=slider]", "ArrowRight")
+    tab.expect(lambda: tab.all(maps, "e.dataset.step"), ["256"])
+    # The film of one probe, put together from the steps: of those with a map.
+    tab.frame.click(f"[data-testid=channel-{channel}]")
+    logged = {step: run.features("conv_3", step) for step in (4, 32, 256)}
+    held = [step for step, one in logged.items() if ((one.probe == first) & (one.channel == channel)).any()]
+    film = "[data-testid=channel-film] canvas[data-testid=channel-map]"
+    tab.expect(lambda: len(tab.all(film, "1")), len(held))
+    limit = max(np.abs(logged[step].map(first, channel)).max() for step in held)
+    tab.expect_colours(f"{film}[data-step='256']", colours(features.map(first, channel) / limit))
+    # Without them the view says so.
+    assert "without features of 3 layers" in export(tmp_path / "planted", "-o", file, "--steps", "4", "--no-features")
+    tab = opened(address)
+    tab.expect_text("no-features", "This file holds no features")
 
 
 def test_a_page_above_the_limit_is_refused_with_what_to_leave_out(logs: Path, tmp_path: Path) -> None:

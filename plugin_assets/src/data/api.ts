@@ -12,7 +12,7 @@ export class ApiError extends Error {
   }
 }
 
-type Source = (route: string, parameters: Record<string, string | number>) => Response;
+type Source = (route: string, parameters: Record<string, string | number>) => Promise<Response>;
 let source: Source | null = null;
 
 /** Has routes answered by `answers` in place of a server. */

@@ -1,5 +1,5 @@
 // Answers from the data inside the page itself: a file that was handed on has no server behind it.
-import { openEnvelope } from "./decode";
+import { inflate, openEnvelope } from "./decode";
 import { answerFrom, ApiError } from "./api";
 import type { Timeline } from "./types";
 
@@ -15,6 +15,11 @@ const KEPT: Record<string, string[]> = {
   probes: ["hash"],
   step: ["run", "step"],
   histogram: ["kind", "name", "run", "step"],
+  features: ["run"],
+  channels: ["class", "layer", "run", "step"],
+  channel_curves: ["class", "layer", "run"],
+  channel_maps: ["class", "layer", "run", "step"],
+  references: ["run", "session"],
 };
 
 interface StepAnswer {
@@ -26,15 +31,41 @@ interface StepAnswer {
   predicted?: { shape: number[]; type: string; maps: ([number, number] | null)[] };
 }
 
+interface MapsAnswer {
+  codes: [number, number] | null;
+  shape: number[];
+  encoding: string;
+  rows: { channel: number; probes: number[]; scale: (number | null)[] }[];
+}
+
+/** An answer of a header and the bytes behind it. */
+function envelope(header: unknown, chunks: readonly Uint8Array[]): Uint8Array {
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const out = new Uint8Array(4 + text.length + chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  new DataView(out.buffer).setUint32(0, text.length, true);
+  let at = 4;
+  for (const part of [text, ...chunks]) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+async function deflate(chunks: readonly Uint8Array[]): Promise<Uint8Array> {
+  const stream = new Blob([...chunks] as BlobPart[]).stream().pipeThrough(new CompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
 class Embedded {
   constructor(
     private readonly places: Record<string, [number, number]>,
     private readonly bytes: Uint8Array,
   ) {}
 
-  answer(route: string, parameters: Parameters): Response {
+  async answer(route: string, parameters: Parameters): Promise<Response> {
     if (route === "../../runs") return Response.json(this.runs());
     if (route === "film") return new Response(this.film(parameters) as BodyInit);
+    if (route === "channel_film") return new Response((await this.channelFilm(parameters)) as BodyInit);
     if (route === "timeline") return Response.json(this.timeline(parameters));
     return new Response(this.found(route, parameters) as BodyInit);
   }
@@ -86,16 +117,28 @@ class Embedded {
       const frame = { step: Number(step), session, encoding, scale: scale[Number(probe)] ?? null, map: take(maps[Number(probe)]) };
       frames.push(predicted ? { ...frame, predicted: { shape: predicted.shape, type: predicted.type, map: take(predicted.maps[Number(probe)]) } } : frame);
     }
-    const text = new TextEncoder().encode(JSON.stringify({ probe: Number(probe), map_shape: shape, frames }));
-    const out = new Uint8Array(4 + text.length + end);
-    new DataView(out.buffer).setUint32(0, text.length, true);
-    out.set(text, 4);
-    let at = 4 + text.length;
-    for (const chunk of chunks) {
-      out.set(chunk, at);
-      at += chunk.length;
+    return envelope({ probe: Number(probe), map_shape: shape, frames }, chunks);
+  }
+
+  /** One channel's maps of a probe at several steps, put together from the steps: where its class has them. */
+  private async channelFilm({ run, layer, class: of, channel, probe, steps }: Parameters): Promise<Uint8Array> {
+    const scale: (number | null)[] = [];
+    const parts: Uint8Array[] = [];
+    let packed = { encoding: "sqrt8", shape: [] as number[] };
+    for (const step of String(steps).split(",")) {
+      const { header, chunks } = openEnvelope<MapsAnswer>(this.found("channel_maps", { run: run!, layer: layer!, class: of!, step }).slice().buffer);
+      const flat = header.rows.flatMap((row) => row.scale.map((size, i) => ({ size, wanted: row.channel === Number(channel) && row.probes[i] === Number(probe) })));
+      const stored = flat.filter(({ size }) => size !== null);
+      const at = stored.findIndex(({ wanted }) => wanted);
+      scale.push(at < 0 ? null : stored[at]!.size);
+      if (at < 0 || header.codes === null) continue;
+      const bytes = header.shape.reduce((a, b) => a * b, header.encoding === "sqrt8" ? 1 : 4);
+      const raw = await inflate(chunks, header.codes, stored.length * bytes);
+      parts.push(raw.slice(at * bytes, (at + 1) * bytes));
+      packed = { encoding: header.encoding, shape: header.shape };
     }
-    return out;
+    const codes = await deflate(parts);
+    return envelope({ ...packed, codes: parts.length ? [0, codes.length] : null, scale }, [codes]);
   }
 }
 

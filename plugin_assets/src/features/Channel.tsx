@@ -98,7 +98,7 @@ export const Channel = memo(function Channel(props: ChannelProps): JSX.Element {
   const emerged = at.emerged[channel]!;
   const state = at.states[channel]!;
   const change = before ? share - (before.shares.get(of)?.[channel] || 0) : null;
-  const tiles = useMemo(() => (row ? tilesOf(row, probes, pictures) : null), [row, probes, pictures]);
+  const tiles = useMemo(() => (row ? tilesOf(row, columns.maps, probes, pictures) : null), [row, columns.maps, probes, pictures]);
   const limit = Math.max(0, ...(tiles?.map(({ map }) => map?.absmax ?? 0) ?? []));
   return (
     <div
@@ -145,8 +145,8 @@ function Uses({ at, channel, nameOf }: { at: AtStep; channel: number; nameOf: (n
   return <div class="classes" title={title} style={total ? { background: `linear-gradient(90deg, ${stops.join(", ")})` } : {}} />;
 }
 
-function tilesOf(row: Row, probes: readonly string[], pictures: ProbePictures | null): Tile[] {
-  return row.probes.map((probe, i) => ({
+function tilesOf(row: Row, most: number, probes: readonly string[], pictures: ProbePictures | null): Tile[] {
+  return row.probes.slice(0, most).map((probe, i) => ({
     map: row.maps[i] ?? null,
     picture: pictures?.pictures[probe] ?? null,
     words: `${probes[probe] ?? probe}: relevance ${number(row.relevance[i] ?? 0)}`,

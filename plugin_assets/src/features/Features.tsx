@@ -1,6 +1,7 @@
 // The channels of a watched layer: a row each, with the relevance that it carries over training and its own heatmaps.
 import type { JSX } from "preact";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { hasServer } from "../data/api";
 import type { RunState } from "../data/jobs";
 import { className } from "../data/format";
 import type { Model } from "../state/model";
@@ -197,6 +198,8 @@ function Nothing({ waiting, error }: { waiting: boolean; error: unknown }): JSX.
         <p>Loading …</p>
       ) : error instanceof Error ? (
         <p>{error.message}</p>
+      ) : !hasServer() ? (
+        <p>This file holds no features: none were logged, or they were left out when the page was exported.</p>
       ) : (
         <p>
           None of the chosen runs has logged features. <code>LRPMonitor(probes, log_dir, features="auto")</code> watches the channels of the last

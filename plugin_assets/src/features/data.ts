@@ -1,5 +1,5 @@
 // What the view of features asks the server for, and what it keeps of the answers.
-import { json, request } from "../data/api";
+import { hasServer, json, request } from "../data/api";
 import { decodeProbes, inflate, layOut, openEnvelope, planeOf, type HeatMap, type ProbePictures } from "../data/decode";
 import { Loader, type Job } from "../data/loader";
 
@@ -127,7 +127,13 @@ export async function fetchRows(where: Where, step: number, session: string, cha
   const { header, chunks } = openEnvelope<Packed & { top_session: string | null; rows: (Omit<Row, "maps" | "top_session"> & { scale: (number | null)[] })[] }>(await answer.arrayBuffer());
   const maps = await unpack(header, chunks, header.rows.flatMap((row) => row.scale));
   let at = 0;
-  return new Map(header.rows.map((row) => [row.channel, { ...row, top_session: header.top_session, maps: row.scale.map(() => maps[at++]!) }]));
+  const { top_session } = header;
+  const rows = new Map(header.rows.map((row) => [row.channel, { ...row, top_session, maps: row.scale.map(() => maps[at++]!) }]));
+  // A page with its data inside holds the rows of channels with heatmaps and of leading ones.
+  for (const channel of hasServer() ? [] : channels) {
+    if (!rows.has(channel)) rows.set(channel, { channel, probes: [], relevance: [], scale: [], maps: [], masses: {}, top: null, top_relevance: null, top_session });
+  }
+  return rows;
 }
 
 /** The reference samples of these numbers; null: not kept (yet). */
@@ -142,7 +148,7 @@ export async function fetchReferences(run: string, session: string, numbers: rea
 }
 
 export async function fetchFilm(where: Where, session: string, channel: number, probe: number, steps: readonly number[]): Promise<(HeatMap | null)[]> {
-  const answer = await request("channel_film", { run: where.run, layer: where.layer, session, channel, probe, steps: steps.join(",") });
+  const answer = await request("channel_film", { ...parameters(where), session, channel, probe, steps: steps.join(",") });
   const { header, chunks } = openEnvelope<Packed & { scale: (number | null)[] }>(await answer.arrayBuffer());
   return unpack(header, chunks, header.scale);
 }
