@@ -48,9 +48,9 @@ class Run(reader.Run):
 
         The frame holds the data itself and asks for nothing: it shows what is logged now, stays as it is in a saved
         notebook, and takes at most ``max_mb`` of it. Where all would take more, fewer steps are shown, evenly spread,
-        or no histograms: the frame says so. ``height`` in pixels; ``probes``: numbers or names, default all. Raises
-        StoreError where nothing is logged yet, KeyError for a probe that is not there, ValueError where a single step
-        does not fit.
+        or no histograms, or no features either: the frame says so. ``height`` in pixels; ``probes``: numbers or names,
+        default all. Raises StoreError where nothing is logged yet, KeyError for a probe that is not there, ValueError
+        where a single step does not fit.
         """
         from lrp_monitor.pictures import film
         from lrp_monitor.plugin import page_file
@@ -58,22 +58,24 @@ class Run(reader.Run):
         if not self.steps:
             raise StoreError(f"{self.path}: nothing is logged yet")
         chosen = list(range(len(self.probes))) if probes is None else [self._probe(probe) for probe in probes]
-        count, histograms = len(self.steps), True
+        count, kept = len(self.steps), ["histograms", *(["features"] if self.feature_layers else [])]
+        left_out: list[str] = []
         while True:
             steps = film.spread(self.steps, count)
-            part = page_file.Part(self._name, self, steps, chosen, histograms)
+            file = page_file.Part(self._name, self, steps, chosen, "histograms" in kept, "features" in kept)
             try:
-                content, _ = page_file.build([part], max_mb)
+                content, _ = page_file.build([file], max_mb)
             except page_file.TooLargeError:
-                if count == 1 and not histograms:
+                if count == 1 and not kept:
                     raise
-                if histograms and count <= len(self.steps) // 4 + 1:
-                    histograms, count = False, len(self.steps)
+                if kept and count <= len(self.steps) // 4 + 1:
+                    left_out.append(kept.pop(0))
+                    count = len(self.steps)
                 else:
                     count = max(1, count // 2)
                 continue
             notes = [] if count == len(self.steps) else [f"{count} of {len(self.steps)} logged steps, evenly spread"]
-            notes += [] if histograms else ["without histograms"]
+            notes += [f"without {part}" for part in left_out]
             return Frame(content.decode("utf-8"), height, "; ".join(notes))
 
     @property
