@@ -113,9 +113,13 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
 
     def _reader(self, request: wrappers.Request) -> tuple[str, Run]:
         run = parameters.text(request, "run")
-        if run not in self._listed(request):
-            raise errors.NotFoundError(f"no run {run!r} with heatmaps is loaded in this TensorBoard (yet)")
-        return run, self._readers.reader(run)
+        return run, self.run(request, run)
+
+    def run(self, request: wrappers.Request, name: str) -> Run:
+        """A listed run, brought up to date. Raises PublicError (404), and StoreError where it cannot be read."""
+        if name not in self._listed(request):
+            raise errors.NotFoundError(_words(f"no run {name!r} with heatmaps is loaded in this TensorBoard (yet)"))
+        return self._readers.reader(name)
 
     def _static(self, request: wrappers.Request, *, name: str) -> wrappers.Response:
         path = assets() / name

@@ -12,13 +12,16 @@ from tensorboard import errors
 from tensorboard.plugins import base_plugin
 from werkzeug import serving, wrappers
 
+from lrp_monitor.plugin import writing
 from lrp_monitor.plugin.app import LRPPlugin, MethodNotAllowedError
 from lrp_monitor.plugin.found import FoundRuns
+from lrp_monitor.store.format import StoreError
 
 HOST = "127.0.0.1"
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 _PREFIX = "/data/plugin/lrp_monitor"
 _RUNS = "/data/runs"
+_NOTE = f"{_PREFIX}/add_note"
 _START = b'import("./index.js").then(({ render }) => render());\n'
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -43,14 +46,17 @@ class Site:
     """A WSGI application: the page at "/", the plugin's routes where TensorBoard has them, and nothing else.
 
     Requests are answered that name the loopback interface as their host, and come from the page itself or from no page:
-    a page of another origin cannot read the runs, by whatever name it may reach this server.
+    a page of another origin cannot read the runs, by whatever name it may reach this server. ``writes``: whether notes
+    that are made on the page are kept in the runs' folders; without, all of it only reads.
     """
 
-    def __init__(self, logdir: str) -> None:
+    def __init__(self, logdir: str, *, writes: bool = True) -> None:
         self._runs = runs = FoundRuns(logdir)
         flags = argparse.Namespace(logdir=logdir, logdir_spec="")
         context = base_plugin.TBContext(data_provider=runs, logdir=logdir, flags=flags)
-        self._routes = {_PREFIX + path: app for path, app in LRPPlugin(context).get_plugin_apps().items()}
+        self._plugin = LRPPlugin(context)
+        self._routes = {_PREFIX + path: app for path, app in self._plugin.get_plugin_apps().items()}
+        self._writes = writes
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answers one request."""
@@ -61,13 +67,17 @@ class Site:
             answer: Iterable[bytes] = found(environ, _with_policy(start_response))
             return answer
         except errors.PublicError as error:
-            words = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
-            response = wrappers.Response(words, error.http_code, content_type="text/plain; charset=utf-8")
-            for name, value in error.headers:
-                response.headers[name] = value
-            return response(environ, _with_policy(start_response))
+            return _told(error, environ, start_response)
 
     def _own(self, request: wrappers.Request) -> wrappers.Response:
+        if request.path == _NOTE and self._writes:
+            asked = writing.note_of(request, str(request.environ.get("HTTP_HOST", "")))
+            try:
+                run = self._plugin.run(request, asked["run"])
+            except StoreError as error:
+                raise errors.NotFoundError(str(error)) from error
+            body = writing.keep(run, asked["step"], asked["text"])
+            return wrappers.Response(body, content_type="application/json", headers={"Cache-Control": "no-store"})
         kinds = {"/": "text/html; charset=utf-8", f"{_PREFIX}/start.js": "text/javascript", _RUNS: "application/json"}
         kind = kinds.get(request.path)
         if kind is None:
@@ -75,12 +85,21 @@ class Site:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowedError(request.method)
         if request.path == "/":
-            body = PAGE
+            body = PAGE.replace(b"<base", b'<meta name="lrp-notes" content="kept">\n<base') if self._writes else PAGE
         elif request.path == _RUNS:
             body = json.dumps(self._runs.list_tensors()).encode("ascii")
         else:
             body = _START
         return wrappers.Response(body, content_type=kind, headers={"Cache-Control": "no-cache"})
+
+
+def _told(error: Any, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The answer to a request that is refused: why, as text."""
+    words = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+    response = wrappers.Response(words, error.http_code, content_type="text/plain; charset=utf-8")
+    for name, value in error.headers:
+        response.headers[name] = value
+    return response(environ, _with_policy(start_response))
 
 
 def _check_origin(environ: dict[str, Any]) -> None:
@@ -116,13 +135,15 @@ class _Quiet(serving.WSGIRequestHandler):
         """Writes nothing: requests are not logged."""
 
 
-def serve(logdir: str, port: int = 0) -> serving.BaseWSGIServer:
+def serve(logdir: str, port: int = 0, *, writes: bool = True) -> serving.BaseWSGIServer:
     """A server on the loopback interface, bound but not yet answering: ``serve_forever`` does. ``port`` 0: a free one.
+
+    ``writes``: whether notes that are made on the page are kept in the runs' folders.
 
     Raises:
         OSError: where the port is taken.
     """
-    site = Site(logdir)
+    site = Site(logdir, writes=writes)
     # Bound here: werkzeug ends the process where it cannot bind.
     with socket.create_server((HOST, port)) as bound:
         return serving.make_server(HOST, port, site, threaded=True, request_handler=_Quiet, fd=bound.fileno())

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser
 from test_feature_view import colours, write
 
 import lrp_monitor as lrp
+from lrp_monitor.store import storage
 from lrp_monitor.store.reader import open_run
 
 pytestmark = pytest.mark.browser
@@ -278,6 +279,7 @@ def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any,
     tab.frame.fill("[data-testid=step-number]", "4")
     tab.frame.press("[data-testid=step-number]", "Enter")
     tab.frame.wait_for_selector("[data-testid=mark-text][placeholder='A note on step 4']")
+    tab.frame.select_option("[data-testid=note-place]", "")
     tab.frame.fill("[data-testid=mark-text]", "</script> here")
     tab.frame.press("[data-testid=mark-text]", "Enter")
     tab.expect(lambda: tab.all(events, "e.textContent"), ["</script> here"])
@@ -294,6 +296,35 @@ def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any,
         tab.frame.click(f"[data-testid=page-{page}]")
     tab.expect(lambda: tab.all(events, "e.textContent"), ["<i>in the folder</i>"])
     run.remove_note(note.name)
+
+
+def test_a_note_goes_into_the_runs_folder_or_else_into_the_address(
+    served: str, opened: Any, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab = opened(served + "#lrp_monitor&p.lrp_monitor.page=events&p.lrp_monitor.runs=one%252Flrp&p.lrp_monitor.step=4")
+    events, run = "[data-testid=events] li .words", open_run(logs / "one")
+    tab.frame.wait_for_selector("[data-testid=events][data-waiting='0']")
+    tab.frame.fill("[data-testid=mark-text]", "<b>kept</b>")
+    tab.frame.press("[data-testid=mark-text]", "Enter")
+    tab.expect_text("note-said", "Kept in the folder of one, at step 4.")
+    tab.expect(lambda: tab.all(events, "e.textContent"), ["<b>kept</b>"])
+    notes = run.notes()
+    for note in notes:
+        run.remove_note(note.name)
+    assert [(note.step, note.text) for note in notes] == [(4, "<b>kept</b>")]
+    assert "marks" not in tab.hash_parameters()  # settled: the note has been kept
+
+    def refuse(path: str, data: bytes) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(storage, "write_whole", refuse)  # the server is a thread of this process
+    tab.frame.fill("[data-testid=mark-text]", "second")
+    tab.frame.press("[data-testid=mark-text]", "Enter")
+    tab.expect_text("note-said", "cannot be written", "stands in the page")
+    tab.expect(lambda: tab.hash_parameters()["marks"], "4%3Asecond")
+    tab.expect(lambda: tab.all(events, "e.textContent"), ["<b>kept</b>", "second"])
+    tab.expect(lambda: [" 409 " in error for error in tab.errors], [True])
+    tab.errors.clear()
 
 
 def test_two_runs_are_compared_by_blinking_and_by_swipe(logs: Path, served: str, opened: Any) -> None:

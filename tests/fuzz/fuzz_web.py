@@ -35,12 +35,14 @@ from lrp_monitor.store.reader import open_run
 PREFIX = "/data/plugin/lrp_monitor/"
 ANSWERS = {200, 301, 302, 304, 308, 400, 404, 405}
 """What the application may answer. A server in front of it refuses malformed requests with more codes."""
+NOTE_ANSWERS = {200, 400, 403, 404, 405, 409, 411, 413, 415}
+"""What `lrp-monitor view` may answer to a note."""
 SERVER_ANSWERS = ANSWERS | {408, 411, 413, 414, 417, 431, 501, 505}
 LARGEST_ANSWER = 4 << 20
 """Bytes; the whole site of these requests has a tenth of it on disk."""
 ROUTES = (
     "runs", "run", "probes", "step", "film", "timeline", "histogram", "histograms", "notes", "clusters", "index.js",
-    "ProbeView.js",
+    "ProbeView.js", "add_note",
 )  # fmt: skip
 
 
@@ -78,13 +80,20 @@ class Board:
         self.app = application.TensorBoardWSGI([self.plugin], "", self._provider)
 
     def get(
-        self, path: str, query: str = "", method: str = "GET", *, alone: bool = False, **headers: str
+        self,
+        path: str,
+        query: str = "",
+        method: str = "GET",
+        *,
+        alone: bool = False,
+        body: bytes = b"x" * 100,
+        **headers: str,
     ) -> tuple[int, bytes]:
         """(status, body). An error that TensorBoard (``alone``: the page without it) lets through is raised."""
         environ = {
             "REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": path, "QUERY_STRING": query,
             "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "6006", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "localhost",
-            "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(b"x" * 100),
+            "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(body),
             "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
             **headers,
         }  # fmt: skip
@@ -220,6 +229,55 @@ class Asker:
         )
         return method, path, query, self._headers(damage)
 
+    def note(self, damage: Damage) -> tuple[str, bytes, dict[str, str]]:
+        """(method, body, variables of the environment) of a note, most often harmed."""
+        asked: dict[str, object] = {"run": damage.one([*self._sessions, *self._runs]), "text": "seen"}
+        asked["step"] = damage.one(self._steps)
+        for _ in range(damage.below(2)):
+            odd = [
+                *self._paths,
+                *self._numbers,
+                0,
+                -1,
+                10**30,
+                1.5,
+                True,
+                None,
+                [],
+                {},
+                "x" * 2001,
+                "\ud800",
+                "\x00",
+                " ",
+            ]
+            asked[damage.one(["run", "step", "text", "more"])] = damage.one(odd)
+        body = json.dumps(asked).encode()
+        if damage.chance(0.2):
+            body = damage.one([damage.harm(body), b"[" * 9000, b"", b"null", b'{"run": 1' + b"0" * 5000, body * 900])
+        variables = {
+            "HTTP_ORIGIN": "http://localhost",
+            "HTTP_X_LRP_MONITOR": "note",
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(body)),
+        }
+        if damage.chance(0.4):
+            odd_ones = [
+                "",
+                "http://evil.test",
+                "null",
+                "1",
+                "text/plain",
+                "-1",
+                "5",
+                "9" * 40,
+                "1_0",
+                "\xb2",
+                "cross-site",
+            ]
+            name = damage.one([*variables, "HTTP_SEC_FETCH_SITE", "HTTP_TRANSFER_ENCODING", "HTTP_HOST"])
+            variables[name] = damage.one(odd_ones)
+        return damage.one(["POST"] * 9 + ["GET", "PUT", "HEAD"]), body, variables
+
     def _parameters(self, damage: Damage, route: str) -> list[tuple[str, str]]:
         run = damage.one([*self._sessions, *self._runs])
         session = self._sessions.get(run, "0" * 16)
@@ -299,9 +357,12 @@ class RequestFuzz:
     def __init__(self, folder: Path) -> None:
         self.logs, sessions = make_site(folder)
         self.board, self.asker = Board(self.logs), Asker(self.logs, sessions)
+        self._before = set(self.logs.parent.rglob("note-*"))
 
     def case(self, damage: Damage, seen: Seen) -> str:
         """One request, whose answer must be one of those there are; returns it in words."""
+        if damage.chance(0.1):
+            return self._note(damage, seen)
         method, path, query, headers = self.asker.request(damage)
         variables = {
             (name if name.startswith("Content-") else "Http-" + name).upper().replace("-", "_"): value
@@ -316,6 +377,30 @@ class RequestFuzz:
         seen.attempt(f"{method if method.isupper() else 'odd'} {status}{whose}", lambda: None, ())
         self._ask_alone(method, plain, query, variables, seen)
         return f"{method} {path[:90]}?{query[:200]}"
+
+    def _note(self, damage: Damage, seen: Seen) -> str:
+        """A note to `lrp-monitor view`, harmed or not, and the same to TensorBoard, which takes none."""
+        method, body, variables = self.asker.note(damage)
+        path = PREFIX + "add_note"
+        status, answer = self.board.get(path, method=method, alone=True, body=body, **variables)
+        seen.look(answer)
+        kept = sorted(set(self.logs.parent.rglob("note-*")) - self._before)
+        if status not in NOTE_ANSWERS or (status == 200) != (len(kept) == 1):
+            raise AssertionError(f"{status}, {len(kept)} notes: {answer[:300]!r}")
+        if status == 200:
+            own = {"HTTP_ORIGIN": "http://localhost", "HTTP_X_LRP_MONITOR": "note", "CONTENT_TYPE": "application/json"}
+            if method != "POST" or {name: variables.get(name) for name in own} != own:
+                raise AssertionError(f"{method} with {variables} was answered")
+            folder = Path(store_folder(self.logs / json.loads(body)["run"]))
+            if kept[0].resolve().parent != folder.resolve() or self.logs.resolve() not in kept[0].resolve().parents:
+                raise AssertionError(f"written to {kept[0]}")
+            kept[0].unlink()
+        seen.attempt(f"note {status}", lambda: None, ())
+        status, answer = self.board.get(path, method=method, body=body, **variables)
+        check_answer("GET" if method in ("GET", "HEAD") else method, path, status, answer, ANSWERS)
+        if set(self.logs.parent.rglob("note-*")) != self._before:
+            raise AssertionError(f"TensorBoard has kept a note: {status}")
+        return f"note {method} {variables} {body[:200]!r}"
 
     def _ask_alone(self, method: str, path: str, query: str, variables: dict[str, str], seen: Seen) -> None:
         """The same of the server of `lrp-monitor view`, which answers to this machine's names alone."""

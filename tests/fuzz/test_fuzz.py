@@ -38,6 +38,7 @@ def test_nothing_undocumented_comes_of_damaged_files_and_hostile_requests(
     if kind == "view":
         assert outcomes["socket 403: value"] >= count / 100
     if kind == "requests":
+        assert min(outcomes[f"note {status}: value"] for status in (200, 403, 404)) >= 1
         assert min(outcomes[f"alone GET {status}: value"] for status in (200, 403, 404)) >= count / 100
     errors = {"probes": "ValueError", "baselines": "BaselineError"}
     assert outcomes[bad.get(kind) or f"{loads[kind]}: {errors[kind]}"] >= count / 30

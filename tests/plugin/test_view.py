@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import re
 import signal
 import socket
@@ -14,8 +16,14 @@ from pathlib import Path
 
 import pytest
 from plugin_helpers import PREFIX, Answer, Server, make_probes, write_run
+from werkzeug.test import Client
 
+from lrp_monitor.plugin import writing
 from lrp_monitor.plugin.found import FoundRuns
+from lrp_monitor.plugin.server import Site
+from lrp_monitor.store import storage
+from lrp_monitor.store.folders import store_folder
+from lrp_monitor.store.reader import open_run
 
 COMMAND = [sys.executable, "-m", "lrp_monitor.cli", "view"]
 # Shells have what they start in the background ignore Ctrl+C, and so does whatever that starts.
@@ -147,3 +155,123 @@ def test_neither_framework_is_loaded(logs: Path) -> None:
 def test_runs_are_found_like_tensorboard_names_them(logs: Path) -> None:
     assert FoundRuns(str(logs / "deep" / "down" / "lrp")).list_tensors() == ["."]
     assert FoundRuns(str(logs / "nothing")).list_tensors() == []
+
+
+NOTE = PREFIX + "add_note"
+
+
+def send(server: Server, body: bytes | str, **headers: str | None) -> Answer:
+    """A note as the page sends it; ``headers``: others in their place, None: without."""
+    own = server.url.rstrip("/")
+    given = {
+        "Origin": own,
+        "X-LRP-Monitor": "note",
+        "Content-Type": "application/json",
+        "Sec-Fetch-Site": "same-origin",
+    }
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    data = body.encode() if isinstance(body, str) else body
+    sent = {name: value for name, value in given.items() if value is not None}
+    request = urllib.request.Request(server.url + NOTE, data=data, headers=sent)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return Answer(response.status, dict(response.headers), response.read())
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, dict(error.headers), error.read())
+
+
+def told(run: str = "deep/down/lrp", step: object = 1, text: object = "seen") -> str:
+    return json.dumps({"run": run, "step": step, "text": text})
+
+
+def test_a_note_of_the_page_is_kept_in_the_runs_folder(server: Server, logs: Path) -> None:
+    text = "the stamp wins <b>here</b> \u2603"
+    answer = send(server, told(text=text))
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    kept = [note.to_dict() for note in open_run(logs / "deep" / "down").notes()]
+    assert [(note["step"], note["text"]) for note in kept] == [(1, text)]
+    assert answer.json["note"] == kept[0]
+    assert server.get("notes", run="deep/down/lrp").json["notes"] == kept
+    assert 'name="lrp-notes"' in server.at("").text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (403, told(), {"Origin": None}),
+        (403, told(), {"Origin": "http://evil.test"}),
+        (403, told(), {"Origin": "null"}),
+        (403, told(), {"Host": "evil.test"}),
+        (403, told(), {"Sec_Fetch_Site": "cross-site"}),
+        (403, told(), {"X_LRP_Monitor": None}),
+        (403, told(), {"X_LRP_Monitor": "1"}),
+        (415, told(), {"Content_Type": "text/plain"}),
+        (415, told(), {"Content_Type": "application/x-www-form-urlencoded"}),
+        (411, told(), {"Content_Length": "-1"}),
+        (411, told(), {"Content_Length": "1_0"}),
+        (411, told(), {"Transfer_Encoding": "chunked"}),
+        (413, told(text="x" * 20_000), {}),
+        (400, told(text="x" * 2_001), {}),
+        (400, told(text="  "), {}),
+        (400, told(text="\ud800"), {}),
+        (400, told(text=3), {}),
+        (400, told(step=True), {}),
+        (400, told(step="1"), {}),
+        (400, told(step=1.0), {}),
+        (400, "[1]", {}),
+        (400, "{", {}),
+        (400, "[" * 9_000, {}),
+        (400, b"\xff", {}),
+        (400, told()[:-1] + ', "more": 1}', {}),
+        (400, '{"run": "lrp", "step": ' + "9" * 6_000 + ', "text": "x"}', {}),
+        (404, told(step=7), {}),
+        (404, told(step=-1), {}),
+        (404, told(step=10**30), {}),
+        (404, told(run="no such run"), {}),
+        (404, told(run="\ud800"), {}),
+        (404, told(run="link/lrp"), {}),
+        (404, told(run="planted/lrp"), {}),
+        (404, told(run="../outside/lrp"), {}),
+    ],
+)
+def test_no_other_note_is_taken(server: Server, logs: Path, status: int, body: str | bytes, headers: dict) -> None:
+    before = sorted(logs.parent.rglob("note-*"))
+    answer = send(server, body, **headers)
+    assert answer.status == status, answer.text
+    assert answer.text.strip()
+    assert sorted(logs.parent.rglob("note-*")) == before
+
+
+def test_other_methods_and_a_server_that_only_reads(server: Server, logs: Path) -> None:
+    for method in ("GET", "PUT", "OPTIONS"):
+        answer = server.at(NOTE, method)
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    site = Client(Site(str(logs), writes=False))
+    assert b"lrp-notes" not in site.get("/", headers={"Host": "localhost"}).data
+    own = {"Host": "localhost", "Origin": "http://localhost", "X-LRP-Monitor": "note"}
+    assert site.post("/" + NOTE, json=json.loads(told()), headers=own).status_code == 404
+
+
+def test_a_folder_that_takes_no_more_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "a", [0])
+    site = Client(Site(str(tmp_path)))
+    own = {"Host": "localhost", "Origin": "http://localhost", "X-LRP-Monitor": "note"}
+    body = {"run": "a/lrp", "step": 0, "text": "x"}
+    store = Path(store_folder(tmp_path / "a" / "lrp"))
+    monkeypatch.setattr(writing, "MOST_NOTES", 1)
+    assert site.post("/" + NOTE, json=body, headers=own).status_code == 200
+    full = site.post("/" + NOTE, json=body, headers=own)
+    assert (full.status_code, full.text) == (409, "the run has 1 notes, and no more are read")
+    for path in store.glob("note-*"):
+        path.unlink()
+    files = {path.name for path in store.iterdir()}
+    with monkeypatch.context() as patched:  # root may write to any folder: the system's refusal, without one
+        patched.setattr(storage, "write_whole", refuse)
+        answer = site.post("/" + NOTE, json=body, headers=own)
+    assert (answer.status_code, "cannot be written" in answer.text) == (409, True)
+    assert {path.name for path in store.iterdir()} == files
+
+
+def refuse(path: str, data: bytes) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied", path)

@@ -17,13 +17,15 @@ def add(commands: Any) -> None:
         "view",
         "the LRP page of all runs below a folder, without TensorBoard",
         "Serves the page on the loopback interface of this machine, within a second: TensorFlow is not loaded. Runs\n"
-        "that are being logged are followed. Ends with Ctrl+C.",
+        "that are being logged are followed. Notes made on the page are kept in the runs' folders. Ends with Ctrl+C.",
         "lrp-monitor view runs",
         "lrp-monitor view runs --port 6007 --open",
+        "lrp-monitor view runs --read-only",
     )
     parser.add_argument("logdir", metavar="LOGDIR", type=local_folder, help="a folder with runs below it")
     parser.add_argument("--port", type=int, default=0, help="the port to listen at (default: a free one)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument("--read-only", action="store_true", help="keep no notes: write nothing below LOGDIR")
     parser.set_defaults(command=run)
 
 
@@ -36,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.port <= 65535:
         raise CommandError(f"--port {arguments.port}: give a number from 1 to 65535")
     try:
-        listening = server.serve(str(arguments.logdir), arguments.port)
+        listening = server.serve(str(arguments.logdir), arguments.port, writes=not arguments.read_only)
     except OSError as error:
         raise CommandError(
             f"--port {arguments.port}: {error.strerror or error}; leave it out for a free one"

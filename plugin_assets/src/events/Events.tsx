@@ -11,7 +11,8 @@ import { Dot } from "../ui/Dot";
 import { csv, save } from "../ui/files";
 import { adopt } from "../ui/sheets";
 import css from "./events.css";
-import { eventsOf, KINDS, markText, readMark, type Emerged, type EventKind, type KeptNote, type RunEvent } from "./found";
+import { AddNote } from "./AddNote";
+import { eventsOf, KINDS, noteEvent, readMark, type Emerged, type EventKind, type KeptNote, type RunEvent } from "./found";
 
 const PARALLEL = 4;
 const MOST = 500;
@@ -23,7 +24,7 @@ interface Entry extends RunEvent {
 }
 
 /** The events of runs, asked for a few runs at a time; again where a run has logged more. */
-function useEvents(runs: readonly RunState[]): ReadonlyMap<string, Found> {
+function useEvents(runs: readonly RunState[]): [ReadonlyMap<string, Found>, (run: RunState, note: KeptNote) => void] {
   const [found, setFound] = useState<ReadonlyMap<string, { at: string; events: Found }>>(new Map());
   const keyOf = ({ listing }: RunState): string => `${listing.session} ${listing.steps}`;
   const wanted = runs.map((run) => `${run.listing.run} ${keyOf(run)}`).join("\n");
@@ -50,7 +51,12 @@ function useEvents(runs: readonly RunState[]): ReadonlyMap<string, Found> {
       gone = true;
     };
   }, [wanted]);
-  return new Map([...found].map(([name, { events }]) => [name, events]));
+  const added = ({ listing: { run } }: RunState, note: KeptNote): void =>
+    setFound((before) => {
+      const known = before.get(run);
+      return known && Array.isArray(known.events) ? new Map([...before, [run, { ...known, events: [...known.events, noteEvent(note)] }]]) : before;
+    });
+  return [new Map([...found].map(([name, { events }]) => [name, events])), added];
 }
 
 /** An exported page holds no features, and one of an earlier version no notes. */
@@ -71,7 +77,7 @@ export function View({ model }: { model: Model }): JSX.Element {
   const [hidden, setHidden] = useState<ReadonlySet<EventKind>>(new Set());
   const [latest, setLatest] = useState(true);
   const runs = all ? (model.runs ?? []).filter(({ listing }) => listing.steps > 0) : model.selected();
-  const found = useEvents(runs);
+  const [found, added] = useEvents(runs);
   const marks: Entry[] = model.view.marks.flatMap((text): Entry[] => {
     const mark = readMark(text);
     return mark ? [{ kind: "mark", step: mark.step, time: null, words: mark.text, run: null, mark: text }] : [];
@@ -120,7 +126,7 @@ export function View({ model }: { model: Model }): JSX.Element {
           </button>
         ))}
       </div>
-      <AddMark model={model} />
+      <AddNote model={model} added={added} />
       {waiting > 0 && <p class="aside" role="status">Looking through {plural(waiting, "run")} …</p>}
       {failed.map((words) => (
         <p key={words} class="trouble">{words}</p>
@@ -160,28 +166,4 @@ function jump(model: Model, { step, run }: Entry): void {
   const chosen = model.selected().map(({ listing }) => listing.run);
   const also = run && !chosen.includes(run.listing.run) ? { runs: [...chosen, run.listing.run] } : {};
   model.setView({ step, ...also });
-}
-
-function AddMark({ model }: { model: Model }): JSX.Element {
-  const [text, setText] = useState("");
-  const step = model.currentStep();
-  return (
-    <form
-      class="add-mark"
-      onSubmit={(event) => {
-        event.preventDefault();
-        if (text.trim() === "" || step === null) return;
-        model.setView({ marks: [...new Set([...model.view.marks, markText({ step, text: text.trim() })])] });
-        setText("");
-      }}
-    >
-      <input type="text" data-testid="mark-text" maxLength={200} placeholder={`A note on step ${step ?? ""}`} aria-label={`A note of your own on step ${step ?? ""}`} value={text} onInput={(event) => setText(event.currentTarget.value)} />
-      <button type="submit" disabled={text.trim() === "" || step === null}>
-        Add note
-      </button>
-      <span class="aside">
-        Notes made here stand in the page’s address: a copied link has them. <code>lrp-monitor note RUN STEP TEXT</code> keeps them in the run’s folder.
-      </span>
-    </form>
-  );
 }

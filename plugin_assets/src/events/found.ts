@@ -33,7 +33,7 @@ export interface Emerged {
   emerged?: { class: number; channel: number; step: number; share: number }[];
 }
 
-/** A note in the run's folder: `lrp-monitor note` writes them. */
+/** A note in the run's folder: `lrp-monitor note` writes them, and the page under `lrp-monitor view`. */
 export interface KeptNote {
   step: number;
   text: string;
@@ -61,7 +61,7 @@ export function eventsOf(info: RunInfo, timeline: Timeline, ended: boolean, laye
     for (const note of notes) add("note", step, note);
   });
   if (info.replaced) add("restart", info.steps[0]?.step ?? 0, `${plural(info.replaced, "step")} of earlier sessions no longer shown`);
-  for (const { step, text, wall_time } of notes) out.push({ kind: "mark", step, time: wall_time, words: text });
+  out.push(...notes.map(noteEvent));
   const last = info.steps[info.steps.length - 1];
   if (ended && last) add("restart", last.step, "the fit ended");
   return out.sort((a, b) => a.step - b.step);
@@ -96,6 +96,8 @@ function flips(probes: ProbeNames, { steps, probes: columns }: Timeline, add: Ad
     add("flip", steps[i]!, `${plural(changed.length, "prediction")} flipped (${told.join("; ")}${more})`);
   }
 }
+
+export const noteEvent = ({ step, text, wall_time }: KeptNote): RunEvent => ({ kind: "mark", step, time: wall_time, words: text });
 
 /** A note of the user's own, as it stands in the address: "step:text". */
 export interface Mark {

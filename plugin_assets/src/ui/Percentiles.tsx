@@ -31,10 +31,10 @@ export function Percentiles({ pointed, log, runs }: PercentilesProps): JSX.Eleme
   const shared = sharedParts(runs.map(({ run }) => run.listing.name));
   return (
     <div
-      class="pixel-readout"
+      class="pixel-readout percentiles"
       data-testid="percentiles"
       aria-hidden="true"
-      style={{ left: `${Math.max(4, Math.min(pointed.x + 14, window.innerWidth - 300))}px`, top: `${Math.max(4, Math.min(pointed.y + 14, window.innerHeight - 40 - 34 * runs.length))}px` }}
+      style={{ left: `${Math.max(4, Math.min(pointed.x + 14, window.innerWidth - 430))}px`, top: `${Math.max(4, Math.min(pointed.y + 14, window.innerHeight - 40 - 34 * runs.length))}px` }}
     >
       <p>{pointedWords(pointed, log)}</p>
       {runs.map(({ run, answer }) => {
