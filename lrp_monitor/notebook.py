@@ -48,9 +48,9 @@ class Run(reader.Run):
 
         The frame holds the data itself and asks for nothing: it shows what is logged now, stays as it is in a saved
         notebook, and takes at most ``max_mb`` of it. Where all would take more, fewer steps are shown, evenly spread,
-        or no histograms, or no features either: the frame says so. ``height`` in pixels; ``probes``: numbers or names,
-        default all. Raises StoreError where nothing is logged yet, KeyError for a probe that is not there, ValueError
-        where a single step does not fit.
+        or no histograms, then no heatmaps by channel, then no features: the frame says so. ``height`` in pixels;
+        ``probes``: numbers or names, default all. Raises StoreError where nothing is logged yet, KeyError for a probe
+        that is not there, ValueError where a single step does not fit.
         """
         from lrp_monitor.pictures import film
         from lrp_monitor.plugin import page_file
@@ -58,11 +58,13 @@ class Run(reader.Run):
         if not self.steps:
             raise StoreError(f"{self.path}: nothing is logged yet")
         chosen = list(range(len(self.probes))) if probes is None else [self._probe(probe) for probe in probes]
-        count, kept = len(self.steps), ["histograms", *(["features"] if self.feature_layers else [])]
+        has = {"channels": page_file.has_channels(self, self.steps), "features": bool(self.feature_layers)}
+        count, kept = len(self.steps), ["histograms", *(part for part, there in has.items() if there)]
         left_out: list[str] = []
         while True:
             steps = film.spread(self.steps, count)
-            file = page_file.Part(self._name, self, steps, chosen, "histograms" in kept, "features" in kept)
+            some = {part: part in kept for part in ("histograms", "channels", "features")}
+            file = page_file.Part(self._name, self, steps, chosen, **some)
             try:
                 content, _ = page_file.build([file], max_mb)
             except page_file.TooLargeError:

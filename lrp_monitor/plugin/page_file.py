@@ -32,7 +32,10 @@ _POLICY = (
 
 @dataclass(frozen=True)
 class Part:
-    """What of a run goes into the file: a name, its steps, the places of its probes, its histograms and features."""
+    """What of a run goes into the file: a name, its steps, the places of its probes, and what else is logged of it.
+
+    ``channels``: heatmaps by input channel.
+    """
 
     name: str
     run: Run
@@ -40,6 +43,7 @@ class Part:
     probes: Sequence[int]
     histograms: bool = True
     features: bool = True
+    channels: bool = True
 
 
 class TooLargeError(ValueError):
@@ -72,16 +76,20 @@ def build(parts: Sequence[Part], most_mb: float = MOST_MB) -> tuple[bytes, str]:
     if watched:
         kept = any(part.features for part in parts)
         words += f", {'with' if kept else 'without'} features of {watched} layer{'' if watched == 1 else 's'}"
+    if any(has_channels(part.run, part.steps) for part in parts):
+        words += f", {'with' if any(part.channels for part in parts) else 'without'} heatmaps by channel"
     return content, words
 
 
 def _sizes(parts: Sequence[Part]) -> dict[str, float]:
     """About how many bytes of the file each kind of content takes, from what the log's headers say alone."""
-    maps = histograms = features = rest = 0.0
+    maps = channels = histograms = features = rest = 0.0
     for part in parts:
         for step in part.steps:
             header = part.run.record(step)
             maps += sum(header.places[probe][1] for probe in part.probes) if header.maps else 0
+            if part.channels and header.channels:
+                channels += sum(length for probe in part.probes for _, length in header.channel_places[probe])
             rest += 20 * len(header.statistics) * len(part.probes) * _COMPRESSED
         arrays = [part.run.probes.images, *(a for one in part.run.probes.inputs for a in (one.values, one.pictures))]
         rest += sum(array[0].nbytes * len(part.probes) for array in arrays if array is not None and len(array))
@@ -93,7 +101,13 @@ def _sizes(parts: Sequence[Part]) -> dict[str, float]:
             histograms += each * len(named) * len(part.steps) * _COMPRESSED
         if part.features and part.steps:
             features += feature_file.about_bytes(part.run, part.steps, part.probes) * _PACKED
-    sizes = {"heatmaps": maps, "histograms": histograms, "features": features, "figures and inputs": rest}
+    sizes = {
+        "heatmaps": maps,
+        "channels": channels,
+        "histograms": histograms,
+        "features": features,
+        "figures and inputs": rest,
+    }
     return {kind: _BASE64 * size for kind, size in sizes.items()}
 
 
@@ -101,7 +115,7 @@ def _too_large(parts: Sequence[Part], sizes: dict[str, float], most_mb: float) -
     shares = ", ".join(f"{kind} {size / 1e6:.3g} MB" for kind, size in sizes.items() if size >= 5e3)
     most = max(len(part.steps) for part in parts)
     fitting = max(1, int(0.9 * most * most_mb * 1e6 / max(1.0, sum(sizes.values()))))
-    large = [kind for kind in ("histograms", "features") if sizes[kind] > 0.1 * sum(sizes.values())]
+    large = [kind for kind in ("histograms", "channels", "features") if sizes[kind] > 0.1 * sum(sizes.values())]
     out = "".join(f"; --no-{kind} leaves {kind} out" for kind in large)
     return (
         f"the page would take some {sum(sizes.values()) / 1e6:.3g} MB ({shares}), the limit is {most_mb:g}: choose "
@@ -140,12 +154,22 @@ def _answers(parts: Sequence[Part]) -> Iterator[tuple[str, bytes]]:
             probe_sets[probes.hash] = probes
             yield _key("probes", hash=probes.hash), wire.probes_answer(probes)
         for header in headers:
-            yield _key("step", run=name, step=header.step), wire.part_of_step(run, header, part.probes)
+            channels = part.channels and header.channels > 0
+            step = wire.part_of_step(run, header, part.probes, channels=channels)
+            yield _key("step", run=name, step=header.step), step
+            if channels:
+                parts_of_it = wire.channels_of_step(run, header, part.probes)
+                yield _key("step_channels", run=name, step=header.step), parts_of_it
             if part.histograms:
                 for kind, tensor in run.tensors(header.step):
                     found = answers.histogram(run.histogram(header.step, kind, tensor))
                     yield _key("histogram", run=name, step=header.step, kind=kind, name=tensor), _json(found)
     yield _key("runs"), _json({"runs": listed})
+
+
+def has_channels(run: Run, steps: Sequence[int]) -> bool:
+    """Whether any of the steps holds heatmaps by input channel."""
+    return any(run.record(step).channels for step in steps)
 
 
 def _all(_name: str) -> bool:

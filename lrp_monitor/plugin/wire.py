@@ -48,19 +48,36 @@ def step_answer(
     return envelope(about, chunks)
 
 
-def part_of_step(run: Run, header: StepHeader, probes: Sequence[int]) -> bytes:
-    """A step as `step_answer` gives it, of some probes by their positions, without the maps by channel."""
+def part_of_step(run: Run, header: StepHeader, probes: Sequence[int], *, channels: bool = False) -> bytes:
+    """A step as `step_answer` gives it, of some probes by their positions, without the maps by channel.
+
+    ``channels``: whether these are given elsewhere, by `channels_of_step`.
+    """
     about = _step_json(header, channels=False)
     maps, predicted, chunks = _of_probes(run, header, probes)
     about |= {
         "maps": maps,
         "scale": [about["scale"][probe] for probe in probes],
         "probes": {name: [values[probe] for probe in probes] for name, values in about["probes"].items()},
-        "channels": 0,
+        "channels": header.channels if channels else 0,
     }
     if header.predicted is not None:
         about["predicted"] |= {"maps": predicted}
     return envelope(about, chunks)
+
+
+def channels_of_step(run: Run, header: StepHeader, probes: Sequence[int]) -> bytes:
+    """The maps of a step by channel, of some probes by their positions: ``channel_maps``, ``channel_scale``."""
+    wanted = [header.channel_places[probe] for probe in probes]
+    places: list[list[list[int]]] = []
+    end = 0
+    for parts in wanted:
+        places.append([])
+        for _, length in parts:
+            places[-1].append([end, length])
+            end += length
+    about = {"channel_maps": places, "channel_scale": [plain(header.channel_scale[probe]) for probe in probes]}
+    return envelope(about, run.chunks([(header, place) for parts in wanted for place in parts]))
 
 
 def _of_probes(

@@ -17,7 +17,9 @@ from test_feature_view import colours, write
 
 import lrp_monitor as lrp
 from lrp_monitor.store import storage
+from lrp_monitor.store.format import ProbeInfo, StepRecord
 from lrp_monitor.store.reader import open_run
+from lrp_monitor.store.writer import RunWriter
 
 pytestmark = pytest.mark.browser
 
@@ -102,6 +104,42 @@ def test_chosen_steps_and_probes_alone_are_in_the_file(logs: Path, tmp_path: Pat
     tab.expect(lambda: tab.all("article.probe h3", "e.textContent"), HOSTILE[1:2])
     tab.expect(lambda: tab.frame.get_attribute("[data-testid=ticks]", "data-ticks"), "2")
     tab.expect(lambda: tab.all("[data-testid=tensor] option", "e.textContent"), ["no tensors logged"])
+
+
+def test_heatmaps_by_channel_are_in_the_file(tmp_path: Path, opened: Any) -> None:
+    rng = np.random.default_rng(3)
+    probes = ProbeInfo(
+        names=["first", "second"],
+        labels=None,
+        class_names=None,
+        images=rng.integers(0, 256, (2, 6, 8, 3), dtype=np.uint8),
+        masks={},
+        map_shape=(6, 8),
+        hash="cd" * 32,
+        input_shape=(6, 8, 3),
+    )
+    with RunWriter(tmp_path / "run" / "lrp", probes, meta={}) as writer:
+        for step in (0, 1):
+            parts = rng.normal(0, 1, (2, 6, 8, 3)).astype(np.float32)
+            maps = parts.sum(-1)
+            figures = {"absmax": np.abs(maps).max((1, 2)).astype(np.float64)}
+            writer.append(StepRecord(step, step, step, 1.0, heatmaps=maps, channels=parts, probes=figures))
+    file = tmp_path / "run.html"
+    assert "with heatmaps by channel" in export(tmp_path / "run", "-o", file, "--probe", "second")
+    logged = open_run(tmp_path / "run").channels(1)[1]
+    address = f"{file.as_uri()}#lrp_monitor&p.lrp_monitor.show=heatmap"
+    tab = opened(address)
+    tab.frame.click("[data-testid=open-0]")
+    for channel in (2, 0):
+        wanted = colours(logged[..., channel] / np.abs(logged).max())
+        tab.frame.wait_for_selector(f"canvas[data-testid=channel-{channel}][data-painted='1']")
+        tab.expect_colours(f"canvas[data-testid=channel-{channel}]", wanted)
+    tab.frame.press("[data-testid=slider]", "ArrowLeft")
+    tab.frame.wait_for_selector("canvas[data-testid=channel-0][data-painted='0']")
+    assert "without heatmaps by channel" in export(tmp_path / "run", "-o", file, "--no-channels")
+    tab = opened(address)
+    tab.frame.click("[data-testid=open-1]")
+    tab.expect(lambda: "Not in this file" in tab.frame.inner_text(".channels"), True)
 
 
 def test_features_are_in_the_file(tmp_path: Path, opened: Any) -> None:

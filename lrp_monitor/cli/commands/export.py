@@ -64,6 +64,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--most-steps", type=whole(1), metavar="N", help="N of the steps in an .html, evenly spread")
     parser.add_argument("--no-histograms", action="store_true", help="leave histograms out of an .html")
     parser.add_argument("--no-features", action="store_true", help="leave features out of an .html")
+    parser.add_argument("--no-channels", action="store_true", help="leave heatmaps by input channel out of an .html")
     parser.add_argument("--max-mb", type=float, default=64.0, metavar="MB", help="largest .html to write (default 64)")
     add_json(parser, "what was written")
     parser.set_defaults(command=run)
@@ -133,7 +134,7 @@ def _write_page(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
             raise CommandError(f"{arguments.runs[i]}: nothing to export: no step is logged yet")
         probes = [probe_number(run, probe) for probe in arguments.probe or range(len(run.probes))]
         name = names[i] if names.count(names[i]) == 1 else f"{names[i]} ({i + 1})"
-        kept = {"histograms": not arguments.no_histograms, "features": not arguments.no_features}
+        kept = {name: not getattr(arguments, f"no_{name}") for name in ("histograms", "features", "channels")}
         parts.append(page_file.Part(name, run, steps, probes, **kept))
     content, words = page_file.build(parts, arguments.max_mb)
     summary = f"{arguments.output}: {len(content) / 1e6:.1f} MB, {words}"

@@ -14,6 +14,7 @@ const KEPT: Record<string, string[]> = {
   notes: ["run"],
   probes: ["hash"],
   step: ["run", "step"],
+  step_channels: ["run", "step"],
   histogram: ["kind", "name", "run", "step"],
   features: ["run"],
   channels: ["class", "layer", "run", "step"],
@@ -29,6 +30,12 @@ interface StepAnswer {
   scale: (number | null)[];
   maps: ([number, number] | null)[];
   predicted?: { shape: number[]; type: string; maps: ([number, number] | null)[] };
+  channels?: number;
+}
+
+interface ChannelsAnswer {
+  channel_maps: [number, number][][];
+  channel_scale: (number | null)[][];
 }
 
 interface MapsAnswer {
@@ -98,7 +105,7 @@ class Embedded {
   }
 
   /** One probe at several steps, put together from the steps. */
-  private film({ run, probe, steps }: Parameters): Uint8Array {
+  private film({ run, probe, steps, channels }: Parameters): Uint8Array {
     const frames: unknown[] = [];
     const chunks: Uint8Array[] = [];
     let end = 0;
@@ -106,18 +113,25 @@ class Embedded {
     for (const step of String(steps).split(",")) {
       const body = this.found("step", { run: run!, step });
       const { header, chunks: all } = openEnvelope<StepAnswer>(body.slice().buffer);
-      const take = (place: [number, number] | null | undefined): [number, number] | null => {
-        if (!place) return null;
-        chunks.push(all.subarray(place[0], place[0] + place[1]));
+      const takeFrom = (bytes: Uint8Array, place: [number, number]): [number, number] => {
+        chunks.push(bytes.subarray(place[0], place[0] + place[1]));
         end += place[1];
         return [end - place[1], place[1]];
       };
+      const take = (place: [number, number] | null | undefined): [number, number] | null => (place ? takeFrom(all, place) : null);
       const { session, encoding, scale, maps, predicted } = header;
       shape = header.map_shape;
       const frame = { step: Number(step), session, encoding, scale: scale[Number(probe)] ?? null, map: take(maps[Number(probe)]) };
-      frames.push(predicted ? { ...frame, predicted: { shape: predicted.shape, type: predicted.type, map: take(predicted.maps[Number(probe)]) } } : frame);
+      const also = predicted ? { predicted: { shape: predicted.shape, type: predicted.type, map: take(predicted.maps[Number(probe)]) } } : {};
+      frames.push({ ...frame, ...also, ...(channels && header.channels ? this.byChannel(run!, step, Number(probe), takeFrom) : {}) });
     }
     return envelope({ probe: Number(probe), map_shape: shape, frames }, chunks);
+  }
+
+  /** The maps of a probe at a step by input channel. */
+  private byChannel(run: string | number, step: string, probe: number, take: (bytes: Uint8Array, place: [number, number]) => [number, number]): object {
+    const { header, chunks } = openEnvelope<ChannelsAnswer>(this.found("step_channels", { run, step }).slice().buffer);
+    return { channel_maps: header.channel_maps[probe]!.map((place) => take(chunks, place)), channel_scale: header.channel_scale[probe] };
   }
 
   /** One channel's maps of a probe at several steps, put together from the steps: where its class has them. */

@@ -1,6 +1,7 @@
 // The maps of a step by input channel, on one scale for all channels of a run.
 import { Fragment, type JSX } from "preact";
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { hasServer } from "../data/api";
 import { layOut, mapValues, planeOf, type HeatMap } from "../data/decode";
 import { percent } from "../data/format";
 import type { RunState } from "../data/jobs";
@@ -56,7 +57,7 @@ export function Channels({ model, data, runs, sources, pictureChannels }: Channe
       </h3>
       {none ? (
         <p class="aside wrap">
-          Not logged. <code>LRPMonitor(…, channels=True)</code> keeps it.
+          {hasServer() ? "Not logged." : "Not in this file, or not logged."} <code>LRPMonitor(…, channels=True)</code> keeps it.
         </p>
       ) : (
         shown.map(({ run, step, channels }) => (
