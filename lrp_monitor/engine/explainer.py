@@ -14,7 +14,7 @@ from lrp_monitor.arguments import OnUnknown, Preset, one_of, output_key
 from lrp_monitor.engine import backend, conditional, inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.conditional import ChannelGates, ChannelLayer, Condition, LayerChannels, LayerChoice
-from lrp_monitor.engine.explanation import Explanation, sum_of_samples
+from lrp_monitor.engine.explanation import Explanation, of_finite, sum_of_samples
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.passes.compiled import Passes
@@ -206,7 +206,8 @@ class Explainer:
         ``target`` is None or "predicted" (the predicted class), a class, one class per sample, or one of
         :mod:`lrp_monitor.targets`: a difference of two logits, a mask over outputs, a region of a map or a class at one
         place of it, a function of the logits (compiled once for each). ``reduced`` makes of the relevance of some
-        samples an array with a row for each, which takes its place: that of all is never in memory at once.
+        samples an array with a row for each, which takes its place: that of all is never in memory at once. Such an
+        array may be read-only.
 
         Raises ValueError for inputs that are empty, not finite or of another shape than the model's, and for
         targets outside the model's outputs; TypeError for inputs or targets that are not numbers.
@@ -219,10 +220,12 @@ class Explainer:
         def reduce(part: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             if reduced is None:
                 return part
-            relevance = arranged(given.given, [part.pop(f"relevance {number}") for number in range(len(given.leaves))])
+            parts = [part.pop(f"relevance {number}") for number in range(len(given.leaves))]
+            relevance = arranged(given.given, of_finite(parts, part["logit"]))
             return part | {"reduced": reduced(relevance), "sum": sum_of_samples(relevance)}
 
-        return self._explanation(given, self._passes.run(key, compute, signature, given.leaves, wanted, reduce))
+        found = self._passes.run(key, compute, signature, given.leaves, wanted, reduce, in_file=bool(reduced))
+        return self._explanation(given, found)
 
     def logits(self, inputs: Any) -> Any:
         """What the model computes for ``inputs`` before an output softmax or sigmoid: float32 (n, k), no relevance.
@@ -361,16 +364,13 @@ class Explainer:
         return self._explanation(given, found), conditional.gathered(paths, found)
 
     def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
-        total = found.get("sum")
-        every = [f"relevance {number}" for number in range(len(given.leaves))]
-        leaves = [found[name] for name in (every if total is None else ("reduced", "sum"))]
-        # Rules that carry shares give finite ones of a logit that is no number, too.
-        broken = ~np.isfinite(found["logit"])
-        for leaf in leaves if broken.any() else ():
-            leaf[broken] = np.nan
+        relevance = found.get("reduced")
+        if relevance is None:
+            leaves = [found[f"relevance {number}"] for number in range(len(given.leaves))]
+            relevance = arranged(given.given, of_finite(leaves, found["logit"]))
         return Explanation(
-            relevance=arranged(given.given, leaves) if total is None else leaves[0],
-            reduced_sum=total,
+            relevance=relevance,
+            reduced_sum=found.get("sum"),
             target=found["target"].astype(np.int64),
             logit=found["logit"],
             logits=found["logits"],

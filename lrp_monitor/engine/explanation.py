@@ -19,6 +19,18 @@ def sum_of_samples(relevance: Any) -> NDArray[np.float64]:
     return total
 
 
+def without(values: NDArray[Any], rows: NDArray[np.bool_], by: float = np.nan) -> NDArray[Any]:
+    """The values with ``by`` in those rows."""
+    if not rows.any():
+        return values
+    return np.where(rows.reshape(-1, *(1,) * (values.ndim - 1)), np.asarray(by, values.dtype), values)
+
+
+def of_finite(relevance: list[NDArray[Any]], logit: NDArray[Any]) -> list[NDArray[Any]]:
+    """Relevance of samples, NaN where the logit is not finite: rules that carry shares give finite ones of it, too."""
+    return [without(leaf, ~np.isfinite(logit)) for leaf in relevance]
+
+
 @dataclass(frozen=True)
 class Explanation(Result):
     """What one call of an explainer found; arrays have one row per sample."""
@@ -74,13 +86,9 @@ class Explanation(Result):
 
     def without(self, rows: NDArray[np.bool_]) -> Explanation:
         """The same without a result for some samples, (n,): target -1, logit and relevance NaN."""
-
-        def blank(values: NDArray[Any], by: float) -> NDArray[Any]:
-            return np.where(rows.reshape(-1, *(1,) * (values.ndim - 1)), np.asarray(by, values.dtype), values)
-
-        relevance = keras.tree.map_structure(lambda leaf: blank(leaf, np.nan), self.relevance)
-        total = None if self.reduced_sum is None else blank(self.reduced_sum, np.nan)
-        target, logit = blank(self.target, -1), blank(self.logit, np.nan)
+        relevance = keras.tree.map_structure(lambda leaf: without(leaf, rows), self.relevance)
+        total = None if self.reduced_sum is None else without(self.reduced_sum, rows)
+        target, logit = without(self.target, rows, -1), without(self.logit, rows)
         return replace(self, relevance=relevance, reduced_sum=total, target=target, logit=logit)
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_monitor.arguments import argument_error
-from lrp_monitor.mapped import mapped
+from lrp_monitor.mapped import iter_blocks, mapped
 
 
 def read_only(values: NDArray[Any]) -> NDArray[Any]:
@@ -24,15 +24,21 @@ def to_uint8(values: NDArray[Any], ends: tuple[float, float] | None = None) -> N
     """uint8 as it is; anything else linearly from its minimum (0) to its maximum (255), or between other ``ends``."""
     if values.dtype == np.uint8:
         return values.copy()
-    low, high = ends or (float(values.min()), float(values.max()))
+    low, high = _ends(values) if ends is None else ends
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     made = np.empty(values.shape, np.uint8)
-    for row, one in zip(made, values, strict=True):  # one by one: in float64 all of them take many times their memory
+    rows = (one for block in iter_blocks(values) for one in block)
+    for row, one in zip(made, rows, strict=True):  # one by one: in float64 all of them take many times their memory
         # Each side is halved before the difference is taken: high - low of float64's extremes would overflow.
         scaled = (one.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)
         row[...] = np.rint(scaled * 255 if ends is None else np.clip(scaled, 0, 1) * 255)
     return made
+
+
+def _ends(values: NDArray[Any]) -> tuple[float, float]:
+    ranges = [(block.min(), block.max()) for block in iter_blocks(values)]
+    return float(min(low for low, _ in ranges)), float(max(high for _, high in ranges))
 
 
 def checked_inputs(inputs: ArrayLike, argument: str = "inputs") -> NDArray[Any]:

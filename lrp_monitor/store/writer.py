@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lrp_monitor.mapped import iter_blocks
 from lrp_monitor.store import codec, features, predicted, records
 from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import (
@@ -262,10 +263,11 @@ class RunWriter:
         scales: list[float] | None = None
         if with_maps and record.heatmaps is not None:
             maps, scales = [], []
-            for heatmap in record.heatmaps:
-                chunk, scale = codec.encode_map(heatmap, self._encoding)
-                maps.append(add(chunk))
-                scales.append(scale)
+            for block in iter_blocks(record.heatmaps):
+                for heatmap in block:
+                    chunk, scale = codec.encode_map(heatmap, self._encoding)
+                    maps.append(add(chunk))
+                    scales.append(scale)
         predictions = None
         if with_maps and record.predicted_maps is not None:
             predictions = predicted.pack(record.predicted_maps, add)

@@ -19,7 +19,7 @@ from lrp_monitor.engine.passes import memory
 from lrp_monitor.engine.passes.memory import Room, is_out_of_memory, on_device
 from lrp_monitor.engine.passes.python_state import unmarked
 from lrp_monitor.engine.passes.state import calls_python, kept, written
-from lrp_monitor.mapped import let_go
+from lrp_monitor.mapped import Parts, let_go
 from lrp_monitor.text import first_line
 
 _MOST = 64  # samples at a time: more gain nothing
@@ -131,15 +131,16 @@ class Passes:
         beside: Callable[[], Sequence[NDArray[Any]]] = tuple,
         reduced: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]] = dict,
         width: int = 1,
+        in_file: bool = False,
     ) -> dict[str, NDArray[Any]]:  # fmt: skip
         """The results for all samples, joined. ``beside`` gives what the pass takes besides, once it has been traced.
 
         ``reduced`` is applied to the results of the samples that went through together, before they are joined.
-        ``width``: see `ready`. Raises OutOfMemoryError where one sample alone is too many; from then on `widest` gives
-        half of a ``width`` above 1.
+        ``width``: see `ready`. ``in_file``: whether large results may lie in a file, read-only. Raises
+        OutOfMemoryError where one sample alone is too many; from then on `widest` gives half of a ``width`` above 1.
         """
         n, start = len(samples[0]), 0
-        joined: dict[str, NDArray[Any]] = {}
+        joined: dict[str, Parts] = {}
         with full_precision():
             while start < n:
                 # Whatever an error holds on to, tensors of the pass among it, is gone once its handler is left.
@@ -152,10 +153,9 @@ class Passes:
                     part = compute(*(_filled(array, fill) for array in (*given, *(a[rows] for a in beside()))))
                     for name, values in reduced({k: np.asarray(v)[: chunk - fill] for k, v in part.items()}).items():
                         if name not in joined:
-                            joined[name] = np.empty((n, *values.shape[1:]), values.dtype)
-                        joined[name][start : start + chunk] = values
-                    for array in samples:
-                        let_go(array)
+                            joined[name] = Parts((n, *values.shape[1:]), values.dtype, in_file)
+                        joined[name].put(start, values)
+                    let_go(*samples)
                     start += chunk
                 except Exception as error:  # out of memory comes in many types; anything else goes on as it is
                     if not is_out_of_memory(error):
@@ -163,7 +163,7 @@ class Passes:
                     failed = first_line(error)
                 if failed is not None:
                     self._halve(key, signature, n, failed, width)
-        return joined
+        return {name: parts.whole() for name, parts in joined.items()}
 
     def _halve(self, key: Hashable, signature: Signature, n: int, why: str, width: int) -> None:
         chunk = self._chunk(key, signature, n, width)

@@ -21,8 +21,9 @@ import tensorflow as tf
 
 from lrp_monitor.engine.shadows import shadows
 from lrp_monitor.keras_internals import keep_losses, layers_of
-from lrp_monitor.mapped import LARGE
 
+_MOST = 64 << 20
+"""Bytes of arrays that are kept."""
 _CONTAINERS = (list, dict, set, deque, bytearray)
 
 
@@ -107,7 +108,7 @@ class _Followed:
     def __init__(self) -> None:
         self.restore: list[Callable[[], None]] = []
         self._seen: dict[int, Any] = {}
-        self._room = LARGE
+        self._room = _MOST
 
     def add_attributes(self, namespace: dict[str, Any], module: str | None) -> None:
         """The attributes of a layer or object, and what they hold.

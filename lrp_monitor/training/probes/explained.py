@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lrp_monitor.engine.conditional import LayerChannels
 from lrp_monitor.engine.explainer import Explainer, Explanation
 from lrp_monitor.engine.targets import Position, Region, Target, Weighted, predicted_region
+from lrp_monitor.mapped import let_go
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.label_sets import LabelSets, label_sets
 from lrp_monitor.probes.labels import check_numbers
@@ -20,8 +21,8 @@ from lrp_monitor.training.probes.features import LoggedFeatures
 from lrp_monitor.training.probes.layers import LoggedLayers
 from lrp_monitor.training.probes.statistics import Floats, probe_statistics
 
-_AT_A_TIME = 16
-"""Probes whose statistics are computed together."""
+_AT_A_TIME = 4 << 20
+"""Bytes of float64 maps whose statistics are computed together."""
 
 Targets = NDArray[np.int64] | Region | None
 """The classes explained, or a run's region of maps; None where that is still to be chosen."""
@@ -193,13 +194,15 @@ class ProbeExplainer:
     ) -> dict[str, Floats]:
         """Of some probes after the others: in float64 and with copies, of all at once they take a log's most memory."""
         parts, numbers = [], self._numbers(explanation)
-        for start in range(0, len(heatmaps), _AT_A_TIME):
-            few = slice(start, start + _AT_A_TIME)
+        rows = max(1, _AT_A_TIME // (8 * max(1, heatmaps[0].size)))
+        for start in range(0, len(heatmaps), rows):
+            few = slice(start, start + rows)
             masks = {name: mask[few] for name, mask in self.probes.masks.items()}
             before = None if previous is None else previous[few]
             wanted = None if numbers is None else numbers[few]
             sets = None if self.sets is None else self.sets.of(few)
             parts.append(probe_statistics(heatmaps[few], explanation.of(few), masks, before, wanted, sets))
+            let_go(heatmaps, previous)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
