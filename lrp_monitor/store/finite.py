@@ -52,6 +52,8 @@ def nonfinite(header: StepHeader) -> dict[str, int]:
         for kind, name in (("logits", "prediction" if "prediction" in statistics else "logit"), ("heatmaps", "sum"))
         if name in statistics
     }
+    # Of numbers and maps the scalar counts other units and places than the explained ones, too.
+    found["logits"] = max(found.get("logits", 0), _count(scalars.get("lrp/nonfinite/logits", 0.0)))
     found |= {kind: int(sum(_count(scalars.get(tag, 0.0)) for tag in tags)) for kind, tags in _SCALARS.items()}
     found["loss"] = _count(scalars.get("lrp/nonfinite/loss", 0.0))
     return {kind: count for kind, count in found.items() if count}

@@ -56,12 +56,14 @@ class FitLogger:
         self._existing = ExistingRun()
         self._notices = Notices(self._record_builder.probe_explainer.explainer.notes, self._workers.is_chief)
         self._masked = {name: int(carries(mask).sum()) for name, mask in options.probes.masks.items()}
-        self._report = ConsoleReport(self._axis, options.verbose if self._workers.is_chief else 0, self._masked)
+        probes, classes = len(options.probes), self._record_builder.probe_explainer.explains == "class"
+        verbose = options.verbose if self._workers.is_chief else 0
+        self._report = ConsoleReport(self._axis, verbose, self._masked, probes if classes else 0)
         self._due: DueLogs | None = None  # from the first epoch on
         self._last_step: int | None = None
         self._ended: Sample | None = None  # the weights at the fit's end, where that is not logged
         self._alerts = Alerts(options.alerts, self._masked)
-        self._finiteness = Finiteness(len(options.probes), self._axis)
+        self._finiteness = Finiteness(probes, self._axis, classes)
         self._loss: dict[str, float] = {}
 
     def _open(self) -> None:

@@ -306,3 +306,54 @@ def test_weights_that_are_nan_where_logits_are_finite(tmp_path: Path) -> None:
     assert "logits" not in {span.kind for span in run.not_finite}
     assert run.record(0).scalars["lrp/nonfinite/heatmaps"] == 0
     assert np.isfinite(run.record(0).statistics["prediction"]).all()
+
+
+OTHER_OUTPUTS: dict[str, tuple[list[keras.layers.Layer], tuple[int, ...], Any, float, float, list[str], list[str]]] = {
+    # Layers, sample shape, labels, the second probe's values, the first unit's bias; what is printed, and what is not.
+    "another number": (
+        [keras.layers.Dense(2)], (3,), np.full((3, 2), 2.5), 1, np.nan,
+        ["logits of 3 of 3 probes", "mean absolute error"], ["prediction"],
+    ),
+    "a sum over places": (
+        [keras.layers.Conv2D(2, 1)], (4, 4, 1), np.zeros((3, 4, 4), int), 1e38, 0,
+        ["logits of 1 of 3 probes", "labels right"], ["prediction"],
+    ),
+    "places beside the region": (
+        [keras.layers.Conv2D(2, 1)], (4, 4, 1), np.ones((3, 4, 4), int), 1, np.nan,
+        ["logits of 3 of 3 probes"], ["prediction", "labels right"],
+    ),
+    "classes without labels": (
+        [keras.layers.Dense(2)], (9,), None, 3e38, 0,
+        ["logits of 1 of 3 probes", "1 without a prediction"], ["no predictions", "right"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_OUTPUTS)
+def test_other_outputs_than_labelled_classes(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever logit is not finite is counted, and nobody says "no prediction" of what is no class, or has one."""
+    layers, shape, labels, value, bias, printed, not_printed = OTHER_OUTPUTS[name]
+    model = keras.Sequential([keras.Input(shape), *(type(one).from_config(one.get_config()) for one in layers)])
+    model.layers[0].kernel.assign(np.ones(model.layers[0].kernel.shape))
+    model.layers[0].bias.assign([bias, 0])
+    classes = labels is None or labels.ndim > 2
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True) if classes else "mse")
+    x = np.ones((3, *shape), np.float32)
+    x[1] = value
+    region = lrp.targets.Region(labels == 1, 1) if name.startswith("places") else None
+    target = {"another number": 1}.get(name, "label" if labels is None else region)
+    options = {} if target is None or labels is None else {"target": target}
+    probes = ProbeSet(x, labels=labels, **options)
+    y = np.zeros((3, *model.output_shape[1:]) if not classes else (3, *model.output_shape[1:-1]))
+    watcher = monitor(tmp_path, probes, verbose=1, composite="epsilon", gradients="off")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(np.ones_like(x), y, epochs=1, verbose=0, callbacks=[watcher])
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("LRP epoch 0:"))
+    assert [text for text in printed if text not in line] == []
+    assert [text for text in not_printed if text in line] == []
+    run, count = open_run(tmp_path), int(printed[0].split()[2])
+    assert run.record(0).scalars["lrp/nonfinite/logits"] == count
+    assert f"logits of {count} probe" in next(str(span) for span in run.not_finite if span.kind == "logits")
+    (warned,) = [str(w.message) for w in caught if f"logits of {count} of 3" in str(w.message)]
+    assert ("they have no prediction" in warned) == (labels is None)

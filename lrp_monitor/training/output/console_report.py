@@ -14,7 +14,7 @@ from typing import NamedTuple
 from lrp_monitor.store.paths import is_url
 from lrp_monitor.text import number, percent
 from lrp_monitor.training.probes.alerts import of_probes
-from lrp_monitor.training.probes.statistics import MASS, MEAN_ERROR
+from lrp_monitor.training.probes.statistics import MASS, MEAN_ERROR, NONFINITE_LOGITS
 
 # What a histogram takes in the event file (at most 200 rows of 24 bytes, usually far fewer), and its scalars.
 _EVENT_BYTES_PER_TENSOR = 2900
@@ -49,10 +49,11 @@ class ConsoleReport:
     Args:
         axis: "epoch" or "batch", what steps count.
         masks: {mask: probes that carry it}.
+        predicted: probes of which a class is predicted, 0 where the output is of another kind.
     """
 
-    def __init__(self, axis: str, verbose: int, masks: Mapping[str, int]) -> None:
-        self._axis, self._verbose, self._masks = axis, verbose, masks
+    def __init__(self, axis: str, verbose: int, masks: Mapping[str, int], predicted: int) -> None:
+        self._axis, self._verbose, self._masks, self._predicted = axis, verbose, masks, predicted
         self.first: LogSummary | None = None
         """The state at the fit's start, logged or not."""
         self.last: LogSummary | None = None
@@ -124,14 +125,14 @@ class ConsoleReport:
         found += [f"{mask} {self._share(scalars, mask)}" for mask in self._masks]
         if "lrp/baseline/cosine" in scalars:
             found.append(f"cosine to the baseline {number(scalars['lrp/baseline/cosine'], 2)}")
-        unpredicted = scalars.get("lrp/nonfinite/logits", 0)
-        without = f" ({unpredicted:.0f} without a prediction)" if unpredicted else ""
+        broken = int(scalars.get(NONFINITE_LOGITS, 0)) if self._predicted else 0
+        without = f"{broken} without a prediction" if broken < self._predicted else "no predictions"
         if "lrp/accuracy" in scalars:
-            found.append(f"probes right {percent(scalars['lrp/accuracy'])}{without}")
+            found.append(f"probes right {percent(scalars['lrp/accuracy'])}{f' ({without})' if broken else ''}")
+        elif broken:
+            found.append(without)
         if "lrp/label_accuracy" in scalars:
             found.append(f"labels right {percent(scalars['lrp/label_accuracy'])}")
-        elif without and "lrp/accuracy" not in scalars:
-            found.append("no predictions")
         if MEAN_ERROR in scalars:
             found.append(f"mean absolute error {number(scalars[MEAN_ERROR], 2)}")
         if "lrp/probability" in scalars:

@@ -43,7 +43,7 @@ _DESCRIPTIONS = {
     "lrp/label_accuracy": "Share of all labels of a probe, of a set or of the places of a map, that are predicted "
     "right; mean over the probes.",
     "lrp/mean_absolute_error": "Of a regression: |output - label| of the explained unit; mean over the probes.",
-    "lrp/nonfinite/logits": "Probes whose logits are not all finite: they have no prediction.",
+    "lrp/nonfinite/logits": "Probes whose logits are not all finite: no class is predicted of them.",
     "lrp/nonfinite/heatmaps": "Probes whose heatmap is not finite.",
     "lrp/nonfinite/loss": "Losses of the epoch, of training and validation, that are not finite.",
     "lrp/mask_mass/": "Positive relevance inside the mask over all positive relevance; mean over the probes that "

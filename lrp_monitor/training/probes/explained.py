@@ -19,7 +19,7 @@ from lrp_monitor.training.output.console_report import size
 from lrp_monitor.training.probes.baseline import BaselineSimilarity
 from lrp_monitor.training.probes.features import LoggedFeatures
 from lrp_monitor.training.probes.layers import LoggedLayers
-from lrp_monitor.training.probes.statistics import Floats, probe_statistics
+from lrp_monitor.training.probes.statistics import Floats, logit_scalars, probe_statistics
 
 _AT_A_TIME = 4 << 20
 """Bytes of float64 maps whose statistics are computed together."""
@@ -123,7 +123,7 @@ class ProbeExplainer:
         heatmaps = explanation.relevance if is_reduced else probes.heatmaps(explanation.relevance)
         explained = ExplainedProbes(
             explanation, heatmaps, self._statistics(heatmaps, explanation, previous) | layers, layer_channels=channels,
-            target=known,
+            scalars=logit_scalars(explanation), target=known,
         )  # fmt: skip
         explained.predicted_maps = predicted_maps(explanation, probes.label_maps)
         if explained.predicted_maps is not None and probes.label_maps is not None:
@@ -134,7 +134,7 @@ class ProbeExplainer:
             explained.statistics["cluster"] = groups(heatmaps)
         if self.baseline is not None:
             sets = None if self.sets is None else self.sets.predicted(explanation)
-            explained.scalars = self.baseline.scalars(explanation, heatmaps, sets)
+            explained.scalars |= self.baseline.scalars(explanation, heatmaps, sets)
         return explained
 
     def _placed(self, classes: NDArray[np.int64] | None) -> Target:

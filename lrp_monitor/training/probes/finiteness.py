@@ -16,10 +16,11 @@ class Finiteness:
     Args:
         probes: how many there are.
         axis: "epoch" or "batch", what steps count.
+        classes: whether each probe has a predicted class.
     """
 
-    def __init__(self, probes: int, axis: str) -> None:
-        self._probes, self._axis = probes, axis
+    def __init__(self, probes: int, axis: str, classes: bool = True) -> None:
+        self._probes, self._axis, self._classes = probes, axis, classes
         self._since: dict[str, int] = {}
         self._messages: set[str] = set()
 
@@ -64,12 +65,15 @@ class Finiteness:
         if kind in _TENSORS:
             prefix = f"{kind}/nonfinite/"
             names = [tag.removeprefix(prefix) for tag, n in scalars.items() if tag.startswith(prefix) and n]
-            text = f"{count:.0f} values of the {kind.replace('_', ' ')} are not finite at step {step}"
+            many = "1 value" if count == 1 else f"{count:.0f} values"
+            verb = "is" if count == 1 else "are"
+            text = f"{many} of the {kind.replace('_', ' ')} {verb} not finite at step {step}"
             return f"{text}: {', '.join(names)}"
         if kind == "loss":
             return f"a loss, of training or validation, is not finite in the epoch that ends at step {step}"
         text = f"the {kind} of {count:.0f} of {self._probes} probes are not finite at step {step}"
-        return f"{text}: they have no prediction, right or wrong" if kind == "logits" else text
+        predicted = kind == "logits" and self._classes
+        return f"{text}: they have no prediction, right or wrong" if predicted else text
 
     def _ended(self, kind: str, since: int, step: int) -> str:
         if kind == "loss":

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 MASS, ABSOLUTE, COUNT = "mask_mass/", "mask_absolute/", "mask_probes/"
 """What stands before a mask's name in statistics and, behind "lrp/", in scalars."""
 
+NONFINITE_LOGITS = "lrp/nonfinite/logits"
+
 MEAN_ERROR = "lrp/mean_absolute_error"
 
 QUANTILES = {"q50": 0.5, "q90": 0.9, "q99": 0.99}
@@ -101,13 +103,11 @@ def probe_scalars(statistics: Mapping[str, Floats], labels: NDArray[np.int64] | 
     lrp/probability, lrp/accuracy (where there are labels; of the probes with a prediction; of sets of labels the share
     of probes whose set is predicted exactly), lrp/label_accuracy (of sets and maps of labels: the share of all that are
     right), lrp/mask_mass/<mask>, lrp/mask_absolute/<mask>. Counts of probes: lrp/mask_probes/<mask>, those behind
-    lrp/mask_mass/<mask>; lrp/nonfinite/logits, those whose logits are not all finite, so that there is no prediction;
-    lrp/nonfinite/heatmaps, those whose heatmap is not finite.
+    lrp/mask_mass/<mask>; lrp/nonfinite/heatmaps, those whose heatmap is not finite.
     """
     scalars = {
         "lrp/conservation": _over(statistics["conservation"], np.median),
         "lrp/drift": _over(statistics["drift"], np.mean),
-        "lrp/nonfinite/logits": _unknown(statistics.get("prediction", statistics["logit"])),
         "lrp/nonfinite/heatmaps": _unknown(statistics["sum"]),
     }
     if "probability" in statistics:
@@ -128,6 +128,16 @@ def probe_scalars(statistics: Mapping[str, Floats], labels: NDArray[np.int64] | 
         if name.startswith(MASS):
             scalars[f"lrp/{COUNT}{name.removeprefix(MASS)}"] = len(values) - _unknown(values)
     return {tag: value for tag, value in scalars.items() if np.isfinite(value)}
+
+
+def logit_scalars(explanation: Explanation) -> dict[str, float]:
+    """lrp/nonfinite/logits: the probes of which a logit, of whatever output unit or place, is not finite.
+
+    Or the explained value: a sum over many places may overflow. Of a class there is no prediction then.
+    """
+    logits = explanation.logits
+    finite = np.isfinite(logits.reshape(len(logits), -1)).all(axis=1) & np.isfinite(explanation.logit)
+    return {NONFINITE_LOGITS: float(np.count_nonzero(~finite))}
 
 
 def _unknown(values: Floats) -> float:
