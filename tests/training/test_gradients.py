@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lrp_monitor import mapped
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.training.tensors.capture import GradientCapture
 from lrp_monitor.training.tensors.names import tensor_names
@@ -234,20 +235,29 @@ def test_weights_are_bit_identical_with_and_without_capture(mode):
     assert history == plain_history
 
 
-def test_the_change_of_a_large_tensor_is_summed_in_parts_and_what_is_not_finite_is_nan():
-    model = keras.Sequential([keras.Input((1200,)), layers.Dense(500)])  # more than two chunks of 2**18
-    updates = WeightUpdates(model)
-    updates.begin()
-    (old, _), rng = model.get_weights(), np.random.default_rng(0)
+def test_the_change_of_a_large_tensor_is_summed_in_parts_and_what_is_not_finite_is_nan(monkeypatch):
+    model = keras.Sequential([keras.Input((1200,)), layers.Dense(500), layers.Dense(2)])  # over two chunks of 2**18
+    (old, *rest), rng = model.get_weights(), np.random.default_rng(0)
     new = old + rng.normal(size=old.shape).astype(np.float32) * 1e-20
-    model.set_weights([new, np.full(500, np.nan)])
-    updates.end()
-    kernel, bias = updates.take().values()
+    found = []
+    for large in (1 << 40, 1 << 20):  # in memory, in a file
+        monkeypatch.setattr(mapped, "LARGE", large)
+        model.set_weights([old, *rest])
+        updates = WeightUpdates(model)
+        updates.begin()
+        assert bool(updates._before.arrays) == (large == 1 << 20)
+        model.set_weights([new, np.full(500, np.nan), rest[1] + 1, rest[2]])
+        updates.end()
+        found.append(updates.take())
+        assert updates.take() == {}
+    kernel, bias, kernel_2, bias_2 = found[0].values()
     assert kernel.change == pytest.approx(np.linalg.norm(new.astype(np.float64) - old), rel=1e-9)
     assert kernel.before == pytest.approx(np.linalg.norm(old.astype(np.float64)), rel=1e-9)
     assert np.isnan(bias.change)
     assert bias.before == 0
-    assert updates.take() == {}
+    assert kernel_2.before == pytest.approx(np.linalg.norm(rest[1].astype(np.float64)), rel=1e-9)
+    assert bias_2 == (0, 0)
+    np.testing.assert_array_equal(list(found[1].values()), list(found[0].values()))
 
 
 def test_of_steps_executed_together_the_last_is_captured():

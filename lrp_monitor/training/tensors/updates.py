@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
+from lrp_monitor import mapped
 from lrp_monitor.text import first_line
 from lrp_monitor.training.tensors.names import Names, naming
 
@@ -26,39 +29,43 @@ class WeightUpdates:
     """Measures one execution of the train function (`steps_per_execution` training steps), any number of times.
 
     `begin()` before it, `end()` behind it, then `take()`. The weights are read, nothing of the model is changed; until
-    `end()` a copy of the trainable weights is held. Nothing here raises: `problem` says why the last execution was not
-    measured.
+    `end()` a copy of the trainable weights is held, of many on the CPU in a temporary file. Nothing here raises:
+    `problem` says why the last execution was not measured.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self.problem: str | None = None
         self._model = model
         self._norms: Any = None  # compiled; traced once for each set of variables
-        self._before: list[tuple[Any, tf.Tensor]] = []
+        self._before: _Copies | None = None
         self._measured: tuple[list[Any], tf.Tensor] | None = None
 
     def begin(self) -> None:
         """Keeps the weights as they are now."""
         self.problem = self._measured = None
         try:
-            self._before = [(v, tf.convert_to_tensor(v.value)) for v in self._model.trainable_variables]
+            self._before = _copies(self._model.trainable_variables)
         except Exception as error:  # memory may run out, or a variable not be there yet: the training goes on
             self._failed(error)
 
     def end(self) -> None:
         """Compares the weights of now with those of `begin`."""
-        before, self._before = self._before, []
+        before, self._before = self._before, None
         try:
-            self._norms = self._norms or tf.function(_squares, autograph=False)
-            after = [tf.convert_to_tensor(variable.value) for variable, _ in before]
-            if before:
-                self._measured = [variable for variable, _ in before], self._norms([old for _, old in before], after)
+            if before is None or not before.variables:
+                return
+            if before.arrays:
+                norms = tf.stack([_row_of(*pair) for pair in zip(before.arrays, before.variables, strict=True)])
+            else:
+                self._norms = self._norms or tf.function(_squares, autograph=False)
+                norms = self._norms(before.tensors, [_value(variable) for variable in before.variables])
+            self._measured = before.variables, norms
         except Exception as error:  # what was trained must not be lost over its log
             self._failed(error)
 
     def drop(self) -> None:
         """Lets go of the weights of `begin`, where the step has failed."""
-        self._before = []
+        self._before = None
 
     def share(self, other: WeightUpdates) -> None:
         """Takes over what another one has measured."""
@@ -78,8 +85,43 @@ class WeightUpdates:
             return {}
 
     def _failed(self, error: Exception) -> None:
-        self._before, self._measured = [], None
+        self._before = self._measured = None
         self.problem = f"how far the training step moved the weights could not be measured: {first_line(error)}"
+
+
+class _Copies(NamedTuple):
+    """Variables and what they held: as tensors, or as flat arrays in one file."""
+
+    variables: list[Any]
+    tensors: list[tf.Tensor]
+    arrays: list[NDArray[Any]]
+
+
+def _copies(variables: list[Any]) -> _Copies:
+    """On the CPU a tensor is the variable's own memory until that is written to: beside a file it takes no other."""
+    tensors = [_value(variable) for variable in variables]
+    sizes = [tensor.dtype.size * int(tf.size(tensor)) for tensor in tensors]
+    if sum(sizes) < mapped.LARGE or not all("CPU" in tensor.device for tensor in tensors):
+        return _Copies(variables, tensors, [])
+    parts, ends = mapped.Parts((sum(sizes),), np.uint8), np.cumsum(sizes)
+    for tensor, size, end in zip(tensors, sizes, ends, strict=True):
+        parts.put(int(end) - size, np.asarray(tensor).reshape(-1).view(np.uint8))
+    held = parts.whole()
+    arrays = [
+        held[end - size : end].view(tensor.dtype.as_numpy_dtype)
+        for tensor, size, end in zip(tensors, sizes, ends, strict=True)
+    ]
+    return _Copies(variables, [], arrays)
+
+
+def _row_of(old: NDArray[Any], variable: Any) -> tf.Tensor:
+    found = _row(tf.convert_to_tensor(old), tf.reshape(_value(variable), [-1]))
+    mapped.let_go(old)
+    return found
+
+
+def _value(variable: Any) -> tf.Tensor:
+    return tf.convert_to_tensor(variable.value)
 
 
 def _squares(before: list[tf.Tensor], after: list[tf.Tensor]) -> tf.Tensor:
