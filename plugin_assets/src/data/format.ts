@@ -65,7 +65,7 @@ const QUANTITIES: Record<string, string> = {
   "lrp/accuracy": "Accuracy on the probes",
   "lrp/label_accuracy": "Share of the probes’ labels that are right",
   "lrp/mean_absolute_error": "Mean absolute error on the probes",
-  "lrp/nonfinite/logits": "Probes without a prediction: logits not finite",
+  "lrp/nonfinite/logits": "Probes with logits that are not finite",
   "lrp/nonfinite/heatmaps": "Probes with heatmaps that are not finite",
   "lrp/nonfinite/loss": "Losses that are not finite",
   "gradients/norm": "Gradient norm, all layers",
