@@ -118,15 +118,16 @@ def parse_probes(data: bytes, what: str) -> ProbeInfo:
     length = records.frame_length(data[:start]) if len(data) >= start else None
     if length is None or len(data) < start + length + records.FRAME_TAIL:
         raise StoreError(f"{what} is cut off or damaged: copy it again, or log into another folder")
-    payload = data[start : start + length]
+    payload = memoryview(data)[start : start + length]  # slices of bytes would be copies, each as large as the file
     if not records.payload_is_whole(payload, data[start + length : start + length + records.FRAME_TAIL]):
         raise StoreError(f"{what} is damaged (its checksum is wrong): copy it again")
     head = records.parse_head(payload, length, what)
     if head.kind != records.KIND_PROBES:
         raise StoreError(f"{what} holds a record of kind {head.kind}, not the probes")
     end = records.FIELDS + head.header_length
-    records.check_header(payload, payload[records.FIELDS : end], head, what)
-    header = records.parse_json(payload[records.FIELDS : end], what)
+    text = bytes(payload[records.FIELDS : end])
+    records.check_header(bytes(payload[: records.FIELDS]), text, head, what)
+    header = records.parse_json(text, what)
     try:
         return _unpack(header, payload[end:], what)
     except records.MALFORMED as error:
@@ -134,7 +135,7 @@ def parse_probes(data: bytes, what: str) -> ProbeInfo:
         raise StoreError(f"{what}: a part of the header is missing or of the wrong kind ({reason})") from error
 
 
-def _unpack(header: dict[str, Any], body: bytes, what: str) -> ProbeInfo:
+def _unpack(header: dict[str, Any], body: memoryview, what: str) -> ProbeInfo:
     names = _texts(header["names"])
     n = len(names)
     image_shape, map_shape = _shape(header["image_shape"]), _shape(header["map_shape"])

@@ -38,6 +38,7 @@ MOST_VALUES = 4 << 20
 """Most values in a JSON text: each takes up to some 80 bytes of memory, however few it takes in the text."""
 MOST_NESTING = 32
 """Deepest nesting of lists and objects in the parts of a header that are handed on as they are."""
+_PIECE = 1 << 20
 MOST_MESSAGE = 400
 """Characters that a message quotes of a file's content."""
 
@@ -64,11 +65,14 @@ class Head:
     crc: int
 
 
-def crc32c(*parts: bytes, start: int = 0) -> int:
+def crc32c(*parts: bytes | memoryview, start: int = 0) -> int:
     """CRC-32C of the parts joined, following on bytes whose own is ``start``."""
     value = start
     for part in parts:
-        value = int(google_crc32c.extend(value, part))
+        # The library takes bytes alone: copies of pieces, since one of a whole view may be large.
+        pieces = [part] if isinstance(part, bytes) else (part[at : at + _PIECE] for at in range(0, len(part), _PIECE))
+        for piece in pieces:
+            value = int(google_crc32c.extend(value, bytes(piece)))
     return value
 
 
@@ -89,7 +93,7 @@ def frame_length(head: bytes) -> int | None:
     return int(length) if crc == masked(crc32c(head[:8])) else None
 
 
-def payload_is_whole(payload: bytes, tail: bytes) -> bool:
+def payload_is_whole(payload: bytes | memoryview, tail: bytes) -> bool:
     """Whether the last 4 bytes of a frame are the checksum of its payload."""
     return tail == struct.pack("<I", masked(crc32c(payload)))
 
@@ -121,7 +125,7 @@ def pack(
     return frame([plain + struct.pack("<I", crc32c(plain, text)), text, *chunks])
 
 
-def parse_head(data: bytes, payload_length: int, what: str) -> Head:
+def parse_head(data: bytes | memoryview, payload_length: int, what: str) -> Head:
     """The fixed fields; raises StoreError, starting with ``what``, for another format or version."""
     if len(data) < FIELDS:
         raise StoreError(f"{what}: a record of {payload_length} bytes is too short to be one of the store's")
