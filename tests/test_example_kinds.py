@@ -25,6 +25,7 @@ def example(name: str) -> ModuleType:
     ("name", "kinds", "says"),
     [
         ("watch_texts", ["tokens"], "most for its class: "),
+        ("watch_next_words", ["tokens"], "of the relevance is on who"),
         ("watch_series", ["series"], "lstm: "),
         ("watch_a_table", ["table"], "asking price: "),
         ("watch_a_segmentation", ["image"], "lies in the objects"),

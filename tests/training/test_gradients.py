@@ -347,6 +347,20 @@ def test_sparse_gradients_of_an_embedding_add_up():
     assert histogram.zeros == 12  # words 7, 8 and 9 do not occur
 
 
+def test_a_dense_layer_on_places_is_captured_where_batches_differ_in_size():
+    model = keras.Sequential([keras.Input((4, 3)), layers.Dense(2)])
+    model.compile(sgd(), "mse", jit_compile=False)
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(5, 4, 3)).astype(np.float32), rng.normal(size=(5, 4, 2)).astype(np.float32)
+    watch = Watch((0,))
+    model.fit(x, y, batch_size=3, shuffle=False, verbose=0, callbacks=[watch])  # 3 and 2: no static batch
+    assert watch.problems == []
+    kernel, bias = watch.weights[0]
+    error = 2 / (3 * 4 * 2) * (x[:3] @ kernel + bias - y[:3])
+    expected = np.einsum("bti,bto->io", x[:3], error)
+    assert watch.taken[0][0].norm == pytest.approx(np.linalg.norm(expected), rel=1e-5)
+
+
 class Adversarial(keras.Model):
     """Two networks, two optimizers, one of them in a dict; the second loss sees the first one's update."""
 

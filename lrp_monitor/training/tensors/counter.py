@@ -139,6 +139,8 @@ class GradientCounter:
                 continue
             self.counts.without.pop(id(variable), None)
             value = tf.convert_to_tensor(grad)  # an embedding's sparse slices add up here
+            # That of a dense layer on tokens or pixels has no static shape where batches differ in size.
+            value = tf.ensure_shape(value, variable.shape)
             variables.append(variable)
             dense.append(tf.cast(value, tf.float32) if value.dtype.size < 4 else value)
         if not variables:

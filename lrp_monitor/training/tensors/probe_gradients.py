@@ -80,7 +80,8 @@ class ProbeGradients:
             loss = loss_of_training(model, x, y, predicted)
         gradients = tape.gradient(loss, values)
         self._without.update(place for place, gradient in enumerate(gradients) if gradient is None)
-        return statistics_rows([tf.convert_to_tensor(grad) for grad in gradients if grad is not None])
+        taken = [(grad, value) for grad, value in zip(gradients, values, strict=True) if grad is not None]
+        return statistics_rows([tf.ensure_shape(tf.convert_to_tensor(grad), value.shape) for grad, value in taken])
 
 
 def probe_gradients(model: keras.Model, x: Any, y: Any, *, names: Names | None = None) -> list[Histogram]:
