@@ -139,6 +139,23 @@ class Visit:
         """Asserts that an element's text holds each of `parts`, as `expect` does."""
         self.expect(lambda: [part for part in parts if part not in self.text(testid)], [])
 
+    def box(self, selector: str) -> dict[str, float]:
+        """Where the first element that a selector finds lies, in view, once it lies still and all is drawn."""
+        found: list[dict[str, float] | None] = []
+
+        def is_still() -> bool:
+            handle = self.frame.wait_for_selector(selector, timeout=1_000)
+            assert handle is not None
+            handle.scroll_into_view_if_needed(timeout=1_000)
+            found.append(handle.bounding_box())
+            busy = self.all("[aria-busy=true], .stale", "1")
+            return not busy and len(found) > 1 and found[-1] is not None and found[-1] == found[-2]
+
+        self.expect(is_still, True)
+        last = found[-1]
+        assert last is not None
+        return last
+
     def text(self, testid: str) -> str:
         """The text of an element as it is now."""
         return self.frame.inner_text(f"[data-testid='{testid}']", timeout=1_000)

@@ -144,9 +144,7 @@ def test_overlay_shows_the_input_under_relevance_as_strong_as_chosen(fitted: Pat
 
 def point(tab: Visit, selector: str, row: float, column: float) -> None:
     """Moves the mouse over a place of a map, in its pixels (32 x 32), as the map lies in its cell without zoom."""
-    tab.frame.locator(selector).scroll_into_view_if_needed()
-    box = tab.frame.locator(selector).locator("xpath=ancestor::div[contains(@class, 'cell')]").bounding_box()
-    assert box is not None
+    box = tab.box(f".cell:has({selector})")
     tab.page.mouse.move(box["x"] + box["width"] * (column + 0.5) / 32, box["y"] + box["height"] * (row + 0.5) / 32)
 
 

@@ -189,12 +189,11 @@ def test_a_channel_large_and_its_address(logdir: Path, serve: Serve, visit: Open
     # Of the eight reference samples one was not kept.
     samples = "[data-testid=channel-references]"
     tab.expect(lambda: len(tab.all(f"{samples} canvas", "1")), lambda count: count >= 7)
-    assert len(tab.all(f"{samples} figure", "1")) == 8
+    tab.expect(lambda: len(tab.all(f"{samples} figure", "1")), 8)
     tab.expect(lambda: len(tab.all("[data-testid=channel-film] figure", "1")), len(STEPS))
     tab.frame.click("[data-testid=pin]")
     # A click on the curve moves the slider.
-    box = tab.frame.locator(f"{opened} [data-testid=spark]").bounding_box()  # settled: drawn with the channel
-    assert box is not None
+    box = tab.box(f"{opened} [data-testid=spark]")
     tab.page.mouse.click(box["x"] + 1, box["y"] + 20)
     tab.expect(lambda: tab.frame.input_value("[data-testid=step-number]"), "0")
     again = visit(serve(logdir), fragment=tab.link())  # settled: the step, its last part, was waited for

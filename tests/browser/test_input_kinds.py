@@ -224,11 +224,7 @@ def height(tab: Visit, probe: int = 0) -> float:
 
 def at(tab: Visit, x: float, y: float, probe: int = 0, run: str = "") -> None:
     """Moves the pointer to a place of a cell, in shares of its sides."""
-    cell = tab.frame.query_selector(f".cell[data-probe='{probe}'][data-run='{run}']")
-    assert cell is not None
-    cell.scroll_into_view_if_needed()
-    box = cell.bounding_box()
-    assert box is not None
+    box = tab.box(f".cell[data-probe='{probe}'][data-run='{run}']")
     tab.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
 
 
@@ -337,12 +333,13 @@ def test_several_inputs_and_a_number_that_is_predicted(logged: Path, serve: Serv
         tab.frame.click("[data-testid=export-png]")
     # By channel the image alone; the shares are of all relevance.
     tab.frame.wait_for_selector("[data-testid=channel-2][data-painted='4']")
-    assert tab.all("[data-testid^=channel-]", "e.dataset.input") == ["image"] * 3
+    tab.expect(lambda: tab.all("[data-testid^=channel-]", "e.dataset.input"), ["image"] * 3)
     parts = lrp.open_run(logged / "several" / "a").channels(4)[0]
     share = np.abs(parts[:64, 2]).sum() / np.abs(parts).sum()
     told = f"image\nRed 0 %\nGreen 0 %\nBlue {100 * share:.0f} %"
     tab.expect(lambda: told in tab.frame.inner_text(".channel-row"), True)
-    assert (tab.pixels("[data-testid=channel-2]")[0, 7, 0], tab.pixels("[data-testid=channel-0]").min()) == (128, 255)
+    reds = [f"[data-testid=channel-{channel}]" for channel in (2, 0)]
+    tab.expect(lambda: (tab.pixels(reds[0])[0, 7, 0], tab.pixels(reds[1]).min()), (128, 255))
     assert Path(download.value.path()).stat().st_size > 5_000
 
 
@@ -470,14 +467,14 @@ def test_sets_of_labels_with_a_probe_for_each(logged: Path, serve: Serve, visit:
     tab.frame.wait_for_selector("[data-testid=over-probability] .line")
     told = "a predicts cat from step 0 to 4"
     tab.expect(lambda: told in (tab.frame.text_content("[data-testid=over-probability]") or ""), True)
-    assert "bird" in tab.frame.inner_text(".probe-head")
+    tab.expect(lambda: "bird" in tab.frame.inner_text(".probe-head"), True)
 
 
 def test_a_word_at_a_place(logged: Path, serve: Serve, visit: Open) -> None:
     tab = opened(visit, serve(logged), "place/a/lrp")
     tab.expect_text("caption-0", "right:\ndog", "P(dog)", "position\nlast")
     tab.expect_text("caption-1", "wrong:\ndog", "P(cat)", "position\n4")
-    assert tab.all("[data-testid^=labels-]", "1") == []  # the label of the place is the probe's
+    tab.expect(lambda: tab.all("[data-testid^=labels-]", "1"), [])  # the label of the place is the probe's
     tab.page.keyboard.press("Home")
     drawn(tab, 0)
     tab.expect_text("caption-0", "wrong:\ncat\n")

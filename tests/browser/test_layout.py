@@ -184,8 +184,7 @@ def test_several_timelines_are_scrubbers_of_the_same_step(fitted: Path, serve: S
     tab.frame.wait_for_function("() => document.querySelectorAll('.timeline svg').length === 3")
     tab.expect(lambda: tab.all("[data-testid=add-timeline]", "1"), [])  # three at most
     tab.expect(lambda: len(set(tab.all(".timeline svg", "e.dataset.tag"))), 3)
-    box = tab.frame.locator("[data-testid=timeline-more]").last.bounding_box()  # settled: all three are there
-    assert box is not None
+    box = tab.box("[data-testid=timeline-more] >> nth=-1")
     tab.page.mouse.click(box["x"] + 50, box["y"] + box["height"] / 2)
     tab.wait_for_step(steps[0])
     tab.frame.get_by_label("Close the timeline of").first.click()

@@ -162,7 +162,7 @@ def test_features_are_in_the_file(tmp_path: Path, opened: Any) -> None:
     maps = f"{rows}[data-channel='{channel}'] [data-testid=channel-maps]"
     tab.expect(lambda: tab.all(maps, "e.dataset.maps + ' ' + e.dataset.step"), ["2 256"])
     scale = max(np.abs(features.map(probe, channel)).max() for probe in (first, second))
-    shown = np.full((66, tab.pixels(maps).shape[1], 3), np.nan)
+    shown = np.full((66, tab.pixels(maps).shape[1], 3), np.nan)  # settled: the row was waited for
     shown[1:65, 1:65] = colours(features.map(first, channel) / scale).repeat(2, axis=0).repeat(2, axis=1)
     tab.expect_colours(maps, shown)
     tab.frame.press("[data-testid=slider]", "ArrowLeft")
@@ -233,7 +233,7 @@ def test_the_network_at_a_glance(served: str, opened: Any) -> None:
     tab.frame.select_option("[data-testid=glance]", "broken")
     tab.expect_text("no-rows", "Every logged weight and gradient is finite")
     tab.frame.select_option("[data-testid=glance]", "gradients")
-    box = tab.frame.wait_for_selector("[data-testid=matrix] canvas").bounding_box()  # settled: it is painted
+    box = tab.box("[data-testid=matrix] canvas[data-painted]")
     tab.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 5)
     tab.expect(lambda: tab.hash_parameters()["step"], lambda step: 440 < int(step) < 460)
     tab.expect(lambda: tab.hash_parameters()["tensor"], "block1/conv/kernel")
@@ -261,7 +261,7 @@ def test_the_axis_of_curves_says_what_it_counts(served: str, opened: Any) -> Non
     tab.frame.click("[data-testid=range-near]")
     tab.expect(lambda: tab.all("[data-testid=timeline]", seen), ["449.5,899"])
     tab.expect(lambda: tab.hash_parameters()["range"], "449.5,899")
-    box = tab.frame.locator("[data-testid=timeline]").bounding_box()  # settled: nothing jumps
+    box = tab.box("[data-testid=timeline]")
     tab.page.keyboard.down("Shift")
     tab.page.mouse.move(box["x"] + 80, box["y"] + 40)
     tab.page.mouse.down()

@@ -233,8 +233,7 @@ def test_curves_tell_prediction_probability_and_mask(tensorboard: TensorBoard, v
         tab.expect(lambda at=at, share=share: share in tab.all(".over-time .readout", "e.innerText")[at], True)
     limit = "Alert above this share of “corner”"
     tab.expect(lambda: limit in (tab.frame.text_content("[data-testid=over-mass]") or ""), True)
-    box = tab.frame.locator("[data-testid=over-probability]").bounding_box()  # settled: both plots are there
-    assert box is not None
+    box = tab.box("[data-testid=over-probability]")
     tab.page.mouse.click(box["x"] + box["width"] - 12, box["y"] + 40)
     wait(tab, 70)
     tab.page.keyboard.press("PageDown")

@@ -268,8 +268,7 @@ def test_dragging_along_the_timeline_moves_the_step(fitted: Path, serve: Serve, 
     steps = lrp.open_run(fitted / "planted").steps
     tab = visit(serve(fitted))
     tab.wait_for_step(steps[-1])
-    box = tab.frame.locator("[data-testid=timeline]").bounding_box()  # settled: nothing jumps, see below
-    assert box is not None
+    box = tab.box("[data-testid=timeline]")
     y = box["y"] + box["height"] / 2
     tab.page.mouse.move(box["x"] + box["width"] - 20, y)
     tab.page.mouse.down()
