@@ -16,6 +16,7 @@ from lrp_monitor.cli.explained_samples import caption, label_of, row_of, short
 from lrp_monitor.cli.opened_model import Opened, composite_of, head_of
 from lrp_monitor.pictures import film, render
 from lrp_monitor.pictures.inputs import drawn_inputs
+from lrp_monitor.pictures.logged import label_maps
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.info import probe_info
 
@@ -31,7 +32,8 @@ def lone_set(arguments: argparse.Namespace) -> ProbeSet | None:
         probes = ProbeSet.load(path)
     except (ArchiveError, OSError, *DAMAGE):
         return None  # what is wrong with it is reported where inputs are read
-    plain = probes.is_single and probes.is_picture and probes.position is None and not probes.is_encoded
+    of_class = probes.position is None and probes.region is None and probes.label_maps is None
+    plain = probes.is_single and probes.is_picture and of_class and not probes.is_encoded
     return None if plain else probes
 
 
@@ -41,16 +43,12 @@ def explained(
     """The model opened, a row of plain data for each target and probe, and the file to write.
 
     Raises:
-        CommandError: for a region as the probes' target, and what the model and the arguments raise.
+        CommandError: for a class to explain of an output of maps, and what the model and the arguments raise.
     """
     from lrp_monitor.engine.explainer import Explainer
-    from lrp_monitor.engine.targets import Position
+    from lrp_monitor.engine.targets import Position, predicted_region
+    from lrp_monitor.training.probes.explained import predicted_maps
 
-    if probes.region is not None:
-        raise CommandError(
-            f"{arguments.inputs[0]}: the probes' target is a region of the output: explain it in Python, "
-            "lrp_monitor.Explainer(model).explain(probes.inputs, probes.region)"
-        )
     part("opening the model")
     model = model_files.load_model(arguments.model, arguments.trust_model, arguments.modules)
     model = probes.model_behind(model)
@@ -66,10 +64,20 @@ def explained(
         on_unknown=arguments.on_unknown,
     )
     found = Opened(model, explainer, [], None if names is None else tuple(names))
+    region = probes.region
+    if region is None and probes.position is None and (logits := explainer.logits(probes.inputs)).ndim > 2:
+        region = predicted_region(logits)
     explanations = []
     for number, text in enumerate(targets):
         part(f"explaining, {number + 1} of {len(targets)}")
-        wanted: Any = probes.targets if text is None else found.target(text)
+        if region is not None and text is not None:
+            raise CommandError(
+                f"--target {text}: of an output of maps a region is explained, the probes' target or what is "
+                "predicted; give the probes another, ProbeSet(..., target=lrp.targets.Region(where, of))"
+            )
+        wanted: Any = region
+        if region is None:
+            wanted = probes.targets if text is None else found.target(text)
         if probes.position is not None:
             wanted = Position(probes.position, wanted)
         explanations.append(explainer.explain(probes.inputs, wanted))
@@ -83,9 +91,11 @@ def explained(
     ]
     part(f"writing {arguments.output}")
     if arguments.output.suffix.lower() == ".npz":
-        data = _arrays(probes, explanations[0], maps[0])
+        data = _arrays(probes, explanations[0], maps[0], predicted_maps(explanations[0], probes.label_maps))
     else:
         info = probe_info(probes)
+        classes = [predicted_maps(one, probes.label_maps) for one in explanations]
+        labels_of = label_maps(info)
         look = film.Look(arguments.colormap, "map", arguments.clip, arguments.overlay)
         strips = [
             film.Strip(
@@ -95,17 +105,23 @@ def explained(
                 probes.images[place],
                 None,
                 drawn_inputs(info, place),
+                None if labels_of is None else labels_of[place],
+                None if classes[0] is None else np.stack([one[place] for one in classes if one is not None]),
+                found.class_names,
             )
             for place, name in enumerate(probes.names)
         ]
-        own = "its label" if probes.targets is not None else "predicted class"
+        own = "its label" if probes.targets is not None else "predicted class" if region is None else "its region"
         labels = [own if text is None else label_of(found, text) for text in targets]
         data = render.png(film.sheet(strips, labels, look=look))
     return found, [row for of_target in rows for row in of_target], data
 
 
-def _arrays(probes: ProbeSet, one: Any, maps: Any) -> bytes:
-    """The first target as arrays; of several inputs "heatmaps NAME" of those watched, "inputs NAME" of all."""
+def _arrays(probes: ProbeSet, one: Any, maps: Any, predicted: Any) -> bytes:
+    """The first target as arrays; of several inputs "heatmaps NAME" of those watched, "inputs NAME" of all.
+
+    Of an output of maps "predicted", the class of each place, and "labels" where there are any.
+    """
     parts = probes.split(maps)
     several = {f"heatmaps {name}": values for name, values in parts.items()}
     several |= {f"inputs {part.name}": part.values for part in probes.parts}
@@ -120,6 +136,10 @@ def _arrays(probes: ProbeSet, one: Any, maps: Any) -> bytes:
         "probability": one.probability,
         "conservation": one.conservation,
     }
+    if predicted is not None:
+        arrays["predicted"] = predicted
+    if probes.label_maps is not None:
+        arrays["labels"] = probes.label_maps
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

@@ -74,9 +74,11 @@ def rows_of(with_model: Opened, groups: Sequence[Group]) -> list[dict[str, Any]]
 
 def row_of(with_model: Opened, name: str, one: Any, row: int, total: float) -> dict[str, Any]:
     """What an explanation holds of one of its samples, as plain data."""
-    target, predicted = int(one.target[row]), int(np.ravel(one.prediction[row])[0])
+    # Of a region of a map nothing is predicted as a whole.
+    target, predicted = int(one.target[row]), int(one.prediction[row]) if one.has_classes else -1
     return {
         "input": name,
+        "explains": "class" if one.has_classes else "region",
         "target": plain_class(target),
         "class": None if target < 0 else with_model.class_name(target),
         "prediction": plain_class(predicted),
@@ -122,7 +124,7 @@ def label_of(with_model: Opened, text: str) -> str:
 def caption(row: dict[str, Any]) -> str:
     """What stands below a heatmap: its class and probability."""
     strength = row["probability"] if row["probability"] is not None else row["logit"]
-    name = row["class"] or "no class"
+    name = row["class"] or ("a region" if row.get("explains") == "region" else "no class")
     return f"{name}, not finite" if strength is None else f"{name} {number(strength, 2)}"
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 import lrp_monitor as lrp
 from lrp_monitor.cli import main
+from lrp_monitor.pictures.classes import class_colour
 from lrp_monitor.probes import ProbeSet
 
 RNG = np.random.default_rng(3)
@@ -36,6 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = lrp.targets.Position([1, 3])
     ProbeSet(text, target=at, tokens=[[f"w{i}" for i in row] for row in text]).save(folder / "words.npz")
     ProbeSet(text, target=lrp.targets.Region(np.s_[:2], 1)).save(folder / "region.npz")
+    keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(2, 3, padding="same")]).save(folder / "pixels.keras")
+    ProbeSet(given["image"], labels=RNG.integers(0, 2, (3, 4, 4)), class_names=["a", "b"]).save(folder / "pixels.npz")
     return folder
 
 
@@ -69,7 +72,30 @@ def test_a_place_of_a_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     np.testing.assert_allclose([row["logit"] for row in rows], logits.max(axis=1), rtol=1e-5)
 
 
-def test_a_region_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_region_of_a_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["explain", str(folder / "words.keras"), str(folder / "region.npz"), "-o", str(folder / "x.png")]
-    assert main(arguments) == 1
-    assert "target is a region of the output" in capsys.readouterr().err
+    assert main([*arguments, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["explanations"]
+    inputs = ProbeSet.load(folder / "region.npz").inputs
+    logits = keras.models.load_model(folder / "words.keras").predict(inputs, verbose=0)
+    np.testing.assert_allclose([row["logit"] for row in rows], logits[:, :2, 1].sum(axis=1), rtol=1e-5)
+    assert [(row["explains"], row["prediction"], row["class"]) for row in rows] == [("region", None, None)] * 2
+    assert main([*arguments, "--target", "1"]) == 1
+    assert "of an output of maps a region is explained" in capsys.readouterr().err
+
+
+def test_pixels_are_drawn_with_labels_and_predictions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, probes = str(folder / "pixels.keras"), ProbeSet.load(folder / "pixels.npz")
+    options = ["explain", model, str(folder / "pixels.npz"), "-o"]
+    assert main([*options, str(folder / "pixels.out.npz")]) == 0
+    shown = capsys.readouterr()
+    assert ": a region, logit" in shown.out
+    assert "not finite" not in shown.out + shown.err
+    predicted = keras.models.load_model(model).predict(probes.inputs, verbose=0).argmax(axis=-1)
+    with np.load(folder / "pixels.out.npz") as found:
+        np.testing.assert_array_equal(found["predicted"], predicted)
+        np.testing.assert_array_equal(found["labels"], probes.label_maps)
+    assert main([*options, str(folder / "pixels.png")]) == 0
+    with Image.open(folder / "pixels.png") as picture:
+        colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert (colours == class_colour(1)).all(axis=1).sum() >= 90  # the key of class b

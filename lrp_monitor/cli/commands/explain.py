@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         "Pictures are turned upright, brought to the model's input size and scaled to the range that --scaling\n"
         "names; changes are printed on stderr. Arrays are taken as they are: one sample, or several along\n"
         "the first axis. An .npz that ProbeSet.save wrote brings its classes and names along; where its probes\n"
-        "are texts, tables, series or several inputs, it is given alone and drawn as these.",
+        "are texts, tables, series or several inputs, or labelled at every pixel, it is given alone and drawn so.",
         "lrp-monitor explain model.keras photo.jpg -o heatmap.png --class-names labels.txt",
         "lrp-monitor explain model.keras photo.jpg --target cat --target dog --overlay -o cat_or_dog.png",
         "lrp-monitor explain model.keras batch.npy --composite epsilon_plus -o relevance.npz",
@@ -127,7 +127,11 @@ def _check_output(arguments: argparse.Namespace, kind: str, targets: int) -> Non
 
 def _not_finite(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Warnings on samples whose logits or heatmaps are not finite."""
-    broken = [row["input"] for row in rows if row["prediction"] is None or row["relevance_sum"] is None]
+    broken = [
+        row["input"]
+        for row in rows
+        if (row["prediction"] is None and row.get("explains") != "region") or row["relevance_sum"] is None
+    ]
     names = list(dict.fromkeys(broken))
     if not names:
         return []
@@ -140,11 +144,12 @@ def _not_finite(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _line(row: dict[str, Any]) -> str:
     probability = "" if row["probability"] is None else f", probability {number(row['probability'])}"
     instead = "" if row["prediction"] == row["target"] else f" (predicted: {row['predicted_class']})"
-    if row["prediction"] is None:
+    region = row.get("explains") == "region"
+    if row["prediction"] is None and not region:
         instead = " (no prediction: the logits are not finite)"
     kept = "-" if row["conservation"] is None else number(row["conservation"])
     logit = "not finite" if row["logit"] is None else number(row["logit"], 4)
-    name = row["class"] or "no class"
+    name = "a region" if region else row["class"] or "no class"
     return f"{row['input']}: {name}{instead}, logit {logit}{probability}; sum of relevance / logit {kept}"
 
 
