@@ -191,6 +191,13 @@ def test_a_channel_large_and_its_address(logdir: Path, serve: Serve, visit: Open
     tab.expect(lambda: len(tab.all(f"{samples} canvas", "1")), lambda count: count >= 7)
     tab.expect(lambda: len(tab.all(f"{samples} figure", "1")), 8)
     tab.expect(lambda: len(tab.all("[data-testid=channel-film] figure", "1")), len(STEPS))
+    # Keys close it and open it again: the focus goes there and back.
+    focused = "e === document.activeElement"
+    tab.expect(lambda: tab.all("[data-testid=close-channel]", focused), [True])
+    tab.page.keyboard.press("Escape")
+    tab.expect(lambda: tab.all(f"[data-testid=channel-{channel}]", focused), [True])
+    tab.page.keyboard.press("Enter")
+    tab.expect(lambda: tab.all("[data-testid=close-channel]", focused), [True])
     tab.frame.click("[data-testid=pin]")
     # A click on the curve moves the slider.
     box = tab.box(f"{opened} [data-testid=spark]")

@@ -28,6 +28,7 @@ export function View({ model }: { model: Model }): JSX.Element {
   adopt(css);
   const [, tell] = useState(0);
   const [top, setTop] = useState(0);
+  const before = useRef<number | null>(null);
   const answers = useMemo(() => new Answers(() => tell((n) => n + 1)), []);
   answers.begin();
   useLayoutEffect(() => answers.settle());
@@ -103,9 +104,9 @@ export function View({ model }: { model: Model }): JSX.Element {
         ))}
       </div>
       {opened ? (
-        <Opened model={model} answers={answers} place={opened} of={of} name={nameOf(of)} choice={choice} choose={choose} />
+        <Opened model={model} answers={answers} place={opened} of={of} name={nameOf(of)} choice={choice} choose={choose} clicked={before.current !== null} />
       ) : (
-        <Rows model={model} answers={answers} places={places} of={of} nameOf={nameOf} choice={choice} choose={choose} top={top} scrolled={setTop} />
+        <Rows model={model} answers={answers} places={places} of={of} nameOf={nameOf} choice={choice} choose={choose} top={top} scrolled={setTop} opened={before} />
       )}
     </div>
   );
@@ -122,6 +123,8 @@ interface RowsProps {
   /** How far the rows are scrolled. What is asked of `answers` is asked in one drawing of the whole view. */
   top: number;
   scrolled: (top: number) => void;
+  /** The channel that was opened last, until it has the focus again. */
+  opened: { current: number | null };
 }
 
 /** Pixels to both sides of the lanes, with the bar that scrolls them, and between two. */
@@ -129,11 +132,24 @@ const EDGES = 47;
 const GAP = 18;
 
 /** Of all rows those in view are made. */
-function Rows({ model, answers, places, of, nameOf, choice, choose, top, scrolled }: RowsProps): JSX.Element {
+function Rows({ model, answers, places, of, nameOf, choice, choose, top, scrolled, opened }: RowsProps): JSX.Element {
   const [ref, width, room] = useSize<HTMLDivElement>();
   const last = useRef(choose);
   last.current = choose;
-  const open = useMemo(() => (run: string, channel: number) => last.current({ open: { run, channel, probe: null } }), []);
+  // The channel that was opened takes the focus back.
+  useLayoutEffect(() => {
+    if (opened.current === null) return;
+    const button = ref.current?.querySelector<HTMLElement>(`[data-testid=channel-${opened.current}]`);
+    if (button) opened.current = null;
+    button?.focus({ preventScroll: true });
+  });
+  const open = useMemo(
+    () => (run: string, channel: number) => {
+      opened.current = channel;
+      last.current({ open: { run, channel, probe: null } });
+    },
+    [],
+  );
   const count = Math.max(...places.map(({ layer }) => layer.channels));
   const first = Math.max(0, Math.floor(top / ROW) - 2);
   const end = Math.min(count, Math.ceil((top + room) / ROW) + 2);

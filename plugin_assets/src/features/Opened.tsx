@@ -7,7 +7,7 @@ import type { Choice } from "./choice";
 import { bytesOf, fetchFilm, fetchRows, type Answers, type Row, type Where } from "./data";
 import type { Place } from "./Features";
 import { askCurves, askStep, keyOf, loggedAt } from "./Lane";
-import { useLayoutEffect } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { KindCanvas } from "../kinds/KindCanvas";
 import { sizeOf, sourcesOf, type Source } from "../kinds/source";
 import { PictureCanvas } from "../ui/canvases";
@@ -27,9 +27,11 @@ interface OpenedProps {
   name: string;
   choice: Choice;
   choose: (change: Partial<Choice>) => void;
+  /** Whether it was opened from its row, and not by its address: then it takes the focus. */
+  clicked: boolean;
 }
 
-export function Opened({ model, answers, place, of, name, choice, choose }: OpenedProps): JSX.Element {
+export function Opened({ model, answers, place, of, name, choice, choose, clicked }: OpenedProps): JSX.Element {
   const { run, layer } = place;
   const { channel } = choice.open!;
   const where: Where = { run: run.listing.run, layer: layer.layer, of };
@@ -48,6 +50,17 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
   const curves = askCurves(answers, place, where, [channel]);
   const curve = curves instanceof Error ? undefined : curves.get(channel);
   useLayoutEffect(() => answers.settle());
+  const close = useRef<HTMLButtonElement>(null);
+  const latest = useRef(choose);
+  latest.current = choose;
+  useEffect(() => {
+    if (clicked) close.current?.focus({ preventScroll: true });
+    const onKey = (event: KeyboardEvent): void => {
+      if (event.key === "Escape" && !event.defaultPrevented) latest.current({ open: null });
+    };
+    window.addEventListener("keydown", onKey);
+    return () => window.removeEventListener("keydown", onKey);
+  }, []);
   const { probes } = run.info!;
   const { names } = probes;
   const pictures = model.picturesOf(run);
@@ -73,7 +86,7 @@ export function Opened({ model, answers, place, of, name, choice, choose }: Open
   return (
     <div class="opened" data-testid="opened-channel" data-channel={channel}>
       <div class="bar">
-        <button type="button" data-testid="close-channel" onClick={() => choose({ open: null })}>
+        <button ref={close} type="button" data-testid="close-channel" onClick={() => choose({ open: null })}>
           ← All channels
         </button>
         <h2>

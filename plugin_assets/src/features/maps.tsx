@@ -83,18 +83,27 @@ export function RowMaps({ tiles, count, side, limit, colours, gamma, over, opaci
     const canvas = ref.current;
     if (!canvas) return;
     const context = sized(canvas, width, height);
+    const left = (i: number): number => i * pitch + EDGE;
+    const draw = (from: HTMLCanvasElement, top: number, { height: high, width: wide }: { height: number; width: number }, i: number): void => {
+      context.imageSmoothingEnabled = wide > side && high > side;
+      context.drawImage(from, 0, top, wide, high, left(i), EDGE, side, side);
+    };
     (tiles ?? []).forEach((tile, i) => {
-      const draw = (words: Uint32Array, of: { height: number; width: number }): void => {
-        context.imageSmoothingEnabled = of.width > side && of.height > side;
-        context.drawImage(onScratch(words, of), 0, 0, of.width, of.height, i * pitch + EDGE, EDGE, side, side);
-      };
-      if (tile.panel) inside(context, i * pitch + EDGE, side, tile.panel(side, pageColours(canvas)));
-      else if (tile.picture && (over || tile.map === null)) draw(paintPicture(tile.picture, over && tile.map !== null), tile.picture);
-      context.globalAlpha = over ? opacity : 1;
-      if (tile.map) draw(paintHeatMap(tile.map, { colours, limit, gamma, overlay: over }), tile.map);
-      context.globalAlpha = 1;
-      if (tile.map === null && tile.picture === null) nothing(context, i * pitch + EDGE, side, canvas, instead);
+      if (tile.panel) inside(context, left(i), side, tile.panel(side, pageColours(canvas)));
+      else if (tile.picture && (over || tile.map === null)) draw(onScratch(paintPicture(tile.picture, over && tile.map !== null), tile.picture), 0, tile.picture, i);
+      else if (tile.map === null) nothing(context, left(i), side, canvas, instead);
     });
+    // One below the other they are one picture: each put on a canvas by itself is a copy of that canvas when it is drawn.
+    const maps = (tiles ?? []).flatMap(({ map }, i) => (map ? [{ map, i }] : []));
+    const plane = maps[0]?.map;
+    if (plane) {
+      const words = new Uint32Array(maps.length * plane.height * plane.width);
+      maps.forEach(({ map }, k) => words.set(paintHeatMap(map, { colours, limit, gamma, overlay: over }), k * plane.height * plane.width));
+      const all = onScratch(words, { height: maps.length * plane.height, width: plane.width });
+      context.globalAlpha = over ? opacity : 1;
+      maps.forEach(({ i }, k) => draw(all, k * plane.height, plane, i));
+      context.globalAlpha = 1;
+    }
     canvas.dataset.maps = String(tiles?.filter(({ map }) => map !== null).length ?? 0);
     canvas.dataset.step = tiles === null || step === null ? "" : String(step);
   }, [tiles, side, width, limit, colours, gamma, over, opacity, theme]);
