@@ -9,6 +9,7 @@ import { memo } from "../ui/memo";
 import type { AtStep, Row } from "./data";
 import { classColour } from "./Features";
 import { RowMaps, widthOf, type Tile } from "./maps";
+import type { DrawProbe } from "./references";
 import { Spark, type Curve } from "./Spark";
 
 /** Height of a row, in pixels. */
@@ -75,6 +76,8 @@ export interface ChannelProps {
   nameOf: (number: number) => string;
   probes: readonly string[];
   pictures: ProbePictures | null;
+  /** Draws probes that are no pictures. */
+  draw: DrawProbe | null;
   /** Undefined while it is on its way. */
   row: Row | undefined;
   curve: Curve | undefined;
@@ -93,13 +96,13 @@ export interface ChannelProps {
 }
 
 export const Channel = memo(function Channel(props: ChannelProps): JSX.Element {
-  const { model, channel, at, before, of, nameOf, probes, pictures, row, curve, largest, references, top, columns, step, colours, gamma, over, opacity, open } = props;
+  const { model, channel, at, before, of, nameOf, probes, pictures, draw, row, curve, largest, references, top, columns, step, colours, gamma, over, opacity, open } = props;
   const share = at.shares.get(of)?.[channel] || 0;
   const emerged = at.emerged[channel]!;
   const state = at.states[channel]!;
   const change = before ? share - (before.shares.get(of)?.[channel] || 0) : null;
-  const tiles = useMemo(() => (row ? tilesOf(row, columns.maps, probes, pictures) : null), [row, columns.maps, probes, pictures]);
-  const limit = Math.max(0, ...(tiles?.map(({ map }) => map?.absmax ?? 0) ?? []));
+  const limit = Math.max(0, ...(row?.maps.slice(0, columns.maps).map((map) => map?.absmax ?? 0) ?? []));
+  const tiles = useMemo(() => (row ? tilesOf(row, columns.maps, probes, pictures, draw, limit) : null), [row, columns.maps, probes, pictures, draw, limit]);
   return (
     <div
       class="channel"
@@ -145,10 +148,11 @@ function Uses({ at, channel, nameOf }: { at: AtStep; channel: number; nameOf: (n
   return <div class="classes" title={title} style={total ? { background: `linear-gradient(90deg, ${stops.join(", ")})` } : {}} />;
 }
 
-function tilesOf(row: Row, most: number, probes: readonly string[], pictures: ProbePictures | null): Tile[] {
+function tilesOf(row: Row, most: number, probes: readonly string[], pictures: ProbePictures | null, draw: DrawProbe | null, limit: number): Tile[] {
   return row.probes.slice(0, most).map((probe, i) => ({
     map: row.maps[i] ?? null,
     picture: pictures?.pictures[probe] ?? null,
+    panel: draw?.(probe, row.maps[i] ?? null, limit),
     words: `${probes[probe] ?? probe}: relevance ${number(row.relevance[i] ?? 0)}`,
   }));
 }

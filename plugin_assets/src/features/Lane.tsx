@@ -8,7 +8,7 @@ import { ordered, type Choice } from "./choice";
 import { bytesOf, fetchAtStep, fetchCurves, fetchRows, type Answers, type AtStep, type Reference, type Row, type Where } from "./data";
 import type { Place } from "./Features";
 import type { Tile } from "./maps";
-import { askReferences, drawingOf, referenceTiles, type Draw } from "./references";
+import { askReferences, drawingOf, drawProbes, referenceTiles, type Draw, type DrawProbe } from "./references";
 import { Cursor, type Curve } from "./Spark";
 
 /** Steps that are loaded ahead while the slider rests. */
@@ -73,7 +73,7 @@ export function Lane({ model, answers, place, of, nameOf, choice, open, first, e
   const pinned = pin && askStep(answers, where, pin);
   const before = pinned instanceof Error ? null : pinned;
   const lane = useRef<State | null>(null);
-  if (lane.current?.where !== where) lane.current = { where, shown: null, order: null, curves: new Map(), references: new Map(), tiles: new Map() };
+  if (lane.current?.where !== where) lane.current = { where, shown: null, order: null, curves: new Map(), references: new Map(), tiles: new Map(), drawing: [], draw: null };
   const state = lane.current;
   const columns = columnsOf(room, layer.references);
   const openThis = useMemo(() => (channel: number) => open(where.run, channel), [open, where.run]);
@@ -106,6 +106,12 @@ export function Lane({ model, answers, place, of, nameOf, choice, open, first, e
   const largest = shown.at.shares.get(of)?.reduce((most, share) => Math.max(most, share || 0), 0) ?? 0;
   const pictures = model.picturesOf(run);
   const { colours, gamma, opacity } = model.view;
+  const known = pictures instanceof Error ? null : pictures;
+  const drawing = [run.info!.probes, known, draw, colours, gamma];
+  if (!drawing.every((part, i) => part === state.drawing[i])) {
+    state.drawing = drawing;
+    state.draw = drawProbes(run, known, draw, colours, Number(gamma));
+  }
   return (
     <div class={!complete && model.late ? "lane stale" : "lane"} data-testid="lane" data-run={where.run} data-step={shown.here.step}>
       <Heads columns={columns} name={nameOf(of)} />
@@ -119,7 +125,8 @@ export function Lane({ model, answers, place, of, nameOf, choice, open, first, e
           of={of}
           nameOf={nameOf}
           probes={run.info!.probes.names}
-          pictures={pictures instanceof Error ? null : pictures}
+          pictures={known}
+          draw={state.draw}
           row={state.shown!.rows.get(channel)}
           curve={state.curves.get(channel)}
           largest={largest}
@@ -146,6 +153,9 @@ interface State {
   curves: ReadonlyMap<number, Curve>;
   references: ReadonlyMap<number, Reference | null>;
   tiles: Map<number, { parts: unknown[]; tiles: Tile[] | null }>;
+  /** What draws probes that are no pictures, and what it was made of. */
+  drawing: unknown[];
+  draw: DrawProbe | null;
 }
 
 /** A row's reference samples: the same array as long as they are the same. */

@@ -70,7 +70,7 @@ export function Opened({ model, answers, place, of, name, choice, choose, clicke
   const earlier = pinned instanceof Error ? undefined : pinned;
   /** The inputs of a probe that is no picture, where the map has a value for each of theirs. */
   const drawnAs = (map: HeatMap | null, one: number): readonly Source[] | null =>
-    map !== null && isDrawn(run) && pictures && !(pictures instanceof Error) && map.data.length === sizeOf(probes.map_shape) ? sourcesOf(probes, pictures, one) : null;
+    isDrawn(run) && pictures && !(pictures instanceof Error) && (map === null || map.data.length === sizeOf(probes.map_shape)) ? sourcesOf(probes, pictures, one) : null;
   const probe = choice.open!.probe ?? known?.probes[0] ?? null;
   const steps = model.filmSteps(FRAMES).filter((step) => layer.steps.includes(step));
   const session = run.info!.session;
@@ -111,7 +111,7 @@ export function Opened({ model, answers, place, of, name, choice, choose, clicke
           const drawn = drawnAs(known.maps[i] ?? null, one);
           return (
             <figure key={one} class={drawn ? "drawn" : ""}>
-              {drawn && <KindCanvas sources={drawn} map={known.maps[i]!} limit={limit} step={now?.step ?? null} size="card" view={model.view} label={`Channel ${channel}, probe ${names[one]}`} />}
+              {drawn && <KindCanvas sources={drawn} map={known.maps[i] ?? null} limit={limit} step={now?.step ?? null} size="card" view={model.view} label={`Channel ${channel}, probe ${names[one]}`} />}
               <button type="button" class={one === probe ? "on" : ""} aria-label={`${names[one]}: show its film`} onClick={() => choose({ open: { ...choice.open!, probe: one } })}>
                 {drawn ? "Its film" : <ChannelMap model={model} map={known.maps[i] ?? null} picture={pictureOf(one)} limit={limit} over={choice.over} side={LARGE} label={`Channel ${channel}, probe ${names[one]}`} title="" step={now?.step ?? null} waiting={false} />}
               </button>

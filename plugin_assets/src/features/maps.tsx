@@ -45,7 +45,7 @@ export function ChannelMap({ model, map, picture, limit, over, side, label, titl
 export interface Tile {
   map: HeatMap | null;
   picture: Picture | null;
-  panel?: (width: number, colours: Pick<Look, "ink" | "faint" | "ground">) => Panel;
+  panel?: ((width: number, colours: Pick<Look, "ink" | "faint" | "ground">) => Panel) | undefined;
   /** What it shows. */
   words: string;
 }
@@ -89,12 +89,12 @@ export function RowMaps({ tiles, count, side, limit, colours, gamma, over, opaci
       context.drawImage(from, 0, top, wide, high, left(i), EDGE, side, side);
     };
     (tiles ?? []).forEach((tile, i) => {
-      if (tile.panel) inside(context, left(i), side, tile.panel(side, pageColours(canvas)));
+      if (tile.panel) inside(context, left(i), side, tile.panel, pageColours(canvas));
       else if (tile.picture && (over || tile.map === null)) draw(onScratch(paintPicture(tile.picture, over && tile.map !== null), tile.picture), 0, tile.picture, i);
       else if (tile.map === null) nothing(context, left(i), side, canvas, instead);
     });
     // One below the other they are one picture: each put on a canvas by itself is a copy of that canvas when it is drawn.
-    const maps = (tiles ?? []).flatMap(({ map }, i) => (map ? [{ map, i }] : []));
+    const maps = (tiles ?? []).flatMap(({ map, panel }, i) => (map && !panel ? [{ map, i }] : []));
     const plane = maps[0]?.map;
     if (plane) {
       const words = new Uint32Array(maps.length * plane.height * plane.width);
@@ -156,12 +156,14 @@ function nothing(context: CanvasRenderingContext2D, left: number, side: number, 
 }
 
 /** A panel in a square, what is higher cut off. */
-function inside(context: CanvasRenderingContext2D, left: number, side: number, panel: Panel): void {
+function inside(context: CanvasRenderingContext2D, left: number, side: number, panel: NonNullable<Tile["panel"]>, colours: ReturnType<typeof pageColours>): void {
   context.save();
+  context.fillStyle = colours.ground;
+  context.fillRect(left, EDGE, side, side);
   context.beginPath();
   context.rect(left, EDGE, side, side);
   context.clip();
   context.translate(left, EDGE);
-  panel.paint(context);
+  panel(side, colours).paint(context);
   context.restore();
 }

@@ -1,10 +1,18 @@
 // The reference samples with the most relevance in a channel, as pictures or as what else they are.
 import { number } from "../data/format";
+import type { HeatMap, ProbePictures } from "../data/decode";
 import type { RunState } from "../data/jobs";
 import type { probePanel } from "../kinds/drawing";
-import { isPicture, sourcesOf, type Source } from "../kinds/source";
+import type { Look } from "../kinds/panel";
+import { isPicture, sizeOf, sourcesOf, type Source } from "../kinds/source";
+import type { ColourName } from "../paint/colormap";
 import { fetchReferences, type Answers, type Reference, type Row } from "./data";
 import type { Tile } from "./maps";
+
+const PLAIN: Pick<Look, "order" | "slice" | "zoom" | "outlines"> = { order: "given", slice: 0.5, zoom: null, outlines: false };
+
+/** A table without relevance is nothing but its names and values, which a small one leaves out. */
+const sizeFor = (sources: readonly Source[], map: HeatMap | null): Look["size"] => (map === null && sources.some(({ info }) => info.kind === "table") ? "card" : "small");
 
 export type Draw = typeof probePanel | null;
 
@@ -34,6 +42,20 @@ export function askReferences(answers: Answers, run: RunState, last: number | un
 export const sourcesOfReference = (run: RunState, { pictures, index }: Reference): readonly Source[] | null =>
   isDrawn(run) ? sourcesOf(run.info!.probes, pictures, index) : null;
 
+export type DrawProbe = (probe: number, map: HeatMap | null, limit: number) => Tile["panel"];
+
+/** Draws probes that are no pictures as what they are, with a map that has a value for each of theirs; null for others. */
+export function drawProbes(run: RunState, pictures: ProbePictures | null, draw: Draw, colours: ColourName, gamma: number): DrawProbe | null {
+  if (draw === null || pictures === null || !isDrawn(run)) return null;
+  const { probes } = run.info!;
+  const size = sizeOf(probes.map_shape);
+  return (probe, map, limit) => {
+    if (pictures.pictures[probe] === undefined || (map !== null && map.data.length !== size)) return undefined;
+    const sources = sourcesOf(probes, pictures, probe);
+    return (width, page) => draw(sources, width, { ...PLAIN, size: sizeFor(sources, map), map, limit, colours, gamma, ...page });
+  };
+}
+
 /** A row's samples as tiles; null while one of them is on its way. */
 export function referenceTiles(run: RunState, row: Row | undefined, known: ReadonlyMap<number, Reference | null>, most: number, draw: Draw): Tile[] | null {
   const samples = row?.top?.slice(0, most) ?? [];
@@ -43,8 +65,7 @@ export function referenceTiles(run: RunState, row: Row | undefined, known: Reado
     const sources = kept && sourcesOfReference(run, kept);
     const tile: Tile = { map: null, picture: kept ? (kept.pictures.pictures[kept.index] ?? null) : null, words: `sample ${sample}: relevance ${number(row.top_relevance?.[i] ?? 0)}` };
     if (sources && draw) {
-      tile.panel = (width, colours) =>
-        draw(sources, width, { map: null, limit: 0, colours: "seismic", gamma: 1, size: "small", order: "given", slice: 0.5, zoom: null, outlines: false, ...colours });
+      tile.panel = (width, page) => draw(sources, width, { ...PLAIN, size: sizeFor(sources, null), map: null, limit: 0, colours: "seismic", gamma: 1, ...page });
     }
     return tile;
   });
