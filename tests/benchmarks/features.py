@@ -1,9 +1,9 @@
 """What features="auto" adds to a log: python tests/benchmarks/features.py [demo] [resnet] [--side 224].
 
-Two fits on the same data from the same weights, one without features and one with "auto", all else at its default: what
-a log takes (the end of the epoch, and what the captured step takes more than others), in wall and in CPU time of all
-threads, and what it adds to the store. Medians over the epochs, the first one left out, in which passes are traced. On
-a machine that does other work, too, CPU time alone means something. Nothing is asserted.
+Two fits on the same data from the same weights, one without features and one with "auto", all else at its default,
+whose epochs take turns: what a log takes (the end of the epoch, and what the captured step takes more than others), in
+wall and in CPU time of all threads, and what it adds to the store. Medians over the epochs, the first one left out, in
+which passes are traced. On a machine that does other work, too, CPU time alone means something. Nothing is asserted.
 
 demo    the demo's network, 3,000 pictures of 32 x 32, 16 probes of four classes, 10 epochs.
 resnet  ResNet50, batch 32, 16 probes of ten classes. `--side` shrinks the pictures.
@@ -15,7 +15,9 @@ import argparse
 import itertools
 import os
 import tempfile
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -27,14 +29,40 @@ from lrp_monitor.store.reader import open_run
 from lrp_monitor.training.monitor import LRPMonitor
 
 
+class Waits(keras.callbacks.Callback):
+    """Begins every epoch but the first when it is this fit's turn."""
+
+    def __init__(self, turn: threading.Semaphore) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        if epoch:
+            self._turn.acquire()
+
+
+class HandsOn(keras.callbacks.Callback):
+    """Ends an epoch by giving the turn to the other fit."""
+
+    def __init__(self, turn: threading.Semaphore) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        self._turn.release()
+
+
 def logs(
-    build: Callable[[], keras.Model], x: np.ndarray, y: np.ndarray, probes: ProbeSet, features: str | None, epochs: int
-) -> tuple[list[Spent], list[int], list[int]]:
+    model: keras.Model, x: np.ndarray, y: np.ndarray, probes: ProbeSet, features: str | None, epochs: int,
+    own: threading.Semaphore, other: threading.Semaphore,
+) -> tuple[list[Spent], list[int], list[int]]:  # fmt: skip
     """Of each log behind the first epoch's: what it took, its bytes in the store, and its channels' maps."""
     before, behind = Clock(each_step=True), Clock()
     with tempfile.TemporaryDirectory() as folder:
         watcher = LRPMonitor(probes, folder, features=features, verbose=0)
-        build().fit(x, y, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[before, watcher, behind])
+        own.acquire()  # what the fit does before its first epoch is done in turn, too
+        callbacks = [Waits(own), before, watcher, behind, HandsOn(other)]
+        model.fit(x, y, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=callbacks)
         run = open_run(folder)
         held = [run._view.entries[step].length for step in run.steps[2:]]
         maps = [0 if features is None else len(run.features(run.feature_layers[0], s).probe) for s in run.steps[2:]]
@@ -54,10 +82,15 @@ def compare(
     name: str, build: Callable[[], keras.Model], x: np.ndarray, y: np.ndarray, probes: ProbeSet, epochs: int
 ) -> None:
     """Prints what a log takes with features, and that over what it takes without."""
-    without, bare, _ = logs(build, x, y, probes, None, epochs)
-    spent, held, maps = logs(build, x, y, probes, "auto", epochs)
+    models = build(), build()
+    turns = threading.Semaphore(1), threading.Semaphore(0)
+    with ThreadPoolExecutor(2) as pool:
+        plain = pool.submit(logs, models[0], x, y, probes, None, epochs, *turns)
+        auto = pool.submit(logs, models[1], x, y, probes, "auto", epochs, *turns[::-1])
+        (without, bare, _), (spent, held, maps) = plain.result(), auto.result()
     print(f"{name}: a log of {len(probes)} probes without features {median(without).cpu:.2f} s of CPU")
     print(f'  with "auto" over without: {ratio(median(spent), median(without))}')
+    print("  in turn:", "; ".join(ratio(a, b) for a, b in zip(spent, without, strict=True)))
     print(f"  the last log of {len(spent) + 1}, {maps[-1]} maps of channels: {ratio(spent[-1], median(without))}")
     stored = sum(held) / len(held), sum(bare) / len(bare)
     print(

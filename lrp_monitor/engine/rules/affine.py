@@ -84,43 +84,45 @@ class Affine:
     @property
     def positive(self) -> Tensor:
         """The sum of all positive contributions ``x_i w_ij > 0``, differentiable with regard to x."""
-        return self._once("positive", lambda: self._part(self._signed(ops.maximum, ops.minimum)))
+        return self._once("positive", lambda: self._lin(self.of_sign(+1)))
 
     @property
     def negative(self) -> Tensor:
         """The sum of all negative contributions ``x_i w_ij < 0``, differentiable with regard to x."""
-        return self._once("negative", lambda: self._part(self._signed(ops.minimum, ops.maximum)))
+        return self._once("negative", lambda: self._lin(self.of_sign(-1)))
 
-    def apart(self, alpha: float, beta: float) -> tuple[Tensor, Tensor]:
-        """``alpha`` times the positive and ``beta`` times the negative contributions, of which the gradient is wanted.
+    def of_sign(self, sign: int) -> list[Tensor]:
+        """The kernels with which x makes contributions of one sign: of its positive part, and of the negative one.
 
-        Factors are in the kernel, and where the input is larger than the output both are made by one map, whose
-        gradient sums those of both: each saves a pass over tensors of that size.
+        The first alone where x is known to be all positive.
         """
-        signed = [(alpha, self._signed(ops.maximum, ops.minimum)), (beta, self._signed(ops.minimum, ops.maximum))]
-        parts = [[kernel * factor if factor != 1.0 else kernel for kernel in kernels] for factor, kernels in signed]
-        if self.channel_axes is None or beta == 0.0 or _size(self.x) <= _size(self.value):
-            positive, negative = (self._part(kernels) for kernels in parts)
-            return positive, negative
-        of_output, of_weights = self.channel_axes
-        together = self._part([ops.concatenate(kernels, of_weights) for kernels in zip(*parts, strict=True)])
-        positive, negative = ops.split(together, 2, of_output)
-        return positive, negative
-
-    def _signed(self, of_kernel: Callable[..., Tensor], other: Callable[..., Tensor]) -> list[Tensor]:
-        """The kernel of the positive part of the input, and that of the negative part where it has one."""
-        kernel = of_kernel(self.kernel, 0.0)
+        same, other = (ops.maximum, ops.minimum) if sign > 0 else (ops.minimum, ops.maximum)
+        kernel = same(self.kernel, 0.0)
         return [kernel] if self.non_negative_input else [kernel, -other(self.kernel, 0.0)]
 
-    def _part(self, kernels: Sequence[Tensor]) -> Tensor:
+    def _lin(self, kernels: Sequence[Tensor]) -> Tensor:
         if len(kernels) == 1:
             return self.lin(self.x, kernels[0])
+        return self.summed([ops.relu(self.x), ops.relu(-self.x)], kernels)
+
+    def summed(self, xs: Sequence[Tensor], kernels: Sequence[Tensor]) -> Tensor:
+        """The sum of ``lin`` of two inputs, each with its kernel."""
         if self.summed_axes is None:
-            return self.lin(ops.relu(self.x), kernels[0]) + self.lin(ops.relu(-self.x), kernels[1])
+            return self.lin(xs[0], kernels[0]) + self.lin(xs[1], kernels[1])
         # Side by side, one product sums both: its output, the largest tensor here, is written and read once.
-        of_x, of_weights = self.summed_axes
-        both = self._once("both", lambda: ops.concatenate([ops.relu(self.x), ops.relu(-self.x)], of_x))
-        return self.lin(both, ops.concatenate(kernels, of_weights))
+        return self.lin(ops.concatenate(xs, self.summed_axes[0]), ops.concatenate(kernels, self.summed_axes[1]))
+
+    def two(self, one: Sequence[Tensor], other: Sequence[Tensor]) -> Sequence[Tensor]:
+        """``lin`` with two kernels (each of the positive and the negative part of x), of which gradients are wanted.
+
+        Where the input is larger than the output one map makes both, whose gradient sums theirs: that saves passes over
+        what is largest.
+        """
+        if self.channel_axes is None or _size(self.x) <= _size(self.value):
+            return self._lin(one), self._lin(other)
+        of_output, of_weights = self.channel_axes
+        both = [ops.concatenate(kernels, of_weights) for kernels in zip(one, other, strict=True)]
+        return ops.split(self._lin(both), 2, of_output)  # type: ignore[no-any-return]
 
     @property
     def value(self) -> Tensor:

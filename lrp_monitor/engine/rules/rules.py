@@ -47,6 +47,13 @@ class Rule(ABC):
     input_only = False
     """Whether the rule needs the companion mask, which reaches the first weighted layer alone."""
 
+    def __init_subclass__(cls) -> None:
+        """What a rule says of its surrogate does not hold for that of a subclass."""
+        if "surrogate" in vars(cls):
+            for name in ("takes_activation", "needs_value"):
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Rule, name))
+
     @abstractmethod
     def surrogate(self, a: Affine) -> Tensor:
         """A tensor of the output's shape whose gradient with regard to ``a.x`` carries relevance."""
@@ -77,12 +84,18 @@ class Epsilon(Rule):
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilon", _finite("epsilon", self.epsilon, 0.0))
 
+    @property
+    def takes_activation(self) -> bool:  # type: ignore[override]
+        """Whether the surrogate is in proportion to ``a.result``."""
+        return self.epsilon > 0.0
+
     def surrogate(self, a: Affine) -> Tensor:
         if self.epsilon == 0.0:
             return a.linear
-        # z / (z + epsilon sign(z)) without a sign to find.
-        size = a.value if a.rectified else ops.abs(a.value)
-        return a.linear * stop_gradient(size / (size + self.epsilon))
+        if a.activation is not None and not a.rectified:
+            return a.linear * stop_gradient(a.result / stabilise(a.value, self.epsilon))
+        size = a.value if a.rectified else ops.abs(a.value)  # z / (z + epsilon sign(z)) without a sign to find
+        return a.linear * stop_gradient((size if a.activation is None else a.result) / (size + self.epsilon))
 
 
 @dataclass(frozen=True)
@@ -99,10 +112,7 @@ class AlphaBeta(Rule):
     beta: float = 1.0
     epsilon: float = 0.0
 
-    @property
-    def takes_activation(self) -> bool:  # type: ignore[override]
-        """Whether the surrogate is in proportion to ``a.result``: this one is, that of a subclass may not be."""
-        return type(self).surrogate is AlphaBeta.surrogate
+    takes_activation = True
 
     @property
     def needs_value(self) -> bool:  # type: ignore[override]
@@ -125,12 +135,14 @@ class AlphaBeta(Rule):
         total = a.positive + (a.bias_part(+1) + (self.epsilon + 1e-30))
         if not a.rectified:
             total = ops.maximum(total, -_LEAST_SUM * value if self.beta else _LEAST_SUM * ops.abs(value))
-        positive, negative = a.apart(self.alpha, self.beta)
-        shares = positive / stop_gradient(total)
-        if self.beta:
-            shares = shares + negative / stop_gradient(ops.maximum(total - value, _LEAST_SUM * value))
+        if not self.beta:
+            return a.positive * stop_gradient(a.result / total)
+        rest = ops.maximum(total - value, _LEAST_SUM * value)
+        positive, negative = a.two(*(
+            [kernel * factor for kernel in a.of_sign(sign)] for sign, factor in ((+1, self.alpha), (-1, self.beta))
+        ))  # fmt: skip
         # Times the result at the end: the reverse pass multiplies by it first, once for both signs.
-        return shares * stop_gradient(a.result)
+        return (positive / stop_gradient(total) + negative / stop_gradient(rest)) * stop_gradient(a.result)
 
 
 @dataclass(frozen=True)
@@ -159,6 +171,8 @@ class Gamma(Rule):
     gamma: float = 0.25
     epsilon: float = 1e-6
 
+    takes_activation = True
+
     def __post_init__(self) -> None:
         for name in ("gamma", "epsilon"):
             object.__setattr__(self, name, _finite(name, getattr(self, name), 0.0))
@@ -171,17 +185,23 @@ class Gamma(Rule):
             favoured = a.lin(a.x, a.kernel + g * ops.maximum(a.kernel, 0.0))
             biases = 0.0 if a.bias is None else a.bias + g * a.bias_part(+1)
             least = self.epsilon or 1e-30
-            return favoured * stop_gradient(z / ops.maximum(favoured + (biases + self.epsilon), least))
+            return favoured * stop_gradient(a.result / ops.maximum(favoured + (biases + self.epsilon), least))
         # With m = sum_i |x_i w_ij| the favoured contributions are (z0 + m) / 2 where z > 0 and (z0 - m) / 2 where not,
         # so that R = (z0 + sign(z) k m) |q| with k = (g / 2) / (1 + g / 2) and q = z / (|z| + k (m + |b|)). Nothing
         # cancels, and an input of both signs needs no more convolutions than another.
         k = 0.5 * g / (1.0 + 0.5 * g)
-        m = a.lin(a.x if a.non_negative_input else ops.abs(a.x), k * ops.abs(a.kernel))
+        kernel, size = k * ops.abs(a.kernel), z if a.rectified else ops.abs(z)
+        m = a.lin(a.x if a.non_negative_input else ops.abs(a.x), kernel)
         constant = self.epsilon / (1.0 + 0.5 * g) or 1e-30
         if a.bias is not None:
             constant = k * ops.abs(a.bias) + constant
-        q = z / (ops.abs(z) + (m + constant))
-        return a.linear * stop_gradient(ops.abs(q)) + m * stop_gradient(q)
+        q = a.result / (size + (m + constant))
+        if a.rectified:
+            both = a.summed([a.x, ops.abs(a.x)], [a.kernel, kernel])
+            return both * stop_gradient(q)
+        of_linear = ops.abs(q) if a.activation is None else ops.where(z >= 0, q, -q)
+        linear, m = a.two([a.kernel], [kernel]) if a.non_negative_input else (a.linear, m)
+        return linear * stop_gradient(of_linear) + m * stop_gradient(q)
 
 
 @dataclass(frozen=True)
@@ -192,6 +212,7 @@ class Flat(Rule):
     """
 
     input_only = True
+    takes_activation = True
 
     def surrogate(self, a: Affine) -> Tensor:
         mask = _companion(a, self).mask
@@ -210,6 +231,7 @@ class WSquare(Rule):
     """
 
     input_only = True
+    takes_activation = True
 
     def surrogate(self, a: Affine) -> Tensor:
         mask = _companion(a, self).mask
@@ -232,6 +254,7 @@ class ZBox(Rule):
     epsilon: float = 1e-9
 
     input_only = True
+    takes_activation = True
 
     def __post_init__(self) -> None:
         low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
@@ -250,7 +273,7 @@ class ZBox(Rule):
         total = stabilise(a.linear - corner, self.epsilon)
         if not self.epsilon:
             total = ops.where(total == 0, np.inf, total)
-        return share * stop_gradient(a.value / total)
+        return share * stop_gradient(a.result / total)
 
 
 @dataclass(frozen=True)
