@@ -272,3 +272,23 @@ def test_relevance_passes_an_activation_however_small_its_input():
     x = np.array([[1e-3], [-1e-9], [1e-20], [0.0]], np.float32)
     found = lrp.relevance(model, x, 0, "lrp_zero")[:, 0]
     np.testing.assert_allclose(found, [3 * np.log1p(np.exp(1e-3)), 3 * np.log(2), 3 * np.log(2), 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "x", "weight"),
+    [
+        (rules.Epsilon(0.25), (1.0, 0.0), (-0.25, 0.0)),  # z + epsilon = 0
+        (rules.Gamma(2.0, 0.0), (1.0, -1.0), (0.5, 1.5)),  # contributions .5 and -1.5: z = -1 and k m = 2 / 2
+    ],
+)
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+def test_a_unit_that_is_off_gives_nothing_whatever_its_sums_are(activation, rule, x, weight):
+    """The other unit passes x_0: R = (1, 0). Of z < 0 in place of ReLU(z) the share of the one that is off is 0 / 0."""
+    net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation, use_bias=False),
+                            keras.layers.Dense(1, use_bias=False, name="top")])  # fmt: skip
+    net.set_weights([np.array([[weight[0], 1.0], [weight[1], 0.0]]), np.ones((2, 1))])
+    found = lrp.relevance(
+        net, np.array([x], np.float32), 0, lrp.Composite(dense=rule, overrides={"top": rules.Epsilon(0.0)})
+    )
+    share = 1.0 / 1.25 if isinstance(rule, rules.Epsilon) else 1.0
+    np.testing.assert_allclose(found, [[share, 0.0]], atol=1e-6)
