@@ -25,7 +25,7 @@ PARTS = {
     "Sanity checks": ("sanity",),
     "Command line": ("cli", "demo"),
     "Pictures and groups": ("pictures", "spectral"),
-    "Files with arrays": ("archives",),
+    "Files with arrays": ("archives", "mapped"),
     "The dashboard's routes": ("plugin",),
 }
 # Functions that make an error of a text: their name -> the class that arrives at the user.

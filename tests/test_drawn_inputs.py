@@ -6,7 +6,6 @@ import numpy as np
 
 from lrp_monitor.pictures import film, render
 from lrp_monitor.pictures.inputs import WIDTH, drawn_inputs
-from lrp_monitor.plugin.page_file import _subset
 from lrp_monitor.store.format import InputInfo, ProbeInfo
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -82,6 +81,6 @@ def test_a_film_of_several_inputs_and_none_of_a_lone_picture() -> None:
 
 
 def test_some_probes_keep_their_inputs() -> None:
-    few = _subset(probes(table()), [1])
+    few = probes(table()).of([1])
     assert few.inputs[0].values is not None
     np.testing.assert_array_equal(few.inputs[0].values, table().values[1:])  # type: ignore[index]  # they are there
