@@ -147,7 +147,7 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
         name, run = self._reader(request)
         headers, reset = parameters.since(request, run)
         answer = answers.run(name, run, headers, run.probes)
-        # Over all steps, whichever are told anew.
+        # Over all steps, whichever are sent anew.
         answer["largest"] = answers.largest(run.records())
         if reset:
             answer["reset"] = True

@@ -30,7 +30,7 @@ def answers(name: str, run: Run, steps: Sequence[int], probes: Sequence[int]) ->
             yield ("channel_curves", asked), records.to_json(curves)
             for step in _held(run, layer, steps):
                 yield from _of_step(run, layer, of_class, step, probes, asked)
-    for session in dict.fromkeys(run.record(step).session for step in run.steps):
+    for session in _sessions(run):
         if run.references(session):
             yield ("references", {"run": name, "session": session}), feature_answers.references(run, session)
 
@@ -43,8 +43,13 @@ def about_bytes(run: Run, steps: Sequence[int], probes: Sequence[int]) -> float:
         for of_class in run.channel_history(layer).explained if held else ():
             found = _of_step(run, layer, of_class, held[-1], probes, {})
             total += len(held) * sum(len(body) for _, body in found)
-    sessions = dict.fromkeys(run.record(step).session for step in run.steps)
-    return total + sum(len(feature_answers.references(run, session)) for session in sessions if run.feature_layers)
+    sessions = _sessions(run) if run.feature_layers else ()
+    return total + sum(len(feature_answers.references(run, session)) for session in sessions)
+
+
+def _sessions(run: Run) -> dict[str, None]:
+    """The sessions of a run's steps, each once and in their order."""
+    return dict.fromkeys(run.record(step).session for step in run.steps)
 
 
 def _held(run: Run, layer: str, steps: Sequence[int]) -> list[int]:

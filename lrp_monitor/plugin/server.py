@@ -67,7 +67,7 @@ class Site:
             answer: Iterable[bytes] = found(environ, _with_policy(start_response))
             return answer
         except errors.PublicError as error:
-            return _told(error, environ, start_response)
+            return _refused(error, environ, start_response)
 
     def _own(self, request: wrappers.Request) -> wrappers.Response:
         if request.path == _NOTE and self._writes:
@@ -93,7 +93,7 @@ class Site:
         return wrappers.Response(body, content_type=kind, headers={"Cache-Control": "no-cache"})
 
 
-def _told(error: Any, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+def _refused(error: Any, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """The answer to a request that is refused: why, as text."""
     words = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
     response = wrappers.Response(words, error.http_code, content_type="text/plain; charset=utf-8")

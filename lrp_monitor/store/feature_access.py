@@ -21,7 +21,7 @@ from lrp_monitor.store.probes import parse_probes
 from lrp_monitor.store.steps import StepHeader, chunks_length, chunks_start
 from lrp_monitor.store.storage import Storage
 
-_TOLD = 4
+_MOST_LEADING = 4
 _NUMBER = re.compile(r"[0-9]{1,15}")
 # Values of relevance by probe and channel that are kept of all steps of a layer: 1 GiB as float32.
 _MOST_HISTORY = 1 << 28
@@ -224,7 +224,7 @@ class FeatureAccess(RecordAccess):
                             if np.isfinite(values[at, channel])
                         },
                     }
-                    for channel in leading(share, _TOLD)
+                    for channel in leading(share, _MOST_LEADING)
                 ]
                 classes.append({"class": of_class, "leading": leaders})
             found[layer] = {

@@ -45,7 +45,6 @@ class Assigner:
     composite: Composite
     prefix: frozenset[int] = frozenset()
     """The numbers of the operations that make up the prefix of the composite's ``until``."""
-    first_layers: int = 0
     _facts: dict[int, Fact] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.steps.maps import axis_behind
 from lrp_monitor.engine.steps.step import Fact
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS, ROWS, Row
@@ -74,8 +75,7 @@ def _axis_behind(op: Op, data: int, axis: int, before: Sequence[int], after: Seq
     if op.kind in PRODUCTS:
         return _behind_product(op, data, axis, before, after)
     if op.kind == "transpose":
-        order = backend.constant_value(op.inputs[1])
-        return None if order is None else list(order).index(axis)
+        return axis_behind(op, axis, before, after)
     if op.kind in ("stack", "unstack"):
         at, change = op.attribute("axis") % max(len(before), len(after)), len(after) - len(before)
         return None if op.kind == "unstack" and at == axis else axis + change * (axis >= at)

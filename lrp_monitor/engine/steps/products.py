@@ -9,7 +9,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.steps.axes import spread_factor, sums_over_both
 from lrp_monitor.engine.steps.functions import scale_gradient
-from lrp_monitor.engine.steps.step import Fact, Made, Step
+from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS, Row
 
@@ -61,8 +61,7 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
         if hold is not None:
             note = f"product: factor {hold} is the gate, held constant"
     if hold is not None:
-        signal = one if hold == two else two
-        return Fact(t, True, root=t, attended=attends, step=_held(op, given, signal, hold, note))
+        return Fact(t, True, root=t, attended=attends, step=plain(graph, op, given, hold, note))
     counts = {one: 1, two: 1} if attends else {one: given[one].factors, two: given[two].factors}
     total = sum(counts.values())
     if total > 2:
@@ -89,16 +88,6 @@ def _mask(op: Op, given: Sequence[Fact], one: int, two: int) -> int | None:
         if fits and given[mask].whole and not given[other].front:
             return mask
     return None
-
-
-def _held(op: Op, given: Sequence[Fact], signal: int, hold: int, note: str) -> Step:
-    def make(made: Made) -> Sequence[Tensor]:
-        inputs = list(op.inputs)
-        inputs[signal] = made.tensor(op.inputs[signal])
-        inputs[hold] = made.value(op.inputs[hold])
-        return backend.repeat(op.raw, inputs)
-
-    return Step(op, op.outputs, (op.inputs[signal],), (op.inputs[hold],), make, note)
 
 
 def divisor(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor], Fact]) -> int | None:
