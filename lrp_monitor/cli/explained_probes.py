@@ -19,6 +19,7 @@ from lrp_monitor.pictures.inputs import drawn_inputs
 from lrp_monitor.pictures.logged import label_maps
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.info import probe_info
+from lrp_monitor.probes.labels import explained_units
 
 
 def lone_set(arguments: argparse.Namespace) -> ProbeSet | None:
@@ -32,7 +33,7 @@ def lone_set(arguments: argparse.Namespace) -> ProbeSet | None:
         probes = ProbeSet.load(path)
     except (ArchiveError, OSError, *DAMAGE):
         return None  # what is wrong with it is reported where inputs are read
-    of_class = probes.position is None and probes.region is None and probes.label_maps is None
+    of_class = all(one is None for one in (probes.position, probes.region, probes.label_maps, probes.numbers))
     plain = probes.is_single and probes.is_picture and of_class and not probes.is_encoded
     return None if plain else probes
 
@@ -47,7 +48,6 @@ def explained(
     """
     from lrp_monitor.engine.explainer import Explainer
     from lrp_monitor.engine.targets import Position, predicted_region
-    from lrp_monitor.training.probes.explained import predicted_maps
 
     part("opening the model")
     model = model_files.load_model(arguments.model, arguments.trust_model, arguments.modules)
@@ -77,24 +77,24 @@ def explained(
             )
         wanted: Any = region
         if region is None:
-            wanted = probes.targets if text is None else found.target(text)
+            wanted = explained_units(probes, explainer) if text is None else found.target(text)
         if probes.position is not None:
             wanted = Position(probes.position, wanted)
         explanations.append(explainer.explain(probes.inputs, wanted))
     maps = [probes.heatmaps(one.relevance) for one in explanations]
     rows = [
         [
-            row_of(found, name, one, place, float(values[place].sum(dtype=np.float64)))
+            row_of(found, name, one, place, float(values[place].sum(dtype=np.float64)), probes.numbers is not None)
             for place, name in enumerate(probes.names)
         ]
         for one, values in zip(explanations, maps, strict=True)
     ]
     part(f"writing {arguments.output}")
     if arguments.output.suffix.lower() == ".npz":
-        data = _arrays(probes, explanations[0], maps[0], predicted_maps(explanations[0], probes.label_maps))
+        data = _arrays(probes, explanations[0], maps[0], explanations[0].predicted_maps(probes.label_maps is not None))
     else:
         info = probe_info(probes)
-        classes = [predicted_maps(one, probes.label_maps) for one in explanations]
+        classes = [one.predicted_maps(probes.label_maps is not None) for one in explanations]
         labels_of = label_maps(info)
         look = film.Look(arguments.colormap, "map", arguments.clip, arguments.overlay)
         strips = [

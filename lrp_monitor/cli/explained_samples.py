@@ -72,19 +72,20 @@ def rows_of(with_model: Opened, groups: Sequence[Group]) -> list[dict[str, Any]]
     return [rows[place] for place in sorted(rows)]
 
 
-def row_of(with_model: Opened, name: str, one: Any, row: int, total: float) -> dict[str, Any]:
-    """What an explanation holds of one of its samples, as plain data."""
-    # Of a region of a map nothing is predicted as a whole.
-    target, predicted = int(one.target[row]), int(one.prediction[row]) if one.has_classes else -1
+def row_of(with_model: Opened, name: str, one: Any, row: int, total: float, of_numbers: bool = False) -> dict[str, Any]:
+    """What an explanation holds of one of its samples, as plain data; of_numbers: whether labels are numbers."""
+    is_number = one.has_classes and (of_numbers or (one.logits.shape[1] == 1 and not one.is_binary))
+    # Of a region of a map nothing is predicted as a whole, and a number is no class.
+    target, predicted = int(one.target[row]), int(one.prediction[row]) if one.has_classes and not is_number else -1
     return {
         "input": name,
-        "explains": "class" if one.has_classes else "region",
-        "target": plain_class(target),
-        "class": None if target < 0 else with_model.class_name(target),
+        "explains": "region" if not one.has_classes else "number" if is_number else "class",
+        "target": int(one.unit[row]) if is_number else plain_class(target),
+        "class": None if target < 0 or is_number else with_model.class_name(target),
         "prediction": plain_class(predicted),
         "predicted_class": None if predicted < 0 else with_model.class_name(predicted),
         "logit": plain_number(one.logit[row]),
-        "probability": plain_number(one.probability[row]),
+        "probability": None if is_number else plain_number(one.probability[row]),
         "relevance_sum": plain_number(total),
         "conservation": plain_number(one.conservation[row]),
     }
@@ -124,8 +125,13 @@ def label_of(with_model: Opened, text: str) -> str:
 def caption(row: dict[str, Any]) -> str:
     """What stands below a heatmap: its class and probability."""
     strength = row["probability"] if row["probability"] is not None else row["logit"]
-    name = row["class"] or ("a region" if row.get("explains") == "region" else "no class")
+    name = row["class"] or explained_text(row)
     return f"{name}, not finite" if strength is None else f"{name} {number(strength, 2)}"
+
+
+def explained_text(row: dict[str, Any]) -> str:
+    """What is explained where it is no class."""
+    return {"region": "a region", "number": f"unit {row['target']}"}.get(row["explains"], "no class")
 
 
 def short(name: str) -> str:

@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lrp_monitor.arguments import Preset
 from lrp_monitor.cli import model_files, opened_model
 from lrp_monitor.cli.errors import CommandError
@@ -36,14 +33,13 @@ def snapshot(
     """What a source stands for. before: what it is compared with, whose composite is taken over.
 
     Args:
-        same_classes: and the classes that it explains, where the probes name none.
+        same_classes: and what it explains, where the probes do not name that.
     """
     progress.part(f"reading {text}")
     progress.advance()
     path = Path(text)
     if path.suffix.lower() in _MODELS:
-        targets = before.targets if before is not None and same_classes else None
-        return _of_model(path, arguments, arguments.composite or _composite_of(before), targets, progress)
+        return _of_model(path, arguments, before, same_classes, progress)
     at_step = re.fullmatch(r"(.+)@(\d+)", text)
     if at_step is not None and not path.exists():
         return Snapshot.of_run(at_step[1], int(at_step[2]))
@@ -51,7 +47,7 @@ def snapshot(
 
 
 def _of_model(
-    path: Path, arguments: argparse.Namespace, composite: Preset, targets: NDArray[np.int64] | None, progress: Progress
+    path: Path, arguments: argparse.Namespace, before: Snapshot | None, same_classes: bool, progress: Progress
 ) -> Snapshot:
     if arguments.probes is None:
         raise CommandError(f"{path}: a model needs --probes FILE, which ProbeSet.save wrote: probes.save('probes.npz')")
@@ -59,6 +55,7 @@ def _of_model(
         probes = ProbeSet.load(arguments.probes)
     except FileNotFoundError:
         raise CommandError(f"{arguments.probes}: no such file") from None
+    composite: Preset = arguments.composite or (None if before is None else before.preset) or "auto"
     model = model_files.load_model(path, arguments.trust_model, arguments.modules)
     progress.part(f"explaining {path}")
     with opened_model.one_line(path):
@@ -66,15 +63,10 @@ def _of_model(
             model,
             probes,
             composite_of(composite, arguments.low, arguments.high, probes.leaves),
-            target=targets if probes.targets is None else None,
+            target=before.target_for(probes) if before is not None and same_classes else None,
             output=head_of(arguments, model),
             on_unknown=arguments.on_unknown,
         )
-
-
-def _composite_of(before: Snapshot | None) -> Preset:
-    """The preset that a snapshot was made with."""
-    return (None if before is None else before.preset) or "auto"
 
 
 @contextmanager

@@ -111,6 +111,21 @@ class Explanation(Result):
         largest = self.logits[:, 0] > 0 if self.is_binary else self.logits.argmax(axis=-1)
         return np.where(np.isfinite(self.logits).all(axis=-1), largest, -1).astype(np.int64)
 
+    def predicted_maps(self, labelled: bool) -> NDArray[np.int64] | None:
+        """The predicted class of each place of an output of maps, (n, *places), -1 for none; None for other outputs.
+
+        One channel without a sigmoid tells two classes apart where the places are ``labelled``, else it is a map of
+        numbers, None.
+        """
+        if self.has_classes:
+            return None
+        if self.logits.shape[-1] > 1:
+            return self.prediction
+        if self.activation != "sigmoid" and not labelled:
+            return None
+        finite = np.isfinite(self.logits[..., 0])
+        return np.where(finite, self.logits[..., 0] > 0, -1).astype(np.int64)
+
     @property
     def unit(self) -> NDArray[np.int64]:
         """(n,) the explained column of the output; of a single sigmoid unit, which stands for two classes, 0."""

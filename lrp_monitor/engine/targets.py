@@ -88,14 +88,17 @@ class Region:
 
     def weights(self, shape: tuple[int, ...], n: int) -> NDArray[np.float32]:
         """(n, *shape): 1 in the region of the map. Raises ValueError for a region outside the map, or an empty one."""
-        if len(shape) < 2:
-            raise ValueError(f"target {self!r}: a region needs an output of maps (n, ..., k), this one has {shape}")
-        inside = self._inside(shape[:-1], n)
-        chosen = classes(self.of, n, shape[-1], "Region")
+        inside, chosen = self.placed(shape, n)
         result = np.zeros((n, *shape), np.float32)
         for sample, index in enumerate(chosen):
             result[sample, ..., index] = inside[sample]
         return result
+
+    def placed(self, shape: tuple[int, ...], n: int) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+        """The region as a mask of each sample's map, (n, *map shape), and its class, (n,). Raises as `weights`."""
+        if len(shape) < 2:
+            raise ValueError(f"target {self!r}: a region needs an output of maps (n, ..., k), this one has {shape}")
+        return self._inside(shape[:-1], n), classes(self.of, n, shape[-1], "Region")
 
     def _inside(self, size: tuple[int, ...], n: int) -> NDArray[np.bool_]:
         where = self.where if isinstance(self.where, tuple) else (self.where,)
@@ -216,6 +219,26 @@ def predicted_region(logits: NDArray[Any]) -> Region:
     predicted = logits.argmax(axis=-1)
     of = np.array([np.bincount(one.ravel()).argmax() for one in predicted])
     return Region(predicted == of.reshape(-1, *(1,) * (predicted.ndim - 1)), of)
+
+
+def as_region(target: Weighted, shape: tuple[int, ...], n: int) -> Weighted:
+    """A region with a mask and a class for each of n samples of an output of ``shape``; other weights as they are.
+
+    Raises what `Region.weights` raises.
+    """
+    if isinstance(target, Rows):
+        whole = as_region(target.inner, shape, target.of)
+        return (
+            Region(whole.where[target.rows], np.asarray(whole.of)[target.rows]) if isinstance(whole, Region) else target
+        )
+    return Region(*target.placed(shape, n)) if isinstance(target, Region) else target
+
+
+def sums_by_class(logits: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of an output of maps, logits (n, ..., k), the sum of each class over a region (n, ...): (n, k)."""
+    n, inside = len(logits), where.reshape(len(logits), -1, 1)
+    sums: NDArray[np.float64] = np.where(inside, logits.reshape(n, -1, logits.shape[-1]), 0).sum(axis=1, dtype=float)
+    return sums
 
 
 def start_of(target: Target) -> str | Callable[[Any], Any]:

@@ -305,6 +305,23 @@ def checked_target(
     return "given", read_only(np.array(np.broadcast_to(values, (n,)), dtype=np.int64))
 
 
+def explained_units(probes: Any, explainer: Any) -> NDArray[np.int64] | None:
+    """The classes that a probe set explains, or the units of the output where its labels are numbers, (n,).
+
+    None where the predicted class is explained, or no class. Raises ValueError for numbers that the model's output
+    cannot be.
+
+    Args:
+        explainer: the model's, whose output is known: it has run.
+    """
+    if probes.numbers is None:
+        return probes.targets  # type: ignore[no-any-return]  # a ProbeSet's, whose module imports this one
+    check_numbers(probes.numbers, 1 if explainer.is_binary else explainer.classes, explainer.activation)
+    # Of one unit with a sigmoid class 1 is its logit, class 0 the negative.
+    found: NDArray[np.int64] = np.ones(len(probes), np.int64) if explainer.is_binary else probes.targets
+    return found
+
+
 def check_numbers(numbers: NDArray[np.float64] | None, units: int, activation: str | None) -> None:
     """ValueError where labels that are numbers cannot be what a model's output of so many units predicts.
 

@@ -23,10 +23,14 @@ from PIL import Image
 from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, ArchiveError, read_arrays, read_file
 from lrp_monitor.files import write_whole
 from lrp_monitor.regression.errors import BaselineError, Kind
-from lrp_monitor.regression.snapshot import Snapshot, checked_meta
+from lrp_monitor.regression.origin import checked_meta
+from lrp_monitor.regression.places import Places
+from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.text import in_one_line
 
-FORMAT = 1
+FORMAT = 2
+"""The newest format. A baseline of classes and numbers is written in format 1, which every version reads."""
+_OF_CLASSES = 1
 MAX_JSON_BYTES = 16 << 20
 
 _LEVELS = 32767
@@ -34,6 +38,8 @@ _KINDS = {
     "logit": (np.float32, 1), "targets": (np.int64, 1), "predictions": (np.int64, 1), "images": (np.uint8, 4),
     "logits": (np.float32, 2), "labels": (np.int64, 1), "predicted_sets": (np.uint8, 2),
 }  # fmt: skip
+_OPTIONAL = ("logits", "labels", "predicted_sets")
+_CLASS_TYPES = (np.int8, np.int16, np.int32)
 _THUMBNAIL = 96
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -53,7 +59,7 @@ def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
     """
     archive_path, about_path = paths_of(path)
     flat = snapshot.heatmaps.reshape(len(snapshot), -1)
-    finite = np.isfinite(flat).all(axis=1) & np.isfinite(snapshot.logit) & (snapshot.predictions >= 0)
+    finite = np.isfinite(flat).all(axis=1) & np.isfinite(snapshot.logit) & snapshot.predicted
     if not finite.all():
         broken = ", ".join(repr(snapshot.names[i]) for i in np.flatnonzero(~finite)[:3])
         raise BaselineError(
@@ -63,9 +69,10 @@ def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
         )
     archive = _pack(snapshot)
     about = {
-        "format": FORMAT,
+        "format": FORMAT if snapshot.explains == "region" else _OF_CLASSES,
         "npz": {"bytes": len(archive), "sha256": hashlib.sha256(archive).hexdigest()},
         **{key: snapshot.meta[key] for key in sorted(snapshot.meta) if key != "source"},
+        **({} if snapshot.places is None or not snapshot.places.shape else {"places": list(snapshot.places.shape)}),
         "masks": list(snapshot.masks),
         **({"features": list(snapshot.features)} if snapshot.features else {}),
         "probes": [
@@ -74,6 +81,7 @@ def write_baseline(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
                 "input": None if snapshot.digests is None else snapshot.digests[i],
                 "target": int(snapshot.targets[i]),
                 "prediction": int(snapshot.predictions[i]),
+                **({} if snapshot.explained is None else {"explained": snapshot.explained[i]}),
             }
             for i, name in enumerate(snapshot.names)
         ],
@@ -175,6 +183,7 @@ def _pack(snapshot: Snapshot) -> bytes:
         arrays["labels"] = snapshot.labels.astype("<i8")
     if snapshot.predicted_sets is not None:
         arrays["predicted_sets"] = snapshot.predicted_sets.astype(np.uint8)
+    arrays |= {} if snapshot.places is None else _packed_places(snapshot.places)
     for i, mask in enumerate(snapshot.masks.values()):
         arrays[f"mask_{i}"] = np.packbits(mask.reshape(n, -1), axis=1)
     for i, relevance in enumerate(snapshot.features.values()):
@@ -212,17 +221,19 @@ def _snapshot(arrays: dict[str, NDArray[Any]], about: dict[str, Any], source: st
         raise ValueError("a scale that is none of a float32 map")
     for name, (dtype, axes) in _KINDS.items():
         array = arrays.get(name)
-        if array is None and name in ("logits", "labels", "predicted_sets"):
+        if array is None and name in _OPTIONAL:
             continue
         if array is None:
             raise ValueError(f"no {name}")
         if array.dtype != dtype or array.ndim != axes or array.size == 0:
             raise ValueError(f"{name} {array.shape} of {array.dtype}, maps {levels.shape}")
     # Inflated once more, from packed bits and half precision: what that takes has the same bound.
-    if (taken := (len(about["masks"]) + 4) * levels.size) > MAX_ARRAY_BYTES:
+    shape = None if about.get("places") is None else _checked_shape(about["places"])
+    taken = (len(about["masks"]) + 4) * levels.size + (0 if shape is None else 17 * n * math.prod(shape))
+    if taken > MAX_ARRAY_BYTES:
         raise ArchiveError("size", f"maps and masks take {taken:,} bytes; at most {MAX_ARRAY_BYTES:,} are read")
-    digests = [row["input"] for row in rows]
-    known = {"format", "npz", "masks", "features", "probes"}
+    digests, explained = [row["input"] for row in rows], [row.get("explained") for row in rows]
+    known = {"format", "npz", "masks", "features", "probes", "places"}
     features = {_text(name): arrays[f"feature_{i}"] for i, name in enumerate(about.get("features", ()))}
     for name, relevance in features.items():
         if relevance.dtype != np.float32 or relevance.ndim != 2 or len(relevance) != n or relevance.shape[1] == 0:
@@ -239,6 +250,8 @@ def _snapshot(arrays: dict[str, NDArray[Any]], about: dict[str, Any], source: st
         predicted_sets=arrays["predicted_sets"] != 0 if "predicted_sets" in arrays else None,
         masks={_text(name): _unpacked(arrays[f"mask_{i}"], levels.shape) for i, name in enumerate(about["masks"])},
         features=features,
+        explained=None if None in explained else tuple(_text(digest) for digest in explained),
+        places=None if shape is None else _places(arrays, (n, *shape)),
         digests=None if None in digests else tuple(_text(digest) for digest in digests),
         meta=checked_meta(
             {"source": f"baseline {source}"} | {key: value for key, value in about.items() if key not in known}
@@ -248,9 +261,39 @@ def _snapshot(arrays: dict[str, NDArray[Any]], about: dict[str, Any], source: st
         value = getattr(snapshot, name)
         if value is not None and len(value) != n:
             raise ValueError(f"{len(value)} rows of {name} for {n} maps")
-    if snapshot.images.shape[3] not in (1, 3) or (snapshot.digests is not None and len(snapshot.digests) != n):
+    if snapshot.images.shape[3] not in (1, 3) or len(rows) != n:
         raise ValueError(f"images {snapshot.images.shape}, {len(rows)} rows of probes")
     return snapshot
+
+
+def _packed_places(places: Places) -> dict[str, NDArray[Any]]:
+    """The arrays of an output of maps; those that are not known are left out."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, classes in (("predicted", places.predicted), ("label_maps", places.labels)):
+        if classes is not None:
+            kind = next(kind for kind in _CLASS_TYPES if classes.max(initial=0) <= np.iinfo(kind).max)
+            found[name] = np.maximum(classes, -1).astype(np.dtype(kind).newbyteorder("<"))
+    if places.region is not None:
+        found["region"] = np.packbits(places.region.reshape(len(places.region), -1), axis=1)
+    return found
+
+
+def _places(arrays: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Places:
+    """What `_packed_places` made of maps (n, *places). ValueError for anything else."""
+    classes: dict[str, NDArray[np.int64] | None] = {}
+    for name in ("predicted", "label_maps"):
+        found = arrays.get(name)
+        if found is not None and (found.dtype not in _CLASS_TYPES or found.shape != shape or found.min(initial=0) < -1):
+            raise ValueError(f"{name} {found.shape} of {found.dtype}, places {shape}")
+        classes[name] = None if found is None else found.astype(np.int64)
+    region = _unpacked(arrays["region"], shape) if "region" in arrays else None
+    return Places(region, classes["predicted"], classes["label_maps"])
+
+
+def _checked_shape(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not 0 < len(value) < 32 or not all(type(s) is int and s > 0 for s in value):
+        raise ValueError(f"places {value!r:.60} are no shape")
+    return tuple(value)
 
 
 def _decoded(levels: NDArray[Any], scale: float) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lrp_monitor import metrics
 from lrp_monitor.arguments import Tier
 from lrp_monitor.probes.checks import checked_masks
+from lrp_monitor.regression.comparable import check_comparable, named, some
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Check, Comparison, Floats
 from lrp_monitor.regression.errors import BaselineError
 from lrp_monitor.regression.snapshot import Snapshot
@@ -69,12 +70,16 @@ def compare(
             # A metric that is NaN is within no limit.
             within = values >= limit if name in LOWER_IS_WORSE else values <= limit
             beyond[name] = np.asarray(~within)
-    flipped = _flipped(before, now)
+    flipped, changed = _flipped(before, now, chosen)
+    if changed is not None:
+        found["places"] = changed.max(axis=1)
+        if chosen.places is not None:
+            beyond["places"] = flipped
     checks = [
         *_finite(broken, now),
         _maps(beyond, chosen, len(now)),
         _logit_check(found["logits"], beyond, chosen),
-        _classes(flipped, now.predictions < 0, chosen),
+        *_predictions(before, now, flipped, changed, chosen),
         *(_channels(layer, before, now, chosen.channel_share) for layer in _watched(before, now)),
         *(_mask(name, regions[name], before, now, mass[name], chosen.mask_limit(name)) for name in regions),
     ]
@@ -129,51 +134,6 @@ def says_the_same(before: Snapshot, now: Snapshot) -> bool:
     return alike and same_masks and same_layers and before.names == now.names
 
 
-def check_comparable(before: Snapshot, now: Snapshot) -> None:
-    """BaselineError where maps of the two say nothing about each other, naming what differs."""
-    if before.digests is not None and now.digests is not None:
-        check_probes(before.digests, now.digests, now.names)
-    if before.heatmaps.shape != now.heatmaps.shape:
-        raise BaselineError(
-            "probes",
-            f"another probe set: maps {now.heatmaps.shape}, the baseline's {before.heatmaps.shape}",
-        )
-    known = before.digests is not None and now.digests is not None
-    if not known and before.meta.get("probes_hash") != now.meta.get("probes_hash"):
-        raise BaselineError(
-            "probes",
-            f"another probe set: its hash is {_short(now)}, that of the other {_short(before)} (of inputs, labels, "
-            "names and masks: a logged run does not keep them apart)",
-        )
-    old, new = _composite(before, now), _composite(now, before)
-    if old and new and old != new:
-        raise BaselineError("composite", f"another composite: {_difference(old, new)}")
-    # Logits that are not finite have no predicted class to explain: reported as not finite, not as another class.
-    chosen = (before.targets >= 0) & (now.targets >= 0)
-    other = [int(i) for i in np.flatnonzero(chosen & (before.targets != now.targets))]
-    if other:
-        i = other[0]
-        raise BaselineError(
-            "classes",
-            f"another class is explained at {_named(other, now.names)}: {now.targets[i]}, in the baseline "
-            f"{before.targets[i]}",
-        )
-    if before.logits is not None and now.logits is not None and before.logits.shape != now.logits.shape:
-        raise BaselineError(
-            "classes", f"the model has {now.logits.shape[-1]} outputs, in the baseline {before.logits.shape[-1]}"
-        )
-
-
-def check_probes(before: Sequence[str], now: Sequence[str], names: Sequence[str]) -> None:
-    """BaselineError where the inputs of two probe sets, given by their digests, are not the same in the same order."""
-    if len(before) != len(now):
-        raise BaselineError("probes", f"another probe set: {len(now)} probes, the baseline has {len(before)}")
-    other = [i for i, (old, new) in enumerate(zip(before, now, strict=True)) if old != new]
-    if other:
-        what = "the probes come in another order" if sorted(before) == sorted(now) else "the input is not the same"
-        raise BaselineError("probes", f"another probe set: {what} at {_named(other, names)}")
-
-
 def _masks(before: Snapshot, now: Snapshot, masks: Masks) -> dict[str, NDArray[np.bool_]]:
     own = {**before.masks, **now.masks}
     if masks is None:
@@ -187,12 +147,22 @@ def _masks(before: Snapshot, now: Snapshot, masks: Masks) -> dict[str, NDArray[n
     return {name: own[name] for name in names}
 
 
-def _flipped(before: Snapshot, now: Snapshot) -> NDArray[np.bool_]:
-    """(n,) where another class is predicted, or another set of labels."""
+def _flipped(before: Snapshot, now: Snapshot, limits: Limits) -> tuple[NDArray[np.bool_], Floats | None]:
+    """(n,) where another class is predicted, or another set of labels; of maps that and `Places.changed`.
+
+    Numbers do not flip, nor do maps whose predictions are not known.
+    """
+    if before.places is not None and now.places is not None:
+        changed = before.places.changed(now.places)
+        if changed is None:
+            return np.zeros(len(now), np.bool_), None
+        return np.asarray(changed.max(axis=1) > (limits.places or 0)), changed
+    if now.explains == "number":
+        return np.zeros(len(now), np.bool_), None
     old, new = before.predicted_sets, now.predicted_sets
     if old is not None and new is not None and old.shape == new.shape:
-        return np.asarray((old != new).any(axis=1))
-    return np.asarray(before.predictions != now.predictions)
+        return np.asarray((old != new).any(axis=1)), None
+    return np.asarray(before.predictions != now.predictions), None
 
 
 def _logits(before: Snapshot, now: Snapshot) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -205,12 +175,12 @@ def _broken(now: Snapshot) -> dict[str, NDArray[np.bool_]]:
     """{"heatmaps": (n,), "logits": (n,)} where they are not finite."""
     maps = np.asarray(np.isfinite(now.heatmaps.reshape(len(now), -1)).all(axis=1))
     logits = np.isfinite(now.logit if now.logits is None else now.logits).reshape(len(now), -1).all(axis=1)
-    return {"heatmaps": ~maps, "logits": np.asarray(~logits | (now.predictions < 0))}
+    return {"heatmaps": ~maps, "logits": np.asarray(~logits | ~now.predicted)}
 
 
 def _finite(broken: Mapping[str, NDArray[np.bool_]], now: Snapshot) -> list[Check]:
     parts = [
-        f"the {what} of {_named([int(i) for i in np.flatnonzero(where)], now.names)}"
+        f"the {what} of {named([int(i) for i in np.flatnonzero(where)], now.names)}"
         for what, where in broken.items()
         if where.any()
     ]
@@ -277,6 +247,15 @@ def _logit_check(values: Floats, beyond: Mapping[str, NDArray[np.bool_]], limits
     return Check("logits", not beyond["logits"].any(), f"{text} (limit {limits.logits:g})")
 
 
+def _predictions(
+    before: Snapshot, now: Snapshot, flipped: NDArray[np.bool_], changed: Floats | None, limits: Limits
+) -> list[Check]:
+    """How many probes flipped; nothing where there is no prediction to change."""
+    if changed is not None:
+        return [_places(changed, flipped, now, limits)]
+    return [] if now.places is not None or now.explains == "number" else [_classes(flipped, ~now.predicted, limits)]
+
+
 def _classes(flipped: NDArray[np.bool_], none: NDArray[np.bool_], limits: Limits) -> Check:
     text = f"{flipped.sum()} of {len(flipped)} predicted classes changed"
     if none.any():
@@ -285,6 +264,19 @@ def _classes(flipped: NDArray[np.bool_], none: NDArray[np.bool_], limits: Limits
         return Check("classes", True, text, limited=False)
     allowed = _allowed(limits.flips, len(flipped))
     return Check("classes", bool(flipped.sum() <= allowed), f"{text} ({allowed} may)")
+
+
+def _places(changed: Floats, flipped: NDArray[np.bool_], now: Snapshot, limits: Limits) -> Check:
+    worst = int(np.argmax(changed.max(axis=1)))
+    inside, outside = (percent(share) for share in changed[worst])
+    most = f"most at {now.names[worst]!r:.100}: {inside} of the region, {outside} outside of it"
+    if limits.places is None:
+        return Check("classes", True, f"predicted maps that changed: {flipped.sum()} of {len(now)}, {most}", False)
+    allowed = _allowed(limits.flips or 0.0, len(now))
+    beyond = (
+        f"{flipped.sum()} of {len(now)} predicted maps changed at more than {100 * limits.places:g} % of the places"
+    )
+    return Check("classes", bool(flipped.sum() <= allowed), f"{beyond} ({allowed} may), {most}")
 
 
 def _mask(
@@ -319,42 +311,6 @@ def _allowed(share: float, n: int) -> int:
     return int(share * n + 1e-9)
 
 
-def _named(indices: Sequence[int], names: Sequence[str]) -> str:
-    shown = ", ".join(f"{names[i]!r:.100}" for i in indices[:3])
-    return shown if len(indices) <= 3 else f"{shown} and {len(indices) - 3} more"
-
-
-def _short(snapshot: Snapshot) -> str:
-    return str(snapshot.meta.get("probes_hash", "unknown"))[:12]
-
-
-def _composite(snapshot: Snapshot, other: Snapshot) -> list[str]:
-    """The composite in lines, empty where it is not known.
-
-    An option that the other snapshot does not know is left out: the version of lrp_monitor that made it had none.
-    """
-    rules = list(snapshot.meta.get("composite_rules") or ())
-    known = dict(other.meta.get("composite_options") or {})
-    options = dict(snapshot.meta.get("composite_options") or {})
-    return rules and [*rules, *(f"{name}={options[name]}" for name in sorted(options) if name in known)]
-
-
-def _difference(old: Sequence[str], new: Sequence[str]) -> str:
-    """What two descriptions of a composite differ in, in one line."""
-    before, now = ([" ".join(line.split()) for line in lines] for lines in (old, new))
-    held, holds = set(before), set(now)
-    gone, come = [line for line in before if line not in holds], [line for line in now if line not in held]
-    if not gone and not come:
-        return "the same rules in another order"
-    return f"now {_some(come)}, in the baseline {_some(gone)}"
-
-
-def _some(lines: Sequence[str], most: int = 10) -> str:
-    """Lines for a message: the first ``most``, each cut off where it is long."""
-    shown = "; ".join(line if len(line) <= 200 else f"{line[:197]}..." for line in lines[:most])
-    return f"{shown}; and {len(lines) - most} more" if len(lines) > most else shown or "nothing"
-
-
 def _notes(before: Snapshot, now: Snapshot, tier: str) -> tuple[str, ...]:
     notes = []
     old, new = before.meta, now.meta
@@ -372,5 +328,5 @@ def _notes(before: Snapshot, now: Snapshot, tier: str) -> tuple[str, ...]:
         if old.get("versions") and old["versions"].get(name) not in (None, value)
     ]
     if changed:
-        notes.append("versions: " + _some(changed).replace("; ", ", "))
+        notes.append("versions: " + some(changed).replace("; ", ", "))
     return tuple(notes)

@@ -44,7 +44,8 @@ class Comparison(Result):
     tier: str
     limits: Limits
     metrics: Mapping[str, Floats]
-    """Per probe, (n,): "relative_l2", "cosine", "iou", "js" and "logits"; see `metrics`."""
+    """Per probe, (n,): "relative_l2", "cosine", "iou", "js" and "logits", see `metrics`; of outputs of maps "places",
+    the larger share of the places whose predicted class changed, in the explained region or outside of it."""
     mask_mass: Mapping[str, tuple[Floats, Floats]]
     """Per mask the share of positive relevance inside it, (n,) before and (n,) now; see `lrp_monitor.metrics`."""
     masks: Mapping[str, NDArray[np.bool_]]
@@ -52,7 +53,7 @@ class Comparison(Result):
     beyond: Mapping[str, NDArray[np.bool_]]
     """Which probes are beyond the limit of a metric (of those that have one), or "finite": not finite."""
     flipped: NDArray[np.bool_]
-    """(n,) where the predicted class changed."""
+    """(n,) where the predicted class changed, or of outputs of maps more of them than the limit `places`."""
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
     """What else differs, such as the weights or the versions: shown, never failing."""
@@ -111,7 +112,10 @@ class Comparison(Result):
             row |= {metric: plain_number(values[i]) for metric, values in self.metrics.items()}
             row["beyond"] = [metric for metric, flags in self.beyond.items() if flags[i]]
             row["target"] = plain_class(self.now.targets[i])
-            row["prediction"] = [plain_class(self.before.predictions[i]), plain_class(self.now.predictions[i])]
+            if self.now.explains == "number":
+                row["value"] = [plain_number(self.before.logit[i]), plain_number(self.now.logit[i])]
+            else:
+                row["prediction"] = [plain_class(self.before.predictions[i]), plain_class(self.now.predictions[i])]
             sets = [side.predicted_sets for side in (self.before, self.now)]
             if any(found is not None for found in sets):
                 row["predicted_labels"] = [None if f is None else np.flatnonzero(f[i]).tolist() for f in sets]

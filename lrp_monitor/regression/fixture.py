@@ -18,11 +18,13 @@ import pytest
 from lrp_monitor.arguments import Preset, Tier
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.regression.baseline import paths_of, read_baseline, write_baseline
-from lrp_monitor.regression.comparing import Masks, check_probes, compare, replaceable, says_the_same
+from lrp_monitor.regression.comparable import check_probes
+from lrp_monitor.regression.comparing import Masks, compare, replaceable, says_the_same
 from lrp_monitor.regression.comparison import Comparison
 from lrp_monitor.regression.errors import BaselineError
+from lrp_monitor.regression.origin import probe_digests
 from lrp_monitor.regression.pytest_plugin import MARKER, OPTION_UPDATE, PROPERTY, REPORT_PROPERTY
-from lrp_monitor.regression.snapshot import Snapshot, probe_digests
+from lrp_monitor.regression.snapshot import Snapshot
 from lrp_monitor.regression.tiers import LimitOptions
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class LRPBaseline:
     ) -> Comparison | None:
         """Explain the probes and compare with the baseline; the test fails where it differs or there is none.
 
-        Where the probe set explains predicted classes, those of the baseline are explained.
+        Where the probe set explains what is predicted, the classes or the region of the baseline are explained.
 
         Under ``pytest --lrp-update`` a missing or differing baseline is written instead; one that agrees within the
         limits of tier same_weights stays untouched. Returns the comparison, None where the baseline was written.
@@ -228,13 +230,13 @@ def _snapshot(model: Any, probes: ProbeSet | None, composite: Any, before: Snaps
     if isinstance(model, Snapshot):
         return model
     assert probes is not None
-    targets = before.targets if before is not None and probes.targets is None else None
+    target = None if before is None else before.target_for(probes)
     if features is None and before is not None:
         features = tuple(before.features)
     if _is_explainer(model):
-        return Snapshot.of(model, probes, target=targets, features=features)
+        return Snapshot.of(model, probes, target=target, features=features)
     usual: Any = (before.preset if before is not None else None) or "auto"
-    return Snapshot.of(model, probes, usual if composite is None else composite, target=targets, features=features)
+    return Snapshot.of(model, probes, usual if composite is None else composite, target=target, features=features)
 
 
 def _is_explainer(model: Any) -> bool:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lrp_monitor import metrics
+from lrp_monitor.pictures.classes import class_colour, class_name, classes_on, paint_classes
 from lrp_monitor.pictures.inputs import DrawnInputs, drawn_inputs
 from lrp_monitor.pictures.render import colours, enlarge, outline, png
 from lrp_monitor.probes import montage
 from lrp_monitor.regression.comparison import LOWER_IS_WORSE, Comparison
-from lrp_monitor.regression.table import predicted
+from lrp_monitor.regression.table import predictions
 from lrp_monitor.text import number, percent
 
 _SHOWN = 100
@@ -29,7 +30,12 @@ _HEADINGS = {
     "js": ("JS", "Jensen-Shannon divergence of positive relevance: 0 equal, 1 nothing in common"),
     "relative_l2": ("rel. L2", "distance of the normalised maps over the norm of the earlier one"),
     "logits": ("logits", "largest change over the root mean square of the earlier logits"),
+    "places": (
+        "places %",
+        "share of the places whose predicted class changed: in the region or outside of it, the larger",
+    ),
 }
+_MAPS = ("before", "now", "difference")
 
 
 def page(comparison: Comparison, title: str = "") -> str:
@@ -44,9 +50,10 @@ def page(comparison: Comparison, title: str = "") -> str:
     order = comparison.worst_first[:_SHOWN]
     rest = len(comparison.now) - len(order)
     more = f"<p>The {_SHOWN} worst of {len(comparison.now)} probes are shown.</p>" if rest > 0 else ""
-    rows = "\n".join(_row(comparison, int(i), place, pictures) for place, (i, pictures) in enumerate(
-        zip(order, _pictures(comparison, order), strict=True)
-    ))  # fmt: skip
+    pictures = _pictures(comparison, order)
+    rows = "\n".join(
+        _row(comparison, int(i), place, drawn) for place, (i, drawn) in enumerate(zip(order, pictures, strict=True))
+    )
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -69,9 +76,9 @@ def page(comparison: Comparison, title: str = "") -> str:
 speaks for the explained class, blue against it; in the difference red is what came, blue what went.
 {"Masks are outlined. " if comparison.masks else ""}Numbers beyond a limit are marked with an asterisk.
 Choose a heading to sort by it.</p>
-{more}
+{_key(comparison, order)}{more}
 <table>
-<thead><tr>{_heads(comparison)}</tr></thead>
+<thead><tr>{_heads(comparison, list(pictures[0]))}</tr></thead>
 <tbody>
 {rows}
 </tbody>
@@ -96,41 +103,73 @@ def _check(name: str, ok: bool, limited: bool, text: str) -> str:
     return f'<li><strong class="{kind}">{state}</strong> {escape(name)}: {escape(text)}</li>\n'
 
 
-def _heads(comparison: Comparison) -> str:
-    heads = [_head("probe", "in the order of the set"), *(f"<th>{h}</th>" for h in ("input", "before", "now"))]
-    heads.append("<th>difference</th>")
-    heads += [_head(label, title) for label, title in _HEADINGS.values()]
+def _key(comparison: Comparison, order: NDArray[np.intp]) -> str:
+    """The colours of the classes on maps of them; nothing where there are none."""
+    sides = [side.places for side in (comparison.before, comparison.now) if side.places is not None]
+    maps = [one[order] for side in sides for one in (side.labels, side.predicted) if one is not None]
+    names = comparison.now.meta.get("class_names")
+    parts = [
+        f'<img alt="" src="{_source(np.full((12, 12, 3), class_colour(label), np.uint8))}"> '
+        f"{escape(class_name(label, names))}"
+        for label in classes_on(*maps)
+    ]
+    return f'<p class="key">{" ".join(f"<span>{part}</span>" for part in parts)}</p>\n' if parts else ""
+
+
+def _source(picture: NDArray[np.uint8]) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"
+
+
+def _heads(comparison: Comparison, pictures: list[str]) -> str:
+    heads = [
+        _head("probe", "in the order of the set"),
+        *(f'<th scope="col" class="picture">{escape(label)}</th>' for label in pictures),
+    ]
+    heads += [_head(*_HEADINGS[metric]) for metric in _metrics(comparison)]
     heads += [_head(f"{name} %", "share of the positive relevance inside the mask") for name in comparison.mask_mass]
-    heads.append(_head("class", "the predicted class; changed ones last"))
+    if comparison.now.explains == "number":
+        heads.append(_head("value", "the explained number, before and now"))
+    elif comparison.now.places is None:
+        heads.append(_head("class", "the predicted class; changed ones last"))
     heads.append(_head("rank", "the page's own order, the worst first"))
     return "".join(heads)
+
+
+def _metrics(comparison: Comparison) -> list[str]:
+    return [metric for metric in _HEADINGS if metric in comparison.metrics]
 
 
 def _head(label: str, title: str) -> str:
     return f'<th scope="col"><button type="button" title="{escape(title)}">{escape(label)}</button></th>'
 
 
-def _row(comparison: Comparison, i: int, place: int, pictures: list[NDArray[np.uint8]]) -> str:
+def _row(comparison: Comparison, i: int, place: int, pictures: dict[str, NDArray[np.uint8]]) -> str:
     name = comparison.now.names[i]
     cells = [f'<th scope="row" data-value="{i}">{escape(name)}</th>']
-    for label, picture in zip(("input", "before", "now", "difference"), pictures, strict=True):
-        data = base64.b64encode(png(picture)).decode()
-        cells.append(f'<td><img alt="{label} of {escape(name)}" src="data:image/png;base64,{data}"></td>')
-    for metric in _HEADINGS:
+    for label, picture in pictures.items():
+        cells.append(f'<td><img alt="{label} of {escape(name)}" src="{_source(picture)}"></td>')
+    for metric in _metrics(comparison):
         value = float(comparison.metrics[metric][i])
         bad = metric in comparison.beyond and bool(comparison.beyond[metric][i])
         # Sorted upwards every column ends in its worst.
         worst_last = -value if metric in LOWER_IS_WORSE else value
-        cells.append(_cell(f"{value:.5f}" if metric == "cosine" else number(value), worst_last, bad))
+        cells.append(_cell(_figure(metric, value), worst_last, bad))
     for mask, (before, now) in comparison.mask_mass.items():
         known = np.isfinite(now[i])
         text = " → ".join(percent(side[i]).removesuffix(" %") for side in (before, now)) if known else "–"
         cells.append(_cell(text, float(now[i]) if known else -1.0, bool(comparison.risen(mask)[i])))
-    old, new = (predicted(comparison, side, i) for side in (comparison.before, comparison.now))
-    flipped = bool(comparison.flipped[i])
-    cells.append(_cell(f"{old} → {new}" if flipped else new, float(flipped), flipped))
+    if comparison.now.places is None:
+        flipped, change = bool(comparison.flipped[i]), abs(float(comparison.now.logit[i] - comparison.before.logit[i]))
+        order = change if comparison.now.explains == "number" else float(flipped)
+        cells.append(_cell(" → ".join(predictions(comparison, i)), order, flipped))
     cells.append(_cell(str(place + 1), place, False))
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _figure(metric: str, value: float) -> str:
+    if metric == "cosine":
+        return f"{value:.5f}"
+    return percent(value).removesuffix(" %") if metric == "places" else number(value)
 
 
 def _cell(text: str, value: float, bad: bool) -> str:
@@ -140,31 +179,48 @@ def _cell(text: str, value: float, bad: bool) -> str:
     return f'<td data-value="{key}"{kind}>{escape(text)}{mark}</td>'
 
 
-def _pictures(comparison: Comparison, order: NDArray[np.intp]) -> list[list[NDArray[np.uint8]]]:
-    """Input, before, now, difference of the chosen probes, uint8 (H, W, 3) each."""
+def _pictures(comparison: Comparison, order: NDArray[np.intp]) -> list[dict[str, NDArray[np.uint8]]]:
+    """Input, of outputs of maps their classes, before, now, difference of the chosen probes, uint8 (H, W, 3) each."""
     before = metrics.normalised(comparison.before.heatmaps[order])
     now = metrics.normalised(comparison.now.heatmaps[order])
     both = np.abs(np.stack([before, now])).reshape(2, len(order), -1)
     ends = np.where(np.isfinite(both), both, 0).max(axis=(0, 2)).reshape(-1, *(1,) * (before.ndim - 1))
     ends = np.where(ends > 0, ends, 1.0)
     if (drawers := _drawers(comparison, order)) is not None:
-        return [
-            [
-                drawn(0 * values, 1.0, "seismic"),
-                *(drawn(one, float(end), "seismic") for one in (values, new, new - values)),
-            ]
-            for drawn, values, new, end in zip(drawers, before, now, ends.reshape(-1), strict=True)
-        ]
+        rows = []
+        for k, (drawn, end) in enumerate(zip(drawers, ends.reshape(-1), strict=True)):
+            maps = [drawn(one, float(end), "seismic") for one in (before[k], now[k], now[k] - before[k])]
+            given = drawn(0 * before[k], 1.0, "seismic")
+            rows.append(
+                {"input": given} | _classes(comparison, int(order[k]), given) | dict(zip(_MAPS, maps, strict=True))
+            )
+        return rows
     with np.errstate(invalid="ignore"):
         maps = [montage(colours(values / ends)) for values in (before, now, now - before)]
     outlines = [montage(mask[order][..., None].astype(np.uint8))[..., 0] for mask in comparison.masks.values()]
     images = comparison.now.images[order]
-    drawn = []
+    rows = []
     for k in range(len(order)):
-        row = [_fitted(np.ascontiguousarray(np.broadcast_to(images[k], (*images[k].shape[:2], 3))), [])]
-        row += [_fitted(values[k], [mask[k].astype(np.bool_) for mask in outlines]) for values in maps]
-        drawn.append(row)
-    return drawn
+        given = _fitted(np.ascontiguousarray(np.broadcast_to(images[k], (*images[k].shape[:2], 3))), [])
+        shown = [_fitted(values[k], [mask[k].astype(np.bool_) for mask in outlines]) for values in maps]
+        rows.append(
+            {"input": given} | _classes(comparison, int(order[k]), given) | dict(zip(_MAPS, shown, strict=True))
+        )
+    return rows
+
+
+def _classes(comparison: Comparison, probe: int, given: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    """Labels and predictions of all places over a probe's picture, in its size; of tokens and time steps as a band."""
+    sides = [side.places for side in (comparison.before, comparison.now)]
+    old, new = (None if side is None else side.predicted for side in sides)
+    labels = next((side.labels for side in sides[::-1] if side is not None and side.labels is not None), None)
+    found = {}
+    for name, classes in (("labels", labels), ("predicted before", old), ("predicted now", new)):
+        if classes is not None:
+            is_band = classes.ndim == 2
+            height, ground = (_STRIP, None) if is_band else (given.shape[0], given)
+            found[name] = paint_classes(classes[probe : probe + 1], ground, (height, given.shape[1]))[0]
+    return found
 
 
 def _drawers(comparison: Comparison, order: NDArray[np.intp]) -> list[DrawnInputs] | None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -19,9 +15,11 @@ from lrp_monitor.plain import Result, plain, plain_class
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.info import probe_info
 from lrp_monitor.probes.label_sets import label_sets, loss_of
-from lrp_monitor.probes.labels import check_numbers
-from lrp_monitor.probes.regions import position
+from lrp_monitor.probes.labels import explained_units
+from lrp_monitor.probes.regions import is_region, position
 from lrp_monitor.regression.errors import BaselineError
+from lrp_monitor.regression.origin import checked_meta, meta_of, probe_digests, rule_lines
+from lrp_monitor.regression.places import Places, parts_of, region_digests
 from lrp_monitor.store.finite import class_numbers
 from lrp_monitor.store.format import ProbeInfo
 from lrp_monitor.store.label_sets import of_columns
@@ -30,6 +28,7 @@ from lrp_monitor.store.reader import Run, open_run
 if TYPE_CHECKING:
     from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
     from lrp_monitor.engine.rules.composites import Composite
+    from lrp_monitor.engine.targets import Weighted
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,16 @@ class Snapshot(Result):
     logit: NDArray[np.float32]
     """(n,) the explained logit (class 0 of a single sigmoid unit: its negative)."""
     targets: NDArray[np.int64]
-    """(n,) the explained classes, -1 where there was none (the predicted one, of logits that are not finite)."""
+    """(n,) the explained classes, of a region the class whose logits are summed; -1 where there was none (the predicted
+    one, of logits that are not finite) and for other targets."""
     predictions: NDArray[np.int64]
-    """(n,) the predicted classes, -1 where logits are not finite."""
+    """(n,) the predicted classes, -1 where logits are not finite, and of outputs of maps (see `places`)."""
     names: tuple[str, ...]
     images: NDArray[np.uint8]
     """(n, H, W, 1 or 3): the probes as shown to a person."""
     logits: NDArray[np.float32] | None = None
-    """(n, k) before an output softmax or sigmoid; None where only the explained one is known (a logged run)."""
+    """(n, k) before an output softmax or sigmoid, of a region the sum of each class over it; None where only the
+    explained one is known (a logged run)."""
     labels: NDArray[np.int64] | None = None
     predicted_sets: NDArray[np.bool_] | None = None
     """(n, k) the predicted labels, of probes whose labels are sets; None for others."""
@@ -56,16 +57,48 @@ class Snapshot(Result):
     """{name: (n, *map shape)}: the probe set's own."""
     digests: tuple[str, ...] | None = None
     """One hash per probe of its input (dtype, shape, bytes); None for a logged run, which holds only pictures."""
+    explained: tuple[str, ...] | None = None
+    """One hash per probe of which outputs are summed with which weights, where no class is explained; None where one
+    is, and of a logged run that does not hold them."""
+    places: Places | None = None
+    """Of an output of maps the region and the classes of all places; None of others."""
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """{layer: (n, channels)}: relevance by channel at the layers that were asked for."""
     shown: ProbeInfo | None = field(default=None, repr=False, compare=False)
     """The probes with their words, features and curves, by which a page draws maps; None from a baseline's files."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """What it was made of, as plain JSON values: "source" (a text), "probes_hash", "composite", "composite_rules",
-    "composite_options", "class_names", "model", "parameters", "architecture" and "weights" (hashes), "versions"."""
+    "composite_options", "class_names", "model", "parameters", "architecture" and "weights" (hashes), "versions", and
+    "explains" where that is no class: "number" or "region" (any weighted outputs)."""
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def explains(self) -> str:
+        """What is explained of each probe: "class", "number" (of a regression) or "region" (any weighted outputs)."""
+        return str(self.meta.get("explains") or "class")
+
+    @property
+    def predicted(self) -> NDArray[np.bool_]:
+        """(n,) whether there is a prediction: none of logits that are not finite."""
+        if self.places is None:
+            return np.asarray(self.predictions >= 0)
+        known = self.places.known
+        return np.isfinite(self.logit) if known is None else known
+
+    def target_for(self, probes: ProbeSet) -> Any:
+        """What `of` is to explain so that it is the same as here: None for probes that name it themselves.
+
+        Else the classes, or the region, that were predicted.
+        """
+        if probes.targets is not None or probes.region is not None:
+            return None
+        if self.places is None or self.places.region is None:
+            return self.targets
+        from lrp_monitor.engine.targets import Region  # Keras' side, for those who explain
+
+        return Region(self.places.region, self.targets)
 
     @property
     def preset(self) -> Any:
@@ -87,21 +120,22 @@ class Snapshot(Result):
         probes: ProbeSet,
         composite: Preset | Composite = "auto",
         *,
-        target: ArrayLike | None = None,
+        target: ArrayLike | Weighted | None = None,
         targets: ArrayLike | None = None,
         features: str | Sequence[str] | None = None,
         **options: Unpack[ExplainerOptions],
     ) -> Snapshot:
         """Explain the probes now.
 
-        Raises what `Explainer` raises, ValueError for classes that the model does not have, and BaselineError for
-        probes whose target is a region.
+        Of an output of maps the probes' region is explained, or without one what is predicted, see
+        `targets.predicted_region`. Raises what `Explainer` raises, and ValueError for classes that the model does not
+        have.
 
         Args:
             model: a built Keras model, or an `Explainer` (compiled once, for many snapshots; `composite` and `options`
                 are its own then).
-            target: classes to explain in place of the probe set's own, such as those of an earlier snapshot; by default
-                labels or given targets, else the predicted classes.
+            target: classes, or a `targets.Region`, to explain in place of the probe set's own, such as those of an
+                earlier snapshot (`target_for`); by default labels or given targets, else what is predicted.
             targets: its former name.
             features: layers whose relevance by channel is kept besides, by name or path.
             options: those of `Explainer` (batch_size, device, jit_compile, on_unknown, output).
@@ -114,14 +148,7 @@ class Snapshot(Result):
         explainer = (
             model if isinstance(model, Explainer) else Explainer(probes.model_behind(model), composite, **options)
         )
-        if probes.region is not None and target is None:
-            raise BaselineError("classes", f"probes: {_REGION}")
-        if probes.numbers is not None:
-            explainer.logits(probes.rows(slice(1)))  # tells what the model ends in
-            check_numbers(probes.numbers, 1 if explainer.is_binary else explainer.classes, explainer.activation)
-        given = target if target is not None else probes.targets
-        wanted: Any = None if given is None else np.asarray(given)
-        wanted = wanted if probes.position is None else position(probes.position, wanted)
+        wanted, region = _target(explainer, probes, target)
         layers = [features] if isinstance(features, str) else list(features or ())
         by_channel: dict[str, NDArray[np.float32]] = {}
         if layers:
@@ -131,10 +158,7 @@ class Snapshot(Result):
             found = explainer.explain(probes.inputs, wanted)
         return cls(
             heatmaps=probes.heatmaps(found.relevance),
-            logit=found.logit,
-            logits=found.logits,
-            targets=found.target,
-            predictions=found.prediction,
+            **parts_of(found, probes, region),
             predicted_sets=_predicted_sets(explainer, probes, found, options.get("output")),
             names=tuple(probes.names),
             labels=probes.labels,
@@ -143,7 +167,7 @@ class Snapshot(Result):
             digests=probe_digests(probes),
             shown=None if probes.is_picture else probe_info(probes),
             features=by_channel,
-            meta=_meta(explainer, probes),
+            meta=meta_of(explainer, probes) | _explains(explainer, probes, found, region),
         )
 
     @classmethod
@@ -151,24 +175,25 @@ class Snapshot(Result):
         """What a logged run holds at a step (by default its last).
 
         Maps are as the run stores them: int8 of the signed square root unless the monitor set another form, about 0.1 %
-        from the exact ones. Raises StoreError where there is no run or no map, KeyError for a step it does not have,
-        BaselineError where a region of maps is explained.
+        from the exact ones. Raises StoreError where there is no run or no map, KeyError for a step it does not have.
         """
         opened = run if isinstance(run, Run) else open_run(run)
         if step is None:
             if not opened.steps:
                 raise ValueError(f"{opened.path}: the run has no step yet")
             step = opened.steps[-1]
-        if opened.meta.get("explains") == "region":
-            raise BaselineError("classes", f"{opened.path}: {_REGION}")
         statistics = opened.record(step).statistics
         probes, meta = opened.probes, opened.meta
-        sets = probes.label_sets
+        sets, region, n = probes.label_sets, probes.region, len(probes)
+        of_maps = opened.meta.get("explains") == "region" and "prediction" not in statistics
+        targets = class_numbers(statistics["target"]) if "target" in statistics else np.full(n, -1)
         return cls(
             heatmaps=opened.heatmaps(step),
             logit=statistics["logit"].astype(np.float32),
-            targets=class_numbers(statistics["target"]),
-            predictions=class_numbers(statistics["prediction"]),
+            targets=targets if probes.region_of is None else probes.region_of,
+            predictions=np.full(n, -1) if of_maps else class_numbers(statistics["prediction"]),
+            explained=None if region is None else region_digests(region, np.asarray(probes.region_of)),
+            places=_places_of_run(opened, step) if of_maps else None,
             predicted_sets=None if sets is None else of_columns(statistics, sets.shape[1]),
             shown=probes,
             names=tuple(probes.names),
@@ -182,10 +207,11 @@ class Snapshot(Result):
                     "probes_hash": probes.hash,
                     "class_names": probes.class_names,
                     "composite": meta.get("composite"),
-                    "composite_rules": _rules(str(meta.get("composite_rules", ""))) or None,
+                    "composite_rules": rule_lines(str(meta.get("composite_rules", ""))) or None,
                     "model": meta.get("model"),
                     "parameters": meta.get("parameters"),
                     "versions": meta.get("versions", {}),
+                    "explains": meta.get("explains"),
                 }
             ),
         )
@@ -198,6 +224,7 @@ class Snapshot(Result):
             "targets": [plain_class(target) for target in self.targets],
             "predictions": [plain_class(prediction) for prediction in self.predictions],
             **({} if self.predicted_sets is None else {"predicted_labels": set_lists(self.predicted_sets)}),
+            **({} if self.places is None else self.places.to_dict()),
             "logit": plain(self.logit),
             "logits": None if self.logits is None else plain(self.logits),
             "map_shape": list(self.heatmaps.shape[1:]),
@@ -229,50 +256,40 @@ def _watched(run: Run, step: int) -> list[str]:
     return list(run.feature_rows(run.record(step)))
 
 
-_REGION = (
-    "a region of the output is explained, not a class of each probe; heatmaps of regions are not compared, since "
-    "nothing tells whether the regions are the same"
-)
-_TEXTS = ("source", "probes_hash", "composite", "model", "architecture", "weights")
-_LISTS = ("composite_rules", "class_names", "notes")
-_TABLES = ("composite_options", "versions")
+def _places_of_run(run: Run, step: int) -> Places:
+    held = run.record(step).predicted is not None
+    return Places(run.probes.region, run.predicted_maps(step) if held else None, run.probes.label_maps)
 
 
-def checked_meta(meta: dict[str, Any]) -> dict[str, Any]:
-    """``meta`` as read from a file; ValueError where a part of it is of another kind than what `Snapshot` notes."""
-    for name, value in meta.items():
-        if value is None:
-            continue
-        parts = [*value, *value.values()] if isinstance(value, dict) else value
-        fits = (
-            isinstance(value, str)
-            if name in _TEXTS
-            else isinstance(value, list | tuple) and all(isinstance(part, str) for part in parts)
-            if name in _LISTS
-            else isinstance(value, dict) and all(isinstance(part, str) for part in parts)
-            if name in _TABLES
-            else type(value) is int or name != "parameters"
-        )
-        if not fits:
-            raise ValueError(f"{name!r:.60} is not what it should be: {type(value).__name__}")
-    return meta
+def _target(explainer: Explainer, probes: ProbeSet, given: Any) -> tuple[Any, Weighted | None]:
+    """What to explain, and the same again where it is no class; given: in place of the probes' own."""
+    from lrp_monitor.engine.targets import as_region, predicted_region  # Keras' side, for those who explain
+
+    region = probes.region if given is None else given if is_region(given) else None
+    named = None if given is not None and is_region(given) else probes.targets if given is None else np.asarray(given)
+    if region is None and probes.numbers is None and (named is not None or probes.position is not None):
+        return named if probes.position is None else position(probes.position, named), None
+    shape = explainer.logits(probes.rows(slice(1))).shape[1:]  # and tells what the model ends in
+    if region is None and named is None and len(shape) > 1:
+        region = predicted_region(explainer.logits(probes.inputs))
+    if region is None:
+        units = explained_units(probes, explainer)
+        return units if given is None else named, None
+    try:
+        region = as_region(region, shape, len(probes))
+    except ValueError as error:
+        if given is None:
+            raise
+        raise BaselineError("classes", f"the region explained before is not one of this model: {error}") from error
+    return region, region
 
 
-def probe_digests(probes: ProbeSet) -> tuple[str, ...]:
-    """A hash of each probe's input: 16 hexadecimal digits of SHA-256 over dtype, shape and bytes.
-
-    With the place of the output that is explained, where the probes name one.
-    """
-    digests = [hashlib.sha256() for _ in range(len(probes))]
-    for part in probes.parts:
-        inputs = np.ascontiguousarray(part.values, dtype=part.values.dtype.newbyteorder("<"))
-        name = "" if probes.is_single else part.name
-        head = f"{name}{inputs.dtype.str}{inputs.shape[1:]}".encode()
-        for digest, sample in zip(digests, inputs, strict=True):
-            digest.update(head + sample.tobytes())
-    for digest, place in zip(digests, () if probes.position is None else probes.position, strict=False):
-        digest.update(f"position{place.tolist()}".encode())
-    return tuple(digest.hexdigest()[:16] for digest in digests)
+def _explains(explainer: Explainer, probes: ProbeSet, found: Any, region: Weighted | None) -> dict[str, str]:
+    """What is explained, for a snapshot's meta, where it is no class."""
+    if region is not None:
+        return {"explains": "region"}
+    one_unit = found.logits.shape[1] == 1 and not explainer.is_binary
+    return {"explains": "number"} if probes.numbers is not None or one_unit else {}
 
 
 def set_lists(sets: NDArray[np.bool_]) -> list[list[int]]:
@@ -286,66 +303,3 @@ def _predicted_sets(explainer: Explainer, probes: ProbeSet, found: Any, output: 
     units = 1 if explainer.is_binary else explainer.classes
     loss = loss_of(explainer.model, output)
     return label_sets(probes.label_sets, units, explainer.activation, loss).predicted(found)
-
-
-def _meta(explainer: Explainer, probes: ProbeSet) -> dict[str, Any]:
-    import keras
-
-    import lrp_monitor
-
-    model, composite = explainer.model, explainer.composite
-    backend = keras.backend.backend()
-    return {
-        "source": f"model {model.name!r}",
-        "probes_hash": probes.hash,
-        "class_names": None if probes.class_names is None else list(probes.class_names),
-        "composite": composite.name,
-        "composite_rules": _rules(str(composite)),
-        "composite_options": {
-            option.name: getattr(composite, option.name)
-            for option in fields(composite)
-            if option.name != "name" and isinstance(getattr(composite, option.name), str)
-        },
-        "notes": list(explainer.notes),
-        "model": model.name,
-        "parameters": int(model.count_params()),
-        "architecture": _architecture(model),
-        "weights": _weights(model),
-        "versions": {
-            "python": platform.python_version(),
-            "lrp_monitor": lrp_monitor.__version__,
-            "keras": keras.__version__,
-            backend: version(backend),
-            "numpy": np.__version__,
-        },
-    }
-
-
-def _rules(composite: str) -> list[str]:
-    """A composite in lines. An override by a nameless object prints its address, which every process gives anew."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", composite).splitlines()
-
-
-def _architecture(model: Any) -> str:
-    """Hash of the kinds of all layers and the shapes of all weights; names are left out, Keras numbers them."""
-    digest = hashlib.sha256()
-
-    def feed(layer: Any) -> None:
-        digest.update(f"{type(layer).__name__}(".encode())
-        for inner in getattr(layer, "layers", ()):
-            feed(inner)
-        digest.update(b")")
-
-    feed(model)
-    digest.update(str([tuple(weight.shape) for weight in model.weights]).encode())
-    return digest.hexdigest()[:16]
-
-
-def _weights(model: Any) -> str:
-    """Hash of all weights' values, in the model's order."""
-    digest = hashlib.sha256()
-    for value in model.get_weights():
-        array = np.ascontiguousarray(value)
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]

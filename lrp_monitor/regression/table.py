@@ -13,6 +13,7 @@ _WORST = 6
 _MASKS = 2
 _NAME = 24
 _HEADINGS = {"cosine": "cosine", "iou": "IoU", "js": "JS", "relative_l2": "rel. L2", "logits": "logits"}
+_PLACES = {"places": "places %"}
 
 
 def table(comparison: Comparison) -> str:
@@ -39,19 +40,22 @@ def table(comparison: Comparison) -> str:
 
 def _probes(comparison: Comparison) -> list[str]:
     masks = sorted(comparison.mask_mass, key=lambda mask: _is_ok(comparison, mask))[:_MASKS]
-    heads = [*_HEADINGS.values(), *(f"{_safe(mask, 12)} %" for mask in masks), "class"]
+    of_maps = comparison.now.places is not None
+    headings = _HEADINGS | (_PLACES if "places" in comparison.metrics else {})
+    last = [] if of_maps else ["value" if comparison.now.explains == "number" else "class"]
+    heads = [*headings.values(), *(f"{_safe(mask, 12)} %" for mask in masks), *last]
     rows = [["", *heads]]
     for i in comparison.worst_first[:_WORST]:
         row = [_safe(comparison.now.names[i], _NAME)]
-        for metric in _HEADINGS:
+        for metric in headings:
             mark = "*" if metric in comparison.beyond and comparison.beyond[metric][i] else " "
             row.append(_number(comparison.metrics[metric][i], metric) + mark)
         for mask in masks:
             before, now = comparison.mask_mass[mask]
             mark = "*" if comparison.risen(mask)[i] else " "
             row.append(f"{_percent(before[i])} -> {_percent(now[i])}{mark}" if np.isfinite(now[i]) else "- ")
-        shown = [predicted(comparison, side, int(i)) for side in (comparison.before, comparison.now)]
-        row.append(" -> ".join(_safe(text, 14) for text in (shown if comparison.flipped[i] else shown[1:])))
+        if not of_maps:
+            row.append(" -> ".join(_safe(text, 14) for text in predictions(comparison, int(i))))
         rows.append(row)
     drawn = [f"  {line}" for line in aligned(rows)]
     left = len(comparison.now) - _WORST
@@ -62,8 +66,16 @@ def _is_ok(comparison: Comparison, mask: str) -> bool:
     return all(check.ok for check in comparison.checks if check.name == f"mask {mask}")
 
 
-def predicted(comparison: Comparison, side: Snapshot, probe: int) -> str:
-    """What one side predicts of a probe: the class, by its name where there is one, the labels of a set, or "none"."""
+def predictions(comparison: Comparison, probe: int) -> list[str]:
+    """What is predicted of a probe now; what was and is where it is a number, or changed."""
+    both = [_predicted(comparison, side, probe) for side in (comparison.before, comparison.now)]
+    return both if comparison.flipped[probe] or comparison.now.explains == "number" else both[1:]
+
+
+def _predicted(comparison: Comparison, side: Snapshot, probe: int) -> str:
+    """What one side predicts: the class, by its name where there is one, the labels of a set, a number, or "none"."""
+    if comparison.now.explains == "number":
+        return number(float(side.logit[probe]))
     names = comparison.now.meta.get("class_names") or ()
     if side.predicted_sets is not None and comparison.now.predicted_sets is not None:
         return words(side.predicted_sets[probe], names)
@@ -78,6 +90,8 @@ def _number(value: float, metric: str) -> str:
         return str(value)
     if metric == "cosine":
         return f"{value:.5f}"  # its limits lie at .9999
+    if metric == "places":
+        return _percent(value)
     return number(value)
 
 

@@ -12,10 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 from lrp_monitor.arguments import Preset
 from lrp_monitor.engine.explainer import Explainer, ExplainerOptions, Explanation
 from lrp_monitor.engine.rules.composites import Composite
-from lrp_monitor.engine.targets import Position, Region, Target, Weighted, predicted_region
+from lrp_monitor.engine.targets import (
+    Position,
+    Region,
+    Target,
+    Weighted,
+    as_region,
+    predicted_region,
+    sums_by_class,
+)
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.inputs import ProbeInput
-from lrp_monitor.probes.labels import check_numbers
+from lrp_monitor.probes.labels import explained_units
 from lrp_monitor.probes.regions import of_rows
 
 Fill = str | float | ArrayLike | Mapping[str, str | float | ArrayLike]
@@ -60,16 +68,14 @@ class Subject:
         explainer = Explainer(probes.model_behind(model), composite, **options)
         leaves = tuple(_as_taken(part) for part in probes.parts)
         inputs = probes.arranged(leaves)
-        logits, targets = explainer.logits(inputs), probes.targets
-        if probes.numbers is not None:
-            check_numbers(probes.numbers, 1 if explainer.is_binary else explainer.classes, explainer.activation)
-            # Of one unit with a sigmoid class 1 is its logit, class 0 the negative.
-            targets = np.ones(len(probes), np.int64) if explainer.is_binary else targets
+        logits, targets = explainer.logits(inputs), explained_units(probes, explainer)
         region = probes.region
         if region is None and probes.position is None and logits.ndim > 2:
             region = predicted_region(logits)
         if region is not None:
-            region, targets = _of_class(region, logits.shape[1:], len(probes))
+            region = as_region(region, logits.shape[1:], len(probes))
+            of = region.of if isinstance(region, Region) else -1
+            targets = np.array(np.broadcast_to(of, len(probes)), np.int64)
         explanation = explainer.explain(inputs, _target(probes, region, targets))
         maps = probes.heatmaps(explanation.relevance)
         finite = np.isfinite(maps).reshape(len(maps), -1).all(axis=1) & np.isfinite(explanation.logit)
@@ -115,11 +121,7 @@ class Subject:
         logits = self.explanation.logits.astype(np.float64)
         if self.region is None:
             return np.concatenate([-logits, logits], axis=1) if self.explanation.is_binary else logits
-        if not isinstance(self.region, Region):
-            return None
-        inside = self.region.where.reshape(len(self), -1, 1)
-        found: Floats = (logits.reshape(len(self), -1, logits.shape[-1]) * inside).sum(axis=1)
-        return found
+        return sums_by_class(logits, self.region.where) if isinstance(self.region, Region) else None
 
     def scores(self, inputs: Any, of: NDArray[np.int64]) -> Floats:
         """The explained logit of changed copies of the probes `of`, (m,), as `covered` makes them: float64 (m,)."""
@@ -178,15 +180,6 @@ def _target(probes: ProbeSet, region: Weighted | None, classes: NDArray[Any] | N
         return region if row is None else of_rows(region, np.array([row]), len(probes))
     wanted = None if classes is None else classes[rows]
     return wanted if probes.position is None else Position(probes.position[rows], wanted)
-
-
-def _of_class(region: Weighted, shape: tuple[int, ...], n: int) -> tuple[Weighted, NDArray[np.int64]]:
-    """A region with a mask and a class for each of n probes, and these classes; other weights as they are, with -1."""
-    if not hasattr(getattr(region, "inner", region), "where"):
-        return region, np.full(n, -1, np.int64)
-    weights = region.weights(shape, n)
-    of = weights.reshape(n, -1, shape[-1]).sum(axis=1).argmax(axis=1)
-    return Region(weights.any(axis=-1), of), of
 
 
 def _is_ids(part: ProbeInput, values: NDArray[Any]) -> bool:

@@ -105,8 +105,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             "clusters"), as statistic "cluster": 0 the largest group, -1 no relevance. Groups are of their step, not
             tracked.
         baseline: a baseline's path (or a Snapshot, or a logged run) of the same probes: how like it the heatmaps are is
-            drawn as lrp/baseline/cosine, iou, js, relative_l2, logits, flips and mask_rise/<mask>. Probes without
-            labels or targets explain its classes.
+            drawn as lrp/baseline/cosine, iou, js, relative_l2, logits, flips, places and mask_rise/<mask>. Probes
+            without labels or targets explain its classes, or its region of an output of maps.
         on_other_model: what to do where log_dir holds a run and the model is not the one last logged there: "new_run"
             begins one beside it (`<log_dir>/lrp-2`, ...), "continue" goes on in that run, each with a RuntimeWarning;
             "raise" refuses with a StoreError before training.

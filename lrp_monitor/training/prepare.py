@@ -12,7 +12,7 @@ import tensorflow as tf
 import lrp_monitor
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.engine.rules.composites import AUTO
-from lrp_monitor.engine.targets import Weighted
+from lrp_monitor.engine.targets import Region, Weighted
 from lrp_monitor.probes.info import probe_info
 from lrp_monitor.probes.label_sets import loss_of
 from lrp_monitor.training.checks import check_classes, explained_output
@@ -52,13 +52,13 @@ def make_record_builder(model: keras.Model, options: Options) -> RecordBuilder:
     record_builder = RecordBuilder(
         trained, probes, probe_explainer, options.gradients, options.weights, options.histograms
     )
-    probe_explainer.settle_region(of_maps)
-    record_builder.targets = targets = probes.targets
+    probe_explainer.settle_region(shape, of_maps)
+    record_builder.targets = probes.targets
     if options.baseline is not None:
-        if probe_explainer.region is not None:
-            raise ValueError("baseline: heatmaps of a region are not compared with one; leave baseline out")
-        baseline = BaselineSimilarity(options.baseline, explainer, probes, targets)
+        baseline = BaselineSimilarity(options.baseline, explainer, probes)
         probe_explainer.baseline, record_builder.targets = baseline, baseline.targets
+        if isinstance(baseline.targets, Region):
+            probe_explainer.region = baseline.targets
     # The whole pass once: it compiles, and whatever the model holds that cannot be explained is named now.
     explained = record_builder.explain()
     probe_explainer.settle_labels(loss_of(trained, options.output))

@@ -39,6 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ProbeSet(text, target=lrp.targets.Region(np.s_[:2], 1)).save(folder / "region.npz")
     keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(2, 3, padding="same")]).save(folder / "pixels.keras")
     ProbeSet(given["image"], labels=RNG.integers(0, 2, (3, 4, 4)), class_names=["a", "b"]).save(folder / "pixels.npz")
+    given_size = keras.Sequential([keras.Input((3,)), layers.Dense(1, activation="sigmoid")])
+    given_size.save(folder / "size.keras")
+    ProbeSet(given["table"], labels=np.array([0.2, 0.4, 0.9])).save(folder / "size.npz")
     return folder
 
 
@@ -99,3 +102,20 @@ def test_pixels_are_drawn_with_labels_and_predictions(folder: Path, capsys: pyte
     with Image.open(folder / "pixels.png") as picture:
         colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
     assert (colours == class_colour(1)).all(axis=1).sum() >= 90  # the key of class b
+
+
+def test_a_number_behind_a_sigmoid_is_explained_with_its_own_sign(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["explain", str(folder / "size.keras"), str(folder / "size.npz"), "-o", str(folder / "size.png")]
+    assert main([*arguments, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["explanations"]
+    output = keras.models.load_model(folder / "size.keras").predict(
+        ProbeSet.load(folder / "size.npz").inputs, verbose=0
+    )
+    np.testing.assert_allclose([row["logit"] for row in rows], np.log(output / (1 - output))[:, 0], rtol=1e-4)
+    assert [(row["explains"], row["target"], row["class"], row["prediction"]) for row in rows] == [
+        ("number", 0, None, None)
+    ] * 3
+    assert main(arguments) == 0
+    assert "probe 0: unit 0, logit " in capsys.readouterr().out

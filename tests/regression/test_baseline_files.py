@@ -216,7 +216,7 @@ def test_a_newer_format(saved):
     about = files(saved)[1]
     about.write_text(about.read_text().replace('"format": 1', '"format": 7'))
     message = failure(saved, "version")
-    assert "written in format 7, this version reads up to 1" in message
+    assert "written in format 7, this version reads up to 2" in message
     assert "pip install --upgrade lrp_monitor" in message
 
 

@@ -29,7 +29,7 @@ def break_file(kind):
             data[300] ^= 0xFF
             archive.write_bytes(bytes(data))
         elif kind == "newer":
-            about.write_text(about.read_text().replace('"format": 1', '"format": 2'))
+            about.write_text(about.read_text().replace('"format": 1', '"format": 3'))
         elif kind == "pickle":
             np.savez(archive, maps=np.array([{}], dtype=object))
             archive.write_bytes(archive.read_bytes().ljust(9999, b"\0"))
@@ -46,7 +46,7 @@ def break_file(kind):
         ("half", "test_a.npz: there is no such file, only test_a.json"),
         ("cut", "test_a.npz: cut off, 700 of"),
         ("corrupt", "test_a.npz: damaged"),
-        ("newer", "test_a.json: written in format 2, this version reads up to 1"),
+        ("newer", "test_a.json: written in format 3, this version reads up to 2"),
         ("pickle", "test_a.npz: entry 'maps' holds pickled objects"),
         ("PROBES=1", "another probe set: the input is not the same at 'probe 7'"),
         (

@@ -36,8 +36,8 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="in place of the tier's: relative_l2, cosine, iou, js, logits, failing, flips, mask_mass or "
-        "mask_mass/MASK",
+        help="in place of the tier's: relative_l2, cosine, iou, js, logits, failing, flips, places, mask_mass "
+        "or mask_mass/MASK",
     )
     parser.add_argument(
         "--mask", action="append", help="look at this mask only, once for each (default: all that the probes have)"

@@ -130,7 +130,9 @@ def _not_finite(rows: Sequence[dict[str, Any]]) -> list[str]:
     broken = [
         row["input"]
         for row in rows
-        if (row["prediction"] is None and row.get("explains") != "region") or row["relevance_sum"] is None
+        if (row["prediction"] is None and row["explains"] == "class")
+        or row["logit"] is None
+        or row["relevance_sum"] is None
     ]
     names = list(dict.fromkeys(broken))
     if not names:
@@ -142,14 +144,17 @@ def _not_finite(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _line(row: dict[str, Any]) -> str:
+    from lrp_monitor.cli.explained_samples import explained_text
+
     probability = "" if row["probability"] is None else f", probability {number(row['probability'])}"
-    instead = "" if row["prediction"] == row["target"] else f" (predicted: {row['predicted_class']})"
-    region = row.get("explains") == "region"
-    if row["prediction"] is None and not region:
+    instead = ""
+    if row["explains"] == "class" and row["prediction"] is None:
         instead = " (no prediction: the logits are not finite)"
+    elif row["explains"] == "class" and row["prediction"] != row["target"]:
+        instead = f" (predicted: {row['predicted_class']})"
     kept = "-" if row["conservation"] is None else number(row["conservation"])
     logit = "not finite" if row["logit"] is None else number(row["logit"], 4)
-    name = "a region" if region else row["class"] or "no class"
+    name = row["class"] or explained_text(row)
     return f"{row['input']}: {name}{instead}, logit {logit}{probability}; sum of relevance / logit {kept}"
 
 

@@ -57,7 +57,10 @@ _DESCRIPTIONS = {
     "lrp/baseline/js": "Jensen-Shannon divergence of positive relevance to the baseline (0 same, 1 disjoint); mean.",
     "lrp/baseline/relative_l2": "Distance of the normalised heatmap to the baseline over the baseline's norm; mean.",
     "lrp/baseline/logits": "Change of the logits since the baseline over their root mean square; mean.",
-    "lrp/baseline/flips": "Share of the probes whose predicted class is not the baseline's.",
+    "lrp/baseline/flips": "Share of the probes whose predicted class is not the baseline's; of outputs of maps, whose "
+    "predicted map changed at more than a quarter of the places in the region or outside of it.",
+    "lrp/baseline/places": "Share of the places of an output of maps whose predicted class is not the baseline's, the "
+    "larger one of those in the explained region and outside of it; mean over the probes.",
     "lrp/baseline/mask_rise/": "Mask's share of positive relevance, less that of the baseline; mean over the probes "
     "that have such a share in both.",
     "lrp/baseline/mask_probes/": "Probes behind the mean of lrp/baseline/mask_rise.",

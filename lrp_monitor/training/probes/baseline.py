@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.engine.explainer import Explainer, Explanation
+from lrp_monitor.engine.targets import Region, Weighted
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.regression.comparing import check_comparable, check_probes, compare, snapshot_of
+from lrp_monitor.regression.comparable import check_comparable, check_probes
+from lrp_monitor.regression.comparing import compare, snapshot_of
 from lrp_monitor.regression.errors import BaselineError
-from lrp_monitor.regression.snapshot import Snapshot, probe_digests
+from lrp_monitor.regression.origin import probe_digests
+from lrp_monitor.regression.places import parts_of
+from lrp_monitor.regression.snapshot import Snapshot
 
 PREFIX = "lrp/baseline/"
 
@@ -32,7 +36,7 @@ def read_baseline(source: Any, probes: ProbeSet) -> Snapshot:
             f"another probe set: maps {(len(probes), *probes.map_shape)}, the baseline's {snapshot.heatmaps.shape}",
         )
     none = np.flatnonzero(snapshot.targets < 0)
-    if len(none):
+    if len(none) and snapshot.explains != "region":
         raise BaselineError(
             "classes",
             f"no class is explained at {len(none)} probes of the baseline, {probes.names[int(none[0])]!r} among them: "
@@ -44,24 +48,17 @@ def read_baseline(source: Any, probes: ProbeSet) -> Snapshot:
 class BaselineSimilarity:
     """Compares the probes' heatmaps at each log with a baseline.
 
-    Args:
-        targets: the classes that are explained, None for the baseline's.
-
     Raises:
-        BaselineError: where the maps could not be compared: another composite, other classes explained.
+        BaselineError: where the maps could not be compared: another composite, other classes or regions explained.
     """
 
-    def __init__(
-        self, before: Snapshot, explainer: Explainer, probes: ProbeSet, targets: NDArray[np.int64] | None
-    ) -> None:
-        self._before = before
-        self._first = Snapshot.of(explainer, probes, target=before.targets if targets is None else targets)
+    def __init__(self, before: Snapshot, explainer: Explainer, probes: ProbeSet) -> None:
+        self._before, self._probes = before, probes
+        predicted = before.target_for(probes)
+        self._first = Snapshot.of(explainer, probes, target=predicted)
         check_comparable(before, self._first)
-
-    @property
-    def targets(self) -> NDArray[np.int64]:
-        """The classes explained in the baseline, (n,)."""
-        return self._before.targets
+        self.targets: NDArray[np.int64] | Region | None = before.targets if before.explained is None else predicted
+        """What is explained in the baseline, where the probes do not say so themselves: classes (n,), or a region."""
 
     @property
     def source(self) -> str:
@@ -69,22 +66,27 @@ class BaselineSimilarity:
         return str(self._before.meta.get("source", "made by hand"))
 
     def scalars(
-        self, explanation: Explanation, heatmaps: NDArray[np.float32], predicted_sets: NDArray[np.bool_] | None = None
+        self,
+        explanation: Explanation,
+        heatmaps: NDArray[np.float32],
+        predicted_sets: NDArray[np.bool_] | None = None,
+        region: Weighted | None = None,
     ) -> dict[str, float]:
         """Means over the probes, as scalars under lrp/baseline/.
 
-        relative_l2, cosine, iou, js, logits (see `lrp_monitor.metrics`),
-        flips (share of changed predictions), mask_rise/<mask> (rise of the mask's share) and mask_probes/<mask> (how
-        many probes that is the mean of). Only what is finite.
+        relative_l2, cosine, iou, js, logits (see `lrp_monitor.metrics`), flips (share of the probes whose prediction
+        changed), of outputs of maps places (share of the places whose prediction changed, the larger one of those in
+        the region and outside of it), mask_rise/<mask> (rise of the mask's share) and mask_probes/<mask> (how many
+        probes that is the mean of). Only what is finite.
+
+        Args:
+            region: what was explained where it was no class.
         """
         now = replace(
             self._first,
             heatmaps=heatmaps,
-            logit=explanation.logit,
-            logits=explanation.logits,
-            targets=explanation.target,
-            predictions=explanation.prediction,
             predicted_sets=predicted_sets,
+            **parts_of(explanation, self._probes, region),
         )
         with np.errstate(all="ignore"):
             # The tier sets limits; the numbers are the same under each.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lrp_monitor.engine.conditional import LayerChannels
 from lrp_monitor.engine.explainer import Explainer, Explanation
-from lrp_monitor.engine.targets import Position, Region, Target, Weighted, predicted_region
+from lrp_monitor.engine.targets import Position, Region, Target, Weighted, as_region, predicted_region
 from lrp_monitor.mapped import let_go
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.label_sets import LabelSets, label_sets
@@ -125,7 +125,7 @@ class ProbeExplainer:
             explanation, heatmaps, self._statistics(heatmaps, explanation, previous) | layers, layer_channels=channels,
             scalars=logit_scalars(explanation), target=known,
         )  # fmt: skip
-        explained.predicted_maps = predicted_maps(explanation, probes.label_maps)
+        explained.predicted_maps = explanation.predicted_maps(probes.label_maps is not None)
         if explained.predicted_maps is not None and probes.label_maps is not None:
             explained.statistics["label_accuracy"] = share_right(explained.predicted_maps, probes.label_maps)
         if self.channels:
@@ -134,25 +134,28 @@ class ProbeExplainer:
             explained.statistics["cluster"] = groups(heatmaps)
         if self.baseline is not None:
             sets = None if self.sets is None else self.sets.predicted(explanation)
-            explained.scalars |= self.baseline.scalars(explanation, heatmaps, sets)
+            explained.scalars |= self.baseline.scalars(explanation, heatmaps, sets, region)
         return explained
 
     def _placed(self, classes: NDArray[np.int64] | None) -> Target:
         """Classes (None: the predicted ones) as a target: of the place of the output that the probes name, if any."""
         return classes if self.probes.position is None else Position(self.probes.position, classes)
 
-    def settle_region(self, of_maps: bool) -> None:
+    def settle_region(self, shape: tuple[int, ...], of_maps: bool) -> None:
         """Fixes what is explained where that is no class: the probes' own target, or what is predicted now.
 
         Args:
-            of_maps: whether the explained output is one of maps.
+            shape: of the explained output, for one probe.
+            of_maps: whether it is one of maps, of which no place is named.
 
         Raises:
-            ValueError: where it is not finite.
+            ValueError: where it is not finite, or the region lies outside of it.
         """
         self.region = self.probes.region
         if of_maps and self.region is None:
             self.region = predicted_region(self.explainer.logits(self.probes.inputs))
+        elif of_maps and self.region is not None:
+            self.region = as_region(self.region, shape, len(self.probes))
 
     def settle_number(self, targets: Targets, of_maps: bool) -> Targets:
         """Whether a number is explained, and its unit: the targets to go on with. After a first look.
@@ -204,22 +207,6 @@ class ProbeExplainer:
             parts.append(probe_statistics(heatmaps[few], explanation.of(few), masks, before, wanted, sets))
             let_go(heatmaps, previous)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def predicted_maps(explanation: Explanation, labels: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """The predicted class of each place of an output of maps, (n, *places), -1 for none; None for other outputs.
-
-    One channel without a sigmoid tells two classes apart where the places are labelled, else it is a map of numbers.
-    """
-    if explanation.has_classes:
-        return None
-    logits = explanation.logits
-    if logits.shape[-1] > 1:
-        return explanation.prediction
-    if explanation.activation != "sigmoid" and labels is None:
-        return None
-    finite = np.isfinite(logits[..., 0])
-    return np.where(finite, logits[..., 0] > 0, -1).astype(np.int64)
 
 
 def share_right(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> Floats:
