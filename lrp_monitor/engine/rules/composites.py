@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from lrp_monitor.arguments import Preset, one_of, suggestion
@@ -90,22 +90,13 @@ class Composite:
         ):  # fmt: skip
             one_of(option, getattr(self, option), choices)
 
-    def override(self, layer: Any) -> Rule | None:
-        """The rule that ``overrides`` names for ``layer``, None where it names none."""
-        return next((rule for key, rule in self.overrides.items() if _matches(key, layer)), None)
+    def override(self, layer: Any, path: str | None = None) -> Rule | None:
+        """The rule that ``overrides`` names for ``layer``, which lies at ``path`` in its model; None for none."""
+        return next((rule for key, rule in self.overrides.items() if _matches(key, layer, path)), None)
 
-    def ends_prefix(self, layer: Any) -> bool:
+    def ends_prefix(self, layer: Any, path: str | None = None) -> bool:
         """Whether ``until`` names ``layer``."""
-        return self.until is not None and _matches(self.until, layer)
-
-    def within(self, layers: Mapping[str, Any]) -> Composite:
-        """The same composite for the model of these ``layers``: a key that is a layer's path there names it, too."""
-
-        def at(key: Key) -> Key:
-            return _or_at(key, layers[key]) if isinstance(key, str) and key in layers else key
-
-        overrides = {at(key): rule for key, rule in self.overrides.items()}
-        return replace(self, overrides=overrides, until=None if self.until is None else at(self.until))
+        return self.until is not None and _matches(self.until, layer, path)
 
     def _check_until(self) -> None:
         if not (isinstance(self.until, str | type) or callable(self.until)):
@@ -144,18 +135,10 @@ def fits_prefix(rule: Rule) -> bool:
     return rule.input_only and not isinstance(rule, ZBox)
 
 
-def _matches(key: Key, layer: Any) -> bool:
+def _matches(key: Key, layer: Any, path: str | None) -> bool:
     if isinstance(key, str):
-        return key in (layer.name, getattr(layer, "path", None))
+        return key in (path, layer.name, getattr(layer, "path", None))
     return isinstance(layer, key) if isinstance(key, type) else bool(key(layer))
-
-
-def _or_at(key: str, at: Any) -> Callable[[Any], bool]:
-    def matches(layer: Any) -> bool:
-        return layer is at or _matches(key, layer)
-
-    matches.__name__ = key
-    return matches
 
 
 def _key_name(key: Key) -> str:

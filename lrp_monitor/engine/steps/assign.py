@@ -134,10 +134,7 @@ class Assigner:
         inputs = [x for x in call.inputs if self.fact(x).live and tuple(x.shape) == tuple(t.shape)]
         if len(inputs) != 1 or not t.dtype.is_floating or not any(t is output for output in call.outputs):
             return None
-        made = passed(self.graph, op, t, Fact(t, True, inputs[0]))
-        assert made.step is not None
-        made.step.note = "relevance passes one to one (named)"
-        return made
+        return passed(self.graph, op, t, Fact(t, True, inputs[0]), "relevance passes one to one (named)")
 
     def _alias(self, op: Op, index: int, source: Fact) -> Fact:
         tensor, before = op.outputs[index], source.tensor
@@ -316,7 +313,7 @@ class Assigner:
         for call in op.call.around() if op.call is not None else ():
             if call.is_model:
                 continue
-            rule = self.composite.override(call.layer)
+            rule = self.composite.override(call.layer, call.path)
             if isinstance(rule, Pass | Gradient) and not isinstance(call.layer, _BASIC):
                 return (call, rule) if isinstance(rule, Gradient) or not is_loop(call.layer) else None
         return None

@@ -7,28 +7,9 @@ from collections.abc import Sequence
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.steps.maps import axis_behind
 from lrp_monitor.engine.steps.step import Fact
 from lrp_monitor.engine.trace.graph import Graph, Op
-from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS, ROWS, Row
-
-# What leaves every axis where it is, or the number of axes from the last on.
-_IN_PLACE = frozenset(
-    [
-        "broadcast",
-        "concat",
-        "gather",
-        "matrixbandpart",
-        "mirrorpad",
-        "pad",
-        "reverse",
-        "roll",
-        "split",
-        "splitv",
-        "tile",
-        "topk",
-    ]
-)
+from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS, Row
 
 STOP = Row(form="linear")
 """What stops the gradient keeps values."""
@@ -54,7 +35,7 @@ def _span_behind(op: Op, data: int, span: Span) -> Span | None:
         return span
     step, length = span
     axis = next((i for i, n in enumerate(before) if _within(step, length, _step(before, i), n)), None)
-    at = None if axis is None else _axis_behind(op, data, axis, before, after)
+    at = None if axis is None else axis_behind(op, axis, before, after, data)
     if axis is None or at is None:
         return None
     if before[axis] == after[at]:
@@ -70,12 +51,23 @@ def _within(step: int, length: int, outer: int, size: int | None) -> bool:
     return outer <= step and (size is None or step * length <= outer * size)
 
 
-def _axis_behind(op: Op, data: int, axis: int, before: Sequence[int], after: Sequence[int]) -> int | None:
-    """Where an axis of the input ``data`` of ``op`` lies in its output; None where it is contracted, or unknown."""
+def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], data: int = 0) -> int | None:
+    """Where an axis of the input ``data`` of ``op`` lies in its output; None where it is summed over, or unknown."""
     if op.kind in PRODUCTS:
-        return _behind_product(op, data, axis, before, after)
+        named = product_axes(op)
+        name = None if named is None else named[data][axis]
+        return named[-1].index(name) if named is not None and name in named[-1] else None
     if op.kind == "transpose":
-        return axis_behind(op, axis, before, after)
+        order = backend.constant_value(op.inputs[1])
+        return None if order is None else list(order).index(axis)
+    if op.kind in ("reshape", "squeeze", "expanddims"):
+        behind, length = _step(before, axis), before[axis]
+        for at, size in enumerate(after):
+            if size == length and _step(after, at) == behind and (length > 1 or at == len(after) - 1):
+                return at
+        return None
+    if op.kind in ("spacetobatch", "batchtospace"):
+        return axis if axis == len(before) - 1 else None
     if op.kind in ("stack", "unstack"):
         at, change = op.attribute("axis") % max(len(before), len(after)), len(after) - len(before)
         return None if op.kind == "unstack" and at == axis else axis + change * (axis >= at)
@@ -92,52 +84,51 @@ def _axis_behind(op: Op, data: int, axis: int, before: Sequence[int], after: Seq
     masks = ("new_axis_mask", "shrink_axis_mask", "ellipsis_mask")
     if op.kind == "slice" and (len(before) != len(after) or any(op.attribute(mask) for mask in masks)):
         return None
-    in_place = op.kind in _IN_PLACE or op.kind == "slice" or row.form is not None
+    in_place = row.in_place or row.form is not None
     return axis + len(after) - len(before) if in_place and len(after) >= len(before) else None
 
 
-def _behind_product(op: Op, data: int, axis: int, before: Sequence[int], after: Sequence[int]) -> int | None:
-    if op.kind in CONVOLUTIONS:
-        channels = 1 if (op.attribute("data_format") or "NHWC").startswith("NC") else len(before) - 1
-        return None if axis == channels else axis
-    if op.kind == "einsum":
-        terms, result = (op.attribute("equation") or "").replace(" ", "").split("->")
-        own = terms.split(",")[data]
-        at = -1 if "." in own + result else result.find(own[axis])
-        return at if at >= 0 else None
-    from_end = axis - len(before)
-    if from_end < -2:
-        return len(after) + from_end
-    turned = op.attribute(*(("adj_x", "transpose_a") if data == 0 else ("adj_y", "transpose_b")))
-    contracted = -1 if (data == 0) != bool(turned) else -2
-    return None if from_end == contracted else len(after) - (2 if data == 0 else 1)
+Names = tuple[object, ...]
 
 
-def _axes_of(op: Op) -> tuple[frozenset[object], frozenset[object], frozenset[object]] | None:
-    """The axes, longer than one, of both factors of a product and of its output, by names; None where unknown."""
-    shapes = [tuple(t.shape) for t in (*op.inputs[:2], op.outputs[0])]
-    rank = len(shapes[2])
+def product_axes(op: Op) -> list[Names] | None:
+    """Names of the axes of each input of a product, and of its output: along those of one name it runs in step.
+
+    An axis of inputs that the output does not have is summed over. None where they are unknown.
+    """
+    ranks = [len(t.shape) for t in (*op.inputs, op.outputs[0])]
     if op.kind == "mul":
-        names: list[Sequence[object]] = [range(rank - len(shape), rank) for shape in shapes]
-    elif op.kind == "matmul":
+        return [tuple(range(ranks[-1] - rank, ranks[-1])) for rank in ranks]
+    if op.kind == "matmul":
         turned = [op.attribute(*pair) for pair in (("adj_x", "transpose_a"), ("adj_y", "transpose_b"))]
         ends = [("k", "m") if turned[0] else ("m", "k"), ("n", "k") if turned[1] else ("k", "n"), ("m", "n")]
-        names = [(*range(rank - len(shape), rank - 2), *end) for shape, end in zip(shapes, ends, strict=True)]
-    else:
+        return [(*range(ranks[-1] - rank, ranks[-1] - 2), *end) for rank, end in zip(ranks, ends, strict=True)]
+    if op.kind == "einsum":
         equation = (op.attribute("equation") or ".").replace(" ", "").replace("->", ",")
-        names = equation.split(",")  # type: ignore[assignment]
-    if any("." in named for named in names if isinstance(named, str)):
+        return None if "." in equation else [tuple(named) for named in equation.split(",")]
+    channels, places = op.channel_axis, range(ranks[-1])
+    given, out = (tuple(name if i == channels else i for i in places) for name in ("in", "out"))
+    window = tuple(f"window {i}" for i in places[2:])
+    kernels: dict[str, Names] = {"conv": ("in", "out"), "depthwise": ("in", "each"), "convtranspose": ("out", "in")}
+    kernel = window + kernels[op.kind]
+    return [("size",), kernel, given, out] if op.kind == "convtranspose" else [given, kernel, out]
+
+
+def _factors(op: Op) -> tuple[frozenset[object], frozenset[object], frozenset[object]] | None:
+    """The axes, longer than one, of both factors of a product and of its output, by names; None where unknown."""
+    named = product_axes(op)
+    if named is None:
         return None
     one, two, out = (
-        frozenset(name for name, length in zip(named, shape, strict=True) if length != 1)
-        for named, shape in zip(names, shapes, strict=True)
+        frozenset(name for name, length in zip(names, t.shape, strict=True) if length != 1)
+        for names, t in zip(named, (*op.inputs, op.outputs[0]), strict=True)
     )
     return one, two, out
 
 
 def sums_over_both(graph: Graph, op: Op) -> bool:
     """Whether a product of two tensors is summed over an axis of both, by itself or by what follows it alone."""
-    axes = _axes_of(op)
+    axes = _factors(op)
     if axes is None or (axes[0] & axes[1]) - axes[2]:
         return True
     if op.kind != "mul":
@@ -165,7 +156,7 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
 
 def spread_factor(op: Op) -> int | None:
     """Which factor of a product, 0 or 1, is spread over the other, which has more axes; None where neither is."""
-    axes = _axes_of(op)
+    axes = _factors(op)
     if axes is None or axes[0] == axes[1]:
         return None
     return 0 if axes[0] < axes[1] else 1 if axes[1] < axes[0] else None

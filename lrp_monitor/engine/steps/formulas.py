@@ -58,7 +58,7 @@ def zero_below(ways: Sequence[Op]) -> bool:
     return len(ways) == 1 and ways[0].kind == "relu6"
 
 
-def passed(graph: Graph, op: Op, t: Tensor, way: Fact) -> Fact:
+def passed(graph: Graph, op: Op, t: Tensor, way: Fact, note: str = "relevance passes the activation") -> Fact:
     """An elementwise function of the root of ``way``."""
     root = way.root
     assert root is not None
@@ -67,7 +67,7 @@ def passed(graph: Graph, op: Op, t: Tensor, way: Fact) -> Fact:
     def make(made: Made) -> Sequence[Tensor]:
         return [pass_through(made.tensor(root), lambda z: again(ways, {id(root): z}, t), zero_below(ways))]
 
-    step = Step(op, (t,), (root,), (), make, "relevance passes the activation")
+    step = Step(op, (t,), (root,), (), make, note)
     return Fact(t, True, step=step).along(way)
 
 

@@ -6,7 +6,6 @@ the product; so do two products that are summed (``x W + h U``). What merely mov
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -18,6 +17,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
+from lrp_monitor.engine.steps.axes import axis_behind, product_axes
 from lrp_monitor.engine.trace.graph import Op
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS
 
@@ -38,8 +38,8 @@ class Map:
     rule: Rule
     call: LayerCall | None
     """The call of a layer in which the product was made."""
-    axes: Mapping[int, Callable[[Tensor, Tensor], Tensor]]
-    """Axes of the output that are the kernel's own -> how a vector along each multiplies the kernel."""
+    axes: Mapping[int, int]
+    """Axes of the output that are the kernel's own -> those of the kernel; the last two of a depthwise one are one."""
     one_output: Callable[[Tensor], Tensor] | None
     moved: tuple[tuple[Op, int], ...] = ()
     """What has moved the product's output, and which of its outputs is meant."""
@@ -102,9 +102,15 @@ class Map:
 
     def scaled(self, axis: int, vector: Make) -> Map:
         """This map followed by a multiplication along one of its axes."""
-        scale, bias, rank = self.axes[axis], self.bias, len(self.shape)
+        at, bias, rank = self.axes[axis], self.bias, len(self.shape)
+
+        def scale(kernel: Tensor) -> Tensor:
+            if self.op.kind == "depthwise":
+                return kernel * ops.reshape(vector(), kernel.shape[-2:])
+            return kernel * along(vector(), at, len(kernel.shape))
+
         return replace(
-            self, scales=(*self.scales, lambda kernel: scale(kernel, vector())), base=self,
+            self, scales=(*self.scales, scale), base=self,
             bias=None if bias is None else lambda: bias() * along(vector(), axis, rank),
         )  # fmt: skip
 
@@ -127,44 +133,27 @@ class Map:
         """This map followed by an operation that moves its output; None where that cannot be looked through."""
         if self.summed is not None or self.factor is not None or self.shift is not None:
             return None
-        after = tuple(op.outputs[index].shape)
-        cut = op.kind in ("slice", "split", "splitv")
-        axes: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
-        if cut:
+        after, bias = tuple(op.outputs[index].shape), self.bias
+        axes: dict[int, int] = {}
+        if op.kind in ("slice", "split", "splitv"):
             last = len(self.shape) - 1
             if len(after) != last + 1 or after[:-1] != tuple(self.shape[:-1]) or last not in self.axes:
                 return None
         else:
-            for axis, scale in self.axes.items():
-                at = axis_behind(op, axis, self.shape, after)
-                if at is not None:
-                    axes[at] = scale
+            behind = {axis_behind(op, axis, self.shape, after): at for axis, at in self.axes.items()}
+            axes = {axis: at for axis, at in behind.items() if axis is not None}
             if not axes and op.kind != "reshape":
                 return None
-        bias = self.bias
-        moved_bias = None if bias is None else (lambda: self._bias_behind(op, index, cut, after))
-        return replace(self, moved=(*self.moved, (op, index)), axes=axes, bias=moved_bias, one_output=None, base=self)
+        return replace(
+            self, moved=(*self.moved, (op, index)), axes=axes, one_output=None, base=self,
+            bias=None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)]),
+        )  # fmt: skip
 
     def unsqueezed(self, like: Tensor) -> Map:
         """This map before an axis of length 1 was taken away: Keras adds what one sample makes as if it were a bias."""
         before, shape = self.base, tuple(like.shape)
         squeezed = bool(self.moved) and self.moved[-1][0].kind == "squeeze"
         return before if squeezed and before is not None and tuple(before.shape) == shape != tuple(self.shape) else self
-
-    def _bias_behind(self, op: Op, index: int, cut: bool, after: Sequence[int]) -> Tensor:
-        assert self.bias is not None
-        bias = self.bias()
-        missing = len(self.shape) - len(bias.shape)
-        bias = ops.reshape(bias, (*[1] * missing, *bias.shape))
-        if cut:
-            full = ops.broadcast_to(bias, (*bias.shape[:-1], self.shape[-1]))
-            return moved(full, [(op, index)])
-        ((axis, _),) = self.axes.items() if len(self.axes) == 1 else ((None, None),)
-        if axis is not None and math.prod(bias.shape) in (1, bias.shape[axis]):
-            at = axis_behind(op, axis, self.shape, after)
-            assert at is not None
-            return along(ops.reshape(bias, (-1,)), at, len(after))
-        return moved(ops.broadcast_to(bias, self.shape), [(op, index)])
 
     # --- as the rules see it -----------------------------------------------------------------------------------------
 
@@ -181,7 +170,7 @@ class Map:
         inputs[self.data], inputs[self.kernel] = x, kernel
         if self.op.kind == "convtranspose":
             size = [x.shape[0], *self.op.outputs[0].shape[1:]]
-            size[1 if self.op.attribute("data_format").startswith("NC") else -1] = kernel.shape[-2]
+            size[self.op.channel_axis] = kernel.shape[-2]
             inputs[0] = ops.convert_to_tensor(size, dtype="int32")
         (y,) = backend.repeat(self.op.raw, inputs)
         return moved(y, self.moved)
@@ -197,7 +186,7 @@ class Map:
         """The axis of channels of a convolution's data; None in groups of them, and of other products."""
         if self.op.kind != "conv":
             return None
-        axis = 1 if (self.op.attribute("data_format") or "").startswith("NC") else len(self.x.shape) - 1
+        axis = self.op.channel_axis
         return axis if self.x.shape[axis] == self.op.inputs[self.kernel].shape[-2] else None
 
     def affine(
@@ -237,74 +226,19 @@ def axis_along_which(shape: Sequence[int], of: Sequence[int]) -> int | None:
     return None if offset < 0 or len(varying) > 1 else (varying[0] if varying else -1)
 
 
-def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int]) -> int | None:
-    """Where ``axis`` of the input of an operation that moves data lies in its output; None where it is broken up."""
-    if op.kind in ("identity", "cast"):
-        return axis
-    if op.kind in ("spacetobatch", "batchtospace"):
-        return axis if axis == len(before) - 1 else None
-    if op.kind == "transpose":
-        order = backend.constant_value(op.inputs[1])
-        return None if order is None else list(order).index(axis)
-    if op.kind in ("reshape", "squeeze", "expanddims"):
-        behind, length = math.prod(before[axis + 1 :]), before[axis]
-        for at, size in enumerate(after):
-            if size == length and math.prod(after[at + 1 :]) == behind and (length > 1 or at == len(after) - 1):
-                return at
-    return None
-
-
-def _last(kernel: Tensor, g: Tensor) -> Tensor:
-    return kernel * g
-
-
-def _last_but_one(kernel: Tensor, g: Tensor) -> Tensor:
-    return kernel * ops.expand_dims(g, -1)
-
-
-def _depthwise(kernel: Tensor, g: Tensor) -> Tensor:
-    return kernel * ops.reshape(g, kernel.shape[-2:])
-
-
-def first_of_last(kernel: Tensor) -> Tensor:
-    """The kernel of the first of the outputs along the last axis."""
-    return kernel[..., :1]
-
-
 def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:
     """The map that a product with weights is."""
-    shape, weights = tuple(op.outputs[0].shape), op.inputs[kernel]
-    rank, one_output = len(shape), None
-    axes: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
-    if op.kind in CONVOLUTIONS:
-        layout = op.attribute("data_format") or "NHWC"
-        axis = 1 if layout.startswith("NC") else rank - 1
-        axes = {axis: {"conv": _last, "depthwise": _depthwise, "convtranspose": _last_but_one}[op.kind]}
-        if op.kind == "convtranspose":
-            one_output = _one_of_last_but_one
-        elif op.kind == "conv" and op.inputs[0].shape[axis] == weights.shape[-2]:
-            one_output = first_of_last
-    elif op.kind == "matmul":
-        turned = op.attribute(*(("adj_y", "transpose_b") if kernel == 1 else ("adj_x", "transpose_a")))
-        right = kernel == 1
-        axes = {rank - 1 if right else rank - 2: _last_but_one if turned == right else _last}
-        if right and not turned:
-            one_output = first_of_last
-    else:
-        left, result = (op.attribute("equation") or "").replace(" ", "").split("->")
-        names, other = left.split(",")[kernel], left.split(",")[data]
-        for axis, name in enumerate(result):
-            if name in names and name not in other and "." not in result:
-                axes[axis] = _along_index(names.index(name))
+    weights, named = op.inputs[kernel], product_axes(op)
+    axes: dict[int, int] = {}
+    if op.kind == "depthwise":
+        axes = {op.channel_axis: len(weights.shape) - 1}
+    elif named is not None:
+        own = [(axis, name) for axis, name in enumerate(named[-1]) if name in named[kernel] and name not in named[data]]
+        axes = {axis: named[kernel].index(name) for axis, name in own}
+    grouped = op.kind == "conv" and op.inputs[data].shape[op.channel_axis] != weights.shape[-2]
+    first = tuple(slice(1) if at in axes.values() else slice(None) for at in range(len(weights.shape)))
+    one_output = None if grouped or op.kind == "depthwise" else lambda made: made[first]
     return Map(op, data, kernel, rule, op.call, axes, one_output)
-
-
-def _one_of_last_but_one(kernel: Tensor) -> Tensor:
-    return kernel[..., :1, :]
-
-
-def _along_index(at: int) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda kernel, g: kernel * along(g, at, len(kernel.shape))
 
 
 def sum_of(one: Map, two: Map, rule: Rule) -> Map | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from keras import layers as kl
@@ -12,9 +12,9 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
-from lrp_monitor.engine.steps.formulas import zero_below
-from lrp_monitor.engine.steps.functions import SMALL, pass_through
-from lrp_monitor.engine.steps.maps import Map, axis_along_which, map_of, sum_of
+from lrp_monitor.engine.steps.formulas import passed, zero_below
+from lrp_monitor.engine.steps.functions import SMALL
+from lrp_monitor.engine.steps.maps import Map, along, axis_along_which, map_of, sum_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, again, number
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
@@ -108,25 +108,21 @@ class Weights:
         if self.graph.depends(other):
             return self.of_each_sample(op, t, given, z, other)
         learned = self.graph.is_learned(other)
-        layout = op.attribute("data_format") or ""
-        axis = 1 if layout.startswith("NC") else axis_along_which(tuple(other.shape), tuple(t.shape))
+        axis = axis_along_which(tuple(other.shape), tuple(t.shape)) if op.type != "BiasAdd" else op.channel_axis
         whole = learned and z.map.call is op.call and op.kind in ("add", "sub") and axis not in z.map.axes
         if number(other) is not None and not learned and other.shape.num_elements() == 1:
             return None  # a literal: it scales, or absorbs, by itself
-        if axis == -1 and len(z.map.axes) == 1:
+        if axis == -1 and z.map.axes:
             axis = next(iter(z.map.axes))
         if not whole and (axis is None or axis not in z.map.axes):
             return None
-        length = tuple(t.shape)[axis] if axis is not None and axis >= 0 else 1
-        rank = len(t.shape)
+        length, rank = tuple(t.shape)[axis if axis is not None else -1], len(t.shape)
 
         def constant() -> Tensor:
             value = ops.cast(other, "float32")
-            return (
-                value
-                if whole
-                else ops.reshape(ops.broadcast_to(ops.reshape(value, (-1,)), (length,)), _along(axis, rank))
-            )
+            if whole or axis is None:
+                return value
+            return along(ops.broadcast_to(ops.reshape(value, (-1,)), (length,)), axis, rank)
 
         def vector() -> Tensor:
             return ops.reshape(constant(), (-1,))
@@ -153,14 +149,13 @@ class Weights:
     def normalised(self, op: Op, t: Tensor, given: list[Fact]) -> Fact:
         """A normalisation by constants in one operation, as the scale and shift that it is."""
         z, (scale, offset, mean, variance) = given[0], op.inputs[1:5]
-        layout = op.attribute("data_format") or ""
-        axis, rank = 1 if layout.startswith("NC") else len(t.shape) - 1, len(t.shape)
+        axis, rank = op.channel_axis, len(t.shape)
 
         def factor() -> Tensor:
             return ops.cast(scale, "float32") / ops.sqrt(variance + op.attribute("epsilon"))
 
         def shift() -> Tensor:
-            return ops.reshape(ops.cast(offset, "float32") - mean * factor(), _along(axis, rank))
+            return along(ops.cast(offset, "float32") - mean * factor(), axis, rank)
 
         step = plain(self.graph, op, given)
         if op.attribute("is_training") or any(self.graph.depends(i) for i in op.inputs[1:5]):
@@ -169,20 +164,24 @@ class Weights:
         if z.map is not None and tuple(t.shape) == tuple(z.map.shape) and axis in z.map.axes:
             made = z.map.scaled(axis, factor).shifted(shift)
             return self.weighted(op, t, made, note="folded into the weighted layer before it")
+        return Fact(t, True, affine=(z.tensor, True), step=self.lone(op, t, z, lambda: along(factor(), axis, rank)))
+
+    def lone(self, op: Op, t: Tensor, z: Fact, factor: Callable[[], Tensor | float], scaled: bool = True) -> Step:
+        """A scale, ``factor``, and shift of its own: the epsilon rule on this affine map, or one to one."""
+        if scaled and self.composite.norm == "identity":
+            root = z.affine[0] if z.affine is not None else z.tensor
+            step = passed(self.graph, op, t, Fact(t, True, root), "identity (relevance passes one to one)").step
+            assert step is not None
+            return step
         before = z.tensor
 
-        def make(b: Made) -> Sequence[Tensor]:
-            x = b.tensor(before)
-            (y, *_) = backend.repeat(op.raw, [backend.stop_gradient(x), *op.inputs[1:]])
-            if self.composite.norm == "identity":
-                return [pass_through(x, lambda z: backend.repeat(op.raw, [z, *op.inputs[1:]])[0])]
-            part = x * ops.reshape(factor(), _along(axis, rank))
-            return [backend.straight_through(part * backend.stop_gradient(y / stabilise(y, SMALL)), y)]
+        def make(made: Made) -> Sequence[Tensor]:
+            x = made.tensor(before)
+            (y, *_) = backend.repeat(op.raw, [backend.stop_gradient(x) if i is before else i for i in op.inputs])
+            part = x * backend.stop_gradient(factor() * y / stabilise(y, SMALL))
+            return [backend.straight_through(part, y)]
 
-        note = f"Epsilon(epsilon={SMALL:g}) on its affine map"
-        if self.composite.norm == "identity":
-            note = "identity (relevance passes one to one)"
-        return Fact(t, True, affine=(before, True), step=Step(op, (t,), (before,), (), make, note))
+        return Step(op, (t,), (before,), (), make, f"Epsilon(epsilon={SMALL:g}) on its affine map" if scaled else "")
 
     def of_each_sample(self, op: Op, t: Tensor, given: list[Fact], z: Fact, other: Tensor) -> Fact | None:
         """A scale or shift by what is a constant to relevance, but differs by sample, such as a gate."""
@@ -232,37 +231,19 @@ class Weights:
         root, scaled = z.affine or (z.tensor, False)
         norm = op.call is not None and isinstance(op.call.layer, kl.Rescaling | kl.Normalization)
         scaled |= op.kind in ("mul", "div") and (self.graph.is_learned(other) or norm)
-        before = z.tensor
-        if scaled and self.composite.norm == "identity":
-            ways = self.graph.between(root, t)
-            step = Step(
-                op, (t,), (root,), (),
-                lambda made: [pass_through(made.tensor(root), lambda x: again(ways, {id(root): x}, t))],
-                "identity (relevance passes one to one)",
-            )  # fmt: skip
-            return Fact(t, True, affine=(root, True), step=step)
-        step = plain(self.graph, op, given)
-        if op.kind in ("add", "sub"):
+        if op.kind in ("add", "sub") or (scaled and self.composite.norm == "identity"):
             sign = -1.0 if op.kind == "sub" and given[0] is not z else 1.0
-
-            def make(made: Made) -> Sequence[Tensor]:
-                x = made.tensor(before)
-                (y,) = backend.repeat(op.raw, [backend.stop_gradient(x) if i is before else i for i in op.inputs])
-                return [backend.straight_through(x * backend.stop_gradient(sign * y / stabilise(y, SMALL)), y)]
-
-            step = replace(step, make=make, note=f"Epsilon(epsilon={SMALL:g}) on its affine map" if scaled else "")
+            step = self.lone(op, t, z, lambda: sign, scaled)
+        else:
+            step = plain(self.graph, op, given)
         return Fact(t, True, affine=(root, scaled), step=step)
-
-
-def _along(axis: int | None, rank: int) -> tuple[int, ...]:
-    return tuple(-1 if i == axis else 1 for i in range(rank))
 
 
 def override(composite: Composite, call: LayerCall | None) -> Rule | None:
     """The rule that is named for the layer of ``call``, or for one around it."""
     for around in call.around() if call is not None else ():
         if not around.is_model:
-            rule = composite.override(around.layer)
+            rule = composite.override(around.layer, around.path)
             if rule is not None:
                 return rule
     return None

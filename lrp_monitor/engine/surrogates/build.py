@@ -17,13 +17,11 @@ from lrp_monitor.engine.steps.maps import Map, joined
 from lrp_monitor.engine.steps.masks import glue, share_of_ones
 from lrp_monitor.engine.steps.step import Step
 from lrp_monitor.engine.trace.graph import Graph, Op, again
+from lrp_monitor.engine.trace.operations import ROWS
 from lrp_monitor.engine.trace.recording import LayerCall
 
-# What makes one sample of one sample: through these, bounds of the input go as one sample that stands for all.
-_BY_SAMPLE = frozenset(
-    {"add", "avgpool", "cast", "div", "each", "elu", "identity", "maxpool", "mirrorpad", "mul", "neg", "pad", "relu",
-     "relu6", "resize", "selu", "sigmoid", "sub", "tanh"}
-)  # fmt: skip
+# Beside functions of each element, what makes one sample of one sample: bounds of the input go through as one.
+_BY_SAMPLE = ("avgpool", "each", "maxpool", "mirrorpad", "pad", "resize")
 
 Gates = Mapping[int, Sequence[Callable[[Tensor], Tensor]]]
 """Id of a recorded tensor -> what the tensors that carry its relevance go through."""
@@ -193,7 +191,8 @@ class Builder:
                     f"{where} stands in front of the first weighted layer: what it makes of the bounds of the input "
                     "depends on the sample, so zB has none; use Flat() or WSquare() there"
                 )
-        single = len(known) == 1 and all(op.kind in _BY_SAMPLE for op in ordered)
+        alone = all(op.kind in _BY_SAMPLE or (op.kind in ROWS and ROWS[op.kind].form is not None) for op in ordered)
+        single = len(known) == 1 and alone
         for source in graph.sources:
             if id(source) in known:
                 known[id(source)] = ops.broadcast_to(bound, ((1 if single else source.shape[0]), *source.shape[1:]))

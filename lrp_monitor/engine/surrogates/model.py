@@ -44,16 +44,14 @@ class Traced:
     """What was chosen where the composite is `AUTO`."""
 
 
-def _within(model: Any, composite: Composite, paths: Mapping[int, str]) -> Composite:
-    """``composite`` for this model. Raises ValueError where a key of its overrides names none of its layers."""
-    inside = {paths[id(layer)]: layer for layer in layers_of(model, itself=False)}
+def _check_overrides(model: Any, composite: Composite, paths: Mapping[int, str]) -> None:
+    """Raises ValueError where a key of the composite's overrides names none of the model's layers."""
     layers = [layer for layer in layers_of(model) if layer is not model and not isinstance(layer, keras.Model)]
-    names = {name for layer in layers for name in (layer.name, getattr(layer, "path", None))}
+    names = {name for layer in layers for name in (layer.name, getattr(layer, "path", None))} | set(paths.values())
     for key in composite.overrides:
-        if isinstance(key, str) and key not in names and key not in inside:
+        if isinstance(key, str) and key not in names:
             known = sorted(paths[id(layer)] for layer in layers)
             raise ValueError(f"overrides: model {model.name!r} has no layer {key!r}; its layers: {known}")
-    return composite.within(inside)
 
 
 def run(
@@ -73,7 +71,8 @@ def run(
     paths = layer_paths(model)
     recording = record(model, [backend.identity(x) for x in inputs], call, paths)
     choice = choose(recording) if composite is AUTO else None
-    composite = _within(model, composite if choice is None else choice.composite, paths)
+    composite = composite if choice is None else choice.composite
+    _check_overrides(model, composite, paths)
     assigner = Assigner(recording, composite, _prefix(model, composite, recording))
     assigner.run()
     activation, head, moves = _head(assigner, recording.output)
@@ -120,7 +119,7 @@ def _prefix(model: Any, composite: Composite, recording: Recording) -> frozenset
     """The numbers of the operations that make up the prefix: all from which the outputs of ``until`` are computed."""
     if composite.until is None:
         return frozenset()
-    ends = [t for made in recording.calls if composite.ends_prefix(made.layer) for t in made.outputs]
+    ends = [t for made in recording.calls if composite.ends_prefix(made.layer, made.path) for t in made.outputs]
     graph = recording.graph
     if not any(graph.depends(t) for t in ends):
         which = getattr(composite.until, "__name__", composite.until)
@@ -128,7 +127,7 @@ def _prefix(model: Any, composite: Composite, recording: Recording) -> frozenset
         raise ValueError(
             f"until={which!r}: model {model.name!r} runs no such layer on its input; the layers that it runs: {names}"
         )
-    return frozenset(graph.behind(ends))
+    return frozenset(op.number for op in graph.needed(ends))
 
 
 def _checked(
@@ -143,7 +142,8 @@ def _checked(
     graph, refused = recording.graph, {n for made in recording.refused for n in range(made.start, made.stop)}
     for step in steps:
         inside = step.op.number in refused or (
-            step.problem in (NUMBERS, STEPS) and refused & graph.behind(step.op.inputs)  # it follows from the refusal
+            step.problem in (NUMBERS, STEPS)  # it follows from the refusal
+            and any(op.number in refused for op in graph.needed(step.op.inputs))
         )
         if step.problem and not inside:
             where = "" if step.op.call is None or step.op.call.is_model else f"{step.op.call}: "
@@ -191,7 +191,7 @@ def _without_weights(composite: Composite, recording: Recording, assigner: Assig
     """What is wrong where a rule that shares out by weights is named for a layer of one's own that has none."""
     found = []
     for call in recording.calls:
-        rule = composite.override(call.layer) if not call.is_model else None
+        rule = composite.override(call.layer, call.path) if not call.is_model else None
         own = "keras" not in type(call.layer).__module__.split(".")[:1]
         if rule is None or isinstance(rule, Pass | Gradient) or not own:
             continue

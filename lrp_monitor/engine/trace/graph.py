@@ -46,6 +46,12 @@ class Op:
         row = ROWS.get(self.kind)
         return self.inputs if row is None else self.inputs[row.data]
 
+    @property
+    def channel_axis(self) -> int:
+        """The axis of channels of what an operation on images takes and gives: the last, unless it says otherwise."""
+        first = (self.attribute("data_format") or "").startswith("NC")
+        return 1 if first else len(self.outputs[0].shape) - 1
+
     def __str__(self) -> str:
         site = backend.call_site(self.raw)
         return f"operation {self.name!r} ({self.type}){f' at {site}' if site else ''}"
@@ -94,16 +100,15 @@ class Graph:
         """Whether ``tensor`` was computed from weights."""
         return id(tensor) in self._learned
 
-    def behind(self, tensors: Iterable[Tensor]) -> set[int]:
-        """The numbers of all operations from which ``tensors`` were computed."""
-        found: set[int] = set()
-        stack = [self.op_of(t) for t in tensors]
-        while stack:
-            op = stack.pop()
-            if op.number not in found:
-                found.add(op.number)
-                stack.extend(self.op_of(t) for t in op.inputs)
-        return found
+    def needed(self, tensors: Iterable[Tensor], among: Sequence[Op] | None = None) -> list[Op]:
+        """The operations (of those ``among`` all) from which ``tensors`` are computed, in order of making."""
+        wanted = {id(t) for t in tensors}
+        found = []
+        for op in reversed(self.ops if among is None else among):
+            if any(id(t) in wanted for t in op.outputs):
+                found.append(op)
+                wanted.update(id(t) for t in op.inputs)
+        return found[::-1]
 
     def divided_by(self, tensor: Tensor) -> Op:
         """What made a divisor, but for how it is moved and spread, and for what keeps it from 0."""
@@ -144,33 +149,12 @@ class Graph:
 
     def between(self, start: Tensor, end: Tensor) -> list[Op]:
         """The operations on all ways from ``start`` to ``end``, in order of making."""
-        on_way: dict[int, bool] = {id(start): True}
-        stack = [end]
-        least = self.op_of(start).number
-        while stack:
-            t = stack[-1]
-            if id(t) in on_way:
-                stack.pop()
-                continue
-            op = self.op_of(t)
-            inputs = op.inputs if op.number > least else ()
-            waiting = [i for i in inputs if id(i) not in on_way]
-            if waiting:
-                stack += waiting
-                continue
-            on_way[id(t)] = any(on_way[id(i)] for i in inputs)
-            stack.pop()
-        ways = {self.op_of(t).number: self.op_of(t) for t in self._tensors(on_way, end, start)}
-        return [ways[number] for number in sorted(ways)]
-
-    def _tensors(self, on_way: Mapping[int, bool], end: Tensor, start: Tensor) -> Iterable[Tensor]:
-        stack, seen = [end], {id(start)}
-        while stack:
-            t = stack.pop()
-            if id(t) not in seen and on_way.get(id(t)):
-                seen.add(id(t))
-                yield t
-                stack += self.op_of(t).inputs
+        made, behind = {id(start)}, []
+        for op in self.ops[self.op_of(start).number + 1 : self.op_of(end).number + 1]:
+            if any(id(t) in made for t in op.inputs):
+                behind.append(op)
+                made.update(id(t) for t in op.outputs)
+        return self.needed([end], behind)
 
     def is_zero(self, tensor: Tensor) -> bool:
         """Whether ``tensor`` is known to hold zeros alone."""
@@ -183,36 +167,27 @@ class Graph:
 
     def is_non_negative(self, tensor: Tensor) -> bool:
         """Whether no value of ``tensor`` can be below zero, as far as the operations tell."""
-        known = self._signs
-        stack = [tensor]
-        while stack:  # no recursion: an unrolled loop over time is deep
-            t = stack[-1]
-            if id(t) in known:
-                stack.pop()
-                continue
-            op = self.op_of(t)
-            sign = None if op.kind not in ROWS else ROWS[op.kind].sign
-            data = op.inputs if op.kind == "each" else op.data
-            if op.kind in ("stop", "each"):
-                sign, data = "all", (op.inputs[op.outputs.index(t)],) if op.kind == "each" else op.inputs
-            if op.kind == "mul" and len(data) == 2 and data[0] is data[1]:
-                sign = "never"
-            if op.kind == "pad" and len(op.inputs) > 2:
-                data = (data[0], op.inputs[2])
-            if op.kind == "leakyrelu" and (op.attribute("alpha") or 0) < 0:
-                sign = None
-            if sign in ("all", "any"):
-                waiting = [i for i in data if id(i) not in known]
-                if waiting:
-                    stack += waiting
-                    continue
-                known[id(t)] = (all if sign == "all" else any)(known[id(i)] for i in data)
-            else:
-                value = backend.constant_value(t) if sign is None and not op.inputs else None
-                at_least_zero = value is not None and value.dtype.kind in "fiu" and bool((value >= 0).all())
-                known[id(t)] = sign == "never" or at_least_zero
-            stack.pop()
-        return known[id(tensor)]
+        if not self._signs:
+            for op in self.ops:
+                self._signs.update((id(t), self._has_sign(op, index)) for index, t in enumerate(op.outputs))
+        return self._signs[id(tensor)]
+
+    def _has_sign(self, op: Op, index: int) -> bool:
+        sign = None if op.kind not in ROWS else ROWS[op.kind].sign
+        data = op.data
+        if op.kind in ("stop", "each"):
+            sign, data = "all", op.inputs[index : index + 1]
+        elif op.kind == "mul" and data[0] is data[1]:
+            sign = "never"
+        elif op.kind == "pad" and len(op.inputs) > 2:
+            data = (data[0], op.inputs[2])
+        elif op.kind == "leakyrelu" and (op.attribute("alpha") or 0) < 0:
+            sign = None
+        if sign in ("all", "any"):
+            return (all if sign == "all" else any)(self._signs[id(t)] for t in data)
+        value = backend.constant_value(op.outputs[index]) if sign is None and not op.inputs else None
+        at_least_zero = value is not None and value.dtype.kind in "fiu" and bool((value >= 0).all())
+        return sign == "never" or at_least_zero
 
 
 def number(tensor: Tensor) -> Any:

@@ -34,6 +34,8 @@ class Row:
     or ``"any"`` of it) is not; None where nothing is known."""
     statistic: bool = False
     """Whether it sums up many values in one."""
+    in_place: bool = False
+    """Whether what moves data leaves every axis where it is, or the number of axes from the last on."""
 
     @property
     def data(self) -> slice:
@@ -51,14 +53,16 @@ def _rows(words: str, *args: object, **options: object) -> dict[str, Row]:
 ROWS: dict[str, Row] = {
     # what moves data
     **_rows(
-        "reshape transpose squeeze expanddims slice gather gathernd unstack tile broadcast pad mirrorpad reverse roll "
-        "depthtospace spacetodepth spacetobatch batchtospace matrixbandpart diagonal diagonalpart patches topk",
-        _FIRST, mask="moved", sign="all",
+        "reshape transpose squeeze expanddims gathernd unstack depthtospace spacetodepth spacetobatch batchtospace "
+        "diagonal diagonalpart patches", _FIRST, mask="moved", sign="all",
     ),
-    "split": Row((1, 2), mask="moved", sign="all"),
-    "splitv": Row(_FIRST, mask="moved", sign="all"),
+    **_rows(
+        "slice gather tile broadcast pad mirrorpad reverse roll matrixbandpart topk splitv",
+        _FIRST, mask="moved", sign="all", in_place=True,
+    ),
+    "split": Row((1, 2), mask="moved", sign="all", in_place=True),
     "stack": Row(mask="moved", sign="all"),
-    "concat": Row((0, -1), mask="moved", sign="all"),
+    "concat": Row((0, -1), mask="moved", sign="all", in_place=True),
     "scatterinto": Row((0, 3, 2), mask="moved", sign="all"),
     "scatternd": Row((1, 2), mask="moved", sign="all"),
     "setdiagonal": Row((0, 2), mask="moved", sign="all"),
