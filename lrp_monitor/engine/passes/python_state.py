@@ -66,34 +66,42 @@ def _of_every_layer() -> frozenset[str]:
     return frozenset(vars(keras.layers.Layer())) | frozenset(vars(keras.Model()))
 
 
-class _Attributes:
-    """The values of an object's attributes.
+def _restore_attributes(now: dict[str, Any], before: dict[str, Any], own: bool) -> None:
+    """Gives an object's attributes the values of ``before``, where neither layers nor variables have come in.
 
     Args:
-        own: whether all that are not Keras' are followed; else numbers and texts.
+        own: whether all that are not Keras' are given back; else numbers and texts.
     """
 
-    def __init__(self, namespace: dict[str, Any], own: bool) -> None:
-        self._now, self._before, self._own = namespace, dict(namespace), own
-
-    def restore(self) -> None:
-        """Gives them back, where neither layers nor variables have come in."""
-        now, before = self._now, self._before
-        for name, value in list(now.items()):
-            if (name in before and before[name] is value) or _holds_state(value):
-                continue
-            of_trace = isinstance(value, tf.Tensor) and not hasattr(value, "numpy")
-            if name in before:
-                if of_trace or self._is_value(name, before[name]):
-                    now[name] = before[name]
-            elif of_trace or (self._own and self._is_value(name, value)):
-                del now[name]
-
-    def _is_value(self, name: str, value: Any) -> bool:
+    def is_value(name: str, value: Any) -> bool:
         if type(value) in (int, float, str):
             return True
-        own = self._own and name not in _of_every_layer()
-        return own and (value is None or isinstance(value, bool | complex | bytes | tuple | np.generic | np.ndarray))
+        followed = own and name not in _of_every_layer()
+        return followed and (
+            value is None or isinstance(value, bool | complex | bytes | tuple | np.generic | np.ndarray)
+        )
+
+    for name, value in list(now.items()):
+        if (name in before and before[name] is value) or _holds_state(value):
+            continue
+        of_trace = isinstance(value, tf.Tensor) and not hasattr(value, "numpy")
+        if name in before:
+            if of_trace or is_value(name, before[name]):
+                now[name] = before[name]
+        elif of_trace or (own and is_value(name, value)):
+            del now[name]
+
+
+def _restore_contents(container: Any, kind: Any, before: Any) -> None:
+    """Gives a container what it held before, unless layers or variables have come in."""
+    if container == before if kind in (set, bytearray) else _same(container, before):
+        return
+    if _holds_state(container):
+        return
+    # By the plain types' methods: Keras' own lists look at all that they are given.
+    kind.clear(container)
+    put: Callable[[Any, Any], None] = kind.update if kind in (dict, set) else kind.extend
+    put(container, before)
 
 
 def _holds_state(value: Any) -> bool:
@@ -110,13 +118,16 @@ class _Followed:
         self._seen: dict[int, Any] = {}
         self._room = _MOST
 
+    def _later(self, restore: Callable[..., Any], *before: Any) -> None:
+        self.restore.append(functools.partial(restore, *before))
+
     def add_attributes(self, namespace: dict[str, Any], module: str | None) -> None:
         """The attributes of a layer or object, and what they hold.
 
         Args:
             module: that of a layer of a user's own: objects of classes from there are its own, too. None for Keras'.
         """
-        self.restore.append(_Attributes(namespace, module is not None).restore)
+        self._later(_restore_attributes, namespace, dict(namespace), module is not None)
         if module is not None:
             for name, value in list(namespace.items()):
                 if name not in _of_every_layer():
@@ -129,15 +140,16 @@ class _Followed:
         if isinstance(value, np.ndarray):
             if value.flags.writeable and value.nbytes <= self._room:
                 self._room -= value.nbytes
-                self.restore.append(functools.partial(np.copyto, value, value.copy()))
+                self._later(np.copyto, value, value.copy())
         elif isinstance(value, np.random.Generator):
-            self.restore.append(functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state))
+            self._later(setattr, value.bit_generator, "state", value.bit_generator.state)
         elif isinstance(value, np.random.RandomState):
-            self.restore.append(functools.partial(value.set_state, value.get_state()))
+            self._later(value.set_state, value.get_state())
         elif isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
-            self.restore.append(functools.partial(value.setstate, value.getstate()))
+            self._later(value.setstate, value.getstate())
         elif isinstance(value, _CONTAINERS):
-            self.restore.append(_Contents(value).restore)
+            kind: Any = next(t for t in _CONTAINERS if isinstance(value, t))
+            self._later(_restore_contents, value, kind, value.copy() if kind is deque else kind(value))
             for held in value.values() if isinstance(value, dict) else () if isinstance(value, bytearray) else value:
                 self._add(held, module)
         elif _is_plain(value, module):
@@ -145,8 +157,8 @@ class _Followed:
 
     def add_shared(self) -> None:
         """The generators of random numbers that Python and NumPy have for all."""
-        self.restore.append(functools.partial(random.setstate, random.getstate()))
-        self.restore.append(functools.partial(np.random.set_state, np.random.get_state()))
+        self._later(random.setstate, random.getstate())
+        self._later(np.random.set_state, np.random.get_state())
 
 
 def _is_plain(value: Any, module: str) -> bool:
@@ -154,27 +166,6 @@ def _is_plain(value: Any, module: str) -> bool:
     if isinstance(value, type | keras.layers.Layer | keras.Variable | tf.Module) or not hasattr(value, "__dict__"):
         return False
     return isinstance(value, SimpleNamespace) or is_dataclass(value) or type(value).__module__ == module
-
-
-class _Contents:
-    """What a container holds."""
-
-    def __init__(self, container: Any) -> None:
-        self._container = container
-        self._type: Any = next(t for t in _CONTAINERS if isinstance(container, t))
-        self._before = container.copy() if self._type is deque else self._type(container)
-
-    def restore(self) -> None:
-        """Gives it back, unless layers or variables have come in."""
-        container, kind, before = self._container, self._type, self._before
-        if container == before if kind in (set, bytearray) else _same(container, before):
-            return
-        if _holds_state(container):
-            return
-        # By the plain types' methods: Keras' own lists look at all that they are given.
-        kind.clear(container)
-        put: Callable[[Any, Any], None] = kind.update if kind in (dict, set) else kind.extend
-        put(container, before)
 
 
 def _same(one: Any, other: Any) -> bool:
