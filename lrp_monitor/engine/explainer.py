@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, TypedDict, overload
 
@@ -11,25 +11,31 @@ from keras import ops
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import OnUnknown, Preset, one_of, output_key
-from lrp_monitor.engine import backend, conditional, inputs, inspection, targets
-from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.conditional import ChannelGates, ChannelLayer, Condition, LayerChannels, LayerChoice
-from lrp_monitor.engine.explanation import Explanation, of_finite, sum_of_samples
+from lrp_monitor.engine import conditional, inputs, inspection, targets
+from lrp_monitor.engine.backend import Spec, Tensor
+from lrp_monitor.engine.conditional import ChannelLayer, Condition, Conditions, LayerChannels, LayerChoice
+from lrp_monitor.engine.explanation import Explanation, sum_of_samples
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.passes.compiled import Passes
 from lrp_monitor.engine.passes.memory import check_device
+from lrp_monitor.engine.question import Part, Question
 from lrp_monitor.engine.rules.composites import AUTO, Composite, resolve
-from lrp_monitor.engine.single_channels import Reduced, SingleChannels
-from lrp_monitor.engine.start import BESIDE, explained, outputs_of, signature_of
+from lrp_monitor.engine.single_channels import Reduced, SingleChannels, read_through
+from lrp_monitor.engine.start import BESIDE, explained, outputs_of
 from lrp_monitor.engine.steps.choosing import Choice
-from lrp_monitor.engine.surrogates.build import Taps
+from lrp_monitor.engine.surrogates.build import Gates, Taps
+from lrp_monitor.engine.surrogates.carriers import LayerOutputs
 from lrp_monitor.engine.surrogates.model import Traced, run
 from lrp_monitor.engine.surrogates.table import Row
 from lrp_monitor.engine.targets import Target
+from lrp_monitor.engine.trace.recording import LayerCall
 from lrp_monitor.text import aligned
 
 __all__ = ["Explainer", "Explanation", "Target"]
+
+Tensors = dict[str, Tensor]
+Read = Callable[[Traced, Tensors, Sequence[Tensor]], tuple[list[Any], Tensors]]
 
 
 class ExplainerOptions(TypedDict, total=False):
@@ -89,9 +95,7 @@ class Explainer:
         asked = inputs.checked_batch(model, batch_size)
         self._passes = Passes(model, asked, inputs.fixed_batch(model), bool(jit_compile), check_device(device))
         self._on_unknown = on_unknown
-        self._conditioned: dict[tuple[Any, ...], list[ChannelLayer]] = {}
-        self._read: dict[tuple[Any, ...], list[str]] = {}
-        self._inspected: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        self._known: dict[Hashable, list[Any]] = {}  # what traces found out, by the keys of their passes
         self._rows: list[Row] = []
         self._notes: tuple[str, ...] = ()
         self._activation: str | None = None
@@ -159,23 +163,41 @@ class Explainer:
             else:
                 shapes = (tuple(input_shape),)
             structure = inputs.model_structure(self.model) if inputs.expected_shapes(self.model) else 0
-            key, compute, signature = self._explaining("classes", shapes, structure)
-            self._passes.ready(key, compute, signature, n)
+            leaves = tuple(np.broadcast_to(np.float32(0), (1, *shape)) for shape in shapes)
+            self._question("explain", Inputs(leaves, structure, structure), None).ready(n)
 
-    def _explaining(
-        self, start: Any, shapes: tuple[Shape, ...], structure: Any
-    ) -> tuple[Any, Callable[..., dict[str, Tensor]], Callable[[int], list[backend.Spec]]]:
-        """Key, function and signature of the pass that explains: see ``Passes.run``."""
+    def _question(
+        self, name: str, given: Inputs, target: Target, asked: Hashable = None, read: Read | None = None, *,
+        beside: Sequence[Spec] = (), taps: bool = False, gates: Callable[..., Gates] | None = None,
+    ) -> Question:  # fmt: skip
+        """What is asked about inputs and a target, and of ``asked`` besides.
 
-        def compute(*given: Tensor) -> dict[str, Tensor]:
-            leaves, wanted = list(given[: len(shapes)]), given[len(shapes) :]
-            return explained(self._trace(leaves, structure), start, *wanted)
+        ``read`` makes the results, and what is known from now on, of a trace, of what is explained of it, and of what
+        the pass takes ``beside``; by default the results are those of an explanation. ``taps``: whether relevance is
+        read off between the layers. ``gates``, of what is taken beside and of the layers' outputs, says what relevance
+        goes through.
+        """
+        start, structure = targets.start_of(target), given.taken
+        key = (name, start, given.shapes, str(structure), asked)
+        known = self._known.setdefault(key, [])
+        of_target, count = BESIDE.get(start, ()), len(given.leaves)
+        last = count + len(of_target)
 
-        return (start, shapes, str(structure)), compute, partial(signature_of, start, shapes)
+        def compute(*tensors: Tensor) -> dict[str, Tensor]:
+            put = None if gates is None else partial(gates, tensors[last:])
+            traced = self._trace(list(tensors[:count]), structure, Taps() if taps else None, put)
+            result = explained(traced, start, *tensors[count:last])
+            if read is not None:
+                known[:], result = read(traced, result, tensors[last:])
+            return result
+
+        wanted = partial(self._wanted, target, start, len(given))
+        return Question(self._passes, key, given, compute, (*of_target, *beside), wanted, known)
 
     def _trace(
-        self, leaves: list[Tensor], structure: Any, taps: Taps | None = None, gates: ChannelGates | None = None
-    ) -> Traced:
+        self, leaves: list[Tensor], structure: Any, taps: Taps | None = None,
+        gates: Callable[[LayerOutputs], Gates] | None = None,
+    ) -> Traced:  # fmt: skip
         def call(model: Any, values: list[Tensor]) -> Tensor:
             outputs = outputs_of(model, model(arranged(structure, values), training=False))
             return outputs[output_key(list(outputs), self._output, model.name)]
@@ -212,20 +234,16 @@ class Explainer:
         Raises ValueError for inputs that are empty, not finite or of another shape than the model's, and for
         targets outside the model's outputs; TypeError for inputs or targets that are not numbers.
         """
-        given = take(self.model, inputs)
-        start = targets.start_of(target)
-        key, compute, signature = self._explaining(start, given.shapes, given.taken)
-        wanted = partial(self._wanted, target, start, len(given))
+        question = self._question("explain", take(self.model, inputs), target)
 
-        def reduce(part: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        def reduce(part: Part) -> Part:
             if reduced is None:
                 return part
-            parts = [part.pop(f"relevance {number}") for number in range(len(given.leaves))]
-            relevance = arranged(given.given, of_finite(parts, part["logit"]))
-            return part | {"reduced": reduced(relevance), "sum": sum_of_samples(relevance)}
+            relevance = question.as_given(question.relevance(part))
+            rest = {name: values for name, values in part.items() if not name.startswith("relevance")}
+            return rest | {"reduced": reduced(relevance), "sum": sum_of_samples(relevance)}
 
-        found = self._passes.run(key, compute, signature, given.leaves, wanted, reduce, in_file=bool(reduced))
-        return self._explanation(given, found)
+        return self._explanation(question, question.run(reduced=reduce, in_file=bool(reduced)))
 
     def logits(self, inputs: Any) -> Any:
         """What the model computes for ``inputs`` before an output softmax or sigmoid: float32 (n, k), no relevance.
@@ -234,11 +252,12 @@ class Explainer:
         """
         given = take(self.model, inputs)
 
-        def compute(*leaves: Tensor) -> dict[str, Tensor]:
-            return {"logits": ops.cast(self._trace(list(leaves), given.taken).logits, "float32")}
+        structure = given.taken
 
-        key, signature = ("logits", given.shapes, str(given.taken)), partial(signature_of, "logits", given.shapes)
-        return self._passes.run(key, compute, signature, given.leaves)["logits"]
+        def compute(*leaves: Tensor) -> dict[str, Tensor]:
+            return {"logits": ops.cast(self._trace(list(leaves), structure).logits, "float32")}
+
+        return Question(self._passes, ("logits", given.shapes, str(structure)), given, compute).run()["logits"]
 
     def inspect(self, inputs: Any, target: Target = None, layers: Sequence[str] | str = ()) -> Inspection:
         """Explain, and read relevance off at every layer in the same pass: an :class:`Inspection`.
@@ -248,23 +267,27 @@ class Explainer:
         wanted besides (``"all"``: every one). Compiled apart from :meth:`explain`, once for each set of layers.
         Raises what :meth:`explain` raises, and ValueError for a layer that the model does not run.
         """
+        names = (layers,) if isinstance(layers, str) else tuple(layers)
+        return self._inspected("inspect", inputs, target, names, lambda _: None, names)
+
+    def _inspected(
+        self, name: str, inputs: Any, target: Target, asked: Hashable,
+        chosen: Callable[[LayerOutputs], list[LayerCall] | None], maps: Sequence[str] = (),
+    ) -> Inspection:  # fmt: skip
+        """Explain, and read relevance off at the calls of layers that are ``chosen``, with ``maps`` of some.
+
+        None stands for all calls: then what each passes on to its inputs is read off, too.
+        """
+
+        def read(traced: Traced, result: Tensors, _: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
+            calls = chosen(traced.layer_outputs)
+            known, tensors = inspection.read_off(traced, self.model.name, result["logit"], maps, calls)
+            return known, result | tensors
+
         given = take(self.model, inputs)
-        start = targets.start_of(target)
-        names = ("all",) if layers == "all" else (layers,) if isinstance(layers, str) else tuple(layers)
-        key = ("inspect", start, given.shapes, str(given.taken), names)
-        known = self._inspected.setdefault(key, [])
-
-        def compute(*tensors: Tensor) -> dict[str, Tensor]:
-            leaves, wanted = list(tensors[: len(given.leaves)]), tensors[len(given.leaves) :]
-            found = self._trace(leaves, given.taken, Taps())
-            result = explained(found, start, *wanted)
-            known[:], tensors_of = inspection.read_off(found, self.model.name, result["logit"], names)
-            return result | tensors_of
-
-        signature = partial(signature_of, start, given.shapes)
-        wanted = partial(self._wanted, target, start, len(given))
-        found = self._passes.run(key, compute, signature, given.leaves, wanted)
-        return inspection.gathered(self._explanation(given, found), known, found)
+        question = self._question(name, given, target, asked, read, taps=name == "inspect")
+        found = question.run()
+        return inspection.gathered(self._explanation(question, found), question.known, found)
 
     def conditional(self, inputs: Any, conditions: Condition | Sequence[Condition], target: Target = None) -> Any:
         """The heatmap of the relevance that passes through chosen channels (concept relevance propagation).
@@ -278,12 +301,27 @@ class Explainer:
         what a channel alone carries there is its map minus that of ``()``.
         Raises as :meth:`explain`; ValueError or TypeError for conditions that do not fit. Source: Achtibat et al. 2023.
         """
-        given, asked = take(self.model, inputs), conditional.Conditions.of(conditions)
+        given, asked = take(self.model, inputs), Conditions.of(conditions)
+
+        layers: list[ChannelLayer] = []
+
+        def gates(weights: Sequence[Tensor], outputs: LayerOutputs) -> Gates:
+            layers[:], put = conditional.gates_of(outputs, asked.names, weights, self.model.name)
+            return put
+
+        def read(_: Traced, result: Tensors, __: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
+            return layers, {
+                name: one for name, one in result.items() if name == "logit" or name.startswith("relevance")
+            }
+
+        weights: list[Spec] = [((None,), "float32") for _ in asked.names]
+        question = self._question("conditional", given, target, asked.names, read, beside=weights, gates=gates)
         n, count = len(given), len(asked.listed)
-        rows = np.tile(np.arange(n), count)
-        leaves = self._gated(given, target, asked.names, rows, lambda layers: asked.weights(layers, n))
-        apart = leaves if asked.alone else [leaf.reshape(count, n, *leaf.shape[1:]) for leaf in leaves]
-        return arranged(given.given, apart)
+        found = question.run(np.tile(np.arange(n), count), lambda: asked.weights(question.known, n))
+        leaves = question.relevance(found)
+        return question.as_given(
+            leaves if asked.alone else [leaf.reshape(count, n, *leaf.shape[1:]) for leaf in leaves]
+        )
 
     def through(
         self, inputs: Any, layer: str, samples: NDArray[np.int64], channels: NDArray[np.int64], target: Target = None,
@@ -301,41 +339,14 @@ class Explainer:
 
     def single_channels(self, inputs: Any, layer: str, target: Target = None) -> SingleChannels:
         """What :meth:`through` asks, to be prepared first or asked several times. Raises as :meth:`explain`."""
-        given, start = take(self.model, inputs), targets.start_of(target)
-        key = ("through", start, given.shapes, str(given.taken), layer)
-        known = self._conditioned.setdefault(key, [ChannelLayer(layer)])[0]
-        trace, wanted = partial(self._trace, structure=given.taken), partial(self._wanted, target, start, len(given))
-        return SingleChannels(self._passes, key, given, start, known, self.model.name, trace, wanted)
 
-    def _gated(
-        self, given: Inputs, target: Target, names: tuple[str, ...], samples: NDArray[np.int64],
-        weights: Callable[[Sequence[ChannelLayer]], list[Any]],
-    ) -> list[NDArray[Any]]:  # fmt: skip
-        """Relevance of inputs ``samples`` (m,), of which what ``weights`` gives, (m, channels), passes each layer."""
-        start = targets.start_of(target)
-        key = ("conditional", start, given.shapes, str(given.taken), names)
-        layers = self._conditioned.setdefault(key, [ChannelLayer(name) for name in names])
-        count, first = len(given.leaves), len(given.leaves) + len(BESIDE.get(start, ()))
+        def read(traced: Traced, result: Tensors, more: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
+            known, tensors = read_through(traced, layer, self.model.name, result["logit"], *more)
+            return [known], {"logit": result["logit"]} | tensors
 
-        def compute(*tensors: Tensor) -> dict[str, Tensor]:
-            gates = conditional.ChannelGates(layers, self.model.name, tensors[first:])
-            found = self._trace(list(tensors[:count]), given.taken, gates=gates)
-            made = explained(found, start, *tensors[count:first])
-            return {name: tensor for name, tensor in made.items() if name.startswith("relevance") or name == "logit"}
-
-        def signature(chunk: int) -> list[backend.Spec]:
-            return [*signature_of(start, given.shapes, chunk), *(((chunk, None), "float32") for _ in layers)]
-
-        def beside() -> list[Any]:
-            wanted = self._wanted(target, start, len(given))
-            return [*(conditional.Rows(array, samples) for array in wanted), *weights(layers)]
-
-        rows: list[Any] = [conditional.Rows(leaf, samples) for leaf in given.leaves]
-        found = self._passes.run(key, compute, signature, rows, beside)
-        leaves = [found[f"relevance {number}"] for number in range(count)]
-        for leaf in leaves:
-            leaf[~np.isfinite(found["logit"])] = np.nan
-        return leaves
+        given = take(self.model, inputs)
+        question = self._question("through", given, target, layer, read, beside=[((None,), "int32")])
+        return SingleChannels(question)
 
     def channels(
         self, inputs: Any, layers: LayerChoice, target: Target = None
@@ -347,29 +358,18 @@ class Explainer:
         :class:`~lrp_monitor.engine.surrogates.carriers.LayerOutput`. Raises what :meth:`explain` raises, and ValueError
         for a layer that the model does not run or that has no channels.
         """
-        given, start = take(self.model, inputs), targets.start_of(target)
         choice = layers if callable(layers) else tuple(layers)
-        key = ("channels", start, given.shapes, str(given.taken), choice)
-        paths = self._read.setdefault(key, [])
 
-        def compute(*tensors: Tensor) -> dict[str, Tensor]:
-            found = self._trace(list(tensors[: len(given.leaves)]), given.taken)
-            result = explained(found, start, *tensors[len(given.leaves) :])
-            paths[:], made = conditional.read_channels(found, choice, self.model.name, result["logit"])
-            return result | made
+        def chosen(outputs: LayerOutputs) -> list[LayerCall]:
+            names = choice(outputs.described()) if callable(choice) else choice
+            return [outputs.call_of(name, self.model.name, "layers") for name in names]
 
-        signature = partial(signature_of, start, given.shapes)
-        wanted = partial(self._wanted, target, start, len(given))
-        found = self._passes.run(key, compute, signature, given.leaves, wanted)
-        return self._explanation(given, found), conditional.gathered(paths, found)
+        found = self._inspected("channels", inputs, target, choice, chosen)
+        return found.explanation, [LayerChannels.of(layer) for layer in found.layers]
 
-    def _explanation(self, given: Inputs, found: dict[str, NDArray[Any]]) -> Explanation:
-        relevance = found.get("reduced")
-        if relevance is None:
-            leaves = [found[f"relevance {number}"] for number in range(len(given.leaves))]
-            relevance = arranged(given.given, of_finite(leaves, found["logit"]))
+    def _explanation(self, question: Question, found: Part) -> Explanation:
         return Explanation(
-            relevance=relevance,
+            relevance=found["reduced"] if "reduced" in found else question.as_given(question.relevance(found)),
             reduced_sum=found.get("sum"),
             target=found["target"].astype(np.int64),
             logit=found["logit"],

@@ -26,11 +26,6 @@ def without(values: NDArray[Any], rows: NDArray[np.bool_], by: float = np.nan) -
     return np.where(rows.reshape(-1, *(1,) * (values.ndim - 1)), np.asarray(by, values.dtype), values)
 
 
-def of_finite(relevance: list[NDArray[Any]], logit: NDArray[Any]) -> list[NDArray[Any]]:
-    """Relevance of samples, NaN where the logit is not finite: rules that carry shares give finite ones of it, too."""
-    return [without(leaf, ~np.isfinite(logit)) for leaf in relevance]
-
-
 @dataclass(frozen=True)
 class Explanation(Result):
     """What one call of an explainer found; arrays have one row per sample."""

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.explanation import Explanation
-from lrp_monitor.engine.surrogates.carriers import Carrier
+from lrp_monitor.engine.surrogates.carriers import Carrier, named, paths_of
 from lrp_monitor.engine.surrogates.table import treatments_of
 from lrp_monitor.plain import Result, plain
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.surrogates.model import Traced
+    from lrp_monitor.engine.trace.recording import LayerCall
 
 
 @dataclass(frozen=True)
@@ -89,43 +90,33 @@ class Inspection(Result):
 
     def __getitem__(self, name: str) -> LayerRelevance:
         """The layer of this name (its path, or the end of it). Raises KeyError listing the names."""
-        found = [layer for layer in self.layers if layer.name == name]
-        found = found or [layer for layer in self.layers if layer.name.endswith("/" + name)]
+        layers = {layer.name: layer for layer in self.layers}
+        found = paths_of(name, layers)
         if len(found) != 1:
             why = "no layer" if not found else "several layers"
-            raise KeyError(f"{why} {name!r}; relevance was read at {[layer.name for layer in self.layers]}")
-        return found[0]
-
-
-def is_named(path: str, names: Sequence[str]) -> bool:
-    """Whether one of ``names`` is this layer's: its path, or the end of it."""
-    return any(name in ("all", path) or path.endswith("/" + name) for name in names)
-
-
-def _check_names(names: Sequence[str], known: Sequence[str], model: str) -> None:
-    """Raises ValueError for names of layers at which no relevance passes."""
-    for name in names:
-        if not any(is_named(path, [name]) for path in known):
-            raise ValueError(f"layers: model {model!r} runs no layer {name!r}; its layers: {list(known)}")
+            raise KeyError(f"{why} {name!r}; relevance was read at {list(layers)}")
+        return layers[found[0]]
 
 
 def read_off(
-    found: Traced, model: str, value: Tensor, names: Sequence[str]
+    found: Traced, model: str, value: Tensor, names: Sequence[str], chosen: Sequence[LayerCall] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Relevance at every call of a layer: what is known of it now, and the tensors to compute, keyed by its number.
+    """Relevance at calls of layers: what is known of it now, and the tensors to compute, keyed by its number.
 
-    Relevance at a tensor is the tensor times its gradient, so all of it comes out of the one reverse pass.
+    Relevance at a tensor is the tensor times its gradient, so all of it comes out of the one reverse pass. ``names``
+    are of layers whose maps are wanted, "all" for every one; ``chosen`` are the calls, by default all.
     """
     n, builder, layer_outputs = value.shape[0], found.builder, found.layer_outputs
     treatments = treatments_of(layer_outputs.recording, builder.plan)
-    calls = layer_outputs.calls()
-    if names != ("all",):
-        _check_names(names, [call.name for call, _ in calls], model)
-    assert builder.taps is not None
-    at = Relevances(found, value, [t for _, outputs in calls for t in outputs], builder.taps.inputs.values())
+    outputs_of = dict(layer_outputs.calls())
+    paths = [call.name for call in outputs_of]
+    mapped = {path for name in names for path in (paths if name == "all" else named(name, paths, model, "layers"))}
+    calls = [(call, outputs_of[call]) for call in (outputs_of if chosen is None else chosen)]
+    taps = {} if builder.taps is None else builder.taps.inputs
+    at = Relevances(found, value, [t for _, outputs in calls for t in outputs], taps.values())
     known, tensors = [], {}
     for number, (call, outputs) in enumerate(calls):
-        inputs = builder.taps.inputs.get(id(call), [])
+        inputs = taps.get(id(call), [])
         here = [t for t in outputs if t.shape[0] == n]
         if not here or any(t.shape[0] != n for t in inputs):
             continue  # samples are folded into another axis here: there is no value by sample
@@ -145,7 +136,7 @@ def read_off(
         if inputs:
             parts = [_by_sample(at.tensor(tensor)) for tensor in inputs]
             tensors[f"{number} leaving"] = sum(parts[1:], start=parts[0])
-        if is_named(call.name, names):
+        if call.name in mapped:
             tensors[f"{number} map"] = maps[0]
     return known, tensors
 
@@ -214,11 +205,6 @@ def _by_sample(relevance: Tensor) -> Tensor:
 def gathered(explanation: Explanation, known: Sequence[dict[str, Any]], found: dict[str, NDArray[Any]]) -> Inspection:
     """The inspection made of what :func:`read_off` found and what its tensors turned out to be."""
     layers = []
-    broken = ~np.isfinite(explanation.logit)
-    for row in known if broken.any() else ():
-        for what in ("total", "leaving", "channels", "map"):
-            if (values := found.get(f"{row['number']} {what}")) is not None:
-                values[broken] = np.nan
     for row in known:
         total, number = found[f"{row['number']} total"], row["number"]
         with np.errstate(divide="ignore", invalid="ignore"):

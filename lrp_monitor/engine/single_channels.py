@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.conditional import ChannelLayer, Rows, find
+from lrp_monitor.engine.conditional import ChannelLayer
 from lrp_monitor.engine.errors import OutOfMemoryError
-from lrp_monitor.engine.inputs import Inputs, arranged
 from lrp_monitor.engine.inspection import Relevances
-from lrp_monitor.engine.passes.compiled import Passes
-from lrp_monitor.engine.start import explained, signature_of
+from lrp_monitor.engine.question import Part, Question
 from lrp_monitor.engine.surrogates.carriers import spread
 from lrp_monitor.engine.surrogates.model import Traced
 
@@ -59,29 +57,13 @@ class Pairs:
 
 @dataclass(frozen=True)
 class SingleChannels:
-    """A pass that gives the heatmaps of single channels of a layer.
+    """The heatmaps of single channels of a layer, as a question to its model."""
 
-    Attributes:
-        key: its name among the passes.
-        start: the kind of target that is explained, see ``targets.start_of``.
-        layer: what is known of the layer, once traced.
-        model: the model's name.
-        trace: traces the model on tensors for the inputs.
-        wanted: gives what a pass takes beside the inputs, (n, ...) each, once traced.
-    """
-
-    passes: Passes
-    key: Hashable
-    given: Inputs
-    start: Any
-    layer: ChannelLayer
-    model: str
-    trace: Callable[[list[Tensor]], Traced]
-    wanted: Callable[[], list[NDArray[Any]]]
+    question: Question
 
     def prepare(self) -> None:
         """Traces the pass for all samples, without running it. Raises what is wrong with model or layer."""
-        self.passes.ready(self.key, self._compute, self._signature, len(self.given), _WIDTH)
+        self.question.ready(len(self.question.given), _WIDTH)
 
     def of(self, samples: NDArray[np.int64], channels: NDArray[np.int64], reduced: Reduced | None = None) -> Any:
         """See ``Explainer.through``."""
@@ -89,73 +71,55 @@ class SingleChannels:
         width, at = pairs.table.shape[1], 0
         parts: list[list[NDArray[Any]]] = []
         while at < width or not parts:
-            wide = self.passes.widest(self.key, self._signature, width - at)
+            wide = self.question.widest(width - at)
             few = pairs.table[:, at : at + wide]
             try:
                 parts.append(self._run(pairs.samples, few, reduced, channels))
             except OutOfMemoryError:
-                if self.passes.widest(self.key, self._signature, width - at) == wide:
+                if self.question.widest(width - at) == wide:
                     raise
                 continue
             at += wide
         joined = [np.concatenate(leaf, axis=1)[pairs.row, pairs.column] for leaf in zip(*parts, strict=True)]
-        return joined[0] if reduced is not None else arranged(self.given.given, joined)
-
-    def _signature(self, chunk: int) -> list[backend.Spec]:
-        return [*signature_of(self.start, self.given.shapes, chunk), ((chunk, None), "int32")]
-
-    def _compute(self, *tensors: Tensor) -> dict[str, Tensor]:
-        count = len(self.given.leaves)
-        found = self.trace(list(tensors[:count]))
-        logit = explained(found, self.start, *tensors[count:-1])["logit"]
-        return {"logit": logit} | read_through(found, self.layer, self.model, logit, tensors[-1])
+        return joined[0] if reduced is not None else self.question.as_given(joined)
 
     def _run(
         self, samples: NDArray[np.int64], table: NDArray[np.int32], reduced: Reduced | None,
         channels: NDArray[np.int64],
     ) -> list[NDArray[Any]]:  # fmt: skip
         """(samples, columns of the table, ...) of each input, or of what is made of them."""
-        names, count = [f"through {number}" for number in range(len(self.given.leaves))], 0
+        question, count = self.question, 0
 
-        def beside() -> list[Any]:
-            self.layer.weights(channels)  # whether there are such is known once the pass has been traced
-            return [*(Rows(array, samples) for array in self.wanted()), table]
+        def more() -> list[Any]:
+            question.known[0].weights(channels)  # whether there are such is known once the pass has been traced
+            return [table]
 
-        def reduce(part: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        def reduce(part: Part) -> Part:
             nonlocal count
-            leaves, broken = [part[name] for name in names], ~np.isfinite(part["logit"])
-            if broken.any():
-                leaves = [np.where(broken.reshape(-1, *[1] * (leaf.ndim - 1)), np.nan, leaf) for leaf in leaves]
+            leaves = question.relevance(part, "through")
             if reduced is None:
-                return dict(zip(names, leaves, strict=True))
+                return {name: values for name, values in part.items() if name != "logit"}
             n, k = leaves[0].shape[:2]
             these, count = np.repeat(samples[count : count + n], k), count + n
-            flat = [leaf.reshape(n * k, *leaf.shape[2:]) for leaf in leaves]
-            rows = reduced(arranged(self.given.given, flat), these)
-            return {names[0]: rows.reshape(n, k, *rows.shape[1:])}
+            rows = reduced(question.as_given([leaf.reshape(n * k, *leaf.shape[2:]) for leaf in leaves]), these)
+            return {"through 0": rows.reshape(n, k, *rows.shape[1:])}
 
-        leaves: list[Any] = [Rows(leaf, samples) for leaf in self.given.leaves]
-        width = max(_WIDTH, table.shape[1])
-        found = self.passes.run(self.key, self._compute, self._signature, leaves, beside, reduce, width)
+        found = question.run(samples, more, reduce, max(_WIDTH, table.shape[1]))
         return list(found.values())
 
 
-def read_through(found: Traced, layer: ChannelLayer, model: str, value: Tensor, channels: Tensor) -> dict[str, Tensor]:
-    """Tensors "through <number>" of each input, (n, k, ...): its relevance that passes each of ``channels`` (n, k).
+def read_through(
+    found: Traced, name: str, model: str, value: Tensor, channels: Tensor
+) -> tuple[ChannelLayer, dict[str, Tensor]]:
+    """The named layer, and tensors "through <number>" of each input, (n, k, ...).
 
-    One forward pass and the reverse pass down to the layer serve all of them; -1 stands for no channel.
+    They are its relevance that passes each of ``channels`` (n, k). One forward pass and the reverse pass down to the
+    layer serve all of them; -1 stands for no channel.
     """
-    n, layer_outputs = value.shape[0], found.layer_outputs
-    ((call, axis),) = find(layer_outputs, [layer.name], n, model, "layer")
-    outputs = [t for t in call.outputs if backend.is_float_tensor(t)]
-    layer.path, layer.channels = call.name, int(outputs[0].shape[axis])
-    at = Relevances(found, value, outputs)
-    starts = []
-    for t in outputs:
-        own = layer_outputs.channel_axis(call, t)
-        if own is None or t.shape[0] != n or t.shape[own] != layer.channels:
-            raise ValueError(f"layer: {call} has outputs of several widths, channels of which differ")
-        starts += [(own, tuple(t.shape), *carried) for carried in at.carried(t)]
+    call = found.layer_outputs.call_of(name, model, "layer")
+    count, outputs = found.layer_outputs.by_channel(call, "layer")
+    at = Relevances(found, value, [t for t, _ in outputs])
+    starts = [(axis, tuple(t.shape), *carried) for t, axis in outputs for carried in at.carried(t)]
 
     def weights(chosen: Tensor) -> list[Tensor]:
         return [
@@ -164,6 +128,6 @@ def read_through(found: Traced, layer: ChannelLayer, model: str, value: Tensor, 
         ]
 
     tensors = [tensor for *_, tensor, _ in starts]
-    chosen = ops.swapaxes(ops.one_hot(channels, layer.channels), 0, 1)
+    chosen = ops.swapaxes(ops.one_hot(channels, count), 0, 1)
     made = backend.gradients_of_rows(tensors, found.masks, chosen, weights)
-    return {f"through {number}": ops.swapaxes(one, 0, 1) for number, one in enumerate(made)}
+    return ChannelLayer(name, count), {f"through {number}": ops.swapaxes(one, 0, 1) for number, one in enumerate(made)}

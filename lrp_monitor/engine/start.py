@@ -10,7 +10,6 @@ from keras import ops
 
 from lrp_monitor.engine import backend, targets
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.inputs import Shape
 from lrp_monitor.engine.surrogates.model import Traced
 
 BESIDE: Mapping[Any, tuple[tuple[tuple[int | None, ...], str], ...]] = {
@@ -19,12 +18,6 @@ BESIDE: Mapping[Any, tuple[tuple[tuple[int | None, ...], str], ...]] = {
     "position": (((), "int32"), ((), "int32")),
 }
 """What a pass takes beside the inputs, by the kind of its target: shape of a sample's row, and type."""
-
-
-def signature_of(start: str | Callable[[Any], Any], shapes: tuple[Shape, ...], chunk: int) -> list[backend.Spec]:
-    """What a pass takes that explains ``chunk`` samples of ``shapes``; see ``targets.start_of``."""
-    signature: list[backend.Spec] = [((chunk, *shape), "float32") for shape in shapes]
-    return signature + [((chunk, *shape), dtype) for shape, dtype in BESIDE.get(start, ())]
 
 
 def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,40 @@ class LayerOutputs:
             found.append(LayerOutput(call.name, call.kind, shape[1:], None if axis is None else int(shape[axis])))
         return found
 
+    def call_of(self, name: str, model: str, argument: str) -> LayerCall:
+        """The call of a layer with channels that ``name`` means: its path, or the end of one alone.
+
+        Raises:
+            ValueError: of ``argument``, for the name of no layer or of several, and for a layer without channels.
+        """
+        calls = {call.name: (call, outputs[0]) for call, outputs in self.calls()}
+        found = named(name, list(calls), model, argument)
+        if len(found) != 1:
+            raise ValueError(
+                f"{argument}: model {model!r} runs several layers {name!r}: {found}; its layers: {list(calls)}"
+            )
+        call, output = calls[found[0]]
+        if output.shape[0] != self.head.shape[0] or self.channel_axis(call, output) is None:
+            raise ValueError(
+                f"{argument}: the output of {call} has shape {tuple(output.shape)}, which has no axis of channels "
+                "behind that of samples; name another layer"
+            )
+        return call
+
+    def by_channel(self, call: LayerCall, argument: str) -> tuple[int, list[tuple[Tensor, int]]]:
+        """How many channels the outputs of a call have, and these with their axes of them.
+
+        Raises:
+            ValueError: of ``argument``, where they differ in that.
+        """
+        outputs = [t for t in call.outputs if backend.is_float_tensor(t)]
+        axes = [self.channel_axis(call, t) for t in outputs]
+        found = [(t, axis) for t, axis in zip(outputs, axes, strict=True) if axis is not None]
+        widths = {t.shape[axis] for t, axis in found}
+        if len(widths) > 1 or len(found) < len(outputs) or any(t.shape[0] != self.head.shape[0] for t in outputs):
+            raise ValueError(f"{argument}: {call} has outputs of several widths, channels of which differ")
+        return int(widths.pop()), found
+
     def carriers(self, output: Tensor) -> list[Carrier]:
         """The recorded tensors at which relevance is that of ``output``, together.
 
@@ -103,6 +138,23 @@ class LayerOutputs:
             if t.shape != output.shape:
                 return None
         return None
+
+
+def paths_of(name: str, paths: Collection[str]) -> list[str]:
+    """The paths of layers that ``name`` means: itself, or those that end in it."""
+    return [name] if name in paths else [path for path in paths if path.endswith(f"/{name}")]
+
+
+def named(name: str, paths: Sequence[str], model: str, argument: str) -> list[str]:
+    """What `paths_of` gives; raises ValueError, of ``argument``, where there are none."""
+    found = paths_of(name, paths)
+    if not found:
+        short = {path.rsplit("/", 1)[-1]: path for path in paths}
+        near = difflib.get_close_matches(name, paths, 5, 0.4)
+        near = near or [short[one] for one in difflib.get_close_matches(name, short, 5, 0.4)]
+        rest = f"near it: {near}; " if near else ""
+        raise ValueError(f"{argument}: model {model!r} runs no layer {name!r}; {rest}its layers: {list(paths)}")
+    return found
 
 
 @dataclass(frozen=True)
