@@ -19,7 +19,7 @@ PARTS = {
     "Arguments": ("arguments",),
     "Probe sets": ("probes",),
     "The callback": ("training",),
-    "Explaining a model": ("engine",),
+    "Explaining a model": ("engine", "passes", "encodings"),
     "Runs": ("store", "notebook"),
     "Baselines and comparisons": ("regression", "metrics"),
     "Sanity checks": ("sanity",),
@@ -106,7 +106,7 @@ def _reasons(tree: ast.Module) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.FunctionDef) and _gives_a_reason(node):
             given = [part.value for part in ast.walk(node) if isinstance(part, ast.Return) and part.value is not None]
             given = [value for value in given if isinstance(value, ast.Constant | ast.JoinedStr)]
-        elif isinstance(node, ast.Assign) and any(getattr(target, "attr", "") == "problem" for target in node.targets):
+        elif isinstance(node, ast.Assign) and re.fullmatch(r"(\w+\.)?problem", ast.unparse(node.targets[0])):
             given = [node.value]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("problems.append"):
             given = list(node.args)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.checking import ModelReport as ModelReport
     from lrp_monitor.engine.checking import check as check
     from lrp_monitor.engine.conditional import LayerChannels as LayerChannels
-    from lrp_monitor.engine.errors import OutOfMemoryError as OutOfMemoryError
     from lrp_monitor.engine.errors import UnsupportedModelError as UnsupportedModelError
     from lrp_monitor.engine.explainer import Explainer as Explainer
     from lrp_monitor.engine.explanation import Explanation as Explanation
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.trace import treatments as treatments
     from lrp_monitor.notebook import Run as Run
     from lrp_monitor.notebook import open_run as open_run
+    from lrp_monitor.passes.memory import OutOfMemoryError as OutOfMemoryError
     from lrp_monitor.probes import ProbeSet as ProbeSet
     from lrp_monitor.regression.comparing import compare as compare
     from lrp_monitor.regression.comparison import Comparison as Comparison
@@ -54,7 +54,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "LayerRelevance": ("lrp_monitor.engine.inspection", "LayerRelevance"),
     "ModelReport": ("lrp_monitor.engine.checking", "ModelReport"),
     "Occlusion": ("lrp_monitor.sanity.occlusion", "Occlusion"),
-    "OutOfMemoryError": ("lrp_monitor.engine.errors", "OutOfMemoryError"),
+    "OutOfMemoryError": ("lrp_monitor.passes.memory", "OutOfMemoryError"),
     "ProbeSet": ("lrp_monitor.probes", "ProbeSet"),
     "Run": ("lrp_monitor.notebook", "Run"),
     "Snapshot": ("lrp_monitor.regression.snapshot", "Snapshot"),

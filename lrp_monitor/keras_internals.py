@@ -50,7 +50,7 @@ def symbolic_calls(layer: Any) -> list[tuple[list[Any], list[Any]]]:
 
 
 def keep_losses(put: Callable[[Any, str, Any], None], layer: Any) -> None:
-    """Shadows (``engine.shadows``) the lists to which a call adds losses; ``losses`` is made of them anew."""
+    """Shadows (``passes.shadows``) the lists to which a call adds losses; ``losses`` is made of them anew."""
     put(layer, "_losses", list(layer.__dict__.get("_losses", ())))
     put(layer, "_loss_ids", set(layer.__dict__.get("_loss_ids", ())))
 

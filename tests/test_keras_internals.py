@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import lrp_monitor
 from lrp_monitor import keras_internals as internals
-from lrp_monitor.engine.shadows import shadows
+from lrp_monitor.passes.shadows import shadows
 
 PACKAGE = Path(lrp_monitor.__file__).parent
 # Of Python, not of a framework: named tuples, and the stack.

@@ -23,6 +23,7 @@ FLOORS = (
     ("pictures", "spectral"),
     ("probes",),
     ("engine",),
+    ("encodings", "passes"),
     ("archives", "console", "keras_internals", "metrics", "store", "text"),
     ("arguments", "files", "mapped", "plain"),
 )
@@ -33,8 +34,7 @@ INNER_FLOORS = {
         ("surrogates",),
         ("steps",),
         ("trace", "rules"),
-        ("passes",),
-        ("inputs", "shadows", "targets"),
+        ("inputs", "targets"),
         ("backend", "errors"),
     ),
 }

@@ -1,13 +1,8 @@
-"""Errors: everything in a model that relevance cannot pass through, and memory that is not enough."""
+"""The error that lists everything in a model that relevance cannot pass through."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-BEHIND_ENCODING = (
-    "explain the model behind the encoding, keras.Model(encoding.output, model.output), on encoding(inputs); behind a "
-    "FeatureSpace, keras.Model(space.get_encoded_features(), model.output) on space(inputs)"
-)
 
 
 class UnsupportedModelError(ValueError):
@@ -30,14 +25,4 @@ class UnsupportedModelError(ValueError):
             f"relevance cannot be propagated through model {model_name!r}:\n{lines}\n"
             "Way out: replace the part by layers that are treated, give a rule for the named layer "
             f"(Composite(overrides={{'layer name': rule}})), or {gradient}"
-        )
-
-
-class OutOfMemoryError(MemoryError):
-    """Memory is not enough for a pass over as few samples as there can be."""
-
-    def __init__(self, samples: str, why: str) -> None:
-        super().__init__(
-            f"a pass over {samples} runs out of memory, so that a smaller batch_size= is no way out: take smaller "
-            f'inputs, or another device (device="CPU:0"). {why}'
         )

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from lrp_monitor.arguments import OnUnknown, Preset, one_of, output_key
 from lrp_monitor.engine import conditional, inputs, inspection, targets
-from lrp_monitor.engine.backend import Spec, Tensor
+from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.conditional import ChannelLayer, Condition, Conditions, LayerChannels, LayerChoice
 from lrp_monitor.engine.explanation import Explanation, sum_of_samples
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
-from lrp_monitor.engine.passes.compiled import Passes
-from lrp_monitor.engine.passes.memory import check_device
 from lrp_monitor.engine.question import Part, Question
 from lrp_monitor.engine.rules.composites import AUTO, Composite, resolve
 from lrp_monitor.engine.single_channels import Reduced, SingleChannels, read_through
@@ -30,6 +28,8 @@ from lrp_monitor.engine.surrogates.model import Traced, run
 from lrp_monitor.engine.surrogates.table import Row
 from lrp_monitor.engine.targets import Target
 from lrp_monitor.engine.trace.recording import LayerCall
+from lrp_monitor.passes.compiled import Passes, Spec
+from lrp_monitor.passes.memory import check_device
 from lrp_monitor.text import aligned
 
 __all__ = ["Explainer", "Explanation", "Target"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import shape_fits
-from lrp_monitor.engine.errors import BEHIND_ENCODING
+from lrp_monitor.encodings import BEHIND_ENCODING
 from lrp_monitor.mapped import iter_blocks
 
 Shape = tuple[int, ...]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor.engine.backend import Spec, Tensor
+from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.explanation import without
 from lrp_monitor.engine.inputs import Inputs, arranged
-from lrp_monitor.engine.passes.compiled import Passes
 from lrp_monitor.mapped import let_go
+from lrp_monitor.passes.compiled import Passes, Spec
 
 Part = dict[str, NDArray[Any]]
 """The results of a pass for some samples, by name."""

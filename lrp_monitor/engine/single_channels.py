@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.conditional import ChannelLayer
-from lrp_monitor.engine.errors import OutOfMemoryError
 from lrp_monitor.engine.inspection import Relevances
 from lrp_monitor.engine.question import Part, Question
 from lrp_monitor.engine.surrogates.carriers import spread
 from lrp_monitor.engine.surrogates.model import Traced
+from lrp_monitor.passes.memory import OutOfMemoryError
 
 Reduced = Callable[[Any, NDArray[np.int64]], NDArray[Any]]
 """What makes of the relevance of some pairs, and their samples, an array with a row for each."""

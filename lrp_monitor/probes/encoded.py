@@ -13,14 +13,14 @@ def encoded_inputs(model: Any, inputs: Any, options: Mapping[str, Any]) -> tuple
     """The inputs of the model behind the encodings of `model`, and the options of ProbeSet that show them.
 
     Args:
-        model: a model whose layers encode strings; see `engine.encodings`.
+        model: a model whose layers encode strings; see `lrp_monitor.encodings`.
         inputs: as the model takes them, strings and numbers; a column may be (n,).
         options: "kind", "feature_names" and "tokens" as ProbeSet takes them; what is given there stays.
 
     Raises:
         ValueError: or TypeError where the model or the inputs are not of this kind.
     """
-    from lrp_monitor.engine.encodings import encoded  # Keras' side, for those who have such a model
+    from lrp_monitor.encodings import encoded  # Keras' side, for those who have such a model
 
     found = encoded(model)
     values = found.encode(inputs)

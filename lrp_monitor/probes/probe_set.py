@@ -292,7 +292,7 @@ class ProbeSet(Making):
         """
         if not self.is_encoded:
             return model
-        from lrp_monitor.engine.encodings import encoded  # Keras' side, for those who have such a model
+        from lrp_monitor.encodings import encoded  # Keras' side, for those who have such a model
 
         return encoded(model).behind
 

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import output_key, shape_fits, shape_text
-from lrp_monitor.engine.encodings import takes_texts
-from lrp_monitor.engine.errors import OutOfMemoryError
+from lrp_monitor.encodings import takes_texts
 from lrp_monitor.engine.inputs import fixed_batch, take
-from lrp_monitor.engine.passes.compiled import Pass
-from lrp_monitor.engine.passes.memory import is_out_of_memory
 from lrp_monitor.engine.start import outputs_of
 from lrp_monitor.engine.targets import Position
 from lrp_monitor.keras_internals import layers_of, symbolic_inputs
+from lrp_monitor.passes.compiled import Pass
+from lrp_monitor.passes.memory import OutOfMemoryError, is_out_of_memory
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.probes.inputs import ProbeInput
 from lrp_monitor.text import first_line

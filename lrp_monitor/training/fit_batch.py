@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrp_monitor.engine.passes.memory import Room, free_bytes, on_host
 from lrp_monitor.keras_internals import layers_of, samples_of_fit
+from lrp_monitor.passes.memory import Room, free_bytes, on_host
 
 _FLOOR = 32 << 20
 """Bytes that a pass on the CPU may take whatever the training needs: little beside the process itself."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import OnUnknown, Preset, argument_error, one_of
-from lrp_monitor.engine.passes.memory import check_device
 from lrp_monitor.engine.rules.composites import resolve
+from lrp_monitor.passes.memory import check_device
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.folders import FIRST
 from lrp_monitor.store.format import ENCODINGS

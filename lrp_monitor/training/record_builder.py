@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor.engine.passes.memory import is_out_of_memory
+from lrp_monitor.passes.memory import is_out_of_memory
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.format import Histogram, LayerFeatures, ProbeInfo, StepRecord
 from lrp_monitor.store.reader import open_run

@@ -11,7 +11,7 @@ import pytest
 from monitor_helpers import CLASSES, SIDE, fit, make_model, make_probes, monitor, places
 
 from lrp_monitor.engine.explainer import Explainer
-from lrp_monitor.engine.passes import compiled as passes
+from lrp_monitor.passes import compiled as passes
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.training.probes.layers import LoggedLayers
 from lrp_monitor.training.tensors.names import layer_names

@@ -16,9 +16,8 @@ import tensorflow as tf
 from keras import layers
 
 import lrp_monitor as lrp
-from lrp_monitor.engine.errors import OutOfMemoryError
-from lrp_monitor.engine.passes.memory import Room, free_bytes, is_out_of_memory
 from lrp_monitor.keras_internals import samples_of_fit
+from lrp_monitor.passes.memory import OutOfMemoryError, Room, free_bytes, is_out_of_memory
 from lrp_monitor.training.monitor import LRPMonitor
 
 SHAPE, CLASSES, BATCH = (6, 6, 1), 3, 8

@@ -18,7 +18,7 @@ from stateful_helpers import STATEFUL, Counter, Drift, TensorFlowNoise, stateful
 from tensorflow.python.eager import context
 
 import lrp_monitor as lrp
-from lrp_monitor.engine.passes.state import changes_variables_alone
+from lrp_monitor.passes.state import changes_variables_alone
 from lrp_monitor.sanity.check import sanity_check
 from lrp_monitor.training.checks import explained_output
 from lrp_monitor.training.monitor import LRPMonitor

@@ -1,11 +1,9 @@
 """All that the engine asks of TensorFlow: recording and repeating operations, and gradients of its own."""
 
 from lrp_monitor.engine.backend.gradients import (
-    Spec,
     Tensor,
     after,
     deferred,
-    full_precision,
     gradients,
     gradients_of_rows,
     holds_data,
@@ -32,8 +30,8 @@ from lrp_monitor.engine.backend.recorded import (
 )
 
 __all__ = [
-    "Spec", "Tensor", "after", "attribute", "call_site", "computed_constant", "constant_value", "count_operations",
-    "deferred", "full_precision", "gradients", "gradients_of_rows", "holds_data", "identity", "inlined",
+    "Tensor", "after", "attribute", "call_site", "computed_constant", "constant_value", "count_operations",
+    "deferred", "gradients", "gradients_of_rows", "holds_data", "identity", "inlined",
     "is_float_tensor", "is_tensor", "kept", "kind_of", "operations", "repeat", "repeat_as_mean", "scaled_gradient",
     "stop_gradient", "straight_through", "with_bias",
 ]  # fmt: skip

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 Tensor = Any
-Spec = tuple[tuple[int | None, ...], str]
 
 stop_gradient: Callable[[Tensor], Tensor] = tf.stop_gradient
 identity: Callable[[Tensor], Tensor] = tf.identity
@@ -195,20 +194,6 @@ def gradients_of_rows(
 
     result: list[Tensor] = tf.vectorized_map(of_row, rows, warn=False)  # of kinds that are done in a loop
     return result
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Switch TensorFloat-32 off for the time of a pass: it moves single pixels by up to a quarter."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    if not before:
-        yield
-        return
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def is_tensor(value: object) -> bool:

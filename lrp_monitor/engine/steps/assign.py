@@ -23,13 +23,9 @@ from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_
 from lrp_monitor.engine.trace.treatments import is_loop
 
 # Layers of Keras whose one weighted map takes the rule that is named for the layer.
-_BASIC = tuple(
-    getattr(kl, name)
-    for name in (
-        "Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
-        "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D",
-    )
-    if hasattr(kl, name)
+_BASIC = (
+    kl.Dense, kl.EinsumDense, kl.Conv1D, kl.Conv2D, kl.Conv3D, kl.Conv1DTranspose, kl.Conv2DTranspose,
+    kl.Conv3DTranspose, kl.DepthwiseConv1D, kl.DepthwiseConv2D, kl.SeparableConv1D, kl.SeparableConv2D,
 )  # fmt: skip
 _HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
 _ASIDE = "one of its inputs that say where to or how depends on the model's input, and relevance does not follow there"

@@ -10,10 +10,10 @@ import keras
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.shadows import shadows
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.treatments import is_loop, refusal_of, treatment_of
 from lrp_monitor.keras_internals import compute_in_float32, keep_losses, layers_of
+from lrp_monitor.passes.shadows import shadows
 
 
 def short_path(path: str, model: Any) -> str:

@@ -14,10 +14,10 @@ import keras
 from keras import layers as kl
 from keras import ops
 
+from lrp_monitor.encodings import BEHIND_ENCODING, ENCODINGS
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.errors import BEHIND_ENCODING
-from lrp_monitor.engine.shadows import shadows
 from lrp_monitor.keras_internals import takes_mask, takes_training
+from lrp_monitor.passes.shadows import shadows
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
@@ -155,22 +155,13 @@ _TREATMENTS: dict[type, Treatment] = {
     **dict.fromkeys((kl.RNN, kl.LSTM, kl.GRU, kl.SimpleRNN), unrolled), kl.TimeDistributed: every_step_at_once,
 }  # fmt: skip
 
-_ENCODINGS = f"it encodes values as numbers of classes, which carry no relevance; {BEHIND_ENCODING}"
-_REFUSED: dict[type, str] = {
-    getattr(kl, name): why
-    for names, why in (
-        (("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), "there is no treatment for this type of layer"),
-        (("Discretization", "StringLookup", "IntegerLookup", "Hashing", "CategoryEncoding", "TextVectorization",
-          "HashedCrossing"), f"there is no treatment for this type of layer: {_ENCODINGS}"),
-    )
-    for name in names
-    if hasattr(kl, name)
-}  # fmt: skip
+_REFUSED: dict[tuple[type, ...], str] = {
+    (kl.ConvLSTM1D, kl.ConvLSTM2D, kl.ConvLSTM3D): "there is no treatment for this type of layer",
+    ENCODINGS: "there is no treatment for this type of layer: it encodes values as numbers of classes, which carry no "
+    f"relevance; {BEHIND_ENCODING}",
+}
 
 
 def refusal_of(layer: Any) -> str | None:
     """Why no rule covers ``layer`` whatever its operations are; None where that is not so."""
-    for base, why in _REFUSED.items():
-        if isinstance(layer, base):
-            return why
-    return None
+    return next((why for types, why in _REFUSED.items() if isinstance(layer, types)), None)

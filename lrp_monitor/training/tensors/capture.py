@@ -13,8 +13,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lrp_monitor.engine.passes.memory import is_out_of_memory
-from lrp_monitor.engine.passes.state import Values, kept
 from lrp_monitor.keras_internals import (
     build_by_shapes,
     compiled_loss,
@@ -22,6 +20,8 @@ from lrp_monitor.keras_internals import (
     layers_of,
     makes_own_train_function,
 )
+from lrp_monitor.passes.memory import is_out_of_memory
+from lrp_monitor.passes.state import Values, kept
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.text import first_line
 from lrp_monitor.training.tensors.captured_step import CapturedStep

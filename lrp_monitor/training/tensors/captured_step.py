@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lrp_monitor.engine.passes.python_state import unmarked
-from lrp_monitor.engine.passes.state import changes_variables_alone, draws_from_kernels, written
+from lrp_monitor.passes.python_state import unmarked
+from lrp_monitor.passes.state import changes_variables_alone, draws_from_kernels, written
 
 
 class CapturedStep:

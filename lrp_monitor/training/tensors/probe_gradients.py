@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lrp_monitor.engine.passes.compiled import Pass
 from lrp_monitor.keras_internals import compiled_loss, loss_of_training, takes_training
+from lrp_monitor.passes.compiled import Pass
 from lrp_monitor.store.format import Histogram
 from lrp_monitor.training.tensors.histograms import histogram_from_row, statistics_rows
 from lrp_monitor.training.tensors.names import Names, naming

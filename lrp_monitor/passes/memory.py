@@ -174,6 +174,17 @@ def _free_on_host() -> int | None:
 
 # --- when it was not enough ---
 
+
+class OutOfMemoryError(MemoryError):
+    """Memory is not enough for a pass over as few samples as there can be."""
+
+    def __init__(self, samples: str, why: str) -> None:
+        super().__init__(
+            f"a pass over {samples} runs out of memory, so that a smaller batch_size= is no way out: take smaller "
+            f'inputs, or another device (device="CPU:0"). {why}'
+        )
+
+
 _WORDS = re.compile(
     r"out of memory|\bOOM\b|ALLOC_FAILED|failed to allocate|CUDNN_STATUS_(NOT_INITIALIZED|INTERNAL_ERROR)|"
     r"No algorithm worked|RESOURCE_EXHAUSTED",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from lrp_monitor import keras_internals
-from lrp_monitor.engine.backend import Spec, Tensor, full_precision
-from lrp_monitor.engine.errors import OutOfMemoryError
-from lrp_monitor.engine.passes import memory
-from lrp_monitor.engine.passes.memory import Room, is_out_of_memory, on_device
-from lrp_monitor.engine.passes.python_state import unmarked
-from lrp_monitor.engine.passes.state import calls_python, kept, written
 from lrp_monitor.mapped import Parts, let_go
+from lrp_monitor.passes import memory
+from lrp_monitor.passes.memory import OutOfMemoryError, Room, is_out_of_memory, on_device
+from lrp_monitor.passes.python_state import unmarked
+from lrp_monitor.passes.state import calls_python, kept, written
 from lrp_monitor.text import first_line
 
 _MOST = 64  # samples at a time: more gain nothing
@@ -27,11 +25,15 @@ _ALONE = Room(1 << 30)  # where nothing is known of a training beside
 _SLACK = 1.25  # a pass that needs so much more than its room is not worth compiling again
 
 
+Spec = tuple[tuple[int | None, ...], str]
+"""Shape and type of a tensor that a pass takes."""
+
+
 class Pass:
     """``function`` traced for the shapes of ``signature``; tracing happens here, and raises what ``function`` raises.
 
     Whatever ``model`` assigns while it is traced or run is as before afterwards: its variables (see
-    :mod:`lrp_monitor.engine.passes.state`), and what it keeps in Python (``python_state``). Everything that looks at a
+    :mod:`lrp_monitor.passes.state`), and what it keeps in Python (``python_state``). Everything that looks at a
     model goes through here: what is run eagerly draws from the random numbers of a training that runs eagerly, and
     nothing brings those back.
     """
@@ -60,13 +62,13 @@ class Pass:
     def __call__(self, *tensors: Any) -> Any:
         """The function's results, as tensors."""
         # A tape of the caller's would ask for the gradient of the whole pass.
-        as_it_was = nullcontext() if self._looked_at is None else unmarked(self._looked_at, called=True)
+        as_it_was = contextlib.nullcontext() if self._looked_at is None else unmarked(self._looked_at, called=True)
         with on_device(self._device), as_it_was, kept(self._written), keras_internals.unrecorded():
-            given: list[Tensor] = [tf.convert_to_tensor(tensor) for tensor in tensors]
+            given: list[Any] = [tf.convert_to_tensor(tensor) for tensor in tensors]
             return self._function(*given)
 
 
-Function = Callable[..., dict[str, Tensor]]
+Function = Callable[..., dict[str, Any]]
 Signature = Callable[[int], Sequence[Spec]]
 """What a pass takes, from the number of samples that go through at a time."""
 
@@ -141,7 +143,7 @@ class Passes:
         """
         n, start = len(samples[0]), 0
         joined: dict[str, Parts] = {}
-        with full_precision():
+        with _full_precision():
             while start < n:
                 # Whatever an error holds on to, tensors of the pass among it, is gone once its handler is left.
                 failed: str | None = None
@@ -203,6 +205,20 @@ class Passes:
             guess = self.room.samples_of(memory.guessed_bytes(self._model, values), self._device)
             self._largest[key] = min(_MOST, _power_below(guess), *self._largest.values())
         return self._largest[key]
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Switch TensorFloat-32 off for the time of a pass: it moves single pixels by up to a quarter."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    if not before:
+        yield
+        return
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def _power_below(n: int) -> int:

@@ -21,9 +21,13 @@ WAY_OUT = (
     "encode the data before the model, dataset.map(lambda x, y: (encoding(x), y)), train the model behind the "
     "encoding, and give its inputs to ProbeSet, with tokens= for the words"
 )
+BEHIND_ENCODING = (
+    "explain the model behind the encoding, keras.Model(encoding.output, model.output), on encoding(inputs); behind a "
+    "FeatureSpace, keras.Model(space.get_encoded_features(), model.output) on space(inputs)"
+)
+"""The way out where such layers are inside a model that is to be explained."""
 
-
-_ENCODINGS = (
+ENCODINGS = (
     keras.layers.CategoryEncoding,
     keras.layers.Discretization,
     keras.layers.HashedCrossing,
@@ -84,7 +88,7 @@ def encoded(model: Any) -> Encoded:
             of_texts = any(tensor.dtype == "string" for tensor in given)
             if not known:
                 continue
-            if not of_texts and not isinstance(layer, _ENCODINGS):
+            if not of_texts and not isinstance(layer, ENCODINGS):
                 cuts |= {id(tensor): (front_of[id(tensor)], tensor) for tensor in given if id(tensor) in front_of}
                 continue
             if isinstance(layer, keras.Model) or layer.trainable_weights:

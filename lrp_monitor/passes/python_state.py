@@ -19,8 +19,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lrp_monitor.engine.shadows import shadows
 from lrp_monitor.keras_internals import keep_losses, layers_of
+from lrp_monitor.passes.shadows import shadows
 
 _MOST = 64 << 20
 """Bytes of arrays that are kept."""
