@@ -20,9 +20,10 @@ BESIDE: Mapping[Any, tuple[tuple[tuple[int | None, ...], str], ...]] = {
 """What a pass takes beside the inputs, by the kind of its target: shape of a sample's row, and type."""
 
 
-def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """The explained class of each sample (-1 where it is none) and the explained value."""
-    logits = _placed(found.logits, start, wanted)
+def _start(
+    logits: Tensor, activation: str | None, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    """The explained class of each sample (-1 where it is none) and the explained value, of float32 ``logits``."""
     none = ops.cast(ops.zeros_like(ops.reshape(logits, (logits.shape[0], -1))[:, 0]), "int32") - 1
     if start == "weights":
         weights = ops.reshape(wanted[0], logits.shape)
@@ -42,7 +43,7 @@ def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tenso
             "targets.Outputs(mask) or a function"
         )
     target = wanted[-1]
-    if found.activation == "sigmoid" and logits.shape[-1] == 1:
+    if activation == "sigmoid" and logits.shape[-1] == 1:
         chosen = ops.where(target < 0, targets.if_finite(logits, logits[:, 0] > 0), target)
         return chosen, ops.where(chosen == 0, -logits[:, 0], logits[:, 0])
     chosen = ops.where(target < 0, targets.if_finite(logits, ops.argmax(logits, axis=-1)), target)
@@ -50,15 +51,12 @@ def _start(found: Traced, start: str | Callable[[Any], Any], wanted: tuple[Tenso
     return chosen, ops.where(chosen < 0, float("nan"), value)
 
 
-def _placed(output: Tensor, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]) -> Tensor:
-    """The output as float32, at the place that is explained where the target names one."""
-    values = ops.cast(output, "float32")
-    return targets.at_place(values, wanted[0]) if start == "position" else values
-
-
 def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) -> dict[str, Tensor]:
     """What an explanation holds, as tensors: ``"relevance <number>"`` of each input, target, logit, logits, output."""
-    chosen, value = _start(found, start, wanted)
+    logits, output = (ops.cast(t, "float32") for t in (found.logits, found.output))
+    if start == "position":
+        logits, output = (targets.at_place(t, wanted[0]) for t in (logits, output))
+    chosen, value = _start(logits, found.activation, start, wanted)
     results = backend.gradients(ops.sum(value), found.masks)
     if all(result is None for result in results):
         raise ValueError("no differentiable path leads from the model's input to what is explained")
@@ -67,8 +65,7 @@ def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor)
             f"relevance {number}": ops.zeros_like(mask) if result is None else result
             for number, (mask, result) in enumerate(zip(found.masks, results, strict=True))
         },
-        "target": chosen, "logit": value, "logits": _placed(found.logits, start, wanted),
-        "output": _placed(found.output, start, wanted),
+        "target": chosen, "logit": value, "logits": logits, "output": output,
     }  # fmt: skip
 
 

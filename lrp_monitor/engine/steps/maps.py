@@ -19,7 +19,6 @@ from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.axes import axis_behind, product_axes
 from lrp_monitor.engine.trace.graph import Op
-from lrp_monitor.engine.trace.operations import CONVOLUTIONS
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
@@ -76,11 +75,6 @@ class Map:
             op, index = self.moved[-1]
             return tuple(op.outputs[index].shape)
         return tuple(self.op.outputs[0].shape)
-
-    @property
-    def kind(self) -> str:
-        """``"conv"`` or ``"dense"``."""
-        return "conv" if self.op.kind in CONVOLUTIONS else "dense"
 
     def all(self) -> Iterator[Map]:
         """This map and every one that it was made of."""

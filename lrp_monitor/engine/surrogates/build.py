@@ -58,17 +58,16 @@ class Plan:
             wanted += step.held
             if step.mask is not None:
                 wanted += (t, *(i for i in step.op.inputs if graph.depends(i)))
-        values: set[int] = set()
         sources = {id(source) for source in graph.sources}
-        while wanted:
-            t = wanted.pop()
-            known = id(t) in steps and steps[id(t)].mask is None
-            if known or id(t) in values or id(t) in sources or not graph.depends(t):
-                continue
-            values.add(id(t))
-            wanted += graph.op_of(t).inputs
+        made = {known for known, step in steps.items() if step.mask is None}
+        values, ids = set[int](), {id(t) for t in wanted}
         numbers = {step.op.number for step in steps.values()}
-        numbers |= {op.number for op in graph.ops if any(id(t) in values for t in op.outputs)}
+        for op in reversed(graph.ops):
+            found = {id(t) for t in op.outputs if graph.depends(t)} & ids - made - sources
+            if found:
+                values |= found
+                numbers.add(op.number)
+                ids.update(id(t) for t in op.inputs)
         maps = {id(one) for step in steps.values() if step.map is not None for one in step.map.all()}
         taken = [step for step in assigner.steps() if step.map is not None and id(step.map) in maps]
         return cls(graph, steps, values, [graph.ops[number] for number in sorted(numbers)], taken)

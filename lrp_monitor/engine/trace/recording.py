@@ -66,8 +66,6 @@ class LayerCall:
     """The layer's own ``call``."""
     is_model: bool
     """Whether the layer is a model, whose parts are what computes."""
-    within: Any = None
-    """The recurrent layer of whose loop this is a step, which is listed in its place."""
     start: int = 0
     stop: int = 0
     """The numbers of the first operation that was made in it, and of the first that was made after it."""
@@ -121,12 +119,11 @@ class Recording:
     """The calls of layers among them."""
     constants: frozenset[int]
     """Ids of tensors that are constants to relevance."""
-    paths: Mapping[int, str]
 
 
 class _Recorder:
-    def __init__(self, model: Any, paths: Mapping[int, str]) -> None:
-        self.model, self.paths = model, paths
+    def __init__(self, paths: Mapping[int, str]) -> None:
+        self.paths = paths
         self.calls: list[LayerCall] = []
         self.problems: list[str] = []
         self.refused: list[LayerCall] = []
@@ -167,7 +164,7 @@ def record(
     model: Any, sources: Sequence[Tensor], call: Callable[[Any, list[Tensor]], Tensor], paths: Mapping[int, str]
 ) -> Recording:
     """Run ``call(model, sources)`` under trace, in float32, and leave no sign on the model."""
-    recorder = _Recorder(model, paths)
+    recorder = _Recorder(paths)
     with shadows() as put, backend.inlined():
         for layer in layers_of(model):
             if getattr(layer, "quantization_mode", None) is not None:
@@ -185,7 +182,7 @@ def record(
     graph = Graph.read(sources)
     _say_where(graph.ops, recorder.calls)
     constants = frozenset(id(t) for made in recorder.calls for t in made.constants)
-    return Recording(graph, recorder.calls, output, recorder.problems, recorder.refused, constants, paths)
+    return Recording(graph, recorder.calls, output, recorder.problems, recorder.refused, constants)
 
 
 def _say_where(ops: Sequence[Op], calls: Sequence[LayerCall]) -> None:
