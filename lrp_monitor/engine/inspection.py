@@ -98,9 +98,13 @@ class Inspection(Result):
         return layers[found[0]]
 
 
+Known = tuple[int, dict[str, Any]]
+"""The number of a call, and what a trace tells of it."""
+
+
 def read_off(
     found: Traced, model: str, value: Tensor, names: Sequence[str], chosen: Sequence[LayerCall] | None = None
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+) -> tuple[list[Known], dict[str, Tensor]]:
     """Relevance at calls of layers: what is known of it now, and the tensors to compute, keyed by its number.
 
     Relevance at a tensor is the tensor times its gradient, so all of it comes out of the one reverse pass. ``names``
@@ -121,10 +125,10 @@ def read_off(
         if not here or any(t.shape[0] != n for t in inputs):
             continue  # samples are folded into another axis here: there is no value by sample
         maps = [at.output(t) for t in here]
+        shape = tuple(here[0].shape[1:])
         known.append(
-            {"number": number, "name": call.name, "kind": call.kind, "treatment": treatments[id(call)],
-             "shape": tuple(here[0].shape[1:])}
-        )  # fmt: skip
+            (number, {"name": call.name, "kind": call.kind, "treatment": treatments[id(call)], "shape": shape})
+        )
         axis = layer_outputs.channel_axis(call, here[0])
         if axis is None:
             parts = [_by_sample(one) for one in maps]
@@ -202,19 +206,13 @@ def _by_sample(relevance: Tensor) -> Tensor:
     return ops.sum(ops.cast(ops.reshape(relevance, (relevance.shape[0], -1)), "float64"), axis=1)
 
 
-def gathered(explanation: Explanation, known: Sequence[dict[str, Any]], found: dict[str, NDArray[Any]]) -> Inspection:
+def gathered(explanation: Explanation, known: Sequence[Known], found: dict[str, NDArray[Any]]) -> Inspection:
     """The inspection made of what :func:`read_off` found and what its tensors turned out to be."""
     layers = []
-    for row in known:
-        total, number = found[f"{row['number']} total"], row["number"]
+    for number, about in known:
+        total, optional = found[f"{number} total"], ("leaving", "channels", "fired", "map")
         with np.errstate(divide="ignore", invalid="ignore"):
             conservation = total / explanation.logit.astype(np.float64)
-        layers.append(
-            LayerRelevance(
-                name=row["name"], kind=row["kind"], treatment=row["treatment"], shape=row["shape"], total=total,
-                leaving=found.get(f"{number} leaving"), conservation=conservation,
-                channels=found.get(f"{number} channels"), fired=found.get(f"{number} fired"),
-                map=found.get(f"{number} map"),
-            )
-        )  # fmt: skip
+        values: dict[str, Any] = {name: found.get(f"{number} {name}") for name in optional}
+        layers.append(LayerRelevance(total=total, conservation=conservation, **about, **values))
     return Inspection(explanation, tuple(layers))

@@ -12,7 +12,7 @@ from keras import layers as kl
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
-from lrp_monitor.engine.steps.functions import pass_through
+from lrp_monitor.engine.steps.formulas import pass_through
 
 EPOCHS = 20
 

@@ -134,3 +134,18 @@ def test_a_feature_space_is_refused_with_the_way_out(texts, rng, randomise):
     behind = keras.Model(space.get_encoded_features(), model.output)
     seen = np.asarray(space({name: tf.constant(value) for name, value in x.items()}))
     close(lrp.relevance(behind, seen, 1, "lrp_zero"), seen * model.get_weights()[-1][:, 1], 1e-6)
+
+
+def test_a_feature_space_of_numbers_is_explained_column_by_column(rng, randomise):
+    kinds = keras.utils.FeatureSpace
+    features = {"pay": kinds.float_rescaled(0.1, 0.5), "age": kinds.float_normalized(), "raw": kinds.float()}
+    x = {name: rng.normal(size=(6, 1)).astype(np.float32) for name in features}
+    space = kinds(features, output_mode="concat")
+    space.adapt(tf.data.Dataset.from_tensor_slices({name: values[:, 0] for name, values in x.items()}))
+    encoded = space.get_encoded_features()
+    model = randomise(keras.Model(space.get_inputs(), kl.Dense(2, use_bias=False)(encoded)))
+    found = lrp.relevance(model, x, 1, "lrp_zero")
+    alone = {name: space.preprocessors[name](values) for name, values in x.items()}
+    kernel = dict(zip(sorted(features), model.get_weights()[-1][:, 1], strict=True))  # columns lie by name
+    for name in features:
+        close(found[name], np.asarray(alone[name]) * kernel[name], 1e-5)

@@ -108,14 +108,12 @@ class Assigner:
             elif isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
                 facts.append(self._looked_up(op, indices))
             elif not silent and not live and tainted and self._weights.reads_steps(op, given):
-                step = replace(plain(self.graph, op, given), problem=STEPS)
-                facts.append(Fact(t, True, root=t, step=step))
+                facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=STEPS)))
             elif silent or not (live or aside) or not numbers:
                 root = t if way is None else way.root
                 facts.append(Fact(t, root=root, tainted=tainted, step=plain(self.graph, op, given)))
             elif aside:
-                step = replace(plain(self.graph, op, given), problem=_ASIDE)
-                facts.append(Fact(t, True, root=t, step=step))
+                facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=_ASIDE)))
             else:
                 facts.append(self._live(op, index, row, given, live, way))
         for made in facts:
@@ -249,7 +247,7 @@ class Assigner:
             hand = handed_on(self.graph, op, index, given, inside, function, self._option(op))
         if hand is None and not inside:
             return None
-        step = replace(plain(self.graph, op, given))
+        step = plain(self.graph, op, given)
         if hand is None:
             step.problem = (
                 f"it lies in the prefix (until=...), through which relevance passes no such operation as {op.kind!r}; "

@@ -8,7 +8,6 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.steps.axes import spread_factor, sums_over_both
-from lrp_monitor.engine.steps.functions import scale_gradient
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS, Row
@@ -70,7 +69,8 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
     def make(made: Made) -> Sequence[Tensor]:
         inputs = list(op.inputs)
         for index, count in counts.items():
-            inputs[index] = scale_gradient(made.tensor(op.inputs[index]), count / total)
+            x = made.tensor(op.inputs[index])
+            inputs[index] = backend.straight_through(x * (count / total), x)
         return backend.repeat(op.raw, inputs)
 
     step = Step(op, op.outputs, (op.inputs[one], op.inputs[two]), (), make, note)

@@ -121,7 +121,9 @@ class Fact:
         return self
 
 
-def plain(graph: Graph, op: Op, given: Sequence[Fact], hold: int | None = None, note: str = "") -> Step:
+def plain(
+    graph: Graph, op: Op, given: Sequence[Fact], hold: int | None = None, note: str = "", problem: str = ""
+) -> Step:
     """The same operation; the input ``hold`` is a constant to relevance."""
     row = ROWS.get(op.kind)
     data = range(len(given))[row.data] if row is not None else range(len(given))
@@ -132,4 +134,4 @@ def plain(graph: Graph, op: Op, given: Sequence[Fact], hold: int | None = None, 
         inputs = [made.tensor(t) if i in live else made.value(t) for i, t in enumerate(op.inputs)]
         return made.once(op.number, lambda: backend.repeat(op.raw, inputs))  # type: ignore[no-any-return]
 
-    return Step(op, op.outputs, tuple(op.inputs[i] for i in live), tuple(held), make, note)
+    return Step(op, op.outputs, tuple(op.inputs[i] for i in live), tuple(held), make, note, problem)

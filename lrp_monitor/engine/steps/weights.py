@@ -13,13 +13,14 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps.formulas import passed, zero_below
-from lrp_monitor.engine.steps.functions import SMALL
 from lrp_monitor.engine.steps.maps import Map, along, axis_along_which, map_of, sum_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, again, number
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
 from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
 
+SMALL = 1e-6
+"""The stabiliser of the epsilon rule on a scale and shift of their own."""
 STEPS = (
     "multiplies weights with numbers that were made of activations by signs, comparisons or rounding, which carry no "
     "relevance; put those into a layer of their own and name Pass() for it"
@@ -70,8 +71,7 @@ class Weights:
 
     def reads_steps(self, op: Op, given: Sequence[Fact]) -> bool:
         """Whether weights multiply numbers that activations are behind by steps alone: signs, comparisons, rounding."""
-        depend = [self.graph.depends(f.tensor) for f in given]
-        learned = any(self.graph.is_learned(f.tensor) for f, d in zip(given, depend, strict=True) if not d)
+        learned = any(self.graph.is_learned(t) and not self.graph.depends(t) for t in op.inputs)
         constants = self.recording.constants
         return op.kind in PRODUCTS and learned and any(f.tainted and id(f.tensor) not in constants for f in given)
 
@@ -157,10 +157,9 @@ class Weights:
         def shift() -> Tensor:
             return along(ops.cast(offset, "float32") - mean * factor(), axis, rank)
 
-        step = plain(self.graph, op, given)
         if op.attribute("is_training") or any(self.graph.depends(i) for i in op.inputs[1:5]):
-            step.problem = "normalises by statistics of the batch: call it with is_training=False"
-            return Fact(t, True, step=step)
+            problem = "normalises by statistics of the batch: call it with is_training=False"
+            return Fact(t, True, step=plain(self.graph, op, given, problem=problem))
         if z.map is not None and tuple(t.shape) == tuple(z.map.shape) and axis in z.map.axes:
             made = z.map.scaled(axis, factor).shifted(shift)
             return self.weighted(op, t, made, note="folded into the weighted layer before it")
@@ -193,12 +192,11 @@ class Weights:
         if op.kind == "mul" and made.summed is None and made.factor is None and self.graph.is_non_negative(other):
             return Fact(t, True, map=replace(made, factor=other, base=made), step=plain(self.graph, op, given))
         if op.kind == "mul" and id(other) in self.recording.constants:
-            step = plain(self.graph, op, given)
-            step.problem = (
+            problem = (
                 "its reset gate can be negative, which turns contributions round behind the matrix; use "
                 "reset_after=False, or a sigmoid"
             )
-            return Fact(t, True, step=step)
+            return Fact(t, True, step=plain(self.graph, op, given, problem=problem))
         return None
 
     def kept(self, fact: Fact, z: Fact) -> Fact:
