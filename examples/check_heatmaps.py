@@ -21,7 +21,7 @@ from lrp_monitor.demo.train import probe_set
 def main(model: Path, picture: Path) -> lrp.SanityReport:
     # Your own: lrp.ProbeSet(x, labels=y, masks={"stamp": box}), or ProbeSet.load of one that was saved.
     probes = probe_set()
-    report = lrp.sanity_check(keras.saving.load_model(model), probes, composite="epsilon_plus_flat", cover="stamp")
+    report = lrp.sanity_check(keras.saving.load_model(model), probes, cover="stamp")
     print(report)
     for place in report.occlusion[0].places:
         print(f"  {place.name}: logit {place.logit:.2f}, {place.drop:.2f} less without the stamp")

@@ -122,7 +122,6 @@ def train(
         probe_set(),
         log_dir,
         first_epoch="log",
-        composite="epsilon_plus_flat",
         relevance_layers="all",
         features="auto",
         verbose=0,
