@@ -1,18 +1,23 @@
 """Channels of layers over a training: what is logged of them, how it is read, and that training does not notice."""
 
 import json
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import lrp_monitor as lrp
 from lrp_monitor import metrics
 from lrp_monitor.cli import main
 from lrp_monitor.store import channels as statistics
+from lrp_monitor.store.records import _FIELDS as FIELDS
+from lrp_monitor.store.records import KIND_STEP
 from lrp_monitor.training.probes import references
 from lrp_monitor.training.probes.features import LoggedFeatures, smaller
 from lrp_monitor.training.probes.references import thumbnails
@@ -24,7 +29,8 @@ def net():
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
         [keras.Input((SIDE, SIDE, 1)), layers.Conv2D(4, 3, activation="relu", name="conv_1"),
-         layers.Conv2D(6, 3, activation="relu", name="conv_2"), layers.Flatten(), layers.Dense(3, name="out")]
+         layers.Conv2D(6, 3, activation="relu", name="conv_2"), layers.Flatten(name="flat"),
+         layers.Dense(3, name="out")], name="net"
     )  # fmt: skip
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
@@ -74,6 +80,67 @@ def test_training_is_bit_identical(logged):
     model, _, alone, _ = logged
     for one, other in zip(model.get_weights(), alone.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def stored(folder):
+    """What a run holds, without clocks and names of sessions: records of its store, and values of its event file.
+
+    A record is its version, kind, step, epoch and batch, its header, and its chunks. In a step's header the chunks of
+    maps and histograms stand in place of their places, and its chunks are the others.
+    """
+    records = []
+    for file in (next(folder.rglob("probes.tfrecord")), *sorted(folder.rglob("steps-*.tfrecord"))):
+        data, at = file.read_bytes(), 0
+        while at < len(data):
+            (length,) = struct.unpack_from("<Q", data, at)
+            payload, at = data[at + 12 : at + 12 + length], at + 16 + length
+            _, version, kind, *where, _, size, _ = FIELDS.unpack_from(payload)
+            header, chunks = json.loads(payload[FIELDS.size : FIELDS.size + size]), payload[FIELDS.size + size :]
+            header.pop("session", None)
+            if kind == KIND_STEP:
+                places = [*header["maps"], header["histograms"][:2]]
+                (start, length), count = places[-1], len(header["maps"])
+                rows = json.loads(zlib.decompress(chunks[start : start + length]))["histograms"]
+                places += [row["chunk"] for row in rows]
+                cut = [chunks[start : start + length] for start, length in places]
+                header["maps"] = cut[:count]
+                header["histograms"] = [
+                    row | {"chunk": chunk} for row, chunk in zip(rows, cut[count + 1 :], strict=True)
+                ]
+                for start, length in sorted(places, reverse=True):
+                    chunks = chunks[:start] + chunks[start + length :]
+            records.append(((version, kind, *where), header, chunks))
+    (file,) = folder.rglob("events.out.tfevents.*")
+    values = [(event.step, one) for event in EventFileLoader(str(file)).Load() for one in event.summary.value]
+    kept = [(step, one) for step, one in values if one.tag != "lrp_monitor/session"]
+    return records, [(step, one.tag, one.SerializeToString(deterministic=True)) for step, one in kept]
+
+
+def test_features_add_to_a_run_and_change_nothing_else(logged, tmp_path):
+    plain, watched = tmp_path / "plain", tmp_path / "watched"
+    more = {"features": "auto", "references": data()[0]}
+    for folder, options in ((plain, {}), (watched, more)):
+        model = fit(net(), callbacks=[lrp.LRPMonitor(probes(), folder, encoding="float32", verbose=0, **options)])
+        for one, other in zip(model.get_weights(), logged[2].get_weights(), strict=True):  # of a fit without callbacks
+            np.testing.assert_array_equal(one, other)
+    assert lrp.open_run(watched).feature_layers == ["conv_2"]
+    (records, events), (all_records, all_events) = stored(plain), stored(watched)
+    assert [event for event in all_events if not event[1].startswith("lrp/features/")] == events
+    assert [place for place, *_ in records] == [place for place, *_ in all_records]
+    assert [place[1:3] for place, *_ in records] == [(1, 0), (3, 0), (2, 0), (2, 1), (2, 2)]  # probes, session, steps
+    for (place, header, chunks), (_, with_features, more_chunks) in zip(records, all_records, strict=True):
+        if place[1] == KIND_STEP:
+            assert chunks == b""  # not a byte beside maps and histograms
+            assert len(with_features.pop("features")) == 3
+            with_features.pop("references", None)
+            scalars = with_features["scalars"]
+            with_features["scalars"] = {k: v for k, v in scalars.items() if not k.startswith("lrp/features/")}
+            assert len(scalars) > len(with_features["scalars"])
+        else:
+            assert chunks == more_chunks
+            assert with_features.get("meta", {"features": ["conv_2"]}).pop("features") == ["conv_2"]
+        assert list(header) == list(with_features)
+        assert header == with_features
 
 
 def test_what_a_step_holds_is_what_the_model_says(logged):
