@@ -322,6 +322,19 @@ def test_bad_options_are_reported_before_training(tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_layer_without_channels_is_reported_before_training(tmp_path):
+    x = keras.Input((SIDE, SIDE, 1))
+    summed = layers.Lambda(lambda t: keras.ops.sum(t, axis=(1, 2, 3)), name="summed")(
+        layers.Conv2D(2, 3, name="conv")(x)
+    )
+    model = keras.Model(x, layers.Dense(3, name="out")(layers.Reshape((1,))(summed)))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    message = r"features: the output of layer 'summed' .* has shape \(None,\), which has no axis of channels"
+    with pytest.raises(ValueError, match=message):
+        fit(model, 1, [lrp.LRPMonitor(probes(), tmp_path / "run", features=["conv", "summed"], verbose=0)])
+    assert not (tmp_path / "run").exists()
+
+
 def test_statistics_of_channels():
     relevance = np.float32([[[4, 1, -2, 0]], [[3, 3, 0, 0]], [[1, 7, 2, 0]], [[0, 6, 2, 0]]])  # (4 steps, 1 probe, 4)
     share = statistics.shares(relevance, np.array([5]), [5])[:, 0]

@@ -136,7 +136,7 @@ class LoggedFeatures:
             output = next(o for o in outputs if o.path == path)
             if output.channels is None:
                 raise ValueError(
-                    f"features: the output of layer {named[path]!r} ({output.kind}) has shape {('n', *output.shape)}, "
+                    f"features: the output of layer {named[path]!r} ({output.kind}) has shape {(None, *output.shape)}, "
                     "which has no axis of channels; name another layer"
                 )
             chosen[path] = named[path], count
