@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lrp_monitor.plain import plain, plain_number
 from lrp_monitor.store.finite import nonfinite
-from lrp_monitor.store.format import Histogram, ProbeInfo
+from lrp_monitor.store.format import Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.reader import Run
 from lrp_monitor.store.steps import StepHeader
 
@@ -29,6 +29,7 @@ def listing(name: str, display: str, run: Run | None, wanted: Callable[[str], bo
         "last_step": None,
         "probes_hash": None,
         "problems": [],
+        "annotations": "",
     }
     if run is None:
         return entry
@@ -39,6 +40,7 @@ def listing(name: str, display: str, run: Run | None, wanted: Callable[[str], bo
         "last_step": steps[-1] if steps else None,
         "probes_hash": run.probes.hash,
         "problems": run.problems,
+        "annotations": run.annotations,
     }
     if not steps:
         return entry
@@ -55,23 +57,54 @@ def listing(name: str, display: str, run: Run | None, wanted: Callable[[str], bo
 
 def run(name: str, run: Run, headers: Sequence[StepHeader], probes: ProbeInfo) -> dict[str, Any]:
     """A run with these steps and probes."""
+    steps = [
+        {
+            "step": header.step,
+            "epoch": header.epoch,
+            "batch": header.batch,
+            "wall_time": plain_number(header.wall_time),
+            "session": header.session,
+            "maps": header.maps,
+            "notes": header.notes,
+        }
+        | _if_broken(header)
+        for header in headers
+    ]
+    return _about(name, run, steps, run.all_tensors(), probes)
+
+
+def brief_run(name: str, run: Run) -> dict[str, Any]:
+    """A run as far as it is known without the headers of its steps, which take long to read: for its first heatmaps.
+
+    Of every step it is as if maps were stored, and nothing noted; the tensors are those of the last step.
+    """
+    steps: list[dict[str, Any]] = [
+        {
+            "step": entry.head.step,
+            "epoch": entry.head.epoch,
+            "batch": entry.head.batch,
+            "wall_time": plain_number(entry.head.wall_time),
+            "session": entry.session,
+            "maps": True,
+            "notes": [],
+        }
+        for entry in run.heads()
+    ]
+    try:
+        tensors = run.tensors(run.steps[-1]) if run.steps else []
+    except StoreError:
+        tensors = []  # the last step is damaged, which the whole answer has among its problems
+    return _about(name, run, steps, tensors, run.probes) | {"brief": True}
+
+
+def _about(
+    name: str, run: Run, steps: list[dict[str, Any]], tensors: list[tuple[str, str]], probes: ProbeInfo
+) -> dict[str, Any]:
     return {
         "run": name,
         "session": run.session or None,
         "meta": run.meta,
-        "steps": [
-            {
-                "step": header.step,
-                "epoch": header.epoch,
-                "batch": header.batch,
-                "wall_time": plain_number(header.wall_time),
-                "session": header.session,
-                "maps": header.maps,
-                "notes": header.notes,
-            }
-            | _if_broken(header)
-            for header in headers
-        ],
+        "steps": steps,
         "probes": {
             "names": probes.names,
             "labels": None if probes.labels is None else probes.labels.tolist(),
@@ -95,7 +128,7 @@ def run(name: str, run: Run, headers: Sequence[StepHeader], probes: ProbeInfo) -
             },
             "hash": probes.hash,
         },
-        "tensors": [{"kind": kind, "name": tensor} for kind, tensor in run.all_tensors()],
+        "tensors": [{"kind": kind, "name": tensor} for kind, tensor in tensors],
         "problems": run.problems,
         "replaced": run.replaced,
     }

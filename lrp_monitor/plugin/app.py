@@ -145,6 +145,8 @@ class LRPPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard ship
 
     def _run(self, request: wrappers.Request) -> wrappers.Response:
         name, run = self._reader(request)
+        if parameters.flag(request, "brief"):
+            return _json(request, answers.brief_run(name, run))
         headers, reset = parameters.since(request, run)
         answer = answers.run(name, run, headers, run.probes)
         # Over all steps, whichever are sent anew.

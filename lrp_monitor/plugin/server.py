@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 _PREFIX = "/data/plugin/lrp_monitor"
 _RUNS = "/data/runs"
-_NOTE = f"{_PREFIX}/add_note"
+_ADD_NOTE, _REMOVE_NOTE = f"{_PREFIX}/add_note", f"{_PREFIX}/remove_note"
 _START = b'import("./index.js").then(({ render }) => render());\n'
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -70,14 +70,8 @@ class Site:
             return _refused(error, environ, start_response)
 
     def _own(self, request: wrappers.Request) -> wrappers.Response:
-        if request.path == _NOTE and self._writes:
-            asked = writing.note_of(request, str(request.environ.get("HTTP_HOST", "")))
-            try:
-                run = self._plugin.run(request, asked["run"])
-            except StoreError as error:
-                raise errors.NotFoundError(str(error)) from error
-            body = writing.keep(run, asked["step"], asked["text"])
-            return wrappers.Response(body, content_type="application/json", headers={"Cache-Control": "no-store"})
+        if request.path in (_ADD_NOTE, _REMOVE_NOTE) and self._writes:
+            return self._note(request)
         kinds = {"/": "text/html; charset=utf-8", f"{_PREFIX}/start.js": "text/javascript", _RUNS: "application/json"}
         kind = kinds.get(request.path)
         if kind is None:
@@ -91,6 +85,18 @@ class Site:
         else:
             body = _START
         return wrappers.Response(body, content_type=kind, headers={"Cache-Control": "no-cache"})
+
+    def _note(self, request: wrappers.Request) -> wrappers.Response:
+        """Adds or removes a note."""
+        adds = request.path == _ADD_NOTE
+        host = str(request.environ.get("HTTP_HOST", ""))
+        asked = writing.request_parts(request, host, writing.ADD if adds else writing.REMOVE)
+        try:
+            run = self._plugin.run(request, asked["run"])
+        except StoreError as error:
+            raise errors.NotFoundError(str(error)) from error
+        body = writing.add(run, asked["step"], asked["text"]) if adds else writing.remove(run, asked["name"])
+        return wrappers.Response(body, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _refused(error: Any, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -1,4 +1,4 @@
-"""The one route that writes: a person's note on a step, into the run's folder. For `lrp-monitor view` alone.
+"""The two routes that write, for `lrp-monitor view` alone: a person's note on a step is added to a run or removed.
 
 TensorBoard answers under any host name and to any page, and may listen on a network: there the plugin only reads.
 """
@@ -20,7 +20,10 @@ MOST_BYTES = 16 << 10
 """Bytes of a request: a note of the greatest length, each letter as an escape, and the name of a run."""
 HEADER = "X-LRP-Monitor"
 """A header that no page of another origin can send without being asked about it first, which is refused."""
-_PARTS = {"run": str, "step": int, "text": str}
+ADD: dict[str, type] = {"run": str, "step": int, "text": str}
+"""Parts of a request that adds a note, with their types."""
+REMOVE: dict[str, type] = {"run": str, "name": str}
+"""Parts of a request that removes a note, with their types."""
 
 
 class _RefusedError(errors.PublicError):  # type: ignore[misc]  # tensorboard ships no types
@@ -31,8 +34,8 @@ class _RefusedError(errors.PublicError):  # type: ignore[misc]  # tensorboard sh
         self.http_code = code
 
 
-def note_of(request: wrappers.Request, host: str) -> dict[str, Any]:
-    """The ``run``, ``step`` and ``text`` of a request that the page itself has sent, and no other page.
+def request_parts(request: wrappers.Request, host: str, parts: dict[str, type]) -> dict[str, Any]:
+    """The ``parts`` (`ADD` or `REMOVE`) of a request that the page itself has sent, and no other page.
 
     Raises:
         PublicError: (400, 403, 405, 411, 413, 415) for any other request.
@@ -49,7 +52,7 @@ def note_of(request: wrappers.Request, host: str) -> dict[str, Any]:
         raise _RefusedError(415, "a note is sent as application/json")
     length = environ.get("CONTENT_LENGTH", "")
     if environ.get("HTTP_TRANSFER_ENCODING") or not (length.isascii() and length.isdecimal() and len(length) < 10):
-        raise _RefusedError(411, "a note says in Content-Length how long it is")
+        raise _RefusedError(411, "a request about a note needs a Content-Length")
     if int(length) > MOST_BYTES:
         raise _RefusedError(413, f"a note takes at most {MOST_BYTES} bytes")
     body = environ["wsgi.input"].read(int(length))
@@ -57,12 +60,13 @@ def note_of(request: wrappers.Request, host: str) -> dict[str, Any]:
         asked = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise errors.InvalidArgumentError("a note is a JSON object") from error
-    if not isinstance(asked, dict) or {name: type(value) for name, value in asked.items()} != _PARTS:
-        raise errors.InvalidArgumentError("a note is a JSON object with the texts run and text and the number step")
+    if not isinstance(asked, dict) or {name: type(value) for name, value in asked.items()} != parts:
+        named = ", ".join(f"{name} ({'a text' if kind is str else 'a number'})" for name, kind in parts.items())
+        raise errors.InvalidArgumentError(f"the body is a JSON object of exactly {named}")
     return asked
 
 
-def keep(run: Run, step: int, text: str) -> bytes:
+def add(run: Run, step: int, text: str) -> bytes:
     """Writes a note beside a run; the answer.
 
     Raises:
@@ -82,3 +86,18 @@ def keep(run: Run, step: int, text: str) -> bytes:
     except StoreError as error:
         raise _RefusedError(409, str(error)) from error
     return records.to_json({"note": note.to_dict()})
+
+
+def remove(run: Run, name: str) -> bytes:
+    """Deletes a note beside a run, by its file's name; the answer. No other file is ever removed.
+
+    Raises:
+        PublicError: (404, 409) where there is no note of that name, or the folder cannot be written.
+    """
+    try:
+        run.remove_note(name)
+    except KeyError as error:
+        raise errors.NotFoundError(str(error.args[0])) from error
+    except StoreError as error:
+        raise _RefusedError(409, str(error)) from error
+    return records.to_json({"removed": name})

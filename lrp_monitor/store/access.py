@@ -32,6 +32,7 @@ class RecordAccess:
         self._storage = storage
         self._shared = shared
         self._lock = threading.RLock()
+        self._parsing = threading.Lock()
         self._index = Index(storage)
         self._generation = 0
         self._headers: dict[tuple[str, int], StepHeader] = {}
@@ -70,9 +71,19 @@ class RecordAccess:
         """Bytes of the run's files now: probes and all sessions."""
         return sum(size for name, (size, _) in self._storage.listing().items() if name.endswith(".tfrecord"))
 
+    @property
+    def annotations(self) -> str:
+        """Digest of the notes and groups beside the records: another one when they have changed, "" without any."""
+        return self._index.annotations
+
     def record(self, step: int, session: str | None = None) -> StepHeader:
         """What was logged at a step apart from maps and histograms; ``session``: only as written by that one."""
         return self._header(self._entry(self._view, step, session))
+
+    def heads(self) -> list[Entry]:
+        """Where the record of each step lies, ascending, with the fixed fields of it, which need no header."""
+        view = self._view
+        return [view.entries[step] for step in view.steps]
 
     def records(self, after: int | None = None) -> list[StepHeader]:
         """The headers of all steps (greater than ``after``), ascending; unreadable ones are left out."""
@@ -125,19 +136,20 @@ class RecordAccess:
     def _all_headers(self, after: int | None = None, view: View | None = None) -> list[StepHeader]:
         view = self._view if view is None else view
         wanted = [view.entries[step] for step in view.steps if after is None or step > after]
-        missing = [
-            entry
-            for entry in wanted
-            if (entry.file, entry.offset) not in self._headers
-            and (entry.file, entry.offset, "header") not in self._broken
-        ]
-        texts = self._gather((e, e.offset, records.FIELDS + e.head.header_length) for e in missing)
+        with self._parsing:  # a second thread that needs them waits, and parses nothing twice
+            missing = [
+                entry
+                for entry in wanted
+                if (entry.file, entry.offset) not in self._headers
+                and (entry.file, entry.offset, "header") not in self._broken
+            ]
+            texts = self._gather((e, e.offset, records.FIELDS + e.head.header_length) for e in missing)
+            for entry, text in zip(missing, texts, strict=True):
+                try:
+                    self._parse(entry, text)
+                except StoreError:
+                    continue  # noted in problems
         found = []
-        for entry, text in zip(missing, texts, strict=True):
-            try:
-                self._parse(entry, text)
-            except StoreError:
-                continue  # noted in problems
         for entry in wanted:
             header = self._headers.get((entry.file, entry.offset))
             if header is not None:

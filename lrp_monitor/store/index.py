@@ -6,6 +6,7 @@ segments. Ordinals count the sessions of a folder, so that the clock plays no pa
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from bisect import bisect_left
@@ -14,12 +15,14 @@ from typing import Any
 
 from lrp_monitor.store import records
 from lrp_monitor.store.format import StoreError
-from lrp_monitor.store.storage import Storage
+from lrp_monitor.store.storage import ReadAt, Storage
 
 PROBES_FILE = "probes.tfrecord"
 _SEGMENT = re.compile(r"steps-(\d{4,9})-([0-9a-f]{8,64})-(\d{6,12})\.tfrecord")
 # So many bytes take in the frame's head, the fixed fields and nearly every header.
 _HEADERS = 32 << 10
+# Bytes of a record before its header, and by how much that may be longer than the one of the record before.
+_HEAD_MARGIN = 1 << 10
 MOST_META = 4 << 20
 """Bytes of what a session may note about its model and versions."""
 MOST_UNREADABLE = 100
@@ -96,15 +99,23 @@ class _Segment:
         """The bytes from the start on whose records are known; all that are worth reading of a damaged file."""
         return self.size if self._dead else self._offset
 
-    def extend(self, storage: Storage, size: int, head: bytes) -> None:
-        """Takes in the records between what is known and ``size``; ``head``: what is read of the file from there."""
+    def extend(self, storage: Storage, size: int, head: bytes, *, is_last: bool) -> None:
+        """Takes in the records between what is known and ``size``; ``head``: what is read of the file from there.
+
+        ``is_last``: of its session's segments. Only there may the end be missing: the writer has the disk take each
+        segment in whole before it begins the next one.
+        """
+        with storage.opened(self.name) as read:
+            self._extend(read, size, head, storage.read_ahead, check_last=is_last and not storage.whole)
+
+    def _extend(self, read: ReadAt, size: int, head: bytes, read_ahead: int, *, check_last: bool) -> None:
         self.tail = None
         last: tuple[int, Entry] | None = None
-        window, at = head, self._offset
+        window, at, ahead = head, self._offset, read_ahead
         while not self._dead and self._offset < size:
             start = self._offset
             if start - at + _HEADERS > len(window) and at + len(window) < size:
-                window, at = storage.read(self.name, start, storage.read_ahead), start
+                window, at = read(start, ahead), start
             data = window[start - at : start - at + _HEADERS]
             if len(data) < records.FRAME_HEAD:
                 self.tail = self._torn(size - start)
@@ -127,17 +138,20 @@ class _Segment:
                 self.problems.append(f"{self.name}: given up at byte {start}: {reason}")
                 break
             self._offset = start + records.FRAME_HEAD + length + records.FRAME_TAIL
-            entry = self._take(storage, data, start + records.FRAME_HEAD, length)
+            entry = self._take(read, data, start + records.FRAME_HEAD, length)
             last = None if entry is None else (start, entry)
-        ends = last is not None and self._offset == size and not storage.whole
-        if ends and last is not None and not self._is_whole(storage, last[1]):
+            # Of records that lie further apart than what is read ahead no more is read than the next header may have.
+            next_header = entry.head.header_length if entry is not None and length > read_ahead else read_ahead
+            ahead = min(read_ahead, _HEAD_MARGIN + next_header)
+        ends = check_last and last is not None and self._offset == size
+        if ends and last is not None and not self._is_whole(read, last[1]):
             # A frame of the right length whose bytes never reached the disk.
             self.entries.pop()
             self._offset = last[0]
             self.tail = self._torn(size - last[0])
         self.size = size
 
-    def _take(self, storage: Storage, data: bytes, offset: int, length: int) -> Entry | None:
+    def _take(self, read: ReadAt, data: bytes, offset: int, length: int) -> Entry | None:
         what = f"{self.name}, byte {offset}"
         body = data[records.FRAME_HEAD : records.FRAME_HEAD + length]
         try:
@@ -145,7 +159,7 @@ class _Segment:
             end = records.FIELDS + head.header_length
             text = body[records.FIELDS : end]
             if len(text) < head.header_length:
-                text += storage.read(self.name, offset + records.FIELDS + len(text), head.header_length - len(text))
+                text += read(offset + records.FIELDS + len(text), head.header_length - len(text))
             records.check_header(body, text, head, what)
             if head.kind == records.KIND_SESSION:
                 if head.header_length > MOST_META:
@@ -164,11 +178,11 @@ class _Segment:
         self.entries.append(entry)
         return entry
 
-    def _is_whole(self, storage: Storage, entry: Entry) -> bool:
+    def _is_whole(self, read: ReadAt, entry: Entry) -> bool:
         end, crc = entry.offset + entry.length, 0
         for start in range(entry.offset, end, _BLOCK):
-            crc = records.crc32c(storage.read(self.name, start, min(_BLOCK, end - start)), start=crc)
-        return storage.read(self.name, end, records.FRAME_TAIL) == struct.pack("<I", records.masked(crc))
+            crc = records.crc32c(read(start, min(_BLOCK, end - start)), start=crc)
+        return read(end, records.FRAME_TAIL) == struct.pack("<I", records.masked(crc))
 
     def _torn(self, length: int) -> str:
         return f"{self.name}: the last record is not complete ({length} bytes): cut off, or still being written"
@@ -184,6 +198,9 @@ class Index:
         self.view = View()
         self.generation = 0
         """Counts how often files that were known have vanished, shrunk or been replaced."""
+        self.annotations = ""
+        """Digest of the files beside the records (notes, groups): another one when they change, "" without any."""
+        self._beside: dict[str, tuple[int, int]] = {}
 
     def refresh(self) -> bool:
         """Takes in what has been written since; True where ``view`` or the probes' file has changed."""
@@ -197,21 +214,33 @@ class Index:
         changed = gone or probes != self._probes
         self._probes = probes
         grown: list[tuple[_Segment, int]] = []
-        for name, (size, _) in listing.items():
+        beside: dict[str, tuple[int, int]] = {}
+        for name, (size, changed_at) in listing.items():
             segment = self._segments.get(name)
             if segment is None:
                 match = _SEGMENT.fullmatch(name)
                 if match is None:
+                    if name != PROBES_FILE:
+                        beside[name] = size, changed_at
                     continue
                 segment = _Segment(name, int(match[1]), match[2], int(match[3]))
                 self._segments[name] = segment
             if size != segment.size:
                 grown.append((segment, size))
+        if beside != self._beside:
+            self._beside = beside
+            states = repr(sorted(beside.items())).encode("utf-8", "backslashreplace")
+            self.annotations = hashlib.sha256(states).hexdigest()[:16] if beside else ""
+        newest: dict[tuple[int, str], int] = {}
+        for segment in self._segments.values():
+            session = segment.ordinal, segment.session
+            newest[session] = max(segment.number, newest.get(session, 0))
         for first in range(0, len(grown), _AT_ONCE):
             group = grown[first : first + _AT_ONCE]
             heads = self._storage.read_files({s.name: [(s.known, self._storage.read_ahead)] for s, _ in group})
             for segment, size in group:
-                segment.extend(self._storage, size, heads[segment.name][0])
+                is_last = segment.number == newest[segment.ordinal, segment.session]
+                segment.extend(self._storage, size, heads[segment.name][0], is_last=is_last)
                 changed = True
         if changed:
             self.view = self._build()

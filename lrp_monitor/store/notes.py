@@ -54,7 +54,7 @@ def write_note(storage: Storage, step: int, text: str) -> StepNote:
 def remove_note(storage: Storage, name: str) -> None:
     """Deletes a note. Raises KeyError where there is none of that name, StoreOSError."""
     if _NAME.fullmatch(name) is None or name not in storage.listing():
-        raise KeyError(f"{storage.path} has no note {name!r}")
+        raise KeyError(f"{storage.path} has no note {name!r:.200}")
     storage.remove(name)
 
 

@@ -9,13 +9,15 @@ fsspec is imported once such a folder is opened. Its caches of listings are pass
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lrp_monitor.store import paths
 from lrp_monitor.store.format import StoreError, StoreOSError
+from lrp_monitor.store.storage import ReadAt
 
 PUT_BYTES = 512 << 10
 """A file that grows is not put anew once it would be larger than this."""
@@ -76,6 +78,11 @@ class ObjectStorage:
                 return False
 
         return self._asked(ask, name, "cannot be read")
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[ReadAt]:
+        """An object to read several times: each of them is a request."""
+        yield lambda offset, length: self.read(name, offset, length)
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``offset``; fewer only where the object ends."""

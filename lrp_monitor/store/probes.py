@@ -94,7 +94,7 @@ def pack_probes(probes: ProbeInfo) -> bytes:
 def read_probes(storage: Storage, shared: MutableMapping[bytes, ProbeInfo] | None = None) -> ProbeInfo:
     """The probes of a store. Raises StoreError where their file is missing or damaged.
 
-    ``shared``: sets that were read before, by the digest of their file. Runs of the same probes then have one set.
+    ``shared``: sets that were read before, by `_identity`. Runs of the same probes then have one set, read once.
     """
     what = f"{storage.path}: {PROBES_FILE}"
     listing = storage.listing()
@@ -102,14 +102,35 @@ def read_probes(storage: Storage, shared: MutableMapping[bytes, ProbeInfo] | Non
         raise StoreError(f"{what} is missing: the folder holds no run, or only part of one was copied")
     if listing[PROBES_FILE][0] > records.MOST_RECORD:
         raise StoreError(f"{what} has {listing[PROBES_FILE][0]} bytes; at most {records.MOST_RECORD} are read")
-    data = storage.read(PROBES_FILE, 0, listing[PROBES_FILE][0])
-    if shared is None:
-        return parse_probes(data, what)
-    digest = hashlib.sha256(data).digest()
-    probes = shared.get(digest)
-    if probes is None:
-        probes = shared[digest] = parse_probes(data, what)
+    size = listing[PROBES_FILE][0]
+    identity = None if shared is None else _identity(storage, size)
+    known = None if shared is None or identity is None else shared.get(identity)
+    if known is not None:
+        return known
+    probes = parse_probes(storage.read(PROBES_FILE, 0, size), what)
+    if shared is not None and identity is not None:
+        shared[identity] = probes
     return probes
+
+
+def _identity(storage: Storage, size: int) -> bytes | None:
+    """What tells a file of probes from others without reading its pictures; None where it is damaged.
+
+    Its size, its header, which holds the digest of the inputs, names, labels and the length of every chunk, and the
+    checksum of all of it.
+    """
+    with storage.opened(PROBES_FILE) as read:
+        start = read(0, records.FRAME_HEAD + records.FIELDS)
+        length = records.frame_length(start[: records.FRAME_HEAD]) if len(start) >= records.FRAME_HEAD else None
+        if length is None or size != records.FRAME_HEAD + length + records.FRAME_TAIL:
+            return None
+        try:
+            head = records.parse_head(start[records.FRAME_HEAD :], length, PROBES_FILE)
+        except StoreError:
+            return None
+        text = read(len(start), head.header_length)
+        tail = read(size - records.FRAME_TAIL, records.FRAME_TAIL)
+    return hashlib.sha256(b"".join([start, text, tail])).digest()
 
 
 def parse_probes(data: bytes, what: str) -> ProbeInfo:

@@ -5,14 +5,18 @@ The other implementation, for object stores, is in `objects`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from lrp_monitor.files import write_whole
 from lrp_monitor.store.format import StoreError, StoreOSError
 from lrp_monitor.store.paths import local_path
+
+ReadAt = Callable[[int, int], bytes]
+"""Reads up to so many bytes (second) of a file from an offset (first); fewer only where it ends."""
 
 
 class Appendable(Protocol):
@@ -48,6 +52,8 @@ class Storage(Protocol):
     def folders(self) -> list[str]: ...
 
     def has(self, name: str) -> bool: ...
+
+    def opened(self, name: str) -> contextlib.AbstractContextManager[ReadAt]: ...
 
     def read(self, name: str, offset: int, length: int) -> bytes: ...
 
@@ -130,8 +136,9 @@ class LocalStorage:
         """Up to ``length`` bytes from ``offset``; fewer only where the file ends."""
         return self.read_many(name, [(offset, length)])[0]
 
-    def read_many(self, name: str, ranges: list[tuple[int, int]]) -> list[bytes]:
-        """Several (offset, length) of one file, opened once."""
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[ReadAt]:
+        """A file that is opened once for several reads."""
         path = self._file(name)
         try:
             # Not blocking: a pipe of that name would wait for a writer for ever.
@@ -141,16 +148,19 @@ class LocalStorage:
                 if not stat.S_ISREG(status.st_mode):
                     raise StoreError(f"{path}: not a regular file")
                 self._keep_within(name, path, status)
-                found = []
-                for offset, length in ranges:
-                    # Never ask for more than there is: the length may come from a damaged file.
-                    length = max(0, min(length, status.st_size - offset))
-                    found.append(_read_at(handle, offset, length))
-                return found
+                # Never ask for more than there is: the length may come from a damaged file.
+                yield lambda offset, length: _read_at(handle, offset, max(0, min(length, status.st_size - offset)))
             finally:
                 os.close(handle)
+        except StoreError:
+            raise  # of whoever reads, and with its own words
         except OSError as error:
             raise _os_error(error, path, "cannot be read") from error
+
+    def read_many(self, name: str, ranges: list[tuple[int, int]]) -> list[bytes]:
+        """Several (offset, length) of one file, opened once."""
+        with self.opened(name) as read:
+            return [read(offset, length) for offset, length in ranges]
 
     def read_files(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> dict[str, list[bytes]]:
         """Several (offset, length) of several files, each opened once."""

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ LARGEST_ANSWER = 4 << 20
 """Bytes; the whole site of these requests has a tenth of it on disk."""
 ROUTES = (
     "runs", "run", "probes", "step", "film", "timeline", "histogram", "histograms", "notes", "clusters", "index.js",
-    "ProbeView.js", "add_note",
+    "ProbeView.js", "add_note", "remove_note",
 )  # fmt: skip
 
 
@@ -229,10 +230,13 @@ class Asker:
         )
         return method, path, query, self._headers(damage)
 
-    def note(self, damage: Damage) -> tuple[str, bytes, dict[str, str]]:
-        """(method, body, variables of the environment) of a note, most often harmed."""
-        asked: dict[str, object] = {"run": damage.one([*self._sessions, *self._runs]), "text": "seen"}
-        asked["step"] = damage.one(self._steps)
+    def note(self, damage: Damage, names: Sequence[str] = ()) -> tuple[str, bytes, dict[str, str]]:
+        """(method, body, variables of the environment) of a note, most often harmed.
+
+        ``names``: of notes that there are, one of which is to be removed; without, one is to be added.
+        """
+        asked: dict[str, object] = {"run": damage.one([*self._sessions, *self._runs])}
+        asked |= {"name": damage.one(names)} if names else {"text": "seen", "step": damage.one(self._steps)}
         for _ in range(damage.below(2)):
             odd = [
                 *self._paths,
@@ -250,7 +254,7 @@ class Asker:
                 "\x00",
                 " ",
             ]
-            asked[damage.one(["run", "step", "text", "more"])] = damage.one(odd)
+            asked[damage.one([*asked, "more"])] = damage.one([*odd, "probes.tfrecord", "../" + "".join(names[:1])])
         body = json.dumps(asked).encode()
         if damage.chance(0.2):
             body = damage.one([damage.harm(body), b"[" * 9000, b"", b"null", b'{"run": 1' + b"0" * 5000, body * 900])
@@ -357,12 +361,13 @@ class RequestFuzz:
     def __init__(self, folder: Path) -> None:
         self.logs, sessions = make_site(folder)
         self.board, self.asker = Board(self.logs), Asker(self.logs, sessions)
+        self._notes = [open_run(self.logs / run).add_note(0, "stays") for run in sessions]
         self._before = set(self.logs.parent.rglob("note-*"))
 
     def case(self, damage: Damage, seen: Seen) -> str:
         """One request, whose answer must be one of those there are; returns it in words."""
         if damage.chance(0.1):
-            return self._note(damage, seen)
+            return self._note(damage, seen) if damage.chance(0.5) else self._removal(damage, seen)
         method, path, query, headers = self.asker.request(damage)
         variables = {
             (name if name.startswith("Content-") else "Http-" + name).upper().replace("-", "_"): value
@@ -401,6 +406,32 @@ class RequestFuzz:
         if set(self.logs.parent.rglob("note-*")) != self._before:
             raise AssertionError(f"TensorBoard has kept a note: {status}")
         return f"note {method} {variables} {body[:200]!r}"
+
+    def _removal(self, damage: Damage, seen: Seen) -> str:
+        """A removal of a note by `lrp-monitor view`, harmed or not, and the same by TensorBoard, which removes none."""
+        method, body, variables = self.asker.note(damage, [note.name for note in self._notes])
+        path = PREFIX + "remove_note"
+        before = {file: file.read_bytes() for file in self.logs.parent.rglob("*") if file.is_file()}
+        status, answer = self.board.get(path, method=method, body=body, **variables)
+        check_answer("GET" if method in ("GET", "HEAD") else method, path, status, answer, ANSWERS)
+        if {file for file in self.logs.parent.rglob("*") if file.is_file()} != set(before):
+            raise AssertionError(f"TensorBoard has removed a file: {status}")
+        status, answer = self.board.get(path, method=method, alone=True, body=body, **variables)
+        seen.look(answer)
+        gone = [file for file in before if not file.exists()]
+        if status not in NOTE_ANSWERS or (status == 200) != (len(gone) == 1):
+            raise AssertionError(f"{status}, {len(gone)} files are gone: {answer[:300]!r}")
+        for file in gone:
+            own = {"HTTP_ORIGIN": "http://localhost", "HTTP_X_LRP_MONITOR": "note", "CONTENT_TYPE": "application/json"}
+            if method != "POST" or {name: variables.get(name) for name in own} != own:
+                raise AssertionError(f"{method} with {variables} was answered")
+            asked = json.loads(body)
+            folder = Path(store_folder(self.logs / asked["run"]))
+            if file not in self._before or file.resolve().parent != folder.resolve() or file.name != asked["name"]:
+                raise AssertionError(f"{file} was removed by {asked}")
+            file.write_bytes(before[file])
+        seen.attempt(f"removal {status}", lambda: None, ())
+        return f"removal {method} {variables} {body[:200]!r}"
 
     def _ask_alone(self, method: str, path: str, query: str, variables: dict[str, str], seen: Seen) -> None:
         """The same of the server of `lrp-monitor view`, which answers to this machine's names alone."""

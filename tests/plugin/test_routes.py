@@ -79,6 +79,7 @@ def test_runs(site: Site) -> None:
         "last_step": 5,
         "probes_hash": make_probes().hash,
         "problems": [],
+        "annotations": "",
         "first_logged": 1.7e9,
         "last_logged": 1.7e9 + 5,
         "ended": False,
@@ -93,6 +94,20 @@ def test_runs_with_the_scalars_of_their_last_steps(site: Site) -> None:
     assert planted["values"] == {"lrp/conservation": 5.0, "gradients/norm": 2.0}
     assert control["values"] == {"lrp/conservation": 1.0, "gradients/norm": None}
     assert "values" not in broken
+
+
+def test_a_run_in_brief_is_the_run_without_what_its_headers_hold(site: Site) -> None:
+    whole, brief = (site.server.get("run", run="planted/lrp", **more).json for more in ({}, {"brief": "1"}))
+    assert brief.pop("brief") is True
+    for step in whole["steps"]:
+        step.pop("nonfinite", None)
+        step |= {"maps": True, "notes": []}
+    assert brief.pop("steps") == whole["steps"]
+    assert all(tensor in whole["tensors"] for tensor in brief["tensors"])
+    assert len(brief.pop("tensors")) > 0
+    assert brief == {name: value for name, value in whole.items() if name in brief}
+    assert whole.keys() - brief.keys() == {"steps", "tensors", "largest"}
+    assert site.server.get("run", run="planted/lrp", brief="2").status == 400
 
 
 def test_run(site: Site) -> None:

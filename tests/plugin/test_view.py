@@ -157,11 +157,11 @@ def test_runs_are_found_like_tensorboard_names_them(logs: Path) -> None:
     assert FoundRuns(str(logs / "nothing")).list_tensors() == []
 
 
-NOTE = PREFIX + "add_note"
+ADD, REMOVE = PREFIX + "add_note", PREFIX + "remove_note"
 
 
-def send(server: Server, body: bytes | str, **headers: str | None) -> Answer:
-    """A note as the page sends it; ``headers``: others in their place, None: without."""
+def send(server: Server, body: bytes | str, route: str = ADD, **headers: str | None) -> Answer:
+    """A request about a note as the page sends it; ``headers``: others in their place, None: without."""
     own = server.url.rstrip("/")
     given = {
         "Origin": own,
@@ -172,7 +172,7 @@ def send(server: Server, body: bytes | str, **headers: str | None) -> Answer:
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
     data = body.encode() if isinstance(body, str) else body
     sent = {name: value for name, value in given.items() if value is not None}
-    request = urllib.request.Request(server.url + NOTE, data=data, headers=sent)
+    request = urllib.request.Request(server.url + route, data=data, headers=sent)
     try:
         with urllib.request.urlopen(request, timeout=20) as response:
             return Answer(response.status, dict(response.headers), response.read())
@@ -180,13 +180,17 @@ def send(server: Server, body: bytes | str, **headers: str | None) -> Answer:
         return Answer(error.code, dict(error.headers), error.read())
 
 
-def told(run: str = "deep/down/lrp", step: object = 1, text: object = "seen") -> str:
+def added(run: str = "deep/down/lrp", step: object = 1, text: object = "seen") -> str:
     return json.dumps({"run": run, "step": step, "text": text})
+
+
+def removed(name: object, run: str = "deep/down/lrp") -> str:
+    return json.dumps({"run": run, "name": name})
 
 
 def test_a_note_of_the_page_is_kept_in_the_runs_folder(server: Server, logs: Path) -> None:
     text = "the stamp wins <b>here</b> \u2603"
-    answer = send(server, told(text=text))
+    answer = send(server, added(text=text))
     assert answer.status == 200
     assert answer.headers["Cache-Control"] == "no-store"
     kept = [note.to_dict() for note in open_run(logs / "deep" / "down").notes()]
@@ -199,40 +203,40 @@ def test_a_note_of_the_page_is_kept_in_the_runs_folder(server: Server, logs: Pat
 @pytest.mark.parametrize(
     ("status", "body", "headers"),
     [
-        (403, told(), {"Origin": None}),
-        (403, told(), {"Origin": "http://evil.test"}),
-        (403, told(), {"Origin": "null"}),
-        (403, told(), {"Host": "evil.test"}),
-        (403, told(), {"Sec_Fetch_Site": "cross-site"}),
-        (403, told(), {"X_LRP_Monitor": None}),
-        (403, told(), {"X_LRP_Monitor": "1"}),
-        (415, told(), {"Content_Type": "text/plain"}),
-        (415, told(), {"Content_Type": "application/x-www-form-urlencoded"}),
-        (411, told(), {"Content_Length": "-1"}),
-        (411, told(), {"Content_Length": "1_0"}),
-        (411, told(), {"Transfer_Encoding": "chunked"}),
-        (413, told(text="x" * 20_000), {}),
-        (400, told(text="x" * 2_001), {}),
-        (400, told(text="  "), {}),
-        (400, told(text="\ud800"), {}),
-        (400, told(text=3), {}),
-        (400, told(step=True), {}),
-        (400, told(step="1"), {}),
-        (400, told(step=1.0), {}),
+        (403, added(), {"Origin": None}),
+        (403, added(), {"Origin": "http://evil.test"}),
+        (403, added(), {"Origin": "null"}),
+        (403, added(), {"Host": "evil.test"}),
+        (403, added(), {"Sec_Fetch_Site": "cross-site"}),
+        (403, added(), {"X_LRP_Monitor": None}),
+        (403, added(), {"X_LRP_Monitor": "1"}),
+        (415, added(), {"Content_Type": "text/plain"}),
+        (415, added(), {"Content_Type": "application/x-www-form-urlencoded"}),
+        (411, added(), {"Content_Length": "-1"}),
+        (411, added(), {"Content_Length": "1_0"}),
+        (411, added(), {"Transfer_Encoding": "chunked"}),
+        (413, added(text="x" * 20_000), {}),
+        (400, added(text="x" * 2_001), {}),
+        (400, added(text="  "), {}),
+        (400, added(text="\ud800"), {}),
+        (400, added(text=3), {}),
+        (400, added(step=True), {}),
+        (400, added(step="1"), {}),
+        (400, added(step=1.0), {}),
         (400, "[1]", {}),
         (400, "{", {}),
         (400, "[" * 9_000, {}),
         (400, b"\xff", {}),
-        (400, told()[:-1] + ', "more": 1}', {}),
+        (400, added()[:-1] + ', "more": 1}', {}),
         (400, '{"run": "lrp", "step": ' + "9" * 6_000 + ', "text": "x"}', {}),
-        (404, told(step=7), {}),
-        (404, told(step=-1), {}),
-        (404, told(step=10**30), {}),
-        (404, told(run="no such run"), {}),
-        (404, told(run="\ud800"), {}),
-        (404, told(run="link/lrp"), {}),
-        (404, told(run="planted/lrp"), {}),
-        (404, told(run="../outside/lrp"), {}),
+        (404, added(step=7), {}),
+        (404, added(step=-1), {}),
+        (404, added(step=10**30), {}),
+        (404, added(run="no such run"), {}),
+        (404, added(run="\ud800"), {}),
+        (404, added(run="link/lrp"), {}),
+        (404, added(run="planted/lrp"), {}),
+        (404, added(run="../outside/lrp"), {}),
     ],
 )
 def test_no_other_note_is_taken(server: Server, logs: Path, status: int, body: str | bytes, headers: dict) -> None:
@@ -243,14 +247,101 @@ def test_no_other_note_is_taken(server: Server, logs: Path, status: int, body: s
     assert sorted(logs.parent.rglob("note-*")) == before
 
 
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_note_is_removed_and_nothing_else(server: Server, logs: Path) -> None:
+    run = open_run(logs / "deep" / "down")
+    first, second = run.add_note(1, "first"), run.add_note(2, "second")
+    before = files_of(logs)
+    listed = {one["run"]: one["annotations"] for one in server.get("runs").json["runs"]}
+    answer = send(server, removed(first.name), REMOVE)
+    assert (answer.status, answer.json) == (200, {"removed": first.name})
+    assert answer.headers["Cache-Control"] == "no-store"
+    after = files_of(logs)
+    assert {path.name for path in before.keys() - after.keys()} == {first.name}
+    assert after == {path: content for path, content in before.items() if path in after}
+    # The list tells that the notes of this run are others now.
+    relisted = {one["run"]: one["annotations"] for one in server.get("runs").json["runs"]}
+    assert {name for name in listed if listed[name] != relisted[name]} == {"deep/down/lrp"}
+    assert send(server, removed(first.name), REMOVE).status == 404
+    run.remove_note(second.name)
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "headers"),
+    [
+        (403, "NAME", {"Origin": None}),
+        (403, "NAME", {"Origin": "http://evil.test"}),
+        (403, "NAME", {"Origin": "null"}),
+        (403, "NAME", {"Host": "evil.test"}),
+        (403, "NAME", {"Sec_Fetch_Site": "cross-site"}),
+        (403, "NAME", {"X_LRP_Monitor": None}),
+        (415, "NAME", {"Content_Type": "text/plain"}),
+        (411, "NAME", {"Content_Length": "-1"}),
+        (413, "x" * 20_000, {}),
+        (400, 3, {}),
+        (400, None, {}),
+        (400, ["NAME"], {}),
+        (404, "", {}),
+        (404, "note-1.json", {}),
+        (404, "probes.tfrecord", {}),
+        (404, "SEGMENT", {}),
+        (404, "../lrp_monitor/NAME", {}),
+        (404, "NAME\n", {}),
+        (404, "NAME\u0000", {}),
+        (404, "\ud800", {}),
+        (404, "OTHER", {}),
+        (404, "FOLDER", {}),
+    ],
+)
+def test_nothing_else_is_removed(server: Server, logs: Path, status: int, name: object, headers: dict) -> None:
+    run, other = open_run(logs / "deep" / "down"), open_run(logs)
+    note, foreign = run.add_note(1, "stays"), other.add_note(1, "another run's")
+    store = Path(run.path)
+    folder = store / "note-1111111111111111111-00000000.json"
+    folder.mkdir(exist_ok=True)
+    segment = next(path.name for path in store.iterdir() if path.name.startswith("steps-"))
+    stands = {"NAME": note.name, "SEGMENT": segment, "OTHER": foreign.name, "FOLDER": folder.name}
+    if isinstance(name, str):
+        for word, meant in stands.items():
+            name = name.replace(word, meant)
+    before = files_of(logs)
+    answer = send(server, removed(name), REMOVE, **headers)
+    assert answer.status == status, answer.text
+    assert answer.text.strip()
+    assert files_of(logs) == before
+    assert folder.is_dir()
+    run.remove_note(note.name)
+    other.remove_note(foreign.name)
+
+
+def test_notes_of_runs_that_are_not_listed_stay(server: Server, logs: Path) -> None:
+    run = open_run(logs.parent / "outside")
+    note = run.add_note(0, "outside")
+    for name in ("no such run", "link/lrp", "planted/lrp", "../outside/lrp", "\ud800"):
+        assert send(server, removed(note.name, name), REMOVE).status == 404
+    more = removed(note.name)[:-1] + ', "more": 1}'
+    assert send(server, more, REMOVE).status == 400
+    assert [one.name for one in run.notes()] == [note.name]
+    run.remove_note(note.name)
+
+
 def test_other_methods_and_a_server_that_only_reads(server: Server, logs: Path) -> None:
-    for method in ("GET", "PUT", "OPTIONS"):
-        answer = server.at(NOTE, method)
-        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    for route in (ADD, REMOVE):
+        for method in ("GET", "PUT", "DELETE", "OPTIONS"):
+            answer = server.at(route, method)
+            assert (answer.status, answer.headers["Allow"]) == (405, "POST")
     site = Client(Site(str(logs), writes=False))
     assert b"lrp-notes" not in site.get("/", headers={"Host": "localhost"}).data
     own = {"Host": "localhost", "Origin": "http://localhost", "X-LRP-Monitor": "note"}
-    assert site.post("/" + NOTE, json=json.loads(told()), headers=own).status_code == 404
+    run = open_run(logs / "deep" / "down")
+    note = run.add_note(1, "stays")
+    assert site.post("/" + ADD, json=json.loads(added()), headers=own).status_code == 404
+    assert site.post("/" + REMOVE, json=json.loads(removed(note.name)), headers=own).status_code == 404
+    assert note.name in [one.name for one in run.notes()]
+    run.remove_note(note.name)
 
 
 def test_a_folder_that_takes_no_more_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,18 +351,24 @@ def test_a_folder_that_takes_no_more_notes(tmp_path: Path, monkeypatch: pytest.M
     body = {"run": "a/lrp", "step": 0, "text": "x"}
     store = Path(store_folder(tmp_path / "a" / "lrp"))
     monkeypatch.setattr(writing, "MOST_NOTES", 1)
-    assert site.post("/" + NOTE, json=body, headers=own).status_code == 200
-    full = site.post("/" + NOTE, json=body, headers=own)
+    assert site.post("/" + ADD, json=body, headers=own).status_code == 200
+    full = site.post("/" + ADD, json=body, headers=own)
     assert (full.status_code, full.text) == (409, "the run has 1 notes, and no more are read")
     for path in store.glob("note-*"):
         path.unlink()
     files = {path.name for path in store.iterdir()}
     with monkeypatch.context() as patched:  # root may write to any folder: the system's refusal, without one
         patched.setattr(storage, "write_whole", refuse)
-        answer = site.post("/" + NOTE, json=body, headers=own)
+        answer = site.post("/" + ADD, json=body, headers=own)
     assert (answer.status_code, "cannot be written" in answer.text) == (409, True)
     assert {path.name for path in store.iterdir()} == files
+    name = open_run(tmp_path / "a").add_note(0, "stays").name
+    with monkeypatch.context() as patched:
+        patched.setattr(storage.os, "unlink", refuse)
+        answer = site.post("/" + REMOVE, json={"run": "a/lrp", "name": name}, headers=own)
+    assert (answer.status_code, "cannot be removed" in answer.text) == (409, True)
+    assert {path.name for path in store.iterdir()} == {*files, name}
 
 
-def refuse(path: str, data: bytes) -> None:
+def refuse(path: str, data: bytes = b"") -> None:
     raise PermissionError(errno.EACCES, "Permission denied", path)

@@ -14,8 +14,11 @@ import pytest
 from store_samples import COUNT, SHAPE, make_maps, make_probes, make_record, segments
 
 from lrp_monitor.plugin.wire import step_answer
+from lrp_monitor.store import storage
+from lrp_monitor.store.folders import store_folder
 from lrp_monitor.store.format import Histogram, ProbeInfo, StoreError
-from lrp_monitor.store.reader import open_run
+from lrp_monitor.store.reader import Run, open_run
+from lrp_monitor.store.storage import open_storage
 from lrp_monitor.store.writer import RunWriter, estimate_bytes
 
 
@@ -223,6 +226,56 @@ def test_segments_roll_over_and_read_as_one_run(tmp_path: Path) -> None:
     assert run.steps == list(range(30))
     assert run.film(0)[1].shape == (30, *SHAPE)
     assert run.scalar("lrp/conservation")[1].tolist() == [0.1 + step for step in range(30)]
+
+
+def test_opening_reads_headers_and_the_last_record_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of maps that were taken in whole before the next segment was begun nothing is read, nor of pictures known."""
+    info = make_probes(count=4, shape=(96, 96))
+    for name in ("a", "b"):
+        with RunWriter(tmp_path / name, info, meta={}, encoding="float32", segment_bytes=300_000) as writer:
+            for step in range(12):
+                maps = make_maps(step, 4, (96, 96))
+                writer.append(make_record(step, heatmaps=maps, probes={"sum": np.ones(4)}, histograms=[]))
+    files = segments(writer.path)
+    record = files[-1].stat().st_size // 2
+    assert len(files) == 6
+    assert record > 130_000
+    got: list[int] = []
+    plain = storage._read_at
+    monkeypatch.setattr(storage, "_read_at", lambda *place: got.append(len(found := plain(*place))) or found)
+    shared: dict[bytes, ProbeInfo] = {}
+    first = Run(open_storage(store_folder(tmp_path / "a")), shared)
+    assert sum(got) > record + info.images.nbytes // 2
+    got.clear()
+    second = Run(open_storage(store_folder(tmp_path / "b")), shared)
+    assert second.probes is first.probes
+    # At most 32 KB where a file begins, less for each record behind, and the last segment.
+    assert sum(got) < record + 13 * (32 << 10)
+    assert sum(got) > record
+    assert second.steps == list(range(12))
+    for step in (0, 5, 11):
+        np.testing.assert_array_equal(second.heatmaps(step), make_maps(step, 4, (96, 96)))
+
+
+def test_probes_that_differ_in_anything_are_not_shared(tmp_path: Path) -> None:
+    """Also where the digest of the inputs is the same, and every chunk has the same length."""
+    info = make_probes()
+    name = next(iter(info.masks))
+    turned = ~info.masks[name]
+    others = [
+        replace(info, masks={name: turned}),
+        replace(info, names=[*info.names[:-1], "other"]),
+        replace(info, labels=info.labels + 1),
+        replace(info, images=255 - info.images),
+    ]
+    shared: dict[bytes, ProbeInfo] = {}
+    for i, one in enumerate([info, *others, info]):
+        RunWriter(tmp_path / str(i), one, meta={}).close()
+        read = Run(open_storage(store_folder(tmp_path / str(i))), shared).probes
+        assert (read.names, read.labels.tolist()) == (one.names, one.labels.tolist())
+        np.testing.assert_array_equal(read.images, one.images)
+        np.testing.assert_array_equal(read.masks[name], one.masks[name])
+    assert len(shared) == 5
 
 
 def test_a_record_larger_than_a_segment_gets_one_of_its_own(tmp_path: Path) -> None:
