@@ -1,1 +1,1 @@
-import{_a as a}from"./chunk.js";export{a as render};
+import{$a as a}from"./chunk.js";export{a as render};

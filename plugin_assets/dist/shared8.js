@@ -1,2 +1,1 @@
-function e(n,t){let r=document.createElement("a");r.href=URL.createObjectURL(n),r.download=t,r.click(),window.setTimeout(()=>URL.revokeObjectURL(r.href),1e4)}var i=(n,t,r)=>e(new Blob([r],{type:t}),n),s=n=>n.map(t=>`${t.map(o).join(",")}\r
-`).join("");function o(n){if(n===null)return"";if(typeof n=="number")return String(n);let t=/^[=+\-@\t\r]/.test(n)?`'${n}`:n;return/[",\r\n]/.test(t)?`"${t.replaceAll('"','""')}"`:t}export{e as a,i as b,s as c};
+import{D as r}from"./chunk.js";var a=class{changed=()=>{};loaders=[];close(){for(let e of this.loaders)e.want([])}loaderOf(e,d){let o=new r(e,d,()=>this.changed());return this.loaders.push(o),o}};export{a};

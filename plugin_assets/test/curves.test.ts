@@ -3,7 +3,8 @@ import test from "node:test";
 import { band, batchesPerEpoch, smoothed, xTicks, xValues, seenSteps } from "../src/data/curves";
 import { stepUnit } from "../src/data/ticks";
 import type { RunInfo } from "../src/data/types";
-import { eventsOf, markText, readMark } from "../src/events/found";
+import { eventsOf } from "../src/events/found";
+import { markText, readMark } from "../src/events/notes";
 import type { RunState } from "../src/data/jobs";
 import { available, columnsOf, paint, rank, rowsOf, scaleOf } from "../src/overview/matrix";
 import { branchesOf, openDepth, treeOf } from "../src/overview/tree";
@@ -29,11 +30,11 @@ test("ticks stand at round steps where those were logged, and say what they coun
   const steps = Array.from({ length: 1000 }, (_, i) => i);
   const logs = xTicks("logs", 0, 999, steps, 400, "batches");
   assert.deepEqual(logs.ticks.map(logs.text), ["0", "200", "400", "600", "800"]);
-  assert.equal(logs.words, "batches");
+  assert.equal(logs.unit, "batches");
   const powers = [0, 1, 2, 4, 8, 16, 94, 188];
   assert.deepEqual(xTicks("logs", 0, 7, powers, 280, "batches").ticks.map((i) => powers[i]), [0, 2, 16, 188]);
   const hours = xTicks("relative", 0, 4 * 3600, [], 400, "");
-  assert.deepEqual([hours.words, hours.ticks.map(hours.text)], ["hours since the first log", ["0", "1", "2", "3", "4"]]);
+  assert.deepEqual([hours.unit, hours.ticks.map(hours.text)], ["hours since the first log", ["0", "1", "2", "3", "4"]]);
   const wall = xTicks("wall", 1.7e9, 1.7e9 + 6 * 3600, [], 500, "");
   assert.ok(wall.ticks.length >= 2 && wall.ticks.every((x) => wall.text(x).endsWith(":00")), wall.ticks.map(wall.text).join());
 });
@@ -124,7 +125,7 @@ test("events of a run: alerts over and under, not finite, flips, restarts, notes
   } as unknown as RunInfo;
   const timeline = { steps: [0, 4, 9], scalars: { "lrp/mask_mass/stamp": [0.1, 0.5, 0.2] }, probes: { prediction: [[0, 1], [0, 1], [1, null]] } };
   assert.deepEqual(
-    eventsOf(info, timeline, true).map(({ kind, step: at, words }) => [at, kind, words]),
+    eventsOf(info, timeline, true).map(({ kind, step: at, text }) => [at, kind, text]),
     [
       [0, "restart", "2 steps of earlier sessions no longer shown"],
       [4, "alert", "relevance in stamp above 25 %: 50 %"],
@@ -137,13 +138,12 @@ test("events of a run: alerts over and under, not finite, flips, restarts, notes
     ],
   );
   const layers = [{ layer: "conv", emerged: [{ class: 1, channel: 3, step: 4, share: 0.31 }, { class: -1, channel: 0, step: 9, share: 0.5 }] }];
-  const more = eventsOf({ ...info, replaced: 0, meta: {} }, { ...timeline, probes: {} }, false, layers, [{ step: 9, text: "mine", wall_time: 77 }]);
+  const more = eventsOf({ ...info, replaced: 0, meta: {} }, { ...timeline, probes: {} }, false, layers);
   assert.deepEqual(
-    more.filter(({ kind }) => kind === "emerged" || kind === "mark").map(({ kind, step: at, time, words }) => [at, kind, time, words]),
+    more.filter(({ kind }) => kind === "emerged").map(({ kind, step: at, time, text }) => [at, kind, time, text]),
     [
       [4, "emerged", 4, "channel 3 of conv emerged for dog: 31 % of the relevance at the last step"],
       [9, "emerged", 9, "channel 0 of conv emerged: 50 % of the relevance at the last step"],
-      [9, "mark", 77, "mine"],
     ],
   );
   assert.deepEqual(readMark(markText({ step: 7, text: "a:b\nc" })), { step: 7, text: "a:b\nc" });

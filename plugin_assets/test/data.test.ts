@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { gradientsLogged } from "../src/data/feed";
 import test from "node:test";
+import { answerFrom, ApiError } from "../src/data/api";
+import { freshRun } from "../src/data/jobs";
+import { Refresher } from "../src/data/refresh";
 import { Loader, type Job } from "../src/data/loader";
 import { indexAtOrBefore, nearestIndex, union } from "../src/state/steps";
 import { followUp, mergeRun, mergeTimeline } from "../src/data/tail";
@@ -32,6 +35,8 @@ test("a growing run is asked only for what is new, a changed one from the last s
   const known = info([0, 1, 2]);
   assert.equal(followUp(null, listing(3, 2)), "all");
   assert.equal(followUp(info([]), listing(3, 2)), "all");
+  assert.equal(followUp(info([]), listing(0, null)), "nothing");
+  assert.equal(followUp({ ...info([0, 1, 2]), brief: true }, listing(3, 2)), "all");
   assert.equal(followUp(known, listing(3, 2)), "nothing");
   assert.deepEqual(followUp(known, listing(5, 9)), { step: 2, session: "s" });
   assert.deepEqual(followUp(known, listing(3, 2, "later")), { step: 2, session: "s" });
@@ -55,6 +60,8 @@ test("timelines join by step; a tag that came later, or ended, has nulls in the 
     scalars: { a: [1, 2, 5], gone: [3, 4, null], late: [null, null, 7] },
     probes: { p: [[1], [2], [8]] },
   });
+  const medians = mergeTimeline({ ...old, medians: { m: [1, 2] }, columns: ["p"] }, { ...more, medians: { m: [2, 9] }, columns: ["q"], session: "s" });
+  assert.deepEqual([medians.medians, medians.columns, medians.session], [{ m: [1, 2, 9] }, ["p", "q"], "s"]);
   assert.equal(mergeTimeline(old, { steps: [1], scalars: {}, probes: {} }), old);
   const replaced = { steps: [0, 5], scalars: {}, probes: {}, reset: true };
   assert.equal(mergeTimeline(old, replaced), replaced);
@@ -140,7 +147,89 @@ test("what is kept but not enough is completed, by one request at a time", async
   assert.deepEqual([loader.get("step"), loader.keptBytes, asked.length], ["abbc", 4, 2]);
 });
 
-test("a failure is kept in words and not asked again until retry", async () => {
+test("each pool has the budget for itself, and what was dropped is asked for again: nothing else is", async () => {
+  const bench = new Bench();
+  const loader = new Loader<string>(25, 9, () => undefined);
+  const load = async (...jobs: Job<string>[]): Promise<void> => {
+    loader.want(jobs);
+    for (const { key } of jobs) bench.finish.get(key)?.(key);
+    await turn();
+  };
+  const small = (key: string): Job<string> => ({ ...bench.job(key, 1), pool: "small" });
+  await load(small("x"), bench.job("a"), bench.job("b"));
+  await load(bench.job("c")); // drops a, for which there is no room, and not x, which was used before
+  assert.deepEqual(["x", "a", "b", "c"].map((key) => loader.get(key)), ["x", undefined, "b", "c"]);
+  assert.equal(loader.keptBytes, 21);
+  await load(small("x"), bench.job("b"), bench.job("c"), bench.job("a"));
+  assert.deepEqual(bench.started, ["x", "a", "b", "c", "a"]);
+});
+
+test("a failure counts for the state of what was asked for", async () => {
+  const bench = new Bench();
+  const loader = new Loader<string>(100, 1, () => undefined);
+  const job = (state: string): Job<string> => ({ ...bench.job("a"), state });
+  loader.want([job("3 steps")]);
+  bench.fail.get("a")!(new Error("gone"));
+  await turn();
+  loader.want([job("3 steps")]);
+  assert.deepEqual(bench.started, ["a"]);
+  loader.want([job("4 steps")]);
+  assert.deepEqual(bench.started, ["a", "a"]);
+  bench.finish.get("a")!("A");
+  await turn();
+  assert.deepEqual([loader.get("a"), loader.failure("a")], ["A", undefined]);
+});
+
+test("a run is asked for its steps, curves and groups once, and then for what is new", async () => {
+  const asked: string[] = [];
+  const steps = [0, 1, 2];
+  let broken = false;
+  answerFrom(async (route, { since, session, of_tensors: tensors, columns, brief }) => {
+    asked.push([route, brief && "in brief", since, session, tensors, columns].filter((part) => part !== undefined && part !== "").join(" "));
+    if (broken) throw new ApiError("down", 0);
+    const fresh = steps.filter((step) => since === undefined || step > Number(since));
+    if (route === "run") return Response.json({ ...info(fresh), ...(brief ? { brief: true } : {}) });
+    if (route === "clusters") return Response.json({ clusters: [{ step: 1, labels: [0] }] });
+    return Response.json({ steps: fresh, scalars: { a: fresh }, probes: {}, columns: ["sum"], session: "s" });
+  });
+  const run = freshRun({ ...listing(3, 2), annotations: "" }, 0);
+  const refresher = new Refresher(async () => undefined, () => undefined);
+  const since = async (change: Partial<RunListing>, tensors: string[] = []): Promise<string[]> => {
+    const before = asked.length;
+    run.listing = { ...run.listing, ...change };
+    await refresher.run(run, tensors);
+    await turn();
+    return asked.slice(before);
+  };
+  assert.deepEqual(await since({}), ["run in brief", "run", "timeline"]);
+  assert.deepEqual(await since({}), []);
+  assert.deepEqual(await refresher.info(run), run.info);
+  assert.deepEqual(await since({ annotations: "1" }), ["clusters"]);
+  assert.deepEqual([...run.clusters], [[1, [0]]]);
+  // The curves of a tensor come once, also where another was looked at in between.
+  assert.deepEqual(await since({}, ["t"]), ["timeline t"]);
+  assert.deepEqual(await since({}, ["u"]), ["timeline t,u"]);
+  assert.deepEqual(await since({}, ["t"]), []);
+  steps.push(7);
+  // Another view has asked for the steps before: the curves are still brought up.
+  run.listing = listing(4, 7);
+  run.listing.annotations = "1";
+  await refresher.info(run);
+  assert.deepEqual(asked.slice(-1), ["run 2 s"]);
+  assert.deepEqual(await since({}), ["timeline 2 s t,u"]);
+  assert.deepEqual([run.steps, run.timeline!.steps, run.timeline!.scalars.a], [[0, 1, 2, 7], [0, 1, 2, 7], [0, 1, 2, 7]]);
+  assert.deepEqual(await since({ annotations: "" }), []); // no groups any more
+  assert.equal(run.clusters.size, 0);
+  // What failed is asked for again, and nothing else.
+  broken = true;
+  assert.deepEqual(await since({ annotations: "2" }), ["clusters"]);
+  assert.equal(run.error, null);
+  broken = false;
+  assert.deepEqual(await since({}), ["clusters"]);
+  assert.deepEqual(await since({}), []);
+});
+
+test("a failure is kept and not asked again until retry", async () => {
   const bench = new Bench();
   const loader = new Loader<string>(100, 1, () => undefined);
   loader.want([bench.job("a")]);

@@ -74,7 +74,9 @@ def test_the_opened_probe_keeps_its_input_in_film_mode(tmp_path: Path, serve: Se
     tab.frame.wait_for_selector("[data-testid=probe-view] canvas[data-testid=heatmap-1]")
 
 
-def test_each_run_is_asked_for_its_clusters_once(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_each_run_is_asked_for_once_and_for_no_clusters_where_there_are_none(
+    tmp_path: Path, serve: Serve, visit: Open
+) -> None:
     names = [f"run{i:02d}" for i in range(12)]
     for name in names:
         written(tmp_path / name)
@@ -89,7 +91,5 @@ def test_each_run_is_asked_for_its_clusters_once(tmp_path: Path, serve: Serve, v
     )
     tab.frame.wait_for_function("() => document.querySelectorAll('[data-testid=timeline] path.line').length === 12")
     of = {route: [url for url in asked if f"/{route}?" in url] for route in ("run", "clusters")}
-    assert len(of["run"]) == len(set(of["run"])) == 11
-    # One poll in five asks one run more.
-    polls = sum("/runs" in url for url in asked)
-    assert 10 <= len(of["clusters"]) <= 12 + polls / 5
+    assert len(of["run"]) == len(set(of["run"])) == 22  # in brief, and then all
+    assert of["clusters"] == []

@@ -251,10 +251,14 @@ def test_the_axis_of_curves_says_what_it_counts(served: str, opened: Any) -> Non
     tab = opened(served + "#lrp_monitor&p.lrp_monitor.runs=net%252Flrp")
     tab.wait_for_step(899)
     tab.frame.wait_for_selector("[data-testid=band]", state="attached")  # 900 logs on fewer pixels
-    tab.expect(lambda: tab.all("[data-testid=axis-words]", "e.textContent"), ["batches"])
+    tab.expect(lambda: tab.all("[data-testid=axis-unit]", "e.textContent"), ["batches"])
+    # At the last step the cursor's line is at the end of the axis, where the unit is: they do not touch.
+    cursor = "document.querySelector('svg[data-testid=timeline] .cursor')"
+    apart = f"{cursor}.getBoundingClientRect().left - e.getBoundingClientRect().right"
+    tab.expect(lambda: 2 < tab.all("[data-testid=axis-unit]", apart)[0] < 12, True)
     for axis, words in (("epoch", "epochs"), ("relative", "minutes since the first log"), ("wall", "time, 1 Jan")):
         tab.frame.select_option("[data-testid=axis]", axis)
-        tab.expect(lambda: tab.all("[data-testid=axis-words]", "e.textContent"), [words])
+        tab.expect(lambda: tab.all("[data-testid=axis-unit]", "e.textContent"), [words])
     tab.frame.select_option("[data-testid=axis]", "steps")
     seen = "e.dataset.seen"
     tab.expect(lambda: tab.all("[data-testid=timeline]", seen), ["0,899"])
@@ -309,7 +313,7 @@ def test_on_small_windows_nothing_leaves_the_page(served: str, opened: Any, size
 
 def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any, logs: Path) -> None:
     tab = opened(served + "#lrp_monitor&p.lrp_monitor.page=events&p.lrp_monitor.runs=one%252Flrp")
-    events = "[data-testid=events] li .words"
+    events = "[data-testid=events] li .text"
     tab.frame.wait_for_selector("[data-testid=no-events]")
     tab.frame.check("[data-testid=all-runs]")
     tab.frame.wait_for_selector("[data-testid=events][data-waiting='0']")
@@ -328,6 +332,10 @@ def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any,
     tab.expect(lambda: tab.frame.input_value("[data-testid=step-number]"), "4")
     tab.frame.get_by_label("Remove the note on step 4").click()
     tab.frame.wait_for_selector("[data-testid=no-events]")
+    tab.frame.click("[data-testid=note-undo]")
+    tab.expect(lambda: tab.all(events, "e.textContent"), ["</script> here"])
+    tab.frame.get_by_label("Remove the note on step 4").click()
+    tab.frame.wait_for_selector("[data-testid=no-events]")
     run = open_run(logs / "one")
     note = run.add_note(4, "<i>in the folder</i>")
     for page in ("maps", "events"):
@@ -336,31 +344,48 @@ def test_what_happened_is_listed_and_leads_to_its_step(served: str, opened: Any,
     run.remove_note(note.name)
 
 
+def refuse(path: str, data: bytes) -> None:
+    raise PermissionError(13, "Permission denied", path)
+
+
 def test_a_note_goes_into_the_runs_folder_or_else_into_the_address(
     served: str, opened: Any, logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tab = opened(served + "#lrp_monitor&p.lrp_monitor.page=events&p.lrp_monitor.runs=one%252Flrp&p.lrp_monitor.step=4")
-    events, run = "[data-testid=events] li .words", open_run(logs / "one")
+    events, run = "[data-testid=events] li .text", open_run(logs / "one")
     tab.frame.wait_for_selector("[data-testid=events][data-waiting='0']")
     tab.frame.fill("[data-testid=mark-text]", "<b>kept</b>")
     tab.frame.press("[data-testid=mark-text]", "Enter")
-    tab.expect_text("note-said", "Kept in the folder of one, at step 4.")
+    tab.expect_text("note-status", "Kept in the folder of one, at step 4.")
     tab.expect(lambda: tab.all(events, "e.textContent"), ["<b>kept</b>"])
-    notes = run.notes()
-    for note in notes:
-        run.remove_note(note.name)
-    assert [(note.step, note.text) for note in notes] == [(4, "<b>kept</b>")]
+    assert [(note.step, note.text) for note in run.notes()] == [(4, "<b>kept</b>")]
     assert "marks" not in tab.hash_parameters()  # settled: the note has been kept
-
-    def refuse(path: str, data: bytes) -> None:
-        raise PermissionError(13, "Permission denied", path)
+    # Removed, put back, and removed again: of the run's files that note alone comes and goes.
+    logged = {path: path.read_bytes() for path in Path(run.path).iterdir() if not path.name.startswith("note-")}
+    tab.frame.get_by_label("Remove the note on step 4").click()
+    tab.expect_text("note-removed", "Removed the note on step 4.")
+    tab.frame.wait_for_selector("[data-testid=no-events]")
+    assert run.notes() == []
+    tab.frame.click("[data-testid=note-undo]")
+    tab.expect(lambda: tab.all(events, "e.textContent"), ["<b>kept</b>"])
+    assert [(note.step, note.text) for note in run.notes()] == [(4, "<b>kept</b>")]
+    tab.expect(lambda: tab.all("[data-testid=note-undo]", "1"), [])
+    with monkeypatch.context() as patched:
+        patched.setattr(storage.os, "unlink", lambda path: refuse(path, b""))
+        tab.frame.get_by_label("Remove the note on step 4").click()
+        tab.expect_text("note-removed", "was not removed", "cannot be removed")
+    tab.expect(lambda: [" 409 " in error for error in tab.errors], [True])
+    tab.errors.clear()
+    tab.frame.get_by_label("Remove the note on step 4").click()
+    tab.frame.wait_for_selector("[data-testid=no-events]")
+    assert logged == {path: path.read_bytes() for path in Path(run.path).iterdir()}
 
     monkeypatch.setattr(storage, "write_whole", refuse)  # the server is a thread of this process
     tab.frame.fill("[data-testid=mark-text]", "second")
     tab.frame.press("[data-testid=mark-text]", "Enter")
-    tab.expect_text("note-said", "cannot be written", "stands in the page")
+    tab.expect_text("note-status", "cannot be written", "it is in the page")
     tab.expect(lambda: tab.hash_parameters()["marks"], "4%3Asecond")
-    tab.expect(lambda: tab.all(events, "e.textContent"), ["<b>kept</b>", "second"])
+    tab.expect(lambda: tab.all(events, "e.textContent"), ["second"])
     tab.expect(lambda: [" 409 " in error for error in tab.errors], [True])
     tab.errors.clear()
 

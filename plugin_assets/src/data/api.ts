@@ -1,7 +1,7 @@
 // Requests to the plugin's routes. The page's <base> is the plugin's own folder, whatever path TensorBoard runs under.
 import { decodeProbes, decodeStep, type Frame, type ProbePictures } from "./decode";
 import type { Since } from "./tail";
-import type { HistogramAnswer, RunInfo, RunListing, TensorKind, Timeline } from "./types";
+import type { HistogramAnswer, RunInfo, RunListing, TensorKind, WatchedLayer } from "./types";
 
 export class ApiError extends Error {
   constructor(
@@ -54,14 +54,25 @@ const after = (run: string, since: Since | null): Record<string, string | number
 
 export const fetchRun = (run: string, since: Since | null): Promise<RunInfo> => json("run", after(run, since));
 
-/** Scalars over the steps, with the per-probe columns and the scalars of tensors that are named: all are many megabytes. */
-export const fetchTimeline = (run: string, since: Since | null, columns: readonly string[], tensors: readonly string[]): Promise<Timeline> =>
-  json("timeline", { ...after(run, since), columns: columns.join(","), of_tensors: tensors.join(",") }, "low");
+/** A run as far as its first heatmaps need it. */
+export const fetchBriefRun = (run: string): Promise<RunInfo> => json("run", { run, brief: 1 });
 
 /** Step -> cluster of each probe, as logged or found afterwards. */
 export async function fetchClusters(run: string): Promise<Map<number, number[]>> {
   const { clusters } = await json<{ clusters: { step: number; labels: number[] }[] }>("clusters", { run }, "low");
   return new Map(clusters.map(({ step, labels }) => [step, labels]));
+}
+
+const layersAsked = new Map<string, { state: string; answer: Promise<WatchedLayer[]> }>();
+
+/** The watched layers of a run, asked for once in each `state` of its log, whichever views need them. */
+export function fetchLayers(run: string, state: string): Promise<WatchedLayer[]> {
+  const known = layersAsked.get(run);
+  if (known?.state === state) return known.answer;
+  const answer = json<{ layers: WatchedLayer[] }>("features", { run }).then(({ layers }) => layers);
+  layersAsked.set(run, { state, answer });
+  answer.catch(() => layersAsked.get(run)?.answer === answer && layersAsked.delete(run));
+  return answer;
 }
 
 /** The runs of this TensorBoard, of whatever plugin, in its own order. */

@@ -42,25 +42,25 @@ export function seenSteps(steps: readonly number[], lead: RunState | null, axis:
 
 const SECONDS: [number, string][] = [[86400, "days"], [3600, "hours"], [60, "minutes"], [1, "seconds"]];
 
-/** Ticks of an axis from `low` to `high`, and what they count, in words. */
-export function xTicks(axis: AxisName, low: number, high: number, steps: readonly number[], width: number, unit: string): { ticks: number[]; text: (x: number) => string; words: string } {
+/** Ticks of an axis from `low` to `high`, and the unit that they count. */
+export function xTicks(axis: AxisName, low: number, high: number, steps: readonly number[], width: number, unit: string): { ticks: number[]; text: (x: number) => string; unit: string } {
   if (axis === "logs") {
     const last = Math.min(steps.length - 1, Math.floor(high));
     const first = Math.max(0, Math.ceil(low));
     const text = (x: number): string => String(steps[Math.round(x)] ?? "");
-    return { ticks: roundPlaces(steps, first, last, Math.max(2, Math.floor(width / 70))), text, words: unit };
+    return { ticks: roundPlaces(steps, first, last, Math.max(2, Math.floor(width / 70))), text, unit };
   }
   const many = Math.max(2, Math.floor(width / (axis === "wall" ? 110 : 80)));
   if (axis === "relative") {
     const [size, name] = SECONDS.find(([each]) => high - low >= 2 * each) ?? [1, "seconds"];
-    return { ticks: niceTicks(low / size, high / size, many).map((x) => x * size), text: (x) => plain(x / size), words: `${name} since the first log` };
+    return { ticks: niceTicks(low / size, high / size, many).map((x) => x * size), text: (x) => plain(x / size), unit: `${name} since the first log` };
   }
   if (axis === "wall") return wallTicks(low, high, many);
-  return { ticks: niceTicks(low, high, many), text: plain, words: axis === "epoch" ? "epochs" : unit };
+  return { ticks: niceTicks(low, high, many), text: plain, unit: axis === "epoch" ? "epochs" : unit };
 }
 
 /** Whole days, hours, minutes or seconds of the local time, whose offset from UTC may be half an hour. */
-function wallTicks(low: number, high: number, many: number): { ticks: number[]; text: (x: number) => string; words: string } {
+function wallTicks(low: number, high: number, many: number): { ticks: number[]; text: (x: number) => string; unit: string } {
   const span = high - low;
   const size = span > 3 * 86400 ? 86400 : span > 3 * 3600 ? 3600 : span > 180 ? 60 : 1;
   const offset = new Date(1000 * low).getTimezoneOffset() * 60;
@@ -71,9 +71,9 @@ function wallTicks(low: number, high: number, many: number): { ticks: number[]; 
   };
   const date = { day: "numeric", month: "short" } as const;
   const clock = { hour: "2-digit", minute: "2-digit" } as const;
-  if (size === 86400) return { ticks, text: form(date), words: "date" };
-  if (span > 86400) return { ticks, text: form({ ...date, ...clock }), words: "date and time" };
-  return { ticks, text: form(size === 1 ? { ...clock, second: "2-digit" } : clock), words: `time, ${form(date)(low)}` };
+  if (size === 86400) return { ticks, text: form(date), unit: "date" };
+  if (span > 86400) return { ticks, text: form({ ...date, ...clock }), unit: "date and time" };
+  return { ticks, text: form(size === 1 ? { ...clock, second: "2-digit" } : clock), unit: `time, ${form(date)(low)}` };
 }
 
 const plain = (x: number): string => String(Number(x.toPrecision(6)));

@@ -21,10 +21,14 @@ export interface RunState {
   /** The logged steps of `info`, ascending. */
   steps: readonly number[];
   timeline: Timeline | null;
-  /** The scalars of single tensors it was asked for, as one text. */
-  timelineTensors: string;
+  /** How far the run was logged when it was asked for. */
+  timelineState: string;
+  /** The scalars of single tensors that are in it. */
+  timelineTensors: readonly string[];
   /** Step -> cluster of each probe, where heatmaps were grouped. */
   clusters: ReadonlyMap<number, number[]>;
+  /** What told which groups there are when these were asked for; null before. */
+  clustersAsked: string | null;
   error: string | null;
   /** What the page shows of it now: the last step that was ready, so that nothing flickers while the next one loads. */
   frame: Frame | null;
@@ -51,8 +55,10 @@ export const freshRun = (listing: RunListing, order: number): RunState => ({
   info: null,
   steps: [],
   timeline: null,
-  timelineTensors: "",
+  timelineState: "",
+  timelineTensors: [],
   clusters: new Map(),
+  clustersAsked: null,
   error: null,
   frame: null,
   against: null,
@@ -107,4 +113,5 @@ export const histogramJob = (
   key: histogramKey(run, step, kind, tensor),
   load: () => api.fetchHistogram(run.listing.run, step.step, step.session, kind, tensor),
   bytes: (answer) => 500 + ("buckets" in answer ? 16 * answer.buckets.length : 0),
+  pool: "histograms",
 });

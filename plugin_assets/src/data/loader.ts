@@ -7,23 +7,34 @@ export interface Job<Value> {
   bytes: (value: Value) => number;
   /** Whether what is kept will do; without this it does. */
   enough?: (known: Value) => boolean;
+  /** State of what is asked for, where that changes under one key: a failure counts for that state alone. */
+  state?: string;
+  /** Values of one pool share a budget: small ones are not dropped to make room for large ones. */
+  pool?: string;
 }
 
 interface Kept<Value> {
   value: Value;
   bytes: number;
+  pool: string;
+}
+
+interface Failure {
+  message: string;
+  state: string | undefined;
 }
 
 /**
  * `want` replaces the list of wishes: jobs that wait and are no longer wished for are dropped, jobs under way finish
- * (a half-loaded neighbour is worth more than a cancelled one). A failure is kept under its key until `retry`.
+ * (a half-loaded neighbour is worth more than a cancelled one). A failure is kept under its key until `retry`. What is
+ * dropped to stay within `budget` (of each pool) is loaded again where it is wanted again: the only second request.
  */
 export class Loader<Value> {
   private wishes: Job<Value>[] = [];
   private readonly kept = new Map<string, Kept<Value>>(); // least recently used first
-  private readonly failures = new Map<string, string>();
+  private readonly failures = new Map<string, Failure>();
   private readonly underWay = new Set<string>();
-  private bytes = 0;
+  private readonly bytes = new Map<string, number>();
 
   constructor(
     private readonly budget: number,
@@ -45,7 +56,7 @@ export class Loader<Value> {
   }
 
   failure(key: string): string | undefined {
-    return this.failures.get(key);
+    return this.failures.get(key)?.message;
   }
 
   /** Forgets the failures, so that what is still wanted is asked for again. */
@@ -55,7 +66,7 @@ export class Loader<Value> {
   }
 
   get keptBytes(): number {
-    return this.bytes;
+    return [...this.bytes.values()].reduce((a, b) => a + b, 0);
   }
 
   private pump(): void {
@@ -63,7 +74,8 @@ export class Loader<Value> {
       if (this.underWay.size >= this.parallel) return;
       const known = this.kept.get(job.key);
       if (known && (job.enough?.(known.value) ?? true)) continue;
-      if (this.failures.has(job.key) || this.underWay.has(job.key)) continue;
+      const failure = this.failures.get(job.key);
+      if ((failure && failure.state === job.state) || this.underWay.has(job.key)) continue;
       this.underWay.add(job.key);
       void this.run(job);
     }
@@ -71,9 +83,10 @@ export class Loader<Value> {
 
   private async run(job: Job<Value>): Promise<void> {
     try {
-      this.keep(job.key, await job.load(this.kept.get(job.key)?.value), job.bytes);
+      this.keep(job, await job.load(this.kept.get(job.key)?.value));
+      this.failures.delete(job.key);
     } catch (error) {
-      this.failures.set(job.key, error instanceof Error ? error.message : String(error));
+      this.failures.set(job.key, { message: error instanceof Error ? error.message : String(error), state: job.state });
     } finally {
       this.underWay.delete(job.key);
     }
@@ -81,17 +94,18 @@ export class Loader<Value> {
     this.arrived(job.key);
   }
 
-  private keep(key: string, value: Value, bytesOf: (value: Value) => number): void {
+  private keep({ key, bytes: bytesOf, pool = "" }: Job<Value>, value: Value): void {
     const bytes = bytesOf(value);
-    this.bytes += bytes - (this.kept.get(key)?.bytes ?? 0);
+    let used = (this.bytes.get(pool) ?? 0) + bytes - (this.kept.get(key)?.bytes ?? 0);
     this.kept.delete(key);
-    this.kept.set(key, { value, bytes });
+    this.kept.set(key, { value, bytes, pool });
     const wished = new Set(this.wishes.map((job) => job.key));
-    for (const [old, { bytes: size }] of this.kept) {
-      if (this.bytes <= this.budget) break;
-      if (wished.has(old)) continue;
+    for (const [old, entry] of this.kept) {
+      if (used <= this.budget) break;
+      if (wished.has(old) || entry.pool !== pool) continue;
       this.kept.delete(old);
-      this.bytes -= size;
+      used -= entry.bytes;
     }
+    this.bytes.set(pool, used);
   }
 }

@@ -33,9 +33,9 @@ export class Pictures {
     const kept = this.sets.get(probes.hash) ?? { pictures: null, whole: false, loading: false, error: null };
     this.sets.set(probes.hash, kept);
     if (kept.whole || kept.loading || kept.error) return;
-    const missing = (shown ?? []).filter((probe) => kept.pictures?.pictures[probe] === undefined).slice(0, MOST_PROBES);
-    if (idle || bytesOf(probes) < SMALL_BYTES) void this.ask(run, probes, kept, null);
-    else if (missing.length > 0) void this.ask(run, probes, kept, missing);
+    const missing = (of: readonly number[]): number[] => of.filter((probe) => kept.pictures?.pictures[probe] === undefined).slice(0, MOST_PROBES);
+    if (idle || bytesOf(probes) < SMALL_BYTES) void this.ask(run, probes, kept, kept.pictures && missing(probes.names.map((_, probe) => probe)));
+    else if (missing(shown ?? []).length > 0) void this.ask(run, probes, kept, missing(shown!));
   }
 
   private async ask(run: RunState, { hash, names }: ProbeNames, kept: Kept, wanted: readonly number[] | null): Promise<void> {

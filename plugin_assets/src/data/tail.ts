@@ -12,7 +12,8 @@ export type FollowUp = "nothing" | "all" | Since;
 /** What to ask for, going by a run's line in the listing: nothing, the steps after the last one known, or all. */
 export function followUp(info: RunInfo | null, listing: RunListing): FollowUp {
   const last = info?.steps[info.steps.length - 1];
-  if (info === null || last === undefined || info.probes.hash !== listing.probes_hash) return "all";
+  if (info === null || info.brief || info.probes.hash !== listing.probes_hash) return "all";
+  if (last === undefined) return listing.steps === 0 ? "nothing" : "all";
   const same = info.session === listing.session && last.step === listing.last_step;
   return same && info.steps.length === listing.steps ? "nothing" : { step: last.step, session: last.session };
 }
@@ -35,11 +36,16 @@ export function mergeTimeline(timeline: Timeline | null, more: Timeline): Timeli
   const from = more.steps.findIndex((step) => step > last);
   if (from < 0) return timeline;
   const fresh = more.steps.slice(from);
+  const join = <Value>(old: Record<string, Value[]>, added: Record<string, Value[]>, empty: Value): Record<string, Value[]> =>
+    append(old, added, timeline.steps.length, fresh.length, from, empty);
   return {
     steps: [...timeline.steps, ...fresh],
-    scalars: append(timeline.scalars, more.scalars, timeline.steps.length, fresh.length, from, null),
-    probes: append<(number | null)[]>(timeline.probes, more.probes, timeline.steps.length, fresh.length, from, []),
+    scalars: join(timeline.scalars, more.scalars, null),
+    probes: join<(number | null)[]>(timeline.probes, more.probes, []),
+    ...(more.medians ? { medians: join(timeline.medians ?? {}, more.medians, null) } : {}),
     ...(more.tags ? { tags: [...new Set([...(timeline.tags ?? []), ...more.tags])] } : {}),
+    ...(more.columns ? { columns: [...new Set([...(timeline.columns ?? []), ...more.columns])] } : {}),
+    ...(more.session === undefined ? {} : { session: more.session }),
   };
 }
 

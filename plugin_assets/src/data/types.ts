@@ -9,6 +9,8 @@ export interface RunListing {
   last_step: number | null;
   probes_hash: string | null;
   problems: string[];
+  /** Digest of the notes and groups beside the records: another one when they have changed, "" without any. */
+  annotations?: string;
   /** When the first and the last step were logged: seconds since 1970. */
   first_logged?: number | null;
   last_logged?: number | null;
@@ -79,6 +81,8 @@ export interface RunInfo {
   largest?: Record<string, number[]>;
   /** With a question for newer steps: earlier ones have changed, this is the whole run. */
   reset?: boolean;
+  /** Without what takes long to read: as if maps were stored at every step, and nothing noted. */
+  brief?: boolean;
 }
 
 /** Columns over the logged steps; null stands for a value that is not a number. */
@@ -88,8 +92,28 @@ export interface Timeline {
   probes: Record<string, (number | null)[][]>;
   /** The tags of all scalars, those of single tensors too, which are given where they are asked for. */
   tags?: string[];
+  /** The names of all statistics per probe. */
+  columns?: string[];
   medians?: Record<string, (number | null)[]>;
+  /** The session that wrote the last step. */
+  session?: string | null;
   reset?: boolean;
+}
+
+/** A layer whose channels are watched; lists are over its `steps`. */
+export interface WatchedLayer {
+  layer: string;
+  channels: number;
+  classes: number[];
+  steps: number[];
+  /** Channels that make 90 % of the positive relevance, without any, and that never fired. */
+  needed: number[];
+  unused: number[];
+  dead: number[];
+  /** Channels that lead in a class at the end, with the step from which they did. */
+  emerged?: { class: number; channel: number; step: number; share: number }[];
+  /** Whether reference samples were seen. */
+  references: boolean;
 }
 
 export interface StepHeader {

@@ -1,92 +1,53 @@
 // What happened, in all runs or the chosen ones, in a list; each entry leads to its step. And notes of one's own.
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
-import { ApiError, fetchRun, fetchTimeline, hasServer, json } from "../data/api";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { count, plural, short } from "../data/format";
+import { errorText } from "../data/refresh";
 import type { RunState } from "../data/jobs";
-import type { Timeline } from "../data/types";
 import type { Model } from "../state/model";
 import { sharedParts, telling } from "../state/names";
 import { Dot } from "../ui/Dot";
 import { csv, save } from "../ui/files";
+import { useCache } from "../ui/hooks";
 import { adopt } from "../ui/sheets";
 import css from "./events.css";
 import { AddNote } from "./AddNote";
-import { eventsOf, KINDS, noteEvent, readMark, type Emerged, type EventKind, type KeptNote, type RunEvent } from "./found";
+import { EventAnswers, eventsJob, type RunEvents } from "./answers";
+import { KINDS, type EventKind, type RunEvent } from "./found";
+import { addNote, isKept, readMark, removeNote, withMark } from "./notes";
 
-const PARALLEL = 4;
 const MOST = 500;
 
-type Found = RunEvent[] | Error;
 interface Entry extends RunEvent {
+  /** Null for a note in the address. */
   run: RunState | null;
-  mark: string | null;
+  /** A note of a person: its file's name, or itself as it is in the address. */
+  note: string | null;
 }
 
-/** The events of runs, asked for a few runs at a time; again where a run has logged more. */
-function useEvents(runs: readonly RunState[]): [ReadonlyMap<string, Found>, (run: RunState, note: KeptNote) => void] {
-  const [found, setFound] = useState<ReadonlyMap<string, { at: string; events: Found }>>(new Map());
-  const keyOf = ({ listing }: RunState): string => `${listing.session} ${listing.steps}`;
-  const wanted = runs.map((run) => `${run.listing.run} ${keyOf(run)}`).join("\n");
-  useEffect(() => {
-    let gone = false;
-    const queue = runs.filter((run) => run.listing.error === undefined && found.get(run.listing.run)?.at !== keyOf(run));
-    const next = async (): Promise<void> => {
-      const run = queue.shift();
-      if (!run || gone) return;
-      const { listing } = run;
-      const at = keyOf(run);
-      const known = run.info !== null && run.info.steps.length === listing.steps ? run.info : null;
-      const asked = [known ?? fetchRun(listing.run, null), fetchTimeline(listing.run, null, ["prediction", "predicted_labels/*"], []), fetchNotes(listing.run)] as const;
-      const events: Found = await Promise.all(asked).then(
-        async ([info, timeline, notes]) => eventsOf(info, timeline, listing.ended ?? false, await fetchEmerged(listing.run, timeline), notes),
-        (error: unknown) => (error instanceof Error ? error : new Error(String(error))),
-      );
-      if (gone) return;
-      setFound((before) => new Map([...before, [listing.run, { at, events }]]));
-      await next();
-    };
-    for (let i = 0; i < PARALLEL; i++) void next();
-    return () => {
-      gone = true;
-    };
-  }, [wanted]);
-  const added = ({ listing: { run } }: RunState, note: KeptNote): void =>
-    setFound((before) => {
-      const known = before.get(run);
-      return known && Array.isArray(known.events) ? new Map([...before, [run, { ...known, events: [...known.events, noteEvent(note)] }]]) : before;
-    });
-  return [new Map([...found].map(([name, { events }]) => [name, events])), added];
+/** The events of runs, by their names: an Error where they cannot be loaded, absent while they are. */
+function useEvents(model: Model, runs: readonly RunState[]): ReadonlyMap<string, RunEvents | Error> {
+  const { runs: loader } = useCache(model, EventAnswers);
+  const jobs = runs.filter(({ listing }) => listing.error === undefined).map((run) => eventsJob(model, run));
+  useLayoutEffect(() => loader.want(jobs), [loader, jobs.map(({ key, state }) => `${key} ${state}`).join("\n")]);
+  return new Map(
+    jobs.flatMap(({ key }): [string, RunEvents | Error][] => {
+      const failure = loader.failure(key);
+      const known = loader.get(key) ?? (failure === undefined ? undefined : new Error(failure));
+      return known ? [[key, known]] : [];
+    }),
+  );
 }
-
-/** An exported page holds no features, and one of an earlier version no notes. */
-const leftOut = (error: unknown): [] => {
-  if (!hasServer() && error instanceof ApiError && error.status === 404) return [];
-  throw error;
-};
-
-const fetchNotes = (run: string): Promise<KeptNote[]> =>
-  json<{ notes: KeptNote[] }>("notes", { run }).then(({ notes }) => notes, leftOut);
-
-const fetchEmerged = async (run: string, { scalars }: Timeline): Promise<Emerged[]> =>
-  Object.keys(scalars).some((tag) => tag.startsWith("lrp/features/")) ? json<{ layers: Emerged[] }>("features", { run }).then(({ layers }) => layers, leftOut) : [];
 
 export function View({ model }: { model: Model }): JSX.Element {
   adopt(css);
   const [all, setAll] = useState(false);
   const [hidden, setHidden] = useState<ReadonlySet<EventKind>>(new Set());
   const [latest, setLatest] = useState(true);
+  const [removed, setRemoved] = useState<Removed | null>(null);
   const runs = all ? (model.runs ?? []).filter(({ listing }) => listing.steps > 0) : model.selected();
-  const [found, added] = useEvents(runs);
-  const marks: Entry[] = model.view.marks.flatMap((text): Entry[] => {
-    const mark = readMark(text);
-    return mark ? [{ kind: "mark", step: mark.step, time: null, words: mark.text, run: null, mark: text }] : [];
-  });
-  const entries: Entry[] = runs.flatMap((run) => {
-    const events = found.get(run.listing.run);
-    return Array.isArray(events) ? events.map((event): Entry => ({ ...event, run, mark: null })) : [];
-  });
-  entries.push(...marks);
+  const found = useEvents(model, runs);
+  const entries = [...runs.flatMap((run) => entriesOf(run, found.get(run.listing.run))), ...model.view.marks.flatMap(markEntry)];
   const counts = new Map<EventKind, number>();
   for (const { kind } of entries) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   const shown = entries.filter(({ kind }) => !hidden.has(kind)).sort((a, b) => (latest ? b.step - a.step : a.step - b.step));
@@ -97,6 +58,7 @@ export function View({ model }: { model: Model }): JSX.Element {
     return events instanceof Error ? [`${listing.name}: ${events.message}`] : [];
   });
   const nameOf = (run: RunState | null): string => (run === null ? "" : telling(run.listing.name, shared));
+  const isRemovable = ({ run, note }: Entry): boolean => note !== null && (run === null || isKept());
   return (
     <div class="grid-area events" tabIndex={0} role="region" aria-label="Events" data-testid="events" data-waiting={waiting}>
       <header>
@@ -109,7 +71,7 @@ export function View({ model }: { model: Model }): JSX.Element {
           <option value="latest">latest step first</option>
           <option value="first">first step first</option>
         </select>
-        <button type="button" onClick={() => save("events.csv", "text/csv", csv([["run", "step", "time", "kind", "event"], ...shown.map((one) => [one.run?.listing.name ?? "", one.step, one.time, one.kind, one.words])]))}>
+        <button type="button" onClick={() => save("events.csv", "text/csv", csv([["run", "step", "time", "kind", "event"], ...shown.map((one) => [one.run?.listing.name ?? "", one.step, one.time, one.kind, one.text])]))}>
           Save as CSV
         </button>
       </header>
@@ -126,14 +88,26 @@ export function View({ model }: { model: Model }): JSX.Element {
           </button>
         ))}
       </div>
-      <AddNote model={model} added={added} />
+      <AddNote model={model} />
       {waiting > 0 && <p class="aside" role="status">Looking through {plural(waiting, "run")} …</p>}
-      {failed.map((words) => (
-        <p key={words} class="trouble">{words}</p>
+      {failed.map((message) => (
+        <p key={message} class="trouble">{message}</p>
       ))}
+      <p class="removed" role="status" data-testid="note-removed">
+        {removed && (
+          <>
+            <bdi>{removed.error === null ? `Removed the note on step ${removed.entry.step}.` : `The note on step ${removed.entry.step} was not removed: ${removed.error}`}</bdi>
+            {removed.error === null && (
+              <button type="button" data-testid="note-undo" onClick={() => void restore(model, removed.entry).then(setRemoved)}>
+                Undo
+              </button>
+            )}
+          </>
+        )}
+      </p>
       <ol>
         {shown.slice(0, MOST).map((entry) => (
-          <li key={`${entry.run?.listing.run} ${entry.kind} ${entry.step} ${entry.words}`} class={entry.kind}>
+          <li key={`${entry.run?.listing.run} ${entry.kind} ${entry.step} ${entry.note ?? entry.text}`} class={entry.kind}>
             <button type="button" class="jump" title={`Show step ${entry.step}`} onClick={() => jump(model, entry)}>
               <span class="step">{entry.step}</span>
               {entry.run && runs.length > 1 && (
@@ -142,11 +116,11 @@ export function View({ model }: { model: Model }): JSX.Element {
                   <bdi title={entry.run.listing.name}>{short(nameOf(entry.run), 28)}</bdi>
                 </span>
               )}
-              <bdi class="words">{short(entry.words, 400)}</bdi>
+              <bdi class="text">{short(entry.text, 400)}</bdi>
               <span class="aside">{entry.time === null ? "" : when(entry.time)}</span>
             </button>
-            {entry.mark !== null && (
-              <button type="button" class="small" aria-label={`Remove the note on step ${entry.step}`} onClick={() => model.setView({ marks: model.view.marks.filter((one) => one !== entry.mark) })}>
+            {isRemovable(entry) && (
+              <button type="button" class="small" aria-label={`Remove the note on step ${entry.step}`} title="Remove this note" onClick={() => void remove(model, entry).then(setRemoved)}>
                 ×
               </button>
             )}
@@ -157,6 +131,46 @@ export function View({ model }: { model: Model }): JSX.Element {
       {shown.length === 0 && waiting === 0 && <p class="aside" data-testid="no-events">Nothing to report.</p>}
     </div>
   );
+}
+
+function entriesOf(run: RunState, found: RunEvents | Error | undefined): Entry[] {
+  if (found === undefined || found instanceof Error) return [];
+  const notes = found.notes.map(({ name, step, text, wall_time }): Entry => ({ kind: "mark", step, text, time: wall_time, run, note: name }));
+  return [...found.events.map((event): Entry => ({ ...event, run, note: null })), ...notes];
+}
+
+function markEntry(text: string): Entry[] {
+  const mark = readMark(text);
+  return mark ? [{ kind: "mark", step: mark.step, time: null, text: mark.text, run: null, note: text }] : [];
+}
+
+/** A note that was removed; `error`: why it could not be. */
+interface Removed {
+  entry: Entry;
+  error: string | null;
+}
+
+async function remove(model: Model, entry: Entry): Promise<Removed> {
+  const { run, note } = entry;
+  if (run === null) {
+    model.setView({ marks: model.view.marks.filter((one) => one !== note) });
+    return { entry, error: null };
+  }
+  try {
+    await removeNote(run, note!);
+    await model.pollNow();
+    return { entry, error: null };
+  } catch (error) {
+    return { entry, error: errorText(error) };
+  }
+}
+
+/** Puts a removed note back; where the run's folder does not take it any more, into the address. */
+async function restore(model: Model, { run, step, text }: Entry): Promise<null> {
+  const kept = run !== null && (await addNote(run, step, text).then(() => true, () => false));
+  if (kept) await model.pollNow();
+  else model.setView({ marks: withMark(model.view.marks, { step, text }) });
+  return null;
 }
 
 const form = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });

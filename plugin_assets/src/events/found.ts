@@ -2,7 +2,7 @@
 import { spansOf, spanWords } from "../data/finite";
 import { className, percent, plural } from "../data/format";
 import { answerWords } from "../data/labels";
-import type { ProbeNames, RunInfo, Timeline } from "../data/types";
+import type { ProbeNames, RunInfo, Timeline, WatchedLayer } from "../data/types";
 import { alertLimits } from "../state/selection";
 
 export type EventKind = "alert" | "finite" | "flip" | "emerged" | "restart" | "note" | "mark";
@@ -22,30 +22,17 @@ export interface RunEvent {
   step: number;
   /** When it was logged, seconds since 1970; null where that is not known. */
   time: number | null;
-  words: string;
+  text: string;
 }
 
 const NAMED = 3;
 
-/** A watched layer's channels that lead in a class at the end, with the step from which they did. */
-export interface Emerged {
-  layer: string;
-  emerged?: { class: number; channel: number; step: number; share: number }[];
-}
-
-/** A note in the run's folder: `lrp-monitor note` writes them, and the page under `lrp-monitor view`. */
-export interface KeptNote {
-  step: number;
-  text: string;
-  wall_time: number;
-}
-
 /** Events of a run, by step; `timeline` with the scalars and the column "prediction". */
-export function eventsOf(info: RunInfo, timeline: Timeline, ended: boolean, layers: readonly Emerged[] = [], notes: readonly KeptNote[] = []): RunEvent[] {
+export function eventsOf(info: RunInfo, timeline: Timeline, ended: boolean, layers: readonly Pick<WatchedLayer, "layer" | "emerged">[] = []): RunEvent[] {
   const times = new Map(info.steps.map(({ step, wall_time }) => [step, wall_time]));
   const out: RunEvent[] = [];
-  const add = (kind: EventKind, step: number, words: string): void => {
-    out.push({ kind, step, time: times.get(step) ?? null, words });
+  const add = (kind: EventKind, step: number, text: string): void => {
+    out.push({ kind, step, time: times.get(step) ?? null, text });
   };
   for (const [mask, limit] of alertLimits(info.meta)) alerts(timeline, mask, limit, add);
   for (const span of spansOf(info.steps)) add("finite", span.first, spanWords(span));
@@ -61,13 +48,12 @@ export function eventsOf(info: RunInfo, timeline: Timeline, ended: boolean, laye
     for (const note of notes) add("note", step, note);
   });
   if (info.replaced) add("restart", info.steps[0]?.step ?? 0, `${plural(info.replaced, "step")} of earlier sessions no longer shown`);
-  out.push(...notes.map(noteEvent));
   const last = info.steps[info.steps.length - 1];
   if (ended && last) add("restart", last.step, "the fit ended");
   return out.sort((a, b) => a.step - b.step);
 }
 
-type Add = (kind: EventKind, step: number, words: string) => void;
+type Add = (kind: EventKind, step: number, text: string) => void;
 
 /** The steps at which a mask's share goes above its limit, and below again. */
 function alerts({ steps, scalars }: Timeline, mask: string, limit: number, add: Add): void {
@@ -91,23 +77,8 @@ function flips(probes: ProbeNames, { steps, probes: columns }: Timeline, add: Ad
     const sets = columns["predicted_labels/0"] !== undefined;
     const changed = now.flatMap((value, probe) => ((sets ? answer(i, probe) !== answer(i - 1, probe) : value !== before[probe]) ? [probe] : []));
     if (changed.length === 0) continue;
-    const told = changed.slice(0, NAMED).map((probe) => `${probes.names[probe]}: ${answer(i - 1, probe)} → ${answer(i, probe)}`);
+    const named = changed.slice(0, NAMED).map((probe) => `${probes.names[probe]}: ${answer(i - 1, probe)} → ${answer(i, probe)}`);
     const more = changed.length > NAMED ? `, and ${changed.length - NAMED} more` : "";
-    add("flip", steps[i]!, `${plural(changed.length, "prediction")} flipped (${told.join("; ")}${more})`);
+    add("flip", steps[i]!, `${plural(changed.length, "prediction")} flipped (${named.join("; ")}${more})`);
   }
-}
-
-export const noteEvent = ({ step, text, wall_time }: KeptNote): RunEvent => ({ kind: "mark", step, time: wall_time, words: text });
-
-/** A note of the user's own, as it stands in the address: "step:text". */
-export interface Mark {
-  step: number;
-  text: string;
-}
-
-export const markText = ({ step, text }: Mark): string => `${step}:${text}`;
-
-export function readMark(text: string): Mark | null {
-  const found = /^(\d{1,15}):(.*)$/s.exec(text);
-  return found ? { step: Number(found[1]), text: found[2]! } : null;
 }

@@ -1,16 +1,18 @@
 // The channels of a watched layer: a row each, with the relevance that it carries over training and its own heatmaps.
 import type { JSX } from "preact";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { hasServer } from "../data/api";
+import { fetchLayers, hasServer } from "../data/api";
 import type { RunState } from "../data/jobs";
 import { className } from "../data/format";
+import { logState } from "../data/timelines";
+import type { WatchedLayer } from "../data/types";
 import type { Model } from "../state/model";
 import { Dot } from "../ui/Dot";
-import { useSize } from "../ui/hooks";
+import { useCache, useSize } from "../ui/hooks";
 import { Segments } from "../ui/fields";
 import { adopt } from "../ui/sheets";
 import { readChoice, writeChoice, type Choice } from "./choice";
-import { Answers, fetchLayers, type Layer } from "./data";
+import { Answers } from "./data";
 import css from "./features.css";
 import { HEADS, ROW } from "./Channel";
 import { Lane } from "./Lane";
@@ -21,27 +23,25 @@ const MOST_RUNS = 2;
 
 export interface Place {
   run: RunState;
-  layer: Layer;
+  layer: WatchedLayer;
 }
 
 export function View({ model }: { model: Model }): JSX.Element {
   adopt(css);
-  const [, tell] = useState(0);
   const [top, setTop] = useState(0);
   const before = useRef<number | null>(null);
-  const answers = useMemo(() => new Answers(() => tell((n) => n + 1)), []);
+  const answers = useCache(model, Answers);
   answers.begin();
   useLayoutEffect(() => answers.settle());
   const choice = readChoice(model.view.channels);
   const choose = (change: Partial<Choice>): void => model.setView({ channels: writeChoice({ ...choice, ...change }) });
   const asked = model.selected().map((run) => {
-    const known = run.listing.session;
-    return { run, layers: answers.one(`layers ${run.listing.run} ${known} ${run.listing.steps}`, () => fetchLayers(run.listing.run)) };
+    const state = logState(run.listing);
+    return { run, layers: answers.one(`layers ${run.listing.run} ${state}`, () => fetchLayers(run.listing.run, state)) };
   });
-  const lasting = useRef(new Map<string, Layer[]>());
   const found = asked.map(({ run, layers }) => {
-    if (Array.isArray(layers)) lasting.current.set(run.listing.run, layers);
-    return { run, layers: Array.isArray(layers) ? layers : (lasting.current.get(run.listing.run) ?? layers) };
+    if (Array.isArray(layers)) answers.layers.set(run.listing.run, layers);
+    return { run, layers: Array.isArray(layers) ? layers : (answers.layers.get(run.listing.run) ?? layers) };
   });
   const watched = found.flatMap(({ run, layers }) => (Array.isArray(layers) && layers.length && run.info ? [{ run, layers }] : []));
   const probes = watched[0]?.run.info!.probes;

@@ -50,7 +50,7 @@ export function askStep(answers: Answers, where: Where, here: Logged, early = fa
 
 function askRows(answers: Answers, where: Where, here: Logged, channels: readonly number[], most: number, early = false): ReadonlyMap<number, Row> | Error {
   const load = (missing: number[]) => fetchRows(where, here.step, here.session, missing, most);
-  return answers.of(`maps ${keyOf(where)} ${here.step} ${here.session} ${most}`, channels, load, bytesOf, early);
+  return answers.of(`maps ${keyOf(where)} ${here.step} ${here.session} ${most}`, channels, load, { bytesOf, early });
 }
 
 /** The shares of channels over the steps of a run as it is now. */

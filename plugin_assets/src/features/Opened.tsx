@@ -41,7 +41,7 @@ export function Opened({ model, answers, place, of, name, choice, choose, clicke
   const rowAt = (here: typeof now): Row | Error | undefined => {
     if (here === null) return undefined;
     const load = (missing: number[]) => fetchRows(where, here.step, here.session, missing, ALL);
-    const rows = answers.of(`all ${key} ${here.step} ${here.session}`, [channel], load, bytesOf);
+    const rows = answers.of(`all ${key} ${here.step} ${here.session}`, [channel], load, { bytesOf });
     return rows instanceof Error ? rows : rows.get(channel);
   };
   const found = now && askStep(answers, where, now);

@@ -1,20 +1,9 @@
 // What the view of features asks the server for, and what it keeps of the answers.
 import { hasServer, json, request } from "../data/api";
+import type { WatchedLayer } from "../data/types";
 import { decodeProbes, inflate, layOut, openEnvelope, planeOf, type HeatMap, type ProbePictures } from "../data/decode";
-import { Loader, type Job } from "../data/loader";
-
-export interface Layer {
-  layer: string;
-  channels: number;
-  classes: number[];
-  steps: number[];
-  /** At each of the steps: channels that make 90 % of the positive relevance, without any, and that never fired. */
-  needed: number[];
-  unused: number[];
-  dead: number[];
-  /** Whether reference samples were seen. */
-  references: boolean;
-}
+import type { Job } from "../data/loader";
+import { ViewCache } from "../state/cache";
 
 /** All channels of a layer at a step, for one class. */
 export interface AtStep {
@@ -62,8 +51,6 @@ export interface Where {
 }
 
 const parameters = ({ run, layer, of }: Where): Record<string, string | number> => ({ run, layer, class: of < 0 ? "none" : of });
-
-export const fetchLayers = async (run: string): Promise<Layer[]> => (await json<{ layers: Layer[] }>("features", { run })).layers;
 
 export const fetchCurves = (where: Where, channels: readonly number[]): Promise<Curves> =>
   json("channel_curves", { ...parameters(where), channels: channels.join(",") });
@@ -156,15 +143,13 @@ export async function fetchFilm(where: Where, session: string, channel: number, 
 const PARALLEL = 4;
 const BUDGET = 48 << 20;
 
-/** What the view has asked for, kept within a budget; `changed` is called when an answer has come. */
-export class Answers {
-  private readonly loader: Loader<Answer>;
+/** What the view has asked for, kept within a budget. */
+export class Answers extends ViewCache {
+  private readonly loader = this.loaderOf<Answer>(BUDGET, PARALLEL);
   private now: Job<Answer>[] = [];
   private ahead: Job<Answer>[] = [];
-
-  constructor(changed: () => void) {
-    this.loader = new Loader<Answer>(BUDGET, PARALLEL, changed);
-  }
+  /** The watched layers of runs as last known: shown until those of a run that has logged more are there. */
+  readonly layers = new Map<string, WatchedLayer[]>();
 
   /** Starts the list of what is wanted anew: what a drawing of the view does not ask for again is dropped. */
   begin(): void {
@@ -185,13 +170,14 @@ export class Answers {
   }
 
   /** What is known of numbers under a key, an Error where it failed; those that are missing are asked for together. */
-  of<Value>(key: string, numbers: readonly number[], load: Load<Value>, bytesOf: (value: Value) => number = () => SMALL, early = false): ReadonlyMap<number, Value> | Error {
+  of<Value>(key: string, numbers: readonly number[], load: Load<Value>, { bytesOf = () => SMALL, early = false, isMissing = (value) => value === undefined }: Asked<Value> = {}): ReadonlyMap<number, Value> | Error {
     const known = (): ReadonlyMap<number, Value> => (this.loader.get(key)?.value as ReadonlyMap<number, Value> | undefined) ?? NONE;
-    const enough = ({ value }: Answer): boolean => numbers.every((number) => (value as ReadonlyMap<number, Value>).has(number));
+    const missing = (from: ReadonlyMap<number, Value>): number[] => numbers.filter((number) => isMissing(from.get(number)));
+    const enough = ({ value }: Answer): boolean => missing(value as ReadonlyMap<number, Value>).length === 0;
     const more = async (): Promise<Answer> => {
-      const missing = numbers.filter((number) => !known().has(number));
-      const found = await load(missing);
-      if (!missing.every((number) => found.has(number))) throw new Error("The server's answer lacks a part of what was asked for.");
+      const wanted = missing(known());
+      const found = await load(wanted);
+      if (wanted.some((number) => isMissing(found.get(number)))) throw new Error("The server's answer lacks a part of what was asked for.");
       const value = new Map([...known(), ...found]);
       return { value, bytes: [...value.values()].reduce((sum, one) => sum + bytesOf(one), 0) };
     };
@@ -199,6 +185,14 @@ export class Answers {
     const failure = this.loader.failure(key);
     return failure === undefined ? known() : new Error(failure);
   }
+}
+
+interface Asked<Value> {
+  bytesOf?: (value: Value) => number;
+  /** Whether it is loaded ahead, when nothing else is wanted. */
+  early?: boolean;
+  /** Whether what is known of a number must be asked for. */
+  isMissing?: (value: Value | undefined) => boolean;
 }
 
 type Load<Value> = (missing: number[]) => Promise<ReadonlyMap<number, Value>>;

@@ -28,14 +28,24 @@ const nothing = (): Promise<{ draw: Draw }> => Promise.resolve({ draw: null });
 /** What loads the code that draws samples of a run; none is loaded for pictures. */
 export const drawingOf = (run: RunState): (() => Promise<{ draw: Draw }>) => (isDrawn(run) ? drawing : nothing);
 
+/** A reference sample, null where it was not kept up to the step `last`. */
+interface Sample {
+  reference: Reference | null;
+  last: number | undefined;
+}
+
 /** The first samples that rows name. */
 export function askReferences(answers: Answers, run: RunState, last: number | undefined, rows: readonly Row[], most: number): ReadonlyMap<number, Reference | null> {
   const session = rows.find(({ top }) => top !== null)?.top_session ?? null;
   if (session === null) return new Map();
   const numbers = [...new Set(rows.flatMap(({ top }) => top?.slice(0, most) ?? []))];
-  const load = (missing: number[]) => fetchReferences(run.listing.run, session, missing);
-  const found = answers.of(`references ${run.listing.run} ${session} ${last}`, numbers, load, () => 16_000);
-  return found instanceof Error ? new Map(numbers.map((sample) => [sample, null])) : found;
+  const load = async (missing: number[]): Promise<Map<number, Sample>> =>
+    new Map([...(await fetchReferences(run.listing.run, session, missing))].map(([number, reference]) => [number, { reference, last }]));
+  // A later step may bring a sample that is not kept yet: of those alone is asked again.
+  const isMissing = (sample: Sample | undefined): boolean => sample === undefined || (sample.reference === null && sample.last !== last);
+  const found = answers.of(`references ${run.listing.run} ${session}`, numbers, load, { bytesOf: () => 16_000, isMissing });
+  if (found instanceof Error) return new Map(numbers.map((sample) => [sample, null]));
+  return new Map([...found].map(([sample, { reference }]) => [sample, reference]));
 }
 
 /** The inputs of a sample, where it is drawn as what it is and no picture. */

@@ -1,12 +1,15 @@
 // The histograms of many tensors at the step of the slider, small, each on an axis of its own; a click opens one large.
 import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { hasServer, json } from "../data/api";
 import { extent, join, type Range } from "../data/bins";
 import { number, plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
+import type { Job } from "../data/loader";
 import type { HistogramAnswer, StepInfo, TensorKind } from "../data/types";
+import { ViewCache } from "../state/cache";
 import type { Model } from "../state/model";
+import { useCache } from "../ui/hooks";
 import { runColour } from "../ui/colours";
 import { cellsFor, shares, stairs } from "../ui/outlines";
 
@@ -14,8 +17,8 @@ import { cellsFor, shares, stairs } from "../ui/outlines";
 const MOST = 400;
 /** Of more runs than this the outlines alone are drawn. */
 const MANY = 3;
-/** Answers kept, of a run, step and kind each. */
-const KEPT = 16;
+const BUDGET = 24 << 20;
+const PARALLEL = 4;
 const [WIDTH, HEIGHT] = [150, 46];
 
 type Answer = ReadonlyMap<string, HistogramAnswer>;
@@ -25,49 +28,42 @@ interface Wanted {
   info: StepInfo;
 }
 
-/** All histograms of a kind at a step of a run, by tensor. A page with its data inside has them one by one. */
-async function fetchAll({ run, info }: Wanted, kind: TensorKind): Promise<Answer> {
-  const asked = { run: run.listing.run, step: info.step, session: info.session, kind };
-  if (hasServer()) {
-    const { histograms } = await json<{ histograms: (HistogramAnswer & { name: string })[] }>("histograms", asked);
-    return new Map(histograms.map((one) => [one.name, one]));
-  }
-  const names = run.info?.tensors.filter((tensor) => tensor.kind === kind).map(({ name }) => name) ?? [];
-  const found = await Promise.all(names.map((name) => json<HistogramAnswer>("histogram", { ...asked, name }).catch(() => null)));
-  return new Map(names.flatMap((name, i): [string, HistogramAnswer][] => (found[i] ? [[name, found[i]]] : [])));
+class Histograms extends ViewCache {
+  readonly loader = this.loaderOf<Answer>(BUDGET, PARALLEL);
 }
+
+/** The request for all histograms of a kind at a step of a run. A page with its data inside has them one by one. */
+const jobOf = ({ run, info }: Wanted, kind: TensorKind): Job<Answer> => {
+  const asked = { run: run.listing.run, step: info.step, session: info.session, kind };
+  return {
+    key: JSON.stringify(asked),
+    load: async () => {
+      if (hasServer()) {
+        const { histograms } = await json<{ histograms: (HistogramAnswer & { name: string })[] }>("histograms", asked);
+        return new Map(histograms.map((one) => [one.name, one]));
+      }
+      const names = run.info?.tensors.filter((tensor) => tensor.kind === kind).map(({ name }) => name) ?? [];
+      const found = await Promise.all(names.map((name) => json<HistogramAnswer>("histogram", { ...asked, name }).catch(() => null)));
+      return new Map(names.flatMap((name, i): [string, HistogramAnswer][] => (found[i] ? [[name, found[i]]] : [])));
+    },
+    bytes: (answer) => [...answer.values()].reduce((sum, { buckets }) => sum + 300 + 16 * buckets.length, 0),
+  };
+};
 
 /** What each run has at the step of the slider: what came last, while the next is on its way or the slider moves. */
 function useHistograms(model: Model, runs: readonly RunState[], kind: TensorKind): { run: RunState; answer: Answer | Error | null; step: number | null }[] {
-  const kept = useRef(new Map<string, Answer | Error>());
+  const { loader } = useCache(model, Histograms);
   const shown = useRef(new Map<string, { answer: Answer | Error; step: number }>());
-  const [, draw] = useState(0);
-  const keyOf = ({ run, info }: Wanted): string => JSON.stringify([run.listing.run, info.session, info.step, kind]);
-  const wanted = runs.flatMap((run): Wanted[] => {
+  const wanted = runs.flatMap((run): { run: RunState; step: number; job: Job<Answer> }[] => {
     const info = model.stepOf(run, model.currentStep());
-    return info ? [{ run, info }] : [];
+    return info ? [{ run, step: info.step, job: jobOf({ run, info }, kind) }] : [];
   });
-  const keys = wanted.map(keyOf).join("\n");
   const { still } = model;
-  useEffect(() => {
-    let gone = false;
-    for (const one of still ? wanted : []) {
-      const key = keyOf(one);
-      if (kept.current.has(key)) continue;
-      const tell = (answer: Answer | Error): void => {
-        for (const old of [...kept.current.keys()].slice(0, Math.max(0, kept.current.size - KEPT))) kept.current.delete(old);
-        kept.current.set(key, answer);
-        if (!gone) draw((n) => n + 1);
-      };
-      fetchAll(one, kind).then(tell, (error: unknown) => tell(error instanceof Error ? error : new Error(String(error))));
-    }
-    return () => {
-      gone = true;
-    };
-  }, [keys, still]);
-  for (const one of wanted) {
-    const answer = kept.current.get(keyOf(one));
-    if (answer) shown.current.set(`${kind} ${one.run.listing.run}`, { answer, step: one.info.step });
+  useLayoutEffect(() => loader.want(still ? wanted.map(({ job }) => job) : []), [loader, still, wanted.map(({ job }) => job.key).join("\n")]);
+  for (const { run, step, job } of wanted) {
+    const failure = loader.failure(job.key);
+    const answer = loader.get(job.key) ?? (failure === undefined ? undefined : new Error(failure));
+    if (answer) shown.current.set(`${kind} ${run.listing.run}`, { answer, step });
   }
   return runs.map((run) => ({ run, answer: null, step: null, ...shown.current.get(`${kind} ${run.listing.run}`) }));
 }

@@ -1,15 +1,18 @@
 // The network at a glance: rows are tensors or layers, columns steps, colour one quantity; a click opens histograms.
 import type { JSX } from "preact";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { json } from "../data/api";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { fetchLayers } from "../data/api";
 import { number, percent, plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
+import type { Job } from "../data/loader";
+import { logState, timelineJob, type KeptTimeline } from "../data/timelines";
 import type { Timeline } from "../data/types";
+import { ViewCache } from "../state/cache";
 import type { Model } from "../state/model";
 import { searchOf, sharedParts, telling } from "../state/names";
 import { indexAtOrBefore, nearestIndex } from "../state/steps";
 import { csv, save } from "../ui/files";
-import { useSize } from "../ui/hooks";
+import { useCache, useSize } from "../ui/hooks";
 import { adopt } from "../ui/sheets";
 import { available, brokenCss, columnsOf, ofLayers, paint, QUANTITIES, rampCss, rank, rowsOf, scaleOf, type QuantityName, type Row } from "./matrix";
 import { Multiples } from "./Multiples";
@@ -17,33 +20,38 @@ import css from "./network.css";
 import { branchesOf, flat, openDepth, treeOf, type Node } from "./tree";
 
 /** `channels`: how many each watched layer has, where that is asked for. */
-type Loaded = (Timeline & { columns?: string[]; channels?: ReadonlyMap<string, number> }) | Error | null;
+type Loaded = (Timeline & { channels?: ReadonlyMap<string, number> }) | Error | null;
 
-const fetchChannels = async (run: string): Promise<ReadonlyMap<string, number>> => {
-  const { layers } = await json<{ layers: { layer: string; channels: number }[] }>("features", { run });
-  return new Map(layers.map(({ layer, channels }) => [layer, channels]));
-};
+interface Kept extends KeptTimeline {
+  timeline: Exclude<Loaded, Error | null>;
+}
 
-/** The scalars of a run that a quantity is made of; asked for again when steps were logged. */
-function useTimeline(run: RunState | undefined, quantity: QuantityName): Loaded {
-  const [loaded, setLoaded] = useState<{ key: string; found: Loaded }>({ key: "", found: null });
-  const name = run?.listing.run ?? "";
-  const key = JSON.stringify([name, quantity]);
-  const steps = run?.steps.length ?? 0;
-  useEffect(() => {
-    if (steps === 0) return undefined;
-    let gone = false;
-    const { tags, columns } = QUANTITIES[quantity];
-    const asked = [json<Timeline>("timeline", { run: name, columns: "", of_tensors: tags.join(","), medians: columns.join(",") }), quantity === "unused" ? fetchChannels(name) : undefined] as const;
-    Promise.all(asked).then(
-      ([found, channels]) => !gone && setLoaded({ key, found: channels ? { ...found, channels } : found }),
-      (error: unknown) => !gone && setLoaded({ key, found: error instanceof Error ? error : new Error(String(error)) }),
-    );
-    return () => {
-      gone = true;
-    };
-  }, [key, steps]);
-  return loaded.key === key ? loaded.found : null;
+const BUDGET = 64 << 20;
+
+class Timelines extends ViewCache {
+  readonly loader = this.loaderOf<Kept>(BUDGET, 1);
+}
+
+/** The request for the scalars of a run that a quantity is made of. */
+function jobOf({ listing }: RunState, quantity: QuantityName): Job<Kept> {
+  const { tags, columns } = QUANTITIES[quantity];
+  const job = timelineJob(listing, { columns: "", of_tensors: tags.join(","), medians: columns.join(",") });
+  if (quantity !== "unused") return job;
+  const load = async (known: Kept | undefined): Promise<Kept> => {
+    const [{ timeline, state }, layers] = await Promise.all([job.load(known), fetchLayers(listing.run, logState(listing))]);
+    return { timeline: { ...timeline, channels: new Map(layers.map(({ layer, channels }) => [layer, channels])) }, state };
+  };
+  return { ...job, load };
+}
+
+/** What is known of the timeline of a run; all of it as soon as it has come, more where the run has logged more. */
+function useTimeline(model: Model, run: RunState | undefined, quantity: QuantityName): Loaded {
+  const { loader } = useCache(model, Timelines);
+  const job = run && run.listing.steps > 0 ? jobOf(run, quantity) : null;
+  useLayoutEffect(() => loader.want(job ? [job] : []), [loader, job?.key, job?.state]);
+  if (job === null) return null;
+  const failure = loader.failure(job.key);
+  return loader.get(job.key)?.timeline ?? (failure === undefined ? null : new Error(failure));
 }
 
 export function View({ model }: { model: Model }): JSX.Element {
@@ -53,7 +61,7 @@ export function View({ model }: { model: Model }): JSX.Element {
   const [chosen, setChosen] = useState<string | null>(null);
   const run = runs.find(({ listing }) => listing.run === chosen) ?? runs[0];
   const quantity = (Object.hasOwn(QUANTITIES, view.glance) ? view.glance : "gradients") as QuantityName;
-  const timeline = useTimeline(run, quantity);
+  const timeline = useTimeline(model, run, quantity);
   const there = timeline && !(timeline instanceof Error) ? available(timeline) : [];
   const { title, means, log } = QUANTITIES[quantity];
   const shared = sharedParts(runs.map(({ listing }) => listing.name));

@@ -1,6 +1,6 @@
 // One probe large: a filmstrip of all steps, its heatmaps, what it is taken for over time, layers and channels, files.
 import type { JSX } from "preact";
-import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ProbePictures } from "../data/decode";
 import { planeOf } from "../data/decode";
 import { className } from "../data/format";
@@ -9,12 +9,13 @@ import { KindControls } from "../kinds/Controls";
 import { isPicture, sourcesOf } from "../kinds/source";
 import type { Model } from "../state/model";
 import { outlinePath } from "../paint/outline";
+import { logState } from "../data/timelines";
 import type { ProbeNames, Timeline } from "../data/types";
 import { ProbeCard } from "../ui/ProbeCard";
 import { adopt } from "../ui/sheets";
 import { Channels } from "./Channels";
 import { labelMapOf, labelWords } from "../data/labels";
-import { ProbeData } from "./data";
+import { useProbeData, type ProbeData } from "./data";
 import { ExportMenu } from "./ExportMenu";
 import { Filmstrip } from "./Filmstrip";
 import { Layers } from "./Layers";
@@ -35,13 +36,12 @@ export interface ProbeViewProps {
 
 export function ProbeView({ model, runs, probes, index, pictures, close }: ProbeViewProps): JSX.Element {
   adopt(css);
-  const [, redraw] = useReducer((n: number) => n + 1, 0);
-  const data = useMemo(() => new ProbeData(index, () => redraw(undefined as never)), [probes.hash, index]);
+  const data = useProbeData(model, index);
   const [inView, setInView] = useState<readonly number[]>([]);
   const shown = runs.map((run) => run.frame?.header.step ?? null);
   useEffect(() => {
     data.want(runs, inView, shown);
-  }, [data, inView, ...shown, runs.length, ...runs.map((run) => run.steps), ...runs.map((run) => run.info?.session)]);
+  }, [data, inView, ...shown, runs.length, ...runs.map((run) => run.steps), ...runs.map(({ listing }) => logState(listing))]);
   const back = useRef<HTMLButtonElement>(null);
   useEffect(() => back.current?.focus(), []);
   const go = (by: number): void => {

@@ -1,10 +1,13 @@
 // What the large view of one probe needs besides the page's model: its film in pieces, and its own columns over time.
-import { json } from "../data/api";
+import { useMemo } from "preact/hooks";
 import type { RunState } from "../data/jobs";
-import { Loader, type Job } from "../data/loader";
-import { indexAtOrBefore } from "../state/steps";
-import { mergeTimeline } from "../data/tail";
+import type { Job } from "../data/loader";
+import { timelineJob, type KeptTimeline } from "../data/timelines";
 import type { Timeline } from "../data/types";
+import { ViewCache } from "../state/cache";
+import type { Model } from "../state/model";
+import { indexAtOrBefore } from "../state/steps";
+import { useCache } from "../ui/hooks";
 import { fetchFilm, filmBytes, type FilmFrame } from "./film";
 
 const PIECE = 24;
@@ -19,23 +22,24 @@ export function pieceOf(steps: readonly number[], step: number): { steps: readon
   return { steps: steps.slice(first, first + PIECE), at: index - first };
 }
 
-const sessionOf = (run: RunState): string => run.info?.session ?? "";
+class ProbeAnswers extends ViewCache {
+  readonly films = this.loaderOf<FilmFrame[]>(CACHE_BYTES, 3);
+  readonly channels = this.loaderOf<FilmFrame[]>(CACHE_BYTES / 8, 2);
+  readonly timelines = this.loaderOf<KeptTimeline>(CACHE_BYTES / 8, 3);
+}
 
-/** Of one probe of a set; `changed` is called whenever something has arrived. */
+/** What is loaded of one probe of a set. */
+export const useProbeData = (model: Model, index: number): ProbeData => {
+  const answers = useCache(model, ProbeAnswers);
+  return useMemo(() => new ProbeData(answers, index), [answers, index]);
+};
+
+/** Of one probe of the sets of runs: runs that are opened together have the same set. */
 export class ProbeData {
-  private readonly films: Loader<FilmFrame[]>;
-  private readonly channels: Loader<FilmFrame[]>;
-  private readonly timelines = new Map<string, { timeline: Timeline; session: string }>();
-  private readonly asked = new Map<string, string>();
-  private readonly failures = new Map<string, string>();
-
   constructor(
+    private readonly answers: ProbeAnswers,
     readonly index: number,
-    private readonly changed: () => void,
-  ) {
-    this.films = new Loader(CACHE_BYTES, 3, changed);
-    this.channels = new Loader(CACHE_BYTES / 8, 2, changed);
-  }
+  ) {}
 
   /** Asks for what is in view: the given steps of the film, and the channels of the steps that the runs show. */
   want(runs: readonly RunState[], steps: readonly number[], shown: readonly (number | null)[]): void {
@@ -46,29 +50,23 @@ export class ProbeData {
         if (job) pieces.set(job.key, job);
       }
     }
-    this.films.want([...pieces.values()]);
-    this.channels.want(runs.flatMap((run, i) => this.channelJob(run, shown[i] ?? null) ?? []));
-    for (const run of runs) void this.askTimeline(run);
+    this.answers.films.want([...pieces.values()]);
+    this.answers.channels.want(runs.flatMap((run, i) => this.channelJob(run, shown[i] ?? null) ?? []));
+    this.answers.timelines.want(runs.map((run) => this.timelineJob(run)));
   }
 
   private pieceJob(run: RunState, step: number): Job<FilmFrame[]> | null {
     const piece = pieceOf(run.steps, step);
-    if (!piece) return null;
-    return {
-      key: JSON.stringify([run.listing.run, sessionOf(run), piece.steps[0], piece.steps.length]),
-      load: () => fetchFilm({ run: run.listing.run, session: sessionOf(run), probe: this.index, steps: piece.steps }),
-      bytes: filmBytes,
-    };
+    return piece && this.filmJob(run, piece.steps, false);
   }
 
   private channelJob(run: RunState, step: number | null): Job<FilmFrame[]> | null {
-    if (step === null || !run.frame?.header.channels) return null;
-    return {
-      key: JSON.stringify([run.listing.run, sessionOf(run), step]),
-      load: () =>
-        fetchFilm({ run: run.listing.run, session: sessionOf(run), probe: this.index, steps: [step], channels: true }),
-      bytes: filmBytes,
-    };
+    return step === null || !run.frame?.header.channels ? null : this.filmJob(run, [step], true);
+  }
+
+  private filmJob(run: RunState, steps: readonly number[], channels: boolean): Job<FilmFrame[]> {
+    const asked = { run: run.listing.run, session: run.info?.session ?? "", probe: this.index, steps, channels };
+    return { key: JSON.stringify([asked.run, asked.session, this.index, steps[0], steps.length, channels]), load: () => fetchFilm(asked), bytes: filmBytes };
   }
 
   /** The probe at a logged step: undefined while it is not there (yet), a text where it cannot be had. */
@@ -76,45 +74,26 @@ export class ProbeData {
     const piece = pieceOf(run.steps, step);
     const job = this.pieceJob(run, step);
     if (!piece || !job) return undefined;
-    return this.films.get(job.key)?.[piece.at] ?? this.films.failure(job.key);
+    return this.answers.films.get(job.key)?.[piece.at] ?? this.answers.films.failure(job.key);
   }
 
   /** The maps by channel of the step that a run shows: null while they load, empty where none were logged. */
   channelsOf(run: RunState, step: number | null): FilmFrame["channels"] | null {
     const job = this.channelJob(run, step);
-    return job === null ? [] : (this.channels.get(job.key)?.[0]?.channels ?? null);
+    return job === null ? [] : (this.answers.channels.get(job.key)?.[0]?.channels ?? null);
+  }
+
+  private timelineJob(run: RunState): Job<KeptTimeline> {
+    return timelineJob(run.listing, { probe: this.index, columns: COLUMNS.join(",") });
   }
 
   /** The probe's own columns over the logged steps of a run; null until they are there. */
   timeline(run: RunState): Timeline | null {
-    return this.timelines.get(run.listing.run)?.timeline ?? null;
+    return this.answers.timelines.get(this.timelineJob(run).key)?.timeline ?? null;
   }
 
   failure(run: RunState): string | null {
-    return this.failures.get(run.listing.run) ?? null;
-  }
-
-  private async askTimeline(run: RunState): Promise<void> {
-    const name = run.listing.run;
-    const last = run.steps[run.steps.length - 1];
-    const wish = JSON.stringify([sessionOf(run), run.steps.length, last]);
-    if (last === undefined || this.asked.get(name) === wish) return;
-    this.asked.set(name, wish);
-    const known = this.timelines.get(name);
-    const at = known?.timeline.steps[known.timeline.steps.length - 1];
-    const since = known && at !== undefined ? { since: at, session: known.session } : {};
-    try {
-      const more = await json<Timeline>("timeline", { run: name, probe: this.index, columns: COLUMNS.join(","), ...since });
-      const timeline = mergeTimeline(known?.timeline ?? null, more);
-      const end = timeline.steps[timeline.steps.length - 1];
-      const session = run.info?.steps.find((step) => step.step === end)?.session ?? sessionOf(run);
-      this.timelines.set(name, { timeline, session });
-      this.failures.delete(name);
-    } catch (error) {
-      this.asked.delete(name);
-      this.failures.set(name, error instanceof Error ? error.message : String(error));
-    }
-    this.changed();
+    return this.answers.timelines.failure(this.timelineJob(run).key) ?? null;
   }
 }
 

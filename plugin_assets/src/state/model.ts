@@ -1,6 +1,7 @@
 // The page's data and its view in one place: polls the run list, loads what the view needs, tells who listens.
 import { Address } from "./address";
 import * as api from "../data/api";
+import type { ViewCache } from "./cache";
 import { spread } from "../paint/axis";
 import { holds, type Frame, type ProbePictures } from "../data/decode";
 import { Feed, stepOf, type Scene, type Seen } from "../data/feed";
@@ -15,13 +16,11 @@ import { Player } from "./player";
 import { Rest } from "./rest";
 import { nearestIndex } from "./steps";
 import { ofTensor } from "../data/format";
-import { Refresher, words } from "../data/refresh";
-import type { HistogramAnswer, RunListing, StepInfo, TensorKind } from "../data/types";
+import { errorText, Refresher } from "../data/refresh";
+import type { HistogramAnswer, RunInfo, RunListing, StepInfo, TensorKind } from "../data/types";
 import { fromParameters, toParameters, waitsForRest, type OpenProbe, type View } from "./view";
 
 const POLL_SECONDS = 3;
-/** Clusters may be found afterwards, which no listing tells: at every so manieth poll one run is asked for them. */
-const CLUSTER_POLLS = 5;
 const GATHER_SECONDS = 0.1;
 /** Curves wait for heatmaps at most this long. */
 const LATE_SECONDS = 2;
@@ -49,12 +48,12 @@ export class Model {
   private readonly places = new Places();
   private readonly inView = new InView();
   private pollTimer = 0;
-  private polling = false;
-  private polls = 0;
+  private polling: Promise<void> | null = null;
   private lastDirection = 1;
   private ridge: readonly number[] = [];
   private notifying = false;
   private readonly choice = new Choice<RunState>();
+  private readonly caches = new Map<new () => ViewCache, ViewCache>();
   private arrivedTimer = 0;
   private wasComplete = false;
   /** Whether the first heatmaps of all chosen runs have been shown, or have taken long. */
@@ -101,6 +100,18 @@ export class Model {
   link(): string {
     this.host.writeParameters(toParameters(this.view));
     return this.host.address;
+  }
+
+  /** What a view of this kind has loaded so far. */
+  cacheOf<Cache extends ViewCache>(kind: new () => Cache): Cache {
+    const known = this.caches.get(kind) ?? new kind();
+    this.caches.set(kind, known);
+    return known as Cache;
+  }
+
+  /** The steps of a run that need not be chosen, as of its listing. Rejects where they cannot be loaded. */
+  infoOf(run: RunState): Promise<RunInfo> {
+    return this.refresher.info(run);
   }
 
   subscribe(listener: () => void): () => void {
@@ -314,16 +325,25 @@ export class Model {
 
   // ---- loading
 
-  private async poll(): Promise<void> {
-    if (this.polling) return;
-    this.polling = true;
+  private poll(): Promise<void> {
+    return (this.polling ??= this.pollOnce().finally(() => {
+      this.polling = null;
+    }));
+  }
+
+  private async pollOnce(): Promise<void> {
     window.clearTimeout(this.pollTimer);
     try {
       if (this.host.isVisible()) await this.refresh();
     } finally {
-      this.polling = false;
       this.pollTimer = window.setTimeout(() => void this.poll(), POLL_SECONDS * 1000);
     }
+  }
+
+  /** Asks for the runs as they are from now on: the page has changed what lies in the folder of one. */
+  async pollNow(): Promise<void> {
+    await this.polling;
+    await this.poll();
   }
 
   private async refresh(): Promise<void> {
@@ -334,13 +354,10 @@ export class Model {
       if (listings.some((listing) => !this.order.knows(listing.run))) void this.colourRuns();
       this.error = null;
     } catch (error) {
-      this.error = words(error);
+      this.error = errorText(error);
     }
     this.notify();
     await this.refreshSelected();
-    const runs = this.selected();
-    const turn = runs[Math.floor(++this.polls / CLUSTER_POLLS) % Math.max(1, runs.length)];
-    if (this.polls % CLUSTER_POLLS === 0 && turn) await this.refresher.askClusters(turn);
   }
 
   private async colourRuns(): Promise<void> {

@@ -260,7 +260,7 @@ function restartsOf(run: RunState): string | null {
 /** Says since or at which steps the run is not finite; of a run that is not loaded, whether its last step is. */
 function NotFinite({ run }: { run: RunState }): JSX.Element | null {
   const spans = spansOf(run.info?.steps ?? []);
-  const last = run.info === null ? atStep(run.listing) : "";
+  const last = run.info === null || run.info.brief ? atStep(run.listing) : "";
   const lines = last ? [`not finite at step ${run.listing.last_step}`] : shortWords(spans);
   if (lines.length === 0) return null;
   return (

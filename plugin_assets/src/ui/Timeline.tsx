@@ -22,6 +22,8 @@ const LEFT = 48;
 const RIGHT = 12;
 const TOP = 10;
 const BOTTOM = 22;
+/** Pixels of a letter of the axis' unit, about, and between it and the cursor's line. */
+const [UNIT_LETTER, UNIT_GAP] = [6, 6];
 
 export function Timelines({ model }: { model: Model }): JSX.Element {
   const runs = model.selected().filter((run) => run.timeline !== null);
@@ -163,6 +165,8 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
   );
   const cursor = lead ? xOf(lead, current) : null;
   const inside = (x: number | null): x is number => x !== null && x >= LEFT - 1 && x <= right + 1;
+  // The unit ends left of the cursor's line where that would touch it.
+  const unitEnd = inside(cursor) && cursor > right - UNIT_LETTER * drawn.x.unit.length - UNIT_GAP ? cursor - UNIT_GAP : right;
   return (
     <svg
       ref={ref}
@@ -185,8 +189,8 @@ function Plot({ model, runs, tag, first: isFirst }: PlotProps): JSX.Element {
       {width > 0 && (
         <>
           <Axes {...{ left: LEFT, right, bottom, foot: height - 6, yTicks, toY, yText, xTicks: drawn.x.ticks, toX, xText: drawn.x.text }} />
-          <text class="tick axis-words" x={right} y={bottom - 4} text-anchor="end" data-testid={isFirst ? "axis-words" : undefined}>
-            {drawn.x.words}
+          <text class="tick axis-unit" x={unitEnd} y={bottom - 4} text-anchor="end" data-testid={isFirst ? "axis-unit" : undefined}>
+            {drawn.x.unit}
           </text>
           <rect class="range-mark" y={TOP} height={bottom - TOP} width="0" />
           {broken.map(({ run, first, last, title }) => (
