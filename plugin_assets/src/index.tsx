@@ -8,7 +8,7 @@ import { runColourRules } from "./ui/colours";
 import { Failure } from "./ui/Failure";
 import { adopt } from "./ui/sheets";
 
-/** Builds the page. Never throws and never leaves the page blank: what goes wrong is said in words. */
+/** Builds the page. Never throws and never leaves the page blank: errors are shown as text. */
 export async function render(): Promise<void> {
   const root = document.createElement("div");
   root.id = "root";

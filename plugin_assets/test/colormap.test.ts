@@ -103,7 +103,7 @@ function lab(rgb: number[], matrix: number[][] | null): number[] {
   return [116 * y - 16, 500 * (x - y), 200 * (y - z)];
 }
 
-test("the colour-blind safe map tells for from against, and both from zero, with every dichromacy", () => {
+test("the colour-blind safe map separates for from against, and both from zero, with every dichromacy", () => {
   for (const matrix of [null, ...Object.values(DICHROMACIES)]) {
     for (const t of [0.25, 0.5, 0.75, 1]) {
       const [plus, minus, zero] = [t, -t, 0].map((v) => lab(colourAt("safe", v), matrix));

@@ -26,7 +26,7 @@ test("where steps stand: in epochs by the batches of an epoch, in time from the 
   assert.deepEqual([stepUnit([batches]), stepUnit([epochs]), stepUnit([batches, epochs]), stepUnit([])], ["batches", "epochs", "mixed", "steps"]);
 });
 
-test("ticks stand at round steps where those were logged, and say what they count", () => {
+test("ticks stand at round steps where those were logged, with their unit", () => {
   const steps = Array.from({ length: 1000 }, (_, i) => i);
   const logs = xTicks("logs", 0, 999, steps, 400, "batches");
   assert.deepEqual(logs.ticks.map(logs.text), ["0", "200", "400", "600", "800"]);
@@ -91,7 +91,7 @@ test("rows are a tree by the parts of their names, a closed branch the largest o
   assert.deepEqual([2, 3, 5, 7].map((most) => openDepth(rows, most)), [0, 0, 1, 2]);
 });
 
-test("the steps of a part of an axis, by places, by steps, and by what a run tells of them", () => {
+test("the steps of a part of an axis, by places, by steps, and by the times of a run", () => {
   const steps = [0, 10, 20, 30];
   const lead = { info: { steps: [{ step: 0, epoch: 0, batch: 0, wall_time: 100 }, { step: 20, epoch: 1, batch: 8, wall_time: 160 }, { step: 30, epoch: 2, batch: 16, wall_time: 200 }] } } as never;
   const at = (step: number): number => steps.indexOf(step);

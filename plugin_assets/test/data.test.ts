@@ -245,7 +245,7 @@ test("a failure is kept and not asked again until retry", async () => {
   assert.equal(loader.get("a"), "A");
 });
 
-test("gradients were logged where their norm is a number; elsewhere the scalars do not tell", () => {
+test("gradients were logged where their norm is a number; elsewhere that is not known", () => {
   const timeline = { steps: [0, 5, 9], scalars: { "gradients/norm": [null, 0.5, null] }, probes: {} };
   assert.equal(gradientsLogged({ timeline }, 5), true);
   assert.equal(gradientsLogged({ timeline }, 0), null);

@@ -88,7 +88,7 @@ test("float16 and float32 maps decode to their values, absmax over the finite on
   assert.equal(other.maps[0]!.absmax, 3);
 });
 
-test("an unknown encoding, a lying header and a chunk of the wrong size are refused in words", async () => {
+test("an unknown encoding, a lying header and a chunk of the wrong size are refused with a reason", async () => {
   await assert.rejects(decodeStep(envelope(step("jpeg", [1], [[0, 1]], [1]), [new Uint8Array(1)]), [0]), /"jpeg"/);
   const lying = new ArrayBuffer(8);
   new DataView(lying).setUint32(0, 100, true);

@@ -1,8 +1,8 @@
-// What is not finite, and what is undefined, in words.
+// Texts on what is not finite, and on what is undefined.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { allFinite, type HeatMap } from "../src/data/decode";
-import { atStep, behind, mapBroken, shortWords, spansOf, spanWords, unpredicted, whyUndefined } from "../src/data/finite";
+import { atStep, behind, mapBroken, shortText, spansOf, spanText, unpredicted, whyUndefined } from "../src/data/finite";
 import { predictionName } from "../src/data/format";
 import { selectProbes, unjudged } from "../src/state/selection";
 import type { ProbeNames, StepHeader, StepInfo } from "../src/data/types";
@@ -12,14 +12,14 @@ const steps = (...counts: (Record<string, number> | null)[]): StepInfo[] =>
 
 test("spans of steps that are not finite: to the end, at one step, in between", () => {
   const logits = steps(null, { logits: 2 }, null, { logits: 1 }, { logits: 8, weights: 1 }, null, { logits: 8, heatmaps: 8 });
-  assert.deepEqual(spansOf(logits).map(spanWords), [
+  assert.deepEqual(spansOf(logits).map(spanText), [
     "logits of 2 probes not finite at step 1",
     "logits of 8 probes not finite at steps 3 to 4",
     "1 weight not finite at step 4",
     "logits of 8 probes not finite since step 6",
     "heatmaps of 8 probes not finite since step 6",
   ]);
-  assert.deepEqual(shortWords(spansOf(logits)).at(-1), "logits, heatmaps not finite since step 6");
+  assert.deepEqual(shortText(spansOf(logits)).at(-1), "logits, heatmaps not finite since step 6");
   assert.equal(spansOf(logits), spansOf(logits));
   assert.deepEqual(spansOf([]), []);
   assert.equal(atStep(logits[4]!), "logits of 8 probes, 1 weight");

@@ -2,24 +2,24 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { RunListing } from "../src/data/types";
 import { sortRows, tableCsv } from "../src/runs/RunTable";
-import { firstChoice, groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, telling } from "../src/state/names";
-import { tellApart } from "../src/state/order";
+import { firstChoice, groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, distinctPart } from "../src/state/names";
+import { assignPatterns } from "../src/state/order";
 import { usual } from "../src/help/Help";
 import { curves, figures, histograms } from "../src/share/tables";
 import { csv } from "../src/ui/files";
 
 const names = ["net/lr_0.1/a_seed_1_cosine", "net/lr_0.1/a_seed_2_cosine", "net/lr_0.01/a_seed_1_cosine"];
 
-test("names are told apart without what all share, cut between their parts", () => {
+test("names are shortened by what all share, cut between their parts", () => {
   const shared = sharedParts(names);
   assert.deepEqual(shared, { start: "net/", end: "_cosine" });
-  assert.deepEqual(names.map((name) => telling(name, shared)), ["lr_0.1/a_seed_1", "lr_0.1/a_seed_2", "lr_0.01/a_seed_1"]);
+  assert.deepEqual(names.map((name) => distinctPart(name, shared)), ["lr_0.1/a_seed_1", "lr_0.1/a_seed_2", "lr_0.01/a_seed_1"]);
   assert.deepEqual(sharedParts(["run_1_x", "run_2_x"]), { start: "run_", end: "_x" });
   for (const same of [[], ["alone"], ["twice", "twice"]]) assert.deepEqual(sharedParts(same), { start: "", end: "" });
   // Of none is everything shared, and none is cut inside of a word.
   for (const some of [["a_", "a_b"], ["seed12", "seed13"], ["a", "a/b"], ["x/y", "x/y/z"], ["", "b"]]) {
     const parts = sharedParts(some);
-    assert.equal(new Set(some.map((name) => telling(name, parts))).size, 2);
+    assert.equal(new Set(some.map((name) => distinctPart(name, parts))).size, 2);
   }
   assert.deepEqual(sharedParts(["seed12", "seed13"]), { start: "", end: "" });
 });
@@ -28,7 +28,7 @@ const listing = (name: string, more: Partial<RunListing> = {}): { listing: RunLi
   listing: { run: `${name}/lrp`, name, session: "ab", steps: 3, last_step: 2, probes_hash: "p", problems: [], ...more },
 });
 
-test("runs are grouped by the first folder that tells them apart", () => {
+test("runs are grouped by the first folder that differs", () => {
   const runs = names.map((name) => listing(name));
   assert.deepEqual(groupRuns(runs, "net/").map(({ title, runs: members }) => [title, members.length]), [["lr_0.1", 2], ["lr_0.01", 1]]);
   for (const flat of [["a", "b"], ["a/x", "a/y"], ["a/x", "b/y"]]) {
@@ -70,11 +70,11 @@ test("the table's rows by a curve's last value, those without one last either wa
 
 test("chosen runs of one colour get other shapes", () => {
   const runs = [0, 7, 1, 14].map((order) => ({ order, pattern: 9 }));
-  tellApart(runs);
+  assignPatterns(runs);
   assert.deepEqual(runs.map(({ pattern }) => pattern), [0, 1, 0, 2]);
 });
 
-test("what is usual is known of every composite's name that has a word to say", () => {
+test("what is usual is known of every composite with something to remark", () => {
   for (const name of ["epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1_flat", "deep_taylor", "epsilon", "lrp_zero", "attn_lrp", "cp_lrp", "epsilon_gamma_box"]) {
     assert.ok(usual(name), name);
   }

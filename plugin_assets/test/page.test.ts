@@ -39,12 +39,12 @@ test("long names keep their ends", () => {
 test("playing goes on when a step has arrived and stops at the end", async () => {
   let ready = false;
   let steps = 3;
-  const told: string[] = [];
+  const seen: string[] = [];
   await new Promise<void>((resolve) => {
     const player = new Player(
       () => 500,
       () => {
-        told.push(ready ? "ready" : "waiting");
+        seen.push(ready ? "ready" : "waiting");
         const now = ready;
         ready = true;
         return now;
@@ -61,11 +61,11 @@ test("playing goes on when a step has arrived and stops at the end", async () =>
     player.play();
     assert.equal(player.playing, true);
   });
-  assert.deepEqual(told, ["waiting", "ready", "ready", "ready"]);
+  assert.deepEqual(seen, ["waiting", "ready", "ready", "ready"]);
   assert.equal(steps, 0);
 });
 
-test("timelines: the chosen quantities that there are, at most three; else the most telling one", () => {
+test("timelines: the chosen quantities that there are, at most three; else the most informative one", () => {
   const all = ["a", "b", "c", "d"];
   assert.deepEqual(shownQuantities(null, all), ["a"]);
   assert.deepEqual(shownQuantities(["d", "x", "b", "d"], all), ["d", "b"]);

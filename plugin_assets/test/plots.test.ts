@@ -94,7 +94,7 @@ test("lines leave gaps where values are missing and dots where one stands alone"
   assert.equal(linePath([0, 1, 2, 3, 4], [1, 2, null, 4, null], false, id, id), "M0.0 1.0L1.0 2.0M3.0 4.0h0");
 });
 
-test("quantities: the telling ones first, single tensors apart", () => {
+test("quantities: the informative ones first, single tensors apart", () => {
   const scalars = Object.fromEntries(
     ["weights/norm", "weights/norm/a/kernel", "lrp/drift", "lrp/mask_mass/shape", "lrp/mask_mass/stamp", "weights/nonfinite", "gradients/zero_fraction/a/kernel"].map((t) => [t, []]),
   );

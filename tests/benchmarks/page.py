@@ -23,6 +23,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +302,11 @@ def slider_moves(
 
 
 def print_requests(frame: Frame) -> None:
-    """How many requests the page has made, of how many bytes, and those made more than once."""
+    """How many requests the page has made, of how many bytes, and those made more than once.
+
+    The page keeps as much as its budgets hold: what it has dropped and needs again it asks for again, mostly of the
+    browser's own cache, as steps never change. Only what the server was asked for twice is named.
+    """
     asked: list[tuple[str, int]] = frame.evaluate(
         "() => performance.getEntriesByType('resource').map(e => [e.name.split('/').pop(), e.transferSize])"
     )
@@ -312,9 +317,13 @@ def print_requests(frame: Frame) -> None:
         f"{route} {len(sizes)} ({sum(sizes) / 1e6:.2f} MB)" for route, sizes in sorted(routes.items())
     )
     # The list of runs is asked for again and again: it may have grown.
-    addresses = [address for address, _ in asked if address != "runs"]
-    again = sorted({address for address in addresses if addresses.count(address) > 1})
-    print(f"  requests: {requested}; asked more than once: {again or 'none'}")
+    times = Counter(address for address, _ in asked if address != "runs")
+    served = Counter(address for address, size in asked if size > 0 and address != "runs")
+    again = sorted(address for address, count in served.items() if count > 1)
+    dropped = sum(count - 1 for count in times.values())
+    print(
+        f"  requests: {requested}; wanted again after being dropped: {dropped}; of the server twice: {again or 'none'}"
+    )
 
 
 def many_runs(browser: Browser, folder: Path, flags: tuple[str, ...], repeats: int, steps: int) -> None:

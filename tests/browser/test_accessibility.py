@@ -63,7 +63,7 @@ OTHERWISE = {
 
 
 def write_kinds(folder: Path) -> None:
-    """A run of two probes for each kind of input, with values that are easily told apart."""
+    """A run of two probes for each kind of input, with values that are easily distinguished."""
     rng = np.random.default_rng(1)
     shapes = {"words": (5,), "series": (12, 2), "table": (4,), "volume": (3, 4, 4)}
     for number, (name, shape) in enumerate(shapes.items()):
@@ -201,10 +201,10 @@ def test_percentiles_are_read_by_keys(served: str, browser: Browser) -> None:
     step = tab.frame.input_value("[data-testid=step-number]")  # settled: keys on the plot leave it
     tab.frame.focus(plot)
     tab.page.keyboard.press("End")
-    tab.expect(lambda: tab.all("[data-testid=said-weight]", "e.textContent"), ["100 % below"])
+    tab.expect(lambda: tab.all("[data-testid=spoken-weight]", "e.textContent"), ["100 % below"])
     tab.expect_text("percentiles", "100 %", "below; median")
     tab.page.keyboard.press("Home")
-    tab.expect(lambda: tab.all("[data-testid=said-weight]", "e.textContent"), ["0 % below"])
+    tab.expect(lambda: tab.all("[data-testid=spoken-weight]", "e.textContent"), ["0 % below"])
     low = tab.all(plot, "e.getAttribute('aria-valuetext')")[0]  # settled: it has just been read out
     for _ in range(3):
         tab.page.keyboard.press("ArrowRight")

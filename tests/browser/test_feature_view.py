@@ -175,7 +175,7 @@ def test_two_thousand_channels_side_by_side(logdir: Path, serve: Serve, visit: O
     last = np.argsort(-np.nan_to_num(history.shares[-1, 0]), kind="stable")[-1]
     tab.expect(lambda: tab.all(made, "Number(e.dataset.channel)")[-1], int(last))
     expected = f"{np.count_nonzero(history.unused[-1])} unused, 1 dead"
-    tab.expect(lambda: expected in tab.frame.inner_text("[data-testid=features] .told"), True)
+    tab.expect(lambda: expected in tab.frame.inner_text("[data-testid=features] .summary"), True)
 
 
 def test_a_channel_large_and_its_address(logdir: Path, serve: Serve, visit: Open) -> None:

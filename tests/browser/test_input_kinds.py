@@ -212,8 +212,8 @@ def position(folder: Path) -> None:
     }
 
     def columns(step: int) -> dict[str, np.ndarray]:
-        said = np.array([float(step > 0), 1.0])
-        return {"target": np.array([1.0, 0.0]), "prediction": said, "right": (said == [1, 0]).astype(float)}
+        predicted = np.array([float(step > 0), 1.0])
+        return {"target": np.array([1.0, 0.0]), "prediction": predicted, "right": (predicted == [1, 0]).astype(float)}
 
     write(folder, [three_lines()], np.zeros((N, 1, 4, 1), np.uint8), outputs=outputs, columns_of=columns)
 
@@ -336,8 +336,8 @@ def test_several_inputs_and_a_number_that_is_predicted(logged: Path, serve: Serv
     tab.expect(lambda: tab.all("[data-testid^=channel-]", "e.dataset.input"), ["image"] * 3)
     parts = lrp.open_run(logged / "several" / "a").channels(4)[0]
     share = np.abs(parts[:64, 2]).sum() / np.abs(parts).sum()
-    told = f"image\nRed 0 %\nGreen 0 %\nBlue {100 * share:.0f} %"
-    tab.expect(lambda: told in tab.frame.inner_text(".channel-row"), True)
+    expected = f"image\nRed 0 %\nGreen 0 %\nBlue {100 * share:.0f} %"
+    tab.expect(lambda: expected in tab.frame.inner_text(".channel-row"), True)
     reds = [f"[data-testid=channel-{channel}]" for channel in (2, 0)]
     tab.expect(lambda: (tab.pixels(reds[0])[0, 7, 0], tab.pixels(reds[1]).min()), (128, 255))
     assert Path(download.value.path()).stat().st_size > 5_000
@@ -393,9 +393,9 @@ def test_maps_of_classes_in_a_film_and_in_files(logged: Path, serve: Serve, visi
         np.testing.assert_allclose(shown, road[rows], atol=2.5)
     tab.frame.get_by_role("radio", name="Film").check(force=True)
     tab.frame.wait_for_selector("[data-testid=film-predicted-0-4][data-step='4']")
-    told = "e.getAttribute('aria-label').split(': ')[1]"
+    described = "e.getAttribute('aria-label').split(': ')[1]"
     films = "[data-testid^=film-predicted-0]"
-    tab.expect(lambda: tab.all(films, told), ["ground", "road", "sky"])
+    tab.expect(lambda: tab.all(films, described), ["ground", "road", "sky"])
     tab.frame.click("[data-testid=open-0]")
     tab.frame.wait_for_selector("[data-class-thumb='4'][data-painted]")
     files = {}
@@ -465,8 +465,8 @@ def test_sets_of_labels_with_a_probe_for_each(logged: Path, serve: Serve, visit:
     tab.expect_text("caption-1", "wrong:\ncat\n", "P(bird)\n38 %", "labels right\n67 %")
     tab.frame.click("[data-testid=open-1]")
     tab.frame.wait_for_selector("[data-testid=over-probability] .line")
-    told = "a predicts cat from step 0 to 4"
-    tab.expect(lambda: told in (tab.frame.text_content("[data-testid=over-probability]") or ""), True)
+    expected = "a predicts cat from step 0 to 4"
+    tab.expect(lambda: expected in (tab.frame.text_content("[data-testid=over-probability]") or ""), True)
     tab.expect(lambda: "bird" in tab.frame.inner_text(".probe-head"), True)
 
 

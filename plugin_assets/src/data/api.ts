@@ -23,7 +23,7 @@ export const answerFrom = (answers: Source): void => {
 /** Whether a server answers; else it is the data inside the page, which may hold less. */
 export const hasServer = (): boolean => source === null;
 
-/** Asks a route; throws ApiError in words. `priority`: which of those that wait goes first, as browsers open few connections. */
+/** Asks a route; throws ApiError with the reason. `priority`: which of those that wait goes first, as browsers open few connections. */
 export async function request(route: string, parameters: Record<string, string | number>, priority: RequestPriority = "auto"): Promise<Response> {
   if (source) return source(route, parameters);
   const query = new URLSearchParams();

@@ -29,7 +29,7 @@ export function xValues(run: RunState, axis: AxisName, indexOf: (step: number) =
   });
 }
 
-/** The steps of the slider within a part of an axis; null: all of them. What no step itself tells, the run `lead` does. */
+/** The steps of the slider within a part of an axis; null: all of them. Positions on other axes are those of the run `lead`. */
 export function seenSteps(steps: readonly number[], lead: RunState | null, axis: AxisName, range: readonly [number, number] | null, indexOf: (step: number) => number): readonly number[] {
   if (range === null) return steps;
   const inside = (x: number | undefined): boolean => x !== undefined && x >= range[0] && x <= range[1];

@@ -85,7 +85,7 @@ export async function inflate(chunks: Uint8Array, range: [number, number], expec
   const stream = new DecompressionStream("deflate");
   const writer = stream.writable.getWriter();
   const written = writer.write(chunks.subarray(offset, offset + length) as BufferSource).then(() => writer.close());
-  written.catch(() => undefined); // what is wrong with the data is told by the reader as well
+  written.catch(() => undefined); // the reader rejects with what is wrong with the data as well
   const out = new Uint8Array(expected);
   const reader = stream.readable.getReader();
   let at = 0;
@@ -237,7 +237,7 @@ async function wholeNumbers(chunks: Uint8Array, range: [number, number], type: s
   return Int32Array.from({ length: count }, (_, i) => of(i));
 }
 
-/** A map of classes of `shape`, laid out as `planeOf` says unless `plane` is given. */
+/** A map of classes of `shape`, laid out by `planeOf` unless `plane` is given. */
 export async function decodeClasses(chunks: Uint8Array, range: [number, number], type: string, shape: readonly number[], plane = planeOf(shape)): Promise<ClassMap> {
   const data = await wholeNumbers(chunks, range, type, shape.reduce((a, b) => a * b, 1));
   return { data: layOut(data, plane, 0), ...plane, shape };

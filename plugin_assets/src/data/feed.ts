@@ -11,7 +11,7 @@ const LEAST_AHEAD = 2;
 const PARALLEL = 6;
 /** Of more runs no histograms are loaded ahead. */
 const MOST_HISTOGRAM_RUNS = 4;
-/** Of more runs than this outlines alone are drawn: areas and earlier steps one over the other cannot be told apart. */
+/** Of more runs than this outlines alone are drawn: areas and earlier steps one over the other cannot be distinguished. */
 export const MANY_RUNS = 3;
 export const KINDS: readonly TensorKind[] = ["weight", "gradient"];
 
@@ -47,7 +47,7 @@ export interface Scene {
 export const stepOf = (run: RunState, step: number | null): StepInfo | null =>
   run.info?.steps[indexAtOrBefore(run.steps, step)] ?? null;
 
-/** Whether gradients were logged at a step, by the run's scalars; null where they do not tell (yet). */
+/** Whether gradients were logged at a step, by the run's scalars; null where that is not known (yet). */
 export function gradientsLogged(run: Pick<RunState, "timeline">, step: number): boolean | null {
   const { timeline } = run;
   const norms = timeline?.scalars["gradients/norm"] ?? timeline?.scalars["probe_gradients/norm"];
@@ -90,7 +90,7 @@ export class Feed {
     this.loader.retry();
   }
 
-  /** Takes over what has arrived and asks for what is missing. Tells whether anything that is shown has changed. */
+  /** Takes over what has arrived and asks for what is missing. Returns whether anything that is shown has changed. */
   settle(scene: Scene): boolean {
     this.scene = scene;
     let changed = false;
@@ -228,13 +228,13 @@ export class Feed {
     return answer ? { step: previous.step, answer } : null;
   }
 
-  /** The request for a histogram, where there can be one: a step says itself whether gradients were logged with it. */
+  /** The request for a histogram, where there can be one: a step's header has whether gradients were logged with it. */
   private histogramJobs(run: RunState, step: StepInfo, kind: TensorKind): Job<Loaded>[] {
     const tensor = this.scene?.tensor ?? null;
     if (tensor === null || !has(run, kind, tensor)) return [];
     if (kind === "gradient") {
       if (step.batch === 0) return [];
-      // Where nothing tells of gradients none are asked for: that would end in an error if none were logged.
+      // Where gradients are not known to be logged none are asked for: that would end in an error if none were logged.
       const logged = gradientsLogged(run, step.step) ?? (this.frame(run, step)?.header.gradient_batch ?? null) !== null;
       if (!logged) return [];
     }

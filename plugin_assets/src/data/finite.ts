@@ -1,4 +1,4 @@
-// What of a run is not finite, and which shares of relevance are undefined: in words.
+// Texts on what of a run is not finite, and on shares of relevance that are undefined.
 import { percent, plural } from "./format";
 import type { ProbeNames, StepHeader, StepInfo } from "./types";
 
@@ -11,7 +11,7 @@ export interface Span {
   most: number;
 }
 
-const WORDS: Record<string, (n: number) => string> = {
+const TEXTS: Record<string, (n: number) => string> = {
   logits: (n) => `logits of ${plural(n, "probe")}`,
   heatmaps: (n) => `heatmaps of ${plural(n, "probe")}`,
   weights: (n) => plural(n, "weight"),
@@ -19,7 +19,7 @@ const WORDS: Record<string, (n: number) => string> = {
   loss: () => "a loss of the epoch",
 };
 
-const words = (kind: string, n: number): string => (WORDS[kind] ?? (() => kind))(n);
+const kindText = (kind: string, n: number): string => (TEXTS[kind] ?? (() => kind))(n);
 
 const known = new WeakMap<readonly StepInfo[], Span[]>();
 
@@ -51,10 +51,10 @@ const where = ({ first, last, lasts }: Span): string =>
   lasts ? `since step ${first}` : first === last ? `at step ${first}` : `at steps ${first} to ${last}`;
 
 /** A span in full: "logits of 8 probes not finite since step 12". */
-export const spanWords = (span: Span): string => `${words(span.kind, span.most)} not finite ${where(span)}`;
+export const spanText = (span: Span): string => `${kindText(span.kind, span.most)} not finite ${where(span)}`;
 
 /** Spans in short, those of the same steps together: "logits, heatmaps not finite since step 12". */
-export function shortWords(spans: readonly Span[]): string[] {
+export function shortText(spans: readonly Span[]): string[] {
   const groups = new Map<string, string[]>();
   for (const span of spans) groups.set(where(span), [...(groups.get(where(span)) ?? []), span.kind]);
   return [...groups].map(([at, kinds]) => `${kinds.join(", ")} not finite ${at}`);
@@ -62,7 +62,7 @@ export function shortWords(spans: readonly Span[]): string[] {
 
 /** What is not finite at one step: "logits of 8 probes, heatmaps of 8 probes"; "" where all is. */
 export const atStep = (info: Pick<StepInfo, "nonfinite">): string =>
-  Object.entries(info.nonfinite ?? {}).map(([kind, count]) => words(kind, count)).join(", ");
+  Object.entries(info.nonfinite ?? {}).map(([kind, count]) => kindText(kind, count)).join(", ");
 
 /** Whether a probe's heatmap holds what is not finite. */
 export const mapBroken = (header: StepHeader | null, index: number): boolean => header?.probes.sum?.[index] === null;

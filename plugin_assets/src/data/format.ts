@@ -1,4 +1,4 @@
-// Numbers and names as words on the page.
+// Numbers and names as text on the page.
 import type { ProbeNames } from "./types";
 
 /** Three significant digits, as `lrp_monitor/text.py` writes them; a dash where there is no number. */
@@ -77,7 +77,7 @@ const QUANTITIES: Record<string, string> = {
   "weights/nonfinite": "Weights that are not finite",
 };
 
-/** A scalar's tag as a person would say it. */
+/** A title of a scalar's tag for people. */
 export function quantityTitle(tag: string): string {
   const known = QUANTITIES[tag];
   if (known !== undefined) return known;

@@ -15,7 +15,7 @@ export interface RunState {
   listing: RunListing;
   /** Place of its colour in TensorBoard's palette. */
   order: number;
-  /** Which one of the chosen runs of its colour it is, from 0: told by shape and dashes. */
+  /** Which one of the chosen runs of its colour it is, from 0: shown by shape and dashes. */
   pattern: number;
   info: RunInfo | null;
   /** The logged steps of `info`, ascending. */
@@ -27,7 +27,7 @@ export interface RunState {
   timelineTensors: readonly string[];
   /** Step -> cluster of each probe, where heatmaps were grouped. */
   clusters: ReadonlyMap<number, number[]>;
-  /** What told which groups there are when these were asked for; null before. */
+  /** The state of the groups when these were asked for; null before. */
   clustersAsked: string | null;
   error: string | null;
   /** What the page shows of it now: the last step that was ready, so that nothing flickers while the next one loads. */
@@ -41,7 +41,7 @@ export interface ShownHistogram {
   step: number;
   tensor: string;
   answer: HistogramAnswer | null;
-  /** In words, where there is no histogram. */
+  /** The reason where there is no histogram. */
   missing: string | null;
   /** The same of the step logged before; null where there is none or it is still loading. */
   ghost: { step: number; answer: HistogramAnswer } | null;

@@ -16,11 +16,11 @@ export const labelsOf = (probes: ProbeNames, index: number): readonly number[] =
   return label !== undefined ? [label] : (probes.label_sets?.[index] ?? []);
 };
 
-const setWords = (probes: ProbeNames, set: readonly number[]): string => (set.length === 0 ? "none" : set.map((label) => className(probes, label)).join(", "));
+const setText = (probes: ProbeNames, set: readonly number[]): string => (set.length === 0 ? "none" : set.map((label) => className(probes, label)).join(", "));
 
-/** What a probe is labelled, in words; null without labels. */
-export const labelWords = (probes: ProbeNames, index: number): string | null =>
-  hasLabels(probes) ? setWords(probes, labelsOf(probes, index)) : null;
+/** The names of a probe's labels as text; null without labels. */
+export const labelText = (probes: ProbeNames, index: number): string | null =>
+  hasLabels(probes) ? setText(probes, labelsOf(probes, index)) : null;
 
 /** The labels of all places that are shown; null where one of many tokens or times is explained: its label is the probe's. */
 export const labelMapOf = (probes: ProbeNames, pictures: ProbePictures | null, index: number): ClassMap | null => {
@@ -39,10 +39,10 @@ export function predictedSet(of: Column): number[] | null | undefined {
   }
 }
 
-/** What a model answers for a probe, in words: the name of a class, of several, or "none". */
-export function answerWords(probes: ProbeNames, of: Column): string {
+/** What a model predicts for a probe as text: the name of a class, of several, or "none". */
+export function answerText(probes: ProbeNames, of: Column): string {
   const set = predictedSet(of);
-  return set === undefined ? predictionName(probes, of("prediction")) : setWords(probes, set ?? []);
+  return set === undefined ? predictionName(probes, of("prediction")) : setText(probes, set ?? []);
 }
 
 /** Whether an answer is the probe's label, or exactly its labels; null where one of both is not known. */

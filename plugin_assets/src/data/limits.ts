@@ -10,7 +10,7 @@ const COLUMNS: Record<View["clip"], string> = { "100": "absmax", "99": "q99", "9
 
 /**
  * Relevance at the ends of the colour map. `all` are the largest values over time of all runs on the page, `own` those
- * of the map's run. Where they are not known the map's own value stands in.
+ * of the map's run. Where they are not known the map's own value is taken.
  */
 export function colourLimit(
   view: Pick<View, "scale" | "clip">,

@@ -103,7 +103,7 @@ export class Refresher {
 
 const NO_CLUSTERS = "none";
 
-/** What tells whether a run has other groups than before: files beside its records, and steps with groups of their own. */
+/** A state that changes when a run may have other groups: files beside its records, and steps that log groups. */
 function clusterState({ listing, timeline }: RunState): string {
   const columns = timeline?.columns;
   const logged = columns === undefined || columns.includes("cluster");

@@ -16,7 +16,7 @@ const ORDER = [
   /^weights\/norm$/,
 ];
 
-/** Tags of the timelines, the most telling first, masks in their own order; those of single tensors apart. */
+/** Tags of the timelines, the most informative first, masks in their own order; those of single tensors apart. */
 export function quantities(timelines: readonly Timeline[], masks: readonly string[]): { main: string[]; tensors: string[]; all: string[] } {
   const tags = [...new Set(timelines.flatMap((timeline) => [...Object.keys(timeline.scalars), ...(timeline.tags ?? [])]))];
   const rank = (tag: string): number => {

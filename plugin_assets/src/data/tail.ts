@@ -1,7 +1,7 @@
 // Keeping up with a run that grows: what to ask for next, and adding the answer to what is there.
 import type { RunInfo, RunListing, Timeline } from "./types";
 
-/** The last step known of a run and the session that wrote it: the server tells if that does not count any more. */
+/** The last step known of a run and the session that wrote it: the server answers with `reset` if that does not count any more. */
 export interface Since {
   step: number;
   session: string;
@@ -18,7 +18,7 @@ export function followUp(info: RunInfo | null, listing: RunListing): FollowUp {
   return same && info.steps.length === listing.steps ? "nothing" : { step: last.step, session: last.session };
 }
 
-/** A run with the newer steps of `more` added and the rest as `more` tells it; `more` alone where steps were replaced. */
+/** A run with the newer steps of `more` added and the rest as in `more`; `more` alone where steps were replaced. */
 export function mergeRun(info: RunInfo | null, more: RunInfo): RunInfo {
   if (info === null || more.reset) return more;
   const last = info.steps[info.steps.length - 1]?.step ?? -Infinity;

@@ -1,6 +1,6 @@
 // What the plugin's routes answer. Everything here comes from disk by way of the server: treat texts as texts only.
 
-/** One line of the run list. `error` in words where the run's store cannot be read. */
+/** One line of the run list. `error`: why the run's store cannot be read. */
 export interface RunListing {
   run: string;
   name: string;

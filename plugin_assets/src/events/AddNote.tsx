@@ -5,7 +5,7 @@ import { hasServer } from "../data/api";
 import { short } from "../data/format";
 import { errorText } from "../data/refresh";
 import type { Model } from "../state/model";
-import { sharedParts, telling } from "../state/names";
+import { sharedParts, distinctPart } from "../state/names";
 import { addNote, isKept, withMark } from "./notes";
 
 export function AddNote({ model }: { model: Model }): JSX.Element {
@@ -53,7 +53,7 @@ export function AddNote({ model }: { model: Model }): JSX.Element {
         <select aria-label="Where the note is kept" data-testid="note-place" value={chosen?.listing.run ?? ""} onChange={(event) => setPlace(event.currentTarget.value)}>
           {places.map(({ listing }) => (
             <option key={listing.run} value={listing.run}>
-              in the folder of {short(telling(listing.name, shared), 30)}
+              in the folder of {short(distinctPart(listing.name, shared), 30)}
             </option>
           ))}
           <option value="">in the page’s address</option>

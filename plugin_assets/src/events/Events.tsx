@@ -5,7 +5,7 @@ import { count, plural, short } from "../data/format";
 import { errorText } from "../data/refresh";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
-import { sharedParts, telling } from "../state/names";
+import { sharedParts, distinctPart } from "../state/names";
 import { Dot } from "../ui/Dot";
 import { csv, save } from "../ui/files";
 import { useCache } from "../ui/hooks";
@@ -57,7 +57,7 @@ export function View({ model }: { model: Model }): JSX.Element {
     const events = found.get(listing.run);
     return events instanceof Error ? [`${listing.name}: ${events.message}`] : [];
   });
-  const nameOf = (run: RunState | null): string => (run === null ? "" : telling(run.listing.name, shared));
+  const nameOf = (run: RunState | null): string => (run === null ? "" : distinctPart(run.listing.name, shared));
   const isRemovable = ({ run, note }: Entry): boolean => note !== null && (run === null || isKept());
   return (
     <div class="grid-area events" tabIndex={0} role="region" aria-label="Events" data-testid="events" data-waiting={waiting}>

@@ -1,7 +1,7 @@
 // What happened in a run: alerts, values that are not finite, predictions that flipped, restarts, notes.
-import { spansOf, spanWords } from "../data/finite";
+import { spansOf, spanText } from "../data/finite";
 import { className, percent, plural } from "../data/format";
-import { answerWords } from "../data/labels";
+import { answerText } from "../data/labels";
 import type { ProbeNames, RunInfo, Timeline, WatchedLayer } from "../data/types";
 import { alertLimits } from "../state/selection";
 
@@ -35,7 +35,7 @@ export function eventsOf(info: RunInfo, timeline: Timeline, ended: boolean, laye
     out.push({ kind, step, time: times.get(step) ?? null, text });
   };
   for (const [mask, limit] of alertLimits(info.meta)) alerts(timeline, mask, limit, add);
-  for (const span of spansOf(info.steps)) add("finite", span.first, spanWords(span));
+  for (const span of spansOf(info.steps)) add("finite", span.first, spanText(span));
   flips(info.probes, timeline, add);
   for (const { layer, emerged = [] } of layers) {
     for (const one of emerged) {
@@ -73,7 +73,7 @@ function flips(probes: ProbeNames, { steps, probes: columns }: Timeline, add: Ad
   for (let i = 1; i < rows.length; i++) {
     const [before, now] = [rows[i - 1]!, rows[i]!];
     if (before.length !== now.length) continue;
-    const answer = (at: number, probe: number): string => answerWords(probes, (name) => columns[name]?.[at]?.[probe]);
+    const answer = (at: number, probe: number): string => answerText(probes, (name) => columns[name]?.[at]?.[probe]);
     const sets = columns["predicted_labels/0"] !== undefined;
     const changed = now.flatMap((value, probe) => ((sets ? answer(i, probe) !== answer(i - 1, probe) : value !== before[probe]) ? [probe] : []));
     if (changed.length === 0) continue;

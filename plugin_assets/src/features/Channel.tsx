@@ -14,7 +14,7 @@ import { Spark, type Curve } from "./Spark";
 
 /** Height of a row, in pixels. */
 export const ROW = 76;
-/** Height of the words above the rows. */
+/** Height of the titles above the rows. */
 export const HEADS = 24;
 
 /** The columns of a row: how wide, with how many maps and references of `side` pixels; the curve takes what room there is. */
@@ -47,13 +47,13 @@ const template = ({ maps, references, side, number, share, facts }: Columns): st
 
 const styleOf = (columns: Columns): Record<string, string> => ({ columnGap: `${columns.gap}px`, gridTemplateColumns: template(columns) });
 
-/** Where the curves stand in a lane. */
+/** The position of the curves in a lane. */
 export const curvesAt = (columns: Columns): { left: string; right: string } => ({
   left: `${columns.number + columns.share + 2 * columns.gap}px`,
   right: `${columns.facts + mapsOf(columns) + 2 * columns.gap}px`,
 });
 
-/** What stands in the columns. */
+/** The titles of the columns. */
 export function Heads({ columns, name }: { columns: Columns; name: string }): JSX.Element {
   return (
     <div class="heads" style={{ height: `${HEADS}px`, ...styleOf(columns) }}>
@@ -153,6 +153,6 @@ function tilesOf(row: Row, most: number, probes: readonly string[], pictures: Pr
     map: row.maps[i] ?? null,
     picture: pictures?.pictures[probe] ?? null,
     panel: draw?.(probe, row.maps[i] ?? null, limit),
-    words: `${probes[probe] ?? probe}: relevance ${number(row.relevance[i] ?? 0)}`,
+    description: `${probes[probe] ?? probe}: relevance ${number(row.relevance[i] ?? 0)}`,
   }));
 }

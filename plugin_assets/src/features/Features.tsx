@@ -98,9 +98,9 @@ export function View({ model }: { model: Model }): JSX.Element {
           over the input
         </label>
       </header>
-      <div class="told" style={{ gridTemplateColumns: `repeat(${places.length}, minmax(0, 1fr))` }}>
+      <div class="summary" style={{ gridTemplateColumns: `repeat(${places.length}, minmax(0, 1fr))` }}>
         {places.map((place) => (
-          <Told key={place.run.listing.run} model={model} place={place} nameOf={nameOf} probes={place.run.info!.probes.names.length} alone={places.length === 1} />
+          <Summary key={place.run.listing.run} model={model} place={place} nameOf={nameOf} probes={place.run.info!.probes.names.length} alone={places.length === 1} />
         ))}
       </div>
       {opened ? (
@@ -176,7 +176,7 @@ function Rows({ model, answers, places, of, nameOf, choice, choose, top, scrolle
   );
 }
 
-function Told({ model, place, nameOf, probes, alone }: { model: Model; place: Place; nameOf: (n: number) => string; probes: number; alone: boolean }): JSX.Element {
+function Summary({ model, place, nameOf, probes, alone }: { model: Model; place: Place; nameOf: (n: number) => string; probes: number; alone: boolean }): JSX.Element {
   const { layer, run } = place;
   const step = model.stepOf(run, model.currentStep())?.step ?? null;
   const at = step === null ? -1 : layer.steps.indexOf(step);
@@ -195,8 +195,8 @@ function Told({ model, place, nameOf, probes, alone }: { model: Model; place: Pl
           </span>
         ))}
       </span>{" "}
-      <span class="promise">
-        {alone ? "" : "Channels of different runs are different units. "}Relevance is not activation; what is said is of {probes} probes.
+      <span class="caveat">
+        {alone ? "" : "Channels of different runs are different units. "}Relevance is not activation; these figures are of {probes} probes.
       </span>
     </p>
   );

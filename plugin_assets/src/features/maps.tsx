@@ -47,7 +47,7 @@ export interface Tile {
   picture: Picture | null;
   panel?: ((width: number, colours: Pick<Look, "ink" | "faint" | "ground">) => Panel) | undefined;
   /** What it shows. */
-  words: string;
+  description: string;
 }
 
 interface RowMapsProps {
@@ -78,7 +78,7 @@ export function RowMaps({ tiles, count, side, limit, colours, gamma, over, opaci
   const ref = useRef<HTMLCanvasElement>(null);
   const theme = useTheme();
   const [width, height, pitch] = [widthOf(count, side), outer(side), outer(side) + GAP];
-  const words = useMemo(() => tiles?.map((tile) => tile.words).join("; ") ?? "", [tiles]);
+  const description = useMemo(() => tiles?.map((tile) => tile.description).join("; ") ?? "", [tiles]);
   useLayoutEffect(() => {
     const canvas = ref.current;
     if (!canvas) return;
@@ -114,11 +114,11 @@ export function RowMaps({ tiles, count, side, limit, colours, gamma, over, opaci
   const edges = `repeating-linear-gradient(90deg, var(--border) 0 ${outer(side)}px, transparent 0 ${pitch}px) 0 0 / ${(tiles?.length ?? count) * pitch}px no-repeat`;
   const point = (event: PointerEvent & { currentTarget: HTMLCanvasElement }): void => {
     const box = event.currentTarget.getBoundingClientRect();
-    const title = tiles?.[Math.floor(((event.clientX - box.left) / box.width) * count)]?.words ?? "";
+    const title = tiles?.[Math.floor(((event.clientX - box.left) / box.width) * count)]?.description ?? "";
     if (event.currentTarget.title !== title) event.currentTarget.title = title;
   };
   return (
-    <canvas ref={ref} role="img" aria-label={`${label}: ${words}`} data-testid={testid} style={{ width: `${width}px`, height: `${height}px`, background: edges }} onPointerMove={point} />
+    <canvas ref={ref} role="img" aria-label={`${label}: ${description}`} data-testid={testid} style={{ width: `${width}px`, height: `${height}px`, background: edges }} onPointerMove={point} />
   );
 }
 

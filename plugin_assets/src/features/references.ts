@@ -73,7 +73,7 @@ export function referenceTiles(run: RunState, row: Row | undefined, known: Reado
   return samples.map((sample, i) => {
     const kept = known.get(sample) ?? null;
     const sources = kept && sourcesOfReference(run, kept);
-    const tile: Tile = { map: null, picture: kept ? (kept.pictures.pictures[kept.index] ?? null) : null, words: `sample ${sample}: relevance ${number(row.top_relevance?.[i] ?? 0)}` };
+    const tile: Tile = { map: null, picture: kept ? (kept.pictures.pictures[kept.index] ?? null) : null, description: `sample ${sample}: relevance ${number(row.top_relevance?.[i] ?? 0)}` };
     if (sources && draw) {
       tile.panel = (width, page) => draw(sources, width, { ...PLAIN, size: sizeFor(sources, null), map: null, limit: 0, colours: "seismic", gamma: 1, ...page });
     }

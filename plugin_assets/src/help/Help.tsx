@@ -38,7 +38,7 @@ const KEYS: [string, string][] = [
   ["?", "this help"],
 ];
 
-/** What is usual for a composite, by its name; null for those that nothing general can be said of. */
+/** What is usual for a composite, by its name; null for those without anything usual. */
 export function usual(composite: string): string | null {
   if (/alpha2_?beta1|alpha_?beta/.test(composite)) {
     return "Red and blue in every map, and sums far from the logit, both ways: the factor 2 on what speaks for a class, and the 1 on what speaks against it, grow from layer to layer. Read where relevance lies, not how much there is.";

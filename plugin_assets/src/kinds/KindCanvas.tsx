@@ -70,7 +70,7 @@ export function KindCanvas({ sources, map, limit, step, size, view, label, testi
   return (
     <div class="kind" ref={ref} style={{ height: panel ? `${panel.height}px` : undefined }}>
       {part instanceof Error && <p class="instead">This part of the page could not be loaded ({part.message}): reload the page.</p>}
-      <canvas role="img" aria-label={panel ? `${label}: ${panel.words}` : label} data-testid={testid} data-run={run} />
+      <canvas role="img" aria-label={panel ? `${label}: ${panel.description}` : label} data-testid={testid} data-run={run} />
     </div>
   );
 }

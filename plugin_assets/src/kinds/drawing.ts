@@ -52,8 +52,8 @@ export function probePanel(sources: readonly Source[], width: number, look: Look
     place: (x, y) => {
       const found = parts.find(({ panel, top }) => y >= top && y < top + panel.height);
       const place = found?.panel.place(x, y - found.top) ?? null;
-      return place && titled ? { ...place, words: `${found!.source.info.name}, ${place.words}` } : place;
+      return place && titled ? { ...place, description: `${found!.source.info.name}, ${place.description}` } : place;
     },
-    words: parts.map(({ source, panel }) => (titled ? `${source.info.name}: ${panel.words}` : panel.words)).join("; "),
+    description: parts.map(({ source, panel }) => (titled ? `${source.info.name}: ${panel.description}` : panel.description)).join("; "),
   };
 }

@@ -1,4 +1,4 @@
-// What every kind of input draws on: a panel of some width that knows its height, paints itself, and says what lies
+// What every kind of input draws on: a panel of some width that knows its height, paints itself, and finds what lies
 // under a point. One drawing serves cards, films, thumbnails and files.
 import type { HeatMap } from "../data/decode";
 import { valueOf } from "../data/difference";
@@ -27,18 +27,18 @@ export interface Look {
   outlines: boolean;
 }
 
-/** What lies under a point: its place in the heatmap of all inputs, and in words. */
+/** What lies under a point: its place in the heatmap of all inputs, and a description. */
 export interface Place {
   index: number;
-  words: string;
+  description: string;
 }
 
 export interface Panel {
   height: number;
   paint: (context: CanvasRenderingContext2D) => void;
   place: (x: number, y: number) => Place | null;
-  /** What is drawn, in words, for those who do not see it. */
-  words: string;
+  /** Description of what is drawn, for those who do not see it. */
+  description: string;
 }
 
 export const FONT = "Roboto, 'Segoe UI', Arial, sans-serif";

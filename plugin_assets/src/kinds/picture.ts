@@ -76,8 +76,8 @@ export function picturePanel(source: Source, width: number, look: Look): Panel {
       const column = Math.floor(((x - from) / wide) * columns);
       const row = Math.floor((y / height) * rows);
       if (column < 0 || column >= columns || row < 0 || row >= rows) return null;
-      return { index: indexAt(row, column), words: `${depth > 0 ? `slice ${slice}, ` : ""}row ${row}, column ${column}` };
+      return { index: indexAt(row, column), description: `${depth > 0 ? `slice ${slice}, ` : ""}row ${row}, column ${column}` };
     },
-    words: depth > 0 ? `slice ${slice + 1} of ${depth}` : `picture of ${rows} by ${columns}`,
+    description: depth > 0 ? `slice ${slice + 1} of ${depth}` : `picture of ${rows} by ${columns}`,
   };
 }

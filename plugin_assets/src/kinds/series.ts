@@ -101,8 +101,8 @@ export function seriesPanel(source: Source, width: number, look: Look): Panel {
       const time = timeAt(x);
       const value = source.values?.[time * channels + channel];
       const name = nameOf(channel);
-      return { index: indexAt(time, channel), words: `time ${time}${name && `, ${name}`}${value === undefined ? "" : `: ${number(value)}`}` };
+      return { index: indexAt(time, channel), description: `time ${time}${name && `, ${name}`}${value === undefined ? "" : `: ${number(value)}`}` };
     },
-    words: `series of ${times} times${channels > 1 ? ` and ${channels} channels` : ""}`,
+    description: `series of ${times} times${channels > 1 ? ` and ${channels} channels` : ""}`,
   };
 }

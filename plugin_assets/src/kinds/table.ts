@@ -1,4 +1,4 @@
-// A row of a table: a bar for each feature, from the middle to the right where it speaks for what is explained.
+// A row of a table: a bar for each feature, from the middle to the right where its relevance is positive.
 import { valueOf } from "../data/difference";
 import { number } from "../data/format";
 import { fitted, FONT, isMarked, leading, shareOf, textWidth, tint, type Look, type Panel } from "./panel";
@@ -64,8 +64,8 @@ export function tablePanel(source: Source, width: number, look: Look): Panel {
       const feature = shown[Math.floor(y / rowHeight)];
       if (feature === undefined) return null;
       const value = source.values?.[feature];
-      return { index: source.start + feature, words: `${nameOf(source, feature)}${value === undefined ? "" : ` = ${number(value)}`}` };
+      return { index: source.start + feature, description: `${nameOf(source, feature)}${value === undefined ? "" : ` = ${number(value)}`}` };
     },
-    words: `row of ${count} features${look.map === null ? "" : `, most relevant: ${leading(look, source.start, count).slice(0, 3).map((f) => `${nameOf(source, f)} ${number(relevance(f))}`).join(", ")}`}`,
+    description: `row of ${count} features${look.map === null ? "" : `, most relevant: ${leading(look, source.start, count).slice(0, 3).map((f) => `${nameOf(source, f)} ${number(relevance(f))}`).join(", ")}`}`,
   };
 }

@@ -9,12 +9,12 @@ let observer: MutationObserver | null = null;
 export function useTheme(): string {
   const [theme, setTheme] = useState(root().dataset.theme ?? "");
   useEffect(() => {
-    const tell = (): void => setTheme(root().dataset.theme ?? "");
-    listeners.add(tell);
+    const update = (): void => setTheme(root().dataset.theme ?? "");
+    listeners.add(update);
     observer ??= new MutationObserver(() => listeners.forEach((listener) => listener()));
     observer.observe(root(), { attributes: true, attributeFilter: ["data-theme"] });
     return () => {
-      listeners.delete(tell);
+      listeners.delete(update);
     };
   }, []);
   return theme;

@@ -105,8 +105,8 @@ export function tokensPanel(source: Source, width: number, look: Look): Panel {
       const line = Math.floor(y / lineHeight);
       const found = words.find((word) => word.line === line && x >= word.x && x < word.x + word.width + GAP);
       if (!found || found.token < 0) return null;
-      return { index: source.start + found.token, words: `token ${found.token}: ${textOf(source, found.token) || "(empty)"}` };
+      return { index: source.start + found.token, description: `token ${found.token}: ${textOf(source, found.token) || "(empty)"}` };
     },
-    words: `text of ${lengthOf(source)} tokens${best.length ? `, most relevant: ${best.map((token) => textOf(source, token)).join(", ")}` : ""}`,
+    description: `text of ${lengthOf(source)} tokens${best.length ? `, most relevant: ${best.map((token) => textOf(source, token)).join(", ")}` : ""}`,
   };
 }

@@ -85,8 +85,8 @@ export function Multiples({ model, runs, names, kind }: MultiplesProps): JSX.Ele
   const chosen = model.tensor();
   return (
     <>
-      {errors.map((words) => (
-        <p key={words} class="trouble" role="alert">{words}</p>
+      {errors.map((message) => (
+        <p key={message} class="trouble" role="alert">{message}</p>
       ))}
       <ul class="multiples" data-testid="multiples" data-steps={found.map(({ step }) => step ?? "").join(",")} data-loaded={loaded.length}>
         {cards.slice(0, MOST).map((name) => (

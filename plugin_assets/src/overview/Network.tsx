@@ -9,7 +9,7 @@ import { logState, timelineJob, type KeptTimeline } from "../data/timelines";
 import type { Timeline } from "../data/types";
 import { ViewCache } from "../state/cache";
 import type { Model } from "../state/model";
-import { searchOf, sharedParts, telling } from "../state/names";
+import { searchOf, sharedParts, distinctPart } from "../state/names";
 import { indexAtOrBefore, nearestIndex } from "../state/steps";
 import { csv, save } from "../ui/files";
 import { useCache, useSize } from "../ui/hooks";
@@ -85,7 +85,7 @@ export function View({ model }: { model: Model }): JSX.Element {
           <select aria-label="Run" data-testid="network-run" value={run?.listing.run} onChange={(event) => setChosen(event.currentTarget.value)}>
             {runs.map(({ listing }) => (
               <option key={listing.run} value={listing.run}>
-                {short(telling(listing.name, shared), 40)}
+                {short(distinctPart(listing.name, shared), 40)}
               </option>
             ))}
           </select>
@@ -274,7 +274,7 @@ function Matrix({ model, timeline, nodes, turn, scale, log, step, share }: Matri
               >
                 <bdi style={{ paddingLeft: `${9 * depth}px` }}>
                   {members > 0 && <span aria-hidden="true">{node.open ? "▾ " : "▸ "}</span>}
-                  {short(depth > 0 || members > 0 ? label : telling(label, { start: shared, end: "" }), 26)}
+                  {short(depth > 0 || members > 0 ? label : distinctPart(label, { start: shared, end: "" }), 26)}
                   {members > 0 && !node.open && <span class="aside"> {members}</span>}
                 </bdi>
                 <span class="value">{valueText(row, step)}</span>

@@ -4,7 +4,7 @@ import type { Row } from "./matrix";
 export interface Node {
   /** Where it stands: the path of a branch with "/" at its end, or the name of a row. */
   path: string;
-  /** What is left of the path below the branch that it stands in. */
+  /** What is left of the path below its branch. */
   label: string;
   depth: number;
   row: Row;

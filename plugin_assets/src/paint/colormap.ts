@@ -10,7 +10,7 @@ interface Anchor {
 
 interface ColourMap {
   title: string;
-  /** Words of the legend for the two ends; null where negative relevance is not shown. */
+  /** Texts of the legend for the two ends; null where negative relevance is not shown. */
   negative: string | null;
   positive: string;
   /** Where the colour of an overlay is taken: its strongest hue. */
@@ -65,7 +65,7 @@ export const COLOURS: Record<ColourName, ColourMap> = {
       { at: 1, rgb: [103, 0, 31] },
     ],
   },
-  // Told apart with any of the three kinds of colour blindness (a test simulates them).
+  // Distinct with any of the three kinds of colour blindness (a test simulates them).
   safe: {
     title: "Colour-blind safe: purple – orange",
     negative: "purple",
@@ -151,7 +151,7 @@ function table(name: ColourName, gamma: number, overlay: boolean): Uint32Array {
     for (let i = 0; i < found.length; i++) {
       const raw = (i - HALF) / HALF;
       const t = Math.sign(raw) * Math.abs(raw) ** gamma;
-      // Over a picture the colour says the sign and the opacity the strength: a white centre would hide the picture.
+      // Over a picture the colour is the sign and the opacity the strength: a white centre would hide the picture.
       const hidden = COLOURS[name].negative === null && t < 0;
       const [r, g, b] = overlay ? colourAt(name, Math.sign(t) * COLOURS[name].hue) : colourAt(name, t);
       found[i] = pack(r, g, b, overlay ? (hidden ? 0 : Math.round(255 * Math.abs(t))) : 255);

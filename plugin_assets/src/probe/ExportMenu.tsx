@@ -12,7 +12,7 @@ interface Busy {
 
 export function ExportMenu({ of, milliseconds }: { of: ExportOf; milliseconds: number }): JSX.Element {
   const [busy, setBusy] = useState<Busy | null>(null);
-  const [said, setSaid] = useState<string | null>(null);
+  const [status, setStatus] = useState<string | null>(null);
   const going = useRef(true);
   useEffect(() => {
     going.current = true;
@@ -20,7 +20,7 @@ export function ExportMenu({ of, milliseconds }: { of: ExportOf; milliseconds: n
   }, [of.index, of.probes.hash]);
   const save = async (kind: string, make: (progress: Progress) => Promise<Exported>): Promise<void> => {
     going.current = true;
-    setSaid(null);
+    setStatus(null);
     setBusy({ kind, share: 0 });
     try {
       const { file, note } = await make((share) => {
@@ -31,9 +31,9 @@ export function ExportMenu({ of, milliseconds }: { of: ExportOf; milliseconds: n
       const name = of.probes.names[of.index] ?? "probe";
       const step = of.model.currentStep();
       download(file, fileName(kind === "png" ? `${name}-step-${step}` : name, kind));
-      setSaid(note === null ? `Saved as ${kind.toUpperCase()}.` : `Saved as ${kind.toUpperCase()}: ${note}.`);
+      setStatus(note === null ? `Saved as ${kind.toUpperCase()}.` : `Saved as ${kind.toUpperCase()}: ${note}.`);
     } catch (error) {
-      if (going.current) setSaid(error instanceof Error ? error.message : String(error));
+      if (going.current) setStatus(error instanceof Error ? error.message : String(error));
     } finally {
       setBusy(null);
     }
@@ -41,7 +41,7 @@ export function ExportMenu({ of, milliseconds }: { of: ExportOf; milliseconds: n
   return (
     <div class="exports" role="group" aria-label="Save">
       <span class="aside" role="status" data-testid="export-status">
-        {busy ? `${busy.kind.toUpperCase()} ${percent(busy.share)}` : said}
+        {busy ? `${busy.kind.toUpperCase()} ${percent(busy.share)}` : status}
       </span>
       {busy ? (
         <button type="button" onClick={() => (going.current = false)} data-testid="export-stop">

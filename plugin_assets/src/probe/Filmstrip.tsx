@@ -3,7 +3,7 @@ import { Fragment, type JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { planeOf, type HeatMap, type Picture } from "../data/decode";
 import { className, number, percent } from "../data/format";
-import { answerWords, isAnswerRight } from "../data/labels";
+import { answerText, isAnswerRight } from "../data/labels";
 import type { RunState } from "../data/jobs";
 import { groundOf, type Source } from "../kinds/source";
 import type { Model } from "../state/model";
@@ -30,7 +30,7 @@ interface FilmstripProps {
   index: number;
   picture: Picture | null;
   sources: readonly Source[] | null;
-  /** Told which steps are in view. */
+  /** Called with the steps that are in view. */
   inView: (steps: readonly number[]) => void;
 }
 
@@ -174,7 +174,7 @@ function describe(data: ProbeData, runs: readonly RunState[], probes: ProbeNames
     if (timeline === null || at < 0) return `${run.listing.name}: not logged`;
     if (timeline.probes.output !== undefined) return `${run.listing.name} predicts ${number(column(timeline, "output")[at])}`;
     if (timeline.probes.prediction === undefined) return `${run.listing.name} explains a region of the output`;
-    const predicted = answerWords(probes, columnsAt(timeline, step));
+    const predicted = answerText(probes, columnsAt(timeline, step));
     const target = className(probes, column(timeline, "target")[at]);
     return `${run.listing.name} predicts ${predicted}, probability of ${target} ${percent(column(timeline, "probability")[at])}`;
   });

@@ -19,10 +19,10 @@ interface LayersProps {
 export function layersOf(data: ProbeData, runs: readonly RunState[]): string[] {
   const out: string[] = [];
   for (const run of runs) {
-    const told = run.info?.meta.layers;
+    const logged = run.info?.meta.layers;
     const columns = Object.keys(data.timeline(run)?.probes ?? {}).filter((name) => name.startsWith(PREFIX));
     const known = new Set(columns.map((name) => name.slice(PREFIX.length)));
-    const ordered = (Array.isArray(told) ? told.map(String) : []).filter((name) => known.has(name));
+    const ordered = (Array.isArray(logged) ? logged.map(String) : []).filter((name) => known.has(name));
     for (const name of [...ordered, ...known]) if (!out.includes(name)) out.push(name);
   }
   return out;

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { niceTicks, spread } from "../paint/axis";
 import { number, percent } from "../data/format";
-import { answerWords, isAnswerRight } from "../data/labels";
+import { answerText, isAnswerRight } from "../data/labels";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
 import { linePath, valueAt, yRange } from "../data/series";
@@ -29,7 +29,7 @@ export interface Line {
   column: string;
   /** What is measured, besides the run; "" where there is only one thing. */
   of: string;
-  /** What is said where there is no value; a dash without it. */
+  /** Text where there is no value; a dash without it. */
   missing?: string;
   /** Place of the mask, which decides how the line is dashed. */
   order: number;
@@ -111,7 +111,7 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
                 drawn.bands[row]!.map((part) => {
                   const x = toX(part.from);
                   const span = Math.max(2, toX(part.to) - x);
-                  const name = part.value === null ? "none" : part.words;
+                  const name = part.value === null ? "none" : part.text;
                   const state = part.value === null ? " none" : part.right === null ? "" : part.right ? " right" : " wrong";
                   const what = part.value === null ? "has no prediction (logits not finite)" : `predicts ${name}`;
                   return (
@@ -149,11 +149,11 @@ export function OverTime({ model, title, testid, lines, share, limits = [], band
 }
 
 /** What is answered, over steps in a row of which it is the same. */
-function answersOf(timeline: Timeline, { probes, index }: { probes: ProbeNames; index: number }): (Segment & { words: string; right: boolean | null })[] {
-  const sets = timeline.probes["predicted_labels/0"] === undefined ? null : (i: number): string => answerWords(probes, columnsAt(timeline, timeline.steps[i]!));
+function answersOf(timeline: Timeline, { probes, index }: { probes: ProbeNames; index: number }): (Segment & { text: string; right: boolean | null })[] {
+  const sets = timeline.probes["predicted_labels/0"] === undefined ? null : (i: number): string => answerText(probes, columnsAt(timeline, timeline.steps[i]!));
   return segments(timeline, sets ?? undefined).map((part) => {
     const of = columnsAt(timeline, part.from);
-    return { ...part, words: answerWords(probes, of), right: isAnswerRight(probes, index, of) };
+    return { ...part, text: answerText(probes, of), right: isAnswerRight(probes, index, of) };
   });
 }
 
@@ -164,7 +164,7 @@ interface Segment {
 }
 
 /** Steps in a row with the same prediction, or (null) without one; each part reaches to where the next one begins. */
-export function segments(timeline: Timeline, words?: (i: number) => string): Segment[] {
+export function segments(timeline: Timeline, textOf?: (i: number) => string): Segment[] {
   const out: Segment[] = [];
   (timeline.probes.prediction ?? []).forEach((row, i) => {
     const step = timeline.steps[i]!;
@@ -172,7 +172,7 @@ export function segments(timeline: Timeline, words?: (i: number) => string): Seg
     if (last) last.to = step;
     const predicted = row[0];
     if (predicted === undefined) return; // nothing was logged of it
-    const value = words && predicted !== null ? words(i) : predicted;
+    const value = textOf && predicted !== null ? textOf(i) : predicted;
     if (!last || last.value !== value) out.push({ from: step, to: step, value });
   });
   return out;

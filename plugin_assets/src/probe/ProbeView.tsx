@@ -14,7 +14,7 @@ import type { ProbeNames, Timeline } from "../data/types";
 import { ProbeCard } from "../ui/ProbeCard";
 import { adopt } from "../ui/sheets";
 import { Channels } from "./Channels";
-import { labelMapOf, labelWords } from "../data/labels";
+import { labelMapOf, labelText } from "../data/labels";
 import { useProbeData, type ProbeData } from "./data";
 import { ExportMenu } from "./ExportMenu";
 import { Filmstrip } from "./Filmstrip";
@@ -68,7 +68,7 @@ export function ProbeView({ model, runs, probes, index, pictures, close }: Probe
     [pictures, index, model.view.outlines],
   );
   const name = probes.names[index] ?? "";
-  const label = labelWords(probes, index);
+  const label = labelText(probes, index);
   const { height, width } = planeOf(probes.map_shape);
   const sources = isPicture(probes) ? null : sourcesOf(probes, pictures, index);
   const maps = runs.length + (model.view.show === "overlay" || model.view.show === "heatmap" || sources ? 0 : 1);
@@ -186,7 +186,7 @@ function linesOf(data: ProbeData, runs: readonly RunState[], probes: ProbeNames)
 
 const TITLES: Record<string, string> = { output: "Prediction", label_accuracy: "Share of the labels that are right", logit: "Sum of the explained logits" };
 
-/** The column that tells how well a probe is known: of a region, which has no probability, its labels or its logits. */
+/** The column with how well a probe is known: of a region, which has no probability, its labels or its logits. */
 function askedOf({ probes }: Timeline): string {
   if (probes.output !== undefined) return "output";
   if (probes.probability !== undefined) return "probability";

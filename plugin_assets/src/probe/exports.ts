@@ -31,7 +31,7 @@ export interface ExportOf {
 
 export interface Exported {
   file: Blob;
-  /** Anything that is not as one would expect, in words. */
+  /** A remark on anything that is not as one would expect. */
   note: string | null;
 }
 

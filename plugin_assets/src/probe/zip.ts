@@ -57,7 +57,7 @@ const little = (...fields: [value: number, bytes: number][]): Uint8Array => {
   return Uint8Array.from(out);
 };
 
-/** The archive in pieces. Throws in words above 4 GB, which would need another format. */
+/** The archive in pieces. Throws above 4 GB, which would need another format. */
 export function npz(files: readonly ArrayFile[]): Uint8Array[] {
   const out: Uint8Array[] = [];
   const directory: Uint8Array[] = [];

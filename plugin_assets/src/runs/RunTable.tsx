@@ -6,7 +6,7 @@ import { isShare, number, percent, quantityTitle, short } from "../data/format";
 import { quantities } from "../data/series";
 import type { RunListing } from "../data/types";
 import type { Model } from "../state/model";
-import { liveness, searchOf, sharedParts, spanOfTime, telling } from "../state/names";
+import { liveness, searchOf, sharedParts, spanOfTime, distinctPart } from "../state/names";
 import { Dot } from "../ui/Dot";
 import { adopt } from "../ui/sheets";
 import { csv, save } from "../ui/files";
@@ -103,7 +103,7 @@ export function View({ model }: { model: Model }): JSX.Element {
                   <label title={row.name}>
                     <input type="checkbox" checked={chosen.has(row.run)} disabled={row.error !== undefined} onChange={(event) => toggle(row.run, event.currentTarget.checked)} />
                     {state && <Dot run={state} />}
-                    <bdi>{short(telling(row.name, shared), 48)}</bdi>
+                    <bdi>{short(distinctPart(row.name, shared), 48)}</bdi>
                   </label>
                 </th>
                 {row.error === undefined ? (

@@ -1,7 +1,7 @@
 // The grid as one picture: every probe that is shown, its input and the maps of all chosen runs, as they are drawn.
 import { download } from "../ui/files";
 import type { Model } from "../state/model";
-import { sharedParts, telling } from "../state/names";
+import { sharedParts, distinctPart } from "../state/names";
 
 const CELL = 132;
 const GAP = 10;
@@ -10,7 +10,7 @@ const TOP = 64;
 /** Beyond this browsers make no picture. */
 const MOST_PIXELS = 16_000;
 
-/** Draws the cells of all cards of the page, those beyond the screen too, and hands the picture over; says what it holds. */
+/** Draws the cells of all cards of the page, those beyond the screen too, and saves the picture; returns a message on what it holds. */
 export async function saveGrid(model: Model): Promise<string> {
   model.drawAll(true);
   try {
@@ -93,7 +93,7 @@ function rowsOf(card: HTMLElement, model: Model): Row[] {
   const shared = sharedParts(runs.map(({ listing }) => listing.name));
   const nameOf = (run: string | undefined): string | null => {
     const found = runs.find(({ listing }) => listing.run === run);
-    return found ? telling(found.listing.name, shared) : null;
+    return found ? distinctPart(found.listing.name, shared) : null;
   };
   const cells = (within: HTMLElement, selector = ".cell"): HTMLElement[] => [...within.querySelectorAll<HTMLElement>(selector)];
   const strips = cells(card, ".strip");
@@ -118,7 +118,7 @@ function headingOf(cell: HTMLElement, nameOf: (run: string | undefined) => strin
   return title === undefined ? (run ?? "Input") : run === null ? title : `${title}, ${run}`;
 }
 
-/** Pictures in one width, panels of words, bars and curves in their own: their letters are to be read. */
+/** Pictures in one width, panels of text, bars and curves in their own: their letters are to be read. */
 function cellOf(cell: HTMLElement, heading: string): Cell {
   const canvases = [...cell.querySelectorAll("canvas")].filter((drawn) => drawn.width > 0 && !drawn.closest(".over"));
   const panel = cell.classList.contains("of-kind") ? canvases[0] : undefined;

@@ -13,7 +13,7 @@ export type Form = "csv" | "json";
 
 const PERCENTILES = [1, 5, 25, 50, 75, 95, 99];
 
-/** Hands a file to the browser's downloads; says in words where there is nothing to put in it. */
+/** Hands a file to the browser's downloads; returns a message where there is nothing to put in it. */
 export function saveTable(model: Shown, what: What, form: Form): string {
   const rows = { curves, figures, histograms }[what](model);
   if (rows.length < 2) return "Nothing of that is loaded yet.";

@@ -15,7 +15,7 @@ interface Kept extends Seen {
   order: readonly number[];
 }
 
-/** The probes on the screen by their set's hash, as the page has told last. */
+/** The probes on the screen by their set's hash, as last reported by the page. */
 export class InView {
   /** Whether all count as on the screen. */
   all = false;
@@ -30,7 +30,7 @@ export class InView {
     return this.all ? { shown: kept.order, near: kept.order } : kept;
   }
 
-  /** Takes what is on the screen, each probe `maps` heatmaps; tells whether it is something else than before. */
+  /** Takes what is on the screen, each probe `maps` heatmaps; returns whether it differs from before. */
   put(hash: string, order: readonly number[], shown: readonly number[], maps: number): boolean {
     const kept = this.sets.get(hash);
     const few = order.length * maps <= FEW_MAPS;

@@ -1,4 +1,4 @@
-// The page's data and its view in one place: polls the run list, loads what the view needs, tells who listens.
+// The page's data and its view in one place: polls the run list, loads what the view needs, notifies listeners.
 import { Address } from "./address";
 import * as api from "../data/api";
 import type { ViewCache } from "./cache";
@@ -9,7 +9,7 @@ import { Choice } from "./names";
 import type { Host } from "./host";
 import { freshRun, neighbours, tensorNames, tensorOf, type RunState } from "../data/jobs";
 import { InView } from "./inview";
-import { RunOrder, tellApart } from "./order";
+import { RunOrder, assignPatterns } from "./order";
 import { Pictures } from "../data/pictures";
 import { Places } from "./places";
 import { Player } from "./player";
@@ -183,7 +183,7 @@ export class Model {
     return this.rest.resting && !this.playing;
   }
 
-  /** Whether what the latest move asked for has been on its way for so long that the page should say so. */
+  /** Whether what the latest move asked for has been on its way for so long that the page should show it. */
   get late(): boolean {
     return this.rest.slow;
   }
@@ -218,7 +218,7 @@ export class Model {
     return this.pictures.of(run);
   }
 
-  /** Whether a run shows the step it should, or says why it cannot. */
+  /** Whether a run shows the step it should, or why it cannot. */
   isSettled(run: RunState): boolean {
     const wanted = stepOf(run, this.currentStep());
     if (wanted === null || this.frameError(run) !== null) return true;
@@ -236,7 +236,7 @@ export class Model {
     return this.selected().every((run) => run.info !== null || run.error !== null || run.listing.error !== undefined);
   }
 
-  /** When the first heatmaps are on the page, or take long to come: curves and groups must not stand in their way. */
+  /** When the first heatmaps are on the page, or take long to come: curves and groups must not delay them. */
   private async firstShown(): Promise<void> {
     if (this.begun) return;
     await new Promise<void>((done) => {
@@ -256,13 +256,13 @@ export class Model {
     });
   }
 
-  /** Whether a run has shown another step than it should for so long that it must be told. */
+  /** Whether a run has shown another step than it should for so long that it must be marked. */
   isStale(run: RunState): boolean {
     const other = run.frame !== null && run.frame.header.step !== stepOf(run, this.currentStep())?.step;
     return this.rest.slow && other && !this.isSettled(run);
   }
 
-  /** Which probes of a run are on the screen; null while the page has not said. */
+  /** Which probes of a run are on the screen; null while the page has not reported them. */
   seen(run: RunState): Seen | null {
     return this.inView.of(this.view, run.info?.probes);
   }
@@ -415,20 +415,20 @@ export class Model {
     if (this.arrivedTimer === 0) this.arrivedTimer = window.setTimeout(() => this.notify(), GATHER_SECONDS * 1000);
   }
 
-  /** Draws once for all that changed since the last picture; a page that is not drawn is told at once. */
+  /** Draws once for all that changed since the last picture; a page that is not drawn is notified at once. */
   private notify(): void {
     if (this.notifying) return;
     this.notifying = true;
     window.clearTimeout(this.arrivedTimer);
     this.arrivedTimer = 0;
-    const tell = (): void => {
+    const draw = (): void => {
       this.notifying = false;
-      tellApart(this.selected());
+      assignPatterns(this.selected());
       for (const listener of this.listeners) listener();
-      // Behind this picture: neighbours must not stand in the way of what is shown.
+      // Behind this picture: neighbours must not delay what is shown.
       if (this.isComplete()) window.setTimeout(() => this.settle());
     };
-    if (this.host.isVisible()) requestAnimationFrame(tell);
-    else queueMicrotask(tell);
+    if (this.host.isVisible()) requestAnimationFrame(draw);
+    else queueMicrotask(draw);
   }
 }

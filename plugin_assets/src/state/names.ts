@@ -1,4 +1,4 @@
-// Names of many runs on little room: what tells them apart, groups by folder, search, order.
+// Names of many runs on little room: the parts that differ, groups by folder, search, order.
 import type { RunListing } from "../data/types";
 
 const BREAK = /[/_\- ]/;
@@ -10,7 +10,7 @@ export interface Shared {
 }
 
 /**
- * What all names begin and end with, cut at breaks between parts: at "/" where folders tell them apart, else at "_", "-"
+ * What all names begin and end with, cut at breaks between parts: at "/" where they differ in folders, else at "_", "-"
  * or " " as well.
  * Nothing for fewer than two names, and never so much that nothing would be left of one.
  */
@@ -20,7 +20,7 @@ export function sharedParts(names: readonly string[]): Shared {
   let length = sharedLength(names);
   const folder = first.lastIndexOf("/", length - 1);
   while (length > 0 && !BREAK.test(first[length - 1]!)) length--;
-  // A folder's name is told whole; the last part of a path is not.
+  // A folder's name is never cut; the last part of a path is.
   const start = first.slice(0, names.some((name) => name.includes("/", length)) ? folder + 1 : length);
   const rests = names.map((name) => [...name.slice(start.length)].reverse().join(""));
   const rest = rests[0]!;
@@ -40,8 +40,8 @@ function sharedLength(names: readonly string[]): number {
   return length;
 }
 
-/** What tells a name apart from the others that share `start` and `end`. */
-export function telling(name: string, { start, end }: Shared): string {
+/** The part of a name that differs from others that share `start` and `end`. */
+export function distinctPart(name: string, { start, end }: Shared): string {
   const from = name.startsWith(start) ? start.length : 0;
   const to = name.endsWith(end) ? name.length - end.length : name.length;
   return from < to ? name.slice(from, to) : name;
@@ -83,7 +83,7 @@ export interface RunGroup<Run> {
 export function groupRuns<Run extends { listing: RunListing }>(runs: readonly Run[], start: string): RunGroup<Run>[] {
   const groups = new Map<string, Run[]>();
   for (const run of runs) {
-    const parts = telling(run.listing.name, { start, end: "" }).split("/");
+    const parts = distinctPart(run.listing.name, { start, end: "" }).split("/");
     const title = parts.length > 1 ? parts[0]! : "";
     groups.set(title, [...(groups.get(title) ?? []), run]);
   }
@@ -101,7 +101,7 @@ export function liveness(listing: RunListing, now: number): "ended" | "stalled" 
   return now - last > Math.max(600, 5 * usual) ? "stalled" : "live";
 }
 
-/** A span of time in words: "8 s", "3 min", "5 h", "12 days". */
+/** A span of time as text: "8 s", "3 min", "5 h", "12 days". */
 export function spanOfTime(seconds: number): string {
   const [size, unit] = ([[86400, "days"], [3600, "h"], [60, "min"], [1, "s"]] as const).find(([each]) => seconds >= 1.5 * each) ?? [1, "s"];
   return `${Math.max(0, Math.round(seconds / size))} ${unit}`;

@@ -5,7 +5,7 @@ import * as api from "../data/api";
 export const COLOURS = 7;
 
 /** Numbers the runs of each colour. */
-export function tellApart(runs: readonly { order: number; pattern: number }[]): void {
+export function assignPatterns(runs: readonly { order: number; pattern: number }[]): void {
   const before = new Map<number, number>();
   for (const run of runs) {
     const colour = run.order % COLOURS;

@@ -4,7 +4,7 @@ export class Player {
   playing = false;
   private timer = 0;
 
-  /** `advance` goes one step on and tells whether there was one; `ready` whether the step shown now has arrived. */
+  /** `advance` goes one step on and returns whether there was one; `ready` whether the step shown now has arrived. */
   constructor(
     private readonly perSecond: () => number,
     private readonly ready: () => boolean,
@@ -27,7 +27,7 @@ export class Player {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       if (!this.playing) return;
-      // A film without its pictures tells nothing: wait for the step that is still loading.
+      // A film without its pictures shows nothing: wait for the step that is still loading.
       if (this.ready() && !this.advance()) this.pause();
       else this.next();
     }, 1000 / this.perSecond()) as unknown as number;

@@ -22,7 +22,7 @@ export function isRight(probes: ProbeNames, header: StepHeader | null | undefine
   return isAnswerRight(probes, index, (name) => header?.probes[name]?.[index]);
 }
 
-/** Orders of the probes a view can ask for, with the words of the menu. */
+/** Orders of the probes a view can ask for, with the labels of the menu. */
 export function sortings(probes: ProbeNames): [string, string][] {
   return [
     ["given", "as given"],
@@ -99,7 +99,7 @@ export function alertLimits(meta: Record<string, unknown> | undefined): Map<stri
   return out;
 }
 
-/** The masks with a limit that nothing can be said of at a step: no share was logged with its scalars. */
+/** The masks with a limit that cannot be judged at a step: no share was logged with its scalars. */
 export const unjudged = (limits: ReadonlyMap<string, number>, scalars: Record<string, number | null> | undefined): string[] =>
   scalars === undefined ? [] : [...limits.keys()].filter((mask) => typeof scalars[`lrp/mask_mass/${mask}`] !== "number");
 

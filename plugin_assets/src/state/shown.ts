@@ -11,7 +11,7 @@ export interface Shown {
   map: HeatMap | null;
   /** Relevance (or its difference) at full colour; 0 without a map. */
   limit: number;
-  /** In words, why there is no map; null where there is one or it is still loading. */
+  /** Why there is no map; null where there is one or it is still loading. */
   instead: string | null;
   /** Whether `map` is a difference. */
   isDifference: boolean;
@@ -71,14 +71,14 @@ export function otherComposite(run: RunState, other: RunState | undefined): [str
   return [name(run), name(other!)];
 }
 
-/** What maps are compared with by eye, in words; null where they are not. */
-export function overWords(view: View, runs: readonly RunState[]): string | null {
-  const words = runs.some((run) => byEye(run, view)) ? minusWords({ ...view, scale: "time" }, runs) : null;
-  return words && words.replace("difference to", view.by === "blink" ? "in turn with" : "behind the line:");
+/** Text on what maps are compared with by eye; null where they are not. */
+export function overText(view: View, runs: readonly RunState[]): string | null {
+  const text = runs.some((run) => byEye(run, view)) ? minusText({ ...view, scale: "time" }, runs) : null;
+  return text && text.replace("difference to", view.by === "blink" ? "in turn with" : "behind the line:");
 }
 
-/** What a view's differences are to, in words; null without one. */
-export function minusWords({ minus, scale }: View, runs: readonly RunState[]): string | null {
+/** Text on what a view's differences are to; null without one. */
+export function minusText({ minus, scale }: View, runs: readonly RunState[]): string | null {
   if (minus === null) return null;
   const other = "run" in minus ? runs.find((run) => run.listing.run === minus.run) : undefined;
   const to = "run" in minus ? `run ${other?.listing.name ?? minus.run}` : `step ${minus.step}`;
@@ -86,8 +86,8 @@ export function minusWords({ minus, scale }: View, runs: readonly RunState[]): s
   return `difference to ${to}${each}`;
 }
 
-/** Says that a difference is one of rules as well as of models, which it cannot tell apart; null where it is not. */
-export function compositeWords({ minus }: View, runs: readonly RunState[]): string | null {
+/** Text on a difference that is one of rules as well as of models, which cannot be separated; null where it is not. */
+export function compositeText({ minus }: View, runs: readonly RunState[]): string | null {
   if (minus === null || "step" in minus) return null;
   const other = runs.find((run) => run.listing.run === minus.run);
   const found = runs.map((run) => otherComposite(run, other)).find((one) => one !== null);

@@ -59,7 +59,7 @@ export interface View {
   search: string;
   /** Order of the probes: "given", "drift", "probability" or "mass:<mask>". */
   sort: string;
-  /** Whether probes stand in their clusters where the log has them. */
+  /** Whether probes are grouped by their clusters where the log has them. */
   clusters: boolean;
   /** Playing: logged steps per second. */
   speed: "2" | "4" | "8" | "16";

@@ -7,8 +7,8 @@ interface Scrubbing {
 }
 
 /**
- * Handlers that tell where the pressed pointer is between `left` and `right` pixels: 0 ... 1. With Shift held down when it
- * is pressed a range is drawn in place of that, and told to `range` when it is let go.
+ * Handlers that report where the pressed pointer is between `left` and `right` pixels: 0 ... 1. With Shift held down when it
+ * is pressed a range is drawn in place of that, and passed to `range` when it is let go.
  */
 export function scrubbing(left: number, right: number, go: (share: number) => void, range?: (from: number, to: number) => void): Scrubbing {
   const shareOf = (event: PointerEvent, plot: Element): number => {

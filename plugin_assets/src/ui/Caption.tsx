@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { classless, explainsNumber, unpredicted, whyUndefined } from "../data/finite";
 import { className, number, percent, short } from "../data/format";
-import { answerWords, labelWords } from "../data/labels";
+import { answerText, labelText } from "../data/labels";
 import { isRight } from "../state/selection";
 import type { ProbeNames, StepHeader } from "../data/types";
 
@@ -24,8 +24,8 @@ interface CaptionProps {
 export function Caption({ probes, header, index, limit, isDifference, alerts }: CaptionProps): JSX.Element {
   const of = (column: string): number | null => header?.probes[column]?.[index] ?? null;
   const predicted = of("prediction");
-  const answer = answerWords(probes, (column) => header?.probes[column]?.[index]);
-  const labels = labelWords(probes, index);
+  const answer = answerText(probes, (column) => header?.probes[column]?.[index]);
+  const labels = labelText(probes, index);
   const right = isRight(probes, header, index);
   const none = unpredicted(header, index);
   const place = probes.position?.[index];
@@ -112,7 +112,7 @@ interface MassProps {
   value: number | null;
   /** The share of all |relevance|. */
   absolute: number | null;
-  /** What to say where there is no value: in short, and in full. */
+  /** Text where there is no value: short, and in full. */
   instead: [string, string];
   limit: number | null;
 }
@@ -150,17 +150,17 @@ interface BadgeProps {
 /** Says that a mask's share of relevance is above the limit set in the callback, or that there is none to judge. */
 export function AlertBadge({ masks, limits, open = [] }: BadgeProps): JSX.Element | null {
   if (masks.length === 0 && open.length > 0) {
-    const words = `The limit of ${open.join(", ")} cannot be judged at this step: no probe has a share of positive relevance`;
+    const title = `The limit of ${open.join(", ")} cannot be judged at this step: no probe has a share of positive relevance`;
     return (
-      <span class="alert-badge open" data-testid="alert-open" role="img" aria-label={words} title={words}>
+      <span class="alert-badge open" data-testid="alert-open" role="img" aria-label={title} title={title}>
         ?
       </span>
     );
   }
   if (masks.length === 0) return null;
-  const words = masks.map((mask) => `${mask} above ${percent(limits.get(mask))}`).join(", ");
+  const exceeded = masks.map((mask) => `${mask} above ${percent(limits.get(mask))}`).join(", ");
   return (
-    <span class="alert-badge" data-testid="alert" role="img" aria-label={`Alert: relevance in ${words}`} title={`Relevance in ${words}`}>
+    <span class="alert-badge" data-testid="alert" role="img" aria-label={`Alert: relevance in ${exceeded}`} title={`Relevance in ${exceeded}`}>
       !
     </span>
   );

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { COLOURS, type ColourName } from "../paint/colormap";
 import type { Model } from "../state/model";
 import { short } from "../data/format";
-import { sharedParts, telling } from "../state/names";
+import { sharedParts, distinctPart } from "../state/names";
 import { otherComposite } from "../state/shown";
 import type { Minus, View } from "../state/view";
 import { zoomAt } from "../state/zoom";
@@ -116,7 +116,7 @@ function Difference({ model }: { model: Model }): JSX.Element {
   if (current !== null && !(minus && "step" in minus && minus.step === current)) options.push(["pin", `this step, ${current}: pin it`]);
   for (const run of runs.length > 1 ? runs : []) {
     const other = runs.some((one) => otherComposite(one, run) !== null);
-    options.push([`run:${run.listing.run}`, `run ${short(telling(run.listing.name, shared), 40)}${other ? ` (${run.info?.meta.composite ?? "other rules"})` : ""}`]);
+    options.push([`run:${run.listing.run}`, `run ${short(distinctPart(run.listing.name, shared), 40)}${other ? ` (${run.info?.meta.composite ?? "other rules"})` : ""}`]);
   }
   const value = minus === null ? "none" : "step" in minus ? "step" : `run:${minus.run}`;
   if (!options.some(([key]) => key === value)) options.push([value, "a run that is not chosen"]);

@@ -6,7 +6,7 @@ import { className, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import { KindCanvas } from "../kinds/KindCanvas";
 import { groundOf } from "../kinds/source";
-import { sharedParts, telling } from "../state/names";
+import { sharedParts, distinctPart } from "../state/names";
 import { shownMap } from "../state/shown";
 import { indexAtOrBefore } from "../state/steps";
 import { HeatCanvas, Outlines } from "./canvases";
@@ -31,7 +31,7 @@ export function Film({ model, runs, probes, index, name, picture, sources, outli
           <div key={run.listing.run} class="strip" data-testid={`film-${index}`} data-run={run.listing.run}>
             <p class="of">
               <Dot run={run} />
-              <bdi title={run.listing.name}>{short(telling(run.listing.name, shared), 60)}</bdi>
+              <bdi title={run.listing.name}>{short(distinctPart(run.listing.name, shared), 60)}</bdi>
             </p>
             <ol style={{ "--frames": String(steps.length) }}>
               {steps.map((step, i) => (
@@ -87,7 +87,7 @@ function Still({ model, run, step, frame, probes, index, name, sources, outline 
   // A difference to another run is one at the slider's step alone.
   const minus = view.minus && "step" in view.minus ? view.minus : null;
   const { map, limit, instead } = shownMap(run, frame, index, { ...view, minus }, model.selected());
-  const words = wanted === null ? "not logged yet" : instead;
+  const message = wanted === null ? "not logged yet" : instead;
   const target = frame ? className(probes, frame.header.probes.target?.[index]) : "";
   return (
     <div class={sources === null ? "cell" : "cell of-kind"} data-probe={index} data-film-step={step} title={wanted && wanted.step !== step ? `step ${wanted.step}, the last one logged before` : ""}>
@@ -119,10 +119,10 @@ function Still({ model, run, step, frame, probes, index, name, sources, outline 
             run={run.listing.run}
           />
         )}
-        {words === null && sources === null && <Outlines outlines={outline} height={height} width={width} />}
+        {message === null && sources === null && <Outlines outlines={outline} height={height} width={width} />}
       </div>
-      {words === null && frame !== null && mapBroken(frame.header, index) && <Broken />}
-      {words !== null && <p class="instead">{words}</p>}
+      {message === null && frame !== null && mapBroken(frame.header, index) && <Broken />}
+      {message !== null && <p class="instead">{message}</p>}
     </div>
   );
 }

@@ -8,7 +8,7 @@ const NARROW = 820;
 
 interface FoldProps {
   title: string;
-  /** Said behind the title. */
+  /** A remark behind the title. */
   aside?: string;
   children: ComponentChildren;
 }

@@ -1,8 +1,8 @@
-// Words that say more when asked: by the pointer over them, a touch, or the keyboard.
+// A text that is explained on demand: by the pointer over them, a touch, or the keyboard.
 import type { ComponentChildren, JSX } from "preact";
 import { useId, useState } from "preact/hooks";
 
-export function Hint({ words, children }: { words: string; children: ComponentChildren }): JSX.Element {
+export function Hint({ text, children }: { text: string; children: ComponentChildren }): JSX.Element {
   const [open, setOpen] = useState(false);
   const id = useId();
   return (
@@ -10,7 +10,7 @@ export function Hint({ words, children }: { words: string; children: ComponentCh
       <button
         type="button"
         class="hint-button"
-        title={open ? undefined : words}
+        title={open ? undefined : text}
         aria-expanded={open}
         aria-describedby={open ? id : undefined}
         onClick={() => setOpen(!open)}
@@ -24,8 +24,8 @@ export function Hint({ words, children }: { words: string; children: ComponentCh
         {children}
       </button>
       {open && (
-        <span class="hint-words" id={id} role="note">
-          {words}
+        <span class="hint-text" id={id} role="note">
+          {text}
         </span>
       )}
     </span>

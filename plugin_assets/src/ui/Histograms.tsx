@@ -11,7 +11,7 @@ import { runColour, runDash } from "./colours";
 import { Dot } from "./Dot";
 import { useSize } from "./hooks";
 import { cellsFor, shares, stairs, useStableRange } from "./outlines";
-import { Percentiles, percentileWords, pointedWords, spokenWords, type Pointed } from "./Percentiles";
+import { Percentiles, percentileText, pointedText, spokenText, type Pointed } from "./Percentiles";
 import { Ridgelines } from "./Ridgeline";
 import { superscript } from "./superscript";
 
@@ -98,7 +98,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
   }));
   const peak = Math.max(1e-12, ...[...outlines, ...ghosts].map(({ shares: all }) => all.reduce((a, b) => Math.max(a, b), 0)));
   const ghostStep = ghosts.find(({ shares: all }) => all.length > 0)?.step;
-  const wordsOnly = shown.every(({ histogram }) => !histogram?.answer || histogram.answer.counts.length === 0);
+  const isTextOnly = shown.every(({ histogram }) => !histogram?.answer || histogram.answer.counts.length === 0);
   const ticks = range === null ? [] : log ? decadeTicks(range.low, range.high, width / 45) : niceTicks(range.low, range.high, width / 45);
   return (
     <figure
@@ -120,8 +120,8 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
           aria-valuemin={0}
           aria-valuemax={100}
           aria-valuenow={Math.round(100 * (pointed && range ? (pointed.value - range.low) / (range.high - range.low) : 0))}
-          aria-valuetext={pointed ? pointedWords(pointed, log) : "Arrow keys read the values"}
-          aria-label={`${title} of ${tensor ?? "no tensor"} at step ${current ?? "–"}. ${percentileWords(shown[0]?.histogram?.answer, log)}`}
+          aria-valuetext={pointed ? pointedText(pointed, log) : "Arrow keys read the values"}
+          aria-label={`${title} of ${tensor ?? "no tensor"} at step ${current ?? "–"}. ${percentileText(shown[0]?.histogram?.answer, log)}`}
           onPointerMove={(event) => {
             const box = event.currentTarget.getBoundingClientRect();
             const share = (event.clientX - box.left - SIDE) / (right - SIDE);
@@ -130,7 +130,7 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
           onPointerLeave={() => setPointed(null)}
           onBlur={() => setPointed(null)}
           onKeyDown={(event) => {
-            if (range === null || wordsOnly || event.ctrlKey || event.altKey || event.metaKey) return;
+            if (range === null || isTextOnly || event.ctrlKey || event.altKey || event.metaKey) return;
             const share = movedBy(event, pointed ? (pointed.value - range.low) / (range.high - range.low) : null);
             if (share === undefined) return;
             event.preventDefault();
@@ -174,11 +174,11 @@ function Histogram({ model, kind, title, tensor }: HistogramProps): JSX.Element 
             </>
           )}
         </svg>
-        {pointed && !wordsOnly && <Percentiles pointed={pointed} log={log} runs={answers} />}
-        <p class="hidden" role="status" data-testid={`said-${kind}`}>
-          {pointed?.spoken && spokenWords(pointed, log, answers)}
+        {pointed && !isTextOnly && <Percentiles pointed={pointed} log={log} runs={answers} />}
+        <p class="hidden" role="status" data-testid={`spoken-${kind}`}>
+          {pointed?.spoken && spokenText(pointed, log, answers)}
         </p>
-        {wordsOnly && <p class="instead">{sameWords(shown.map(({ histogram }) => histogram))}</p>}
+        {isTextOnly && <p class="instead">{sameText(shown.map(({ histogram }) => histogram))}</p>}
       </div>
       <div class="counts-box" tabIndex={shown.length > 3 ? 0 : undefined} role="group" aria-label="Counts">
         <Counts runs={shown} kind={kind} />
@@ -197,12 +197,12 @@ function movedBy({ key, shiftKey }: KeyboardEvent, share: number | null): number
   return share === null ? 0.5 : Math.min(1, Math.max(0, share + sign * (shiftKey ? 0.1 : 0.02)));
 }
 
-function sameWords(histograms: (ShownHistogram | undefined)[]): string {
-  const words = new Set(histograms.map((histogram) => (histogram ? emptyWords(histogram) : "")));
-  return [...words].filter((text) => text !== "").join(" ");
+function sameText(histograms: (ShownHistogram | undefined)[]): string {
+  const texts = new Set(histograms.map((histogram) => (histogram ? emptyText(histogram) : "")));
+  return [...texts].filter((text) => text !== "").join(" ");
 }
 
-function emptyWords({ answer, missing }: ShownHistogram): string {
+function emptyText({ answer, missing }: ShownHistogram): string {
   if (missing === "no gradient") return "No gradient reaches this tensor.";
   if (missing !== null) return missing;
   return answer && answer.size > 0 ? "None of its values is finite and other than zero." : "The tensor is empty.";

@@ -1,4 +1,4 @@
-// The line that says what the colours mean, and what a reader must know of the step that is shown.
+// The line that explains what the colours mean, and what a reader must know of the step that is shown.
 import type { JSX } from "preact";
 import { COLOURS, cssGradient } from "../paint/colormap";
 import { atStep } from "../data/finite";
@@ -7,15 +7,15 @@ import type { RunState } from "../data/jobs";
 import { isPicture } from "../kinds/source";
 import type { Model } from "../state/model";
 import { Hint } from "./Hint";
-import { sharedParts, telling } from "../state/names";
-import { compositeWords, minusWords, overWords, softness } from "../state/shown";
+import { sharedParts, distinctPart } from "../state/names";
+import { compositeText, minusText, overText, softness } from "../state/shown";
 import type { StepInfo } from "../data/types";
 
 export function Legend({ model }: { model: Model }): JSX.Element {
   const { view } = model;
   const { negative, positive } = COLOURS[view.colours];
-  const eye = overWords(view, model.selected());
-  const minus = eye === null ? minusWords(view, model.selected()) : null;
+  const eye = overText(view, model.selected());
+  const minus = eye === null ? minusText(view, model.selected()) : null;
   const infos = model.selected().flatMap((run) => (run.info ? [run.info] : []));
   const what = infos.length > 0 && infos.every((info) => info.meta.explains === "number") ? "what is predicted" : "the explained class";
   const noun = infos.every((info) => isPicture(info.probes)) ? "pixels" : "places";
@@ -48,14 +48,14 @@ function Remarks({ model, minus }: { model: Model; minus: string | null }): JSX.
   for (const run of runs) {
     for (const [text, title] of remarksOf(run, model.stepOf(run, current), current)) {
       const found = whose.get(text) ?? { title, names: [] };
-      found.names.push(short(telling(run.listing.name, shared), 24));
+      found.names.push(short(distinctPart(run.listing.name, shared), 24));
       whose.set(text, found);
     }
   }
   const general: [string, string][] = [];
   if (minus !== null) general.push([minus, "Chosen on the left under Display"]);
-  const rules = compositeWords(model.view, runs);
-  if (rules !== null) general.push([rules, "The difference is one of rules as well as of models: the two cannot be told apart in it"]);
+  const rules = compositeText(model.view, runs);
+  if (rules !== null) general.push([rules, "The difference is one of rules as well as of models: it does not separate the two"]);
   if (model.view.clip !== "100") {
     general.push([`clipped at the ${model.view.clip}th percentile`, "Stronger relevance has the colour of that percentile"]);
   }
@@ -75,14 +75,14 @@ function Remarks({ model, minus }: { model: Model; minus: string | null }): JSX.
     <ul class="remarks" data-testid="remarks" aria-live="polite">
       {general.map(([text, title]) => (
         <li key={text}>
-          <Hint words={title}>
+          <Hint text={title}>
             <bdi>{text}</bdi>
           </Hint>
         </li>
       ))}
       {[...whose].map(([text, { title, names }]) => (
         <li key={text}>
-          <Hint words={title || text}>
+          <Hint text={title || text}>
           {names.length < runs.length && (
             <>
               <bdi title={names.join(", ")}>{names.length > 2 ? plural(names.length, "run") : names.join(", ")}</bdi>:{" "}

@@ -4,7 +4,7 @@ import { number, percent, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import { percentile, shareBelow } from "../data/percentiles";
 import type { HistogramAnswer } from "../data/types";
-import { sharedParts, telling } from "../state/names";
+import { sharedParts, distinctPart } from "../state/names";
 import { Dot } from "./Dot";
 
 export interface Pointed {
@@ -18,7 +18,7 @@ export interface Pointed {
 
 const valueAt = ({ value }: Pointed, log: boolean): number => (log ? 10 ** value : value);
 
-export const pointedWords = (pointed: Pointed, log: boolean): string => `${log ? "|g|" : "w"} = ${number(valueAt(pointed, log))}`;
+export const pointedText = (pointed: Pointed, log: boolean): string => `${log ? "|g|" : "w"} = ${number(valueAt(pointed, log))}`;
 
 interface PercentilesProps {
   pointed: Pointed;
@@ -36,14 +36,14 @@ export function Percentiles({ pointed, log, runs }: PercentilesProps): JSX.Eleme
       aria-hidden="true"
       style={{ left: `${Math.max(4, Math.min(pointed.x + 14, window.innerWidth - 430))}px`, top: `${Math.max(4, Math.min(pointed.y + 14, window.innerHeight - 40 - 34 * runs.length))}px` }}
     >
-      <p>{pointedWords(pointed, log)}</p>
+      <p>{pointedText(pointed, log)}</p>
       {runs.map(({ run, answer }) => {
         const share = answer && shareBelow(answer, value, log);
         if (answer === null || share === null) return null;
         return (
           <p key={run.listing.run} class="line">
             <Dot run={run} />
-            {runs.length > 1 && <bdi>{short(telling(run.listing.name, shared), 18)} </bdi>}
+            {runs.length > 1 && <bdi>{short(distinctPart(run.listing.name, shared), 18)} </bdi>}
             <strong>{percent(share)}</strong> below; median {number(percentile(answer, 0.5, log))}, 5–95 %: {number(percentile(answer, 0.05, log))} … {number(percentile(answer, 0.95, log))}
           </p>
         );
@@ -52,8 +52,8 @@ export function Percentiles({ pointed, log, runs }: PercentilesProps): JSX.Eleme
   );
 }
 
-/** The same in words, to be read out. */
-export function spokenWords(pointed: Pointed, log: boolean, runs: PercentilesProps["runs"]): string {
+/** The same as a sentence, to be read out. */
+export function spokenText(pointed: Pointed, log: boolean, runs: PercentilesProps["runs"]): string {
   return runs
     .flatMap(({ run, answer }) => {
       const share = answer && shareBelow(answer, valueAt(pointed, log), log);
@@ -62,8 +62,8 @@ export function spokenWords(pointed: Pointed, log: boolean, runs: PercentilesPro
     .join("; ");
 }
 
-/** Percentiles in words, for those who do not point. */
-export function percentileWords(answer: HistogramAnswer | null | undefined, log: boolean): string {
+/** Percentiles as a sentence, for those who do not point. */
+export function percentileText(answer: HistogramAnswer | null | undefined, log: boolean): string {
   if (!answer || percentile(answer, 0.5, log) === null) return "";
   return [5, 25, 50, 75, 95].map((share) => `${share} % below ${number(percentile(answer, share / 100, log))}`).join(", ");
 }

@@ -1,16 +1,16 @@
-// One probe: its input, and for each chosen run the heatmap of the step with a caption that tells what it shows.
+// One probe: its input, and for each chosen run the heatmap of the step with a caption of figures.
 import type { ComponentChildren, JSX } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { planeOf, type ClassMap, type HeatMap, type Picture } from "../data/decode";
 import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
-import { labelWords } from "../data/labels";
+import { labelText } from "../data/labels";
 import type { RunState } from "../data/jobs";
 import { KindCanvas } from "../kinds/KindCanvas";
 import type { Look } from "../kinds/panel";
 import { groundOf, type Source } from "../kinds/source";
 import type { Model } from "../state/model";
-import { sharedParts, telling } from "../state/names";
+import { sharedParts, distinctPart } from "../state/names";
 import { alertLimits, exceeded } from "../state/selection";
 import { otherComposite, shownMap } from "../state/shown";
 import type { ProbeNames, StepHeader } from "../data/types";
@@ -69,7 +69,7 @@ export function ProbeCard({ model, runs, probes, near, index, name, picture, sou
                 key={run.listing.run}
                 run={run.listing.run}
                 runName={run.listing.name}
-                told={telling(run.listing.name, shared)}
+                shortName={distinctPart(run.listing.name, shared)}
                 order={run.order}
                 pattern={run.pattern}
                 named={all.length > 1}
@@ -121,7 +121,7 @@ export function Card({ kind, model, near, probes, index, name, children }: Pick<
   );
 }
 
-/** Says that a heatmap is not finite: grey alone would look like one without relevance. */
+/** The mark of a heatmap that is not finite: grey alone would look like one without relevance. */
 export const Broken = (): JSX.Element => (
   <p class="broken" data-testid="broken" title="NaN or infinity in this heatmap, drawn grey">
     not finite
@@ -136,7 +136,7 @@ function CardHeader({ model, probes, index, name }: HeaderProps): JSX.Element {
     const { closed } = model;
     if (closed?.index === index && closed.hash === probes.hash) button.current?.focus();
   }, []);
-  const label = labelWords(probes, index);
+  const label = labelText(probes, index);
   return (
     <header>
       <h3>
@@ -192,11 +192,11 @@ export const Input = memo<InputProps>(function Input({ probes, index, name, pict
 interface HeatProps extends InputProps {
   run: string;
   runName: string;
-  /** What tells its name from those of the other chosen runs. */
-  told: string;
+  /** The part of its name that differs from those of the other chosen runs. */
+  shortName: string;
   order: number;
   pattern: number;
-  /** Whether the run's name is needed to tell heatmaps apart. */
+  /** Whether several runs are shown, so that each heatmap needs its run's name. */
   named: boolean;
   meta: Record<string, unknown> | undefined;
   header: StepHeader | null;
@@ -301,7 +301,7 @@ const Heat = memo<HeatProps>(function Heat(props) {
       <figcaption data-testid={`caption-${index}`}>
         <p class="of" title={named ? `${runName}, relevance for ${target}` : `Relevance for ${target}`}>
           {named && <Dot run={{ order: props.order, pattern: props.pattern }} />}
-          <bdi>{short(named ? props.told : target === "–" ? "Relevance" : `for ${target}`, MOST_LETTERS)}</bdi>
+          <bdi>{short(named ? props.shortName : target === "–" ? "Relevance" : `for ${target}`, MOST_LETTERS)}</bdi>
           {props.reference && <span class="aside">reference</span>}
           {props.otherRules && (
             <span class="aside warn" data-testid="other-rules" title="The two runs explain by different composites">

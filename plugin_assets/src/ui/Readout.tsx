@@ -32,7 +32,7 @@ export function Readout({ model, pointed }: { model: Model; pointed: Pointed }):
   return (
     <div class="pixel-readout" style={style} data-testid="pixel-readout" aria-hidden="true">
       <p>
-        {picture ? `row ${row}, column ${column}` : <bdi>{pointed.place?.words}</bdi>}
+        {picture ? `row ${row}, column ${column}` : <bdi>{pointed.place?.description}</bdi>}
         {inside.map(([mask]) => (
           <span key={mask}>
             {" "}

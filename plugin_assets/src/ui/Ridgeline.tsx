@@ -8,7 +8,7 @@ import type { RunState } from "../data/jobs";
 import type { HistogramAnswer, TensorKind } from "../data/types";
 import { decadeTicks, niceTicks, spread } from "../paint/axis";
 import type { Model } from "../state/model";
-import { sharedParts, telling } from "../state/names";
+import { sharedParts, distinctPart } from "../state/names";
 import { indexAtOrBefore } from "../state/steps";
 import { runColour } from "./colours";
 import { useSize } from "./hooks";
@@ -116,7 +116,7 @@ function Ridgeline({ model, runs, steps, kind, title, tensor, about }: Ridgeline
                 <g key={run.listing.run} data-run={run.listing.run}>
                   {runs.length > 1 && (
                     <text class="tick" x={leftOf(place)} y={10} style={{ fill: runColour(run.order) }}>
-                      {short(telling(run.listing.name, shared), Math.max(3, Math.floor(each / 7)))}
+                      {short(distinctPart(run.listing.name, shared), Math.max(3, Math.floor(each / 7)))}
                       <title>{run.listing.name}</title>
                     </text>
                   )}

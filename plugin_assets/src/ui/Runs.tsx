@@ -1,11 +1,11 @@
 // The list of runs: finding and choosing them, their colours, and what is wrong with them.
 import type { JSX } from "preact";
-import { atStep, shortWords, spansOf, spanWords } from "../data/finite";
+import { atStep, shortText, spansOf, spanText } from "../data/finite";
 import { count, plural, short } from "../data/format";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
 import { memo } from "./memo";
-import { groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, telling, type Shared } from "../state/names";
+import { groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, distinctPart, type Shared } from "../state/names";
 import { alertLimits, exceeded, unjudged } from "../state/selection";
 import { AlertBadge } from "./Caption";
 import { runColour } from "./colours";
@@ -46,7 +46,7 @@ export function Runs({ model }: { model: Model }): JSX.Element {
   const sorted = view.listed === "newest" ? newestFirst(found) : found;
   const shared = sharedParts(all.map((run) => run.listing.name));
   const groups = groupRuns(sorted, shared.start);
-  // Maps of different composites are not to be compared as if they were alike: then each says its own.
+  // Maps of different composites are not comparable: each run then shows its own composite.
   const composites = new Set(model.selected().map(compositeOf).filter(Boolean));
   const line = (run: RunState, common: Shared): JSX.Element => (
     <RunLine
@@ -58,7 +58,7 @@ export function Runs({ model }: { model: Model }): JSX.Element {
       error={run.error}
       order={run.order}
       pattern={run.pattern}
-      told={telling(run.listing.name, common)}
+      shortName={distinctPart(run.listing.name, common)}
       alerts={alertsOf(model, run)}
       checked={selected.has(run.listing.run)}
       composite={composites.size > 1 ? compositeOf(run) : null}
@@ -167,18 +167,18 @@ function Group({ title, runs, selected, setAll, line }: GroupProps): JSX.Element
 interface RunLineProps extends Pick<RunState, "listing" | "info" | "error" | "order" | "pattern"> {
   model: Model;
   run: RunState;
-  /** The part of its name that tells it from the others. */
-  told: string;
+  /** The part of its name that differs from the others'. */
+  shortName: string;
   /** Masks whose share over all probes is above the limit set in the callback, with the limits. */
   alerts: Alerts;
   checked: boolean;
-  /** The composite's name where it is to be told. */
+  /** The composite's name where it is shown. */
   composite: unknown;
   alone: boolean;
 }
 
 /** What is drawn of `run` is in the other properties too: of a hundred lines only those are drawn again that differ. */
-const RunLine = memo<RunLineProps>(function RunLine({ model, run, told, alerts, checked, composite, alone }) {
+const RunLine = memo<RunLineProps>(function RunLine({ model, run, shortName, alerts, checked, composite, alone }) {
   const { name, steps, error } = run.listing;
   const toggle = (on: boolean): void => {
     const names = namesOf(model.selected());
@@ -201,7 +201,7 @@ const RunLine = memo<RunLineProps>(function RunLine({ model, run, told, alerts, 
             onChange={(event) => toggle(event.currentTarget.checked)}
           />
           <Dot run={run} />
-          <bdi class="name">{short(told, MOST_LETTERS)}</bdi>
+          <bdi class="name">{short(shortName, MOST_LETTERS)}</bdi>
         </label>
         <AlertBadge {...alerts} />
         {checked && alone ? (
@@ -238,16 +238,16 @@ function Alive({ run }: { run: RunState }): JSX.Element | null {
   const last = run.listing.last_logged;
   if (state === null || typeof last !== "number") return null;
   const ago = `${spanOfTime(now - last)} ago`;
-  const words = { ended: `ended ${ago}`, stalled: `silent: last log ${ago}`, live: `last log ${ago}` }[state];
+  const text = { ended: `ended ${ago}`, stalled: `silent: last log ${ago}`, live: `last log ${ago}` }[state];
   const title = { ended: "The fit ended at its last step", stalled: "Nothing was logged for five times as long as usual: it may have stopped", live: "" }[state];
   return (
     <p class={state === "stalled" ? "run-state stalled" : "run-state"} title={title} data-testid="alive">
-      {words}
+      {text}
     </p>
   );
 }
 
-/** Says where later sessions went on, and of which of their steps earlier ones were replaced. */
+/** Text on where later sessions went on, and how many earlier steps they replaced. */
 function restartsOf(run: RunState): string | null {
   const steps = run.info?.steps ?? [];
   const starts = steps.filter((step, i) => i > 0 && step.session !== steps[i - 1]!.session).map(({ step }) => step);
@@ -257,14 +257,14 @@ function restartsOf(run: RunState): string | null {
   return `restarted ${where}${replaced > 0 ? `; ${plural(replaced, "earlier step")} replaced` : ""}`;
 }
 
-/** Says since or at which steps the run is not finite; of a run that is not loaded, whether its last step is. */
+/** Since or at which steps the run is not finite; of a run that is not loaded, whether its last step is. */
 function NotFinite({ run }: { run: RunState }): JSX.Element | null {
   const spans = spansOf(run.info?.steps ?? []);
   const last = run.info === null || run.info.brief ? atStep(run.listing) : "";
-  const lines = last ? [`not finite at step ${run.listing.last_step}`] : shortWords(spans);
+  const lines = last ? [`not finite at step ${run.listing.last_step}`] : shortText(spans);
   if (lines.length === 0) return null;
   return (
-    <p class="trouble" data-testid="not-finite" title={last || spans.map(spanWords).join("\n")}>
+    <p class="trouble" data-testid="not-finite" title={last || spans.map(spanText).join("\n")}>
       {lines.map((line) => (
         <span key={line}>{line}</span>
       ))}

@@ -1,6 +1,7 @@
 // Out of the page: a link to this view, its curves and figures as files; and back to how it opens.
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
+import { errorText } from "../data/refresh";
 import type { Model } from "../state/model";
 import type { Form, What } from "../share/tables";
 import { DEFAULT_VIEW } from "../state/view";
@@ -13,12 +14,12 @@ const TABLES: [What, string, string][] = [
 ];
 
 export function Share({ model }: { model: Model }): JSX.Element {
-  const [said, say] = useState("");
+  const [status, setStatus] = useState("");
   const copy = (): void => {
     const link = model.link();
     navigator.clipboard.writeText(link).then(
-      () => say("The link is in the clipboard."),
-      () => say(link), // a frame that may not write there: to be copied by hand
+      () => setStatus("The link is in the clipboard."),
+      () => setStatus(link), // a frame that may not write there: to be copied by hand
     );
   };
   return (
@@ -30,30 +31,29 @@ export function Share({ model }: { model: Model }): JSX.Element {
         <button type="button" data-testid="reset-view" title="Everything as the page opens, but for the chosen runs" onClick={() => model.setView({ ...DEFAULT_VIEW, runs: model.view.runs })}>
           Reset
         </button>
-        <button type="button" data-testid="grid-png" title="All probes that are shown, with the maps of all chosen runs" onClick={() => void picture(model).then(say)}>
+        <button type="button" data-testid="grid-png" title="All probes that are shown, with the maps of all chosen runs" onClick={() => void picture(model).then(setStatus)}>
           Grid as PNG
         </button>
         {TABLES.map(([what, name, title]) => (
           <span key={what} class="forms" role="group" aria-label={name} title={title}>
             {name}
-            <button type="button" data-testid={`${what}-csv`} aria-label={`${name} as CSV`} onClick={() => void table(model, what, "csv").then(say)}>
+            <button type="button" data-testid={`${what}-csv`} aria-label={`${name} as CSV`} onClick={() => void table(model, what, "csv").then(setStatus)}>
               CSV
             </button>
-            <button type="button" data-testid={`${what}-json`} aria-label={`${name} as JSON`} onClick={() => void table(model, what, "json").then(say)}>
+            <button type="button" data-testid={`${what}-json`} aria-label={`${name} as JSON`} onClick={() => void table(model, what, "json").then(setStatus)}>
               JSON
             </button>
           </span>
         ))}
       </div>
       <p class="aside wrap" role="status">
-        {said}
+        {status}
       </p>
     </Fold>
   );
 }
 
-const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** The code of pictures and tables is loaded when it is first asked for. */
-const picture = (model: Model): Promise<string> => import("../share/grid").then(({ saveGrid }) => saveGrid(model)).catch(words);
-const table = (model: Model, what: What, form: Form): Promise<string> => import("../share/tables").then(({ saveTable }) => saveTable(model, what, form)).catch(words);
+const picture = (model: Model): Promise<string> => import("../share/grid").then(({ saveGrid }) => saveGrid(model)).catch(errorText);
+const table = (model: Model, what: What, form: Form): Promise<string> => import("../share/tables").then(({ saveTable }) => saveTable(model, what, form)).catch(errorText);

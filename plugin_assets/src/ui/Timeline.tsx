@@ -4,12 +4,12 @@ import { useId, useMemo } from "preact/hooks";
 import { niceTicks, decadeTicks } from "../paint/axis";
 import { band, smoothed, xTicks, xValues } from "../data/curves";
 import { stepUnit } from "../data/ticks";
-import { behind, spansOf, spanWords } from "../data/finite";
+import { behind, spansOf, spanText } from "../data/finite";
 import { isShare, number, percent, plural, quantityTitle } from "../data/format";
 import type { RunState } from "../data/jobs";
 import type { Model } from "../state/model";
 import { linePath, quantities, useLog, valueAt, yRange } from "../data/series";
-import { sharedParts, telling } from "../state/names";
+import { sharedParts, distinctPart } from "../state/names";
 import { alertLimits } from "../state/selection";
 import { indexAtOrBefore, nearestIndex } from "../state/steps";
 import { Axes, scrubbing } from "./Axes";
@@ -68,7 +68,7 @@ export function Timelines({ model }: { model: Model }): JSX.Element {
 
 const MOST_TIMELINES = 3;
 
-/** The chosen quantities that some run has, each once; without any the most telling one. */
+/** The chosen quantities that some run has, each once; without any the most informative one. */
 export function shownQuantities(chosen: readonly string[] | null, all: readonly string[]): string[] {
   const found = [...new Set(chosen ?? [])].filter((tag) => all.includes(tag)).slice(0, MOST_TIMELINES);
   return found.length > 0 ? found : all.slice(0, 1);
@@ -313,7 +313,7 @@ function gaps(run: RunState): { first: number; last: number; title: string }[] {
   for (const span of spansOf(run.info?.steps ?? [])) {
     const key = `${span.first} ${span.last}`;
     const before = out.get(key);
-    out.set(key, { first: span.first, last: span.last, title: before ? `${before.title}, ${spanWords(span)}` : spanWords(span) });
+    out.set(key, { first: span.first, last: span.last, title: before ? `${before.title}, ${spanText(span)}` : spanText(span) });
   }
   return [...out.values()];
 }
@@ -328,14 +328,14 @@ function of(run: RunState, tag: string | null, at: number): string {
   if (!tag?.startsWith(MASS)) return "";
   const mask = tag.slice(MASS.length);
   const header = run.frame?.header;
-  // Earlier runs did not count: the probes of the step that is shown tell.
+  // Earlier runs did not count the probes: those of the step that is shown are counted.
   const shown = header && header.step === run.timeline!.steps[at] ? header.probes[`mask_mass/${mask}`] : undefined;
   const count = scalars[`lrp/mask_probes/${mask}`]?.[at] ?? shown?.filter((value) => value !== null).length;
-  const told = behind(count, run.info?.probes, mask);
-  return told === null ? "" : count === 0 ? `a share on ${told}` : `mean over ${told}`;
+  const probes = behind(count, run.info?.probes, mask);
+  return probes === null ? "" : count === 0 ? `a share on ${probes}` : `mean over ${probes}`;
 }
 
-/** What is said of a value that is not there. */
+/** Text in place of a missing value. */
 function missing(run: RunState, tag: string, step: number | undefined): string {
   const info = run.info?.steps.find((one) => one.step === step);
   if (tag.startsWith("lrp/") && info?.nonfinite?.logits) return "not finite";
@@ -355,7 +355,7 @@ function Readout({ model, runs, tag, first }: PlotProps): JSX.Element {
           return (
             <li key={run.listing.run} title={run.listing.name}>
               <Dot run={run} />
-              <bdi class="name">{telling(run.listing.name, shared)}</bdi>
+              <bdi class="name">{distinctPart(run.listing.name, shared)}</bdi>
               <strong>{value === null ? missing(run, tag, run.timeline!.steps[at]) : isShare(tag) ? percent(value) : number(value)}</strong>
               {of(run, tag, at) !== "" && <span class="aside" data-testid="behind">{of(run, tag, at)}</span>}
             </li>

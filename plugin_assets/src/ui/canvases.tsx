@@ -17,7 +17,7 @@ export function put(canvas: HTMLCanvasElement, words: Uint32Array, height: numbe
 interface PictureCanvasProps {
   picture: Picture | null;
   grey: boolean;
-  /** What it shows; "" behind something that says so itself. */
+  /** What it shows; "" behind something with a label of its own. */
   label: string;
   testid?: string;
 }

@@ -3,7 +3,7 @@ import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact
 import type { ViewCache } from "../state/cache";
 import type { Model } from "../state/model";
 
-/** Draws the component again whenever the model tells of a change. */
+/** Draws the component again whenever the model reports a change. */
 export function useModel(model: Model): void {
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   useEffect(() => model.subscribe(() => redraw(undefined as never)), [model]);

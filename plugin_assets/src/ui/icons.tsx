@@ -1,4 +1,4 @@
-// Icons as paths in a 16 x 16 box; decoration only, the buttons carry the words.
+// Icons as paths in a 16 x 16 box; decoration only, the buttons have labels.
 import type { JSX } from "preact";
 
 const PATHS = {

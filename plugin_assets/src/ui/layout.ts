@@ -11,7 +11,7 @@ const CARD_EDGES = 2 * (12 + 1);
 /** On very wide screens maps grow with the screen, or there would be a dozen small ones in a row. */
 export const cellSize = (size: keyof typeof CELL, width: number): number => CELL[size] * (width > 1900 ? 1.5 : 1);
 
-/** How many of a card's `maps` maps stand in one row of a card as wide as `width`: all, or rows alike of somewhat smaller ones. */
+/** How many of a card's `maps` maps fit into one row of a card as wide as `width`: all, or rows alike of somewhat smaller ones. */
 export function mapsInRow(width: number, maps: number, cell: number): number {
   const most = (size: number): number => Math.max(1, Math.floor((width - CARD_EDGES + GAP) / (size + GAP)));
   if (maps <= most(LEAST_CELL)) return maps;

@@ -15,14 +15,14 @@ export function useLazy<Part extends object>(load: () => Promise<Part>): Part | 
   const [, draw] = useState(0);
   const now = loaded.get(load) as Part | Error | undefined;
   useEffect(() => {
-    const tell = (part: unknown): void => {
+    const settle = (part: unknown): void => {
       loaded.set(load, part);
       draw((n) => n + 1);
     };
     if (!loaded.has(load)) {
       load()
         .catch(() => again(load))
-        .then(tell, (error: unknown) => tell(error instanceof Error ? error : new Error(String(error))));
+        .then(settle, (error: unknown) => settle(error instanceof Error ? error : new Error(String(error))));
     } else if (now === undefined) draw((n) => n + 1); // it came between this picture and its effects
   }, [load]);
   return now ?? null;
@@ -37,7 +37,7 @@ export function later<Props extends object>(load: () => Promise<(props: Props) =
   };
 }
 
-/** Stands where a part of the page will be, or says that it could not be loaded. */
+/** Placeholder of a part of the page while it loads, or the error where it could not be loaded. */
 export function Loading({ part, children }: { part: Error | null; children?: JSX.Element }): JSX.Element {
   return (
     <div class="grid-area hint" role={part ? "alert" : undefined}>

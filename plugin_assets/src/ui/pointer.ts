@@ -13,7 +13,7 @@ export interface Pointed {
   y: number;
   clientX: number;
   clientY: number;
-  /** What lies there where the cell is no picture: its place in the map, and in words. */
+  /** What lies there where the cell is no picture: its place in the map, and a description. */
   place: KindPlace | null;
 }
 
