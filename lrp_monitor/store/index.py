@@ -237,10 +237,12 @@ class Index:
             newest[session] = max(segment.number, newest.get(session, 0))
         for first in range(0, len(grown), _AT_ONCE):
             group = grown[first : first + _AT_ONCE]
-            heads = self._storage.read_files({s.name: [(s.known, self._storage.read_ahead)] for s, _ in group})
+            # Of objects side by side, as each is a request; local files are read when they are opened.
+            wanted = {s.name: [(s.known, self._storage.read_ahead)] for s, _ in group} if self._storage.whole else {}
+            heads = self._storage.read_files(wanted) if wanted else {}
             for segment, size in group:
                 is_last = segment.number == newest[segment.ordinal, segment.session]
-                segment.extend(self._storage, size, heads[segment.name][0], is_last=is_last)
+                segment.extend(self._storage, size, heads.get(segment.name, [b""])[0], is_last=is_last)
                 changed = True
         if changed:
             self.view = self._build()

@@ -255,17 +255,27 @@ class _LocalFile:
             self._handle = None
 
 
+_pread = getattr(os, "pread", None)  # not on Windows
+
+
 def _read_at(handle: int, offset: int, length: int) -> bytes:
-    os.lseek(handle, offset, os.SEEK_SET)
-    data = os.read(handle, length)
+    data = _read_part(handle, offset, length)
     if len(data) == length:
         return data
     parts = [data]
     missing = length - len(data)
     while missing and parts[-1]:  # one call reads 2 GB at most
-        parts.append(os.read(handle, missing))
+        parts.append(_read_part(handle, offset + length - missing, missing))
         missing -= len(parts[-1])
     return b"".join(parts)
+
+
+def _read_part(handle: int, offset: int, length: int) -> bytes:
+    if _pread is not None:
+        found: bytes = _pread(handle, length, offset)
+        return found
+    os.lseek(handle, offset, os.SEEK_SET)
+    return os.read(handle, length)
 
 
 def _os_error(error: OSError, path: str, what: str) -> StoreOSError:
