@@ -15,11 +15,14 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 import lrp_monitor as lrp
 from lrp_monitor import metrics
 from lrp_monitor.cli import main
+from lrp_monitor.passes.compiled import Pass
 from lrp_monitor.store import channels as statistics
 from lrp_monitor.store.records import _FIELDS as FIELDS
 from lrp_monitor.store.records import KIND_STEP
 from lrp_monitor.training.probes import references
+from lrp_monitor.training.probes.explained import ProbeExplainer
 from lrp_monitor.training.probes.features import LoggedFeatures, smaller
+from lrp_monitor.training.probes.layers import LoggedLayers
 from lrp_monitor.training.probes.references import thumbnails
 
 N, SIDE = 12, 8
@@ -165,6 +168,21 @@ def test_what_a_step_holds_is_what_the_model_says(logged):
                 np.testing.assert_allclose(found.masses["corner"][at], mass, rtol=1e-4)
     with pytest.raises(KeyError, match="there are those of channels"):
         found.map(0, 99)
+
+
+@pytest.mark.parametrize("inspects", [False, True])
+def test_relevance_by_channel_comes_with_the_one_pass_of_the_heatmaps(logged, monkeypatch, inspects):
+    model, run, _, _ = logged
+    own, calls, call = probes(), [], Pass.__call__
+    monkeypatch.setattr(Pass, "__call__", lambda self, *given: (calls.append(self), call(self, *given))[1])
+    explainer = lrp.Explainer(model, "epsilon_plus_flat")
+    watched = LoggedFeatures(model, explainer, own, {"conv_2": 2, "out": 1})
+    looker = ProbeExplainer(explainer, own, LoggedLayers(model, ["all"]) if inspects else None, features=watched)
+    found = looker.explain(own.labels, None)
+    assert len(calls) == 1
+    assert [one.layer for one in found.layer_channels] == ["conv_2", "out"]
+    for one, name in zip(found.layer_channels, ("conv_2", "out"), strict=True):
+        np.testing.assert_allclose(one.relevance, run.features(name, run.steps[-1]).relevance, rtol=1e-5, atol=1e-6)
 
 
 def test_a_channel_once_logged_stays(logged):
