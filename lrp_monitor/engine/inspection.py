@@ -125,10 +125,8 @@ def read_off(
         if not here or any(t.shape[0] != n for t in inputs):
             continue  # samples are folded into another axis here: there is no value by sample
         maps = [at.output(t) for t in here]
-        shape = tuple(here[0].shape[1:])
-        known.append(
-            (number, {"name": call.name, "kind": call.kind, "treatment": treatments[id(call)], "shape": shape})
-        )
+        about = {"name": call.name, "kind": call.kind, "treatment": treatments[id(call)]}
+        known.append((number, about | {"shape": tuple(here[0].shape[1:])}))
         axis = layer_outputs.channel_axis(call, here[0])
         if axis is None:
             parts = [_by_sample(one) for one in maps]

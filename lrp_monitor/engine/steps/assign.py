@@ -27,6 +27,7 @@ _BASIC = (
     kl.Dense, kl.EinsumDense, kl.Conv1D, kl.Conv2D, kl.Conv3D, kl.Conv1DTranspose, kl.Conv2DTranspose,
     kl.Conv3DTranspose, kl.DepthwiseConv1D, kl.DepthwiseConv2D, kl.SeparableConv1D, kl.SeparableConv2D,
 )  # fmt: skip
+_ROUNDING = ("round", "floor", "ceil", "floormod", "floordiv")
 _HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
 _ASIDE = "one of its inputs that say where to or how depends on the model's input, and relevance does not follow there"
 NUMBERS = "its token numbers are computed from activations, which carry no relevance"
@@ -98,7 +99,7 @@ class Assigner:
             numbers = backend.holds_data(t) or (t.dtype.is_integer and all(f.front for f in live))
             silent = (
                 (id(t) in self.recording.constants and self._named(op) is None)
-                or (op.kind in CONSTANT and not (live and _rounds(op)))
+                or (op.kind in CONSTANT and not (live and op.kind in _ROUNDING))
                 or _hides(op, given)
                 or vanishes
             )
@@ -161,7 +162,7 @@ class Assigner:
         softmax = softmax_by_hand(self.graph, op, given)
         if softmax is not None:
             return own_gradient(self.graph, op, t, softmax)
-        in_keras_layer = op.call is not None and _is_basic_or_activation(op.call.layer)
+        in_keras_layer = op.call is not None and isinstance(op.call.layer, (*_BASIC, kl.Activation))
         power = op.kind == "pow" and given[1].live
         part = in_keras_layer or ((op.kind == "exp" or power) and not self.graph.divides_later(op))
         forms = ("function", "part") if part else () if power else ("function",)
@@ -337,10 +338,6 @@ class Assigner:
         fact.whole = fact.tensor.dtype.is_integer or (fact.front and not fact.inner and all(f.whole for f in live))
 
 
-def _rounds(op: Op) -> bool:
-    return op.kind in ("round", "floor", "ceil", "floormod", "floordiv")
-
-
 def _hides(op: Op, given: list[Fact]) -> bool:
     """Whether ``op`` makes an additive attention mask, ``(1 - mask) * -1e9``, from an input.
 
@@ -351,10 +348,6 @@ def _hides(op: Op, given: list[Fact]) -> bool:
         return False
     factor = min((value for value in map(number, op.inputs) if value is not None), default=0)
     return bool(factor <= _HIDDEN)
-
-
-def _is_basic_or_activation(layer: Any) -> bool:
-    return isinstance(layer, (*_BASIC, kl.Activation))
 
 
 def _condition(op: Op, given: list[Fact], live: list[Fact]) -> str:

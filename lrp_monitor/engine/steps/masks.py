@@ -117,7 +117,7 @@ def handed_on(
             return Hand(lambda made: normalised(sum(spread(made, f) for f in live)), note=note)
         if op.kind in ("mul", "div") or not inside:
             return None
-        return Hand(lambda made: normalised(_sum([spread(made, f) for f in live])), inside, note="equal parts to each")
+        return Hand(lambda made: normalised(sum(spread(made, f) for f in live)), inside, note="equal parts to each")
     if row.mask in ("kept", "sum") or (row.form is not None and op.kind != "select"):
         if op.kind == "div" and not given[0].live:
             return None
@@ -178,7 +178,3 @@ def picks(op: Op, kernel: int) -> bool:
 
 
 _ONE_TO_ONE = "preprocessing: relevance passes one to one"
-
-
-def _sum(masks: Sequence[Tensor]) -> Tensor:
-    return sum(masks[1:], start=masks[0])

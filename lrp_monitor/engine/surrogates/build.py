@@ -308,8 +308,3 @@ class Taps:
                 self.inputs.setdefault(id(outer), []).append(self._known[key])
             tensor = self._known[key]
         return tensor
-
-
-def companion_masks(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """A mask of ones for each input."""
-    return tuple(ops.ones_like(x) for x in inputs)

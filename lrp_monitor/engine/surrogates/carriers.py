@@ -13,7 +13,7 @@ from keras import ops
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.steps.assign import Assigner
-from lrp_monitor.engine.steps.maps import Map, moved
+from lrp_monitor.engine.steps.maps import moved
 from lrp_monitor.engine.surrogates.build import Plan
 from lrp_monitor.engine.surrogates.table import shown
 from lrp_monitor.engine.trace.graph import Op
@@ -109,7 +109,8 @@ class LayerOutputs:
         if own is not None:
             for t, later in self.plan.weighted:
                 if later is not own and later.made_of(own):
-                    found.append(Carrier(t, _moves_since(own, later)))
+                    moves = () if later.summed is not None else later.moved[len(own.moved) :]
+                    found.append(Carrier(t, moves))
         return found
 
     def channel_axis(self, call: LayerCall, output: Tensor) -> int | None:
@@ -176,11 +177,6 @@ class Carrier:
         place = backend.identity(ops.zeros_like(like))
         (found,) = backend.gradients(ops.sum(self.arranged(place) * relevance), [place])
         return ops.zeros_like(like) if found is None else found
-
-
-def _moves_since(own: Map, later: Map) -> tuple[tuple[Op, int], ...]:
-    known = len(own.moved)
-    return () if later.summed is not None else later.moved[known:]
 
 
 def spread(weights: Tensor, axis: int, shape: Sequence[int]) -> Tensor:

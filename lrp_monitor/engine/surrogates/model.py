@@ -19,7 +19,7 @@ from lrp_monitor.engine.steps.assign import NUMBERS, Assigner
 from lrp_monitor.engine.steps.choosing import Choice, choose
 from lrp_monitor.engine.steps.gates import sigmoid_by_hand
 from lrp_monitor.engine.steps.weights import STEPS
-from lrp_monitor.engine.surrogates.build import Builder, Gates, Plan, Taps, companion_masks
+from lrp_monitor.engine.surrogates.build import Builder, Gates, Plan, Taps
 from lrp_monitor.engine.surrogates.carriers import LayerOutputs
 from lrp_monitor.engine.surrogates.table import Row, rows_of
 from lrp_monitor.engine.trace.graph import Op
@@ -78,7 +78,7 @@ def run(
     activation, head, moves = _head(assigner, recording.output)
     plan = Plan.to(assigner, [head], recording.output)
     notes = _checked(model, composite, on_unknown, recording, plan, assigner)
-    masks = companion_masks(inputs)
+    masks = tuple(ops.ones_like(x) for x in inputs)
     explained = frozenset(id(t) for t in (recording.output, head, *(t for op in moves for t in op.outputs)))
     layer_outputs = LayerOutputs(recording, plan, assigner, head, explained)
     builder = Builder(plan, assigner, masks, taps, {} if gates is None else gates(layer_outputs))
