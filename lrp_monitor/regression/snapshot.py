@@ -40,8 +40,8 @@ class Snapshot(Result):
     logit: NDArray[np.float32]
     """(n,) the explained logit (class 0 of a single sigmoid unit: its negative)."""
     targets: NDArray[np.int64]
-    """(n,) the explained classes, of a region the class whose logits are summed; -1 where there was none (the predicted
-    one, of logits that are not finite) and for other targets."""
+    """(n,) the explained classes or units, of a region the class whose logits are summed; -1 where there was none (the
+    predicted one, of logits that are not finite), for other targets, and of a logged run of numbers."""
     predictions: NDArray[np.int64]
     """(n,) the predicted classes, -1 where logits are not finite, and of outputs of maps (see `places`)."""
     names: tuple[str, ...]
@@ -82,6 +82,8 @@ class Snapshot(Result):
     @property
     def predicted(self) -> NDArray[np.bool_]:
         """(n,) whether there is a prediction: none of logits that are not finite."""
+        if self.places is None and self.explains == "number":
+            return np.isfinite(self.logit)
         if self.places is None:
             return np.asarray(self.predictions >= 0)
         known = self.places.known
@@ -95,7 +97,7 @@ class Snapshot(Result):
         if probes.targets is not None or probes.region is not None:
             return None
         if self.places is None or self.places.region is None:
-            return self.targets
+            return self.targets if (self.targets >= 0).any() else None
         from lrp_monitor.engine.targets import Region  # Keras' side, for those who explain
 
         return Region(self.places.region, self.targets)
@@ -186,12 +188,16 @@ class Snapshot(Result):
         probes, meta = opened.probes, opened.meta
         sets, region, n = probes.label_sets, probes.region, len(probes)
         of_maps = opened.meta.get("explains") == "region" and "prediction" not in statistics
-        targets = class_numbers(statistics["target"]) if "target" in statistics else np.full(n, -1)
+        # A number has no class, and of a region the probes know it.
+        targets, predictions = (
+            class_numbers(statistics[name]) if name in statistics else np.full(n, -1)
+            for name in ("target", "prediction")
+        )
         return cls(
             heatmaps=opened.heatmaps(step),
             logit=statistics["logit"].astype(np.float32),
             targets=targets if probes.region_of is None else probes.region_of,
-            predictions=np.full(n, -1) if of_maps else class_numbers(statistics["prediction"]),
+            predictions=predictions,
             explained=None if region is None else region_digests(region, np.asarray(probes.region_of)),
             places=_places_of_run(opened, step) if of_maps else None,
             predicted_sets=None if sets is None else of_columns(statistics, sets.shape[1]),

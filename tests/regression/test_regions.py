@@ -264,6 +264,29 @@ def test_numbers_do_not_flip_and_keep_their_sign():
         assert "prediction" not in row
 
 
+def test_a_run_of_numbers_is_compared_and_drawn_beside_its_model(tmp_path):
+    keras.utils.set_random_seed(2)
+    x, numbers = INPUTS[:, 0, :, 0], np.array([[0.3, 2.0]] * N)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    given = ProbeSet(x, labels=numbers, target=1)
+    first = Snapshot.of(model, given)
+    model.fit(x, numbers, verbose=0, callbacks=[lrp.LRPMonitor(given, tmp_path / "a", baseline=first, verbose=0)])
+    run = lrp.open_run(tmp_path / "a")
+    assert run.scalar("lrp/baseline/cosine")[1][0] == pytest.approx(1)
+    assert run.scalar("lrp/baseline/flips")[1].tolist() == [0, 0]
+    again = lrp.LRPMonitor(given, tmp_path / "b", baseline=run, verbose=0)
+    model.fit(x, numbers, verbose=0, callbacks=[again])
+    assert lrp.open_run(tmp_path / "b").scalar("lrp/baseline/cosine")[1][0] > 0.999
+    found = compare((run, 0), first, tier="mixed_precision")
+    assert found.ok, str(found)
+    moved = compare((run, 0), run, tier="same_weights")
+    assert not moved.ok
+    assert re.search(r"value\n", str(moved).replace(" ", ""))
+    moved.write_html(tmp_path / "page.html")
+    assert ">value</button>" in (tmp_path / "page.html").read_text()
+
+
 PROJECT = """
     import os
     import keras, numpy as np

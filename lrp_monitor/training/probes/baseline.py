@@ -36,7 +36,7 @@ def read_baseline(source: Any, probes: ProbeSet) -> Snapshot:
             f"another probe set: maps {(len(probes), *probes.map_shape)}, the baseline's {snapshot.heatmaps.shape}",
         )
     none = np.flatnonzero(snapshot.targets < 0)
-    if len(none) and snapshot.explains != "region":
+    if len(none) and snapshot.explains == "class":
         raise BaselineError(
             "classes",
             f"no class is explained at {len(none)} probes of the baseline, {probes.names[int(none[0])]!r} among them: "
@@ -57,7 +57,7 @@ class BaselineSimilarity:
         predicted = before.target_for(probes)
         self._first = Snapshot.of(explainer, probes, target=predicted)
         check_comparable(before, self._first)
-        self.targets: NDArray[np.int64] | Region | None = before.targets if before.explained is None else predicted
+        self.targets: NDArray[np.int64] | Region | None = self._first.targets if before.explained is None else predicted
         """What is explained in the baseline, where the probes do not say so themselves: classes (n,), or a region."""
 
     @property
