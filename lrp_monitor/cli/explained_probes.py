@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, ArchiveError, array_names, read_file
 from lrp_monitor.cli import model_files, model_inputs
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.explained_samples import caption, label_of, row_of, short
+from lrp_monitor.cli.explained_samples import caption, label_of, row_of, set_of, short
 from lrp_monitor.cli.opened_model import Opened, composite_of, head_of
 from lrp_monitor.pictures import film, render
 from lrp_monitor.pictures.inputs import drawn_inputs
@@ -23,19 +24,37 @@ from lrp_monitor.probes.labels import explained_units
 
 
 def lone_set(arguments: argparse.Namespace) -> ProbeSet | None:
-    """The set that is a command's only input, where its probes are more than a picture each; None for anything else."""
-    path = arguments.inputs[0]
-    if len(arguments.inputs) > 1 or path.suffix.lower() != ".npz" or arguments.array is not None or not path.is_file():
+    """The set that is a command's only input, where its probes are more than a picture of a class each.
+
+    None for anything else. Raises CommandError for such a set among several inputs.
+    """
+    if arguments.array is not None:
         return None
+    for path in arguments.inputs:
+        probes = _read(path) if path.suffix.lower() == ".npz" and path.is_file() else None
+        if probes is None or _is_plain(probes):
+            continue
+        if len(arguments.inputs) > 1:
+            raise CommandError(f"{path}: probes like these are explained alone: give that file and no other")
+        return probes
+    return None
+
+
+def _read(path: Path) -> ProbeSet | None:
     try:
         if "about" not in array_names(read_file(path, MAX_ARRAY_BYTES)):
             return None
-        probes = ProbeSet.load(path)
+        return ProbeSet.load(path)
     except (ArchiveError, OSError, *DAMAGE):
         return None  # what is wrong with it is reported where inputs are read
+
+
+def _is_plain(probes: ProbeSet) -> bool:
+    """Whether probes are pictures of classes, as samples are that are read from arrays and picture files."""
     of_class = all(one is None for one in (probes.position, probes.region, probes.label_maps, probes.numbers))
-    plain = probes.is_single and probes.is_picture and of_class and not probes.is_encoded
-    return None if plain else probes
+    if not of_class or not probes.is_single or not probes.is_picture or probes.is_encoded:
+        return False
+    return probes.channel_axis == set_of(probes.leaves[0][:1]).channel_axis
 
 
 def explained(

@@ -38,11 +38,12 @@ def explained(with_model: Opened, text: str | None) -> list[Group]:
     for places in shapes.values():
         samples = [with_model.samples[place] for place in places]
         values = np.stack([sample.values for sample in samples])
-        groups.append(Group(places, _probes(values), _explain(with_model, values, samples, text, target)))
+        groups.append(Group(places, set_of(values), _explain(with_model, values, samples, text, target)))
     return groups
 
 
-def _probes(values: NDArray[np.float32]) -> ProbeSet:
+def set_of(values: NDArray[Any]) -> ProbeSet:
+    """Samples (n, ...) as probes, whose channels are the last axis, or the first where that alone looks like them."""
     first = values.ndim == 4 and values.shape[-1] not in (1, 3, 4) and values.shape[1] in (1, 3, 4)
     return ProbeSet(values, channel_axis=1 if first else "auto")
 

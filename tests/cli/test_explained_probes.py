@@ -119,3 +119,20 @@ def test_a_number_behind_a_sigmoid_is_explained_with_its_own_sign(
     ] * 3
     assert main(arguments) == 0
     assert "probe 0: unit 0, logit " in capsys.readouterr().out
+
+
+def test_channels_are_summed_over_the_axis_that_the_probes_name(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Four rows and two channels: of bare arrays the first axis would be taken for the channels.
+    keras.Sequential([keras.Input((4, 8, 2)), layers.Flatten(), layers.Dense(2)]).save(folder / "rows.keras")
+    probes = ProbeSet(RNG.normal(size=(2, 4, 8, 2)), [0, 1])
+    probes.save(folder / "rows.npz")
+    arguments = ["explain", str(folder / "rows.keras"), str(folder / "rows.npz"), "--composite", "epsilon"]
+    assert main([*arguments, "-o", str(folder / "rows.out.npz")]) == 0
+    wanted = lrp.relevance(keras.models.load_model(folder / "rows.keras"), probes.inputs, probes.labels, "epsilon")
+    with np.load(folder / "rows.out.npz") as found:
+        np.testing.assert_allclose(found["heatmaps"], wanted.sum(axis=-1), rtol=1e-4, atol=1e-6)
+    arguments.insert(3, str(folder / "pixels.npz"))
+    assert main([*arguments, "-o", str(folder / "x.png")]) == 1
+    assert "are explained alone: give that file and no other" in capsys.readouterr().err
