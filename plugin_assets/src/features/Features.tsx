@@ -26,6 +26,18 @@ export interface Place {
   layer: WatchedLayer;
 }
 
+/** What all parts of the view share: what is loaded, and what is chosen. */
+export interface Shown {
+  model: Model;
+  answers: Answers;
+  /** The class whose channels are shown. */
+  of: number;
+  /** The name of a class. */
+  nameOf: (number: number) => string;
+  choice: Choice;
+  choose: (change: Partial<Choice>) => void;
+}
+
 export function View({ model }: { model: Model }): JSX.Element {
   adopt(css);
   const [top, setTop] = useState(0);
@@ -54,6 +66,7 @@ export function View({ model }: { model: Model }): JSX.Element {
     .slice(0, MOST_RUNS);
   const classes = [...new Set(places.flatMap(({ layer: { classes: of } }) => of))].sort((a, b) => a - b);
   const of = choice.of !== null && classes.includes(choice.of) ? choice.of : (classes[0] ?? -1);
+  const shown: Shown = { model, answers, of, nameOf, choice, choose };
   const step = model.currentStep();
   const opened = choice.open && places.find(({ run }) => run.listing.run === choice.open!.run);
   const orders: [string, string][] = [
@@ -104,22 +117,17 @@ export function View({ model }: { model: Model }): JSX.Element {
         ))}
       </div>
       {opened ? (
-        <Opened model={model} answers={answers} place={opened} of={of} name={nameOf(of)} choice={choice} choose={choose} clicked={before.current !== null} />
+        <Opened shown={shown} place={opened} clicked={before.current !== null} />
       ) : (
-        <Rows model={model} answers={answers} places={places} of={of} nameOf={nameOf} choice={choice} choose={choose} top={top} scrolled={setTop} opened={before} />
+        <Rows shown={shown} places={places} top={top} scrolled={setTop} opened={before} />
       )}
     </div>
   );
 }
 
 interface RowsProps {
-  model: Model;
-  answers: Answers;
+  shown: Shown;
   places: readonly Place[];
-  of: number;
-  nameOf: (number: number) => string;
-  choice: Choice;
-  choose: (change: Partial<Choice>) => void;
   /** How far the rows are scrolled. What is asked of `answers` is asked in one drawing of the whole view. */
   top: number;
   scrolled: (top: number) => void;
@@ -132,10 +140,10 @@ const EDGES = 47;
 const GAP = 18;
 
 /** Of all rows those in view are made. */
-function Rows({ model, answers, places, of, nameOf, choice, choose, top, scrolled, opened }: RowsProps): JSX.Element {
+function Rows({ shown, places, top, scrolled, opened }: RowsProps): JSX.Element {
   const [ref, width, room] = useSize<HTMLDivElement>();
-  const last = useRef(choose);
-  last.current = choose;
+  const last = useRef(shown.choose);
+  last.current = shown.choose;
   // The channel that was opened takes the focus back.
   useLayoutEffect(() => {
     if (opened.current === null) return;
@@ -159,12 +167,8 @@ function Rows({ model, answers, places, of, nameOf, choice, choose, top, scrolle
         {places.map((place) => (
           <Lane
             key={place.run.listing.run}
-            model={model}
-            answers={answers}
+            shown={shown}
             place={place}
-            of={of}
-            nameOf={nameOf}
-            choice={choice}
             open={open}
             first={first}
             end={end}

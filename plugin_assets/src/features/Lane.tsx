@@ -4,9 +4,9 @@ import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { Model } from "../state/model";
 import { useLazy } from "../ui/lazy";
 import { Channel, columnsOf, curvesAt, Heads, HEADS, ROW } from "./Channel";
-import { ordered, type Choice } from "./choice";
+import { ordered } from "./choice";
 import { bytesOf, fetchAtStep, fetchCurves, fetchRows, type Answers, type AtStep, type Reference, type Row, type Where } from "./data";
-import type { Place } from "./Features";
+import type { Place, Shown } from "./Features";
 import type { Tile } from "./maps";
 import { askReferences, drawingOf, drawProbes, referenceTiles, type Draw, type DrawProbe } from "./references";
 import { Cursor, type Curve } from "./Spark";
@@ -15,12 +15,8 @@ import { Cursor, type Curve } from "./Spark";
 const AHEAD = 3;
 
 interface LaneProps {
-  model: Model;
-  answers: Answers;
+  shown: Shown;
   place: Place;
-  of: number;
-  nameOf: (number: number) => string;
-  choice: Choice;
   open: (run: string, channel: number) => void;
   /** Of the rows those to make. */
   first: number;
@@ -62,7 +58,7 @@ export function askCurves(answers: Answers, { run, layer }: Place, where: Where,
   return answers.of(`curves ${keyOf(where)} ${layer.steps[layer.steps.length - 1]} ${run.listing.session}`, channels, load);
 }
 
-export function Lane({ model, answers, place, of, nameOf, choice, open, first, end, room }: LaneProps): JSX.Element {
+export function Lane({ shown: { model, answers, of, nameOf, choice }, place, open, first, end, room }: LaneProps): JSX.Element {
   const { run, layer } = place;
   const where: Where = useMemo(() => ({ run: run.listing.run, layer: layer.layer, of }), [run.listing.run, layer.layer, of]);
   useLayoutEffect(() => answers.settle());
@@ -148,7 +144,7 @@ export function Lane({ model, answers, place, of, nameOf, choice, open, first, e
 
 interface State {
   where: Where;
-  shown: Shown | null;
+  shown: Drawn | null;
   order: Order | null;
   curves: ReadonlyMap<number, Curve>;
   references: ReadonlyMap<number, Reference | null>;
@@ -170,7 +166,7 @@ function tilesOf(state: State, run: Place["run"], channel: number, most: number,
 }
 
 /** The step whose rows are on the page. */
-interface Shown {
+interface Drawn {
   here: Logged;
   at: AtStep;
   rows: ReadonlyMap<number, Row>;

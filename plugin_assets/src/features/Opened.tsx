@@ -2,10 +2,8 @@
 import type { JSX } from "preact";
 import { number, percent } from "../data/format";
 import type { HeatMap } from "../data/decode";
-import type { Model } from "../state/model";
-import type { Choice } from "./choice";
-import { bytesOf, fetchFilm, fetchRows, type Answers, type Row, type Where } from "./data";
-import type { Place } from "./Features";
+import { bytesOf, fetchFilm, fetchRows, type Row, type Where } from "./data";
+import type { Place, Shown } from "./Features";
 import { askCurves, askStep, keyOf, loggedAt } from "./Lane";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { KindCanvas } from "../kinds/KindCanvas";
@@ -20,19 +18,15 @@ const FRAMES = 12;
 const LARGE = 112;
 
 interface OpenedProps {
-  model: Model;
-  answers: Answers;
+  shown: Shown;
   place: Place;
-  of: number;
-  name: string;
-  choice: Choice;
-  choose: (change: Partial<Choice>) => void;
   /** Whether it was opened from its row, and not by its address: then it takes the focus. */
   clicked: boolean;
 }
 
-export function Opened({ model, answers, place, of, name, choice, choose, clicked }: OpenedProps): JSX.Element {
+export function Opened({ shown: { model, answers, of, nameOf, choice, choose }, place, clicked }: OpenedProps): JSX.Element {
   const { run, layer } = place;
+  const name = nameOf(of);
   const { channel } = choice.open!;
   const where: Where = { run: run.listing.run, layer: layer.layer, of };
   const key = keyOf(where);
