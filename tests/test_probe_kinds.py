@@ -18,6 +18,7 @@ def two(n: int = 3) -> dict[str, np.ndarray]:
 
 
 WORDS = (("the", "red", "fox"), ("a", "red"), ("fox", "fox", "fox"))
+IDS = np.array([[1, 2, 3], [4, 2, 0], [3, 3, 3]])
 
 
 @pytest.mark.parametrize(
@@ -86,10 +87,12 @@ def test_masks_by_names_of_features_and_tokens() -> None:
     table = ProbeSet(RNG.random((3, 4)), feature_names=list("abcd"), masks={"leak": ["c"], "two": ["a", "d"]})
     np.testing.assert_array_equal(table.masks["leak"][1], [False, False, True, False])
     np.testing.assert_array_equal(table.masks["two"][0], [True, False, False, True])
-    text = ProbeSet(np.ones((3, 3), int), tokens=WORDS, masks={"red": "red"})
+    text = ProbeSet(IDS, tokens=WORDS, masks={"red": "red"})
     np.testing.assert_array_equal(text.masks["red"], [[0, 1, 0], [0, 1, 0], [0, 0, 0]])
     assert text.parts[0].tokens is not None
     assert text.parts[0].tokens[1] == ("a", "red", "")
+    embedded = ProbeSet(np.array([[[1.0, 2.0], [-1.0, -1.0]], [[3.0, 4.0], [5.0, 6.0]]]), tokens=[["a"], ["b", "c"]])
+    assert embedded.parts[0].tokens == (("a", ""), ("b", "c"))
     assert ProbeSet(np.array([[1, 2]]), tokens=lambda ids: [f"w{i}" for i in ids]).parts[0].tokens == (("w1", "w2"),)
 
 
@@ -110,7 +113,7 @@ def test_labels_that_are_numbers() -> None:
 def test_hash_and_file_and_selection_keep_everything(tmp_path: Path) -> None:
     made = [
         ProbeSet(two(), [0.5, 1.5, 2.5], masks={"sky": {"image": (0, 0, 2, 5)}}, feature_names={"meta": ["a", "b"]}),
-        ProbeSet(np.ones((3, 3), int), [0, 1, 0], tokens=WORDS, class_names=["x", "y"], masks={"red": "red"}),
+        ProbeSet(IDS, [0, 1, 0], tokens=WORDS, class_names=["x", "y"], masks={"red": "red"}),
         ProbeSet((np.ones((3, 6), int), np.ones((3, 6), bool)), names=list("uvw")),
         ProbeSet(RNG.random((3, 9, 9)), kind="grid"),
     ]
@@ -154,8 +157,18 @@ def test_hash_and_file_and_selection_keep_everything(tmp_path: Path) -> None:
         (lambda: ProbeSet(np.ones((3, 2), int), tokens=[["a", "b"]]), "texts of 1 probes for 3"),
         (lambda: ProbeSet(np.ones((2, 2), int), tokens=["a b", "c d"]), "one text for probe 0; give one a token"),
         (lambda: ProbeSet(np.ones((1, 2), int), tokens=[["a", "b", "c"]]), "3 texts for the 2 tokens of probe 0"),
+        (lambda: ProbeSet(IDS[:, ::-1], tokens=WORDS), r"tokens: 2 texts for the 3 tokens of probe 1.*not padding"),
+        (
+            lambda: ProbeSet(np.array([[5, 6], [7, 6]]), tokens=[["a"], ["b", "c"]]),
+            "1 texts for the 2 tokens of probe 0",
+        ),
+        (
+            lambda: ProbeSet(np.array([[0, 6]]), tokens=[["a"]]),
+            "1 texts for the 2 tokens of probe 0.*give one text for",
+        ),
+        (lambda: ProbeSet(np.array([[5, 6, 9], [7, 9, 8]]), tokens=[["a", "b"], ["c"]]), "probe 1"),
         (lambda: ProbeSet(np.ones((3, 2)), feature_names=["a", "b"], masks={"m": ["c"]}), "'c' is no feature.*a, b"),
-        (lambda: ProbeSet(np.ones((3, 3), int), tokens=WORDS, masks={"m": ["blue"]}), "'blue' is no token"),
+        (lambda: ProbeSet(IDS, tokens=WORDS, masks={"m": ["blue"]}), "'blue' is no token"),
     ],
 )
 def test_bad_arguments_are_named(make, words: str) -> None:

@@ -341,8 +341,33 @@ def _tokens(argument: str, tokens: Any, part: ProbeInput) -> tuple[tuple[str, ..
         texts = tuple(one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in row)
         if len(texts) > length or (len(texts) < length and callable(tokens)):
             raise ValueError(f"{argument}: {len(texts)} texts for the {length} tokens of probe {place}")
-        found.append(texts + ("",) * (length - len(texts)))  # padding behind a text's end has none
-    return tuple(found)
+        found.append(texts)
+    _check_padding(argument, [len(texts) for texts in found], part.values)
+    return tuple(texts + ("",) * (length - len(texts)) for texts in found)
+
+
+def _check_padding(argument: str, lengths: Sequence[int], values: NDArray[Any]) -> None:
+    """ValueError where tokens without a text are not padding behind the texts' ends.
+
+    All of them are the same number (of embeddings the same row), which no token with a text has. Of texts that are
+    padded in front, or of which a word is missing, each word would stand beside another token.
+    """
+    flat = values.reshape(*values.shape[:2], -1)
+    behind = np.arange(flat.shape[1]) >= np.array(lengths)[:, None]
+    if not behind.any():
+        return
+    padding = flat[behind][0]
+    is_padding = (flat == padding).all(axis=2)
+    # Zeros are padding wherever there are some.
+    is_padding |= (flat == 0).all(axis=2)
+    wrong, short = (is_padding != behind).any(axis=1), behind.any(axis=1)
+    if wrong.any():
+        place = int(np.argmax(wrong & short if (wrong & short).any() else short))
+        raise ValueError(
+            f"{argument}: {lengths[place]} texts for the {flat.shape[1]} tokens of probe {place}, and what has no text "
+            "is not padding at the end (one and the same id, which no word of any probe has): give one text for each "
+            'token, "" for those that have none'
+        )
 
 
 def iter_spans(parts: Sequence[ProbeInput]) -> Iterator[tuple[ProbeInput, slice]]:

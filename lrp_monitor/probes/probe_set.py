@@ -63,7 +63,8 @@ class ProbeSet(Making):
             shape: one axis is a row of a table, or of 32-bit integers and wider a text of tokens; two are a series
             where there are at most 16 channels and twice as many times, else a picture; three a picture, four a volume.
         feature_names: the names of a table's features, or a series' channels.
-        tokens: n sequences of texts, one a token (shorter ones are padded), or a function from a sample's ids to them.
+        tokens: n sequences of texts, one a token, or a function from a sample's ids to them. A sequence may end before
+            its sample where what follows is padding, the same id throughout, which no token with a text has.
         watch: of several inputs the names of those that are explained (a list's are "0", "1" ...); the others are given
             to the model alone. None: all that are not boolean.
         multi_label: whether labels (n, k) of 0 and 1 are sets of classes, for a model whose classes do not exclude each
