@@ -5,18 +5,25 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
+import monitor_helpers
 import numpy as np
 import pytest
 import tensorflow as tf
 from forked import Forked
-from monitor_helpers import BATCH, StopAt, data, epochs_of, fit, make_model, make_probes, monitor, places
+from monitor_helpers import BATCH, StopAt, data, epochs_of, fit, make_model, make_probes, places
 
 from lrp_monitor.store.folders import run_folders
 from lrp_monitor.store.format import StoreError
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.training.monitor import LRPMonitor
+
+
+def monitor(folder: Path, *probes: Any, **options: Any) -> LRPMonitor:
+    """Of what a run holds these tests read its steps: no gradient is captured, whose step would be compiled besides."""
+    return monitor_helpers.monitor(folder, *probes, **{"gradients": "off", **options})
 
 
 def runs(folder: Path) -> dict[str, list[int]]:
@@ -296,7 +303,7 @@ def test_keras_tuner(tmp_path: Path, trial: bool) -> None:
 
 
 def test_the_schedule_counts_over_a_loop_of_fits(tmp_path: Path) -> None:
-    model, watcher = make_model(), monitor(tmp_path, every=4)
+    model, watcher = make_model(), monitor(tmp_path, every=4, gradients="train")
     for _ in range(10):
         fit(model, watcher, epochs=1)
     assert places(tmp_path) == epochs_of(0, 4, 8)
@@ -318,7 +325,7 @@ def test_the_schedule_counts_over_a_loop_of_fits(tmp_path: Path) -> None:
 
 def test_batches_count_over_a_loop_of_fits(tmp_path: Path) -> None:
     model = make_model()
-    with monitor(tmp_path, batches=12) as watcher:
+    with monitor(tmp_path, batches=12, gradients="train") as watcher:
         for _ in range(5):
             fit(model, watcher, epochs=1)
         assert [step for step, _, _ in places(tmp_path)] == [0, 12, 24]
