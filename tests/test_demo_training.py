@@ -124,10 +124,8 @@ def test_the_seed_decides_and_a_folder_is_not_written_to_twice(
     assert refused.err.count("\n") == 1
     assert "is not empty" in refused.err
 
-    same = small.run(two)
-    for name, maps, again in zip(train.RUNS, before, small.maps(two), strict=True):
-        assert same[name]["stamp"] == first[name]["stamp"]
-        assert np.array_equal(maps, again)
+    train.train("planted", two, train.Settings(epochs=2, images=64))
+    assert np.array_equal(lrp.open_run(two).heatmaps(4), before[list(train.RUNS).index("planted")])
 
     (one / "notes.txt").write_text("mine")
     other = small.run(one, "--overwrite", "--seed", "1")

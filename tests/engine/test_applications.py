@@ -67,7 +67,13 @@ def made(name, family):
     return make(weights=None, input_shape=(size, size, 3), classes=5, classifier_activation=None)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+# Of families whose blocks are made of the same operations one stands for the others, which run with ``-m slow``.
+AS_ANOTHER = {"ResNet50", "InceptionResNetV2", "Xception", "MobileNet", "MobileNetV2", "EfficientNetB0"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in AS_ANOTHER)) for name in FAMILIES]
+)
 def test_first_stages(name, rng):
     model = made(name, name)
     if name in STAGES:

@@ -17,8 +17,8 @@ COMPOSITES = [*engine_helpers.COMPOSITES, "attn_lrp", "cp_lrp"]
 
 def every_composite(name, nets):
     """Of images the first layer's rules and signs by default, of sequences what is done with attention and gates."""
-    images = {"lrp_zero", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box"}
-    sequences = {"epsilon_plus", "deep_taylor", "attn_lrp", "cp_lrp"}
+    images = {"epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box"}
+    sequences = {"deep_taylor", "attn_lrp", "cp_lrp"}
     names = [getattr(c, "name", c) for c in COMPOSITES]
     assert {*images, *sequences} <= set(names)
     return sweep(f"{name} composite", nets, COMPOSITES, kept=lambda net, c: names[c] in (images, sequences)[net])

@@ -657,7 +657,14 @@ def test_arming_disarming_and_closing():
     assert capture.take() is None
 
 
-@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}], ids=["graph", "xla", "eager"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="graph"),
+        pytest.param({"jit_compile": True}, id="xla", marks=pytest.mark.slow),
+        pytest.param({"run_eagerly": True}, id="eager"),
+    ],
+)
 def test_captures_armed_for_one_step_share_it(options):
     model = compiled(network(), sgd(), **options)
     first, second = Watch((0, 3)), Watch((1, 3), names=lambda variable: f"second {variable.name}")

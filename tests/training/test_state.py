@@ -141,8 +141,8 @@ def weights_after(folder: Path | None, gradients: str, inside: tuple[Any, ...], 
 def test_training_of_stateful_layers_is_the_same(tmp_path: Path, mode: str) -> None:
     inside = tuple(STATEFUL.values())
     alone = weights_after(None, "off", inside, **MODES[mode])
-    # XLA takes seconds to compile; of gradients that are not looked at there is nothing to be compiled.
-    for gradients in ("train", "probe") if mode == "xla" else ("train", "probe", "off"):
+    # XLA takes seconds to compile; that of a step which the monitor does not change is the one without it.
+    for gradients in ("train",) if mode == "xla" else ("train", "probe", "off"):
         for mine, theirs in zip(
             weights_after(tmp_path / gradients, gradients, inside, **MODES[mode]), alone, strict=True
         ):
