@@ -10,8 +10,22 @@ from lrp_monitor.cli.commands.explain import _line, _why
 
 
 def row(**changed: Any) -> dict[str, Any]:
-    usual = {"input": "a.png", "target": 1, "class": "cat", "prediction": 1, "predicted_class": "cat", "logit": 12.3456}
-    return {**usual, "probability": 0.00041, "relevance_sum": 0.005, "conservation": 0.0004123, **changed}
+    usual = {
+        "input": "a.png",
+        "target": 1,
+        "class": "cat",
+        "explains": "class",
+        "prediction": 1,
+        "predicted_class": "cat",
+    }
+    return {
+        **usual,
+        "logit": 12.3456,
+        "probability": 0.00041,
+        "relevance_sum": 0.005,
+        "conservation": 0.0004123,
+        **changed,
+    }
 
 
 def test_a_small_sum_has_its_digits() -> None:
