@@ -143,6 +143,7 @@ class Passes:
         """
         n, start = len(samples[0]), 0
         joined: dict[str, Parts] = {}
+        more: Sequence[NDArray[Any]] | None = None
         with _full_precision():
             while start < n:
                 # Whatever an error holds on to, tensors of the pass among it, is gone once its handler is left.
@@ -151,8 +152,9 @@ class Passes:
                     compute, chunk = self.ready(key, function, signature, n, width)
                     fill = max(0, start + chunk - n)
                     rows = slice(start, start + chunk)
+                    more = beside() if more is None else more
                     given = [np.ascontiguousarray(array[rows], np.float32) for array in samples]
-                    part = compute(*(_filled(array, fill) for array in (*given, *(a[rows] for a in beside()))))
+                    part = compute(*(_filled(array, fill) for array in (*given, *(array[rows] for array in more))))
                     for name, values in reduced({k: np.asarray(v)[: chunk - fill] for k, v in part.items()}).items():
                         if name not in joined:
                             joined[name] = Parts((n, *values.shape[1:]), values.dtype, in_file)

@@ -13,6 +13,7 @@ from lrp_monitor.plain import plain, plain_number
 from lrp_monitor.store.finite import nonfinite
 from lrp_monitor.store.format import Histogram, ProbeInfo, StoreError
 from lrp_monitor.store.reader import Run
+from lrp_monitor.store.records import Head
 from lrp_monitor.store.steps import StepHeader
 
 _SCALES = ("absmax", "q99", "q90")
@@ -58,16 +59,7 @@ def listing(name: str, display: str, run: Run | None, wanted: Callable[[str], bo
 def run(name: str, run: Run, headers: Sequence[StepHeader], probes: ProbeInfo) -> dict[str, Any]:
     """A run with these steps and probes."""
     steps = [
-        {
-            "step": header.step,
-            "epoch": header.epoch,
-            "batch": header.batch,
-            "wall_time": plain_number(header.wall_time),
-            "session": header.session,
-            "maps": header.maps,
-            "notes": header.notes,
-        }
-        | _if_broken(header)
+        _step(header, header.session) | {"maps": header.maps, "notes": header.notes} | _if_broken(header)
         for header in headers
     ]
     return _about(name, run, steps, run.all_tensors(), probes)
@@ -78,23 +70,23 @@ def brief_run(name: str, run: Run) -> dict[str, Any]:
 
     Of every step it is as if maps were stored, and nothing noted; the tensors are those of the last step.
     """
-    steps: list[dict[str, Any]] = [
-        {
-            "step": entry.head.step,
-            "epoch": entry.head.epoch,
-            "batch": entry.head.batch,
-            "wall_time": plain_number(entry.head.wall_time),
-            "session": entry.session,
-            "maps": True,
-            "notes": [],
-        }
-        for entry in run.heads()
-    ]
+    steps = [_step(entry.head, entry.session) | {"maps": True, "notes": []} for entry in run.heads()]
     try:
         tensors = run.tensors(run.steps[-1]) if run.steps else []
     except StoreError:
         tensors = []  # the last step is damaged, which the whole answer has among its problems
     return _about(name, run, steps, tensors, run.probes) | {"brief": True}
+
+
+def _step(place: StepHeader | Head, session: str) -> dict[str, Any]:
+    """Where a step lies in its training."""
+    return {
+        "step": place.step,
+        "epoch": place.epoch,
+        "batch": place.batch,
+        "wall_time": plain_number(place.wall_time),
+        "session": session,
+    }
 
 
 def _about(
