@@ -15,18 +15,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor.keras_internals import symbolic_calls
+from lrp_monitor.keras_internals import layers_of, symbolic_calls
 
 WAY_OUT = (
     "encode the data before the model, dataset.map(lambda x, y: (encoding(x), y)), train the model behind the "
     "encoding, and give its inputs to ProbeSet, with tokens= for the words"
 )
-BEHIND_ENCODING = (
-    "explain the model behind the encoding, keras.Model(encoding.output, model.output), on encoding(inputs); behind a "
-    "FeatureSpace, keras.Model(space.get_encoded_features(), model.output) on space(inputs)"
-)
-"""The way out where such layers are inside a model that is to be explained."""
-
 ENCODINGS = (
     keras.layers.CategoryEncoding,
     keras.layers.Discretization,
@@ -36,6 +30,23 @@ ENCODINGS = (
     keras.layers.StringLookup,
     keras.layers.TextVectorization,
 )
+
+
+def behind_encodings(model: Any) -> str:
+    """The way out where such layers are inside a model that is to be explained: one that this model has."""
+    inside = any(isinstance(layer, ENCODINGS) for layer in layers_of(model))
+    if getattr(model, "inputs", None) and (not inside or any(isinstance(layer, ENCODINGS) for layer in model.layers)):
+        output = "model.outputs[0]" if isinstance(model, keras.Sequential) else "model.output"
+        return (
+            f"explain the model behind the encoding, keras.Model(encoding.output, {output}), on encoding(inputs); "
+            f"behind a FeatureSpace, keras.Model(space.get_encoded_features(), {output}) on space(inputs)"
+        )
+    return (
+        "explain what is computed behind the encoding, keras.Model(x, rest(x)) with x = keras.Input(encoded.shape[1:]),"
+        " on encoded = encoding(inputs); rest calls the layers that the model calls on the encoding's output, or that "
+        "of a FeatureSpace; for an encoding in a functional model inside, it calls "
+        "keras.Model(encoding.output, inner.outputs[0]) first"
+    )
 
 
 @dataclass(frozen=True)

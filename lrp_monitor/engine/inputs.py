@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import shape_fits
-from lrp_monitor.encodings import BEHIND_ENCODING
+from lrp_monitor.encodings import behind_encodings
 from lrp_monitor.mapped import iter_blocks
 
 Shape = tuple[int, ...]
@@ -124,24 +124,13 @@ def model_structure(model: Any) -> Any:
 
 def take(model: Any, inputs: Any) -> Inputs:
     """Check ``inputs`` against the model. Raises ValueError or TypeError, which names the input."""
-    expected = expected_shapes(model)
-    if expected is not None and (len(expected) > 1 or isinstance(inputs, Mapping)):
-        found = _of_several(model, inputs)
-    elif expected is not None:
-        found = ([_array(inputs, "inputs")], 0, model_structure(model))
-    elif expected is None and (isinstance(inputs, Mapping) or _is_list_of_arrays(inputs)):
-        flat = keras.tree.flatten(inputs)
-        numbered = keras.tree.pack_sequence_as(inputs, list(range(len(flat))))
-        found = ([_array(leaf, "inputs") for leaf in flat], numbered, numbered)
-    else:
-        found = ([_array(inputs, "inputs")], 0, 0)
-    arrays, given, taken = found
-    several = len(arrays) > 1
-    names = input_names(model) if several and expected is not None else [str(index) for index in range(len(arrays))]
+    expected, names = expected_shapes(model), input_names(model)
+    arrays, given, taken = _in_order(model, names, inputs)
+    several, names = len(arrays) > 1, names or [str(index) for index in range(len(arrays))]
     leaves = []
-    for index, x in enumerate(arrays):
+    for index, array in enumerate(arrays):
         what = f"input {names[index]!r}" if several else "inputs"
-        leaves.append(_checked(x, what, several, None if expected is None else expected[index], model.name))
+        leaves.append(_checked(model, array, what, several, None if expected is None else expected[index]))
     lengths = {len(leaf) for leaf in leaves}
     if len(lengths) > 1:
         listed = ", ".join(f"{name!r}: {len(leaf)}" for name, leaf in zip(names, leaves, strict=True))
@@ -149,45 +138,49 @@ def take(model: Any, inputs: Any) -> Inputs:
     return Inputs(tuple(leaves), given, taken)
 
 
-def _of_several(model: Any, inputs: Any) -> tuple[list[NDArray[Any]], Any, Any]:
-    taken, names = model_structure(model), input_names(model)
+def _in_order(model: Any, names: Sequence[str], inputs: Any) -> tuple[list[Any], Any, Any]:
+    """What is given for each input in the model's order, and the structures of `Inputs`: given and taken."""
     count = len(names)
+    if not count and not isinstance(inputs, Mapping) and not _is_list_of_arrays(inputs):
+        return [inputs], 0, 0
+    if not count:
+        flat = keras.tree.flatten(inputs)
+        numbered = keras.tree.pack_sequence_as(inputs, list(range(len(flat))))
+        return flat, numbered, numbered
+    taken = model_structure(model)
     if isinstance(inputs, Mapping):
         keys = dict(taken) if isinstance(taken, Mapping) else {name: index for index, name in enumerate(names)}
         if set(inputs) != set(keys):
             raise ValueError(f"inputs are named {sorted(inputs)}, but model {model.name!r} takes {sorted(keys)}")
-        order = {keys[key]: key for key in keys}
-        return [_array(inputs[order[i]], repr(order[i])) for i in range(count)], {k: keys[k] for k in inputs}, taken
+        return [inputs[key] for key in sorted(keys, key=keys.__getitem__)], {key: keys[key] for key in inputs}, taken
+    if count == 1:
+        return [inputs], 0, taken
     if not isinstance(inputs, list | tuple) or len(inputs) != count:
         got = f"{len(inputs)} of them" if isinstance(inputs, list | tuple) else type(inputs).__name__
         raise ValueError(
             f"model {model.name!r} has several inputs, {names}: pass a list of {count} arrays or a dict by name, "
             f"got {got}"
         )
-    numbers = list(range(count))
-    return [_array(x, repr(name)) for x, name in zip(inputs, names, strict=True)], type(inputs)(numbers), taken
+    return list(inputs), type(inputs)(range(count)), taken
 
 
 def _is_list_of_arrays(inputs: Any) -> bool:
     return isinstance(inputs, list | tuple) and len(inputs) > 0 and all(hasattr(x, "shape") and x.ndim for x in inputs)
 
 
-def _array(value: Any, name: str) -> NDArray[Any]:
-    x = np.asarray(value)
-    if x.dtype.kind in "USO" and all(isinstance(one, str | bytes) for one in x.flat):
-        raise TypeError(f"{name} must be numbers, got an array of texts, which carry no relevance: {BEHIND_ENCODING}")
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be numbers, got an array of {x.dtype}")
-    return x
-
-
 def _checked(
-    x: NDArray[Any], what: str, several: bool, expected: tuple[int | None, ...] | None, model: str
-) -> NDArray[Any]:
+    model: Any, given: Any, what: str, several: bool, expected: tuple[int | None, ...] | None
+) -> NDArray[Any]:  # fmt: skip
+    x = np.asarray(given)
+    if x.dtype.kind in "USO" and all(isinstance(one, str | bytes) for one in x.flat):
+        out = behind_encodings(model)
+        raise TypeError(f"{what} must be numbers, got an array of texts, which carry no relevance: {out}")
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{what} must be numbers, got an array of {x.dtype}")
     verb = "has" if several else "have"
     if expected is not None and (x.ndim != len(expected) or not shape_fits(x.shape[1:], expected[1:])):
         sizes = ", ".join("any" if size is None else str(size) for size in expected[1:])
-        raise ValueError(f"{what} {verb} shape {x.shape}, but model {model!r} takes (n, {sizes})")
+        raise ValueError(f"{what} {verb} shape {x.shape}, but model {model.name!r} takes (n, {sizes})")
     if x.ndim < (2 if expected is None else len(expected)) or x.size == 0:
         raise ValueError(f"{what} must hold at least one sample of shape (n, ...), got shape {x.shape}")
     start = 0

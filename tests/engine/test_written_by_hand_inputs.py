@@ -136,6 +136,65 @@ def test_a_feature_space_is_refused_with_the_way_out(texts, rng, randomise):
     close(lrp.relevance(behind, seen, 1, "lrp_zero"), seen * model.get_weights()[-1][:, 1], 1e-6)
 
 
+class Encoded(keras.Model):
+    """A model without a graph of layers, which encodes inside."""
+
+    def __init__(self, encoding: keras.layers.Layer) -> None:
+        super().__init__()
+        self.encoding, self.head = encoding, kl.Dense(2, use_bias=False)
+
+    def call(self, x):
+        return self.head(self.encoding(x))
+
+
+def texts_looked_up():
+    encoding = kl.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")
+    return encoding, encoding, np.array([["b"], ["a"]]), lambda x: x
+
+
+def space_of_features():
+    kinds = keras.utils.FeatureSpace
+    space = kinds({"pay": kinds.float_rescaled(0.1), "code": kinds.integer_hashed(3)}, output_mode="concat")
+    space.get_encoded_features()
+    return space, space, {"pay": np.float32([[1], [2]]), "code": np.array([[4], [7]])}, lambda x: x
+
+
+def part_with_a_graph():
+    encoding, inputs = kl.IntegerLookup(vocabulary=[3, 4], output_mode="one_hot"), keras.Input((1,), dtype="int64")
+    inner = keras.Model(inputs, kl.Dense(3, use_bias=False)(encoding(inputs)))
+    return inner, encoding, np.array([[3], [4]]), lambda x: keras.Model(encoding.output, inner.outputs[0])(x)
+
+
+@pytest.mark.parametrize("make", [texts_looked_up, space_of_features, part_with_a_graph])
+def test_of_a_model_without_a_graph_another_way_out_is_named_which_works(make, randomise):
+    inside, encoding, inputs, front = make()
+    model = Encoded(inside)
+    model(keras.tree.map_structure(tf.constant, inputs))  # makes its weights
+    randomise(model)
+    whole = np.asarray(model(keras.tree.map_structure(tf.constant, inputs)))
+    with pytest.raises((TypeError, lrp.UnsupportedModelError)) as caught:
+        lrp.relevance(model, inputs, 1)
+    assert "keras.Model(x, rest(x)) with x = keras.Input(encoded.shape[1:]), on encoded = encoding(inputs)" in str(
+        caught.value
+    )
+    assert "keras.Model(encoding.output, inner.outputs[0])" in str(caught.value)
+    assert "model.output" not in str(caught.value)
+    encoded = encoding(keras.tree.map_structure(tf.constant, inputs))
+    x = keras.Input(encoded.shape[1:])
+    behind = keras.Model(x, model.head(front(x)))
+    close(lrp.relevance(behind, np.asarray(encoded), 1, "lrp_zero").sum(axis=1), whole[:, 1], 1e-5)
+
+
+def test_of_a_sequence_of_layers_the_way_out_works(randomise):
+    encoding = kl.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")
+    model = randomise(keras.Sequential([keras.Input((1,), dtype="string"), encoding, kl.Dense(2, use_bias=False)]))
+    x = np.array([["b"], ["a"]])
+    with pytest.raises(TypeError, match=r"keras.Model\(encoding.output, model.outputs\[0\]\), on encoding\(inputs\)"):
+        lrp.relevance(model, x, 1)
+    behind, seen = keras.Model(encoding.output, model.outputs[0]), np.asarray(encoding(x))
+    close(lrp.relevance(behind, seen, 1, "lrp_zero"), seen * model.get_weights()[-1][:, 1], 1e-6)
+
+
 def test_a_feature_space_of_numbers_is_explained_column_by_column(rng, randomise):
     kinds = keras.utils.FeatureSpace
     features = {"pay": kinds.float_rescaled(0.1, 0.5), "age": kinds.float_normalized(), "raw": kinds.float()}

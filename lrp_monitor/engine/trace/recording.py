@@ -122,8 +122,8 @@ class Recording:
 
 
 class _Recorder:
-    def __init__(self, paths: Mapping[int, str]) -> None:
-        self.paths = paths
+    def __init__(self, model: Any, paths: Mapping[int, str]) -> None:
+        self.model, self.paths = model, paths
         self.calls: list[LayerCall] = []
         self.problems: list[str] = []
         self.refused: list[LayerCall] = []
@@ -134,7 +134,7 @@ class _Recorder:
         """What stands in for ``layer.call``: the same, and written down."""
         original = layer.call
         treatment = treatment_of(layer)
-        refusal = refusal_of(layer)
+        refusal = refusal_of(layer, self.model)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             number = self._count[id(layer)] = self._count.get(id(layer), -1) + 1
@@ -164,7 +164,7 @@ def record(
     model: Any, sources: Sequence[Tensor], call: Callable[[Any, list[Tensor]], Tensor], paths: Mapping[int, str]
 ) -> Recording:
     """Run ``call(model, sources)`` under trace, in float32, and leave no sign on the model."""
-    recorder = _Recorder(paths)
+    recorder = _Recorder(model, paths)
     with shadows() as put, backend.inlined():
         for layer in layers_of(model):
             if getattr(layer, "quantization_mode", None) is not None:

@@ -14,7 +14,7 @@ import keras
 from keras import layers as kl
 from keras import ops
 
-from lrp_monitor.encodings import BEHIND_ENCODING, ENCODINGS
+from lrp_monitor.encodings import ENCODINGS, behind_encodings
 from lrp_monitor.engine import backend
 from lrp_monitor.keras_internals import takes_mask, takes_training
 from lrp_monitor.passes.shadows import shadows
@@ -155,13 +155,12 @@ _TREATMENTS: dict[type, Treatment] = {
     **dict.fromkeys((kl.RNN, kl.LSTM, kl.GRU, kl.SimpleRNN), unrolled), kl.TimeDistributed: every_step_at_once,
 }  # fmt: skip
 
-_REFUSED: dict[tuple[type, ...], str] = {
-    (kl.ConvLSTM1D, kl.ConvLSTM2D, kl.ConvLSTM3D): "there is no treatment for this type of layer",
-    ENCODINGS: "there is no treatment for this type of layer: it encodes values as numbers of classes, which carry no "
-    f"relevance; {BEHIND_ENCODING}",
-}
+_NO_TREATMENT = "there is no treatment for this type of layer"
 
 
-def refusal_of(layer: Any) -> str | None:
-    """Why no rule covers ``layer`` whatever its operations are; None where that is not so."""
-    return next((why for types, why in _REFUSED.items() if isinstance(layer, types)), None)
+def refusal_of(layer: Any, model: Any) -> str | None:
+    """Why no rule covers a ``layer`` of ``model`` whatever its operations are; None where that is not so."""
+    if isinstance(layer, ENCODINGS):
+        out = behind_encodings(model)
+        return f"{_NO_TREATMENT}: it encodes values as numbers of classes, which carry no relevance; {out}"
+    return _NO_TREATMENT if isinstance(layer, kl.ConvLSTM1D | kl.ConvLSTM2D | kl.ConvLSTM3D) else None
