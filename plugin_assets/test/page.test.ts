@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { short } from "../src/data/format";
 import { RunOrder } from "../src/state/order";
+import { FirstMaps } from "../src/state/firstmaps";
+import { Listeners } from "../src/state/listeners";
 import { Places } from "../src/state/places";
 import { Player } from "../src/state/player";
 import { shownQuantities } from "../src/ui/Timeline";
@@ -63,6 +65,52 @@ test("playing goes on when a step has arrived and stops at the end", async () =>
   });
   assert.deepEqual(seen, ["waiting", "ready", "ready", "ready"]);
   assert.equal(steps, 0);
+});
+
+test("listeners are called once for all that changes, between what comes before and after", async () => {
+  const calls: string[] = [];
+  const listeners = new Listeners(
+    () => false,
+    () => calls.push("before"),
+    () => calls.push("after"),
+  );
+  const remove = listeners.add(() => calls.push("drawn"));
+  listeners.notify();
+  listeners.notify();
+  assert.deepEqual(calls, []);
+  await Promise.resolve();
+  assert.deepEqual(calls, ["before", "drawn", "after"]);
+  remove();
+  listeners.gather();
+  listeners.notify(); // what was gathered is drawn with it, not once more
+  await new Promise((done) => setTimeout(done, 150));
+  assert.deepEqual(calls.slice(3), ["before", "after"]);
+});
+
+test("what waits for the first heatmaps goes on when they are drawn, or late", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const gone: string[] = [];
+  const first = new FirstMaps(() => gone.push("late"));
+  void first.wait().then(() => gone.push("curves"));
+  const settled = async (): Promise<void> => {
+    for (let i = 0; i < 4; i++) await Promise.resolve();
+  };
+  first.loaded(false);
+  first.drawn();
+  first.loaded(true);
+  first.loaded(false); // another view loads: the first one was there
+  await settled();
+  assert.equal(gone.length, 0);
+  first.drawn();
+  await first.wait();
+  await settled();
+  context.mock.timers.tick(5000);
+  assert.deepEqual(gone, ["curves"]);
+  const slow = new FirstMaps(() => gone.push("late"));
+  void slow.wait().then(() => gone.push("groups"));
+  context.mock.timers.tick(5000);
+  await settled();
+  assert.deepEqual([slow.begun, ...gone], [true, "curves", "late", "groups"]);
 });
 
 test("timelines: the chosen quantities that there are, at most three; else the most informative one", () => {

@@ -1,67 +1,76 @@
-// The page's data and its view in one place: polls the run list, loads what the view needs, notifies listeners.
+// The page's runs and its view in one place: what of them is chosen and shown, and what that needs to be loaded.
 import { Address } from "./address";
-import * as api from "../data/api";
 import type { ViewCache } from "./cache";
 import { spread } from "../paint/axis";
 import { holds, type Frame, type ProbePictures } from "../data/decode";
 import { Feed, stepOf, type Scene, type Seen } from "../data/feed";
+import { FirstMaps } from "./firstmaps";
 import { Choice } from "./names";
 import type { Host } from "./host";
-import { freshRun, neighbours, tensorNames, tensorOf, type RunState } from "../data/jobs";
+import { neighbours, tensorNames, tensorOf, type RunState } from "../data/jobs";
 import { InView } from "./inview";
-import { RunOrder, assignPatterns } from "./order";
+import { Listeners } from "./listeners";
+import { assignPatterns } from "./order";
 import { Pictures } from "../data/pictures";
 import { Places } from "./places";
 import { Player } from "./player";
 import { Rest } from "./rest";
+import { RunList } from "./runlist";
 import { nearestIndex } from "./steps";
 import { ofTensor } from "../data/format";
-import { errorText, Refresher } from "../data/refresh";
-import type { HistogramAnswer, RunInfo, RunListing, StepInfo, TensorKind } from "../data/types";
+import { Refresher } from "../data/refresh";
+import type { HistogramAnswer, RunInfo, StepInfo, TensorKind } from "../data/types";
 import { fromParameters, toParameters, waitsForRest, type OpenProbe, type View } from "./view";
 
-const POLL_SECONDS = 3;
-const GATHER_SECONDS = 0.1;
-/** Curves wait for heatmaps at most this long. */
-const LATE_SECONDS = 2;
 const FILM_FRAMES = 12;
 
 export class Model {
   view: View;
-  runs: RunState[] | null = null;
-  error: string | null = null;
   /** The probe whose large view the latest change has closed: its card takes the focus back. */
   closed: OpenProbe | null = null;
   private readonly pictures = new Pictures(() => this.notify());
   private readonly feed: Feed;
   private readonly player: Player;
   private readonly rest: Rest;
-  private readonly listeners = new Set<() => void>();
+  private readonly listeners: Listeners;
+  private readonly list: RunList;
   private readonly address: Address;
-  private readonly order = new RunOrder();
-  private readonly refresher = new Refresher(() => this.firstShown(), () => {
-    this.settle();
-    // The runs that are chosen come one by one: they are drawn together.
-    if (this.isKnown()) this.notify();
-    else this.gather();
-  });
+  private readonly firstMaps = new FirstMaps(() => this.settle());
+  private readonly refresher: Refresher;
   private readonly places = new Places();
   private readonly inView = new InView();
-  private pollTimer = 0;
-  private polling: Promise<void> | null = null;
   private lastDirection = 1;
   private ridge: readonly number[] = [];
-  private notifying = false;
   private readonly choice = new Choice<RunState>();
   private readonly caches = new Map<new () => ViewCache, ViewCache>();
-  private arrivedTimer = 0;
   private wasComplete = false;
-  /** Whether the first heatmaps of all chosen runs have been shown, or have taken long. */
-  private begun = false;
 
   constructor(private readonly host: Host) {
     this.address = new Address(host);
     this.view = fromParameters(host.readParameters());
+    this.listeners = new Listeners(
+      () => host.isVisible(),
+      () => assignPatterns(this.selected()),
+      () => {
+        this.firstMaps.drawn();
+        // Behind this picture: neighbours must not delay what is shown.
+        if (this.isComplete()) window.setTimeout(() => this.settle());
+      },
+    );
+    this.list = new RunList(
+      () => host.isVisible(),
+      () => this.notify(),
+      () => this.refreshSelected(),
+    );
+    this.refresher = new Refresher(
+      () => this.firstMaps.wait(),
+      () => {
+        this.settle();
+        // The runs that are chosen come one by one: they are drawn together.
+        if (this.isKnown()) this.notify();
+        else this.listeners.gather();
+      },
+    );
     this.feed = new Feed(() => this.arrived());
     this.player = new Player(
       () => Number(this.view.speed),
@@ -85,15 +94,15 @@ export class Model {
     this.host.onVisible(() => {
       this.host.writeParameters(toParameters(this.view)); // another tab may have dropped ours from the address bar
       this.host.takeKeys();
-      void this.poll();
+      void this.list.poll();
     });
     this.host.takeKeys();
-    this.host.onReload(() => void this.poll());
+    this.host.onReload(() => void this.list.poll());
     this.host.onParameters(() => {
       const parameters = this.host.readParameters();
       if (parameters.size) this.setView(fromParameters(parameters));
     });
-    void this.poll();
+    void this.list.poll();
   }
 
   /** The address of this very view. */
@@ -114,9 +123,26 @@ export class Model {
     return this.refresher.info(run);
   }
 
+  /** Has a listener called for every picture that something has changed for. Returns what takes it away again. */
   subscribe(listener: () => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+    return this.listeners.add(listener);
+  }
+
+  // ---- the runs
+
+  /** All runs there are; null until they are first listed. */
+  get runs(): readonly RunState[] | null {
+    return this.list.runs;
+  }
+
+  /** Why the runs could not be listed. */
+  get error(): string | null {
+    return this.list.error;
+  }
+
+  /** Asks for the runs as they are from now on: the page has changed what lies in the folder of one. */
+  pollNow(): Promise<void> {
+    return this.list.pollNow();
   }
 
   // ---- the view
@@ -236,26 +262,6 @@ export class Model {
     return this.selected().every((run) => run.info !== null || run.error !== null || run.listing.error !== undefined);
   }
 
-  /** When the first heatmaps are on the page, or take long to come: curves and groups must not delay them. */
-  private async firstShown(): Promise<void> {
-    if (this.begun) return;
-    await new Promise<void>((done) => {
-      const end = this.subscribe(() => {
-        if (this.begun) finish();
-      });
-      const late = window.setTimeout(() => {
-        this.begun = true;
-        finish();
-        this.settle();
-      }, LATE_SECONDS * 1000);
-      const finish = (): void => {
-        end();
-        window.clearTimeout(late);
-        done();
-      };
-    });
-  }
-
   /** Whether a run has shown another step than it should for so long that it must be marked. */
   isStale(run: RunState): boolean {
     const other = run.frame !== null && run.frame.header.step !== stepOf(run, this.currentStep())?.step;
@@ -318,59 +324,12 @@ export class Model {
   retry(): void {
     this.pictures.retry();
     this.feed.retry();
-    void this.poll();
+    void this.list.poll();
     this.settle();
     this.notify();
   }
 
   // ---- loading
-
-  private poll(): Promise<void> {
-    return (this.polling ??= this.pollOnce().finally(() => {
-      this.polling = null;
-    }));
-  }
-
-  private async pollOnce(): Promise<void> {
-    window.clearTimeout(this.pollTimer);
-    try {
-      if (this.host.isVisible()) await this.refresh();
-    } finally {
-      this.pollTimer = window.setTimeout(() => void this.poll(), POLL_SECONDS * 1000);
-    }
-  }
-
-  /** Asks for the runs as they are from now on: the page has changed what lies in the folder of one. */
-  async pollNow(): Promise<void> {
-    await this.polling;
-    await this.poll();
-  }
-
-  private async refresh(): Promise<void> {
-    try {
-      const listings = await api.fetchRuns();
-      const known = new Map(this.runs?.map((run) => [run.listing.run, run]));
-      this.runs = listings.map((listing) => this.stateOf(listing, known.get(listing.run)));
-      if (listings.some((listing) => !this.order.knows(listing.run))) void this.colourRuns();
-      this.error = null;
-    } catch (error) {
-      this.error = errorText(error);
-    }
-    this.notify();
-    await this.refreshSelected();
-  }
-
-  private async colourRuns(): Promise<void> {
-    await this.order.learn((this.runs ?? []).map((run) => run.listing.run));
-    for (const run of this.runs ?? []) run.order = this.order.of(run.listing.run);
-    this.notify();
-  }
-
-  private stateOf(listing: RunListing, known: RunState | undefined): RunState {
-    if (!known) return freshRun(listing, this.order.of(listing.run));
-    known.listing = listing;
-    return known;
-  }
 
   private async refreshSelected(): Promise<void> {
     const tensors = (this.view.quantities ?? []).filter(ofTensor);
@@ -380,13 +339,14 @@ export class Model {
   private settle(): void {
     const steps = this.steps();
     const { view } = this;
-    this.begun ||= this.runs !== null && this.isKnown() && this.isComplete();
-    const idle = this.begun && this.still && this.isComplete();
+    this.firstMaps.loaded(this.runs !== null && this.isKnown() && this.isComplete());
+    const { begun } = this.firstMaps;
+    const idle = begun && this.still && this.isComplete();
     const scene: Scene = {
       runs: this.selected(),
       seen: (run) => this.seen(run),
       idle,
-      begun: this.begun,
+      begun,
       together: !this.rest.slow,
       steps,
       at: this.indexOf(this.currentStep()),
@@ -408,27 +368,10 @@ export class Model {
     if (this.isComplete() && !this.wasComplete) {
       this.wasComplete = true;
       this.notify();
-    } else this.gather();
+    } else this.listeners.gather();
   }
 
-  private gather(): void {
-    if (this.arrivedTimer === 0) this.arrivedTimer = window.setTimeout(() => this.notify(), GATHER_SECONDS * 1000);
-  }
-
-  /** Draws once for all that changed since the last picture; a page that is not drawn is notified at once. */
   private notify(): void {
-    if (this.notifying) return;
-    this.notifying = true;
-    window.clearTimeout(this.arrivedTimer);
-    this.arrivedTimer = 0;
-    const draw = (): void => {
-      this.notifying = false;
-      assignPatterns(this.selected());
-      for (const listener of this.listeners) listener();
-      // Behind this picture: neighbours must not delay what is shown.
-      if (this.isComplete()) window.setTimeout(() => this.settle());
-    };
-    if (this.host.isVisible()) requestAnimationFrame(draw);
-    else queueMicrotask(draw);
+    this.listeners.notify();
   }
 }
