@@ -14,7 +14,7 @@ from lrp_monitor.archives import DAMAGE, MAX_ARRAY_BYTES, ArchiveError, array_na
 from lrp_monitor.cli import model_files, model_inputs
 from lrp_monitor.cli.errors import CommandError
 from lrp_monitor.cli.explained_samples import caption, label_of, row_of, set_of, short
-from lrp_monitor.cli.opened_model import Opened, composite_of, head_of
+from lrp_monitor.cli.opened_model import Opened, composite_of, output_of
 from lrp_monitor.pictures import film, render
 from lrp_monitor.pictures.inputs import drawn_inputs
 from lrp_monitor.pictures.logged import label_maps
@@ -78,7 +78,7 @@ def explained(
     explainer = Explainer(
         model,
         composite,
-        output=head_of(arguments, model),
+        output=output_of(arguments, model),
         batch_size=arguments.batch_size,
         on_unknown=arguments.on_unknown,
     )

@@ -24,7 +24,10 @@ def load_model(path: Path, trust: bool = False, modules: Sequence[str] = ()) -> 
 
     Args:
         trust: also run Python code that the file holds (Lambda layers).
-        modules: imported first; they register custom layers. Raises ModelFileError.
+        modules: imported first; they register custom layers.
+
+    Raises:
+        ModelFileError: where the file is not there, or is no model that can be loaded.
     """
     _check_file(path)
     with quiet_tensorflow():

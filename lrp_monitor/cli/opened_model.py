@@ -134,13 +134,13 @@ def _explainer(model: Any, arguments: argparse.Namespace, scaling: Scaling, samp
     return Explainer(
         model,
         composite,
-        output=head_of(arguments, model),
+        output=output_of(arguments, model),
         batch_size=arguments.batch_size,
         on_unknown=arguments.on_unknown,
     )
 
 
-def head_of(arguments: argparse.Namespace, model: Any) -> str | int | None:
+def output_of(arguments: argparse.Namespace, model: Any) -> str | int | None:
     """The output to explain, by number where it is one. Raises CommandError where the model has no such output."""
     given: str | None = arguments.head
     head = int(given) if given is not None and given.isdecimal() else given

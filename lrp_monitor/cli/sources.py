@@ -11,7 +11,7 @@ from pathlib import Path
 from lrp_monitor.arguments import Preset
 from lrp_monitor.cli import model_files, opened_model
 from lrp_monitor.cli.errors import CommandError
-from lrp_monitor.cli.opened_model import composite_of, head_of
+from lrp_monitor.cli.opened_model import composite_of, output_of
 from lrp_monitor.console import Progress
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.regression import comparing
@@ -64,7 +64,7 @@ def _of_model(
             probes,
             composite_of(composite, arguments.low, arguments.high, probes.leaves),
             target=before.target_for(probes) if before is not None and same_classes else None,
-            output=head_of(arguments, model),
+            output=output_of(arguments, model),
             on_unknown=arguments.on_unknown,
         )
 

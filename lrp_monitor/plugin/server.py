@@ -14,7 +14,7 @@ from werkzeug import serving, wrappers
 
 from lrp_monitor.plugin import writing
 from lrp_monitor.plugin.app import LRPPlugin, MethodNotAllowedError
-from lrp_monitor.plugin.found import FoundRuns
+from lrp_monitor.plugin.found_runs import FoundRuns
 from lrp_monitor.store.format import StoreError
 
 HOST = "127.0.0.1"

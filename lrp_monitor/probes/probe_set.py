@@ -18,14 +18,14 @@ from lrp_monitor.probes import checks as check
 from lrp_monitor.probes import files
 from lrp_monitor.probes.digest import hash_of
 from lrp_monitor.probes.encoded import encoded_inputs
+from lrp_monitor.probes.from_data import FromData
 from lrp_monitor.probes.inputs import ProbeInput, arranged, inputs_of, iter_spans, leaves_of
 from lrp_monitor.probes.labels import read_labels
-from lrp_monitor.probes.making import Making
 from lrp_monitor.probes.masks import located
 from lrp_monitor.probes.regions import is_region, of_rows, position
 
 
-class ProbeSet(Making):
+class ProbeSet(FromData):
     """A fixed set of n samples to explain again and again.
 
     kind, channel_axis, feature_names and tokens are dicts by input where there are several.

@@ -1,4 +1,4 @@
-"""LRPBaseline: what a test holds in its hand to compare heatmaps with its baseline."""
+"""LRPBaseline: what the fixture `lrp_baseline` gives a test, to compare heatmaps with the test's baseline."""
 
 from __future__ import annotations
 
@@ -64,11 +64,12 @@ class LRPBaseline:
 
         Args:
             model: a built Keras model, an `Explainer`, or a `Snapshot` (without probes).
-            tier: as for `lrp_monitor.compare`
-            masks: as `tier`
-            limits: as `tier`
-            composite: as for `Explainer`. What is not given comes from the nearest marker
+            probes: the probe set to explain.
+            tier: as for `lrp_monitor.compare`. A tier or composite that is not given comes from the nearest marker
                 ``@pytest.mark.lrp_baseline(...)``, then from the ini options lrp_tier and lrp_composite.
+            masks: as for `lrp_monitor.compare`.
+            limits: as for `lrp_monitor.compare`.
+            composite: as for `Explainer`.
             features: layers whose leading channels' shares of each class are compared, too; by default the baseline's.
             name: tells several checks of one test apart.
         """
@@ -86,7 +87,7 @@ class LRPBaseline:
                 return self._update(path, _snapshot(model, probes, chosen, None, layers), options)
             return self._check(path, model, probes, chosen, layers, options)
         except BaselineError as error:
-            message = self._in_words(error, path)
+            message = self._message(error, path)
         # Outside of the except clause: the failure is the message, without the errors that led to it.
         raise self._failure(message)
 
@@ -205,7 +206,7 @@ class LRPBaseline:
         # Without a traceback, which would be longer than the message; the line of the call takes its place.
         return pytest.fail.Exception(f"{self._call_site()}{message}", pytrace=False)
 
-    def _in_words(self, error: BaselineError, path: Path) -> str:
+    def _message(self, error: BaselineError, path: Path) -> str:
         """The error with paths as they are typed here, and with the command that makes this very baseline anew."""
         if error.kind == "missing":
             mend = f"make it with: {self._command()}"

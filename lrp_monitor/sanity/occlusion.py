@@ -26,15 +26,17 @@ _POSITIONS = 2000  # per probe, above which `stride` must be chosen
 
 
 @dataclass(frozen=True)
-class Place:
-    """One probe. logit: with nothing covered; drop: what covering the mask takes from it.
+class ProbeOcclusion:
+    """What covering the mask, and the same form elsewhere, costs one probe.
 
     Attributes:
+        logit: the explained one with nothing covered.
+        drop: what covering the mask takes from it.
         offsets: int64 (p, axes), where else the mask was moved to.
         drops: (p,) what covering it there takes.
         overlap: (p,) the share of its pixels that it has in common with the mask where it belongs, 0 to 1.
-        span: of several inputs where the values of the one that holds the mask, of shape `form`, lie in the map.
-        form: as `span`
+        span: of several inputs where the values of the one that holds the mask lie in the map.
+        form: that input's map shape.
     """
 
     name: str
@@ -84,7 +86,8 @@ class Occlusion(Result):
     """What covering a mask costs, against covering as much anywhere else, for the probes that carry it."""
 
     mask: str
-    places: tuple[Place, ...]
+    places: tuple[ProbeOcclusion, ...]
+    """One for each probe that carries the mask."""
 
     @property
     def drop(self) -> Floats:
@@ -174,7 +177,7 @@ def _place(
     stride: int | None,
     filling: Sequence[NDArray[Any]],
     advance: Callable[[int], None] | None,
-) -> Place:
+) -> ProbeOcclusion:
     span, form = _input_of(subject, mask)
     local = mask if span is None else mask[span].reshape(form)
     offsets = _offsets(local, stride)
@@ -192,7 +195,7 @@ def _place(
         if advance is not None:
             advance(len(covers))
     own = (offsets == 0).all(axis=1)
-    return Place(
+    return ProbeOcclusion(
         subject.probes.names[number],
         mask,
         float(subject.score[number]),

@@ -16,9 +16,9 @@ from lrp_monitor.engine.targets import Region, Weighted
 from lrp_monitor.probes.info import probe_info
 from lrp_monitor.probes.label_sets import loss_of
 from lrp_monitor.training.checks import check_classes, explained_output
-from lrp_monitor.training.fit_batch import room_beside_training
 from lrp_monitor.training.options import Options
 from lrp_monitor.training.output.run_logger import RunLogger
+from lrp_monitor.training.pass_memory import room_beside_training
 from lrp_monitor.training.probes.baseline import BaselineSimilarity
 from lrp_monitor.training.probes.explained import ProbeExplainer
 from lrp_monitor.training.probes.features import LoggedFeatures

@@ -19,7 +19,7 @@ from plugin_helpers import PREFIX, Answer, Server, make_probes, write_run
 from werkzeug.test import Client
 
 from lrp_monitor.plugin import writing
-from lrp_monitor.plugin.found import FoundRuns
+from lrp_monitor.plugin.found_runs import FoundRuns
 from lrp_monitor.plugin.server import Site
 from lrp_monitor.store import storage
 from lrp_monitor.store.folders import store_folder

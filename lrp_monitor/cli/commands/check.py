@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace, part: Any) -> Any:
     import numpy as np
 
-    from lrp_monitor.cli.opened_model import head_of, opened
+    from lrp_monitor.cli.opened_model import opened, output_of
 
     names, arguments.class_names = arguments.class_names, None  # counting classes would need a model that is supported
     with_model = opened(arguments, part)
@@ -77,7 +77,7 @@ def _report(arguments: argparse.Namespace, part: Any) -> Any:
         values,
         target,
         explainer.asked,
-        output=head_of(arguments, with_model.model),
+        output=output_of(arguments, with_model.model),
         batch_size=arguments.batch_size,
         on_unknown=arguments.on_unknown,
     )

@@ -11,7 +11,7 @@ from lrp_monitor.probes import checks as check
 from lrp_monitor.probes.picking import LIMIT, arrays, frame_columns, pair_of_arrays, pick, rows, rows_of_arrays
 
 
-class Making:
+class FromData:
     """Ways to make a ProbeSet other than from its very samples."""
 
     @classmethod
@@ -40,7 +40,7 @@ class Making:
             seed: of the pick. The same data and seed give the same samples. Of a data set that is read, samples are
                 chosen by their content, so that neither its order nor its batches matter; what augments at random
                 cannot be fixed.
-            count: in place of per_class a number of samples in all; for labels that are no classes.
+            count: samples in all, instead of per_class; for labels that are no classes.
             limit: samples of a data set that are read at most; None for all.
             batched: whether a data set's elements are batches; None finds it out.
             options: of ProbeSet.
@@ -88,14 +88,13 @@ class Making:
                 `image_dataset_from_directory`, or with pictures and no labels. A file `NAME.MASK.png` beside the
                 picture `NAME.jpg` (or another type) is its mask of that name: what is brighter than half.
             per_class: pictures of each class (without classes in all).
-            count: in its place a number in all.
+            count: pictures in all, instead of per_class.
             seed: of the pick, which depends on the names of the files alone.
             size: (height, width) as the model takes them; needed where the pictures differ in size.
             color_mode: "rgb", "grayscale" or "rgba".
             fit: "stretch" to that size, or "crop" to the middle of its form first.
-            scale: the values are multiplied and added to as by Keras' Rescaling; by default they are as that function
-                gives them, 0 to 255.
-            offset: as `scale`
+            scale: what the values are multiplied by, as by Keras' Rescaling; by default they stay 0 to 255.
+            offset: what is added to them then.
             options: of ProbeSet.
 
         Raises:
