@@ -25,7 +25,7 @@ Preset = Literal[
     "attn_lrp",
     "cp_lrp",
 ]
-"""Composites by name: see `engine.composites`."""
+"""Composites by name: see `engine.rules.composites`."""
 Colormap = Literal["seismic", "safe", "dark"]
 """Colours of relevance by name: see `pictures.render`."""
 Tier = Literal["same_weights", "mixed_precision", "fine_tuned", "retrained"]
@@ -72,11 +72,11 @@ def renamed(
 ) -> dict[str, Any]:
     """What ``given`` says under the former ``names`` (former -> present) of keywords, under the present ones.
 
-    Raises TypeError for other keywords, and where both names are used.
+    Warns (DeprecationWarning), naming the present name. Raises TypeError for other keywords, and where both names are
+    used.
 
     Args:
-        present: the values of the present ones, None where not given. Warns (DeprecationWarning), naming the present
-            name.
+        present: the values of the present ones, None where not given.
     """
     found = {}
     for name, value in given.items():

@@ -85,11 +85,12 @@ def js(before: Maps, now: Maps) -> Floats:
 def mask_mass(maps: Maps, mask: NDArray[np.bool_]) -> Floats:
     """Positive relevance inside the mask over all positive relevance: 0 to 1, (n,).
 
-    Relevance mass accuracy of Arras, Osman, Samek 2022 (Information Fusion 81), of positive relevance alone.
+    Relevance mass accuracy of Arras, Osman, Samek 2022 (Information Fusion 81), of positive relevance alone. NaN where
+    the mask is empty, where the map is not finite, and where its positive relevance is zero or a smaller part than
+    LEAST_POSITIVE of its |relevance|.
 
     Args:
-        mask: (n, *map shape). NaN where the mask is empty, where the map is not finite, and where its positive
-            relevance is zero or a smaller part than LEAST_POSITIVE of its |relevance|.
+        mask: (n, *map shape).
     """
     flat = _flat(maps)
     with np.errstate(all="ignore"):
@@ -101,8 +102,10 @@ def mask_mass(maps: Maps, mask: NDArray[np.bool_]) -> Floats:
 def mask_absolute(maps: Maps, mask: NDArray[np.bool_]) -> Floats:
     """|Relevance| inside the mask over all |relevance|, whatever it speaks for: 0 to 1, (n,).
 
+    NaN where the mask is empty, or the map has no relevance or is not finite.
+
     Args:
-        mask: (n, *map shape). NaN where the mask is empty, or the map has no relevance or is not finite.
+        mask: (n, *map shape).
     """
     return _share_inside(np.abs(_flat(maps)), mask)
 
@@ -115,10 +118,12 @@ def carries(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def logit_change(before: NDArray[Any], now: NDArray[Any]) -> Floats:
     """Largest change of a probe's logits over the root mean square of all earlier logits: 0 equal, no upper bound.
 
+    The scale is that of the whole set: a single probe whose logits lie near 0 (an undecided one) would turn rounding
+    into a large relative change. Infinite where all earlier logits are 0 and one is not.
+
     Args:
-        before: (n, k). The scale is that of the whole set: a single probe whose logits lie near 0 (an undecided one)
-            would turn rounding into a large relative change. Infinite where all earlier logits are 0 and one is not.
-        now: as `before`
+        before: (n, k).
+        now: (n, k).
     """
     a, b = np.asarray(before, np.float64), np.asarray(now, np.float64)
     scale = np.sqrt(np.mean(a**2, keepdims=True)).ravel()

@@ -21,7 +21,7 @@ _FRAMES = re.compile(
 def number(given: SupportsFloat, digits: int = 3) -> str:
     """A number with that many significant digits: "0.000412", "0.950", "12.3", "1234", "1.23e6"; "-" for NaN.
 
-    From 10,000 times 10 on, and below a ten-thousandth, as a power of ten. `plugin_assets/src/format.ts` writes alike.
+    From 100,000 on, and below a ten-thousandth, as a power of ten. `plugin_assets/src/data/format.ts` does the same.
     """
     value = float(given)
     if math.isnan(value):

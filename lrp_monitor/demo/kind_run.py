@@ -77,9 +77,11 @@ def run_kind(
 ) -> KindReport:
     """Trains and logs both runs of a kind into a folder that `folder.prepare` has made ready.
 
+    Saves each model beside its run.
+
     Args:
-        epochs: None for the kind's own. Saves each model beside its run.
-        samples: as `epochs`
+        epochs: of each training; None for the kind's own number.
+        samples: to train on; None for the kind's own number.
     """
     chosen = KINDS[kind]
     found = {}

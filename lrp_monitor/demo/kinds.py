@@ -62,8 +62,8 @@ def train_kind(
     """Trains one of `RUNS` of one of `KINDS` and logs it to `log_dir`; sets the seeds of Python, NumPy and Keras.
 
     Args:
-        epochs: None for the kind's own.
-        samples: as `epochs`
+        epochs: None for the kind's own number.
+        samples: None for the kind's own number.
     """
     chosen = KINDS[kind]
     x, y = chosen.make(samples or chosen.samples, run == "planted", np.random.default_rng((seed, 7)))

@@ -28,8 +28,10 @@ class _Advance(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
 def run_demo(log_dir: Path, settings: Settings, progress: Progress, started: float) -> Report:
     """Trains and logs both runs into a folder that `folder.prepare` has made ready.
 
+    Saves each model beside its run.
+
     Args:
-        started: `time.monotonic()` when the command began. Saves each model beside its run.
+        started: `time.monotonic()` when the command began.
     """
     found: dict[str, RunFigures] = {}
     for name in RUNS:

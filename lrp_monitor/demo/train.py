@@ -30,7 +30,10 @@ class Settings:
     """What can be chosen about the demo; the defaults give the figures that the documentation names.
 
     Attributes:
-        seed: of data, initial weights and order of batches, >= 0. epochs, images (of training), batch_size: >= 1.
+        seed: of data, initial weights and order of batches, >= 0.
+        epochs: of each training, >= 1.
+        images: to train on, >= 1.
+        batch_size: >= 1.
     """
 
     seed: int = 0

@@ -78,11 +78,11 @@ def bars(
     width: int = 640,
     colormap: Colormap = "seismic",
 ) -> Picture:
-    """A horizontal bar a name, from 0 to 1: uint8 (height, width, 3).
+    """A horizontal bar a name, from 0 to 1, none where a value is not finite: uint8 (height, width, 3).
 
     Args:
         marks: a tick on each bar, such as what chance gives.
-        note: a line below that says what it is. Values that are not finite have no bar.
+        note: a line below that says what the marks are.
 
     Raises:
         ValueError: where the lengths differ.

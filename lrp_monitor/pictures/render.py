@@ -92,11 +92,13 @@ def colours(values: ArrayLike, colormap: Colormap = "seismic") -> Picture:
 def limits(maps: ArrayLike, scale: Scale = "map", clip: float = 1.0) -> NDArray[np.float64]:
     """The relevance that stands at the ends of the colour map, for each of the maps (n, ...): float64 (n,).
 
+    0 for a map of zeros.
+
     Args:
         scale: "map": each map's own largest |relevance|; "strip" or "shared": the largest of all these maps; a number >
             0: that.
-        clip: quantile in (0, 1] of |relevance| to take in place of the largest, for maps in which few pixels outshine
-            the rest. A map of zeros has the limit 0.
+        clip: quantile in (0, 1] of |relevance| to take instead of the largest, for maps in which few pixels outshine
+            the rest.
 
     Raises:
         ValueError: where one is out of range.
@@ -130,7 +132,7 @@ def paint(
 
     Args:
         scale: see `limits`.
-        clip: as `scale`
+        clip: see `limits`.
         over: pictures uint8 (n or 1, H, W, 1 or 3) to lay the colours on, in grey: the colour then says the sign and
             its opacity, the square root of the share of the limit, the strength. They are resized where their size is
             another.
@@ -186,9 +188,11 @@ def enlarge(picture: NDArray[_Pixel], zoom: int | tuple[int, int]) -> NDArray[_P
 def outline(picture: Picture, mask: ArrayLike, zoom: int | tuple[int, int] = 1) -> Picture:
     """Draws the edge of a mask: a black line just outside it and a white one just inside, one pixel wide.
 
+    Both lines together are seen on any colour. Returns a copy.
+
     Args:
         picture: uint8 (H, W, 3), already enlarged by `zoom`
-        mask: boolean (H / rows, W / columns). Returns a copy. Both lines together are seen on any colour.
+        mask: boolean (H / rows, W / columns).
 
     Raises:
         ValueError: where the sizes differ.
@@ -226,11 +230,12 @@ def png(picture: ArrayLike) -> bytes:
 def gif(frames: Sequence[Picture], milliseconds: int = 250, last: int = 1500) -> bytes:
     """Pictures uint8 (H, W, 3) of one size as the bytes of an endless animated GIF.
 
-    ValueError without frames or on unlike sizes.
+    One palette of 256 colours serves all frames, so that what does not change does not flicker. ValueError without
+    frames or on unlike sizes.
 
     Args:
         milliseconds: how long a frame stays, in steps of 10.
-        last: the last one. One palette of 256 colours serves all frames, so that what does not change does not flicker.
+        last: how long the last one stays.
     """
     if not frames or len({frame.shape for frame in frames}) != 1:
         raise ValueError("frames must be one picture or more, all of one size")

@@ -54,7 +54,7 @@ def read_folder(
         folder: with one folder a class, in alphabetical order as Keras' `image_dataset_from_directory` numbers them, or
             with pictures and no labels.
         per_class: pictures of each class, or of a folder without classes in all.
-        count: in all, in place of it.
+        count: pictures in all, instead of per_class.
         size: (height, width) to bring them to, as that function does: stretched, or cut to the middle of this form
             first (fit="crop").
         color_mode: "rgb", "grayscale" or "rgba".

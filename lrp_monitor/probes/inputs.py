@@ -153,11 +153,8 @@ def inputs_of(
     """The inputs of a set, and the structure that they came in: a list, tuple or dict of positions, or 0 for one array.
 
     Args:
-        kind: as `ProbeSet` takes them: for one input the value itself, for several a dict by the input's name (its key,
-            or its position in the list).
-        channel_axis: as `kind`
-        feature_names: as `kind`
-        tokens: as `kind`
+        inputs: as `ProbeSet` takes them, and so all the others: for one input the value itself, for several a dict by
+            the input's name (its key, or its position in the list).
 
     Raises:
         ValueError: that names the argument.

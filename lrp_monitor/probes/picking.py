@@ -54,7 +54,7 @@ def pick(
         data: a `tf.data.Dataset`, a Keras PyDataset, a torch DataLoader or map-style data set, or any iterable of (x,
             y).
         per_class: samples of each class.
-        count: in its place a number of samples in all, whatever the labels are.
+        count: samples in all, instead of per_class, whatever the labels are.
         limit: samples read at most, None for all; a RuntimeWarning says so where the data set holds more.
         batched: whether elements are batches; None finds it out.
         class_names: one name a class, whose classes must all occur.

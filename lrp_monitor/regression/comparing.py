@@ -36,9 +36,9 @@ def compare(
     """Compare what a model looks at now (`b`) with what it looked at before (`a`), on the same probes.
 
     Args:
-        a: a `Snapshot`; the path of a baseline; a run (`open_run`'s, or the path of its log directory) at its last
-            step, or the pair (run, step).
-        b: as `a`
+        a: what there was before: a `Snapshot`; the path of a baseline; a run (`open_run`'s, or the path of its log
+            directory) at its last step, or the pair (run, step).
+        b: what there is now, given as `a`.
         tier: one of `TIERS`.
         limits: those of `Limits`, in place of the tier's: ``cosine=.99``, ``failing=.1``, ``mask_mass={"stamp": .05}``.
         masks: regions that relevance should not move into: {name: region} as for `ProbeSet`, or names of the probe

@@ -16,11 +16,11 @@ class Limits:
     """What a comparison may find. None: measured and shown, but without a limit.
 
     Attributes:
-        relative_l2: at most.
-        js: as `relative_l2`
-        logits: as `relative_l2`
-        cosine: at least (see `metrics`).
-        iou: as `cosine`
+        relative_l2: what `metrics.relative_l2` may be at most.
+        js: what `metrics.js` may be at most.
+        logits: what `metrics.logit_change` may be at most.
+        cosine: what `metrics.cosine` must be at least.
+        iou: what `metrics.iou` must be at least.
         failing: share of the probes, rounded down to whole ones, that may be beyond the limits of their maps; never
             beyond that of their logits.
         flips: share of the probes that may flip, whose predicted class may change; of outputs of maps see `places`.

@@ -32,8 +32,8 @@ class SanityReport(Result):
     """The checks' numbers; None (or empty) for those that were left out or do not apply.
 
     Attributes:
-        names: the n probes and their heatmaps, float32 (n, *map shape).
-        maps: as `names`
+        names: those of the n probes.
+        maps: their heatmaps, float32 (n, *map shape).
         pictures: uint8 (n, H, W, 1 or 3).
         shown: the probes with their words, features and curves, by which maps are drawn.
     """
@@ -135,13 +135,15 @@ def sanity_check(
             a region or a class at one place is explained, other classes there; of a regression its number.
         checks: which of CHECKS to make.
         cover: masks to cover against every other region of their size (`occlude`), which takes a forward pass a region.
-        draws: of `randomise`
-        how: as `draws`
-        classes: others to explain, see `other_classes`
-        patch: of `perturb`
-        steps: as `patch`
-        fill: as `patch`
-        stride: of `occlude`. progress(check, done, total) is called as work is done.
+        draws: how often weights are randomised, and regions are covered in random order.
+        how: what randomised weights are, "normal" or "permute", see `randomisation.randomise`.
+        classes: how many other classes are explained, those with the highest logits.
+        patch: size of the regions that are covered one after the other, see `faithfulness.patches`.
+        steps: points of the perturbation curves besides the first.
+        fill: what is seen where something is covered, see `Subject.filling`.
+        stride: steps between the places that a mask of `cover` is moved to, see `occlude`.
+        seed: of everything random.
+        progress: is called as work is done with the check, the units done and those there are.
         options: Explainer's.
     """
     unknown = sorted(set(checks) - set(CHECKS))

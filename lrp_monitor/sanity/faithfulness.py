@@ -27,11 +27,11 @@ class Faithfulness(Result):
 
     Attributes:
         covered: (L + 1,) share of the regions covered, 0 to 1.
-        most: float64 (n, L + 1), the explained logit with the most, or the least, relevant regions covered first.
-        least: as `most`
+        most: float64 (n, L + 1), the explained logit with the most relevant regions covered first.
+        least: float64 (n, L + 1), with the least relevant ones covered first.
         random: (draws, n, L + 1), in random orders.
         patch: the regions' size along every axis of the map; of several inputs those of each, one after the other.
-        patches: the same in words.
+        patches: the same as text.
     """
 
     names: tuple[str, ...]
@@ -143,7 +143,7 @@ def perturb(
 
 
 def _regions(subject: Subject, patch: int | Sequence[int] | None) -> tuple[NDArray[np.int64], tuple[int, ...], str]:
-    """As `patches`, and the boxes' sizes in words; of several inputs a partition of each, one after the other."""
+    """As `patches`, and the boxes' sizes as text; of several inputs a partition of each, one after the other."""
     watched = [part for part in subject.probes.parts if part.watched]
     if len(watched) > 1 and not isinstance(patch, int | None):
         raise ValueError(f"patch={patch!r}: of several inputs a whole number, the size along every axis of each")

@@ -38,12 +38,14 @@ def rank_accuracy(maps: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> F
 
 @dataclass(frozen=True)
 class Localisation(Result):
-    """One mask. names: its probes, m of them; mass, rank: float64 (m,); area: (m,) the mask's share of the map.
+    """How much of the relevance lies in one mask, for the m probes that carry it.
 
     Attributes:
-        mass: `metrics.mask_mass`, NaN where a map has too little positive relevance to take shares of.
-        absolute: `metrics.mask_absolute`, float64 (m,). The area is what a map without any idea of the mask gets, in
-            the mean.
+        names: those of the probes.
+        mass: float64 (m,), `metrics.mask_mass`, NaN where a map has too little positive relevance to take shares of.
+        absolute: float64 (m,), `metrics.mask_absolute`.
+        rank: float64 (m,), `rank_accuracy`.
+        area: (m,) the mask's share of the map, which is the mean share of a map that has nothing to do with it.
     """
 
     mask: str

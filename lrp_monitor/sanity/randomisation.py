@@ -30,9 +30,9 @@ class Randomisation(Result):
 
     Attributes:
         layers: L names in that order.
-        spearman: float64 (draws, L, n), similarity to the trained model's maps with this layer and all those before it
-            randomised.
-        cosine: as `spearman`
+        spearman: float64 (draws, L, n), rank correlation with the trained model's maps, this layer and all those before
+            it randomised.
+        cosine: float64 (draws, L, n), the cosine with them.
         maps: float32 (L, n, *map shape), those of the first draw.
         limit: what the mean size of the rank correlation must have fallen below at the end: its size, for a random last
             layer turns the sign of a whole map as often as not, and a map that only turned its sign has survived.

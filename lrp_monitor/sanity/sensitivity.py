@@ -25,8 +25,8 @@ class Sensitivity(Result):
 
     Attributes:
         others: int64 (n, m).
-        cosine: float64 (n, m).
-        spearman: as `cosine`
+        cosine: float64 (n, m), between the heatmap for the class and the one for the other class.
+        spearman: float64 (n, m), their rank correlation.
         maps: float32 (m, n, *map shape), those for the others.
         limit: what the mean cosine must lie below.
     """

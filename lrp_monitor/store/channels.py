@@ -19,11 +19,13 @@ _NOTHING = 1e-6
 def shares(relevance: npt.NDArray[np.floating], classes: npt.NDArray[np.int64], explained: Sequence[int]) -> Floats:
     """The channels' shares of each class's positive relevance, (..., classes, channels).
 
+    What is positive is summed over a class's probes. NaN where a class has no positive relevance; values that are not
+    finite count as none.
+
     Args:
         relevance: (..., n, channels).
         classes: (n,) the class explained of each probe.
-        explained: the classes asked for. Of a class, what is positive is summed over its probes. NaN where a class has
-            no positive relevance; values that are not finite count as none.
+        explained: the classes asked for.
     """
     positive = np.where(np.isfinite(relevance), np.maximum(relevance, 0), 0).astype(np.float64)
     member = (classes[None, :] == np.asarray(explained, np.int64)[:, None]).astype(np.float64)
@@ -61,8 +63,10 @@ def unused(relevance: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
 def emerged(curve: Floats) -> npt.NDArray[np.int64]:
     """At which of the steps a share emerged, (...,): the first from which it stays at or above half of its last one.
 
+    -1 where the last share is 0.
+
     Args:
-        curve: (s, ...), shares over steps, NaN counting as 0. -1 where the last share is 0.
+        curve: (s, ...), shares over steps, NaN counting as 0.
     """
     known = np.nan_to_num(curve)
     below = known < known[-1] / 2

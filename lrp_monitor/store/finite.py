@@ -68,9 +68,9 @@ class Span:
     """Logged steps in a row at which something was not finite.
 
     Attributes:
-        kind: one of those of `nonfinite`
-        first: steps.
-        last: as `first`
+        kind: what is not finite, one of the keys of `nonfinite`.
+        first: the first of these steps.
+        last: the last one.
         lasts: whether `last` is the last logged step.
         most: the largest count among them.
     """

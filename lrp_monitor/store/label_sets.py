@@ -37,7 +37,7 @@ def of_columns(statistics: Mapping[str, npt.NDArray[np.float64]], classes: int) 
 
 
 def words(chosen: npt.NDArray[np.bool_], class_names: Sequence[str] | None) -> str:
-    """One set (classes,) in words: names, or numbers, of its classes; "none"."""
+    """One set (classes,) as text: names, or numbers, of its classes; "none"."""
     names = [
         class_names[i] if class_names and i < len(class_names) else str(i) for i in np.flatnonzero(chosen).tolist()
     ]

@@ -17,7 +17,7 @@ from lrp_monitor.store.storage import Storage
 FORMAT = 1
 MOST_LETTERS = 2000
 MOST_NOTES = 1000
-"""Notes of a run that are read: the newest, by the names of their files."""
+"""Notes of a run that are read at most: the newest, by the names of their files."""
 _NAME = re.compile(r"note-\d{19}-[0-9a-f]{8}\.json")
 _MOST_BYTES = 64 << 10
 

@@ -39,8 +39,8 @@ class Explained(NamedTuple):
 def explained_output(model: keras.Model, probes: ProbeSet, output: int | str | None) -> Explained:
     """The output to explain, from calling the model, which builds it where it is not.
 
-    It is called on one probe, or a batch of the
-    size that it is made for, and where it cannot be run on that, on all probes together.
+    It is called on one probe, or a batch of the size that it is made for, and where it cannot be run on that, on all
+    probes together.
 
     ValueError where the probes do not fit the model's input, where it has several inputs, several outputs and
     no (or a wrong) choice of one, where it cannot be run on a probe, or where the probes name one class each for an

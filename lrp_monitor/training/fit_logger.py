@@ -36,8 +36,9 @@ class FitLogger:
     """Logs one fit. Its constructor raises whatever is wrong; after the first epoch has begun nothing raises.
 
     Args:
-        model: as Keras gives them to callbacks.
-        params: as `model`
+        model: the model that is trained, as Keras gives it to callbacks.
+        params: the fit's, as Keras gives them to callbacks.
+        options: the monitor's.
         before: the fit before of the same monitor, where the state that it ended in is not logged: it is, once this fit
             turns out not to go on from there.
     """

@@ -239,7 +239,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         super().set_model(model)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks everything that training could founder on, and opens the run."""
+        """Checks everything that training could fail on, and opens the run."""
         unfinished, self._fit_logger = self._fit_logger, None
         if unfinished is not None:
             unfinished.interrupted()
@@ -248,7 +248,7 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         self._before = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """The first one: chooses the run, finds the place on its axis and logs the baseline."""
+        """The first one: chooses the run, finds the position on its axis and logs the first state."""
         if self._fit_logger is not None:
             self._fit_logger.epoch_begin(epoch)
 

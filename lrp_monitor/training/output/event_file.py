@@ -79,7 +79,10 @@ class EventWriter:
     Or to several files one after the other where they must not grow much (see `store.objects`). Each call is one write.
 
     Args:
-        folder: the run's directory, made where missing. Raises StoreError (an OSError where the system refused).
+        folder: the run's directory, made where missing.
+
+    Raises:
+        StoreError: (an OSError where the system refused) where the folder cannot be written.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

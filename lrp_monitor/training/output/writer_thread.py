@@ -50,7 +50,7 @@ class WriterThread(Generic[T]):
         """Queues an item. False (and the item is lost) where the thread is gone or stuck for `patience` s.
 
         Args:
-            patience: for this call, in place of the worker's.
+            patience: for this call, instead of the thread's own.
         """
         if self._closed:
             return False

@@ -62,14 +62,13 @@ class Alerts:
     def crossed(
         self, scalars: Mapping[str, float], where: str, carriers: Callable[[str], str] = lambda mask: ""
     ) -> list[str]:
-        """A text for each mask whose limit was crossed upwards since the log before.
+        """A text for each mask whose limit was crossed upwards since the log before; a first log above it counts, too.
 
         Args:
             scalars: those of a step; a share that is not among them (no map has enough positive relevance) changes
                 nothing.
             where: the step as text.
-            carriers: what to add for a mask, such as the channels that carry it. The first log counts as a crossing
-                where it is above.
+            carriers: what to add for a mask, such as the channels that carry it.
         """
         found = []
         for mask, limit in self._limits.items():
@@ -91,8 +90,8 @@ class Alerts:
         """A text for each mask whose limit cannot be checked, the first time it cannot.
 
         Args:
-            scalars: as for `crossed`.
-            where: as `scalars`
+            scalars: those of a step.
+            where: the step as text.
         """
         found = []
         for mask in self._limits:

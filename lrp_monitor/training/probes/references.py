@@ -113,7 +113,7 @@ def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     by = -(-max(height, width) // SIDE)
     if by <= 1:
         return images
-    # Where a square reaches beyond the edge, the picture's last row and column stand in.
+    # Where a square reaches beyond the edge, the picture's last row and column are repeated.
     rows, columns = -(-height // by), -(-width // by)
     beyond = ((0, 0), (0, rows * by - height), (0, columns * by - width), (0, 0))
     padded = np.pad(images, beyond, mode="edge")

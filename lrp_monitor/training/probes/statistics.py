@@ -37,17 +37,22 @@ def probe_statistics(
 ) -> dict[str, Floats]:
     """Every per-probe statistic of a step, float64 (n,) each, computed in float64.
 
+    sum, positive (sum of what is > 0), negative (sum of what is < 0, so <= 0), absmax, q50/q90/q99 (quantiles of |R|),
+    logit, conservation, drift, mask_mass/<mask> and mask_absolute/<mask> (see `lrp_monitor.metrics`).
+
+    Where a class is explained: probability (of that class), prediction, prediction_probability, target. prediction and
+    target are NaN where there is none: logits that are not finite have no largest one. A sum of logits over a region of
+    an output of maps has none of these: it is neither right nor wrong, and has no probability. Where a number is
+    explained: output, the model's own, and error, output - number.
+
     Args:
         heatmaps: (n, *map_shape).
+        explanation: of the same probes.
         masks: {name: (n, *map_shape)}.
-        previous: the heatmaps of the log before, or None. sum, positive (sum of what is > 0), negative (sum of what is
-            < 0, so <= 0), absmax, q50/q90/q99 (quantiles of |R|), logit, probability (of the explained class),
-            prediction, prediction_probability, target, conservation, drift, mask_mass/<mask>, mask_absolute/<mask> (see
-            `lrp_monitor.metrics`). prediction and target are NaN where there is none: logits that are not finite have
-            no largest one. Of an output of maps there are no statistics of classes (probability, prediction,
-            prediction_probability, target): a sum of logits over a region is neither right nor wrong, and has no
-            probability. Neither are there of numbers, what the explained units are to be (n,), NaN where that is not
-            known: they have output, the model's own, and error, output - number.
+        previous: the heatmaps of the log before, or None.
+        numbers: what the explained units are to be, (n,), NaN where that is not known; None where a number is not
+            explained.
+        sets: the probes' labels where they are sets of classes.
     """
     maps = _flat(heatmaps)
     magnitude = np.abs(maps)

@@ -51,10 +51,13 @@ def resume_point(
     on). None: the model is not this run's.
 
     Args:
-        logged: ascending.
+        axis: what the run's steps count.
+        initial_epoch: the fit's argument.
         per_epoch: batches an epoch, None where not known.
-        iterations: the optimizer's. same(place): whether the model is the one of that record. due(place): whether the
-            schedule asks for that place.
+        iterations: the optimizer's count.
+        logged: where the run's records stand, ascending.
+        same: whether the model is the one of the record at a position.
+        due: whether the schedule asks for a log at a position.
         reached: where an earlier fit of this process left this very model in this run, None where there was none.
         cut_off: whether the run's last fit did not come to its end.
         believed: whether `initial_epoch` is evidence enough that a model without a record is the run's.

@@ -11,7 +11,7 @@ from lrp_monitor.arguments import argument_error
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which completed epochs and batches of a run are due. Its baseline always is.
+    """Which completed epochs and batches of a run are due. The state before training always is.
 
     Attributes:
         every: epochs between logs, None for no logs at ends of epochs.
@@ -66,7 +66,7 @@ class Schedule:
         return self.epoch_due(epochs) if self.axis == "epoch" else self.batch_due(batches - 1, batches, False)
 
     def count(self, start: int, end: int, per_epoch: int | None) -> int | None:
-        """Logs between completed epochs `start` (its baseline included) and `end`; None where not known.
+        """Logs between completed epochs `start` (the fit's first log included) and `end`; None where not known.
 
         Args:
             per_epoch: batches an epoch, where known.
