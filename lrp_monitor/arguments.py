@@ -64,7 +64,9 @@ def check_keywords(caller: Callable[..., Any], given: Iterable[str], taker: Call
 
 def unexpected(caller: Callable[..., Any], name: str, known: Sequence[str]) -> TypeError:
     """The error for a keyword that ``caller`` does not have; it names the nearest of ``known``."""
-    return TypeError(f"{caller.__qualname__}() got an unexpected keyword argument {name!r}{suggestion(name, known)}")
+    owner = getattr(caller, "__self__", None)  # of a class method, which a base class may define
+    called = f"{owner.__name__}.{caller.__name__}" if isinstance(owner, type) else caller.__qualname__
+    return TypeError(f"{called}() got an unexpected keyword argument {name!r}{suggestion(name, known)}")
 
 
 def renamed(

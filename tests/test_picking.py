@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 from lrp_monitor.probes import ProbeSet
+from lrp_monitor.probes.options import ProbeOptions
 
 X = np.arange(24 * 4, dtype=np.float32).reshape(24, 2, 2)
 Y = np.tile([2, 0, 1], 8)
@@ -186,6 +188,13 @@ def test_a_tuple_of_arrays_is_the_data() -> None:
         (lambda: pairs().map(lambda x, y: x), {}, TypeError, r"x alone an element; expected \(x, y\)"),
         (lambda: pairs().map(lambda x, y: {"image": x, "label": y}), {}, TypeError, r"the keys 'image', 'label'"),
         (lambda: 7, {}, TypeError, r"got int without y"),
+        # Before anything is read.
+        (
+            lambda: 7,
+            {"class_nams": []},
+            TypeError,
+            r"^ProbeSet.from_dataset\(\) .*'class_nams'; did you mean 'class_names'",
+        ),
         (pairs, {"y": Y}, TypeError, r"leave y out"),
         (lambda: X, {}, ValueError, r"y is None"),
         (pairs, {"per_class": 9}, ValueError, r"class 0 has 8 sample\(s\) among the 24 read"),
@@ -204,3 +213,10 @@ def test_what_gives_no_pick_says_why(data: Any, options: dict[str, Any], error: 
     given = data()
     with pytest.raises(error, match=text):
         ProbeSet.from_dataset(given, **options)
+
+
+def test_the_options_handed_on_are_those_of_a_probe_set() -> None:
+    taken = inspect.signature(ProbeSet).parameters.values()
+    assert sorted(ProbeOptions.__annotations__) == sorted(one.name for one in taken if one.kind is one.KEYWORD_ONLY)
+    with pytest.raises(TypeError, match=r"^ProbeSet.from_directory\(\) .*'fitt'; did you mean 'fit'"):
+        ProbeSet.from_directory("nowhere", fitt="crop")  # type: ignore[call-arg]

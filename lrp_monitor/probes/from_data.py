@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Self
+from typing import Any, Literal, Self, Unpack
 
 import numpy as np
 
+from lrp_monitor.arguments import check_keywords
 from lrp_monitor.probes import checks as check
+from lrp_monitor.probes.options import ProbeOptions
 from lrp_monitor.probes.picking import LIMIT, arrays, frame_columns, pair_of_arrays, pick, rows, rows_of_arrays
 
 
@@ -25,7 +27,7 @@ class FromData:
         count: int | None = None,
         limit: int | None = LIMIT,
         batched: bool | None = None,
-        **options: Any,
+        **options: Unpack[ProbeOptions],
     ) -> Self:
         """A fixed pick: `per_class` samples of every class.
 
@@ -46,25 +48,25 @@ class FromData:
             options: of ProbeSet.
 
         Raises:
-            ValueError: that names the argument, TypeError for data that give no pairs.
+            ValueError: that names the argument, TypeError for data that give no pairs and for an unknown option.
         """
         made: Any = cls  # whose arguments are ProbeSet's
-        class_names = check.checked_class_names(options.get("class_names"))
+        check_keywords(cls.from_dataset, options, made.__init__)
+        given: dict[str, Any] = dict(options)
+        class_names = check.checked_class_names(given.get("class_names"))
         if hasattr(x, "iloc") and hasattr(x, "columns"):
             x, y, features = frame_columns(x, y)
-            options = ({} if features is None else {"feature_names": features}) | options
+            given = ({} if features is None else {"feature_names": features}) | given
         elif y is None and (pair := pair_of_arrays(x)) is not None:
             x, y = pair
         elif y is None and not getattr(x, "ndim", 0):
             found = pick(
                 x, per_class=per_class, count=count, seed=seed, limit=limit, batched=batched, class_names=class_names
             )
-            return made(
-                found.inputs, found.labels, **{"names": found.names, "class_names": found.class_names} | options
-            )
+            return made(found.inputs, found.labels, **{"names": found.names, "class_names": found.class_names} | given)
         x = arrays(x)
         chosen = rows_of_arrays(x, y, per_class=per_class, count=count, seed=seed, class_names=class_names)
-        return made(rows(x, chosen), None if y is None else rows(y, chosen), **options)
+        return made(rows(x, chosen), None if y is None else rows(y, chosen), **given)
 
     @classmethod
     def from_directory(
@@ -75,11 +77,11 @@ class FromData:
         *,
         count: int | None = None,
         size: tuple[int, int] | None = None,
-        color_mode: str = "rgb",
-        fit: str = "stretch",
+        color_mode: Literal["rgb", "grayscale", "rgba"] = "rgb",
+        fit: Literal["stretch", "crop"] = "stretch",
         scale: float = 1.0,
         offset: float = 0.0,
-        **options: Any,
+        **options: Unpack[ProbeOptions],
     ) -> Self:
         """A fixed pick out of a folder of pictures, float32 (n, H, W, C) of 0 to 255.
 
@@ -101,6 +103,7 @@ class FromData:
             ValueError: that names the argument or the file.
         """
         made: Any = cls  # whose arguments are ProbeSet's
+        check_keywords(cls.from_directory, options, made.__init__)
         from lrp_monitor.probes.folder import read_folder  # for those who ask: needs Pillow
 
         found = read_folder(
@@ -108,4 +111,4 @@ class FromData:
         )
         values = found.values if (scale, offset) == (1, 0) else found.values * np.float32(scale) + np.float32(offset)
         known = {"names": found.names, "class_names": found.class_names, "masks": found.masks or None}
-        return made(values, found.labels, **known | {"kind": "image"} | options)
+        return made(values, found.labels, **known | {"kind": "image"} | dict(options))

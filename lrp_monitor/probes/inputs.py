@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrp_monitor.mapped import let_go
 from lrp_monitor.probes import checks as check
+from lrp_monitor.probes.options import Kind
 
-KINDS = ("image", "volume", "series", "tokens", "table", "grid")
-"""What a sample of an input can be, which says how it is shown."""
+KINDS = get_args(Kind)
 
 _SINGLE = "inputs"
 # Of two axes (time, channels): so few channels, and at least twice as many times. Anything else is a picture.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,11 @@ from lrp_monitor.probes.from_data import FromData
 from lrp_monitor.probes.inputs import ProbeInput, arranged, inputs_of, iter_spans, leaves_of
 from lrp_monitor.probes.labels import read_labels
 from lrp_monitor.probes.masks import located
+from lrp_monitor.probes.options import ChannelAxes, FeatureNames, Kinds, Tokens
 from lrp_monitor.probes.regions import is_region, of_rows, position
+
+if TYPE_CHECKING:
+    from lrp_monitor.probes.options import ProbeTarget
 
 
 class ProbeSet(FromData):
@@ -82,12 +86,12 @@ class ProbeSet(FromData):
         names: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
         masks: Mapping[str, Any] | None = None,
-        target: Any = None,
-        channel_axis: Any = "auto",
+        target: ProbeTarget = None,
+        channel_axis: ChannelAxes = "auto",
         display: ArrayLike | None = None,
-        kind: Any = None,
-        feature_names: Any = None,
-        tokens: Any = None,
+        kind: Kinds = None,
+        feature_names: FeatureNames = None,
+        tokens: Tokens = None,
         watch: Sequence[str] | str | None = None,
         multi_label: bool | None = None,
         model: Any = None,
@@ -95,7 +99,7 @@ class ProbeSet(FromData):
         self.is_encoded = model is not None
         """Whether the inputs are those behind a model's own encodings of strings."""
         if model is not None:
-            shown = {"kind": kind, "feature_names": feature_names, "tokens": tokens}
+            shown: dict[str, Any] = {"kind": kind, "feature_names": feature_names, "tokens": tokens}
             inputs, shown = encoded_inputs(model, inputs, shown)
             kind, feature_names, tokens = shown["kind"], shown["feature_names"], shown["tokens"]
         self.parts, self._structure = inputs_of(

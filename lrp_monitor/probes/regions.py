@@ -6,16 +6,19 @@ The targets are Keras' side; their parts are NumPy alone, so that a set can be h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lrp_monitor.engine.targets import Weighted
 
 _OPEN = np.iinfo(np.int64).min
 """Stands for None in a slice."""
 
 
-def is_region(target: Any) -> bool:
+def is_region(target: Any) -> TypeGuard[Weighted]:
     """Whether `target` is one that weights outputs (a Region, Outputs or Difference), not classes."""
     return hasattr(target, "weights") and not isinstance(target, np.ndarray | type)
 

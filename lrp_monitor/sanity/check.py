@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,7 @@ def sanity_check(
     checks: Sequence[str] = CHECKS,
     cover: str | Sequence[str] = (),
     draws: int = 3,
-    how: str = "normal",
+    how: Literal["normal", "permute"] = "normal",
     classes: int = 3,
     patch: int | Sequence[int] | None = None,
     steps: int = 16,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from keras import ops
@@ -81,7 +81,7 @@ def randomise(
     subject: Subject,
     *,
     draws: int = 3,
-    how: str = "normal",
+    how: Literal["normal", "permute"] = "normal",
     limit: float = 0.5,
     seed: int = 0,
     advance: Callable[[int], None] | None = None,

@@ -30,6 +30,8 @@ from lrp_monitor.training.monitor import LRPMonitor
 def names(model: object, images: NDArray[np.float32], before: lrp.Snapshot, now: lrp.Snapshot) -> None:
     assert_type(lrp.__version__, str)
     assert_type(lrp.ProbeSet(images, labels=[0, 1]), ProbeSet)
+    assert_type(lrp.ProbeSet.from_dataset((images, [0, 1]), kind="image", names=["a", "b"]), ProbeSet)
+    assert_type(lrp.ProbeSet(images, target=lrp.targets.Region((0, 1), 2), channel_axis={"a": -1}), ProbeSet)
     assert_type(lrp.LRPMonitor(lrp.ProbeSet(images), "runs/a", every=2), LRPMonitor)
     assert_type(lrp.Explainer(model, "epsilon_plus_flat"), Explainer)
     assert_type(lrp.Explainer(model).explain(images), Explanation)
@@ -76,6 +78,10 @@ def errors(error: ValueError) -> None:
 
 def mistakes(images: NDArray[np.float32]) -> None:
     """Seen by the checker: under an ignore that is reported as unused where the mistake no longer is."""
+    lrp.ProbeSet(images, kind="picture")  # type: ignore[arg-type]
+    lrp.ProbeSet.from_dataset((images, [0, 1]), lables=[0])  # type: ignore[call-arg]
+    lrp.ProbeSet.from_directory("pictures", fit="squeeze")  # type: ignore[arg-type]
+    lrp.sanity_check(1, images, how="normall")  # type: ignore[arg-type]
     lrp.LRPMonitors  # type: ignore[attr-defined]  # noqa: B018
     lrp.LRPMonitor(lrp.ProbeSet(images), "runs/a", gradients="on")  # type: ignore[arg-type]
     lrp.relevance(1, images, compsite="epsilon")  # type: ignore[call-overload]
