@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,17 @@ INNER_FLOORS = {
         ("backend", "errors"),
     ),
 }
+# The same of the page's TypeScript; rooms of one floor may import each other, and any may load a view when it is asked
+# for.
+PAGE = PACKAGE.parent / "plugin_assets" / "src"
+PAGE_FLOORS = (
+    ("index.tsx",),
+    ("events", "features", "help", "overview", "probe", "runs", "share"),
+    ("kinds", "ui"),
+    ("state",),
+    ("paint",),
+    ("data",),
+)
 # What a room must not import, whatever the floors allow: TensorBoard starts without either framework.
 APART = {"plugin": {"engine", "regression", "probes", "pictures", "spectral"}}
 FRAMEWORKS = {"keras", "tensorflow"}
@@ -144,16 +156,49 @@ def test_what_reads_logs_imports_no_framework() -> None:
     assert not found
 
 
+def on_circles(ahead: dict[str, set[str]]) -> set[str]:
+    """The modules that import each other in a circle, with those that import these, of {module: what it imports}."""
+    left = dict(ahead)
+    while free := [module for module, targets in left.items() if not targets & left.keys()]:
+        for module in free:
+            del left[module]
+    return set(left)
+
+
 def test_no_circle_of_imports() -> None:
     ahead = {
         module: {target for target in imported(path, deferred=False) if target in MODULES and target != module}
         for module, path in MODULES.items()
     }
-    # Modules are taken away as long as any imports nothing that is left: what then remains lies on circles.
-    while free := [module for module, targets in ahead.items() if not targets & ahead.keys()]:
-        for module in free:
-            del ahead[module]
-    assert not ahead
+    assert not on_circles(ahead)
+
+
+def page_imports() -> dict[str, set[str]]:
+    """{file below the page's sources: the files that it imports when it is loaded, types among them}."""
+    files = {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*.ts*") if ".d." not in path.name}
+    found = {}
+    for name, path in files.items():
+        given = re.findall(r'^(?:import|export)\s(?:[^;"]*\sfrom\s)?"(\.[^"]+)"', path.read_text("utf-8"), re.M)
+        stems = {posixpath.normpath(posixpath.join(posixpath.dirname(name), one)) for one in given}
+        assert all(f"{stem}.ts" in files or f"{stem}.tsx" in files or stem.endswith(".css") for stem in stems), stems
+        found[name] = {other for other in files if other.rsplit(".", 1)[0] in stems}
+    return found
+
+
+def test_imports_of_the_page_point_down() -> None:
+    floors = {room: floor for floor, rooms in enumerate(PAGE_FLOORS) for room in rooms}
+    ahead = page_imports()
+    assert sum(map(len, ahead.values())) > 300
+    room = {name: name.split("/")[0] for name in ahead}
+    assert set(room.values()) == set(floors)
+    upward = [
+        f"{name} imports {target}"
+        for name, targets in ahead.items()
+        for target in targets
+        if floors[room[target]] < floors[room[name]]
+    ]
+    assert not upward
+    assert not on_circles(ahead)
 
 
 def test_no_two_files_of_tests_have_one_name() -> None:

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { band, batchesPerEpoch, smoothed, xTicks, xValues, seenSteps } from "../src/data/curves";
-import { stepUnit } from "../src/data/ticks";
+import { stepUnit } from "../src/data/axes";
 import type { RunInfo } from "../src/data/types";
 import { eventsOf } from "../src/events/found";
 import { markText, readMark } from "../src/events/notes";
-import type { RunState } from "../src/data/jobs";
+import type { RunState } from "../src/data/run";
 import { available, columnsOf, paint, rank, rowsOf, scaleOf } from "../src/overview/matrix";
 import { branchesOf, openDepth, treeOf } from "../src/overview/tree";
 

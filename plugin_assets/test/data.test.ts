@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { gradientsLogged } from "../src/data/feed";
 import test from "node:test";
 import { answerFrom, ApiError } from "../src/data/api";
-import { freshRun } from "../src/data/jobs";
+import { freshRun } from "../src/data/run";
 import { Refresher } from "../src/data/refresh";
 import { Loader, type Job } from "../src/data/loader";
-import { indexAtOrBefore, nearestIndex, union } from "../src/state/steps";
+import { indexAtOrBefore, nearestIndex, union } from "../src/data/steps";
 import { followUp, mergeRun, mergeTimeline } from "../src/data/tail";
 import type { RunInfo, RunListing } from "../src/data/types";
 

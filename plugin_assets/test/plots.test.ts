@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { decadeTicks, niceTicks, spread } from "../src/paint/axis";
+import { decadeTicks, niceTicks, spread } from "../src/data/ticks";
 import { bucketEdges, extent, fillCells } from "../src/data/bins";
 import { count, isShare, number, percent, position, quantityTitle } from "../src/data/format";
 import { outlinePath } from "../src/paint/outline";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { deflateSync } from "node:zlib";
-import { column, pieceOf } from "../src/probe/data";
+import { column, pieceOf } from "../src/probe/probedata";
 import { fileName } from "../src/probe/exports";
 import { decodeFilm } from "../src/probe/film";
 import { GifWriter } from "../src/probe/gif";

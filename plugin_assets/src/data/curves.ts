@@ -1,8 +1,8 @@
 // Curves over training: what their axis counts, which part of them is seen, and how many values are drawn on few pixels.
-import { niceTicks } from "../paint/axis";
-import { roundPlaces } from "./ticks";
-import type { RunState } from "./jobs";
-import type { AxisName } from "./ticks";
+import { niceTicks } from "./ticks";
+import { roundPlaces } from "./axes";
+import type { RunState } from "./run";
+import type { AxisName } from "./axes";
 import type { StepInfo } from "./types";
 
 /** Batches of an epoch of a run, by its last step with a whole epoch behind it; null before there is one. */

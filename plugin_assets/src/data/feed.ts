@@ -1,10 +1,10 @@
 // Decides what to load for what is on the page, most urgent first, and hands over what has arrived.
 import { holds, type Frame } from "./decode";
-import { frameJob, frameKey, has, histogramJob, type Loaded, type RunState, type ShownHistogram } from "./jobs";
+import { frameJob, frameKey, histogramJob, type Loaded } from "./jobs";
+import { has, type RunState, type ShownHistogram } from "./run";
 import { Loader, type Job } from "./loader";
-import { indexAtOrBefore } from "../state/steps";
+import { indexAtOrBefore } from "./steps";
 import type { HistogramAnswer, StepInfo, TensorKind } from "./types";
-import type { Minus } from "../state/view";
 
 const CACHE_BYTES = 48 << 20;
 const LEAST_AHEAD = 2;
@@ -14,6 +14,9 @@ const MOST_HISTOGRAM_RUNS = 4;
 /** Of more runs than this outlines alone are drawn: areas and earlier steps one over the other cannot be distinguished. */
 export const MANY_RUNS = 3;
 export const KINDS: readonly TensorKind[] = ["weight", "gradient"];
+
+/** What heatmaps are a difference to: the same run at a step, or another run at the slider's step. */
+export type Minus = { step: number } | { run: string };
 
 /** Places of the probes of a set whose heatmaps are on the screen, and of those just beyond it. */
 export interface Seen {

@@ -1,7 +1,7 @@
 // Inputs and masks of probe sets: of a large set first those on the screen, all when there is time.
 import * as api from "./api";
 import { joinedPictures, type ProbePictures } from "./decode";
-import type { RunState } from "./jobs";
+import type { RunState } from "./run";
 import type { ProbeNames } from "./types";
 
 /** Sets of fewer bytes come as a whole at once. */

@@ -1,6 +1,6 @@
 // Keeps what is known of runs up to date: their steps, their curves and the groups of their probes.
 import * as api from "./api";
-import type { RunState } from "./jobs";
+import type { RunState } from "./run";
 import { followUp, mergeRun, type Since } from "./tail";
 import { logState, timelineJob } from "./timelines";
 import type { RunInfo } from "./types";

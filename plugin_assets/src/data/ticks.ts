@@ -1,32 +1,28 @@
-// What the axis of the curves counts, and the places of the slider that are named.
-import { niceTicks, spread } from "../paint/axis";
-import type { RunState } from "./jobs";
+// Ticks of plot axes: round values, and a few of many places.
 
-export type AxisName = "logs" | "steps" | "epoch" | "relative" | "wall";
-
-export const AXES: [AxisName, string][] = [
-  ["logs", "one place a log, as on the slider"],
-  ["steps", "steps, to scale"],
-  ["epoch", "epochs"],
-  ["relative", "time since the first log"],
-  ["wall", "date and time"],
-];
-
-/** What the steps of the chosen runs count: "epochs", "batches", or both, which no axis of steps can compare. */
-export function stepUnit(runs: readonly RunState[]): "epochs" | "batches" | "mixed" | "steps" {
-  const units = new Set(runs.map((run) => run.info?.meta.axis));
-  if (units.size > 1) return "mixed";
-  const [unit] = units;
-  return unit === "epoch" ? "epochs" : unit === "batch" ? "batches" : "steps";
+/** Round values within low ... high, about `wanted` of them, ascending. */
+export function niceTicks(low: number, high: number, wanted: number): number[] {
+  if (!(high > low)) return [low];
+  const rough = (high - low) / Math.max(1, wanted);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * ([1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough * 0.999) ?? 10);
+  const ticks: number[] = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) ticks.push(i * step + 0);
+  return ticks;
 }
 
-/** Places of round steps, where enough of them were logged; else places evenly spread. */
-export function roundPlaces(steps: readonly number[], first: number, last: number, most: number): number[] {
-  const even = spread(last - first + 1, most).map((i) => first + i);
-  const [low, high] = [steps[first] ?? 0, steps[last] ?? 0];
-  const places = new Map(steps.map((step, i) => [step, i]));
-  const round = niceTicks(low, high, most).flatMap((step) => places.get(step) ?? []).filter((i) => i >= first && i <= last);
-  const gap = (last - first) / Math.max(1, most + 1);
-  const apart = round.every((place, i) => i === 0 || place - round[i - 1]! >= gap);
-  return round.length >= Math.min(3, most) && apart && round[round.length - 1]! - round[0]! > 0.6 * (last - first) ? round : even;
+/** Whole powers of ten as exponents within low ... high (both log10), thinned to about `wanted`. */
+export function decadeTicks(low: number, high: number, wanted: number): number[] {
+  const first = Math.ceil(low - 1e-9);
+  const last = Math.floor(high + 1e-9);
+  const every = Math.max(1, Math.ceil((last - first + 1) / Math.max(1, wanted)));
+  const ticks: number[] = [];
+  for (let exponent = Math.ceil(first / every) * every; exponent <= last; exponent += every) ticks.push(exponent);
+  return ticks;
+}
+
+/** Picks at most `most` of `length` places, evenly, always with the first and the last. */
+export function spread(length: number, most: number): number[] {
+  if (length <= most) return Array.from({ length }, (_, i) => i);
+  return Array.from({ length: most }, (_, i) => Math.round((i * (length - 1)) / (most - 1)));
 }

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useLayoutEffect, useState } from "preact/hooks";
 import { count, plural, short } from "../data/format";
 import { errorText } from "../data/refresh";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Model } from "../state/model";
 import { sharedParts, distinctPart } from "../state/names";
 import { Dot } from "../ui/Dot";

@@ -1,6 +1,6 @@
 // The events of runs: what they are made of is asked for once, and again where a run has logged more.
 import { ApiError, fetchLayers, hasServer, json } from "../data/api";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Job } from "../data/loader";
 import { logState, timelineJob, type KeptTimeline } from "../data/timelines";
 import type { WatchedLayer } from "../data/types";

@@ -1,6 +1,6 @@
 // Notes that people make on steps: in the folder of a run where the server keeps them, else in the page's address.
 import { hasServer } from "../data/api";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 
 /** A note in the run's folder: `lrp-monitor note` writes them, and the page under `lrp-monitor view`. */
 export interface KeptNote {

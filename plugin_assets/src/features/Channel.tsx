@@ -6,8 +6,8 @@ import type { ProbePictures } from "../data/decode";
 import type { ColourName } from "../paint/colormap";
 import type { Model } from "../state/model";
 import { memo } from "../ui/memo";
-import type { AtStep, Row } from "./data";
-import { classColour } from "./Features";
+import type { AtStep, Row } from "./answers";
+import { legendColour } from "./context";
 import { RowMaps, widthOf, type Tile } from "./maps";
 import type { DrawProbe } from "./references";
 import { Spark, type Curve } from "./Spark";
@@ -143,7 +143,7 @@ function Uses({ at, channel, nameOf }: { at: AtStep; channel: number; nameOf: (n
   const parts = at.classes.map((of) => at.shares.get(of)?.[channel] || 0);
   const total = parts.reduce((a, b) => a + b, 0);
   let end = 0;
-  const stops = parts.map((part, i) => `${classColour(i)} ${end.toFixed(1)}% ${(end += total ? (100 * part) / total : 0).toFixed(1)}%`);
+  const stops = parts.map((part, i) => `${legendColour(i)} ${end.toFixed(1)}% ${(end += total ? (100 * part) / total : 0).toFixed(1)}%`);
   const title = at.classes.map((of, i) => `${nameOf(of)}: ${percent(parts[i]!)}`).join(", ");
   return <div class="classes" title={title} style={total ? { background: `linear-gradient(90deg, ${stops.join(", ")})` } : {}} />;
 }

@@ -2,17 +2,16 @@
 import type { JSX } from "preact";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { fetchLayers, hasServer } from "../data/api";
-import type { RunState } from "../data/jobs";
 import { className } from "../data/format";
 import { logState } from "../data/timelines";
-import type { WatchedLayer } from "../data/types";
 import type { Model } from "../state/model";
 import { Dot } from "../ui/Dot";
 import { useCache, useSize } from "../ui/hooks";
 import { Segments } from "../ui/fields";
 import { adopt } from "../ui/sheets";
+import { Answers } from "./answers";
 import { readChoice, writeChoice, type Choice } from "./choice";
-import { Answers } from "./data";
+import { legendColour, type Context, type RunLayer } from "./context";
 import css from "./features.css";
 import { HEADS, ROW } from "./Channel";
 import { Lane } from "./Lane";
@@ -20,23 +19,6 @@ import { Opened } from "./Opened";
 
 /** Runs that stand side by side. */
 const MOST_RUNS = 2;
-
-export interface Place {
-  run: RunState;
-  layer: WatchedLayer;
-}
-
-/** What all parts of the view share: what is loaded, and what is chosen. */
-export interface Shown {
-  model: Model;
-  answers: Answers;
-  /** The class whose channels are shown. */
-  of: number;
-  /** The name of a class. */
-  nameOf: (number: number) => string;
-  choice: Choice;
-  choose: (change: Partial<Choice>) => void;
-}
 
 export function View({ model }: { model: Model }): JSX.Element {
   adopt(css);
@@ -61,14 +43,14 @@ export function View({ model }: { model: Model }): JSX.Element {
   if (watched.length === 0 || !probes) return <Nothing waiting={found.some(({ layers }) => layers === null)} error={found.find(({ layers }) => layers instanceof Error)?.layers} />;
   const names = [...new Set(watched.flatMap(({ layers }) => layers.map(({ layer }) => layer)))];
   const layer = choice.layer !== null && names.includes(choice.layer) ? choice.layer : names[0]!;
-  const places: Place[] = watched
+  const runLayers: RunLayer[] = watched
     .flatMap(({ run, layers }) => layers.filter((one) => one.layer === layer).map((one) => ({ run, layer: one })))
     .slice(0, MOST_RUNS);
-  const classes = [...new Set(places.flatMap(({ layer: { classes: of } }) => of))].sort((a, b) => a - b);
+  const classes = [...new Set(runLayers.flatMap(({ layer: { classes: of } }) => of))].sort((a, b) => a - b);
   const of = choice.of !== null && classes.includes(choice.of) ? choice.of : (classes[0] ?? -1);
-  const shown: Shown = { model, answers, of, nameOf, choice, choose };
+  const context: Context = { model, answers, of, nameOf, choice, choose };
   const step = model.currentStep();
-  const opened = choice.open && places.find(({ run }) => run.listing.run === choice.open!.run);
+  const opened = choice.open && runLayers.find(({ run }) => run.listing.run === choice.open!.run);
   const orders: [string, string][] = [
     ["share", "Share"],
     ["emerged", "Emerged"],
@@ -111,23 +93,23 @@ export function View({ model }: { model: Model }): JSX.Element {
           over the input
         </label>
       </header>
-      <div class="summary" style={{ gridTemplateColumns: `repeat(${places.length}, minmax(0, 1fr))` }}>
-        {places.map((place) => (
-          <Summary key={place.run.listing.run} model={model} place={place} nameOf={nameOf} probes={place.run.info!.probes.names.length} alone={places.length === 1} />
+      <div class="summary" style={{ gridTemplateColumns: `repeat(${runLayers.length}, minmax(0, 1fr))` }}>
+        {runLayers.map((runLayer) => (
+          <Summary key={runLayer.run.listing.run} model={model} runLayer={runLayer} nameOf={nameOf} probes={runLayer.run.info!.probes.names.length} alone={runLayers.length === 1} />
         ))}
       </div>
       {opened ? (
-        <Opened shown={shown} place={opened} clicked={before.current !== null} />
+        <Opened context={context} runLayer={opened} clicked={before.current !== null} />
       ) : (
-        <Rows shown={shown} places={places} top={top} scrolled={setTop} opened={before} />
+        <Rows context={context} runLayers={runLayers} top={top} scrolled={setTop} opened={before} />
       )}
     </div>
   );
 }
 
 interface RowsProps {
-  shown: Shown;
-  places: readonly Place[];
+  context: Context;
+  runLayers: readonly RunLayer[];
   /** How far the rows are scrolled. What is asked of `answers` is asked in one drawing of the whole view. */
   top: number;
   scrolled: (top: number) => void;
@@ -140,10 +122,10 @@ const EDGES = 47;
 const GAP = 18;
 
 /** Of all rows those in view are made. */
-function Rows({ shown, places, top, scrolled, opened }: RowsProps): JSX.Element {
+function Rows({ context, runLayers, top, scrolled, opened }: RowsProps): JSX.Element {
   const [ref, width, room] = useSize<HTMLDivElement>();
-  const last = useRef(shown.choose);
-  last.current = shown.choose;
+  const last = useRef(context.choose);
+  last.current = context.choose;
   // The channel that was opened takes the focus back.
   useLayoutEffect(() => {
     if (opened.current === null) return;
@@ -158,21 +140,21 @@ function Rows({ shown, places, top, scrolled, opened }: RowsProps): JSX.Element 
     },
     [],
   );
-  const count = Math.max(...places.map(({ layer }) => layer.channels));
+  const count = Math.max(...runLayers.map(({ layer }) => layer.channels));
   const first = Math.max(0, Math.floor(top / ROW) - 2);
   const end = Math.min(count, Math.ceil((top + room) / ROW) + 2);
   return (
     <div ref={ref} class="scroll" data-testid="channels" tabIndex={0} onScroll={(event) => scrolled(event.currentTarget.scrollTop)}>
-      <div class="columns" style={{ height: `${count * ROW + HEADS}px`, gridTemplateColumns: `repeat(${places.length}, minmax(0, 1fr))` }}>
-        {places.map((place) => (
+      <div class="columns" style={{ height: `${count * ROW + HEADS}px`, gridTemplateColumns: `repeat(${runLayers.length}, minmax(0, 1fr))` }}>
+        {runLayers.map((runLayer) => (
           <Lane
-            key={place.run.listing.run}
-            shown={shown}
-            place={place}
+            key={runLayer.run.listing.run}
+            context={context}
+            runLayer={runLayer}
             open={open}
             first={first}
             end={end}
-            room={(width - EDGES - GAP * (places.length - 1)) / places.length}
+            room={(width - EDGES - GAP * (runLayers.length - 1)) / runLayers.length}
           />
         ))}
       </div>
@@ -180,8 +162,8 @@ function Rows({ shown, places, top, scrolled, opened }: RowsProps): JSX.Element 
   );
 }
 
-function Summary({ model, place, nameOf, probes, alone }: { model: Model; place: Place; nameOf: (n: number) => string; probes: number; alone: boolean }): JSX.Element {
-  const { layer, run } = place;
+function Summary({ model, runLayer, nameOf, probes, alone }: { model: Model; runLayer: RunLayer; nameOf: (n: number) => string; probes: number; alone: boolean }): JSX.Element {
+  const { layer, run } = runLayer;
   const step = model.stepOf(run, model.currentStep())?.step ?? null;
   const at = step === null ? -1 : layer.steps.indexOf(step);
   return (
@@ -194,7 +176,7 @@ function Summary({ model, place, nameOf, probes, alone }: { model: Model; place:
       )}
       <span class="legend-classes" aria-hidden="true">
         {layer.classes.map((number, i) => (
-          <span key={number} style={{ "--c": classColour(i) }}>
+          <span key={number} style={{ "--c": legendColour(i) }}>
             {nameOf(number)}
           </span>
         ))}
@@ -205,11 +187,6 @@ function Summary({ model, place, nameOf, probes, alone }: { model: Model; place:
     </p>
   );
 }
-
-const COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb"];
-
-/** Colour of the class at a place among those explained. */
-export const classColour = (at: number): string => COLOURS[at % COLOURS.length]!;
 
 function Nothing({ waiting, error }: { waiting: boolean; error: unknown }): JSX.Element {
   return (

@@ -5,8 +5,8 @@ import type { Model } from "../state/model";
 import { useLazy } from "../ui/lazy";
 import { Channel, columnsOf, curvesAt, Heads, HEADS, ROW } from "./Channel";
 import { ordered } from "./choice";
-import { bytesOf, fetchAtStep, fetchCurves, fetchRows, type Answers, type AtStep, type Reference, type Row, type Where } from "./data";
-import type { Place, Shown } from "./Features";
+import { bytesOf, fetchAtStep, fetchCurves, fetchRows, type Answers, type AtStep, type Reference, type Row, type Where } from "./answers";
+import type { Context, RunLayer } from "./context";
 import type { Tile } from "./maps";
 import { askReferences, drawingOf, drawProbes, referenceTiles, type Draw, type DrawProbe } from "./references";
 import { Cursor, type Curve } from "./Spark";
@@ -15,8 +15,8 @@ import { Cursor, type Curve } from "./Spark";
 const AHEAD = 3;
 
 interface LaneProps {
-  shown: Shown;
-  place: Place;
+  context: Context;
+  runLayer: RunLayer;
   open: (run: string, channel: number) => void;
   /** Of the rows those to make. */
   first: number;
@@ -32,9 +32,9 @@ interface Logged {
 }
 
 /** The step of a run that stands at a step of the slider; null where that did not log the layer. */
-export function loggedAt(model: Model, place: Place, step: number | null): Logged | null {
-  const info = model.stepOf(place.run, step);
-  return info && place.layer.steps.includes(info.step) ? { step: info.step, session: info.session } : null;
+export function loggedAt(model: Model, runLayer: RunLayer, step: number | null): Logged | null {
+  const info = model.stepOf(runLayer.run, step);
+  return info && runLayer.layer.steps.includes(info.step) ? { step: info.step, session: info.session } : null;
 }
 
 export const keyOf = ({ run, layer, of }: Where): string => `${run} ${layer} ${of}`;
@@ -50,7 +50,7 @@ function askRows(answers: Answers, where: Where, here: Logged, channels: readonl
 }
 
 /** The shares of channels over the steps of a run as it is now. */
-export function askCurves(answers: Answers, { run, layer }: Place, where: Where, channels: readonly number[]): ReadonlyMap<number, Curve> | Error {
+export function askCurves(answers: Answers, { run, layer }: RunLayer, where: Where, channels: readonly number[]): ReadonlyMap<number, Curve> | Error {
   const load = async (missing: number[]): Promise<Map<number, Curve>> => {
     const { steps, shares } = await fetchCurves(where, missing);
     return new Map(missing.map((channel) => [channel, { steps, shares: shares[String(channel)] ?? [] }]));
@@ -58,14 +58,14 @@ export function askCurves(answers: Answers, { run, layer }: Place, where: Where,
   return answers.of(`curves ${keyOf(where)} ${layer.steps[layer.steps.length - 1]} ${run.listing.session}`, channels, load);
 }
 
-export function Lane({ shown: { model, answers, of, nameOf, choice }, place, open, first, end, room }: LaneProps): JSX.Element {
-  const { run, layer } = place;
+export function Lane({ context: { model, answers, of, nameOf, choice }, runLayer, open, first, end, room }: LaneProps): JSX.Element {
+  const { run, layer } = runLayer;
   const where: Where = useMemo(() => ({ run: run.listing.run, layer: layer.layer, of }), [run.listing.run, layer.layer, of]);
   useLayoutEffect(() => answers.settle());
   const part = useLazy(drawingOf(run));
-  const here = loggedAt(model, place, model.currentStep());
+  const here = loggedAt(model, runLayer, model.currentStep());
   const at = here && askStep(answers, where, here);
-  const pin = choice.pinned === null ? null : loggedAt(model, place, choice.pinned);
+  const pin = choice.pinned === null ? null : loggedAt(model, runLayer, choice.pinned);
   const pinned = pin && askStep(answers, where, pin);
   const before = pinned instanceof Error ? null : pinned;
   const lane = useRef<State | null>(null);
@@ -92,9 +92,9 @@ export function Lane({ shown: { model, answers, of, nameOf, choice }, place, ope
   const complete = shown.here.step === here.step && shown.here.session === here.session;
   if (complete) state.shown = { ...shown, rows };
   const visible = state.order.rows.slice(first, end);
-  const curves = askCurves(answers, place, where, visible);
+  const curves = askCurves(answers, runLayer, where, visible);
   if (!(curves instanceof Error) && (curves.size > 0 || state.curves.size === 0)) state.curves = curves;
-  if (complete && model.still) askAhead(model, answers, place, where, visible, columns.maps);
+  if (complete && model.still) askAhead(model, answers, runLayer, where, visible, columns.maps);
   const visibleRows = visible.flatMap((channel) => state.shown!.rows.get(channel) ?? []);
   const references = askReferences(answers, run, layer.steps[layer.steps.length - 1], visibleRows, columns.references);
   if (references.size > 0) state.references = references;
@@ -155,7 +155,7 @@ interface State {
 }
 
 /** A row's reference samples: the same array as long as they are the same. */
-function tilesOf(state: State, run: Place["run"], channel: number, most: number, draw: Draw): Tile[] | null {
+function tilesOf(state: State, run: RunLayer["run"], channel: number, most: number, draw: Draw): Tile[] | null {
   const row = state.shown!.rows.get(channel);
   const parts = [row?.top?.slice(0, most).join(), row?.top_relevance?.slice(0, most).join(), draw, ...(row?.top?.slice(0, most) ?? []).map((sample) => state.references.get(sample))];
   const known = state.tiles.get(channel);
@@ -179,11 +179,11 @@ interface Order {
 }
 
 /** Has the steps loaded that come next in the direction of travel. */
-function askAhead(model: Model, answers: Answers, place: Place, where: Where, channels: readonly number[], most: number): void {
+function askAhead(model: Model, answers: Answers, runLayer: RunLayer, where: Where, channels: readonly number[], most: number): void {
   const steps = model.steps();
   const now = model.indexOf(model.currentStep());
   for (const offset of model.ahead.slice(0, AHEAD)) {
-    const here = loggedAt(model, place, steps[now + offset] ?? null);
+    const here = loggedAt(model, runLayer, steps[now + offset] ?? null);
     if (steps[now + offset] === undefined || here === null) continue;
     askStep(answers, where, here, true);
     askRows(answers, where, here, channels, most, true);

@@ -2,12 +2,12 @@
 import type { JSX } from "preact";
 import { number, percent } from "../data/format";
 import type { HeatMap } from "../data/decode";
-import { bytesOf, fetchFilm, fetchRows, type Row, type Where } from "./data";
-import type { Place, Shown } from "./Features";
+import { bytesOf, fetchFilm, fetchRows, type Row, type Where } from "./answers";
+import type { Context, RunLayer } from "./context";
 import { askCurves, askStep, keyOf, loggedAt } from "./Lane";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { KindCanvas } from "../kinds/KindCanvas";
-import { sizeOf, sourcesOf, type Source } from "../kinds/source";
+import { sizeOf, sourcesOf, type Source } from "../data/source";
 import { PictureCanvas } from "../ui/canvases";
 import { ChannelMap } from "./maps";
 import { askReferences, isDrawn, sourcesOfReference } from "./references";
@@ -18,20 +18,20 @@ const FRAMES = 12;
 const LARGE = 112;
 
 interface OpenedProps {
-  shown: Shown;
-  place: Place;
+  context: Context;
+  runLayer: RunLayer;
   /** Whether it was opened from its row, and not by its address: then it takes the focus. */
   clicked: boolean;
 }
 
-export function Opened({ shown: { model, answers, of, nameOf, choice, choose }, place, clicked }: OpenedProps): JSX.Element {
-  const { run, layer } = place;
+export function Opened({ context: { model, answers, of, nameOf, choice, choose }, runLayer, clicked }: OpenedProps): JSX.Element {
+  const { run, layer } = runLayer;
   const name = nameOf(of);
   const { channel } = choice.open!;
   const where: Where = { run: run.listing.run, layer: layer.layer, of };
   const key = keyOf(where);
-  const now = loggedAt(model, place, model.currentStep());
-  const before = choice.pinned === null ? null : loggedAt(model, place, choice.pinned);
+  const now = loggedAt(model, runLayer, model.currentStep());
+  const before = choice.pinned === null ? null : loggedAt(model, runLayer, choice.pinned);
   const rowAt = (here: typeof now): Row | Error | undefined => {
     if (here === null) return undefined;
     const load = (missing: number[]) => fetchRows(where, here.step, here.session, missing, ALL);
@@ -41,7 +41,7 @@ export function Opened({ shown: { model, answers, of, nameOf, choice, choose }, 
   const found = now && askStep(answers, where, now);
   const row = rowAt(now);
   const pinned = rowAt(before);
-  const curves = askCurves(answers, place, where, [channel]);
+  const curves = askCurves(answers, runLayer, where, [channel]);
   const curve = curves instanceof Error ? undefined : curves.get(channel);
   useLayoutEffect(() => answers.settle());
   const close = useRef<HTMLButtonElement>(null);

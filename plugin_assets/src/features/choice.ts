@@ -1,5 +1,5 @@
 // What is chosen in the view of features: written into one parameter of the address.
-import { nearestIndex } from "../state/steps";
+import { nearestIndex } from "../data/steps";
 
 /** "share", "emerged", "change" (since the pinned step), or "mass:<mask>". */
 export type Order = string;

@@ -1,12 +1,12 @@
 // The reference samples with the most relevance in a channel, as pictures or as what else they are.
 import { number } from "../data/format";
 import type { HeatMap, ProbePictures } from "../data/decode";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { probePanel } from "../kinds/drawing";
 import type { Look } from "../kinds/panel";
-import { isPicture, sizeOf, sourcesOf, type Source } from "../kinds/source";
+import { isPicture, sizeOf, sourcesOf, type Source } from "../data/source";
 import type { ColourName } from "../paint/colormap";
-import { fetchReferences, type Answers, type Reference, type Row } from "./data";
+import { fetchReferences, type Answers, type Reference, type Row } from "./answers";
 import type { Tile } from "./maps";
 
 const PLAIN: Pick<Look, "order" | "slice" | "zoom" | "outlines"> = { order: "given", slice: 0.5, zoom: null, outlines: false };

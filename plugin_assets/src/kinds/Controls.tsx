@@ -4,7 +4,7 @@ import type { ProbeNames } from "../data/types";
 import type { Model } from "../state/model";
 import { adopt } from "../ui/sheets";
 import css from "./controls.css";
-import { sliceAt, slicesOf } from "./source";
+import { sliceAt, slicesOf } from "../data/source";
 
 export function KindControls({ model, probes }: { model: Model; probes: ProbeNames }): JSX.Element | null {
   adopt(css);

@@ -6,7 +6,7 @@ import type { View } from "../state/view";
 import { useSize } from "../ui/hooks";
 import { useLazy } from "../ui/lazy";
 import type { Look, Panel } from "./panel";
-import type { Source } from "./source";
+import type { Source } from "../data/source";
 import { useTheme } from "./theme";
 
 /** What draws inputs, loaded when the first one is to be drawn: most runs hold pictures alone. */

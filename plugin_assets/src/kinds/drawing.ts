@@ -2,7 +2,7 @@
 import { FONT, type Look, type Panel } from "./panel";
 import { picturePanel } from "./picture";
 import { seriesPanel } from "./series";
-import type { Source } from "./source";
+import type { Source } from "../data/source";
 import { tablePanel } from "./table";
 import { tokensPanel } from "./tokens";
 

@@ -4,7 +4,7 @@ import type { HeatMap } from "../data/decode";
 import { valueOf } from "../data/difference";
 import { colourAt, COLOURS, type ColourName } from "../paint/colormap";
 import type { Zoom } from "../state/view";
-import type { Source } from "./source";
+import type { Source } from "../data/source";
 
 /** How a panel is drawn. `map`: the heatmap of all inputs; null: the inputs alone. */
 export interface Look {

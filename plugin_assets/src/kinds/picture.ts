@@ -3,7 +3,7 @@ import type { HeatMap } from "../data/decode";
 import { paintHeatMap, paintPicture } from "../paint/colormap";
 import { outlinePath } from "../paint/outline";
 import type { Look, Panel } from "./panel";
-import { cut, depthOf, sliceAt, type Source } from "./source";
+import { cut, depthOf, sliceAt, type Source } from "../data/source";
 
 const GAP = 6;
 

@@ -1,7 +1,7 @@
 // A series: its curve, the relevance of each time behind it as a coloured band; channels one below the other.
 import { number } from "../data/format";
 import { FONT, isMarked, shareOf, tint, type Look, type Panel } from "./panel";
-import type { Source } from "./source";
+import type { Source } from "../data/source";
 
 const LABEL = 13;
 /** Height of all channels together, and the least of one. */

@@ -2,7 +2,7 @@
 import { valueOf } from "../data/difference";
 import { number } from "../data/format";
 import { fitted, FONT, isMarked, leading, shareOf, textWidth, tint, type Look, type Panel } from "./panel";
-import type { Source } from "./source";
+import type { Source } from "../data/source";
 
 const ROWS = { small: [4, 14], card: [15, 15], large: [18, Infinity] } as const;
 const FONTS = { small: `7px ${FONT}`, card: `11px ${FONT}`, large: `12px ${FONT}` } as const;

@@ -1,7 +1,7 @@
 // A text: its tokens as words, coloured by their relevance and wrapped. Where there is little room a long text folds to
 // what is around its most relevant tokens.
 import { FONT, inkOn, isMarked, leading, shareOf, textWidth, tint, type Look, type Panel } from "./panel";
-import type { Source } from "./source";
+import type { Source } from "../data/source";
 
 const FONTS = { small: `8px ${FONT}`, card: `12.5px ${FONT}`, large: `13px ${FONT}` } as const;
 /** Of long texts that are shown whole. */

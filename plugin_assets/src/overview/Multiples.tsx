@@ -4,7 +4,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { hasServer, json } from "../data/api";
 import { extent, join, type Range } from "../data/bins";
 import { number, plural, short } from "../data/format";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Job } from "../data/loader";
 import type { HistogramAnswer, StepInfo, TensorKind } from "../data/types";
 import { ViewCache } from "../state/cache";

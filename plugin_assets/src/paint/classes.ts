@@ -1,6 +1,6 @@
 // Colours of classes, as a label map is drawn over its picture.
 import type { ClassMap, Picture } from "../data/decode";
-import { sliceAt } from "../kinds/source";
+import { sliceAt } from "../data/source";
 
 /** Class 0, mostly the ground, lets the picture through. */
 const STRENGTH = 150;

@@ -4,11 +4,11 @@ import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { hasServer } from "../data/api";
 import { layOut, mapValues, planeOf, type HeatMap } from "../data/decode";
 import { percent } from "../data/format";
-import type { RunState } from "../data/jobs";
-import { cut, sizeOf, type Source } from "../kinds/source";
+import type { RunState } from "../data/run";
+import { cut, sizeOf, type Source } from "../data/source";
 import type { Model } from "../state/model";
 import { Dot } from "../ui/Dot";
-import type { ProbeData } from "./data";
+import type { ProbeData } from "./probedata";
 import { put } from "../ui/canvases";
 import { paintChannel, paintKey } from "./paint";
 

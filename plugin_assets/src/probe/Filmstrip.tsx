@@ -4,13 +4,13 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import { planeOf, type HeatMap, type Picture } from "../data/decode";
 import { className, number, percent } from "../data/format";
 import { answerText, isAnswerRight } from "../data/labels";
-import type { RunState } from "../data/jobs";
-import { groundOf, type Source } from "../kinds/source";
+import type { RunState } from "../data/run";
+import { groundOf, type Source } from "../data/source";
 import type { Model } from "../state/model";
 import type { ProbeNames, Timeline } from "../data/types";
 import { Dot } from "../ui/Dot";
 import { useSize } from "../ui/hooks";
-import { column, columnsAt, type ProbeData } from "./data";
+import { column, columnsAt, type ProbeData } from "./probedata";
 import { put } from "../ui/canvases";
 import type { FilmFrame } from "./film";
 import { paintClassesOver, paintKey, paintMap, paintThumb } from "./paint";

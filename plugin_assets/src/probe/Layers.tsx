@@ -1,11 +1,11 @@
 // Relevance by layer, in data-flow order: what share of the explained logit reaches each layer's output at this step.
 import type { JSX } from "preact";
 import { number } from "../data/format";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Model } from "../state/model";
-import { indexAtOrBefore } from "../state/steps";
+import { indexAtOrBefore } from "../data/steps";
 import { runColour } from "../ui/colours";
-import { column, type ProbeData } from "./data";
+import { column, type ProbeData } from "./probedata";
 
 const PREFIX = "layer/";
 

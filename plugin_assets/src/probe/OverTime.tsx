@@ -1,19 +1,19 @@
 // Columns of one probe over the logged steps: lines for the runs, a band of predicted classes, and the current step.
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
-import { niceTicks, spread } from "../paint/axis";
+import { niceTicks, spread } from "../data/ticks";
 import { number, percent } from "../data/format";
 import { answerText, isAnswerRight } from "../data/labels";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Model } from "../state/model";
 import { linePath, valueAt, yRange } from "../data/series";
-import { indexAtOrBefore } from "../state/steps";
+import { indexAtOrBefore } from "../data/steps";
 import type { ProbeNames, Timeline } from "../data/types";
 import { Axes, scrubbing } from "../ui/Axes";
 import { maskStyle } from "../ui/canvases";
 import { runColour } from "../ui/colours";
 import { useSize } from "../ui/hooks";
-import { column, columnsAt } from "./data";
+import { column, columnsAt } from "./probedata";
 
 const LEFT = 46;
 const RIGHT = 10;

@@ -1,13 +1,13 @@
 // What the large view of a probe shows, as files: a PNG of this step, a GIF of all steps, an NPZ of the arrays.
-import { spread } from "../paint/axis";
+import { spread } from "../data/ticks";
 import { mapValues, planeOf, takeApart, type ProbePictures } from "../data/decode";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import { labelMapOf } from "../data/labels";
-import { isPicture, sourcesOf } from "../kinds/source";
+import { isPicture, sourcesOf } from "../data/source";
 import type { Model } from "../state/model";
-import { indexAtOrBefore } from "../state/steps";
+import { indexAtOrBefore } from "../data/steps";
 import type { ProbeNames } from "../data/types";
-import { column, type ProbeData } from "./data";
+import { column, type ProbeData } from "./probedata";
 import { fetchFilm, type FilmFrame } from "./film";
 import { GifWriter } from "./gif";
 import { Palette } from "./palette";

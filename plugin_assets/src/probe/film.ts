@@ -1,7 +1,7 @@
 // One probe at many steps, in the answers of the route `film`.
 import { request } from "../data/api";
 import { decodeClasses, decodeMap, openEnvelope, planeOf, type ClassMap, type HeatMap, type Plane } from "../data/decode";
-import { sizeOf } from "../kinds/source";
+import { sizeOf } from "../data/source";
 
 /** A probe at one step; `map` is null where maps were not stored, `channels` empty where those were not. */
 export interface FilmFrame {

@@ -2,12 +2,12 @@
 import { paintClasses, sliceOf } from "../paint/classes";
 import { paintHeatMap, paintPicture } from "../paint/colormap";
 import type { ClassMap, HeatMap, Picture } from "../data/decode";
-import type { RunState } from "../data/jobs";
-import { colourLimit } from "../data/limits";
+import type { RunState } from "../data/run";
+import { colourLimit } from "../state/limits";
 import { pageColours, paintPanel } from "../kinds/KindCanvas";
 import type { Look } from "../kinds/panel";
 import { probePanel } from "../kinds/drawing";
-import type { Source } from "../kinds/source";
+import type { Source } from "../data/source";
 import type { Model } from "../state/model";
 import { put } from "../ui/canvases";
 

@@ -2,10 +2,10 @@
 import { paintPicture } from "../paint/colormap";
 import { className } from "../data/format";
 import { allFinite, planeOf, type ClassMap, type HeatMap, type Picture } from "../data/decode";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Look, Panel } from "../kinds/panel";
 import { probePanel } from "../kinds/drawing";
-import { groundOf, type Source } from "../kinds/source";
+import { groundOf, type Source } from "../data/source";
 import { classCss, classesOn, sliceOf } from "../paint/classes";
 import type { ProbeNames } from "../data/types";
 import type { Model } from "../state/model";

@@ -1,15 +1,13 @@
 // Figures out of the page: curves, the statistics of a step and the histograms of a tensor, as CSV and as JSON.
 import { bucketEdges } from "../data/bins";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import { percentile } from "../data/percentiles";
 import type { Model } from "../state/model";
 import { csv, save } from "../ui/files";
+import type { Form, What } from "../ui/Share";
 
 type Shown = Pick<Model, "selected">;
 type Cells = (string | number | null)[];
-
-export type What = "curves" | "figures" | "histograms";
-export type Form = "csv" | "json";
 
 const PERCENTILES = [1, 5, 25, 50, 75, 95, 99];
 

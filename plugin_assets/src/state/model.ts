@@ -1,13 +1,14 @@
 // The page's runs and its view in one place: what of them is chosen and shown, and what that needs to be loaded.
 import { Address } from "./address";
 import type { ViewCache } from "./cache";
-import { spread } from "../paint/axis";
+import { spread } from "../data/ticks";
 import { holds, type Frame, type ProbePictures } from "../data/decode";
 import { Feed, stepOf, type Scene, type Seen } from "../data/feed";
 import { FirstMaps } from "./firstmaps";
 import { Choice } from "./names";
 import type { Host } from "./host";
-import { neighbours, tensorNames, tensorOf, type RunState } from "../data/jobs";
+import { neighbours } from "../data/jobs";
+import { tensorNames, tensorOf, type RunState } from "../data/run";
 import { InView } from "./inview";
 import { Listeners } from "./listeners";
 import { assignPatterns } from "./order";
@@ -16,7 +17,7 @@ import { Places } from "./places";
 import { Player } from "./player";
 import { Rest } from "./rest";
 import { RunList } from "./runlist";
-import { nearestIndex } from "./steps";
+import { nearestIndex } from "../data/steps";
 import { ofTensor } from "../data/format";
 import { Refresher } from "../data/refresh";
 import type { HistogramAnswer, RunInfo, StepInfo, TensorKind } from "../data/types";

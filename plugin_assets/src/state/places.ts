@@ -1,5 +1,5 @@
 // The places of the slider: all logged steps of the chosen runs.
-import { union } from "./steps";
+import { union } from "../data/steps";
 
 export class Places {
   private of: readonly (readonly number[])[] = [];

@@ -1,6 +1,6 @@
 // The runs there are, as the server lists them: polled while the page is visible.
 import * as api from "../data/api";
-import { freshRun, type RunState } from "../data/jobs";
+import { freshRun, type RunState } from "../data/run";
 import { errorText } from "../data/refresh";
 import type { RunListing } from "../data/types";
 import { RunOrder } from "./order";

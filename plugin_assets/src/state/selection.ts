@@ -2,7 +2,7 @@
 import { classless, unpredicted } from "../data/finite";
 import { className } from "../data/format";
 import { hasLabels, isAnswerRight, labelsOf } from "../data/labels";
-import { nearestIndex } from "./steps";
+import { nearestIndex } from "../data/steps";
 import type { ProbeNames, StepHeader } from "../data/types";
 import type { View } from "./view";
 

@@ -2,9 +2,9 @@
 import type { Frame, HeatMap } from "../data/decode";
 import { difference } from "../data/difference";
 import { soften } from "../data/soften";
-import type { RunState } from "../data/jobs";
-import { isPicture } from "../kinds/source";
-import { colourLimit } from "../data/limits";
+import type { RunState } from "../data/run";
+import { isPicture } from "../data/source";
+import { colourLimit } from "./limits";
 import type { View } from "./view";
 
 export interface Shown {

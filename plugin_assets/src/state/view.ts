@@ -1,5 +1,6 @@
 // What the user has chosen to see: kept in the URL, so that a pasted link opens the same view.
-import { AXES, type AxisName } from "../data/ticks";
+import type { Minus } from "../data/feed";
+import { AXES, type AxisName } from "../data/axes";
 import { COLOURS, type ColourName } from "../paint/colormap";
 
 /** A probe that is opened large: its place in the probe set that starts with this hash. */
@@ -7,9 +8,6 @@ export interface OpenProbe {
   hash: string;
   index: number;
 }
-
-/** What heatmaps are a difference to: the same run at a step, or another run at the slider's step. */
-export type Minus = { step: number } | { run: string };
 
 /** Linked zoom of all maps: how many times, and the point of the map (0 ... 1) in the middle of each cell. */
 export interface Zoom {

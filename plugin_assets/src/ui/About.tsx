@@ -1,7 +1,7 @@
 // What the chosen runs are: model, composite, what was logged.
 import type { ComponentChildren, JSX } from "preact";
 import { count, plural } from "../data/format";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Model } from "../state/model";
 import { Fold } from "./Fold";
 import { Dot } from "./Dot";

@@ -1,6 +1,6 @@
 // How the curves over training are drawn.
 import type { JSX } from "preact";
-import { AXES, stepUnit } from "../data/ticks";
+import { AXES, stepUnit } from "../data/axes";
 import type { Model } from "../state/model";
 import type { View } from "../state/view";
 import { Choice } from "./fields";

@@ -2,10 +2,11 @@
 import type { JSX } from "preact";
 import { COLOURS, type ColourName } from "../paint/colormap";
 import type { Model } from "../state/model";
+import type { Minus } from "../data/feed";
 import { short } from "../data/format";
 import { sharedParts, distinctPart } from "../state/names";
 import { otherComposite } from "../state/shown";
-import type { Minus, View } from "../state/view";
+import type { View } from "../state/view";
 import { zoomAt } from "../state/zoom";
 import { Choice, Segments, Tick } from "./fields";
 import { Fold } from "./Fold";

@@ -1,9 +1,9 @@
 // Weight and gradient histogram of one tensor at the step of the slider, the chosen runs on one axis.
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { decadeTicks, niceTicks } from "../paint/axis";
+import { decadeTicks, niceTicks } from "../data/ticks";
 import { count, number } from "../data/format";
-import type { RunState, ShownHistogram } from "../data/jobs";
+import type { RunState, ShownHistogram } from "../data/run";
 import type { Model } from "../state/model";
 import type { HistogramAnswer, TensorKind } from "../data/types";
 import { KINDS, MANY_RUNS } from "../data/feed";

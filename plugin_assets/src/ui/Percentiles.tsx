@@ -1,7 +1,7 @@
 // What a histogram's values are under the pointer: the value there, and the share of each run's values below it.
 import type { JSX } from "preact";
 import { number, percent, short } from "../data/format";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import { percentile, shareBelow } from "../data/percentiles";
 import type { HistogramAnswer } from "../data/types";
 import { sharedParts, distinctPart } from "../state/names";

@@ -5,10 +5,10 @@ import { planeOf, type ClassMap, type HeatMap, type Picture } from "../data/deco
 import { mapBroken } from "../data/finite";
 import { className, short } from "../data/format";
 import { labelText } from "../data/labels";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import { KindCanvas } from "../kinds/KindCanvas";
 import type { Look } from "../kinds/panel";
-import { groundOf, type Source } from "../kinds/source";
+import { groundOf, type Source } from "../data/source";
 import type { Model } from "../state/model";
 import { sharedParts, distinctPart } from "../state/names";
 import { alertLimits, exceeded } from "../state/selection";

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { planeOf } from "../data/decode";
 import { valueOf } from "../data/difference";
 import { number, percent } from "../data/format";
-import { isPicture } from "../kinds/source";
+import { isPicture } from "../data/source";
 import type { Model } from "../state/model";
 import { shownMap } from "../state/shown";
 import { Dot } from "./Dot";

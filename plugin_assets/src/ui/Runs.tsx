@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { atStep, shortText, spansOf, spanText } from "../data/finite";
 import { count, plural, short } from "../data/format";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Model } from "../state/model";
 import { memo } from "./memo";
 import { groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, distinctPart, type Shared } from "../state/names";

@@ -3,9 +3,11 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { errorText } from "../data/refresh";
 import type { Model } from "../state/model";
-import type { Form, What } from "../share/tables";
 import { DEFAULT_VIEW } from "../state/view";
 import { Fold } from "./Fold";
+
+export type What = "curves" | "figures" | "histograms";
+export type Form = "csv" | "json";
 
 const TABLES: [What, string, string][] = [
   ["curves", "Curves", "All curves of the chosen runs that the page has loaded"],

@@ -1,17 +1,17 @@
 // One quantity over the logged steps, a line per run; dragging along it moves the step slider.
 import type { JSX } from "preact";
 import { useId, useMemo } from "preact/hooks";
-import { niceTicks, decadeTicks } from "../paint/axis";
+import { niceTicks, decadeTicks } from "../data/ticks";
 import { band, smoothed, xTicks, xValues } from "../data/curves";
-import { stepUnit } from "../data/ticks";
+import { stepUnit } from "../data/axes";
 import { behind, spansOf, spanText } from "../data/finite";
 import { isShare, number, percent, plural, quantityTitle } from "../data/format";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Model } from "../state/model";
 import { linePath, quantities, useLog, valueAt, yRange } from "../data/series";
 import { sharedParts, distinctPart } from "../state/names";
 import { alertLimits } from "../state/selection";
-import { indexAtOrBefore, nearestIndex } from "../state/steps";
+import { indexAtOrBefore, nearestIndex } from "../data/steps";
 import { Axes, scrubbing } from "./Axes";
 import { runColour, runDash } from "./colours";
 import { Dot } from "./Dot";

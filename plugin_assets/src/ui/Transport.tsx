@@ -1,10 +1,10 @@
 // The step slider with its buttons and number box.
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
-import { roundPlaces } from "../data/ticks";
+import { roundPlaces } from "../data/axes";
 import { position } from "../data/format";
 import type { Model } from "../state/model";
-import { nearestIndex } from "../state/steps";
+import { nearestIndex } from "../data/steps";
 import type { View } from "../state/view";
 import { Icon } from "./icons";
 import { Legend } from "./Legend";

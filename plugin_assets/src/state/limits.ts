@@ -1,8 +1,8 @@
 // Which relevance gets the full colour.
-import type { HeatMap } from "./decode";
-import { percentile } from "./difference";
-import type { RunInfo } from "./types";
-import type { View } from "../state/view";
+import type { HeatMap } from "../data/decode";
+import { percentile } from "../data/difference";
+import type { RunInfo } from "../data/types";
+import type { View } from "./view";
 
 type Largest = RunInfo["largest"];
 

@@ -1,12 +1,12 @@
 // What the large view of one probe needs besides the page's model: its film in pieces, and its own columns over time.
 import { useMemo } from "preact/hooks";
-import type { RunState } from "../data/jobs";
+import type { RunState } from "../data/run";
 import type { Job } from "../data/loader";
 import { timelineJob, type KeptTimeline } from "../data/timelines";
 import type { Timeline } from "../data/types";
 import { ViewCache } from "../state/cache";
 import type { Model } from "../state/model";
-import { indexAtOrBefore } from "../state/steps";
+import { indexAtOrBefore } from "../data/steps";
 import { useCache } from "../ui/hooks";
 import { fetchFilm, filmBytes, type FilmFrame } from "./film";
 

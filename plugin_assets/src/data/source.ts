@@ -1,6 +1,6 @@
 // The inputs of a probe set as the page draws them: what each is, and its place in a heatmap of all.
-import type { HeatMap, Picture, ProbePictures } from "../data/decode";
-import type { InputInfo, ProbeNames } from "../data/types";
+import type { HeatMap, Picture, ProbePictures } from "./decode";
+import type { InputInfo, ProbeNames } from "./types";
 
 /** One input of one probe. */
 export interface Source {
