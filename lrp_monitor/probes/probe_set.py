@@ -39,7 +39,7 @@ class ProbeSet(FromData):
     Args:
         inputs: (n, ...) finite floats, integers or booleans, as the model takes them, or for a model with several
             inputs a tuple, list or dict of such arrays (a list of arrays of one shape and type is a list of samples);
-            kept as a read-only copy, from 64 MiB on in a temporary file. Heatmaps of several inputs are kept as one row
+            kept as a read-only copy, from 8 MiB on in a temporary file. Heatmaps of several inputs are kept as one row
             of values each, see `split`.
         labels: (n,) integers >= 0, or one-hot (n, k), of classes; rows (n, k) of 0 and 1 that are not all one-hot are
             sets of classes (see `label_sets`, `multi_label`); whole numbers (n, *places) are classes of all places of

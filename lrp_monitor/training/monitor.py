@@ -113,7 +113,8 @@ class LRPMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         features: the layers whose channels are watched: a name such as "conv_3", several, {"conv_3": 8}, or "auto" (the
             last convolution; with attention, the last block's feed-forward layer). Logged for each: relevance by probe
             and channel, whether a channel fired, and, for the channels that lead in a class (4, or the number given) or
-            have led in it (at most 3 times that number), the channel's own heatmap of each probe of that class. See
+            have led in it (together at most one and a half times that number), the channel's own heatmap of each probe
+            of that class. See
             `Run.features`, `Run.table("channel")` and the scalars lrp/features/<layer>/needed, unused, dead.
         references: samples beyond the probes (m, *shape of a probe), up to some thousands, among which the ones with
             the most relevance in each channel of `features` are named: at the first, the last and every 10th log.

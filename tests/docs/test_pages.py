@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import keras
 import pytest
 from docs_helpers import DOCS, ROOT, Reader, blocks, is_run, pages
 
+import lrp_monitor as lrp
 from lrp_monitor.demo import train
 from lrp_monitor.demo.shapes import CLASSES, make_shapes
 
@@ -65,6 +68,18 @@ def test_the_blocks_of_a_page_run(
         if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
     keras.backend.clear_session()
+
+
+def test_the_example_of_the_callback_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in the API page, out of the docstring; its training is that of the README, which is run there."""
+    monkeypatch.chdir(tmp_path)
+    example = inspect.getdoc(lrp.LRPMonitor).split("Example:\n")[1].split("\n\n")[0]  # type: ignore[union-attr]
+    *lines, fit = textwrap.dedent(example).splitlines()
+    assert f"\n{fit} " in (ROOT / "README.md").read_text("utf-8")
+    data = make_shapes(8, seed=0)
+    names: dict[str, object] = {"lrp": lrp, "x_val": data.images, "y_val": data.labels}
+    exec("\n".join(lines), names)
+    assert isinstance(names["monitor"], lrp.LRPMonitor)
 
 
 def test_a_block_that_is_not_run_has_its_reason() -> None:
