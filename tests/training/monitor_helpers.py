@@ -38,7 +38,7 @@ def make_model(seed: int = 1, **compile_options: Any) -> keras.Model:
             keras.layers.Dense(CLASSES, activation="softmax"),
         ]
     )
-    options = {"optimizer": keras.optimizers.Adam(0.01), "loss": "sparse_categorical_crossentropy"}
+    options = {"optimizer": keras.optimizers.SGD(0.1), "loss": "sparse_categorical_crossentropy"}
     model.compile(**{**options, **compile_options})
     return model
 

@@ -140,7 +140,7 @@ def stateful_model(*inside: Any, **compile_options: Any) -> keras.Model:
             layers.Dense(CLASSES, activation="softmax"),
         ]
     )
-    model.compile("adam", "sparse_categorical_crossentropy", **compile_options)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy", **compile_options)
     return model
 
 

@@ -42,7 +42,7 @@ def network(*, dropout: float = 0.0, with_input: bool = True) -> keras.Model:
     )
 
 
-def compiled(model: keras.Model, optimizer: Any = "adam", **options: Any) -> keras.Model:
+def compiled(model: keras.Model, optimizer: Any = "sgd", **options: Any) -> keras.Model:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, metrics=["accuracy"], **{"jit_compile": False, **options})
     return model

@@ -131,7 +131,7 @@ def test_a_model_of_legacy_keras(tmp_path: Path) -> None:
     import tf_keras  # what tf.keras is under TF_USE_LEGACY_KERAS=1
 
     model = tf_keras.Sequential([tf_keras.layers.Input((6,)), tf_keras.layers.Dense(2, activation="softmax")])
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     x, y = np.ones((8, 6), np.float32), np.arange(8) % 2
     words = r"model 'sequential\w*' is one of legacy Keras \(tf_keras.*needs a model of Keras 3: unset"
     with pytest.raises(TypeError, match=words):
@@ -167,7 +167,7 @@ def test_probes_of_another_shape_for_a_model_that_is_not_built(tmp_path: Path) -
             return self.dense(keras.ops.reshape(inputs, (-1, SIDE * SIDE)))
 
     model = Plain()
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     probes = ProbeSet(np.ones((2, 5, 3, 1), np.float32))
     with pytest.raises(ValueError, match=r"probes: the model cannot be run on inputs of shape \(5, 3, 1\)"):
         fit(model, monitor(tmp_path, probes), epochs=1)
@@ -196,7 +196,7 @@ def two_outputs() -> keras.Model:
     kind = keras.layers.Dense(CLASSES, activation="softmax", name="kind")(hidden)
     size = keras.layers.Dense(2, activation="softmax", name="size")(hidden)
     model = keras.Model(inputs, [kind, size])
-    model.compile("adam", ["sparse_categorical_crossentropy"] * 2)
+    model.compile("sgd", ["sparse_categorical_crossentropy"] * 2)
     return model
 
 
@@ -221,7 +221,7 @@ def test_several_outputs_need_a_choice(tmp_path: Path) -> None:
 def test_several_inputs(tmp_path: Path) -> None:
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
     model = keras.Model([a, b], keras.layers.Dense(2, "softmax")(keras.layers.Add()([a, b])))
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     x = np.ones((8, 4), np.float32)
     watcher = monitor(tmp_path, ProbeSet(x[:2]))
     refused(ValueError, r"the model takes 2 inputs \(a, b\)", model, watcher, [x, x], np.zeros(8, int))
@@ -241,7 +241,7 @@ def test_an_unsupported_layer_is_named_with_the_way_out(tmp_path: Path) -> None:
             keras.layers.Dense(CLASSES, "softmax"),
         ]
     )
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     with pytest.raises(UnsupportedModelError) as caught:
         fit(model, monitor(tmp_path), epochs=1)
     assert "the_odd_one" in str(caught.value)

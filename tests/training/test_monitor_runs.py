@@ -75,7 +75,7 @@ def test_one_model_object_drawn_anew_in_place(tmp_path: Path) -> None:
 def test_a_script_run_again_loses_nothing(tmp_path: Path) -> None:
     def other() -> keras.Model:
         model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
-        model.compile("adam", "sparse_categorical_crossentropy")
+        model.compile("sgd", "sparse_categorical_crossentropy")
         return model
 
     fit(make_model(), monitor(tmp_path), epochs=3)
@@ -131,7 +131,7 @@ def test_another_axis_is_no_matter_for_another_model(tmp_path: Path) -> None:
 def test_unfrozen_layers_and_another_optimizer_go_on(tmp_path: Path) -> None:
     model, watcher = make_model(), monitor(tmp_path)
     model.layers[0].trainable = False
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     fit(model, watcher, epochs=2)
     model.layers[0].trainable = True
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -145,7 +145,7 @@ def test_a_replaced_head_is_another_model(tmp_path: Path) -> None:
     fit(model, watcher, epochs=1)
     model.pop()
     model.add(keras.layers.Dense(4, activation="softmax"))
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     fit(model, watcher, epochs=1)
     assert runs(tmp_path) == {"lrp": [0, 1], "lrp-2": [0, 1]}
 
@@ -208,7 +208,7 @@ def zero_head(seed: int) -> keras.Model:
     layers = [keras.layers.Flatten(), keras.layers.Dense(5, "relu")]
     head = keras.layers.Dense(3, "softmax", kernel_initializer="zeros")
     model = keras.Sequential([keras.Input((8, 8, 1)), *layers, head])
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     return model
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
+import monitor_helpers
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,15 +19,20 @@ from monitor_helpers import (
     fit,
     make_model,
     make_probes,
-    monitor,
     places,
 )
 
 from lrp_monitor.store.reader import open_run
+from lrp_monitor.training.monitor import LRPMonitor
+
+
+def monitor(folder: Path, *probes: Any, **options: Any) -> LRPMonitor:
+    """A monitor without gradients, whose capture traces every training step twice."""
+    return monitor_helpers.monitor(folder, *probes, **{"gradients": "off", **options})
 
 
 def test_one_fit(tmp_path: Path) -> None:
-    fit(make_model(), monitor(tmp_path))
+    fit(make_model(), monitor(tmp_path, gradients="train"))
     assert places(tmp_path) == epochs_of(0, 1, 2, 3)
     run = open_run(tmp_path)
     assert [run.record(step).gradient_batch for step in run.steps] == [None, 5, 10, 15]
@@ -39,7 +46,7 @@ def test_every_n_epochs_first_and_last(tmp_path: Path) -> None:
 
 
 def test_two_fits_of_one_monitor(tmp_path: Path) -> None:
-    model, watcher = make_model(), monitor(tmp_path)
+    model, watcher = make_model(), monitor(tmp_path, gradients="train")
     fit(model, watcher)
     fit(model, watcher)
     assert places(tmp_path) == epochs_of(0, 1, 2, 3, 4, 5, 6)
@@ -75,8 +82,8 @@ def test_compiling_anew_between_fits_does_not_start_over(tmp_path: Path) -> None
 
 def test_what_is_logged_otherwise_than_before_is_noted_and_printed(tmp_path: Path, capsys) -> None:
     model = make_model()
-    fit(model, monitor(tmp_path), epochs=1)
-    fit(model, monitor(tmp_path, composite="epsilon", gradients="off", verbose=1), epochs=1)
+    fit(model, monitor(tmp_path, gradients="train"), epochs=1)
+    fit(model, monitor(tmp_path, composite="epsilon", verbose=1), epochs=1)
     printed = capsys.readouterr().out
     assert "begins at epoch 1 (composite changed from epsilon_plus_flat to epsilon; the composite's rules " in printed
     assert open_run(tmp_path).record(2).notes == [
@@ -107,7 +114,7 @@ RESUMED = """
         # after the monitor's log of epoch 3, before the backup of it
         callbacks.insert(1, StopAt(2, error=KeyboardInterrupt()))
     try:
-        fit(make_model(), *callbacks, epochs=5)
+        fit(make_model(optimizer="adam"), *callbacks, epochs=5)
     except KeyboardInterrupt:
         sys.exit(3)
 """
@@ -130,7 +137,7 @@ def test_backup_and_restore_in_new_processes(tmp_path: Path, forked: Forked) -> 
     ]
 
     # the interrupted and resumed run is the uninterrupted one (Adam's moments come back with the weights)
-    fit(make_model(), monitor(tmp_path / "whole"), epochs=5)
+    fit(make_model(optimizer="adam"), monitor(tmp_path / "whole"), epochs=5)
     whole = open_run(tmp_path / "whole")
     for step in (0, 2):
         np.testing.assert_array_equal(after.heatmaps(step), whole.heatmaps(step))
@@ -169,7 +176,7 @@ def test_a_stop_inside_an_epoch_is_logged_at_its_batch(tmp_path: Path) -> None:
 
 
 def test_batches(tmp_path: Path) -> None:
-    model, watcher = make_model(), monitor(tmp_path, batches=4)
+    model, watcher = make_model(), monitor(tmp_path, batches=4, gradients="train")
     fit(model, watcher)
     expected = [(0, 0, 0), (4, 0, 4), (8, 1, 8), (12, 2, 12), (15, 3, 15)]
     assert places(tmp_path) == expected
@@ -181,7 +188,7 @@ def test_batches(tmp_path: Path) -> None:
 
 
 def test_the_first_epoch_in_powers_of_two(tmp_path: Path) -> None:
-    model, watcher = make_model(), monitor(tmp_path, first_epoch="log")
+    model, watcher = make_model(), monitor(tmp_path, first_epoch="log", gradients="train")
     fit(model, watcher)
     assert places(tmp_path) == [
         (0, 0, 0),
@@ -209,7 +216,8 @@ def test_a_run_in_batches_is_resumed_at_its_epoch(tmp_path: Path) -> None:
 def test_several_steps_per_execution(tmp_path: Path) -> None:
     fit(make_model(steps_per_execution=2), monitor(tmp_path / "epochs"), epochs=2)
     assert places(tmp_path / "epochs") == epochs_of(0, 1, 2)
-    fit(make_model(steps_per_execution=2), monitor(tmp_path / "batches", batches=3), epochs=2)
+    watcher = monitor(tmp_path / "batches", batches=3, gradients="train")
+    fit(make_model(steps_per_execution=2), watcher, epochs=2)
     # executions end after batches 2, 4, 5 of an epoch: 3 is logged at 4, 6 at 7, 9 at 9
     assert places(tmp_path / "batches") == [(0, 0, 0), (4, 0, 4), (7, 1, 7), (9, 1, 9), (10, 2, 10)]
     run = open_run(tmp_path / "batches")
@@ -237,7 +245,7 @@ def unknown(count: int = 5) -> tf.data.Dataset:
 )
 def test_unknown_length(tmp_path: Path, options: dict, gradient_batches: list) -> None:
     model = make_model(**options)
-    model.fit(unknown(), epochs=3, verbose=0, callbacks=[monitor(tmp_path)])
+    model.fit(unknown(), epochs=3, verbose=0, callbacks=[monitor(tmp_path, gradients="train")])
     assert places(tmp_path) == epochs_of(0, 1, 2, 3)
     run = open_run(tmp_path)
     assert [run.record(step).gradient_batch for step in run.steps] == gradient_batches
@@ -286,7 +294,7 @@ def test_models_that_are_not_built_before_fit(tmp_path: Path) -> None:
         keras.utils.set_random_seed(3)
         layers = [keras.layers.Flatten(), keras.layers.Dense(6, "relu"), keras.layers.Dense(3, "softmax")]
         model = keras.Sequential(layers)
-        model.compile("adam", "sparse_categorical_crossentropy")
+        model.compile("sgd", "sparse_categorical_crossentropy")
         return model
 
     watched, alone = sequential(), sequential()

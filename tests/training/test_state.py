@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,17 +79,17 @@ def compare(model: keras.Model, probes: lrp.ProbeSet) -> None:
     sanity_check(model, probes, on_unknown="gradient", draws=1)
 
 
-@pytest.mark.parametrize("look", [explain, explain_by_xla, explain_a_prefix, check, differentiate, compare])
-def test_a_look_moves_nothing(look: Callable[..., None]) -> None:
+def test_a_look_moves_nothing() -> None:
     model = stateful_model(*STATEFUL.values(), Drift, TensorFlowNoise, lambda: TensorFlowNoise(7))
     x, y = stateful_data(4)
     probes = lrp.ProbeSet(x, y)
-    explain(model, probes)  # once before, since what a model makes at its first call is there to stay
+    lrp.relevance(model, x, y, on_unknown="gradient")  # what a model makes at its first call is there to stay
     before = state_of(model)
-    look(model, probes)
-    after = state_of(model)
-    for name, value in before.items():
-        np.testing.assert_equal(after[name], value, err_msg=name)
+    for look in (explain, explain_by_xla, explain_a_prefix, check, differentiate, compare):
+        look(model, probes)
+        after = state_of(model)
+        for name, value in before.items():
+            np.testing.assert_equal(after[name], value, err_msg=f"{look.__name__}: {name}")
 
 
 def test_what_a_pass_reads_is_the_state_of_training() -> None:
@@ -137,28 +136,29 @@ def weights_after(folder: Path | None, gradients: str, inside: tuple[Any, ...], 
     return [v.numpy() for v in [*model.variables, *model.optimizer.variables, *plain]]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_training_of_stateful_layers_is_the_same(tmp_path: Path, mode: str) -> None:
-    inside = tuple(STATEFUL.values())
+# Without gradients a monitor only explains, as it does with them. XLA takes seconds to compile, and a step that the
+# monitor does not change is compiled as without it.
+IN_TURN = [("graph", "train probe"), ("xla", "train"), ("eager", "train probe")]
+WITHOUT = [pytest.param(mode, "off", marks=pytest.mark.slow) for mode in ("graph", "eager")]
+
+
+def the_same(folder: Path, mode: str, gradients: str, inside: tuple[Any, ...]) -> None:
     alone = weights_after(None, "off", inside, **MODES[mode])
-    # XLA takes seconds to compile; that of a step which the monitor does not change is the one without it.
-    for gradients in ("train",) if mode == "xla" else ("train", "probe", "off"):
-        for mine, theirs in zip(
-            weights_after(tmp_path / gradients, gradients, inside, **MODES[mode]), alone, strict=True
-        ):
-            np.testing.assert_array_equal(mine, theirs, err_msg=gradients)
+    for kind in gradients.split():
+        watched = weights_after(folder / kind, kind, inside, **MODES[mode])
+        for mine, theirs in zip(watched, alone, strict=True):
+            np.testing.assert_array_equal(mine, theirs, err_msg=kind)
+
+
+@pytest.mark.parametrize(("mode", "gradients"), [*IN_TURN, *WITHOUT])
+def test_training_of_stateful_layers_is_the_same(tmp_path: Path, mode: str, gradients: str) -> None:
+    the_same(tmp_path, mode, gradients, tuple(STATEFUL.values()))
 
 
 # Under XLA these draw other numbers in each process and each fit, with and without a monitor.
-@pytest.mark.parametrize("mode", ["graph", "eager"])
-def test_training_with_tensorflows_random_operations_is_the_same(tmp_path: Path, mode: str) -> None:
-    inside = (TensorFlowNoise, lambda: TensorFlowNoise(7))
-    alone = weights_after(None, "off", inside, **MODES[mode])
-    for gradients in ("train", "probe", "off"):
-        for mine, theirs in zip(
-            weights_after(tmp_path / gradients, gradients, inside, **MODES[mode]), alone, strict=True
-        ):
-            np.testing.assert_array_equal(mine, theirs, err_msg=gradients)
+@pytest.mark.parametrize(("mode", "gradients"), [*IN_TURN[::2], *WITHOUT])
+def test_training_with_tensorflows_random_operations_is_the_same(tmp_path: Path, mode: str, gradients: str) -> None:
+    the_same(tmp_path, mode, gradients, (TensorFlowNoise, lambda: TensorFlowNoise(7)))
 
 
 def of_python(x: Any) -> Any:
