@@ -3,7 +3,7 @@ import test from "node:test";
 import { band, batchesPerEpoch, smoothed, xTicks, xValues, seenSteps } from "../src/data/curves";
 import { stepUnit } from "../src/data/axes";
 import type { RunInfo } from "../src/data/types";
-import { eventsOf } from "../src/events/found";
+import { eventsOf } from "../src/events/detect";
 import { markText, readMark } from "../src/events/notes";
 import type { RunState } from "../src/data/run";
 import { available, columnsOf, paint, rank, rowsOf, scaleOf } from "../src/overview/matrix";

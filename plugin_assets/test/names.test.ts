@@ -3,7 +3,7 @@ import test from "node:test";
 import type { RunListing } from "../src/data/types";
 import { sortRows, tableCsv } from "../src/runs/RunTable";
 import { firstChoice, groupRuns, liveness, newestFirst, searchOf, sharedParts, spanOfTime, distinctPart } from "../src/state/names";
-import { assignPatterns } from "../src/state/order";
+import { assignPatterns } from "../src/state/runcolours";
 import { usual } from "../src/help/Help";
 import { curves, figures, histograms } from "../src/share/tables";
 import { csv } from "../src/ui/files";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { short } from "../src/data/format";
-import { RunOrder } from "../src/state/order";
+import { RunOrder } from "../src/state/runcolours";
 import { FirstMaps } from "../src/state/firstmaps";
 import { Listeners } from "../src/state/listeners";
 import { Places } from "../src/state/places";

@@ -13,7 +13,7 @@ import { adopt } from "../ui/sheets";
 import css from "./events.css";
 import { AddNote } from "./AddNote";
 import { EventAnswers, eventsJob, type RunEvents } from "./answers";
-import { KINDS, type EventKind, type RunEvent } from "./found";
+import { KINDS, type EventKind, type RunEvent } from "./detect";
 import { addNote, isKept, readMark, removeNote, withMark } from "./notes";
 
 const MOST = 500;

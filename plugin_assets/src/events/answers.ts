@@ -6,7 +6,7 @@ import { logState, timelineJob, type KeptTimeline } from "../data/timelines";
 import type { WatchedLayer } from "../data/types";
 import { ViewCache } from "../state/cache";
 import type { Model } from "../state/model";
-import { eventsOf, type RunEvent } from "./found";
+import { eventsOf, type RunEvent } from "./detect";
 import type { KeptNote } from "./notes";
 
 const PARALLEL = 4;

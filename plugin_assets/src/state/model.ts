@@ -11,7 +11,7 @@ import { neighbours } from "../data/jobs";
 import { tensorNames, tensorOf, type RunState } from "../data/run";
 import { InView } from "./inview";
 import { Listeners } from "./listeners";
-import { assignPatterns } from "./order";
+import { assignPatterns } from "./runcolours";
 import { Pictures } from "../data/pictures";
 import { Places } from "./places";
 import { Player } from "./player";

@@ -3,7 +3,7 @@ import * as api from "../data/api";
 import { freshRun, type RunState } from "../data/run";
 import { errorText } from "../data/refresh";
 import type { RunListing } from "../data/types";
-import { RunOrder } from "./order";
+import { RunOrder } from "./runcolours";
 
 const POLL_SECONDS = 3;
 

@@ -1,6 +1,6 @@
 // Colours of runs: TensorBoard's own palette, so that a run has one colour everywhere.
 // Colours that a user gives by hand or by a regular expression are known to TensorBoard's own page alone.
-import { COLOURS } from "../state/order";
+import { COLOURS } from "../state/runcolours";
 
 const LIGHT = ["#425066", "#12b5cb", "#e52592", "#f9ab00", "#9334e6", "#7cb342", "#e8710a"];
 const DARK = ["#8e98a3", ...LIGHT.slice(1)];
