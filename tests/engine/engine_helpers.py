@@ -38,8 +38,29 @@ def in_turn(*positions: int) -> bool:
     return sum(positions) % 2 == 0
 
 
-def close(found, expected, tolerance=1e-5, relative=None):
-    """Equal within ``tolerance`` of the largest value, which is not zero, or within ``relative`` of each (the same)."""
+def randomised(rng, model, bias=True, scale=0.4):
+    """``model`` with random values in every variable, as the fixture ``randomise`` gives them."""
+    for variable in model.variables:
+        name = variable.name
+        if "seed" in name or variable.dtype in ("int32", "int64", "uint32"):
+            continue
+        if "variance" in name:
+            values = rng.uniform(0.5, 2.0, size=variable.shape)
+        elif not bias and ("bias" in name or "beta" in name or "mean" in name):
+            values = np.zeros(variable.shape)
+        elif "gamma" in name:
+            values = rng.uniform(0.5, 1.5, size=variable.shape) * rng.choice([-1, 1], size=variable.shape)
+        else:
+            values = rng.normal(size=variable.shape) * scale
+        variable.assign(np.asarray(values, np.float32))
+    return model
+
+
+def close(found, expected, tolerance=1e-5, relative=None, name=""):
+    """Equal within ``tolerance`` of the largest value, which is not zero, or within ``relative`` of each (the same).
+
+    ``name`` of what is compared stands in the message.
+    """
     scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(found, expected, rtol=relative or tolerance, atol=tolerance * scale)
+    assert scale > 0, name
+    np.testing.assert_allclose(found, expected, rtol=relative or tolerance, atol=tolerance * scale, err_msg=name)

@@ -52,14 +52,35 @@ def share_ends(model, other):
             other.get_layer(name).set_weights(model.get_layer(name).get_weights())
 
 
-def same(by_layers, by_hand, x, composites, target=1, tolerance=1e-4):
-    """Both models compute the same, and have the same maps under each of ``composites``."""
-    expected = np.asarray(by_layers(x))
+class Reference:
+    """A network of Keras' layers and an input: its output, and what explains it by each composite, computed once."""
+
+    def __init__(self, model, x, target=1):
+        self.model, self.x, self.target = model, x, target
+        self.output = np.asarray(model(x))
+        self._known = []
+
+    def explanation(self, composite):
+        for asked, explanation in self._known:
+            if asked is composite:
+                return explanation
+        self._known.append((composite, lrp.Explainer(self.model, composite).explain(self.x, self.target)))
+        return self._known[-1][1]
+
+    def relevance(self, composite):
+        return self.explanation(composite).relevance
+
+
+def same_as(reference, by_hand, composites, tolerance=1e-4):
+    """``by_hand`` computes what the reference computes, and has the same map under each of ``composites``: its maps."""
+    x, expected, maps = reference.x, reference.output, []
     np.testing.assert_allclose(np.asarray(by_hand(x)), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     for composite in composites:
-        wanted = lrp.relevance(by_layers, x, target, composite)
-        found = lrp.relevance(by_hand, x, target, composite)
-        try:
-            close(found, wanted, tolerance)
-        except AssertionError as error:
-            raise AssertionError(f"{name_of(composite)}: {error}") from error
+        maps.append(lrp.relevance(by_hand, x, reference.target, composite))
+        close(maps[-1], reference.relevance(composite), tolerance, name=str(name_of(composite)))
+    return maps
+
+
+def same(by_layers, by_hand, x, composites, target=1, tolerance=1e-4):
+    """Both models compute the same, and have the same maps under each of ``composites``."""
+    same_as(Reference(by_layers, x, target), by_hand, composites, tolerance)

@@ -1,11 +1,13 @@
 """Attention written by hand: the map of MultiHeadAttention with the same weights, under every composite."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine_helpers import in_turn, sweep
-from hand_helpers import EVERY, TWO, Own, name_of, net, same, share_ends, weight
+from engine_helpers import randomised, sweep
+from hand_helpers import EVERY, TWO, Own, Reference, name_of, net, same, same_as, share_ends, weight
 from keras import layers as kl
 from keras import ops
 
@@ -144,18 +146,26 @@ FORMS = {
 }  # fmt: skip
 
 
-def pair(form, tokens, randomise):
-    """MultiHeadAttention between two dense layers, and the same by hand."""
-    reference = kl.MultiHeadAttention(HEADS, SIZE)
-    by_layers = randomise(net((tokens, WIDTH), lambda h: reference(h, h)), scale=0.8)
+@functools.cache
+def reference(tokens):
+    """MultiHeadAttention between two dense layers."""
+    rng = np.random.default_rng(tokens)
+    attention = kl.MultiHeadAttention(HEADS, SIZE, name="attention")
+    by_layers = randomised(rng, net((tokens, WIDTH), lambda h: attention(h, h)), scale=0.8)
+    return Reference(by_layers, rng.uniform(-3, 3, size=(2, tokens, WIDTH)).astype(np.float32))
+
+
+def written(form, known):
+    """The network of the reference ``known`` with attention by hand."""
     layer = Own(*FORMS[form], name="by_hand")
-    by_hand = net((tokens, WIDTH), layer)
-    share_ends(by_layers, by_hand)
-    wq, bq, wk, bk, wv, bv, wo, bo = reference.get_weights()
+    by_hand = net(known.x.shape[1:], layer)
+    share_ends(known.model, by_hand)
+    values = known.model.get_layer("attention").get_weights()
+    wq, bq, wk, bk, wv, bv, wo, bo = values
     if hasattr(layer, "wq"):
-        for name, value in zip(("wq", "bq", "wk", "bk", "wv", "bv", "wo", "bo"), reference.get_weights(), strict=True):
+        for name, value in zip(("wq", "bq", "wk", "bk", "wv", "bv", "wo", "bo"), values, strict=True):
             getattr(layer, name).assign(value)
-        return by_layers, by_hand
+        return by_hand
     flat = [(w.reshape(WIDTH, -1), b.reshape(-1)) for w, b in ((wq, bq), (wk, bk), (wv, bv))]
     if hasattr(layer, "qkv"):
         layer.qkv.set_weights([np.concatenate(parts, axis=-1) for parts in zip(*flat, strict=True)])
@@ -163,21 +173,17 @@ def pair(form, tokens, randomise):
         for part, values in zip((layer.q, layer.k, layer.v), flat, strict=True):
             part.set_weights(values)
     layer.o.set_weights([wo.reshape(-1, WIDTH), bo])
-    return by_layers, by_hand
+    return by_hand
 
 
-@sweep("form composite", ["matmul", "one's own weights"], EVERY, kept=in_turn)
-def test_under_every_composite(form, composite, rng, randomise):
-    by_layers, by_hand = pair(form, MORE, randomise)
-    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, MORE, WIDTH)).astype(np.float32), [composite])
-
-
-@pytest.mark.parametrize("tokens", [MORE, FEWER], ids=["more tokens than units", "fewer tokens than units"])
-@pytest.mark.parametrize("form", FORMS)
-def test_in_every_spelling(form, tokens, rng, randomise):
-    by_layers, by_hand = pair(form, tokens, randomise)
-    composites = ["cp_lrp"] if tokens == MORE else ["epsilon_plus_flat"]
-    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, tokens, WIDTH)).astype(np.float32), composites)
+# By default every form with constant attention weights, and with one of the composites in turn on fewer tokens.
+@sweep(
+    "form tokens composite", FORMS, [MORE, FEWER], EVERY,
+    kept=lambda form, fewer, c: c == (form % len(EVERY) if fewer else EVERY.index("cp_lrp")),
+)  # fmt: skip
+def test_in_every_spelling(form, tokens, composite):
+    known = reference(tokens)
+    same_as(known, written(form, known), [composite])
 
 
 def test_as_nodes_of_a_functional_model(rng, randomise):

@@ -1,10 +1,12 @@
 """Gates written by hand: as Multiply of the same layers; routing, and recurrences written as operations."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
-from engine_helpers import in_turn, sweep
-from hand_helpers import EVERY, Own, close, same
+from engine_helpers import randomised, sweep
+from hand_helpers import EVERY, Own, Reference, close, same, same_as
 from keras import layers as kl
 from keras import ops
 
@@ -32,41 +34,41 @@ GATES = {
 }  # fmt: skip
 
 
-def gated(name, by_hand):
-    """Dense layers for signal and gate, or one for both whose output is split."""
-    activation, function = GATES[name]
+def gated(product):
     inputs = keras.Input(SHAPE)
-    before = kl.Dense(4, activation="gelu", name="before")(inputs)
-    if by_hand:
-        product = Own(
-            lambda layer: setattr(layer, "both", kl.Dense(2 * WIDTH, name="both")),
-            lambda layer, x: function(*ops.split(layer.both(x), 2, axis=-1)), name="by_hand",
-        )(before)  # fmt: skip
-    else:
-        signal, gate = kl.Dense(WIDTH, name="signal")(before), kl.Dense(WIDTH, name="gate")(before)
-        product = kl.Multiply()([signal, kl.Activation(activation)(gate)])
-    return keras.Model(inputs, kl.Dense(2, name="head")(kl.Flatten()(kl.Dense(4, name="down")(product))))
+    h = product(kl.Dense(4, activation="gelu", name="before")(inputs))
+    return keras.Model(inputs, kl.Dense(2, name="head")(kl.Flatten()(kl.Dense(4, name="down")(h))))
 
 
-def pair(name, randomise):
-    by_layers, by_hand = randomise(gated(name, False)), gated(name, True)
+@functools.cache
+def reference(activation):
+    """Dense layers for signal and gate."""
+
+    def product(h):
+        signal, gate = kl.Dense(WIDTH, name="signal")(h), kl.Dense(WIDTH, name="gate")(h)
+        return kl.Multiply()([signal, kl.Activation(activation)(gate)])
+
+    rng = np.random.default_rng(0)
+    by_layers = randomised(rng, gated(product))
+    return Reference(by_layers, rng.uniform(-3, 3, size=(2, *SHAPE)).astype(np.float32))
+
+
+# By default the composites in turn.
+@sweep("name composite", GATES, EVERY, kept=lambda name, c: c % len(GATES) == name)
+def test_in_every_spelling(name, composite):
+    """One dense layer for both, whose output is split."""
+    activation, function = GATES[name]
+    known = reference(activation)
+    layer = Own(
+        lambda layer: setattr(layer, "both", kl.Dense(2 * WIDTH, name="both")),
+        lambda layer, x: function(*ops.split(layer.both(x), 2, axis=-1)),
+    )
+    by_hand = gated(layer)
     for part in ("before", "down", "head"):
-        by_hand.get_layer(part).set_weights(by_layers.get_layer(part).get_weights())
-    halves = [by_layers.get_layer(part).get_weights() for part in ("signal", "gate")]
-    by_hand.get_layer("by_hand").both.set_weights([np.concatenate(one, axis=-1) for one in zip(*halves, strict=True)])
-    return by_layers, by_hand
-
-
-@sweep("name composite", ["GLU", "SwiGLU"], EVERY, kept=in_turn)
-def test_under_every_composite(name, composite, rng, randomise):
-    by_layers, by_hand = pair(name, randomise)
-    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *SHAPE)).astype(np.float32), [composite])
-
-
-@pytest.mark.parametrize("name", GATES)
-def test_in_every_spelling(name, rng, randomise):
-    by_layers, by_hand = pair(name, randomise)
-    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *SHAPE)).astype(np.float32), ["attn_lrp", "epsilon_plus"])
+        by_hand.get_layer(part).set_weights(known.model.get_layer(part).get_weights())
+    halves = [known.model.get_layer(part).get_weights() for part in ("signal", "gate")]
+    layer.both.set_weights([np.concatenate(one, axis=-1) for one in zip(*halves, strict=True)])
+    same_as(known, by_hand, [composite])
 
 
 SQUEEZED = {

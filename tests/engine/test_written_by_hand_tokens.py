@@ -1,10 +1,13 @@
 """Tokens: embeddings of every make, positions, and masks however they are computed."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hand_helpers import EVERY, Own, close, name_of, same, weight
+from engine_helpers import in_turn, randomised, sweep
+from hand_helpers import EVERY, Own, Reference, close, name_of, same, same_as, weight
 from keras import layers as kl
 from keras import ops
 
@@ -65,16 +68,19 @@ EMBEDDINGS = {
 
 
 @pytest.mark.parametrize("composite", ["lrp_zero", "epsilon_plus_flat"])
-@pytest.mark.parametrize("name", EMBEDDINGS)
-def test_all_relevance_of_a_vector_goes_to_its_token(name, composite, rng, randomise):
-    make, factor = EMBEDDINGS[name]
+def test_all_relevance_of_a_vector_goes_to_its_token(composite, rng, randomise):
+    """All embeddings stand in one network, side by side, with an output each."""
     inputs = keras.Input((TOKENS,), dtype="int32")
-    layer = make()
-    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="head")(kl.Flatten()(layer(inputs)))))
+    layers = [make() for make, _ in EMBEDDINGS.values()]
+    heads = [kl.Dense(1, use_bias=False, name=f"head_{index}") for index in range(len(layers))]
+    outputs = [head(kl.Flatten()(layer(inputs))) for head, layer in zip(heads, layers, strict=True)]
+    model = randomise(keras.Model(inputs, kl.Concatenate()(outputs)))
     x = rng.integers(0, WORDS, size=(3, TOKENS))
-    found = lrp.relevance(model, x, 1, composite)
-    head = model.get_layer("head").get_weights()[0][:, 1].reshape(TOKENS, WIDTH)
-    close(found, (factor * layer.get_weights()[0][x] * head).sum(axis=-1))
+    targets = np.repeat(np.arange(len(layers)), len(x))
+    maps = np.split(lrp.relevance(model, np.tile(x, (len(layers), 1)), targets, composite), len(layers))
+    for (name, (_, factor)), layer, head, found in zip(EMBEDDINGS.items(), layers, heads, maps, strict=True):
+        weights = head.get_weights()[0].reshape(TOKENS, WIDTH)
+        close(found, (factor * layer.get_weights()[0][x] * weights).sum(axis=-1), name=name)
 
 
 def test_positions_absorb_their_share(rng, randomise):
@@ -105,7 +111,10 @@ def test_positions_absorb_their_share(rng, randomise):
         close(lrp.relevance(one, x, 0, "lrp_zero"), expected)
 
 
-@pytest.mark.parametrize("composite", EVERY[:3] + EVERY[-2:], ids=name_of)
+@pytest.mark.parametrize(
+    "composite", [EVERY[1], EVERY[2], *(pytest.param(EVERY[at], marks=pytest.mark.slow) for at in (0, -2, -1))],
+    ids=name_of,
+)  # fmt: skip
 def test_a_language_model_whose_output_is_its_embedding_turned_round(composite, rng, randomise):
     """ReversibleEmbedding(reverse=True): a dense layer over the words with the transposed table."""
     inputs = keras.Input((TOKENS,), dtype="int32")
@@ -152,12 +161,23 @@ BEHIND = {
 }
 
 
-@pytest.mark.parametrize("behind", BEHIND)
-@pytest.mark.parametrize("front", FRONTS)
+# Subclasses are masked as the embedding is, so that layers that read a mask stand behind two of the others alone.
+PADDED = [
+    (front, behind) for front in FRONTS for behind in BEHIND
+    if front in ("Embedding", "with positions") or behind not in ("LSTM", "attention")
+]  # fmt: skip
+BY_DEFAULT = ("Embedding", "average"), ("subclass", "dense and average"), ("ReversibleEmbedding", "average")
+
+
+@pytest.mark.parametrize(
+    ("front", "behind"),
+    [
+        pytest.param(*pair, marks=[] if pair in BY_DEFAULT or pair[0] == "with positions" else pytest.mark.slow)
+        for pair in PADDED
+    ],
+)
 def test_padded_tokens_get_exactly_nothing(front, behind, rng, randomise):
     """The mask of an embedding survives what stands between, as in Keras; the rest is what a shorter sequence gets."""
-    if front != "Embedding" and behind in ("LSTM", "attention") and front != "with positions":
-        behind = "average"
     inputs = keras.Input((TOKENS,), dtype="int32")
     model = randomise(keras.Model(inputs, kl.Dense(2)(BEHIND[behind](FRONTS[front]()(inputs)))))
     x = padded(rng)
@@ -211,25 +231,35 @@ class Masked(kl.Layer):
         return ops.sum(out * keep, axis=1) / ops.sum(keep, axis=1)
 
 
-@pytest.mark.parametrize("name", MASKS)
-def test_masks_of_every_make(name, rng, randomise):
-    """Padded tokens get exactly nothing, and the rest is what MultiHeadAttention with Keras' own mask gives."""
+ATTENTION = [lrp.Composite(dense=ZERO, attention=kind, name=kind) for kind in ("attn_lrp", "cp_lrp")]
+
+
+@functools.cache
+def masked_by_keras():
+    rng = np.random.default_rng(0)
     inputs = keras.Input((TOKENS,), dtype="int32")
-    layer, reference = Masked(MASKS[name]), kl.MultiHeadAttention(1, WIDTH)
+    attention = kl.MultiHeadAttention(1, WIDTH, name="attention")
     h = kl.Embedding(WORDS, WIDTH, mask_zero=True, name="table")(inputs)
-    by_layers = randomise(
-        keras.Model(inputs, kl.Dense(2, name="head")(kl.GlobalAveragePooling1D()(reference(h, h)))), scale=0.8
-    )
+    by_layers = keras.Model(inputs, kl.Dense(2, name="head")(kl.GlobalAveragePooling1D()(attention(h, h))))
+    randomised(rng, by_layers, scale=0.8)
+    wq, bq, wk, bk, wv, bv, _, bo = attention.get_weights()
+    attention.set_weights([wq, bq, wk, bk, wv, bv, np.eye(WIDTH).reshape(1, WIDTH, WIDTH), 0 * bo])
+    return Reference(by_layers, padded(rng))
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_of_every_make(name):
+    """Padded tokens get exactly nothing, and the rest is what MultiHeadAttention with Keras' own mask gives."""
+    known, layer = masked_by_keras(), Masked(MASKS[name])
+    inputs = keras.Input((TOKENS,), dtype="int32")
     by_hand = keras.Model(inputs, kl.Dense(2, name="head")(layer(inputs)))
-    wq, bq, wk, bk, wv, bv, _, bo = reference.get_weights()
-    reference.set_weights([wq, bq, wk, bk, wv, bv, np.eye(WIDTH).reshape(1, WIDTH, WIDTH), 0 * bo])
+    wq, bq, wk, bk, wv, bv, _, _ = known.model.get_layer("attention").get_weights()
     for part, w, b in ((layer.q, wq, bq), (layer.k, wk, bk), (layer.v, wv, bv)):
         part.set_weights([w.reshape(WIDTH, -1), b.reshape(-1)])
-    layer.table.set_weights(by_layers.get_layer("table").get_weights())
-    by_hand.get_layer("head").set_weights(by_layers.get_layer("head").get_weights())
-    x = padded(rng)
-    same(by_layers, by_hand, x, [lrp.Composite(dense=ZERO, attention=kind) for kind in ("attn_lrp", "cp_lrp")])
-    assert not lrp.relevance(by_hand, x, 1, "cp_lrp")[x == 0].any()
+    layer.table.set_weights(known.model.get_layer("table").get_weights())
+    by_hand.get_layer("head").set_weights(known.model.get_layer("head").get_weights())
+    for found in same_as(known, by_hand, ATTENTION):
+        assert not found[known.x == 0].any()
 
 
 CAUSAL = {
@@ -244,8 +274,8 @@ CAUSAL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("composite", ["attn_lrp", "cp_lrp", "epsilon"])
-@pytest.mark.parametrize("name", CAUSAL)
+# By default the composites in turn.
+@sweep("name composite", CAUSAL, ["cp_lrp", "attn_lrp", "epsilon"], kept=lambda name, c: c == name % 3)
 def test_relevance_of_a_causal_model_never_reaches_later_tokens(name, composite, rng, randomise):
     inputs = keras.Input((TOKENS,), dtype="int32")
     if CAUSAL[name] is None:
@@ -273,7 +303,9 @@ def test_relevance_of_a_causal_model_never_reaches_later_tokens(name, composite,
         assert np.abs(found[:, step]).min() > 0
 
 
-@pytest.mark.parametrize("composite", EVERY[2:6], ids=name_of)
+@pytest.mark.parametrize(
+    "composite", [EVERY[2], EVERY[5], *(pytest.param(one, marks=pytest.mark.slow) for one in EVERY[3:5])], ids=name_of
+)
 def test_minus_infinity_in_front_of_a_maximum(composite, rng, randomise):
     """Padding with -inf and pooling without padding is pooling with padding "same"."""
     inputs = keras.Input((5, 5, 2))
@@ -315,21 +347,24 @@ HIDING = {
 }
 
 
-@pytest.mark.parametrize("kind", ["int32", "float32"])
-@pytest.mark.parametrize("name", list(HIDING)[:-1])
-def test_a_mask_that_is_an_input_gets_nothing_of_a_bias_that_is_added_to_it(name, kind, rng, randomise):
+def hidden(hide, kind):
     ids, mask = keras.Input((TOKENS,), dtype="int32", name="ids"), keras.Input((TOKENS,), dtype=kind, name="mask")
-    models = []
-    for hide in (HIDING[name], HIDING["where"]):
-        layer = Hidden(hide)
-        models.append(keras.Model({"ids": ids, "mask": mask}, kl.Dense(2, name="head")(layer(ids, mask))))
-    one, two = randomise(models[0], scale=0.8), models[1]
-    two.set_weights(one.get_weights())
+    return keras.Model({"ids": ids, "mask": mask}, kl.Dense(2, name="head")(Hidden(hide)(ids, mask)))
+
+
+@functools.cache
+def hidden_by_choice(kind):
+    rng = np.random.default_rng(0)
     seen = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])
-    x = {"ids": rng.integers(1, WORDS, (3, TOKENS)), "mask": seen}
-    for attention in ("attn_lrp", "cp_lrp"):
-        composite = lrp.Composite(dense=ZERO, attention=attention)
-        found, expected = lrp.relevance(one, x, 1, composite), lrp.relevance(two, x, 1, composite)
-        assert not found["mask"].any()
-        assert not found["ids"][x["mask"] == 0].any()
-        close(found["ids"], expected["ids"])
+    model = randomised(rng, hidden(HIDING["where"], kind), scale=0.8)
+    return Reference(model, {"ids": rng.integers(1, WORDS, (3, TOKENS)), "mask": seen})
+
+
+@sweep("name kind composite", list(HIDING)[:-1], ["int32", "float32"], ATTENTION, kept=in_turn)
+def test_a_mask_that_is_an_input_gets_nothing_of_a_bias_that_is_added_to_it(name, kind, composite):
+    known, model = hidden_by_choice(kind), hidden(HIDING[name], kind)
+    model.set_weights(known.model.get_weights())
+    found, expected = lrp.relevance(model, known.x, known.target, composite), known.relevance(composite)
+    assert not found["mask"].any()
+    assert not found["ids"][known.x["mask"] == 0].any()
+    close(found["ids"], expected["ids"])

@@ -1,11 +1,13 @@
 """Weights of a layer of one's own, by every operation that multiplies: as Dense, Conv, EinsumDense with them."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine_helpers import in_turn, sweep
-from hand_helpers import EVERY, TWO, Own, close, name_of, same, weight
+from engine_helpers import in_turn, randomised, sweep
+from hand_helpers import EVERY, TWO, Own, Reference, close, name_of, same, same_as, weight
 from keras import layers as kl
 from keras import ops
 
@@ -34,60 +36,59 @@ def conv_bias(x, w, b):
     return tf.nn.bias_add(tf.nn.conv2d(x, tf.convert_to_tensor(w), 1, "SAME"), tf.convert_to_tensor(b))
 
 
-# name -> (shape, Keras' layer, one's own layer)
+KNOWN = {
+    "dense": (VECTOR, lambda: kl.Dense(4)),
+    "dense without bias": (VECTOR, lambda: kl.Dense(4, use_bias=False)),
+    "dense with gelu": (VECTOR, lambda: kl.Dense(4, activation="gelu")),
+    "dense over time": (STEPS, lambda: kl.Dense(4)),
+    "einsum": (STEPS, lambda: kl.EinsumDense("abc,cd->abd", output_shape=(4, 4), bias_axes="d")),
+    "einsum along time": (STEPS, lambda: kl.EinsumDense("abc,bd->adc", output_shape=(5, 3))),
+    "conv": (IMAGE, lambda: kl.Conv2D(4, 3, padding="same")),
+    "conv with strides": (IMAGE, lambda: kl.Conv2D(4, (3, 2), strides=2)),
+    "conv over time": (STEPS, lambda: kl.Conv1D(4, 2, padding="causal")),
+    "depthwise": (IMAGE, lambda: kl.DepthwiseConv2D(3, padding="same")),
+    "transposed": (IMAGE, lambda: kl.Conv2DTranspose(2, 3, strides=2, padding="same")),
+}  # fmt: skip
+# name -> (Keras' layer, one's own layer)
 FORMS = {
-    "matmul": (VECTOR, lambda: kl.Dense(4), lambda: own((5, 4), 4, lambda x, w, b: ops.matmul(x, w) + b)),
-    "operator": (VECTOR, lambda: kl.Dense(4), lambda: own((5, 4), 4, lambda x, w, b: x @ w + b)),
-    "tf.matmul": (VECTOR, lambda: kl.Dense(4), lambda: own((5, 4), 4, lambda x, w, b: tf.matmul(x, w) + b)),
-    "bias first": (VECTOR, lambda: kl.Dense(4), lambda: own((5, 4), 4, lambda x, w, b: b + ops.dot(x, w))),
-    "over time": (STEPS, lambda: kl.Dense(4), lambda: own((3, 4), 4, lambda x, w, b: ops.matmul(x, w) + b)),
-    "tensordot": (STEPS, lambda: kl.Dense(4), lambda: own((3, 4), 4, tensordot)),
-    "einsum": (
-        STEPS, lambda: kl.EinsumDense("abc,cd->abd", output_shape=(4, 4), bias_axes="d"),
-        lambda: own((3, 4), 4, lambda x, w, b: ops.einsum("abc,cd->abd", x, w) + b),
-    ),
-    "einsum, kernel first": (
-        STEPS, lambda: kl.EinsumDense("abc,cd->abd", output_shape=(4, 4), bias_axes="d"),
-        lambda: own((3, 4), 4, lambda x, w, b: ops.einsum("cd,abc->abd", w, x) + b),
-    ),
+    "matmul": ("dense", lambda: own((5, 4), 4, lambda x, w, b: ops.matmul(x, w) + b)),
+    "operator": ("dense", lambda: own((5, 4), 4, lambda x, w, b: x @ w + b)),
+    "tf.matmul": ("dense", lambda: own((5, 4), 4, lambda x, w, b: tf.matmul(x, w) + b)),
+    "bias first": ("dense", lambda: own((5, 4), 4, lambda x, w, b: b + ops.dot(x, w))),
+    "over time": ("dense over time", lambda: own((3, 4), 4, lambda x, w, b: ops.matmul(x, w) + b)),
+    "tensordot": ("dense over time", lambda: own((3, 4), 4, tensordot)),
+    "einsum": ("einsum", lambda: own((3, 4), 4, lambda x, w, b: ops.einsum("abc,cd->abd", x, w) + b)),
+    "einsum, kernel first": ("einsum", lambda: own((3, 4), 4, lambda x, w, b: ops.einsum("cd,abc->abd", w, x) + b)),
     "einsum along time": (
-        STEPS, lambda: kl.EinsumDense("abc,bd->adc", output_shape=(5, 3)),
-        lambda: own((4, 5), None, lambda x, w, b: ops.einsum("abc,bd->adc", x, w)),
+        "einsum along time", lambda: own((4, 5), None, lambda x, w, b: ops.einsum("abc,bd->adc", x, w)),
     ),
-    "no bias": (VECTOR, lambda: kl.Dense(4, use_bias=False), lambda: own((5, 4), None, lambda x, w, b: x @ w)),
-    "conv": (
-        IMAGE, lambda: kl.Conv2D(4, 3, padding="same"),
-        lambda: own((3, 3, 3, 4), 4, lambda x, w, b: ops.conv(x, w, padding="same") + b),
-    ),
+    "no bias": ("dense without bias", lambda: own((5, 4), None, lambda x, w, b: x @ w)),
+    "conv": ("conv", lambda: own((3, 3, 3, 4), 4, lambda x, w, b: ops.conv(x, w, padding="same") + b)),
     "conv with strides": (
-        IMAGE, lambda: kl.Conv2D(4, (3, 2), strides=2),
+        "conv with strides",
         lambda: own((3, 2, 3, 4), 4, lambda x, w, b: ops.conv(x, w, strides=2, padding="valid") + b),
     ),
-    "tf.nn.conv2d": (IMAGE, lambda: kl.Conv2D(4, 3, padding="same"), lambda: own((3, 3, 3, 4), 4, conv_bias)),
+    "tf.nn.conv2d": ("conv", lambda: own((3, 3, 3, 4), 4, conv_bias)),
     "conv over time": (
-        STEPS, lambda: kl.Conv1D(4, 2, padding="causal"),
+        "conv over time",
         lambda: own((2, 3, 4), 4, lambda x, w, b: ops.conv(ops.pad(x, ((0, 0), (1, 0), (0, 0))), w) + b),
     ),
     "depthwise": (
-        IMAGE, lambda: kl.DepthwiseConv2D(3, padding="same"),
-        lambda: own((3, 3, 3, 1), 3, lambda x, w, b: ops.depthwise_conv(x, w, padding="same") + b),
+        "depthwise", lambda: own((3, 3, 3, 1), 3, lambda x, w, b: ops.depthwise_conv(x, w, padding="same") + b),
     ),
     "transposed": (
-        IMAGE, lambda: kl.Conv2DTranspose(2, 3, strides=2, padding="same"),
-        lambda: own((3, 3, 2, 3), 2, lambda x, w, b: ops.conv_transpose(x, w, 2, padding="same") + b),
+        "transposed", lambda: own((3, 3, 2, 3), 2, lambda x, w, b: ops.conv_transpose(x, w, 2, padding="same") + b),
     ),
     "shared matrix, transposed": (
-        VECTOR, lambda: kl.Dense(4), lambda: own((4, 5), 4, lambda x, w, b: ops.matmul(x, ops.transpose(w)) + b),
+        "dense", lambda: own((4, 5), 4, lambda x, w, b: ops.matmul(x, ops.transpose(w)) + b),
     ),
-    "tf transpose_b": (
-        VECTOR, lambda: kl.Dense(4), lambda: own((4, 5), 4, lambda x, w, b: tf.matmul(x, w, transpose_b=True) + b),
-    ),
+    "tf transpose_b": ("dense", lambda: own((4, 5), 4, lambda x, w, b: tf.matmul(x, w, transpose_b=True) + b)),
     "fused activation": (
-        VECTOR, lambda: kl.Dense(4, activation="gelu"),
-        lambda: own((5, 4), 4, lambda x, w, b: ops.gelu(x @ w + b, approximate=False)),
+        "dense with gelu", lambda: own((5, 4), 4, lambda x, w, b: ops.gelu(x @ w + b, approximate=False)),
     ),
 }  # fmt: skip
 TURNED = ("shared matrix, transposed", "tf transpose_b")
+SIGNS = lrp.Composite(conv=rules.AlphaBeta(2, 1), dense=rules.Gamma(0.25))
 
 
 def around(shape, layer, behind=()):
@@ -98,41 +99,45 @@ def around(shape, layer, behind=()):
     )
 
 
-def pair(form, randomise, behind=lambda: ()):
-    shape, known, made = FORMS[form]
-    by_layers = randomise(around(shape, known(), behind()))
-    by_hand = around(shape, made(), behind())
-    at = 1
-    for index, (one, other) in enumerate(zip(by_layers.layers, by_hand.layers, strict=True)):
+@functools.cache
+def reference(layer, normed=False):
+    shape, make = KNOWN[layer]
+    rng = np.random.default_rng(0)
+    by_layers = randomised(rng, around(shape, make(), [kl.BatchNormalization()] * normed))
+    return Reference(by_layers, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32))
+
+
+def written(form, known, normed=False):
+    """The network of the reference ``known`` with one's own layer."""
+    by_hand = around(known.x.shape[1:], FORMS[form][1](), [kl.BatchNormalization()] * normed)
+    for index, (one, other) in enumerate(zip(known.model.layers, by_hand.layers, strict=True)):
         values = one.get_weights()
-        if index == at and form in TURNED:
+        if index == 1 and form in TURNED:
             values[0] = values[0].T
         other.set_weights(values)
-    return shape, by_layers, by_hand
+    return by_hand
 
 
 @sweep("form composite", ["matmul", "conv"], EVERY, kept=in_turn)
-def test_under_every_composite(form, composite, rng, randomise):
-    shape, by_layers, by_hand = pair(form, randomise)
-    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), [composite])
+def test_under_every_composite(form, composite):
+    known = reference(FORMS[form][0])
+    same_as(known, written(form, known), [composite])
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_in_every_spelling(form, rng, randomise):
-    shape, by_layers, by_hand = pair(form, randomise)
-    composites = [lrp.Composite(conv=rules.AlphaBeta(2, 1), dense=rules.Gamma(0.25))]
-    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), composites)
+def test_in_every_spelling(form):
+    known = reference(FORMS[form][0])
+    same_as(known, written(form, known), [SIGNS])
 
 
-@pytest.mark.parametrize("form", ["matmul", "conv", "over time", "no bias"])
-def test_with_a_normalisation_behind(form, rng, randomise):
+@sweep("form composite", ["matmul", "conv", "over time", "no bias"], TWO, kept=in_turn)
+def test_with_a_normalisation_behind(form, composite):
     """A BatchNormalization behind it is folded, as behind Dense or Conv."""
-    shape, by_layers, by_hand = pair(form, randomise, lambda: [kl.BatchNormalization()])
-    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32), TWO)
+    known = reference(FORMS[form][0], normed=True)
+    same_as(known, written(form, known, normed=True), [composite])
 
 
-@pytest.mark.parametrize("composite", TWO, ids=name_of)
-@pytest.mark.parametrize("kind", ["dense", "conv"])
+@sweep("kind composite", ["dense", "conv"], TWO, kept=in_turn)
 def test_a_scale_and_shift_of_channels_is_folded(kind, composite, rng, randomise):
     """LayerScale, an affine map of one's own, weights divided by their norm: one weighted map in the end."""
     shape = VECTOR if kind == "dense" else IMAGE
@@ -184,7 +189,8 @@ def test_kernels_that_are_computed_from_weights(composite, rng, randomise):
         same(by_layers, by_hand, rng.uniform(-3, 3, size=(8, *VECTOR)).astype(np.float32), [composite])
 
 
-def test_in_the_call_of_a_model_of_ones_own(rng, randomise):
+@pytest.mark.parametrize("composites", [TWO, pytest.param(EVERY, marks=pytest.mark.slow)], ids=["two", "every"])
+def test_in_the_call_of_a_model_of_ones_own(composites, rng, randomise):
     """All weights by hand in a subclassed model, the input rule on the first of them."""
 
     class Net(keras.Model):
@@ -203,7 +209,7 @@ def test_in_the_call_of_a_model_of_ones_own(rng, randomise):
     by_hand.build((None, *VECTOR))
     by_hand.set_weights(by_layers.get_weights())
     x = rng.uniform(-3, 3, size=(3, *VECTOR)).astype(np.float32)
-    same(by_layers, by_hand, x, EVERY)
+    same(by_layers, by_hand, x, composites)
     explainer = lrp.Explainer(by_hand, "epsilon")
     explainer(x)
     assert explainer.activation == "softmax"
@@ -246,28 +252,37 @@ CONSTANTS = {
 
 
 @pytest.mark.parametrize("rule", [rules.Epsilon(0), rules.ZPlus()], ids=["lrp-0", "z+"])
-@pytest.mark.parametrize("name", CONSTANTS)
-def test_products_with_constants_are_linear_maps(name, rule, rng, randomise):
-    """R_i = sum_j x_i a_ij G_j, G = R / value, whatever the rules of the weighted layers around are."""
-    function, matrix = CONSTANTS[name]
+def test_products_with_constants_are_linear_maps(rule, rng, randomise):
+    """R_i = sum_j x_i a_ij G_j, G = R / value, whatever the rules of the weighted layers around are.
+
+    All functions stand in one network, side by side, with an output each.
+    """
     inputs = keras.Input(STEPS)
     h = kl.Dense(3, use_bias=False, name="one")(inputs)
-    h = kl.Lambda(function)(h) if name.startswith(("adjacency by tf", "imaginary", "real")) else function(h)
-    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="two")(kl.Flatten()(h))))
+    made = [
+        kl.Lambda(function)(h) if name.startswith(("adjacency by tf", "imaginary", "real")) else function(h)
+        for name, (function, _) in CONSTANTS.items()
+    ]
+    heads = [kl.Dense(1, use_bias=False, name=f"head_{index}") for index in range(len(CONSTANTS))]
+    outputs = [head(kl.Flatten()(part)) for head, part in zip(heads, made, strict=True)]
+    model = randomise(keras.Model(inputs, kl.Concatenate()(outputs)))
     x = rng.normal(size=(2, *STEPS)).astype(np.float32)
-    composite = lrp.Composite(dense=rule, overrides={"two": rules.Epsilon(0)})
-    found = lrp.relevance(model, x, 1, composite)
-    one, two = (model.get_layer(part).get_weights()[0].astype(np.float64) for part in ("one", "two"))
-    g = np.einsum("ji,jc->ic", matrix, two[:, 1].reshape(len(matrix), 3))  # R / value in front of the constant
+    composite = lrp.Composite(dense=rules.Epsilon(0), overrides={"one": rule})
+    targets = np.repeat(np.arange(len(CONSTANTS)), len(x))
+    every = lrp.relevance(model, np.tile(x, (len(CONSTANTS), 1, 1)), targets, composite)
+    one = model.get_layer("one").get_weights()[0].astype(np.float64)
     z = x @ one
-    if isinstance(rule, rules.ZPlus):
-        parts = np.maximum(x[..., None] * one, 0)
-        total = parts.sum(axis=-2)
-        factor = np.divide(z * g, total, out=np.zeros_like(total), where=total > 0)
-        expected = (parts * factor[:, :, None, :]).sum(axis=-1)
-    else:
-        expected = x * (g @ one.T)
-    close(found, expected, 1e-4)
+    for (name, (_, matrix)), head, found in zip(CONSTANTS.items(), heads, np.split(every, len(CONSTANTS)), strict=True):
+        w = head.get_weights()[0].astype(np.float64).reshape(len(matrix), 3)
+        g = np.einsum("ji,jc->ic", matrix, w)  # R / value in front of the constant
+        if isinstance(rule, rules.ZPlus):
+            parts = np.maximum(x[..., None] * one, 0)
+            total = parts.sum(axis=-2)
+            factor = np.divide(z * g, total, out=np.zeros_like(total), where=total > 0)
+            expected = (parts * factor[:, :, None, :]).sum(axis=-1)
+        else:
+            expected = x * (g @ one.T)
+        close(found, expected, 1e-4, name=name)
 
 
 @pytest.mark.parametrize("rule", [rules.Flat(), rules.ZBox(-3, 3), rules.Epsilon(0)], ids=["flat", "zB", "lrp-0"])
