@@ -1,10 +1,13 @@
 """Raw operations, as nodes of a functional model and in a subclassed ``call``: what the layers of that meaning give."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine_helpers import close
+from engine_helpers import close, in_turn, randomised, sweep
+from hand_helpers import Reference
 from keras import layers as kl
 from keras import ops
 
@@ -13,7 +16,9 @@ from lrp_monitor import rules
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.trace.graph import Graph
 
-COMPOSITES = ("lrp_zero", lrp.Composite(dense=rules.Gamma(0.25)), lrp.Composite(product="half"))
+COMPOSITES = (
+    "lrp_zero", lrp.Composite(dense=rules.Gamma(0.25), name="gamma"), lrp.Composite(product="half", name="half"),
+)  # fmt: skip
 
 
 class Subclassed(keras.Model):
@@ -39,43 +44,25 @@ class Inner(keras.Model):
         return self.function(x)
 
 
-def functional(function):
-    inputs = keras.Input((5, 4))
+def functional(function, steps=5):
+    inputs = keras.Input((steps, 4))
     h = kl.Dense(4)(function(kl.Dense(4)(inputs)))
     return keras.Model(inputs, kl.Dense(3)(kl.Flatten()(h)))
 
 
-def subclassed(function, weights, nested=False):
+def subclassed(function, weights, steps=5, nested=False):
     model = Subclassed(function, nested)
-    model(np.zeros((1, 5, 4), np.float32))
+    model(np.zeros((1, steps, 4), np.float32))
     model.set_weights(weights)
     return model
 
 
 FORMS = {
-    "nodes": lambda function, weights: functional(function),
+    "nodes": lambda function, weights, steps: functional(function, steps),
     "subclassed": subclassed,
-    "nested": lambda function, weights: subclassed(function, weights, nested=True),
-    "Lambda": lambda function, weights: functional(kl.Lambda(function)),
+    "nested": lambda function, weights, steps: subclassed(function, weights, steps, nested=True),
+    "Lambda": lambda function, weights, steps: functional(kl.Lambda(function), steps),
 }
-
-
-def in_forms(layer, function, rng, randomise, forms=tuple(FORMS), composites=COMPOSITES):
-    """The raw ``function`` as nodes, in a subclassed model and in one nested in another gives what ``layer`` gives."""
-    layered = randomise(functional(layer))
-    weights = layered.get_weights()
-    models = {name: FORMS[name](function, weights) for name in forms}
-    x = rng.normal(size=(2, 5, 4)).astype(np.float32)
-    for model in models.values():
-        model.set_weights(weights)
-        np.testing.assert_allclose(model(x), layered(x), rtol=1e-4, atol=1e-5)
-    for composite in composites:
-        expected = lrp.relevance(layered, x, 1, composite)
-        for name, model in models.items():
-            try:
-                close(lrp.relevance(model, x, 1, composite), expected)
-            except (AssertionError, lrp.UnsupportedModelError) as error:
-                raise AssertionError(f"{name}, {composite}: {error}") from error
 
 
 ACTIVATIONS = [
@@ -85,33 +72,10 @@ ACTIVATIONS = [
 ]  # fmt: skip
 
 
-IN_EVERY_FORM = ("gelu", "relu", "softmax", "tf gelu", "relu as a choice", "silu by product")
-"""Tested in all forms by all composites; of the others one of each in turn, and the rest with -m slow."""
-
-
-def share(name, names):
-    """The arguments ``forms`` and ``composites`` of the default run for one of several functions."""
-    if name in IN_EVERY_FORM:
-        return {}
-    i = list(names).index(name)
-    return {"forms": (list(FORMS)[i % len(FORMS)],), "composites": COMPOSITES[i % 3 : i % 3 + 1]}
-
-
 def function_of_keras(name):
     # ops.gelu takes an approximation where the activation of that name is exact
     exact = {"approximate": False} if name == "gelu" else {}
     return lambda t: getattr(ops, name)(t, **exact)
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_of_keras(name, rng, randomise):
-    in_forms(kl.Activation(name), function_of_keras(name), rng, randomise, **share(name, ACTIVATIONS))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name not in IN_EVERY_FORM])
-def test_activation_of_keras_in_every_form(name, rng, randomise):
-    in_forms(kl.Activation(name), function_of_keras(name), rng, randomise)
 
 
 BY_HAND = {
@@ -134,27 +98,60 @@ BY_HAND = {
 }
 
 
-def in_forms_by_hand(name, rng, randomise, **options):
+def by_hand(name):
+    """The layer, and the function; those of TensorFlow do not take symbols: as nodes they stand inside a Lambda."""
     activation, function = BY_HAND[name]
-    layer = activation
-    if isinstance(activation, str):
-        layer = kl.Activation(activation)
 
-    def eager(t):  # tf functions do not take symbols: as nodes they stand inside a Lambda
+    def eager(t):
         return kl.Lambda(function)(t) if isinstance(t, keras.KerasTensor) else function(t)
 
-    in_forms(layer, eager, rng, randomise, **options)
+    return kl.Activation(activation) if isinstance(activation, str) else activation, eager
 
 
-@pytest.mark.parametrize("name", BY_HAND)
-def test_activation_by_hand(name, rng, randomise):
-    in_forms_by_hand(name, rng, randomise, **share(name, BY_HAND))
+FUNCTIONS = {
+    **{name: (kl.Activation(name), function_of_keras(name)) for name in ACTIVATIONS},
+    **{f"{name} by hand": by_hand(name) for name in BY_HAND},
+}
+"""Layer of Keras, and function that computes the same."""
+
+
+@functools.cache
+def layered(*names):
+    """A network with the layers of these names, each on a step of its own."""
+    rng = np.random.default_rng(0)
+    model = randomised(rng, functional(each_on_a_step(FUNCTIONS[name][0] for name in names), len(names)))
+    return Reference(model, rng.normal(size=(8, len(names), 4)).astype(np.float32))
+
+
+def each_on_a_step(functions):
+    known = list(functions)
+    return lambda t: ops.stack([function(t[:, step]) for step, function in enumerate(known)], axis=1)
+
+
+def in_form(form, composite, *names):
+    """The raw functions in that form give what the layers of that meaning give."""
+    known = layered(*names)
+    weights = known.model.get_weights()
+    model = FORMS[form](each_on_a_step(FUNCTIONS[name][1] for name in names), weights, len(names))
+    model.set_weights(weights)
+    np.testing.assert_allclose(model(known.x), known.output, rtol=1e-4, atol=1e-5)
+    found, expected = lrp.relevance(model, known.x, known.target, composite), known.relevance(composite)
+    for step, name in enumerate(names):
+        close(found[:, step], expected[:, step], name=name)
+
+
+# By default the composites in turn.
+@sweep("form composite", FORMS, COMPOSITES, kept=lambda form, composite: composite == form % len(COMPOSITES))
+def test_activations_side_by_side(form, composite):
+    in_form(form, composite, *FUNCTIONS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in BY_HAND if name not in IN_EVERY_FORM])
-def test_activation_by_hand_in_every_form(name, rng, randomise):
-    in_forms_by_hand(name, rng, randomise)
+@pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_activation(name, form, composite):
+    in_form(form, composite, name)
 
 
 @pytest.mark.parametrize("name", ["tanh", "square", "clip", "gelu by formula", "silu by division"])
@@ -174,8 +171,7 @@ def test_a_function_of_each_element_conserves(name, rng, randomise):
         close(map_, sample * ((y / z * (head @ w[2].T)) @ w[0].T), 1e-4)
 
 
-@pytest.mark.parametrize("product", ["half", "gate"])
-@pytest.mark.parametrize("by", ["ops", "operator", "tf"])
+@sweep("by product", ["ops", "operator", "tf"], ["half", "gate"], kept=in_turn)
 def test_product(by, product, rng, randomise):
     multiply = {"ops": ops.multiply, "operator": lambda a, b: a * b, "tf": tf.multiply}[by]
 
