@@ -5,7 +5,8 @@ import functools
 import engine_helpers
 import keras
 import numpy as np
-from engine_helpers import close, in_turn, sweep
+from engine_helpers import close, in_turn, randomised, sweep
+from hand_helpers import Reference
 from keras import layers as kl
 from keras import ops
 
@@ -15,13 +16,12 @@ IMAGE, SEQUENCE = (8, 7, 3), (5, 4)
 COMPOSITES = [*engine_helpers.COMPOSITES, "attn_lrp", "cp_lrp"]
 
 
-def every_composite(name, nets):
-    """Of images the first layer's rules and signs by default, of sequences what is done with attention and gates."""
-    images = {"epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box"}
-    sequences = {"deep_taylor", "attn_lrp", "cp_lrp"}
-    names = [getattr(c, "name", c) for c in COMPOSITES]
-    assert {*images, *sequences} <= set(names)
-    return sweep(f"{name} composite", nets, COMPOSITES, kept=lambda net, c: names[c] in (images, sequences)[net])
+def kept_by_default(net, c):
+    """Of images the first layer's rules and signs, of sequences what is done with attention and gates."""
+    kept = ("epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box"), ("deep_taylor", "attn_lrp", "cp_lrp")
+    names = [getattr(composite, "name", composite) for composite in COMPOSITES]
+    assert {name for of_net in kept for name in of_net} <= set(names)
+    return names[c] in kept[net]
 
 
 def convolutional():
@@ -160,29 +160,50 @@ class ByHand(keras.Model):
         return self.net(self.functions, x, True)
 
 
-@every_composite("net", NETS)
-def test_one_net_in_equivalent_forms(net, composite, rng, randomise):
+@functools.cache
+def reference(net):
+    """The net by layers, its parts, and an input."""
     shape, make, run = NETS[net]
-    first = make()
-    model = randomise(functional(shape, first, run))
-    x = rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32)
-    expected = lrp.relevance(model, x, 1, composite)
-    for dress in (
-        lambda parts: functional(shape, parts, run, raw=True),
-        lambda parts: Subclassed(parts, run),
-        lambda parts: nested(shape, parts, run),
-    ):
-        parts = make()
-        other = dress(parts)
-        other(x)
+    rng, parts = np.random.default_rng(0), make()
+    model = randomised(rng, functional(shape, parts, run))
+    return parts, Reference(model, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32))
+
+
+def own_layers(shape, parts, run):
+    return Subclassed({name: OwnWeights(layer) for name, layer in parts.items()}, run)
+
+
+# name -> (whether it is made of Keras' layers, the model of its parts)
+EQUIVALENT = {
+    "operators": (True, lambda shape, parts, run: functional(shape, parts, run, raw=True)),
+    "subclassed": (True, lambda shape, parts, run: Subclassed(parts, run)),
+    "nested": (True, nested),
+    "layers of one's own": (False, own_layers),
+    "one model by hand": (False, lambda shape, parts, run: ByHand(parts, run)),
+}
+
+
+def in_turn_of(net, form, c):
+    """The composites of ``kept_by_default``, of which each form has one."""
+    chosen = [position for position in range(len(COMPOSITES)) if kept_by_default(net, position)]
+    return c == chosen[form % len(chosen)]
+
+
+@sweep("net form composite", NETS, EQUIVALENT, COMPOSITES, kept=in_turn_of)
+def test_one_net_in_equivalent_forms(net, form, composite):
+    shape, make, run = NETS[net]
+    first, known = reference(net)
+    of_layers, made = EQUIVALENT[form]
+    parts = make() if of_layers else first
+    other = made(shape, parts, run)
+    found = np.asarray(other(known.x))
+    if of_layers:
         for name, layer in parts.items():
             layer.set_weights(first[name].get_weights())
-        close(lrp.relevance(other, x, 1, composite), expected)
-    # In layers of one's own, and as one model that holds all weights and computes with operations alone.
-    own = {name: OwnWeights(layer) for name, layer in first.items()}
-    for other in (Subclassed(own, run), ByHand(first, run)):
-        close(np.asarray(other(x)), np.asarray(model(x)), 1e-4)
-        close(lrp.relevance(other, x, 1, composite), expected, 1e-4)
+        found = np.asarray(other(known.x))
+    close(found, known.output, 1e-4)
+    map_ = lrp.relevance(other, known.x, known.target, composite)
+    close(map_, known.relevance(composite), 1e-5 if of_layers else 1e-4)
 
 
 def block(shape):
@@ -195,7 +216,7 @@ def block(shape):
     return keras.Model(inputs, h)
 
 
-@every_composite("kind", NETS)
+@sweep("kind composite", NETS, COMPOSITES, kept=kept_by_default)
 def test_a_block_used_twice_equals_two_blocks(kind, composite, rng, randomise):
     """Both uses in a row, and the first also past the second."""
     shape = NETS[kind][0]
@@ -247,10 +268,9 @@ def test_alone_in_company_and_again(net, composite, rng, randomise):
     ["mixed_float16", "mixed_bfloat16"],
     kept=lambda net, composite, policy: composite == 2 * net + policy,
 )
-def test_mixed_precision_is_explained_in_float32(net, composite, policy, rng, randomise):
+def test_mixed_precision_is_explained_in_float32(net, composite, policy):
     shape, make, run = NETS[net]
-    first = make()
-    plain = randomise(functional(shape, first, run))
+    first, known = reference(net)
     keras.config.set_dtype_policy(policy)
     try:
         parts = make()
@@ -259,9 +279,8 @@ def test_mixed_precision_is_explained_in_float32(net, composite, policy, rng, ra
         keras.config.set_dtype_policy("float32")
     for name, layer in parts.items():
         layer.set_weights(first[name].get_weights())
-    x = rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32)
-    found = lrp.Explainer(mixed, composite).explain(x, 1)
+    found = lrp.Explainer(mixed, composite).explain(known.x, known.target)
     assert found.relevance.dtype == np.float32
-    close(found.relevance, lrp.relevance(plain, x, 1, composite))
-    close(found.logits, lrp.Explainer(plain, composite).explain(x, 1).logits)
+    close(found.relevance, known.relevance(composite))
+    close(found.logits, known.explanation(composite).logits)
     assert {layer.compute_dtype for layer in parts.values()} == {policy.removeprefix("mixed_")}
