@@ -7,7 +7,7 @@ rule is its textbook formula over the contributions C_ji = A_ji x_i, with no con
 import keras
 import numpy as np
 import pytest
-from engine_helpers import in_turn, sweep
+from engine_helpers import sweep
 from keras import layers as kl
 
 import lrp_monitor as lrp
@@ -101,17 +101,27 @@ LAYERS = {
 }
 
 
-def build(shape, make, rng, prefix=()):
-    layer = make()
-    model = keras.Sequential(
-        [keras.Input(shape), *prefix, layer, kl.Flatten(), kl.Dense(1, use_bias=False, name="head")]
-    )
+def build(shape, make, rng, count=1, before=(), after=()):
+    """``count`` layers of the same weights side by side, each with an output of its own, by one head for all."""
+    inputs = h = keras.Input(shape)
+    for layer in before:
+        h = layer(h)
+    layers, flat, head = [make() for _ in range(count)], kl.Flatten(), kl.Dense(1, use_bias=False, name="head")
+    outputs = []
+    for layer in layers:
+        y = layer(h)
+        for one in after:
+            y = one(y)
+        outputs.append(head(flat(y)))
+    model = keras.Model(inputs, kl.Concatenate()(outputs) if count > 1 else outputs[0])
     for variable in model.weights:
         variable.assign(rng.normal(size=variable.shape).astype(np.float32))
-    return model, layer
+    for layer in layers[1:]:
+        layer.set_weights(layers[0].get_weights())
+    return model, layers
 
 
-def matrix_and_bias(model, layer, shape):
+def matrix_and_bias(layer, shape):
     """The layer's matrix and bias, flattened, exact: unit vectors pick single float32 weights."""
     size = int(np.prod(shape))
     kernel_weights = layer.get_weights()
@@ -122,67 +132,58 @@ def matrix_and_bias(model, layer, shape):
     return a, bias
 
 
-def composite_for(rule, layer):
-    if rule.input_only:
-        return lrp.Composite(conv=rules.Epsilon(0), dense=rules.Epsilon(0), overrides={layer.name: rule})
-    return lrp.Composite(conv=rule, dense=rule, overrides={"head": rules.Epsilon(0)})
+def composite_for(layers, chosen):
+    """Each layer by its rule, and what stands behind them by LRP-0."""
+    overrides = {layer.name: rule for layer, rule in zip(layers, chosen, strict=True)}
+    return lrp.Composite(conv=rules.Epsilon(0), dense=rules.Epsilon(0), overrides=overrides)
 
 
-def check(found, expected):
+def side_by_side(model, layers, names, x):
+    """The maps of x of each layer under its rule, in one pass."""
+    composite = composite_for(layers, [RULES[name] for name in names])
+    copies = np.tile(x, (len(layers), *[1] * (x.ndim - 1)))
+    maps = lrp.relevance(model, copies, np.repeat(np.arange(len(layers)), len(x)), composite)
+    return dict(zip(names, np.split(maps, len(layers)), strict=True))
+
+
+def check(found, expected, name=""):
     scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * scale)
+    assert scale > 0, name
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * scale, err_msg=name)
 
 
-# By default four rules a layer, one of each kind: epsilon, split by sign, gamma or split by sign, of the input alone.
-@sweep("layer_name rule_name", LAYERS, RULES, kept=lambda layer, rule: (rule - layer) % 3 == 0)
-def test_layer_with_negative_inputs_and_biases(layer_name, rule_name, rng):
+# By default two rules a layer, in turn, and each rule on layers of several kinds.
+@sweep("layer_name sixth", LAYERS, range(6), kept=lambda layer, sixth: sixth == layer % 6)
+def test_layer_with_negative_inputs_and_biases(layer_name, sixth, rng):
     shape, make = LAYERS[layer_name]
-    rule = RULES[rule_name]
-    model, layer = build(shape, make, rng)
+    names = list(RULES)[sixth::6]
+    model, layers = build(shape, make, rng, len(names))
     x = rng.uniform(-2.5, 3.0, size=(2, *shape)).astype(np.float32)
-    a, b = matrix_and_bias(model, layer, shape)
+    a, b = matrix_and_bias(layers[0], shape)
     head = model.get_layer("head").get_weights()[0][:, 0].astype(np.float64)
-    found = lrp.relevance(model, x, 0, composite_for(rule, layer))
-    for sample, map_ in zip(x, found, strict=True):
-        flat = sample.reshape(-1).astype(np.float64)
-        relevance = (a @ flat + b) * head
-        check(map_.reshape(-1), oracle(rule, a, b, flat, relevance))
+    for rule_name, found in side_by_side(model, layers, names, x).items():
+        for sample, map_ in zip(x, found, strict=True):
+            flat = sample.reshape(-1).astype(np.float64)
+            relevance = (a @ flat + b) * head
+            check(map_.reshape(-1), oracle(RULES[rule_name], a, b, flat, relevance), rule_name)
 
 
-@sweep(
-    "layer_name rule_name after",
-    ["dense", "conv2d same stride 2", "depthwise2d", "conv2d transpose"],
-    ["z+", "alpha2beta1", "gamma", "gamma-large"],
-    ["linear", "relu"],
-    kept=in_turn,
-)
-def test_layer_with_non_negative_input(layer_name, rule_name, after, rng):
+@pytest.mark.parametrize("after", ["linear", "relu"])
+@pytest.mark.parametrize("layer_name", ["dense", "conv2d same stride 2", "depthwise2d", "conv2d transpose"])
+def test_layer_with_non_negative_input(layer_name, after, rng):
     """Behind a ReLU the sign-splitting rules take a short cut with half the convolutions, in front of one another."""
     shape, make = LAYERS[layer_name]
-    rule = RULES[rule_name]
-    layer = make()
-    model = keras.Sequential(
-        [
-            keras.Input(shape),
-            kl.ReLU(),
-            layer,
-            kl.Activation(after),
-            kl.Flatten(),
-            kl.Dense(1, use_bias=False, name="head"),
-        ]
-    )
-    for variable in model.weights:
-        variable.assign(rng.normal(size=variable.shape).astype(np.float32))
+    names = ["z+", "alpha2beta1", "gamma", "gamma-large"]
+    model, layers = build(shape, make, rng, len(names), before=[kl.ReLU()], after=[kl.Activation(after)])
     x = rng.normal(size=(2, *shape)).astype(np.float32)
-    a, b = matrix_and_bias(model, layer, shape)
+    a, b = matrix_and_bias(layers[0], shape)
     head = model.get_layer("head").get_weights()[0][:, 0].astype(np.float64)
-    found = lrp.relevance(model, x, 0, composite_for(rule, layer))
-    for sample, map_ in zip(x, found, strict=True):
-        flat = np.maximum(sample.reshape(-1).astype(np.float64), 0)
-        z = a @ flat + b
-        relevance = (np.maximum(z, 0) if after == "relu" else z) * head
-        check(map_.reshape(-1), oracle(rule, a, b, flat, relevance))
+    for rule_name, found in side_by_side(model, layers, names, x).items():
+        for sample, map_ in zip(x, found, strict=True):
+            flat = np.maximum(sample.reshape(-1).astype(np.float64), 0)
+            z = a @ flat + b
+            relevance = (np.maximum(z, 0) if after == "relu" else z) * head
+            check(map_.reshape(-1), oracle(RULES[rule_name], a, b, flat, relevance), rule_name)
 
 
 @pytest.mark.parametrize("rule_name", ["epsilon", "z+", "alpha2beta1", "gamma"])
@@ -212,10 +213,10 @@ def test_box_bounds_go_through_preprocessing(rng):
     for scale, offset in ((1 / 127.5, -1.0), (-1 / 127.5, 1.0)):
         rescale = kl.Rescaling(scale, offset)
         shape = (5, 5, 2)
-        model, layer = build(shape, lambda: kl.Conv2D(3, 3), rng, prefix=(rescale,))
+        model, (layer,) = build(shape, lambda: kl.Conv2D(3, 3), rng, before=[rescale])
         x = rng.uniform(0, 255, size=(2, *shape)).astype(np.float32)
-        found = lrp.relevance(model, x, 0, composite_for(rules.ZBox(0, 255), layer))
-        a, b = matrix_and_bias(model, layer, shape)
+        found = lrp.relevance(model, x, 0, composite_for([layer], [rules.ZBox(0, 255)]))
+        a, b = matrix_and_bias(layer, shape)
         head = model.get_layer("head").get_weights()[0][:, 0].astype(np.float64)
         for sample, map_ in zip(x, found, strict=True):
             seen = sample.reshape(-1).astype(np.float64) * scale + offset
@@ -225,10 +226,10 @@ def test_box_bounds_go_through_preprocessing(rng):
 def test_box_per_channel(rng):
     low, high = np.array([-1.0, -2.0], np.float32), np.array([1.0, 3.0], np.float32)
     shape = (4, 4, 2)
-    model, layer = build(shape, lambda: kl.Conv2D(3, 3), rng)
+    model, (layer,) = build(shape, lambda: kl.Conv2D(3, 3), rng)
     x = rng.uniform(low, high, size=(1, *shape)).astype(np.float32)
-    found = lrp.relevance(model, x, 0, composite_for(rules.ZBox(low, high), layer))
-    a, b = matrix_and_bias(model, layer, shape)
+    found = lrp.relevance(model, x, 0, composite_for([layer], [rules.ZBox(low, high)]))
+    a, b = matrix_and_bias(layer, shape)
     head = model.get_layer("head").get_weights()[0][:, 0].astype(np.float64)
     flat = x.reshape(-1).astype(np.float64)
     lows, highs = (np.broadcast_to(bound, shape).reshape(-1).astype(np.float64) for bound in (low, high))
