@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine_helpers import close
+from engine_helpers import close, in_turn, sweep
 from keras import layers as kl
 from keras import ops
 
@@ -118,8 +118,7 @@ GIVEN = {
 }
 
 
-@pytest.mark.parametrize("composite", ["epsilon_plus_flat", "cp_lrp"])
-@pytest.mark.parametrize("name", GIVEN)
+@sweep("name composite", GIVEN, ["epsilon_plus_flat", "cp_lrp"], kept=in_turn)
 def test_an_activation_is_what_it_computes(name, composite, rng, randomise):
     given, known = GIVEN[name]
 

@@ -50,10 +50,11 @@ STAGES = {
     "EfficientNetB0": "block3b_add",
     "EfficientNetV2B0": "block4b_add",
     "NASNetMobile": "normal_concat_0",
-    "ConvNeXtTiny": "convnext_tiny_downsampling_block_1",
+    "ConvNeXtTiny": "convnext_tiny_downsampling_block_0",
 }
 # Hundreds of operations also there: traced once, with one composite for both questions. So are all whole models.
 LARGE = {"NASNetMobile", "DenseNet121", "InceptionResNetV2"}
+TWICE_WHEN_SLOW = {"InceptionV3", "EfficientNetV2B0"}  # by both composites with ``-m slow``
 
 
 def test_no_model_is_left_out():
@@ -75,11 +76,21 @@ AS_ANOTHER = {"ResNet50", "InceptionResNetV2", "Xception", "MobileNet", "MobileN
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in AS_ANOTHER)) for name in FAMILIES]
 )
 def test_first_stages(name, rng):
+    explained(first_stages(name), name, name, name in LARGE | TWICE_WHEN_SLOW, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TWICE_WHEN_SLOW))
+def test_first_stages_by_two_composites(name, rng):
+    explained(first_stages(name), name, name, False, rng)
+
+
+def first_stages(name):
     model = made(name, name)
-    if name in STAGES:
-        pooled = kl.GlobalAveragePooling2D()(model.get_layer(STAGES[name]).output)
-        model = keras.Model(model.inputs, kl.Dense(5)(pooled))
-    explained(model, name, name, name in LARGE, rng)
+    if name not in STAGES:
+        return model
+    pooled = kl.GlobalAveragePooling2D()(model.get_layer(STAGES[name]).output)
+    return keras.Model(model.inputs, kl.Dense(5)(pooled))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ The reference carries relevance R itself backwards (Achtibat et al. 2024, "AttnL
 
 import keras
 import numpy as np
-import pytest
+from engine_helpers import in_turn, sweep
 from keras import layers as kl
 
 import lrp_monitor as lrp
@@ -66,8 +66,7 @@ SCORES = {
 }
 
 
-@pytest.mark.parametrize("composite", ["attn_lrp", "cp_lrp"])
-@pytest.mark.parametrize("name", SCORES)
+@sweep("name composite", SCORES, ["attn_lrp", "cp_lrp"], kept=in_turn)
 def test_attention_without_projections(name, composite, rng, randomise):
     make, scale, tanh = SCORES[name]
     layer = make()
@@ -114,12 +113,16 @@ COMPOSITES = {
 }
 
 
-@pytest.mark.parametrize("open_scores", [False, True], ids=["fused", "open"])
-@pytest.mark.parametrize(
-    ("composite", "gated"), [("attn_lrp", False), ("cp_lrp", False), *((name, True) for name in COMPOSITES)]
-)
-def test_grouped_queries(composite, gated, open_scores, rng, randomise):
+GROUPED = {
+    **{name: (name, False) for name in ("attn_lrp", "cp_lrp")},
+    **{f"{name}, gated": (name, True) for name in COMPOSITES},
+}
+
+
+@sweep("name scores", GROUPED, ["fused", "open"], kept=in_turn)
+def test_grouped_queries(name, scores, rng, randomise):
     """Query heads 0 and 1 read key and value head 0, heads 2 and 3 read head 1; a gate takes half of its product."""
+    (composite, gated), open_scores = GROUPED[name], scores == "open"
     layer = kl.GroupQueryAttention(SIZE, HEADS, GROUPS, use_gate=gated, dropout=0.2 if open_scores else 0.0)
     inputs = keras.Input((STEPS, WIDTH))
     head = kl.Dense(2, name="head")

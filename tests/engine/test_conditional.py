@@ -150,7 +150,13 @@ CUTS = {"plain": 3, "normed": 4, "bn": 4, "block": 4, "sum": 4, "pooled": 4}
 BESIDE = {"inner": 4, "branch": 4, "mha": 4, "mha/value": 2, "mha/query": 2}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+# Of composites that take the same rules in another place one stands for the others.
+AS_ANOTHER = {"lrp_zero", "epsilon", "epsilon_plus", "epsilon_alpha2_beta1_flat", "epsilon_gamma"}
+
+
+@pytest.mark.parametrize(
+    "preset", [pytest.param(preset, marks=[pytest.mark.slow] * (preset in AS_ANOTHER)) for preset in PRESETS]
+)
 def test_the_channels_of_a_layer_sum_to_the_heatmap(all_kinds, preset):
     net, x = all_kinds
     explainer = lrp.Explainer(net, PRESETS[preset](-3, 3) if preset in BOUNDED else preset)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine_helpers import COMPOSITES, close
+from engine_helpers import COMPOSITES, close, in_turn, sweep
 from keras import layers as kl
 from keras import ops
 
@@ -81,7 +81,15 @@ def folded_by_hand(net):
     return model
 
 
-@pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
+# Of composites that take the same rules behind the first layer one stands for the others.
+AS_ANOTHER = ("lrp_zero", "epsilon_plus", "epsilon_alpha2_beta1")
+
+
+@pytest.mark.parametrize(
+    "composite",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one in AS_ANOTHER)) for one in COMPOSITES],
+    ids=lambda c: getattr(c, "name", c),
+)
 def test_batch_norm_is_folded_as_by_hand(composite, rng, randomise):
     net = randomise(conv_bn_net())
     assert any((layer.gamma.numpy() < 0).any() for layer in net.layers if getattr(layer, "gamma", None) is not None)
@@ -175,19 +183,29 @@ def multi_activation():
     return keras.Sequential(layers)
 
 
-@pytest.mark.parametrize("make", [Raw, functional_residual, multi_activation])
-def test_bias_free_nets_conserve(make, rng, randomise):
-    model = make()
+BIAS_FREE = {"raw": Raw, "residual": functional_residual, "activations": multi_activation}
+
+
+@sweep("name composite", BIAS_FREE, ["lrp_zero", "epsilon_plus", "epsilon_plus_flat"], kept=in_turn)
+def test_bias_free_nets_conserve(name, composite, rng, randomise):
+    model = BIAS_FREE[name]()
     x = images(rng)
     model(x)
     randomise(model)
-    for composite in ("lrp_zero", "epsilon_plus", "epsilon_plus_flat"):
-        explanation = lrp.Explainer(model, composite).explain(x, 1)
-        np.testing.assert_allclose(explanation.conservation, 1, atol=1e-3, err_msg=composite)
-        close(explanation.logit, np.asarray(model(x))[:, 1], 1e-4)
+    explanation = lrp.Explainer(model, composite).explain(x, 1)
+    np.testing.assert_allclose(explanation.conservation, 1, atol=1e-3)
+    close(explanation.logit, np.asarray(model(x))[:, 1], 1e-4)
 
 
-def test_shared_layer_equals_the_layer_duplicated(rng, randomise):
+@pytest.mark.parametrize(
+    "composites",
+    [
+        ["epsilon", "epsilon_plus_flat", "epsilon_alpha2_beta1", COMPOSITES[-2]],
+        pytest.param(COMPOSITES, marks=pytest.mark.slow),
+    ],
+    ids=["four", "every"],
+)
+def test_shared_layer_equals_the_layer_duplicated(composites, rng, randomise):
     def net(shared):
         inputs = keras.Input((6, 6, 3))
         conv = kl.Conv2D(3, 3, padding="same", activation="relu")
@@ -199,7 +217,7 @@ def test_shared_layer_equals_the_layer_duplicated(rng, randomise):
     conv, dense = one.get_weights()[:2], one.get_weights()[2:]
     two.set_weights([*conv, *conv, *dense])
     x = images(rng, shape=(6, 6, 3))
-    for composite in COMPOSITES:
+    for composite in composites:
         close(lrp.relevance(one, x, 0, composite), lrp.relevance(two, x, 0, composite))
 
 

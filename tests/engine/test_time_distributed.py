@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine_helpers import close
+from engine_helpers import close, in_turn, sweep
 from keras import layers as kl
 
 import lrp_monitor as lrp
@@ -37,22 +37,24 @@ def whole(layer):
     return layer
 
 
-@pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
-def test_convolution_of_every_frame_is_one_with_an_axis_more(composite, rng, randomise):
+BEHIND = {"wrapped": each, "as they are": whole}
+"""Normalisation and ReLU behind a convolution of every frame."""
+
+
+@sweep("composite behind", COMPOSITES, BEHIND, kept=in_turn)
+def test_convolution_of_every_frame_is_one_with_an_axis_more(composite, behind, rng, randomise):
     volume = randomise(video(lambda n: kl.Conv3D(n, (1, 3, 3), padding="same"), whole, whole, whole))
     x = rng.uniform(-3, 3, size=(2, *FRAMES)).astype(np.float32)
     expected = lrp.Explainer(volume, composite).inspect(x, 1)
-    kernels = [w[0] if w.ndim == 5 else w for w in volume.get_weights()]
-    for norm, activate in ((each, each), (whole, whole)):
-        frames = video(lambda n: kl.Conv2D(n, 3, padding="same"), each, norm, activate)
-        frames.set_weights(kernels)
-        explainer = lrp.Explainer(frames, composite)
-        inspection = explainer.inspect(x, 1)
-        close(inspection.explanation.relevance, expected.explanation.relevance)
-        assert str(explainer).count("folded into the weighted layer before it") == 2
-        convolutions = [layer for layer in expected.layers if layer.kind == "Conv3D"]
-        wrapped = [layer for layer in inspection.layers if layer.shape[-1] in (4, 3) and len(layer.shape) == 4]
-        close(wrapped[0].total, convolutions[0].total, 1e-4)
+    frames = video(lambda n: kl.Conv2D(n, 3, padding="same"), each, BEHIND[behind], BEHIND[behind])
+    frames.set_weights([w[0] if w.ndim == 5 else w for w in volume.get_weights()])
+    explainer = lrp.Explainer(frames, composite)
+    inspection = explainer.inspect(x, 1)
+    close(inspection.explanation.relevance, expected.explanation.relevance)
+    assert str(explainer).count("folded into the weighted layer before it") == 2
+    convolutions = [layer for layer in expected.layers if layer.kind == "Conv3D"]
+    wrapped = [layer for layer in inspection.layers if layer.shape[-1] in (4, 3) and len(layer.shape) == 4]
+    close(wrapped[0].total, convolutions[0].total, 1e-4)
 
 
 class ByHand(keras.Model):
@@ -69,31 +71,26 @@ class ByHand(keras.Model):
         return self.conv.compute_output_shape(input_shape)
 
 
-@pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
-def test_raw_scaling_of_every_frame_counts_as_preprocessing(composite, rng, randomise):
+SCALINGS = {
+    "function": lambda x: each(kl.Conv2D(3, 3, activation="relu"))(each(kl.Lambda(lambda t: t / 2.0 - 0.7))(x)),
+    "model": lambda x: each(ByHand(lambda t: t * 0.5 - 0.7))(x),
+}
+
+
+@sweep("composite scaling", COMPOSITES, SCALINGS, kept=in_turn)
+def test_raw_scaling_of_every_frame_counts_as_preprocessing(composite, scaling, rng, randomise):
     def net(scaled):
         inputs = keras.Input(FRAMES)
         return keras.Model(inputs, kl.Dense(2)(kl.Flatten()(scaled(kl.ZeroPadding3D((1, 0, 0))(inputs)))))
 
-    def by_layers(x):
-        return each(kl.Conv2D(3, 3, activation="relu"))(kl.Rescaling(0.5, -0.7)(x))
-
-    def by_function(x):
-        return each(kl.Conv2D(3, 3, activation="relu"))(each(kl.Lambda(lambda t: t / 2.0 - 0.7))(x))
-
-    def by_model(x):
-        return each(ByHand(lambda t: t * 0.5 - 0.7))(x)
-
-    layered = randomise(net(by_layers))
+    layered = randomise(net(lambda x: each(kl.Conv2D(3, 3, activation="relu"))(kl.Rescaling(0.5, -0.7)(x))))
+    model = net(SCALINGS[scaling])
     x = rng.uniform(-3, 3, size=(2, *FRAMES)).astype(np.float32)
-    expected = lrp.Explainer(layered, composite).explain(x, 1)
-    for scaled in (by_function, by_model):
-        model = net(scaled)
-        model(x)
-        model.set_weights(layered.get_weights())
-        found = lrp.Explainer(model, composite).explain(x, 1)
-        close(found.logits, np.asarray(model(x)))
-        close(found.relevance, expected.relevance)
+    model(x)
+    model.set_weights(layered.get_weights())
+    found = lrp.Explainer(model, composite).explain(x, 1)
+    close(found.logits, np.asarray(model(x)))
+    close(found.relevance, lrp.relevance(layered, x, 1, composite))
 
 
 @pytest.mark.parametrize("composite", COMPOSITES, ids=lambda c: getattr(c, "name", c))
