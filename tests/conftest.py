@@ -27,8 +27,8 @@ FAST = {
 """Of these folders ``-m fast`` runs those files, of all others every one; in both what is not marked as below."""
 
 _LONG = {
-    "test_applications", "test_gradients", "test_monitor_faults", "test_monitor_runs", "test_pages", "test_recurrent",
-    "test_state",
+    "test_applications", "test_gradients", "test_gradients_armed", "test_monitor_faults", "test_monitor_runs",
+    "test_pages", "test_recurrent", "test_state",
 }  # fmt: skip
 """Files that take most of a minute; so do those that train."""
 
