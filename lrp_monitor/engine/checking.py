@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lrp_monitor.arguments import Preset, check_keywords
 from lrp_monitor.engine.errors import UnsupportedModelError
 from lrp_monitor.engine.explainer import Explainer, ExplainerOptions
-from lrp_monitor.engine.inputs import arranged, known_shapes, model_structure
+from lrp_monitor.engine.inputs import alone, known_shapes
 from lrp_monitor.engine.inspection import Inspection, LayerRelevance
 from lrp_monitor.engine.rules.composites import Composite, resolve
 from lrp_monitor.engine.targets import Target
@@ -172,8 +172,7 @@ def check(
         rng = np.random.default_rng(0)
         shapes = known_shapes(model)
         kinds = [str(tensor.dtype) for tensor in getattr(model, "inputs", None) or ()] or ["float32"] * len(shapes)
-        leaves = [_noise(rng, (4, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
-        inputs = arranged(model_structure(model), leaves)
+        inputs = alone([_noise(rng, (4, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)])
     bad = tuple(
         short_path(variable.path, model)
         for variable in model.variables

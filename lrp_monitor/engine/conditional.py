@@ -17,6 +17,7 @@ from lrp_monitor.engine.inspection import LayerRelevance
 from lrp_monitor.engine.question import Rows
 from lrp_monitor.engine.surrogates.build import Gates
 from lrp_monitor.engine.surrogates.carriers import LayerOutput, LayerOutputs, spread
+from lrp_monitor.engine.trace.recording import LayerCall
 from lrp_monitor.plain import Result, plain
 
 Selection = int | Sequence[int] | NDArray[Any]
@@ -48,42 +49,33 @@ class LayerChannels(Result):
         return {"layer": self.layer, "relevance": plain(self.relevance), "fired": plain(self.fired)}
 
 
-@dataclass(frozen=True)
-class ChannelLayer:
-    """A layer whose channels are asked for, under the name by which it was, and how many it has."""
+def selected(layer: str, count: int, chosen: Selection | None) -> NDArray[np.float32]:
+    """(count,) what passes of each channel of a layer; all of each where none is chosen.
 
-    name: str
-    channels: int
-
-    def weights(self, chosen: Selection | None) -> NDArray[np.float32]:
-        """(channels,) what passes of each; all of each where none is chosen. Raises ValueError or TypeError."""
-        if chosen is None:
-            return np.ones(self.channels, np.float32)
-        given = np.asarray(chosen)
-        what = f"conditions: layer {self.name!r}"
-        if given.size == 0:
-            return np.zeros(self.channels, np.float32)
-        if given.dtype.kind in "fb":
-            if given.shape != (self.channels,):
-                raise ValueError(
-                    f"{what} has {self.channels} channels, so that weights need shape ({self.channels},), "
-                    f"got {given.shape}"
-                )
-            if not np.isfinite(given).all():
-                raise ValueError(f"{what}: weights hold NaN or infinity")
-            return given.astype(np.float32)
-        if given.dtype.kind not in "iu" or given.ndim > 1:
-            raise TypeError(
-                f"{what}: expected a channel, several channels or one weight a channel (numbers with a point, or "
-                f"booleans), got {chosen!r}"
-            )
-        given = given.reshape(-1)
-        wrong = given[(given < 0) | (given >= self.channels)]
-        if wrong.size:
-            raise ValueError(f"{what} has no channel {int(wrong[0])}; it has {self.channels}: 0 to {self.channels - 1}")
-        result = np.zeros(self.channels, np.float32)
-        result[given] = 1.0
-        return result
+    Raises ValueError or TypeError, which names the layer.
+    """
+    if chosen is None:
+        return np.ones(count, np.float32)
+    given, what = np.asarray(chosen), f"conditions: layer {layer!r}"
+    if given.size == 0:
+        return np.zeros(count, np.float32)
+    if given.dtype.kind in "fb":
+        if given.shape != (count,):
+            raise ValueError(f"{what} has {count} channels, so that weights need shape ({count},), got {given.shape}")
+        if not np.isfinite(given).all():
+            raise ValueError(f"{what}: weights hold NaN or infinity")
+        return given.astype(np.float32)
+    if given.dtype.kind not in "iu" or given.ndim > 1:
+        raise TypeError(
+            f"{what}: expected a channel, several channels or one weight a channel (numbers with a point, or "
+            f"booleans), got {chosen!r}"
+        )
+    wrong = given[(given < 0) | (given >= count)]
+    if wrong.size:
+        raise ValueError(f"{what} has no channel {int(wrong[0])}; it has {count}: 0 to {count - 1}")
+    result = np.zeros(count, np.float32)
+    result[given] = 1.0
+    return result
 
 
 @dataclass(frozen=True)
@@ -116,34 +108,32 @@ class Conditions:
         """The layers that are named in any."""
         return tuple(sorted({name for one in self.listed for name in one}))
 
-    def weights(self, layers: Sequence[ChannelLayer], n: int) -> list[Any]:
-        """(conditions * n, channels) for each layer. Raises what ``ChannelLayer.weights`` raises."""
+    def weights(self, counts: Sequence[int], n: int) -> list[Any]:
+        """(conditions * n, channels) for each layer, of so many channels. Raises what `selected` raises."""
         which = np.repeat(np.arange(len(self.listed)), n)
-        return [Rows(np.stack([layer.weights(one.get(layer.name)) for one in self.listed]), which) for layer in layers]
+        return [
+            Rows(np.stack([selected(name, count, one.get(name)) for one in self.listed]), which)
+            for name, count in zip(self.names, counts, strict=True)
+        ]
+
+    def calls(self, outputs: LayerOutputs, model: str) -> list[LayerCall]:
+        """The calls of the layers. Raises ValueError for a name that is no layer's, and for two names of one layer."""
+        calls = [outputs.call_of(name, model, "conditions") for name in self.names]
+        if len(set(calls)) != len(calls):
+            paths = [call.name for call in calls]
+            raise ValueError(f"conditions: {list(self.names)} name one layer twice, by its name and its path: {paths}")
+        return calls
 
 
-def gates_of(
-    outputs: LayerOutputs, names: Sequence[str], weights: Sequence[Tensor], model: str
-) -> tuple[list[ChannelLayer], Gates]:
-    """What ``weights``, (n, channels) for each of the named layers, let through: gates behind recorded tensors.
-
-    Raises:
-        ValueError: for a name that is no layer's, for a layer without channels, and for two names of one layer.
-    """
-    layers: list[ChannelLayer] = []
+def gates_of(outputs: LayerOutputs, calls: Sequence[LayerCall], weights: Sequence[Tensor]) -> Gates:
+    """What ``weights``, (n, channels) for each call of a layer, let through: gates behind recorded tensors."""
     gates: dict[int, list[Callable[[Tensor], Tensor]]] = {}
-    calls = [outputs.call_of(name, model, "conditions") for name in names]
-    if len(set(calls)) != len(calls):
-        paths = [call.name for call in calls]
-        raise ValueError(f"conditions: {list(names)} name one layer twice, by its name and its path: {paths}")
-    for name, call, of_channels in zip(names, calls, weights, strict=True):
-        channels, parts = outputs.by_channel(call, "conditions")
-        layers.append(ChannelLayer(name, channels))
-        for t, axis in parts:
+    for call, of_channels in zip(calls, weights, strict=True):
+        for t, axis in outputs.by_channel(call, "conditions")[1]:
             full = spread(of_channels, axis, tuple(t.shape))
             for carrier in outputs.carriers(t):
                 gates.setdefault(id(carrier.tensor), []).append(partial(_gate, carrier.arranged(full)))
-    return layers, gates
+    return gates
 
 
 def _gate(weights: Tensor, made: Tensor) -> Tensor:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, TypedDict, overload
 
+import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
 from lrp_monitor.arguments import OnUnknown, Preset, one_of, output_key
-from lrp_monitor.engine import conditional, inputs, inspection, targets
+from lrp_monitor.engine import inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.conditional import ChannelLayer, Condition, Conditions, LayerChannels, LayerChoice
+from lrp_monitor.engine.conditional import Condition, Conditions, LayerChannels, LayerChoice, gates_of
 from lrp_monitor.engine.explanation import Explanation, sum_of_samples
 from lrp_monitor.engine.inputs import Inputs, Shape, arranged, take
 from lrp_monitor.engine.inspection import Inspection
@@ -34,7 +35,7 @@ from lrp_monitor.text import aligned
 
 __all__ = ["Explainer", "Explanation", "Target"]
 
-Tensors = dict[str, Tensor]
+Tensors = dict[str, Any]
 Read = Callable[[Traced, Tensors, Sequence[Tensor]], tuple[list[Any], Tensors]]
 
 
@@ -93,9 +94,9 @@ class Explainer:
         self._choice: Choice | None = None
         self._output = output
         asked = inputs.checked_batch(model, batch_size)
-        self._passes = Passes(model, asked, inputs.fixed_batch(model), bool(jit_compile), check_device(device))
+        self.passes = Passes(model, asked, inputs.fixed_batch(model), bool(jit_compile), check_device(device))
+        """The compiled passes: what they need, how many samples go through at a time, and what they may take."""
         self._on_unknown = on_unknown
-        self._known: dict[Hashable, list[Any]] = {}  # what traces found out, by the keys of their passes
         self._rows: list[Row] = []
         self._notes: tuple[str, ...] = ()
         self._activation: str | None = None
@@ -119,11 +120,6 @@ class Explainer:
     def choice(self) -> str:
         """Why ``"auto"`` chose the composite, such as "8 convolutions deep"; "" where a composite was given."""
         return "" if self.composite is self._composite or self._choice is None else self._choice.reason
-
-    @property
-    def passes(self) -> Passes:
-        """The compiled passes: what they need, how many samples go through at a time, and what they may take."""
-        return self._passes
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -155,16 +151,15 @@ class Explainer:
         ``input_shape`` is the shape of one sample; for several inputs a list of them, in the model's order.
         Raises what a call would raise about the model.
         """
-        if not self._passes or input_shape is not None:
-            if input_shape is None:
-                shapes = inputs.known_shapes(self.model)
-            elif input_shape and isinstance(input_shape[0], tuple | list):
-                shapes = tuple(tuple(shape) for shape in input_shape)
-            else:
-                shapes = (tuple(input_shape),)
-            structure = inputs.model_structure(self.model) if inputs.expected_shapes(self.model) else 0
-            leaves = tuple(np.broadcast_to(np.float32(0), (1, *shape)) for shape in shapes)
-            self._question("explain", Inputs(leaves, structure, structure), None).ready(n)
+        if self.passes.made and input_shape is None:
+            return
+        shapes: Sequence[Any] = (input_shape,)
+        if input_shape is None:
+            shapes = inputs.known_shapes(self.model)
+        elif input_shape and isinstance(input_shape[0], tuple | list):
+            shapes = input_shape
+        blank = [np.broadcast_to(np.float32(0), (1, *shape)) for shape in shapes]
+        self._question("explain", take(self.model, inputs.alone(blank)), None).compiled.ready(n)
 
     def _question(
         self, name: str, given: Inputs, target: Target, asked: Hashable = None, read: Read | None = None, *,
@@ -172,30 +167,30 @@ class Explainer:
     ) -> Question:  # fmt: skip
         """What is asked about inputs and a target, and of ``asked`` besides.
 
-        ``read`` makes the results, and what is known from now on, of a trace, of what is explained of it, and of what
+        ``read`` makes what is known from now on, and the results, of a trace, of what is explained of it, and of what
         the pass takes ``beside``; by default the results are those of an explanation. ``taps``: whether relevance is
         read off between the layers. ``gates``, of what is taken beside and of the layers' outputs, says what relevance
         goes through.
         """
-        start, structure = targets.start_of(target), given.taken
-        key = (name, start, given.shapes, str(structure), asked)
-        known = self._known.setdefault(key, [])
-        of_target, count = BESIDE.get(start, ()), len(given.leaves)
+        start, structure, count = targets.start_of(target), given.taken, len(given.leaves)
+        of_target = BESIDE.get(start, ())
         last = count + len(of_target)
+        known: list[Any] = []
 
-        def compute(*tensors: Tensor) -> dict[str, Tensor]:
+        def compute(*tensors: Tensor) -> Tensors:
             put = None if gates is None else partial(gates, tensors[last:])
-            traced = self._trace(list(tensors[:count]), structure, Taps() if taps else None, put)
+            traced = self._trace(tensors[:count], structure, Taps() if taps else None, put)
             result = explained(traced, start, *tensors[count:last])
             if read is not None:
                 known[:], result = read(traced, result, tensors[last:])
             return result
 
-        wanted = partial(self._wanted, target, start, len(given))
-        return Question(self._passes, key, given, compute, (*of_target, *beside), wanted, known)
+        takes = [*given.specs, *of_target, *beside]
+        compiled = self.passes.of((name, start, given.key, asked), compute, takes, known)
+        return Question(compiled, given, partial(self._wanted, target, start, len(given)))
 
     def _trace(
-        self, leaves: list[Tensor], structure: Any, taps: Taps | None = None,
+        self, leaves: Sequence[Tensor], structure: Any, taps: Taps | None = None,
         gates: Callable[[LayerOutputs], Gates] | None = None,
     ) -> Traced:  # fmt: skip
         def call(model: Any, values: list[Tensor]) -> Tensor:
@@ -234,16 +229,15 @@ class Explainer:
         Raises ValueError for inputs that are empty, not finite or of another shape than the model's, and for
         targets outside the model's outputs; TypeError for inputs or targets that are not numbers.
         """
-        question = self._question("explain", take(self.model, inputs), target)
 
         def reduce(part: Part) -> Part:
             if reduced is None:
                 return part
-            relevance = question.as_given(question.relevance(part))
-            rest = {name: values for name, values in part.items() if not name.startswith("relevance")}
-            return rest | {"reduced": reduced(relevance), "sum": sum_of_samples(relevance)}
+            relevance = part["relevance"]
+            return part | {"relevance": reduced(relevance), "reduced_sum": sum_of_samples(relevance)}
 
-        return self._explanation(question, question.run(reduced=reduce, in_file=bool(reduced)))
+        question = self._question("explain", take(self.model, inputs), target)
+        return self._explanation(question.run(reduced=reduce, in_file=bool(reduced)))
 
     def logits(self, inputs: Any) -> Any:
         """What the model computes for ``inputs`` before an output softmax or sigmoid: float32 (n, k), no relevance.
@@ -251,13 +245,12 @@ class Explainer:
         For questions asked of many changed copies of a sample: a forward pass alone. Raises as :meth:`explain`.
         """
         given = take(self.model, inputs)
-
         structure = given.taken
 
-        def compute(*leaves: Tensor) -> dict[str, Tensor]:
-            return {"logits": ops.cast(self._trace(list(leaves), structure).logits, "float32")}
+        def compute(*leaves: Tensor) -> Tensor:
+            return ops.cast(self._trace(leaves, structure).logits, "float32")
 
-        return Question(self._passes, ("logits", given.shapes, str(structure)), given, compute).run()["logits"]
+        return self.passes.of(("logits", given.key), compute, given.specs, []).run(given.leaves)
 
     def inspect(self, inputs: Any, target: Target = None, layers: Sequence[str] | str = ()) -> Inspection:
         """Explain, and read relevance off at every layer in the same pass: an :class:`Inspection`.
@@ -281,13 +274,12 @@ class Explainer:
 
         def read(traced: Traced, result: Tensors, _: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
             calls = chosen(traced.layer_outputs)
-            known, tensors = inspection.read_off(traced, self.model.name, result["logit"], maps, calls)
-            return known, result | tensors
+            known, layers = inspection.read_off(traced, self.model.name, result["logit"], maps, calls)
+            return known, result | {"layers": layers}
 
-        given = take(self.model, inputs)
-        question = self._question(name, given, target, asked, read, taps=name == "inspect")
+        question = self._question(name, take(self.model, inputs), target, asked, read, taps=name == "inspect")
         found = question.run()
-        return inspection.gathered(self._explanation(question, found), question.known, found)
+        return inspection.gathered(self._explanation(found), question.compiled.known, found["layers"])
 
     def conditional(self, inputs: Any, conditions: Condition | Sequence[Condition], target: Target = None) -> Any:
         """The heatmap of the relevance that passes through chosen channels (concept relevance propagation).
@@ -303,25 +295,21 @@ class Explainer:
         """
         given, asked = take(self.model, inputs), Conditions.of(conditions)
 
-        layers: list[ChannelLayer] = []
-
         def gates(weights: Sequence[Tensor], outputs: LayerOutputs) -> Gates:
-            layers[:], put = conditional.gates_of(outputs, asked.names, weights, self.model.name)
-            return put
+            return gates_of(outputs, asked.calls(outputs, self.model.name), weights)
 
-        def read(_: Traced, result: Tensors, __: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
-            return layers, {
-                name: one for name, one in result.items() if name == "logit" or name.startswith("relevance")
-            }
+        def read(traced: Traced, result: Tensors, _: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
+            outputs = traced.layer_outputs
+            counts = [outputs.by_channel(call, "conditions")[0] for call in asked.calls(outputs, self.model.name)]
+            return counts, {name: result[name] for name in ("logit", "relevance")}
 
         weights: list[Spec] = [((None,), "float32") for _ in asked.names]
         question = self._question("conditional", given, target, asked.names, read, beside=weights, gates=gates)
         n, count = len(given), len(asked.listed)
-        found = question.run(np.tile(np.arange(n), count), lambda: asked.weights(question.known, n))
-        leaves = question.relevance(found)
-        return question.as_given(
-            leaves if asked.alone else [leaf.reshape(count, n, *leaf.shape[1:]) for leaf in leaves]
-        )
+        found = question.run(np.tile(np.arange(n), count), lambda: asked.weights(question.compiled.known, n))
+        if asked.alone:
+            return found["relevance"]
+        return keras.tree.map_structure(lambda leaf: leaf.reshape(count, n, *leaf.shape[1:]), found["relevance"])
 
     def through(
         self, inputs: Any, layer: str, samples: NDArray[np.int64], channels: NDArray[np.int64], target: Target = None,
@@ -341,12 +329,11 @@ class Explainer:
         """What :meth:`through` asks, to be prepared first or asked several times. Raises as :meth:`explain`."""
 
         def read(traced: Traced, result: Tensors, more: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
-            known, tensors = read_through(traced, layer, self.model.name, result["logit"], *more)
-            return [known], {"logit": result["logit"]} | tensors
+            return read_through(traced, layer, self.model.name, result["logit"], *more)
 
         given = take(self.model, inputs)
         question = self._question("through", given, target, layer, read, beside=[((None,), "int32")])
-        return SingleChannels(question)
+        return SingleChannels(layer, question)
 
     def channels(
         self, inputs: Any, layers: LayerChoice, target: Target = None
@@ -367,16 +354,11 @@ class Explainer:
         found = self._inspected("channels", inputs, target, choice, chosen)
         return found.explanation, [LayerChannels.of(layer) for layer in found.layers]
 
-    def _explanation(self, question: Question, found: Part) -> Explanation:
-        return Explanation(
-            relevance=found["reduced"] if "reduced" in found else question.as_given(question.relevance(found)),
-            reduced_sum=found.get("sum"),
-            target=found["target"].astype(np.int64),
-            logit=found["logit"],
-            logits=found["logits"],
-            output=found["output"],
-            activation=self._activation,
-        )
+    def _explanation(self, found: Part) -> Explanation:
+        parts: dict[str, Any] = {
+            name: found.get(name) for name in ("relevance", "logit", "logits", "output", "reduced_sum")
+        }
+        return Explanation(**parts, target=found["target"].astype(np.int64), activation=self._activation)
 
     def _wanted(self, target: Any, start: str | Callable[[Any], Any], n: int) -> list[NDArray[Any]]:
         """What the compiled pass takes besides the inputs: classes, weights of the outputs, or nothing."""

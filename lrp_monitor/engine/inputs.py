@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lrp_monitor.arguments import shape_fits
 from lrp_monitor.encodings import behind_encodings
 from lrp_monitor.mapped import iter_blocks
+from lrp_monitor.passes.compiled import Spec
 
 Shape = tuple[int, ...]
 
@@ -34,9 +35,18 @@ class Inputs:
         return len(self.leaves[0])
 
     @property
-    def shapes(self) -> tuple[Shape, ...]:
-        """The shape of one sample of each leaf."""
-        return tuple(leaf.shape[1:] for leaf in self.leaves)
+    def specs(self) -> list[Spec]:
+        """What a pass takes for each leaf."""
+        return [(leaf.shape[1:], "float32") for leaf in self.leaves]
+
+    @property
+    def key(self) -> Hashable:
+        """What passes differ in."""
+        return tuple(self.specs), str(self.taken)
+
+    def as_given(self, leaves: Sequence[Any]) -> Any:
+        """An array for each of the inputs, in the structure in which they were given."""
+        return arranged(self.given, leaves)
 
 
 def check_model(model: Any) -> None:
@@ -54,6 +64,11 @@ def check_model(model: Any) -> None:
 def arranged(structure: Any, leaves: Any) -> Any:
     """``leaves`` in a structure of their numbers."""
     return keras.tree.map_structure(lambda number: leaves[number], structure)
+
+
+def alone(leaves: list[Any]) -> Any:
+    """Arrays in the model's order as a user gives them: one by itself."""
+    return leaves if len(leaves) > 1 else leaves[0]
 
 
 def expected_shapes(model: Any) -> list[tuple[int | None, ...]] | None:

@@ -98,14 +98,10 @@ class Inspection(Result):
         return layers[found[0]]
 
 
-Known = tuple[int, dict[str, Any]]
-"""The number of a call, and what a trace tells of it."""
-
-
 def read_off(
     found: Traced, model: str, value: Tensor, names: Sequence[str], chosen: Sequence[LayerCall] | None = None
-) -> tuple[list[Known], dict[str, Tensor]]:
-    """Relevance at calls of layers: what is known of it now, and the tensors to compute, keyed by its number.
+) -> tuple[list[dict[str, Any]], list[dict[str, Tensor]]]:
+    """Relevance at calls of layers: what is known of each now, and the tensors to compute.
 
     Relevance at a tensor is the tensor times its gradient, so all of it comes out of the one reverse pass. ``names``
     are of layers whose maps are wanted, "all" for every one; ``chosen`` are the calls, by default all.
@@ -118,29 +114,29 @@ def read_off(
     calls = [(call, outputs_of[call]) for call in (outputs_of if chosen is None else chosen)]
     taps = {} if builder.taps is None else builder.taps.inputs
     at = Relevances(found, value, [t for _, outputs in calls for t in outputs], taps.values())
-    known, tensors = [], {}
-    for number, (call, outputs) in enumerate(calls):
+    known, results = [], []
+    for call, outputs in calls:
         inputs = taps.get(id(call), [])
         here = [t for t in outputs if t.shape[0] == n]
         if not here or any(t.shape[0] != n for t in inputs):
             continue  # samples are folded into another axis here: there is no value by sample
+        shape = tuple(here[0].shape[1:])
+        known.append({"name": call.name, "kind": call.kind, "treatment": treatments[id(call)], "shape": shape})
+        tensors: dict[str, Tensor] = {}
         maps = [at.output(t) for t in here]
-        about = {"name": call.name, "kind": call.kind, "treatment": treatments[id(call)]}
-        known.append((number, about | {"shape": tuple(here[0].shape[1:])}))
         axis = layer_outputs.channel_axis(call, here[0])
-        if axis is None:
-            parts = [_by_sample(one) for one in maps]
-        else:
-            tensors[f"{number} channels"] = by_channel(maps[0], axis)
-            tensors[f"{number} fired"] = at.fired(here[0], axis)
-            parts = [ops.sum(tensors[f"{number} channels"], axis=1), *(_by_sample(one) for one in maps[1:])]
-        tensors[f"{number} total"] = sum(parts[1:], start=parts[0])
+        sums = [_by_channel(one, None) for one in maps]
+        if axis is not None:
+            tensors |= {"channels": _by_channel(maps[0], axis), "fired": at.fired(here[0], axis)}
+            sums[0] = ops.sum(tensors["channels"], axis=1)
+        tensors["total"] = sum(sums[1:], start=sums[0])
         if inputs:
-            parts = [_by_sample(at.tensor(tensor)) for tensor in inputs]
-            tensors[f"{number} leaving"] = sum(parts[1:], start=parts[0])
+            sums = [_by_channel(at.tensor(tensor), None) for tensor in inputs]
+            tensors["leaving"] = sum(sums[1:], start=sums[0])
         if call.name in mapped:
-            tensors[f"{number} map"] = maps[0]
-    return known, tensors
+            tensors["map"] = maps[0]
+        results.append(tensors)
+    return known, results
 
 
 class Relevances:
@@ -190,27 +186,27 @@ class Relevances:
         for carrier, tensor in self._carriers[id(output)]:
             plain = not carrier.moves and tuple(tensor.shape) == tuple(output.shape)
             active = ops.logical_or(active, (tensor if plain else output) != 0)
-        others = [index for index in range(1, len(output.shape)) if index != axis]
-        return ops.any(active, axis=others) if others else active
+        return ops.any(active, axis=_others(output, axis))
 
 
-def by_channel(relevance: Tensor, axis: int) -> Tensor:
-    """(n, channels) relevance summed over all other places, in float64."""
-    others = [index for index in range(1, len(relevance.shape)) if index != axis]
-    return ops.sum(ops.cast(relevance, "float64"), axis=others) if others else ops.cast(relevance, "float64")
+def _others(tensor: Tensor, axis: int | None) -> list[int]:
+    """The axes of a tensor but that of samples, and ``axis``."""
+    return [index for index in range(1, len(tensor.shape)) if index != axis]
 
 
-def _by_sample(relevance: Tensor) -> Tensor:
-    return ops.sum(ops.cast(ops.reshape(relevance, (relevance.shape[0], -1)), "float64"), axis=1)
+def _by_channel(relevance: Tensor, axis: int | None) -> Tensor:
+    """Relevance summed over all axes but ``axis`` and that of samples, in float64: (n, channels), (n,) for None."""
+    return ops.sum(ops.cast(relevance, "float64"), axis=_others(relevance, axis))
 
 
-def gathered(explanation: Explanation, known: Sequence[Known], found: dict[str, NDArray[Any]]) -> Inspection:
+def gathered(
+    explanation: Explanation, known: Sequence[dict[str, Any]], found: Sequence[dict[str, NDArray[Any]]]
+) -> Inspection:  # fmt: skip
     """The inspection made of what :func:`read_off` found and what its tensors turned out to be."""
     layers = []
-    for number, about in known:
-        total, optional = found[f"{number} total"], ("leaving", "channels", "fired", "map")
+    for about, values in zip(known, found, strict=True):
         with np.errstate(divide="ignore", invalid="ignore"):
-            conservation = total / explanation.logit.astype(np.float64)
-        values: dict[str, Any] = {name: found.get(f"{number} {name}") for name in optional}
-        layers.append(LayerRelevance(total=total, conservation=conservation, **about, **values))
+            conservation = values["total"] / explanation.logit.astype(np.float64)
+        fields: dict[str, Any] = dict.fromkeys(("leaving", "channels", "fired", "map")) | about | values
+        layers.append(LayerRelevance(**fields, conservation=conservation))
     return Inspection(explanation, tuple(layers))

@@ -51,8 +51,8 @@ def _start(
     return chosen, ops.where(chosen < 0, float("nan"), value)
 
 
-def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) -> dict[str, Tensor]:
-    """What an explanation holds, as tensors: ``"relevance <number>"`` of each input, target, logit, logits, output."""
+def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) -> dict[str, Any]:
+    """What an explanation holds, as tensors: ``"relevance"`` (of each input), target, logit, logits, output."""
     logits, output = (ops.cast(t, "float32") for t in (found.logits, found.output))
     if start == "position":
         logits, output = (targets.at_place(t, wanted[0]) for t in (logits, output))
@@ -60,13 +60,10 @@ def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor)
     results = backend.gradients(ops.sum(value), found.masks)
     if all(result is None for result in results):
         raise ValueError("no differentiable path leads from the model's input to what is explained")
-    return {
-        **{
-            f"relevance {number}": ops.zeros_like(mask) if result is None else result
-            for number, (mask, result) in enumerate(zip(found.masks, results, strict=True))
-        },
-        "target": chosen, "logit": value, "logits": logits, "output": output,
-    }  # fmt: skip
+    relevance = [
+        ops.zeros_like(mask) if result is None else result for mask, result in zip(found.masks, results, strict=True)
+    ]
+    return {"relevance": relevance, "target": chosen, "logit": value, "logits": logits, "output": output}
 
 
 def outputs_of(model: Any, result: Any) -> dict[Any, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Pass:
         self._written = written(self._function)
         self._looked_at = model if calls_python(self._function) else None
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """What it holds at its peak, as far as its graph tells (:func:`memory.needed_bytes`)."""
         return memory.needed_bytes(self._function)
@@ -68,13 +69,8 @@ class Pass:
             return self._function(*given)
 
 
-Function = Callable[..., dict[str, Any]]
-Signature = Callable[[int], Sequence[Spec]]
-"""What a pass takes, from the number of samples that go through at a time."""
-
-
 class Passes:
-    """The passes over one model, compiled as they are needed, and how many samples go through them at a time.
+    """The passes over one model: what they may take, and how many samples go through them at a time.
 
     Where memory runs out it is halved, once and for all; ``notes`` and a RuntimeWarning say so.
 
@@ -87,78 +83,100 @@ class Passes:
         self, model: Any, asked: int | None = None, fixed: int | None = None, jit_compile: bool = False,
         device: str | None = None,
     ) -> None:  # fmt: skip
-        self._model, self._asked, self._fixed = model, asked, fixed
-        self._jit_compile, self._device = jit_compile, device
+        self.model, self.asked, self.fixed = model, asked, fixed
+        self.jit_compile, self.device = jit_compile, device
         self.room = _ALONE
         """What passes may take while nothing was asked for."""
         self.notes: list[str] = []
         """Texts for the user on how the passes went, such as memory that ran out."""
         self.last: tuple[int, int] | None = None
         """Of the pass used last: samples at a time, and bytes that it needs."""
-        self._made: dict[tuple[Hashable, int], tuple[Pass, int]] = {}
-        self._largest: dict[Hashable, int] = {}
+        self.compiled: dict[Hashable, Compiled] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._made)
+    @property
+    def made(self) -> dict[tuple[Hashable, int], Pass]:
+        """The passes that there are, by key and by samples at a time."""
+        return {(key, size): made for key, one in self.compiled.items() for size, made in one.made.items()}
 
-    def ready(
-        self, key: Hashable, function: Function, signature: Signature, n: int | None, width: int = 1
-    ) -> tuple[Pass, int]:
-        """The pass called ``key`` for ``n`` samples, traced where it is not yet, and how many it takes at a time.
+    def of(self, key: Hashable, function: Callable[..., Any], takes: Sequence[Spec], known: list[Any]) -> Compiled:
+        """What is called ``key``, as it was given first; see `Compiled`."""
+        return self.compiled.setdefault(key, Compiled(self, function, takes, known))
+
+
+class Compiled:
+    """A function of a model, compiled for each number of samples that go through at a time.
+
+    Args:
+        takes: shape of a sample's row, and type, of each of its arguments.
+        known: what the function finds out when it is traced.
+    """
+
+    def __init__(self, passes: Passes, function: Callable[..., Any], takes: Sequence[Spec], known: list[Any]) -> None:
+        self._passes, self._function, self._takes, self.known = passes, function, takes, known
+        self.made: dict[int, Pass] = {}
+        self.largest: int | None = None
+        """The most samples, each of width 1, that go through at a time, where that was not asked for."""
+
+    def ready(self, n: int | None, width: int = 1) -> tuple[Pass, int]:
+        """The pass for ``n`` samples, traced where it is not yet, and how many it takes at a time.
 
         ``width``: a sample takes as much as so many.
         """
+        passes = self._passes
         while True:
-            chunk = self._chunk(key, signature, n, width)
-            if (key, chunk) not in self._made:
-                made = Pass(self._model, function, signature(chunk), self._jit_compile, self._device)
-                self._made[key, chunk] = made, made.bytes
-            made, size = self._made[key, chunk]
-            self.last = chunk, size
-            if self._fixed is not None or self._asked is not None or chunk == 1:
+            chunk = self._chunk(n, width)
+            if chunk not in self.made:
+                signature = [((chunk, *shape), dtype) for shape, dtype in self._takes]
+                self.made[chunk] = Pass(passes.model, self._function, signature, passes.jit_compile, passes.device)
+            made = self.made[chunk]
+            passes.last = chunk, made.bytes
+            if passes.fixed is not None or passes.asked is not None or chunk == 1:
                 return made, chunk
-            fits = self.room.samples_of(size / chunk, self._device)
+            fits = passes.room.samples_of(made.bytes / chunk, passes.device)
             if chunk <= _SLACK * fits:
                 return made, chunk
-            self._forget(key, chunk, _power_below(fits) * width)
+            del self.made[chunk]
+            self.largest = _power_below(fits) * width
 
-    def widest(self, key: Hashable, signature: Signature, wanted: int) -> int:
+    def widest(self, wanted: int) -> int:
         """As how many samples one may count: ``wanted``, or less where less goes through at a time."""
-        if self._fixed is not None:
-            return min(wanted, max(1, _MOST // self._fixed))
-        return min(wanted, self._samples(key, signature))
+        fixed = self._passes.fixed
+        return min(wanted, self._samples() if fixed is None else max(1, _MOST // fixed))
 
     def run(
-        self, key: Hashable, function: Function, signature: Signature, samples: Sequence[NDArray[Any]],
-        beside: Callable[[], Sequence[NDArray[Any]]] = tuple,
-        reduced: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]] = dict,
-        width: int = 1,
-        in_file: bool = False,
-    ) -> dict[str, NDArray[Any]]:  # fmt: skip
-        """The results for all samples, joined. ``beside`` gives what the pass takes besides, once it has been traced.
+        self, samples: Sequence[NDArray[Any]], beside: Callable[[], Sequence[NDArray[Any]]] = tuple,
+        reduced: Callable[[Any], Any] = lambda part: part, width: int = 1, in_file: bool = False,
+    ) -> Any:  # fmt: skip
+        """The results for all samples, joined, in the structure in which the function gives them.
 
-        ``reduced`` is applied to the results of the samples that went through together, before they are joined.
-        ``width``: see `ready`. ``in_file``: whether large results may lie in a file, read-only. Raises
-        OutOfMemoryError where one sample alone is too many; from then on `widest` gives half of a ``width`` above 1.
+        ``beside`` gives what it takes besides, once it has been traced. ``reduced`` is applied to the results of the
+        samples that went through together, before they are joined. ``width``: see `ready`. ``in_file``: whether large
+        results may lie in a file, read-only. Raises OutOfMemoryError where one sample alone is too many; from then on
+        `widest` gives half of a ``width`` above 1.
         """
         n, start = len(samples[0]), 0
-        joined: dict[str, Parts] = {}
-        more: Sequence[NDArray[Any]] | None = None
+        given: list[NDArray[Any]] = []
+        joined: Any = None
         with _full_precision():
             while start < n:
                 # Whatever an error holds on to, tensors of the pass among it, is gone once its handler is left.
                 failed: str | None = None
                 try:
-                    compute, chunk = self.ready(key, function, signature, n, width)
-                    fill = max(0, start + chunk - n)
-                    rows = slice(start, start + chunk)
-                    more = beside() if more is None else more
-                    given = [np.ascontiguousarray(array[rows], np.float32) for array in samples]
-                    part = compute(*(_filled(array, fill) for array in (*given, *(array[rows] for array in more))))
-                    for name, values in reduced({k: np.asarray(v)[: chunk - fill] for k, v in part.items()}).items():
-                        if name not in joined:
-                            joined[name] = Parts((n, *values.shape[1:]), values.dtype, in_file)
-                        joined[name].put(start, values)
+                    compute, chunk = self.ready(n, width)
+                    given = given or [*samples, *beside()]
+                    rows, fill = slice(start, start + chunk), max(0, start + chunk - n)
+                    found = compute(*(
+                        _filled(np.ascontiguousarray(array[rows], dtype), fill)
+                        for array, (_, dtype) in zip(given, self._takes, strict=True)
+                    ))  # fmt: skip
+                    values = [np.asarray(leaf)[: chunk - fill] for leaf in tf.nest.flatten(found)]
+                    part = reduced(tf.nest.pack_sequence_as(found, values))
+                    values = tf.nest.flatten(part)
+                    if joined is None:
+                        parts = [Parts((n, *leaf.shape[1:]), leaf.dtype, in_file) for leaf in values]
+                        joined = tf.nest.pack_sequence_as(part, parts)
+                    for leaf, whole in zip(values, tf.nest.flatten(joined), strict=True):
+                        whole.put(start, leaf)
                     let_go(*samples)
                     start += chunk
                 except Exception as error:  # out of memory comes in many types; anything else goes on as it is
@@ -166,47 +184,44 @@ class Passes:
                         raise
                     failed = first_line(error)
                 if failed is not None:
-                    self._halve(key, signature, n, failed, width)
-        return {name: parts.whole() for name, parts in joined.items()}
+                    self._halve(n, failed, width)
+        return tf.nest.map_structure(lambda whole: whole.whole(), joined)
 
-    def _halve(self, key: Hashable, signature: Signature, n: int, why: str, width: int) -> None:
-        chunk = self._chunk(key, signature, n, width)
-        if self._fixed is not None or chunk * width == 1:
+    def _halve(self, n: int, why: str, width: int) -> None:
+        passes, chunk = self._passes, self._chunk(n, width)
+        if passes.fixed is not None or chunk * width == 1:
             raise OutOfMemoryError("one sample" if chunk == 1 else f"{chunk} samples (the model takes no fewer)", why)
-        less = chunk * width // 2
-        self._forget(key, chunk, less)
-        for other in self._largest:
-            self._largest[other] = min(self._largest[other], less)
-        if self._asked is not None:
-            self._asked = min(self._asked, less)
-        if not self.notes:
+        self.made.pop(chunk, None)
+        self.largest = less = chunk * width // 2
+        for other in passes.compiled.values():
+            other.largest = None if other.largest is None else min(other.largest, less)
+        passes.asked = None if passes.asked is None else min(passes.asked, less)
+        if not passes.notes:
             text = f"memory ran out with {chunk} samples at a time, so that fewer go through from now on ({why})"
-            self.notes.append(text)
-            warnings.warn(f"explaining {self._model.name!r}: {text}", RuntimeWarning, stacklevel=2)
+            passes.notes.append(text)
+            warnings.warn(f"explaining {passes.model.name!r}: {text}", RuntimeWarning, stacklevel=2)
         if chunk == 1:
             raise OutOfMemoryError("one sample", why)
 
-    def _forget(self, key: Hashable, chunk: int, largest: int) -> None:
-        self._made.pop((key, chunk), None)
-        self._largest[key] = max(1, largest)
-
-    def _chunk(self, key: Hashable, signature: Signature, n: int | None, width: int = 1) -> int:
-        if self._fixed is not None:
-            return self._fixed
-        largest = self._samples(key, signature)
+    def _chunk(self, n: int | None, width: int) -> int:
+        if self._passes.fixed is not None:
+            return self._passes.fixed
+        largest = self._samples()
         largest = largest if width == 1 else _power_below(max(1, largest // width))
         # Powers of two: few compiled sizes serve every n, and a last smaller chunk is filled up instead of traced.
         return largest if n is None else min(largest, _power_above(n))
 
-    def _samples(self, key: Hashable, signature: Signature) -> int:
+    def _samples(self) -> int:
         """The most samples, each of width 1, that go through at a time."""
-        if self._asked is not None:
-            return self._asked
-        if key not in self._largest:
-            values = sum(math.prod(size or 1 for size in shape) for shape, _ in signature(1))
-            guess = self.room.samples_of(memory.guessed_bytes(self._model, values), self._device)
-            self._largest[key] = min(_MOST, _power_below(guess), *self._largest.values())
-        return self._largest[key]
+        passes = self._passes
+        if passes.asked is not None:
+            return passes.asked
+        if self.largest is None:
+            values = sum(math.prod(size or 1 for size in shape) for shape, _ in self._takes)
+            guess = passes.room.samples_of(memory.guessed_bytes(passes.model, values), passes.device)
+            others = [other.largest for other in passes.compiled.values() if other.largest is not None]
+            self.largest = min(_MOST, _power_below(guess), *others)
+        return self.largest
 
 
 @contextlib.contextmanager

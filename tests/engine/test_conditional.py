@@ -66,9 +66,9 @@ def test_several_conditions_in_one_pass_and_no_second_trace(by_hand):
     assert found.dtype == np.float32
     for one, condition in zip(found, conditions, strict=True):
         close(one, by_hand.conditional(x, {"first": [0, 1], "second": [0, 1], **condition}, 0))
-    known = set(by_hand.passes._made)
+    known = set(by_hand.passes.made)
     by_hand.conditional(x, [{"first": 1, "second": 0}, {"first": np.float32([3, 4]), "second": ()}, {"second": 0}], 0)
-    assert set(by_hand.passes._made) == known
+    assert set(by_hand.passes.made) == known
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ def test_few_at_a_time_and_nothing_traced_anew(all_kinds):
     explainer, few = lrp.Explainer(net, "epsilon"), lrp.Explainer(net, "epsilon", batch_size=3)
     whole = explainer.through(x, "block", samples, channels, [1, 2])
     close(few.through(x, "block", samples, channels, [1, 2]), whole)
-    made = set(explainer.passes._made)
+    made = set(explainer.passes.made)
     close(explainer.through(x, "block", samples[1:], channels[1:], [1, 2]), whole[1:])
     sums = explainer.through(
         x, "block", samples, channels, [1, 2], reduced=lambda maps, of: maps.sum((1, 2, 3)) + 100 * of
     )
     np.testing.assert_allclose(sums, whole.sum((1, 2, 3)) + 100 * samples, rtol=1e-4)
-    assert set(explainer.passes._made) == made
+    assert set(explainer.passes.made) == made
 
 
 @pytest.mark.parametrize("kind", ["loop", "volume"])

@@ -327,11 +327,11 @@ def test_training_does_not_retrace_and_maps_follow_the_weights(rng, randomise):
     explainer = lrp.Explainer(model, "epsilon_plus")
     x = images(rng, n=5)
     first = explainer(x, 1)
-    passes = dict(explainer.passes._made)
+    passes = dict(explainer.passes.made)
     model.compile("sgd", "mse")
     model.fit(x, np.zeros((5, 5)), epochs=1, verbose=0)
     second = explainer(x, 1)
-    assert explainer.passes._made == passes
+    assert explainer.passes.made == passes
     assert len(passes) == 1
     assert np.abs(first - second).max() > 0
     close(second, lrp.relevance(model, x, 1, "epsilon_plus"))

@@ -99,7 +99,7 @@ def test_targets_of_several_kinds_share_an_explainer_and_chunks(net, x):
         g = np.eye(CLASSES)[first] - np.eye(CLASSES)[(first + 1) % CLASSES]
         close(explainer(x, Difference(first, (first + 1) % CLASSES)), expected(net, x, g))
         close(explainer(x), expected(net, x, np.eye(CLASSES)[z.argmax(axis=1)]))
-    assert len(explainer.passes._made) == 2  # one for classes, one for weights
+    assert len(explainer.passes.made) == 2  # one for classes, one for weights
 
 
 def segmenter(randomise):

@@ -251,8 +251,8 @@ monitor = lrp.LRPMonitor(lrp.ProbeSet(x, labels=y), sys.argv[1], device="CPU:1")
 model.fit(x, y, epochs=1, verbose=0, callbacks=[monitor])
 explainer = lrp.Explainer(model, device="/device:cpu:1")
 np.testing.assert_array_equal(explainer(x), lrp.relevance(model, x))
-made = next(iter(explainer.passes._made.values()))[0]
-print({tensor.device.rsplit("/", 1)[-1] for tensor in made(x, np.zeros(8, "int32")).values()})
+made = next(iter(explainer.passes.made.values()))
+print({tensor.device.rsplit("/", 1)[-1] for tensor in tf.nest.flatten(made(x, np.zeros(8, "int32")))})
 try:
     lrp.LRPMonitor(lrp.ProbeSet(x), "nowhere", device="GPU:7")
 except ValueError as error:
