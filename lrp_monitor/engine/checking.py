@@ -69,38 +69,23 @@ class ModelReport(Result):
     @property
     def absorbed(self) -> dict[str, float]:
         """Layer -> share of its relevance that goes no further, where there is one (a bias, a stabiliser)."""
-        return {name: 1.0 - kept for name, kept in self._kept().items() if kept < 1.0 - _ROUNDING}
+        return {layer.name: -change for layer in self._layers if (change := _change(layer)) < 0}
 
     @property
     def created(self) -> dict[str, float]:
         """Layer -> what it adds to its relevance, as a share of it, where it adds any."""
-        return {name: kept - 1.0 for name, kept in self._kept().items() if kept > 1.0 + _ROUNDING}
+        return {layer.name: change for layer in self._layers if (change := _change(layer)) > 0}
 
     @property
     def _layers(self) -> tuple[LayerRelevance, ...]:
         return () if self.inspection is None else self.inspection.layers
 
-    def _kept(self) -> dict[str, float]:
-        return {layer.name: kept for layer in self._layers if (kept := _middle(layer.kept)) is not None}
-
     def to_dict(self) -> dict[str, Any]:
         """Everything but maps as plain data; what is not finite is None."""
-        inspection = self.inspection
-        return {
-            "model": self.model,
-            "composite": self.composite,
-            "ok": self.ok,
-            "supported": self.supported,
-            "problems": list(self.problems),
-            "notes": list(self.notes),
-            "bad_weights": list(self.bad_weights),
-            "nonfinite": list(self.nonfinite),
-            "folded": list(self.folded),
-            "absorbed": self.absorbed,
-            "created": self.created,
-            "conservation": None if inspection is None else plain(inspection.explanation.conservation),
-            "layers": [layer.to_dict() for layer in self._layers],
-        }
+        same = ("model", "composite", "ok", "supported", "problems", "notes", "bad_weights", "nonfinite", "folded")
+        found = {name: plain(getattr(self, name)) for name in (*same, "absorbed", "created")}
+        conservation = None if self.inspection is None else plain(self.inspection.explanation.conservation)
+        return found | {"conservation": conservation, "layers": [layer.to_dict() for layer in self._layers]}
 
     def __str__(self) -> str:
         lines = [f"model {self.model!r} under composite {self.composite!r}: " + self._verdict()]
@@ -133,11 +118,14 @@ class ModelReport(Result):
     def _passed(self, layer: LayerRelevance) -> str:
         if not layer.is_finite:
             return "NOT FINITE"
-        kept = _middle(layer.kept)
-        if kept is None:
-            return "-"
-        word = "absorbs" if kept < 1.0 - _ROUNDING else "creates" if kept > 1.0 + _ROUNDING else ""
-        return f"{_number(kept)} {word}".rstrip()
+        word = {-1: " absorbs", 1: " creates"}.get(int(np.sign(_change(layer))), "")
+        return f"{_number(_middle(layer.kept))}{word}"
+
+
+def _change(layer: LayerRelevance) -> float:
+    """What a layer adds to its relevance, as a share of it: below 0 what goes no further, 0 where that is rounding."""
+    kept = _middle(layer.kept)
+    return 0.0 if kept is None or abs(kept - 1.0) <= _ROUNDING else kept - 1.0
 
 
 def _middle(values: NDArray[np.float64] | None) -> float | None:

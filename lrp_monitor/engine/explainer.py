@@ -89,7 +89,7 @@ class Explainer:
                 "model.build(input_shape), or call it once on data"
             )
         self.model = model
-        self.asked = self._composite = resolve(composite)
+        self.asked = resolve(composite)
         """The composite that was asked for, also where ``"auto"`` chooses it."""
         self._choice: Choice | None = None
         self._output = output
@@ -101,15 +101,15 @@ class Explainer:
         self._notes: tuple[str, ...] = ()
         self._activation: str | None = None
         self._outputs: Shape = ()
-        if any(rule.input_only for rule in self._composite.overrides.values()) and inputs.has_known_shapes(model):
+        if any(rule.input_only for rule in self.asked.overrides.values()) and inputs.has_known_shapes(model):
             self.prepare(n=1)  # only a trace shows whether the named layers can take such a rule
 
     @property
     def composite(self) -> Composite:
         """The composite; of ``"auto"`` the one that was chosen. Raises what a call would raise about the model."""
-        if self._composite is AUTO and self._choice is None:
+        if self.asked is AUTO and self._choice is None:
             self.prepare()
-        return self._composite if self._choice is None else self._choice.composite
+        return self.asked if self._choice is None else self._choice.composite
 
     @property
     def composite_name(self) -> str:
@@ -119,7 +119,7 @@ class Explainer:
     @property
     def choice(self) -> str:
         """Why ``"auto"`` chose the composite, such as "8 convolutions deep"; "" where a composite was given."""
-        return "" if self.composite is self._composite or self._choice is None else self._choice.reason
+        return "" if self.composite is self.asked or self._choice is None else self._choice.reason
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -136,7 +136,6 @@ class Explainer:
     @property
     def classes(self) -> int:
         """How many classes a target may name, at each place of an output of maps; 2 for a single sigmoid unit."""
-        self.prepare()
         return 2 if self.is_binary else self._outputs[-1]
 
     @property
@@ -197,7 +196,7 @@ class Explainer:
             outputs = outputs_of(model, model(arranged(structure, values), training=False))
             return outputs[output_key(list(outputs), self._output, model.name)]
 
-        found = run(self.model, leaves, self._composite, self._on_unknown, call, taps, gates)
+        found = run(self.model, leaves, self.asked, self._on_unknown, call, taps, gates)
         self._rows, self._notes, self._choice = found.rows, found.notes, found.choice
         self._activation, self._outputs = found.activation, tuple(found.logits.shape[1:])
         if not self._outputs or None in self._outputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,17 +75,18 @@ class Explanation(Result):
 
     def of(self, rows: slice) -> Explanation:
         """The same of some samples alone."""
-        relevance = keras.tree.map_structure(lambda leaf: leaf[rows], self.relevance)
-        parts = {name: getattr(self, name)[rows] for name in ("target", "logit", "logits", "output")}
-        total = None if self.reduced_sum is None else self.reduced_sum[rows]
-        return replace(self, relevance=relevance, reduced_sum=total, **parts)
+        found = self._changed(lambda values: values[rows])
+        return replace(found, target=self.target[rows], logits=self.logits[rows], output=self.output[rows])
 
     def without(self, rows: NDArray[np.bool_]) -> Explanation:
         """The same without a result for some samples, (n,): target -1, logit and relevance NaN."""
-        relevance = keras.tree.map_structure(lambda leaf: without(leaf, rows), self.relevance)
-        total = None if self.reduced_sum is None else without(self.reduced_sum, rows)
-        target, logit = without(self.target, rows, -1), without(self.logit, rows)
-        return replace(self, relevance=relevance, reduced_sum=total, target=target, logit=logit)
+        return replace(self._changed(lambda values: without(values, rows)), target=without(self.target, rows, -1))
+
+    def _changed(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Explanation:
+        """The same with other relevance and logits."""
+        total = None if self.reduced_sum is None else change(self.reduced_sum)
+        relevance = keras.tree.map_structure(change, self.relevance)
+        return replace(self, relevance=relevance, reduced_sum=total, logit=change(self.logit))
 
     @property
     def conservation(self) -> NDArray[np.float64]:
@@ -103,7 +105,10 @@ class Explanation(Result):
 
         -1 where there is none: among logits that are not all finite no one is the largest.
         """
-        largest = self.logits[:, 0] > 0 if self.is_binary else self.logits.argmax(axis=-1)
+        return self._predicted(self.is_binary)
+
+    def _predicted(self, binary: bool) -> NDArray[np.int64]:
+        largest = self.logits[..., 0] > 0 if binary else self.logits.argmax(axis=-1)
         return np.where(np.isfinite(self.logits).all(axis=-1), largest, -1).astype(np.int64)
 
     def predicted_maps(self, labelled: bool) -> NDArray[np.int64] | None:
@@ -112,14 +117,10 @@ class Explanation(Result):
         One channel without a sigmoid tells two classes apart where the places are ``labelled``, else it is a map of
         numbers, None.
         """
-        if self.has_classes:
+        one = self.logits.shape[-1] == 1
+        if self.has_classes or (one and self.activation != "sigmoid" and not labelled):
             return None
-        if self.logits.shape[-1] > 1:
-            return self.prediction
-        if self.activation != "sigmoid" and not labelled:
-            return None
-        finite = np.isfinite(self.logits[..., 0])
-        return np.where(finite, self.logits[..., 0] > 0, -1).astype(np.int64)
+        return self._predicted(binary=one)
 
     @property
     def unit(self) -> NDArray[np.int64]:

@@ -42,11 +42,10 @@ def _start(
             "one row of logits a sample: for maps pass targets.Region(where, of), targets.Position(at), "
             "targets.Outputs(mask) or a function"
         )
-    target = wanted[-1]
     if activation == "sigmoid" and logits.shape[-1] == 1:
-        chosen = ops.where(target < 0, targets.if_finite(logits, logits[:, 0] > 0), target)
-        return chosen, ops.where(chosen == 0, -logits[:, 0], logits[:, 0])
-    chosen = ops.where(target < 0, targets.if_finite(logits, ops.argmax(logits, axis=-1)), target)
+        logits = ops.concatenate([-logits, logits], axis=-1)
+    predicted = ops.where(ops.all(ops.isfinite(logits), axis=-1), ops.cast(ops.argmax(logits, axis=-1), "int32"), -1)
+    chosen = ops.where(wanted[-1] < 0, predicted, wanted[-1])
     value = targets.weighted_sum(logits, ops.one_hot(chosen, logits.shape[-1]))
     return chosen, ops.where(chosen < 0, float("nan"), value)
 

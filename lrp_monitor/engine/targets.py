@@ -44,10 +44,8 @@ class Difference:
         if (first == second).any():
             sample = int(np.flatnonzero(first == second)[0])
             raise ValueError(f"target {self!r}: the two classes are the same for sample {sample}")
-        result = np.zeros((n, shape[0]), np.float32)
-        result[np.arange(n), first] = 1.0
-        result[np.arange(n), second] = -1.0
-        return result
+        one = np.eye(shape[0], dtype=np.float32)
+        return one[first] - one[second]
 
 
 @dataclass(frozen=True)
@@ -89,10 +87,8 @@ class Region:
     def weights(self, shape: tuple[int, ...], n: int) -> NDArray[np.float32]:
         """(n, *shape): 1 in the region of the map. Raises ValueError for a region outside the map, or an empty one."""
         inside, chosen = self.placed(shape, n)
-        result = np.zeros((n, *shape), np.float32)
-        for sample, index in enumerate(chosen):
-            result[sample, ..., index] = inside[sample]
-        return result
+        of = np.arange(shape[-1]) == chosen.reshape(n, *(1,) * len(shape))
+        return (inside[..., None] & of).astype(np.float32)
 
     def placed(self, shape: tuple[int, ...], n: int) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
         """The region as a mask of each sample's map, (n, *map shape), and its class, (n,). Raises as `weights`."""
@@ -275,11 +271,6 @@ def at_place(values: Any, number: Any) -> Any:
     """Of values (n, *places, k) those at one place of each sample, (n, k); number: (n,), see `Position.numbers`."""
     flat = ops.reshape(values, (values.shape[0], -1, values.shape[-1]))
     return ops.take_along_axis(flat, ops.reshape(number, (-1, 1, 1)), axis=1)[:, 0]
-
-
-def if_finite(logits: Any, predicted: Any) -> Any:
-    """The predicted class of each sample, (n,) int32; -1 where its logits (n, k) are not all finite."""
-    return ops.where(ops.all(ops.isfinite(logits), axis=-1), ops.cast(predicted, "int32"), -1)
 
 
 def weighted_sum(logits: Any, weights: Any) -> Any:

@@ -228,9 +228,6 @@ class Compiled:
 def _full_precision() -> Iterator[None]:
     """Switch TensorFloat-32 off for the time of a pass: it moves single pixels by up to a quarter."""
     before = tf.config.experimental.tensor_float_32_execution_enabled()
-    if not before:
-        yield
-        return
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
         yield

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,14 +204,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, others) and _WORDS.search(str(error)) is not None
 
 
-@contextlib.contextmanager
-def on_device(device: str | None) -> Iterator[None]:
+def on_device(device: str | None) -> contextlib.AbstractContextManager[Any]:
     """Operations inside run on ``device``; None leaves the choice to the framework."""
-    if device is None:
-        yield
-        return
-    with tf.device(device):
-        yield
+    return contextlib.nullcontext() if device is None else tf.device(device)
 
 
 def check_device(device: Any) -> str | None:

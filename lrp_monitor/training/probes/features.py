@@ -152,12 +152,7 @@ class LoggedFeatures:
             )
             for layer in inspection.layers
         ]
-        found = [inspection[path] for path in self.choose(outputs)]
-        return [
-            LayerChannels(layer.name, layer.channels, layer.fired)
-            for layer in found
-            if layer.channels is not None and layer.fired is not None
-        ]
+        return [LayerChannels.of(inspection[path]) for path in self.choose(outputs)]
 
     def _path(self, name: str, named: Mapping[str, str]) -> str:
         for tried in (
