@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.inspection import LayerRelevance
-from lrp_monitor.engine.question import Rows
+from lrp_monitor.engine.question import Picked
 from lrp_monitor.engine.surrogates.build import Gates
 from lrp_monitor.engine.surrogates.carriers import LayerOutput, LayerOutputs, spread
 from lrp_monitor.engine.trace.recording import LayerCall
@@ -112,7 +112,7 @@ class Conditions:
         """(conditions * n, channels) for each layer, of so many channels. Raises what `selected` raises."""
         which = np.repeat(np.arange(len(self.listed)), n)
         return [
-            Rows(np.stack([selected(name, count, one.get(name)) for one in self.listed]), which)
+            Picked(np.stack([selected(name, count, one.get(name)) for one in self.listed]), which)
             for name, count in zip(self.names, counts, strict=True)
         ]
 

@@ -43,7 +43,7 @@ class Question:
         """
 
         def rows(array: NDArray[Any]) -> Any:
-            return array if samples is None else Rows(array, samples)
+            return array if samples is None else Picked(array, samples)
 
         found: Part = self.compiled.run(
             [rows(leaf) for leaf in self.given.leaves], lambda: [*map(rows, self.wanted()), *more()],
@@ -65,8 +65,8 @@ class Question:
         }
 
 
-class Rows:
-    """Rows of an array, some of them often, of which slices alone are made: (m, ...)."""
+class Picked:
+    """Picked of an array, some of them often, of which slices alone are made: (m, ...)."""
 
     def __init__(self, array: NDArray[Any], which: NDArray[np.int64]) -> None:
         self._array, self._which = array, which
