@@ -89,9 +89,8 @@ def encoded(model: Any) -> Encoded:
     """
     if not takes_texts(model):
         raise ValueError(f"model {model.name!r} has no input of strings in its graph of layers: {WAY_OUT}")
-    names = {id(tensor): tensor.name for tensor in model.inputs}
     # Tensors in front of the last encoding: what they were made of, and by which layer.
-    front_of: dict[int, Encoding] = {at: Encoding(name, None, (name,)) for at, name in names.items()}
+    front_of = {id(tensor): Encoding(tensor.name, None, (tensor.name,)) for tensor in model.inputs}
     cuts: dict[int, tuple[Encoding, Any]] = {}
     for layer in model.layers:  # in the order of the graph
         for given, made in symbolic_calls(layer):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrp_monitor.arguments import shape_fits
+from lrp_monitor.arguments import argument_error, shape_fits
 from lrp_monitor.encodings import behind_encodings
 from lrp_monitor.mapped import iter_blocks
 from lrp_monitor.passes.compiled import Spec
@@ -89,10 +89,9 @@ def checked_batch(model: Any, batch_size: Any) -> int | None:
     """``batch_size`` as a number; TypeError or ValueError where it is none, or not the model's own."""
     if batch_size is None:
         return None
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
-        raise TypeError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
+    of_type = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
+    if not of_type or batch_size < 1:
+        raise argument_error(of_type, f"batch_size must be a whole number >= 1, got {batch_size!r}")
     fixed = fixed_batch(model)
     if fixed not in (None, batch_size):
         raise ValueError(

@@ -203,6 +203,10 @@ def test_single_channels_of_single_samples(all_kinds):
             close(one, whole[channel, sample] - whole[4, sample])
     with pytest.raises(ValueError, match="has no channel 4"):
         explainer.through(x, "block", samples, channels + 1)
+    none = np.zeros(0, np.int64)
+    assert explainer.through(x, "block", none, none).shape == (0, *x.shape[1:])
+    sums = explainer.through(x, "block", none, none, reduced=lambda maps, of: maps.sum((1, 2, 3)) + of)
+    assert sums.shape == (0,)
 
 
 def test_few_at_a_time_and_nothing_traced_anew(all_kinds):

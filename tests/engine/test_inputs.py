@@ -118,6 +118,22 @@ def test_subclassed_model_with_a_dict(rng, randomise):
     close(found["b"], b * net.second.kernel.numpy()[:, 2])
 
 
+def test_a_model_without_a_graph_is_prepared_for_a_list_of_inputs(rng):
+    class Listed(Subclassed):
+        def call(self, inputs):
+            return self.first(inputs[0]) + self.second(inputs[1])
+
+    net, given = Listed(), [rng.normal(size=(N, size)).astype(np.float32) for size in (4, 2)]
+    net(given)
+    explainer = lrp.Explainer(net, "lrp_zero")
+    explainer.prepare([(4,), (2,)], N)
+    made = set(explainer.passes.made)
+    explainer(given)
+    assert set(explainer.passes.made) == made
+    with pytest.raises(ValueError, match=r"have shape \(1, 3\), but model 'plain' takes \(n, 4\)"):
+        lrp.Explainer(keras.Sequential([keras.Input((4,)), kl.Dense(2)], name="plain")).prepare((3,))
+
+
 def test_input_that_does_not_reach_the_output_gets_zero(rng, randomise):
     one, other = keras.Input((3,)), keras.Input((2,))
     net = randomise(keras.Model([one, other], [kl.Dense(2)(one), kl.Dense(2)(other)]))
