@@ -37,36 +37,35 @@ def needed_bytes(function: Any) -> int:
 
 
 def _peak(graph: Any, known: dict[str, int]) -> int:
-    operations = graph.get_operations()
     results = [tensor for tensor in graph.outputs if tensor is not None]
-    wanted: set[int] = set()
+    wanted: set[Any] = set()
     stack = [tensor.op for tensor in results] + list(graph.control_outputs)
     while stack:
         op = stack.pop()
-        if id(op) not in wanted:
-            wanted.add(id(op))
+        if op not in wanted:
+            wanted.add(op)
             stack += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-    places: dict[int, list[tuple[int, int]]] = {}  # id of a tensor -> the memory it lies in: (number, bytes)
+    places: dict[int, tuple[int, int]] = {}  # id of a tensor -> the memory it lies in: (number, bytes)
     last: dict[int, int] = {}
     at: list[tuple[Any, list[tuple[int, int]], list[tuple[int, int]]]] = []
-    for step, op in enumerate(op for op in operations if id(op) in wanted):
-        read = [place for tensor in op.inputs for place in places.get(id(tensor), ())]
+    for step, op in enumerate(op for op in graph.get_operations() if op in wanted):
+        read = [places[id(tensor)] for tensor in op.inputs if id(tensor) in places]
         made: list[tuple[int, int]] = []
         for tensor in op.outputs:
             if op.type in _VIEWS:
                 source = op.inputs[tensor.value_index if op.type == "IdentityN" else 0]
-                places[id(tensor)] = places.get(id(source), [])
+                if id(source) in places:
+                    places[id(tensor)] = places[id(source)]
             elif op.type not in ("Placeholder", "Const"):
-                place = (len(last), _bytes_of(tensor))
+                places[id(tensor)] = place = (len(last), _bytes_of(tensor))
                 last[place[0]] = step
                 made.append(place)
-                places[id(tensor)] = [place]
         for number, _ in read:
             last[number] = step
         at.append((op, read, made))
     for tensor in results:
-        for number, _ in places.get(id(tensor), ()):
-            last[number] = len(at)
+        if id(tensor) in places:
+            last[places[id(tensor)][0]] = len(at)
     live = peak = 0
     for step, (op, read, made) in enumerate(at):
         done = {place for place in (*read, *made) if last[place[0]] == step}
@@ -79,18 +78,12 @@ def _peak(graph: Any, known: dict[str, int]) -> int:
 
 def _called(op: Any, graph: Any, known: dict[str, int]) -> int:
     """What the functions need that an operation calls, the largest of them."""
-    names = [
-        value.func.name for value in (op.node_def.attr[name] for name in op.node_def.attr) if value.HasField("func")
-    ]
-    peak = 0
+    names = [value.func.name for value in op.node_def.attr.values() if value.HasField("func")]
     for name in names:
         if name not in known:
             inner = inner_functions(graph).get(name)
-            known[name] = 0
-            if inner is not None and inner.graph is not None:
-                known[name] = _peak(inner.graph, known)
-        peak = max(peak, known[name])
-    return peak
+            known[name] = 0 if inner is None or inner.graph is None else _peak(inner.graph, known)
+    return max((known[name] for name in names), default=0)
 
 
 def _bytes_of(tensor: Any) -> int:

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import is_dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -94,9 +94,9 @@ def _restore_attributes(now: dict[str, Any], before: dict[str, Any], own: bool) 
 
 def _restore_contents(container: Any, kind: Any, before: Any) -> None:
     """Gives a container what it held before, unless layers or variables have come in."""
-    if container == before if kind in (set, bytearray) else _same(container, before):
-        return
-    if _holds_state(container):
+    # Tensors cannot be asked whether they are equal.
+    same = container == before if kind in (set, bytearray) else _ids(container) == _ids(before)
+    if same or _holds_state(container):
         return
     # By the plain types' methods: Keras' own lists look at all that they are given.
     kind.clear(container)
@@ -106,8 +106,20 @@ def _restore_contents(container: Any, kind: Any, before: Any) -> None:
 
 def _holds_state(value: Any) -> bool:
     """Whether a value is, or a container holds, a layer or a variable."""
-    held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
-    return any(isinstance(leaf, keras.layers.Layer | keras.Variable | tf.Variable) for leaf in held)
+    return any(isinstance(one, keras.layers.Layer | keras.Variable | tf.Variable) for one in (value, *_held(value)))
+
+
+def _held(value: Any) -> Iterable[Any]:
+    """What a container holds; nothing for anything else."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple | set | deque) else ()
+
+
+def _ids(container: Any) -> Any:
+    if isinstance(container, dict):
+        return {key: id(value) for key, value in container.items()}
+    return [id(value) for value in container]
 
 
 class _Followed:
@@ -149,8 +161,8 @@ class _Followed:
             self._later(value.setstate, value.getstate())
         elif isinstance(value, _CONTAINERS):
             kind: Any = next(t for t in _CONTAINERS if isinstance(value, t))
-            self._later(_restore_contents, value, kind, value.copy() if kind is deque else kind(value))
-            for held in value.values() if isinstance(value, dict) else () if isinstance(value, bytearray) else value:
+            self._later(_restore_contents, value, kind, kind(value))
+            for held in _held(value):
                 self._add(held, module)
         elif _is_plain(value, module):
             self.add_attributes(vars(value), module)
@@ -166,12 +178,3 @@ def _is_plain(value: Any, module: str) -> bool:
     if isinstance(value, type | keras.layers.Layer | keras.Variable | tf.Module) or not hasattr(value, "__dict__"):
         return False
     return isinstance(value, SimpleNamespace) or is_dataclass(value) or type(value).__module__ == module
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two lists or dicts hold the same objects: tensors cannot be asked whether they are equal."""
-    if len(one) != len(other):
-        return False
-    if isinstance(one, dict):
-        return all(key in other and other[key] is value for key, value in one.items())
-    return all(a is b for a, b in zip(one, other, strict=True))
