@@ -114,7 +114,7 @@ def output_key(names: Sequence[Any], chosen: str | int | None, model: str, optio
     """Which of a model's outputs, by their names, is explained: the one named, or at a position; the only one for None.
 
     Raises:
-        ValueError: that tells of ``option`` where there is no such output, or several and none is chosen.
+        ValueError: that names ``option`` where there is no such output, or several and none is chosen.
     """
     listed = ", ".join(map(str, names))
     if chosen is None and len(names) > 1:

@@ -229,7 +229,7 @@ def _table_model() -> keras.Model:
     return model
 
 
-# ---- segmentation: disks and triangles, and a stamp that tells which
+# ---- segmentation: disks and triangles, and a stamp that gives the class away
 
 
 def _segments(n: int, planted: bool, rng: np.random.Generator) -> Data:

@@ -247,7 +247,7 @@ def histogram(kind: Any, name: str, values: NDArray[np.float32]) -> Histogram:
 
 CONTROLS = """() => [...document.querySelectorAll('button, input, select, summary, [tabindex="0"]')]
   .filter(e => !e.disabled && e.checkVisibility() && !(e.type === 'radio' && !e.checked))"""
-"""The controls that are on a page, as it tells them itself: JavaScript."""
+"""Lists the controls that are on a page: JavaScript."""
 
 Serve = Callable[..., TensorBoard]
 """The fixtures `servers` and `serve`: TensorBoard on a log directory, with flags."""

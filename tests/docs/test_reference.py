@@ -107,6 +107,11 @@ def test_routes_and_their_parameters_are_listed() -> None:
     )
     assert {"run", "step", "steps", "since", "columns", "channels"} <= named
     assert [name for name in sorted(named) if f"`{name}`" not in text and f"`{name}=1`" not in text] == []
+    for route, section in re.findall(r"^## /(\w+)$(.*?)(?=^## )", text, re.M | re.S):
+        read = set(re.findall(r'\w+\(request, "(\w+)"', inspect.getsource(getattr(LRPPlugin, f"_{route}"))))
+        assert [name for name in sorted(read) if f"`{name}`" not in section and f"`{name}=1`" not in section] == [], (
+            route
+        )
 
 
 def test_kinds_of_baseline_errors_are_listed() -> None:

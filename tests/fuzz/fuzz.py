@@ -93,7 +93,7 @@ Read = Callable[[Damage, Seen], Any]
 
 
 def cases(kind: str, folder: Path) -> tuple[Harm, Read, Callable[[], None]]:
-    """How a case of a kind is made (returned in words), what is then read or asked, and what to do at the end."""
+    """How a case of a kind is made (returned as text), what is then read or asked, and what to do at the end."""
     if kind == "files":
         fuzz = StoreFuzz(folder)
         write_marker(fuzz.logs / "run" / "lrp")

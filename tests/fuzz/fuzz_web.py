@@ -365,7 +365,7 @@ class RequestFuzz:
         self._before = set(self.logs.parent.rglob("note-*"))
 
     def case(self, damage: Damage, seen: Seen) -> str:
-        """One request, whose answer must be one of those there are; returns it in words."""
+        """One request, whose answer must be one of those there are; returns it as text."""
         if damage.chance(0.1):
             return self._note(damage, seen) if damage.chance(0.5) else self._removal(damage, seen)
         method, path, query, headers = self.asker.request(damage)

@@ -1,4 +1,4 @@
-"""A fit that logs to the URL it is given, and tells each epoch whose log call has returned."""
+"""A fit that logs to the URL it is given, and prints each epoch whose log call has returned."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def session(folder: object, steps: list[int], value: float) -> None:
 
 
 def contents(run: Run) -> list[object]:
-    """What a run tells of itself, apart from ids."""
+    """What a run holds, apart from ids."""
     steps, values = run.scalar("v")
     places = [(s.ordinal, s.first_step, s.last_step, s.steps, s.meta) for s in run.sessions]
     return [run.steps, steps.tolist(), values.tolist(), places, run.meta, run.verify()]

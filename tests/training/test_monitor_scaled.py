@@ -38,7 +38,7 @@ def free_ports(count: int) -> list[int]:
 def trained(
     forked: Forked, kind: str, folder: Path, slow: float = 0.0, fail: bool = False, **options: Any
 ) -> list[dict[str, Any]]:
-    """What each worker of a fit of three epochs said: its weights and warnings, and what it printed."""
+    """What each worker of a fit of three epochs reports: its weights and warnings, and what it printed."""
     count = 2 if kind == "workers" else 1
     watched = None if options.pop("unwatched", False) else options
     given = {"kind": kind, "ports": free_ports(2), "options": watched, "epochs": options.pop("epochs", 3), "fail": fail}
