@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lrp_monitor.arguments import one_of
 from lrp_monitor.store import codec, records
 from lrp_monitor.store.access import RecordAccess
-from lrp_monitor.store.format import Histogram
+from lrp_monitor.store.format import HISTOGRAM_KINDS, Histogram
 from lrp_monitor.store.index import Entry
 from lrp_monitor.store.steps import HistogramRow, chunks_start
 
@@ -29,7 +30,12 @@ class HistogramAccess(RecordAccess):
         return self._counted(entry, row, self._storage.read(entry.file, *_place(entry, row)))
 
     def histograms(self, step: int, kind: str, session: str | None = None) -> dict[str, Histogram]:
-        """Name -> histogram of all tensors of a kind, in the order of the log, read in one go."""
+        """Name -> histogram of all tensors of a kind, in the order of the log, read in one go.
+
+        Raises:
+            ValueError: for a kind that is neither ``"weight"`` nor ``"gradient"``.
+        """
+        one_of("kind", kind, HISTOGRAM_KINDS)
         entry = self._entry(self._view, step, session)
         rows = [row for (one, _), row in self._table(entry).items() if one == kind]
         chunks = self._storage.read_many(entry.file, [_place(entry, row) for row in rows])

@@ -178,6 +178,8 @@ def test_names_that_are_not_there_are_answered_with_those_that_are(tmp_path: Pat
         run.statistic("y")
     with pytest.raises(KeyError, match="no weight histogram of 'z' at step 2; there are: conv2d/kernel"):
         run.histogram(2, "weight", "z")
+    with pytest.raises(ValueError, match="kind='weights': expected 'weight' or 'gradient'; did you mean 'weight'"):
+        run.histograms(2, "weights")
 
 
 def test_a_scalar_is_found_by_a_unique_end_of_its_tag(tmp_path: Path) -> None:
