@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import layers as kl
+from tensorflow.python.eager import context
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
@@ -52,3 +53,33 @@ def test_known_values_are_those_of_the_model():
     rule = Known()
     found = lrp.relevance(model, x, 1, lrp.Composite(conv=rule, dense=rule, first=None))
     np.testing.assert_allclose(found, lrp.relevance(model, x, 1, "lrp_zero"), rtol=1e-4, atol=1e-7)
+
+
+def test_the_compiler_keeps_the_order_of_the_reverse_pass():
+    # What a rule makes of kernels and inputs could be made in the forward pass, and would stay in memory from then on:
+    # it waits for the relevance of the output, also in the graph that the compiler has made smaller. It drops reshapes
+    # that change nothing, such as those of scales along axis=3.
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((8, 8, 4))
+    for _ in range(3):
+        x = kl.ReLU()(kl.BatchNormalization(axis=3)(kl.Conv2D(4, 3)(x)))
+    model = keras.Model(inputs, kl.Dense(3)(kl.GlobalAveragePooling2D()(x)))
+    explainer = lrp.Explainer(model, "epsilon_plus", batch_size=1)
+    context.context().enable_graph_collection()
+    try:
+        explainer(np.ones((1, 8, 8, 4), np.float32), 0)
+        found = context.context().export_run_metadata().function_graphs
+    finally:
+        context.context().disable_graph_collection()
+    graph = max((graph for function in found for graph in function.partition_graphs), key=lambda graph: len(graph.node))
+    nodes = {node.name: node for node in graph.node}
+    again = [name for name in nodes if name.startswith("gradients/") and nodes[name].op.endswith("Conv2D")]
+    assert len(again) == 3
+    for name in again:
+        stack, before = [name], set()
+        while stack:
+            node = nodes.get(stack.pop().lstrip("^").split(":")[0])
+            if node is not None and node.name not in before:
+                before.add(node.name)
+                stack += node.input
+        assert any(nodes[n].op.endswith("MatMul") for n in before), name  # the logits

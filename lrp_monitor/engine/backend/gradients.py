@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,15 +45,17 @@ _ARRANGING = frozenset(
 )
 
 
-def after(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """Operations made inside wait for ``tensor``: otherwise all that need no input start at once, and fill memory.
+def after(value: Tensor, tensor: Tensor) -> Tensor:
+    """``value``, but not before ``tensor`` is there: what needs no input is made at once otherwise, and fills memory.
 
-    They wait for what it was padded or arranged from: those operations may be fused with the convolution that they
-    feed, and a kernel must not wait for its own convolution.
+    It waits for what ``tensor`` was padded or arranged from: those operations may be fused with the convolution that
+    they feed, and a kernel must not wait for its own convolution. Only this value waits, so that the constants of what
+    is made of it do not: where the compiler drops a constant, such as a shape, it drops what that waited for, too.
     """
     while tensor.op.type in _ARRANGING and not tensor.op.control_inputs:
         tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
-    return tf.control_dependencies([tensor])
+    with tf.control_dependencies([tensor]):
+        return tf.identity(value)
 
 
 def deferred(
@@ -80,10 +81,9 @@ def deferred(
         def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
             if rectified:
                 upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=output)
-            with after(upstream):
-                shapes = [_of_shape(source) for source in sources]
-                copies = [_again(source, shape) for source, shape in zip(sources, shapes, strict=True)]
-                known = tf.identity(output if shown is tf.identity else value)
+            shapes = [_of_shape(source) for source in sources]
+            copies = [_again(source, shape, upstream) for source, shape in zip(sources, shapes, strict=True)]
+            known = after(output if shown is tf.identity else value, upstream)
             return (None, *tf.gradients(surrogate(shapes, copies, known), shapes, grad_ys=[upstream]))
 
         return output, gradient
@@ -109,7 +109,7 @@ def _of_shape(source: Tensor) -> Tensor:
     return tf.zeros(source.shape, source.dtype) if source.shape.is_fully_defined() else tf.identity(source)
 
 
-def _again(source: Tensor, shape: Tensor) -> Tensor:
+def _again(source: Tensor, shape: Tensor, upstream: Tensor) -> Tensor:
     """``source``, made anew of the last tensor before cheap operations; its gradient is that of ``shape``.
 
     What is in front of a ReLU6 or of padding is kept anyhow by the layer that made it.
@@ -122,7 +122,7 @@ def _again(source: Tensor, shape: Tensor) -> Tensor:
         if op.type in _CHEAP:
             made.append(op)
         tensor = op.inputs[tensor.value_index if op.type == "IdentityN" else 0]
-    again = tf.identity(tensor)
+    again = after(tensor, upstream)
     for op in reversed(made):
         again = _repeated(op, again)
     return straight_through(shape, again)
@@ -150,8 +150,7 @@ def scaled_gradient(
     @tf.custom_gradient
     def node(value: Tensor, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
         def gradient(upstream: Tensor) -> tuple[None, Tensor]:
-            with after(upstream):
-                again = tf.identity(z)
+            again = after(z, upstream)
             return None, upstream * factor(again, function(again))
 
         return tf.identity(value), gradient

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, after, identity, stop_gradient, straight_through, with_bias
+from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through, with_bias
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Affine:
 
     x: Tensor
     """The input, (n, ...), float32."""
-    weights: Callable[[], Tensor]
-    """Makes the kernel, float32, in the layer's own layout."""
+    weights: Callable[[Tensor | None], Tensor]
+    """Makes the kernel, float32, in the layer's own layout, of weights that wait for the given tensor."""
     bias: Tensor | None
     """The bias in a shape that broadcasts to the output; normalisation is folded in."""
     lin: Callable[[Tensor, Tensor], Tensor]
@@ -67,7 +67,7 @@ class Affine:
     @property
     def kernel(self) -> Tensor:
         """The weights, float32, in the layer's own layout; normalisation is folded in."""
-        return self._once("kernel", self.weights)
+        return self._once("kernel", lambda: self.weights(None))
 
     @property
     def linear(self) -> Tensor:
@@ -156,21 +156,19 @@ class Affine:
 
     def known(self) -> Tensor:
         """What is kept of the map for the reverse pass: z, or ReLU(z) where the map is rectified."""
-        with after(self.x):  # a folded kernel, as large as the kernel, is made when its turn has come
-            _ = self.kernel
         return ops.relu(self.value) if self.rectified else self.value
 
     def reversed(self, x: Tensor, mask: Tensor | None, output: Tensor, *, shape_of_x: Tensor) -> Affine:
         """This map in the reverse pass: reading copies of its input and its mask, its output known."""
         companion = None if self.companion is None else Companion(mask, self.companion.bounds)
-
-        def weights() -> Tensor:
-            with after(output):
-                return identity(self.weights())
-
         return replace(
-            self, x=x, shape_of_x=shape_of_x, weights=weights, companion=companion, _cache={"value": output}
-        )  # fmt: skip
+            self,
+            x=x,
+            shape_of_x=shape_of_x,
+            weights=lambda _: self.weights(output),
+            companion=companion,
+            _cache={"value": output},
+        )
 
 
 def _size(tensor: Tensor) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, stop_gradient
+from lrp_monitor.engine.backend import Tensor, after, stop_gradient
 from lrp_monitor.engine.rules.affine import Affine
 
 __all__ = [
@@ -131,13 +131,21 @@ class AlphaBeta(Rule):
         # The stabilisers' signs are known, and -(n + b- - epsilon) = p + b+ + epsilon - z. Below the least part of z a
         # sum is rounding, and shares over it would grow beyond what float32 holds: that of the positive ones only
         # where z < 0, that of the negative ones only where z > 0.
-        value = a.value if self.beta else a.result
         total = a.positive + (a.bias_part(+1) + (self.epsilon + 1e-30))
-        if not a.rectified:
-            total = ops.maximum(total, -_LEAST_SUM * value if self.beta else _LEAST_SUM * ops.abs(value))
         if not self.beta:
-            return a.positive * stop_gradient(a.result / total)
-        rest = ops.maximum(total - value, _LEAST_SUM * value)
+            if a.rectified:
+                return a.positive * stop_gradient(a.result / total)
+            # The least sum as a bound of the quotient, which is made in place: no tensor holds it.
+            quotient = ops.maximum(a.result / ops.maximum(total, 1e-30), -1.0 / _LEAST_SUM)
+            if a.activation is not None:  # the sum is never less than z, but what is made of z may be larger
+                quotient = ops.minimum(quotient, 1.0 / _LEAST_SUM)
+            return a.positive * stop_gradient(quotient)
+        # One after the other, in place: each of these is as large as the output.
+        rest = total - a.value
+        value = after(a.value, rest)
+        least = _LEAST_SUM * (value if a.rectified else ops.abs(value))
+        rest = ops.maximum(rest, least)
+        total = after(total, rest) if a.rectified else ops.maximum(total, least)
         positive, negative = a.two(*(
             [kernel * factor for kernel in a.of_sign(sign)] for sign, factor in ((+1, self.alpha), (-1, self.beta))
         ))  # fmt: skip

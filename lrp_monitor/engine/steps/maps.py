@@ -151,9 +151,10 @@ class Map:
 
     # --- as the rules see it -----------------------------------------------------------------------------------------
 
-    def weights(self) -> Tensor:
-        """The kernel, scaled, in the product's own layout."""
-        kernel = ops.cast(self.op.inputs[self.kernel], "float32")
+    def weights(self, tensor: Tensor | None = None) -> Tensor:
+        """The kernel, scaled, in the product's own layout, made when ``tensor`` is there."""
+        kernel = self.op.inputs[self.kernel]
+        kernel = ops.cast(kernel if tensor is None else backend.after(kernel, tensor), "float32")
         for scale in self.scales:
             kernel = scale(kernel)
         return kernel
@@ -188,8 +189,13 @@ class Map:
     ) -> Affine:
         """The map of another ``x``, as rules see it."""
         axis = self._channels()
+
+        def weights(tensor: Tensor | None) -> Tensor:
+            # A scaled kernel, as large as the kernel, is made when its turn has come.
+            return self.weights(x if tensor is None and self.scales else tensor)
+
         return Affine(
-            x=x, weights=self.weights, bias=self.full_bias(value), lin=self.lin, one_output=self.one_output,
+            x=x, weights=weights, bias=self.full_bias(value), lin=self.lin, one_output=self.one_output,
             non_negative_input=non_negative, rectified=self.rectified, companion=companion, activation=self.activation,
             summed_axes=None if axis is None else (axis, -2),
             channel_axes=None if axis is None or self.moved else (axis, -1),
@@ -256,10 +262,8 @@ def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], d
     """
     parts = made.summed or (made,)
     factors = [None if part.factor is None else value(part.factor) for part in parts]
-    kernels = [
-        ops.ones_like(moved(part.weights(), part.moved)[:1]) if ready else moved(part.weights(), part.moved)
-        for part, ready in zip(parts, done, strict=True)
-    ]
+    kernels = [moved(part.weights(), part.moved) for part in parts]
+    kernels = [ops.ones_like(kernel[:1]) if ready else kernel for kernel, ready in zip(kernels, done, strict=True)]
     widths = list(accumulate((x.shape[-1] for x in xs), initial=0))
     rows = list(accumulate((kernel.shape[0] for kernel in kernels), initial=0))
 
@@ -278,6 +282,6 @@ def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], d
         found.append(own if factor is None or own is None else factor * own)
     biases = [bias for bias in found if bias is not None]
     return Affine(
-        x=ops.concatenate(list(xs), axis=-1), weights=lambda: ops.concatenate(kernels, axis=0),
+        x=ops.concatenate(list(xs), axis=-1), weights=lambda _: ops.concatenate(kernels, axis=0),
         bias=sum(biases[1:], start=biases[0]) if biases else None, lin=lin, rectified=made.rectified,
     )  # fmt: skip
