@@ -216,7 +216,7 @@ def block(shape):
     return keras.Model(inputs, h)
 
 
-@sweep("kind composite", NETS, COMPOSITES, kept=kept_by_default)
+@sweep("kind composite", NETS, COMPOSITES, kept=lambda kind, c: kept_by_default(kind, c) and in_turn(kind, c))
 def test_a_block_used_twice_equals_two_blocks(kind, composite, rng, randomise):
     """Both uses in a row, and the first also past the second."""
     shape = NETS[kind][0]

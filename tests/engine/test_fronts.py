@@ -3,15 +3,19 @@
 import keras
 import numpy as np
 import pytest
-from engine_helpers import close
+from engine_helpers import close, sweep
 from keras import layers as kl
 from keras import ops
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
 
-INPUT_RULES = [rules.Flat(), rules.WSquare(), rules.ZBox(-3, 3)]
-input_rules = pytest.mark.parametrize("rule", INPUT_RULES, ids=["flat", "w2", "zB"])
+INPUT_RULES = {"flat": rules.Flat(), "w2": rules.WSquare(), "zB": rules.ZBox(-3, 3)}
+
+
+def in_turn_with_rules(forms):
+    """By default each form by one of the input rules in turn."""
+    return sweep("name rule", forms, INPUT_RULES, kept=lambda form, rule: form % 3 == (rule + 2) % 3)
 
 
 def dense_map(rule, x, w, r, live=1.0):
@@ -29,30 +33,18 @@ def dense_map(rule, x, w, r, live=1.0):
     return (share / share.sum(axis=1, keepdims=True) * r[:, None, :]).sum(axis=2)
 
 
-def explained(fronts, shape, rule, rng, randomise, live):
-    """Of each front by name: its relevance, and the input rule's relevance of what it makes of the input, (n, values).
-
-    The fronts stand in one network, side by side, each with a first layer and an output of its own. ``live`` by name:
-    where padding put no value in. Also gives the input.
-    """
+def explained(front, shape, rule, rng, randomise, live=1.0):
+    """The input, its relevance, and the input rule's relevance of what ``front`` makes of it, (n, values)."""
     inputs = keras.Input(shape)
-    before = [kl.Flatten()(front(inputs)) for front in fronts.values()]
-    firsts, lasts = [kl.Dense(5) for _ in fronts], [kl.Dense(1) for _ in fronts]
-    outputs = [last(first(h)) for last, first, h in zip(lasts, firsts, before, strict=True)]
-    model = randomise(keras.Model(inputs, kl.Concatenate()(outputs)))
+    before = keras.Model(inputs, kl.Flatten()(front(inputs)))
+    model = randomise(keras.Model(inputs, kl.Dense(2)(kl.Dense(5, name="first")(before.output))))
     x = rng.uniform(-3, 3, size=(4, *shape)).astype(np.float32)
-    overrides = {first.name: rule for first in firsts}
-    explainer = lrp.Explainer(model, lrp.Composite(dense=rules.Epsilon(0), overrides=overrides))
-    copies, targets = np.tile(x, (len(fronts), *[1] * len(shape))), np.repeat(np.arange(len(fronts)), len(x))
-    explanation = explainer.explain(copies, targets)
-    np.testing.assert_allclose(explanation.logits, model(copies).numpy(), rtol=1e-4, atol=1e-4)
-    maps = np.split(explanation.relevance, len(fronts))
-    found = {}
-    for name, map_, h, first, last in zip(fronts, maps, keras.Model(inputs, before)(x), firsts, lasts, strict=True):
-        w, b = (v.astype(np.float64) for v in first.get_weights())
-        h = h.numpy().astype(np.float64)
-        found[name] = map_, dense_map(rule, h, w, (h @ w + b) * last.get_weights()[0][:, 0], live.get(name, 1.0))
-    return x, found
+    explanation = lrp.Explainer(model, lrp.Composite(dense=rules.Epsilon(0), first=rule)).explain(x, 1)
+    np.testing.assert_allclose(explanation.logits, model(x).numpy(), rtol=1e-4, atol=1e-4)
+    w, b = (v.astype(np.float64) for v in model.get_layer("first").get_weights())
+    h = before(x).numpy().astype(np.float64)
+    relevance = dense_map(rule, h, w, (h @ w + b) * model.layers[-1].get_weights()[0][:, 1], live)
+    return x, explanation.relevance, relevance
 
 
 MOVES = {
@@ -70,51 +62,43 @@ MOVES = {
 }
 
 
-@input_rules
-def test_movement_moves_relevance(rule, rng, randomise):
+@in_turn_with_rules(MOVES)
+def test_movement_moves_relevance(name, rule, rng, randomise):
     numbers = np.arange(1, 13, dtype=np.float32).reshape(1, 3, 4)
-    origins = {  # 0: put in by padding
-        name: keras.ops.convert_to_numpy(move(numbers)).reshape(-1).astype(int) for name, move in MOVES.items()
-    }
-    live = {name: origin > 0 for name, origin in origins.items()}
-    x, every = explained(MOVES, (3, 4), rule, rng, randomise, live)
-    for name, (found, relevance) in every.items():
-        expected = np.zeros((len(x), 13))
-        np.add.at(expected.T, origins[name], relevance.T)
-        close(found.reshape(len(x), -1), expected[:, 1:], 1e-4, name=name)
+    origin = keras.ops.convert_to_numpy(MOVES[name](numbers)).reshape(-1).astype(int)  # 0: put in by padding
+    x, found, relevance = explained(MOVES[name], (3, 4), INPUT_RULES[rule], rng, randomise, live=origin > 0)
+    expected = np.zeros((len(x), 13))
+    np.add.at(expected.T, origin, relevance.T)
+    close(found.reshape(len(x), -1), expected[:, 1:], 1e-4)
 
 
-MAXIMA = {
-    "layer": kl.MaxPooling1D(2),
-    "operation": lambda x: ops.max_pool(x, 2),
-    "reduction": lambda x: ops.max(ops.reshape(x, (-1, 3, 2, 2)), axis=2),
-}
-MEANS = {
-    "layer": kl.AveragePooling1D(2),
-    "operation": lambda x: ops.average_pool(x, 2),
-    "reduction": lambda x: ops.mean(ops.reshape(x, (-1, 3, 2, 2)), axis=2),
+POOLS = {
+    "layer": (kl.MaxPooling1D(2), kl.AveragePooling1D(2)),
+    "operation": (lambda x: ops.max_pool(x, 2), lambda x: ops.average_pool(x, 2)),
+    "reduction": (
+        lambda x: ops.max(ops.reshape(x, (-1, 3, 2, 2)), axis=2),
+        lambda x: ops.mean(ops.reshape(x, (-1, 3, 2, 2)), axis=2),
+    ),
 }
 
 
-@input_rules
-def test_the_winner_of_a_maximum_takes_all(rule, rng, randomise):
-    x, every = explained(MAXIMA, (6, 2), rule, rng, randomise, {})
+@in_turn_with_rules(POOLS)
+def test_the_winner_of_a_maximum_takes_all(name, rule, rng, randomise):
+    x, found, relevance = explained(POOLS[name][0], (6, 2), INPUT_RULES[rule], rng, randomise)
     windows = x.reshape(4, 3, 2, 2)
     winner = windows == windows.max(axis=2, keepdims=True)
-    for name, (found, relevance) in every.items():
-        expected = winner * relevance.reshape(4, 3, 1, 2)
-        close(found, expected.reshape(x.shape), 1e-4, name=name)
+    expected = winner * relevance.reshape(4, 3, 1, 2)
+    close(found, expected.reshape(x.shape), 1e-4)
 
 
-@input_rules
-def test_a_mean_is_a_part_of_the_linear_map_behind_it(rule, rng, randomise):
+@in_turn_with_rules(POOLS)
+def test_a_mean_is_a_part_of_the_linear_map_behind_it(name, rule, rng, randomise):
     """Of the relevance of a mean each element takes the same part; under zB its own distance from the bounds counts."""
-    _, every = explained(MEANS, (6, 2), rule, rng, randomise, {})
-    for name, (found, relevance) in every.items():
-        total = found.reshape(4, 3, 2, 2).sum(axis=2)
-        close(total, relevance.reshape(4, 3, 2), 1e-4, name=name)
-        if not isinstance(rule, rules.ZBox):
-            close(found, np.repeat(total / 2, 2, axis=1), 1e-4, name=name)
+    _, found, relevance = explained(POOLS[name][1], (6, 2), INPUT_RULES[rule], rng, randomise)
+    total = found.reshape(4, 3, 2, 2).sum(axis=2)
+    close(total, relevance.reshape(4, 3, 2), 1e-4)
+    if rule != "zB":
+        close(found, np.repeat(total / 2, 2, axis=1), 1e-4)
 
 
 @pytest.mark.parametrize("rule", [rules.Flat(), rules.ZBox(0, 255)], ids=["flat", "zB"])

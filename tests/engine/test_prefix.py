@@ -1,9 +1,12 @@
 """Flat or w2 over a prefix of the network: exact matrices in float64, conservation, one net in several forms."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
-from engine_helpers import close
+from engine_helpers import close, in_turn, randomised, sweep
+from hand_helpers import Reference
 from keras import layers as kl
 from keras import ops
 
@@ -160,19 +163,29 @@ def residual(form):
     return net
 
 
-@pytest.mark.parametrize("rule", [rules.Flat(), rules.WSquare()], ids=["flat", "w2"])
-def test_one_prefix_in_four_forms(rule, rng, randomise):
-    layered = randomise(residual("layers"))
-    values = {tuple(weight.path.split("/")[-2:]): weight.numpy() for weight in layered.weights}
-    x = images(rng)
-    expected = lrp.relevance(layered, x, 2, until("three", rule))
-    for form in ("nodes", "nested", "subclassed"):
-        model = residual(form)
-        for weight in model.weights:
-            weight.assign(values[tuple(weight.path.split("/")[-2:])])
-        close(lrp.relevance(model, x, 2, until("three", rule)), expected)
-        if form == "nested":
-            close(lrp.relevance(model, x, 2, until("block", rule)), expected)
+RULES = {"flat": rules.Flat(), "w2": rules.WSquare()}
+
+
+@functools.cache
+def by_layers():
+    rng = np.random.default_rng(0)
+    return Reference(randomised(rng, residual("layers")), images(rng), 2)
+
+
+@functools.cache
+def until_three(rule):
+    return until("three", RULES[rule])
+
+
+@sweep("form rule", ["nodes", "nested", "subclassed"], RULES, kept=in_turn)
+def test_one_prefix_in_four_forms(form, rule):
+    known, composite, model = by_layers(), until_three(rule), residual(form)
+    values = {tuple(weight.path.split("/")[-2:]): weight.numpy() for weight in known.model.weights}
+    for weight in model.weights:
+        weight.assign(values[tuple(weight.path.split("/")[-2:])])
+    close(lrp.relevance(model, known.x, 2, composite), known.relevance(composite))
+    if form == "nested":
+        close(lrp.relevance(model, known.x, 2, until("block", RULES[rule])), known.relevance(composite))
 
 
 def test_sums_and_joins_of_the_prefix_by_hand(rng, randomise):

@@ -5,8 +5,8 @@ import functools
 import keras
 import numpy as np
 import pytest
-from engine_helpers import randomised, sweep
-from hand_helpers import EVERY, Own, Reference, close, same, same_as
+from engine_helpers import in_turn, randomised, sweep
+from hand_helpers import EVERY, Own, Reference, close, same_as
 from keras import layers as kl
 from keras import ops
 
@@ -79,21 +79,26 @@ SQUEEZED = {
 }
 
 
-@pytest.mark.parametrize("name", SQUEEZED)
-def test_squeeze_and_excite(name, rng, randomise):
+def squeezed(join):
     inputs = keras.Input(IMAGE)
+    h = kl.Conv2D(4, 2, padding="same", activation="relu", name="conv")(inputs)
+    pooled = kl.Dense(2, activation="relu", name="squeeze")(ops.mean(h, axis=(1, 2)))
+    gate = kl.Dense(4, activation="sigmoid", name="excite")(pooled)
+    return keras.Model(inputs, kl.Dense(2, name="head")(kl.Flatten()(join(h, gate))))
 
-    def model(join):
-        h = kl.Conv2D(4, 2, padding="same", activation="relu", name="conv")(inputs)
-        pooled = kl.Dense(2, activation="relu", name="squeeze")(ops.mean(h, axis=(1, 2)))
-        gate = kl.Dense(4, activation="sigmoid", name="excite")(pooled)
-        return keras.Model(inputs, kl.Dense(2, name="head")(kl.Flatten()(join(h, gate))))
 
-    by_layers = randomise(model(lambda x, g: kl.Multiply()([x, kl.Reshape((1, 1, 4))(g)])))
-    by_hand = model(SQUEEZED[name])
-    by_hand.set_weights(by_layers.get_weights())
-    x = rng.uniform(-3, 3, size=(2, *IMAGE)).astype(np.float32)
-    same(by_layers, by_hand, x, ["epsilon_plus_flat", "attn_lrp"])
+@functools.cache
+def squeezed_by_layers():
+    rng = np.random.default_rng(0)
+    by_layers = randomised(rng, squeezed(lambda x, g: kl.Multiply()([x, kl.Reshape((1, 1, 4))(g)])))
+    return Reference(by_layers, rng.uniform(-3, 3, size=(2, *IMAGE)).astype(np.float32))
+
+
+@sweep("name composite", SQUEEZED, ["epsilon_plus_flat", "attn_lrp"], kept=in_turn)
+def test_squeeze_and_excite(name, composite):
+    known, by_hand = squeezed_by_layers(), squeezed(SQUEEZED[name])
+    by_hand.set_weights(known.model.get_weights())
+    same_as(known, by_hand, [composite])
 
 
 def softmax(z):

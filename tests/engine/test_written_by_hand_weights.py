@@ -301,11 +301,12 @@ def test_patches_are_movement(rule, rng, randomise):
         )
     )
     kernel, bias = by_layers.get_layer("first").get_weights()
-    x = rng.uniform(-3, 3, size=(2, 4, 6, 2)).astype(np.float32)
+    known = Reference(by_layers, rng.uniform(-3, 3, size=(2, 4, 6, 2)).astype(np.float32))
+    composite = lrp.Composite(conv=rules.Epsilon(0), dense=rules.Epsilon(0), first=rule)
     for by_hand in (patches, moves):
         by_hand.get_layer("first").set_weights([kernel.reshape(8, 3), bias])
         by_hand.get_layer("head").set_weights(by_layers.get_layer("head").get_weights())
-        same(by_layers, by_hand, x, [lrp.Composite(conv=rules.Epsilon(0), dense=rules.Epsilon(0), first=rule)])
+        same_as(known, by_hand, [composite])
 
 
 def test_complex_weights(rng, randomise):
