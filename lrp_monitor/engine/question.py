@@ -53,12 +53,14 @@ class Question:
 
     def _of_finite(self, part: Part) -> Part:
         """Relevance as the inputs were given, and NaN where the logit is not finite: shares of it may well be."""
+        part = part | {"relevance": self.given.as_given(part["relevance"])}
         broken = ~np.isfinite(part["logit"])
+        if not broken.any():
+            return part
 
         def known(leaf: NDArray[Any]) -> NDArray[Any]:
             return leaf if leaf.dtype.kind != "f" else without(leaf, broken)
 
-        part = part | {"relevance": self.given.as_given(part["relevance"])}
         return {
             name: found if name in _AS_COMPUTED else keras.tree.map_structure(known, found)
             for name, found in part.items()

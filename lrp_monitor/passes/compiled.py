@@ -156,7 +156,8 @@ class Compiled:
         """
         n, start = len(samples[0]), 0
         given: list[NDArray[Any]] = []
-        joined: Any = None
+        part: Any = None
+        joined: list[Parts] = []
         with _full_precision():
             while start < n:
                 # Whatever an error holds on to, tensors of the pass among it, is gone once its handler is left.
@@ -172,10 +173,8 @@ class Compiled:
                     values = [np.asarray(leaf)[: chunk - fill] for leaf in tf.nest.flatten(found)]
                     part = reduced(tf.nest.pack_sequence_as(found, values))
                     values = tf.nest.flatten(part)
-                    if joined is None:
-                        parts = [Parts((n, *leaf.shape[1:]), leaf.dtype, in_file) for leaf in values]
-                        joined = tf.nest.pack_sequence_as(part, parts)
-                    for leaf, whole in zip(values, tf.nest.flatten(joined), strict=True):
+                    joined = joined or [Parts((n, *leaf.shape[1:]), leaf.dtype, in_file) for leaf in values]
+                    for leaf, whole in zip(values, joined, strict=True):
                         whole.put(start, leaf)
                     let_go(*samples)
                     start += chunk
@@ -185,7 +184,7 @@ class Compiled:
                     failed = first_line(error)
                 if failed is not None:
                     self._halve(n, failed, width)
-        return tf.nest.map_structure(lambda whole: whole.whole(), joined)
+        return tf.nest.pack_sequence_as(part, [whole.whole() for whole in joined])
 
     def _halve(self, n: int, why: str, width: int) -> None:
         passes, chunk = self._passes, self._chunk(n, width)
