@@ -18,7 +18,7 @@ from lrp_monitor.engine.steps.masks import handed_on, picks, spread_over_vectors
 from lrp_monitor.engine.steps.step import Fact, Step, plain
 from lrp_monitor.engine.steps.weights import STEPS, Weights, override
 from lrp_monitor.engine.trace.graph import Graph, Op, number
-from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS, REFUSED, ROWS, Row
+from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS, REFUSED
 from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
 from lrp_monitor.engine.trace.treatments import is_loop
 
@@ -86,9 +86,8 @@ class Assigner:
         tainted = any(f.tainted or (f.live and not f.front) for f in given)
         if op.kind == "each":  # the gradient that the framework hung on it is none of ours
             return [self._alias(op, index, f) for index, f in enumerate(given)]
-        row = ROWS.get(op.kind)
         way = way_to(self.graph, op, given)
-        live = [f for f in (given if row is None else given[row.data]) if f.live]
+        live = [f for f in given[op.row.data] if f.live]
         aside = [f.tensor for f in given if f.live and f not in live and backend.holds_data(f.tensor)]
         indices = op.kind in ("gather", "onehot") and given[min(1, len(given) - 1) if op.kind == "gather" else 0]
         # as with the state before the first step of a loop that is written out
@@ -116,7 +115,7 @@ class Assigner:
             elif aside:
                 facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=_ASIDE)))
             else:
-                facts.append(self._live(op, index, row, given, live, way))
+                facts.append(self._live(op, index, given, live, way))
         for made in facts:
             made.tainted |= tainted
         return facts
@@ -140,22 +139,20 @@ class Assigner:
             step = replace(step, mask=lambda made: made.companion(before).mask, glued=True, bounds=True)
         return replace(source, tensor=tensor, step=step)
 
-    def _live(self, op: Op, index: int, row: Row | None, given: list[Fact], live: list[Fact], way: Fact | None) -> Fact:
+    def _live(self, op: Op, index: int, given: list[Fact], live: list[Fact], way: Fact | None) -> Fact:
         t = op.outputs[index]
         named = self._named(op)
         if named is not None:
             return self._whole(op, t, given, *named)
         fact = self._masked(op, index, given, live, way)
         if fact is None:
-            fact = self._stepped(op, index, row, given, live, way)
+            fact = self._stepped(op, index, given, live, way)
         if fact.root is None:
             fact.along(way or Fact(t, root=t))
         self._learn(op, fact, given, live)
         return fact
 
-    def _stepped(
-        self, op: Op, index: int, row: Row | None, given: list[Fact], live: list[Fact], way: Fact | None
-    ) -> Fact:
+    def _stepped(self, op: Op, index: int, given: list[Fact], live: list[Fact], way: Fact | None) -> Fact:
         t = op.outputs[index]
         if way is not None and is_function(op, way, given, live):
             return self._passed(op, t, way)
@@ -167,7 +164,7 @@ class Assigner:
         part = in_keras_layer or ((op.kind == "exp" or power) and not self.graph.divides_later(op))
         forms = ("function", "part") if part else () if power else ("function",)
         alone = len(live) == 1 and (len(given) == 1 or given[0 if power else 1].root is None)
-        if alone and row is not None and row.form in forms:
+        if alone and op.row.form in forms:
             function = self._passed(op, t, way or replace(given[0], root=given[0].tensor))
             return function.along(way or Fact(t, root=t))
         if op.kind == "batchnorm" and index == 0 and len(live) == 1:
@@ -191,7 +188,7 @@ class Assigner:
             return self._weights.weighted(
                 op, t, live[0].map.rectify(), keep=False, note="relevance passes the activation"
             )
-        return self._default(op, index, row, given, live)
+        return self._default(op, index, given, live)
 
     def _passed(self, op: Op, t: Tensor, way: Fact) -> Fact:
         """A function of each element of the root of ``way``; the map that made the root takes it along where it can."""
@@ -203,10 +200,10 @@ class Assigner:
             return passed(self.graph, op, t, way)
         return fact.along(way)
 
-    def _default(self, op: Op, index: int, row: Row | None, given: list[Fact], live: list[Fact]) -> Fact:
+    def _default(self, op: Op, index: int, given: list[Fact], live: list[Fact]) -> Fact:
         t = op.outputs[index]
         step = plain(self.graph, op, given)
-        if row is None or not row.plain:
+        if not op.row.plain:
             step.problem = REFUSED.get(
                 op.kind,
                 "is not homogeneous (not a sum, a scaling, a selection, a pooling or a ReLU); use the Keras layer for "
@@ -220,7 +217,7 @@ class Assigner:
             step.note = "softmax: the explanation starts before it, or its own gradient"
         elif op.kind in ("maxpool", "max"):
             step.note = "the winner takes all"
-        elif row is not None and row.form == "bent":
+        elif op.row.form == "bent":
             step.note = "relevance passes the activation"
         fact = Fact(t, True, step=step)
         source = live[0].map
@@ -239,31 +236,24 @@ class Assigner:
         weighted = op.kind in PRODUCTS and len(live) == 1
         if weighted and not inside and not picks(op, next(i for i, f in enumerate(given) if not f.live)):
             return None
-        hand = None
+        step = None
         if front and not (inside and loop_around(op.call) is not None):
             fact = self._weights.product(op, given, live[0]) if weighted else Fact(t)
             if fact.map is not None:
                 return self._shared_out(fact, op, live[0])
             function = way is not None and way.shifted and all(f.root is way.root for f in live)
-            hand = handed_on(self.graph, op, index, given, inside, function, self._option(op))
-        if hand is None and not inside:
-            return None
-        step = plain(self.graph, op, given)
-        if hand is None:
-            step.problem = (
+            step = handed_on(self.graph, op, index, given, inside, function, self._option(op))
+        if step is None:
+            problem = (
                 f"it lies in the prefix (until=...), through which relevance passes no such operation as {op.kind!r}; "
                 "end the prefix before it"
             )
-            return Fact(t, True, step=step)
-        read = hand.of or live
-        glued = hand.glued and all(f.step is None or f.step.glued for f in read)
-        if not glued:  # how much of it the input's values have is known to the operation's own step
-            own = self._stepped(op, index, ROWS.get(op.kind), given, live, way).step
+            return Fact(t, True, step=plain(self.graph, op, given, problem=problem)) if inside else None
+        if not step.glued:  # how much of it the input's values have is known to the operation's own step
+            own = self._stepped(op, index, given, live, way).step
             assert own is not None
-            step = replace(own, live=(*own.live, *(f.tensor for f in read)), map=None)
-        else:
-            step.live = tuple(f.tensor for f in read)
-        step.mask, step.glued, step.note, step.bounds = hand.mask, glued, hand.note, hand.bounds
+            own = replace(own, mask=step.mask, note=step.note, bounds=step.bounds, map=None)
+            step = replace(own, live=(*own.live, *step.live))
         fact = Fact(t, True, front=True, inner=any(f.inner for f in live), step=step)
         source = live[0].map
         if inside and source is not None and len(live) == 1:
@@ -327,10 +317,9 @@ class Assigner:
         return self.composite if loop_around(op.call) is None else replace(self.composite, product="gate")
 
     def _learn(self, op: Op, fact: Fact, given: list[Fact], live: list[Fact]) -> None:
-        row = ROWS.get(op.kind)
         learn_gate(self.graph, op, fact, given, live)
-        products.learn_statistic(self.graph, op, row, fact, given, live)
-        moves = row is not None and (row.mask == "moved" or op.kind in ("identity", "cast"))
+        products.learn_statistic(self.graph, op, fact, given, live)
+        moves = op.row.mask == "moved" or op.kind in ("identity", "cast")
         if moves or (op.kind in ("mul", "div") and len(live) == 1):
             fact.attended |= live[0].attended
             fact.factors = live[0].factors
@@ -362,7 +351,7 @@ def _condition(op: Op, given: list[Fact], live: list[Fact]) -> str:
             return "puts in a constant that is not zero, whose share of the relevance is unknown"
     elif op.kind == "pad" and len(given) > 2:
         if not _is_filler(number(given[2].tensor)):
-            return "pads with a constant that is not zero"
+            return _ASIDE if given[2].live else "pads with a constant that is not zero"
     elif op.kind in ("mul", *PRODUCTS) and len(live) > 1:
         return "multiplies two activations: without a rule the product counts its relevance twice"
     elif op.kind == "div" and given[1].live:

@@ -9,10 +9,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.steps.step import Fact
 from lrp_monitor.engine.trace.graph import Graph, Op
-from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS, Row
-
-STOP = Row(form="linear")
-"""What stops the gradient keeps values."""
+from lrp_monitor.engine.trace.operations import PRODUCTS
 
 Span = tuple[int, int]
 """An axis, also one that was merged with others: the number of elements that one step along it passes, its length."""
@@ -71,7 +68,7 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
     if op.kind in ("stack", "unstack"):
         at, change = op.attribute("axis") % max(len(before), len(after)), len(after) - len(before)
         return None if op.kind == "unstack" and at == axis else axis + change * (axis >= at)
-    row = ROWS.get(op.kind, STOP)
+    row = op.row
     if op.kind in ("segmentsum", "segmentmax"):
         ids = len(op.inputs[1].shape)
         return None if axis < ids else axis - ids + 1
@@ -139,15 +136,14 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
     readers = graph.readers(t)
     while len(readers) == 1 and len(readers[0].outputs) == 1:
         (reader,) = readers
-        row = ROWS.get(reader.kind, STOP)
         data = next(i for i, x in enumerate(reader.inputs) if x is t)
         linear = reader.kind in ("mul", "div", "neg", "identity", "cast", "sum", "mean", "segmentsum")
         alone = sum(graph.depends(x) for x in reader.inputs) == 1
-        if not (alone and (linear or row.mask == "moved")) or (reader.kind == "div" and data == 1):
+        if not (alone and (linear or reader.row.mask == "moved")) or (reader.kind == "div" and data == 1):
             return False
         behind = {_span_behind(reader, data, span) for span in spans}
         if None in behind:
-            return row.statistic
+            return reader.row.statistic
         spans = {span for span in behind if span is not None}
         (t,) = reader.outputs
         readers = graph.readers(t)

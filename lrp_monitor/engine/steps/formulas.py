@@ -10,7 +10,6 @@ from lrp_monitor.engine.backend import Tensor, scaled_gradient
 from lrp_monitor.engine.steps.axes import summed_spans
 from lrp_monitor.engine.steps.step import Fact, Made, Step
 from lrp_monitor.engine.trace.graph import Graph, Op, again, number
-from lrp_monitor.engine.trace.operations import ROWS
 
 
 def pass_through(z: Tensor, function: Callable[[Tensor], Tensor], zero_below: bool = False) -> Tensor:
@@ -35,8 +34,8 @@ def _factor(z: Tensor, value: Tensor) -> Tensor:
 
 def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
     """The way to the output from the one root of all inputs; None where they have not one alone."""
-    row = ROWS.get(op.kind)
-    if row is None or row.form is None:
+    row = op.row
+    if row.form in (None, "held"):
         return None
     shape = op.outputs[0].shape
     roots = [f.root for f in given if f.root is not None]
@@ -71,7 +70,7 @@ def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) 
         return len(live) > 1 or any(value != 0 for value in limits)
     if op.kind == "div":
         return given[0].live and given[1].root is not None
-    return op.kind in ("relu6", "select") or (len(live) > 1 and ROWS[op.kind].form == "linear")
+    return op.kind in ("relu6", "select") or (len(live) > 1 and op.row.form == "linear")
 
 
 def zero_below(ways: Sequence[Op]) -> bool:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.steps.axes import STOP, spans_behind, sums_over_both
+from lrp_monitor.engine.steps.axes import spans_behind, sums_over_both
 from lrp_monitor.engine.steps.step import Fact
 from lrp_monitor.engine.trace.graph import Graph, Op, number
-from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS, Row
+from lrp_monitor.engine.trace.operations import PRODUCTS
 
 STRICTEST = ("step", "softmax", "exp", "sigmoid", "similarity", "readout")
 """The kinds of gates, those first that are the gate where another one is the other factor.
@@ -28,24 +28,21 @@ of two activations, attention weights without a softmax (ReLU, sparsemax).
 
 def learn_gate(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], live: Sequence[Fact]) -> None:
     """Note which gate's values ``fact`` holds, and along which axes they are spread."""
-    row = ROWS.get(op.kind)
-    fact.paired = _is_paired(graph, op, row, live)
-    fact.gate = fact.gate or _gate_of(graph, op, row, given, live)
+    fact.paired = _is_paired(graph, op, live)
+    fact.gate = fact.gate or _gate_of(graph, op, given, live)
     if fact.gate == "softmax" and not fact.axes:
         behind = [spans_behind(graph, op, given, f) for f in live if f.gate == "softmax" or op.kind == "softmax"]
         fact.axes = frozenset().union(*behind) if all(behind) else frozenset()
 
 
-def _gate_of(graph: Graph, op: Op, row: Row | None, given: Sequence[Fact], live: Sequence[Fact]) -> str:
+def _gate_of(graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact]) -> str:
     if op.kind in ("softmax", "sigmoid"):
         return op.kind
     if op.kind == "exp" or (op.kind == "pow" and given[1].live):
         return "exp"
     if sigmoid_by_hand(graph, op) is not None:
         return "sigmoid"
-    if row is None and op.kind != "stop":
-        return ""
-    row = row or STOP
+    row = op.row
     if all(f.paired for f in live) and (row.form in ("bent", "function") or op.kind in ("maximum", "minimum")):
         return "similarity"
     gates = {f.gate for f in live if not (op.kind == "div" and f is live[-1] and f.statistic)}
@@ -67,11 +64,12 @@ def _gate_of(graph: Graph, op: Op, row: Row | None, given: Sequence[Fact], live:
     return next(gate for gate in STRICTEST[1:] + STRICTEST[:1] if gate in gates)
 
 
-def _is_paired(graph: Graph, op: Op, row: Row | None, live: Sequence[Fact]) -> bool:
+def _is_paired(graph: Graph, op: Op, live: Sequence[Fact]) -> bool:
     """Whether ``op`` gives a matrix product of two activations that no gate has part in, or what is made of it."""
     if op.kind in PRODUCTS or (op.kind == "mul" and len(live) == 2 and sums_over_both(graph, op)):
         return len(live) == 2 and not any(f.gate for f in live)
-    kept = row is not None and (row.mask == "moved" or row.statistic or row.form is not None or op.kind == "cumsum")
+    row = op.row
+    kept = row.mask == "moved" or row.statistic or row.form is not None or op.kind == "cumsum"
     return kept and all(f.paired for f in live)
 
 

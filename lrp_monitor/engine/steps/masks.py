@@ -13,7 +13,7 @@ map shares out by its rule for an input of ones, so that the map is as coarse as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from keras import ops
 
@@ -23,28 +23,15 @@ from lrp_monitor.engine.rules.affine import Affine
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.products import shared
-from lrp_monitor.engine.steps.step import Fact, Made
+from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op
-from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS
+from lrp_monitor.engine.trace.operations import PRODUCTS
 
 # Through these the bounds of the input go, lowest and highest value each by itself.
 _BOUNDED = frozenset(
     {"add", "cast", "ceil", "div", "elu", "exp", "floor", "identity", "leakyrelu", "log", "log1p", "maximum", "minimum",
      "mul", "neg", "relu", "relu6", "round", "selu", "sigmoid", "softplus", "sqrt", "sub", "tanh"}
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Hand:
-    """How a mask is handed on through one operation."""
-
-    mask: Callable[[Made], Tensor]
-    glued: bool = True
-    """Whether relevance of the output goes to its mask, whoever reads it."""
-    bounds: bool = False
-    note: str = "passes as it is"
-    of: tuple[Fact, ...] = ()
-    """The inputs whose masks it reads, where it does not read those of all."""
 
 
 def normalised(share: Tensor) -> Tensor:
@@ -87,15 +74,23 @@ def spread_over_vectors(op: Op, mask: Tensor) -> Tensor:
 
 def handed_on(
     graph: Graph, op: Op, index: int, given: Sequence[Fact], inside: bool, same_function: bool, composite: Composite
-) -> Hand | None:
-    """How the masks of the inputs of ``op`` are handed on; ``inside``: it lies in a prefix. None where they are not."""
-    row, shape = ROWS.get(op.kind), op.outputs[index].shape
-    if op.kind == "stop" and given[0].statistic:
-        return Hand(lambda made: made.companion(given[0].tensor).mask)
-    fixed = next((i for i, f in enumerate(given) if not f.live), None) if op.kind in PRODUCTS else None
-    if row is None or (row.mask is None and (fixed is None or not picks(op, fixed))):
-        return None
+) -> Step | None:
+    """The step that hands on the masks of the inputs of ``op``; ``inside``: it lies in a prefix. None where none is."""
+    row, shape = op.row, op.outputs[index].shape
     live = [f for f in given[row.data] if f.live]
+
+    def hand(
+        mask: Callable[[Made], Tensor], note: str, glued: bool = True, bounds: bool = False, of: Sequence[Fact] = live
+    ) -> Step:
+        glued &= all(f.step is None or f.step.glued for f in of)
+        reads = tuple(f.tensor for f in of)
+        return replace(plain(graph, op, given), live=reads, mask=mask, note=note, glued=glued, bounds=bounds)
+
+    if op.kind == "stop" and live[0].statistic:
+        return hand(lambda made: made.companion(live[0].tensor).mask, _AS_IT_IS)
+    fixed = next((i for i, f in enumerate(given) if not f.live), None) if op.kind in PRODUCTS else None
+    if row.mask is None and (fixed is None or not picks(op, fixed)):
+        return None
 
     def spread(made: Made, fact: Fact) -> Tensor:
         mask = made.companion(fact.tensor).mask
@@ -103,21 +98,20 @@ def handed_on(
 
     if len(live) > 1 and row.form is not None and op.kind != "select":
         signals = [f for f in live if not f.statistic] or live
-        if (
-            same_function or len(signals) == 1 or all(f.statistic for f in live)
-        ):  # a function of one tensor, or a tensor normalised
-            return Hand(lambda made: spread(made, signals[0]), note=_ONE_TO_ONE, of=(signals[0],))
+        # a function of one tensor, or a tensor normalised
+        if same_function or len(signals) == 1 or all(f.statistic for f in live):
+            return hand(lambda made: spread(made, signals[0]), _ONE_TO_ONE, of=signals[:1])
         if op.kind == "mul" and inside:
             fact = shared(composite, graph, op, given)
             assert fact.step is not None
             note = fact.step.note
             if len(fact.step.live) == 1:
                 signal = next(f for f in live if f.tensor is fact.step.live[0])
-                return Hand(lambda made: spread(made, signal), note=note, of=(signal,))
-            return Hand(lambda made: normalised(sum(spread(made, f) for f in live)), note=note)
+                return hand(lambda made: spread(made, signal), note, of=(signal,))
+            return hand(lambda made: normalised(sum(spread(made, f) for f in live)), note)
         if op.kind in ("mul", "div") or not inside:
             return None
-        return Hand(lambda made: normalised(sum(spread(made, f) for f in live)), inside, note="equal parts to each")
+        return hand(lambda made: normalised(sum(spread(made, f) for f in live)), "equal parts to each", inside)
     if row.mask in ("kept", "sum") or (row.form is not None and op.kind != "select"):
         if op.kind == "div" and not given[0].live:
             return None
@@ -132,13 +126,13 @@ def handed_on(
                 mask = ops.where(made.value(t) != 0, mask, 0.0)
             return mask
 
-        return Hand(kept, bounds=op.kind in _BOUNDED and not held, note=_ONE_TO_ONE)
+        return hand(kept, _ONE_TO_ONE, bounds=op.kind in _BOUNDED and not held)
 
     def repeated(made: Made, mean: bool = False) -> Tensor:
         return made.once((op.number, mean), lambda: masks(made, mean))[index]
 
     def masks(made: Made, mean: bool) -> Sequence[Tensor]:
-        constants = {i for i in range(len(given))[row.data] if i != fixed} | ({2} if op.kind == "pad" else set())
+        constants = {i for i in range(len(given))[row.data] if i != fixed}
         inputs = [
             made.companion(f.tensor).mask if f.live
             else ops.zeros_like(f.tensor, dtype="float32") if i in constants
@@ -148,9 +142,9 @@ def handed_on(
         return (backend.repeat_as_mean if mean else backend.repeat)(op.raw, inputs)
 
     if row.mask == "moved" or fixed is not None:
-        return Hand(repeated, bounds=True)
+        return hand(repeated, _AS_IT_IS, bounds=True)
     if row.mask == "mean" or inside:
-        return Hand(lambda made: normalised(repeated(made, True)), inside, True, "equal parts to the window")
+        return hand(lambda made: normalised(repeated(made, True)), "equal parts to the window", inside, True)
 
     def winner(made: Made) -> Tensor:
         value, mask = made.value(live[0].tensor), made.companion(live[0].tensor).mask
@@ -159,7 +153,7 @@ def handed_on(
         best = backend.repeat(op.raw, inputs)[index]
         return straight_through(best, ops.ones_like(best))
 
-    return Hand(winner, False, True, "the winner takes all")
+    return hand(winner, "the winner takes all", False, True)
 
 
 def picks(op: Op, kernel: int) -> bool:
@@ -177,4 +171,5 @@ def picks(op: Op, kernel: int) -> bool:
     return bool(((value == 0) | (value == 1)).all() and (sums == 1).all())
 
 
+_AS_IT_IS = "passes as it is"
 _ONE_TO_ONE = "preprocessing: relevance passes one to one"

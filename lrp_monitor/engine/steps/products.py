@@ -10,7 +10,7 @@ from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.steps.axes import spread_factor, sums_over_both
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
-from lrp_monitor.engine.trace.operations import PRODUCTS, Row
+from lrp_monitor.engine.trace.operations import PRODUCTS
 
 
 def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) -> Fact:
@@ -112,9 +112,7 @@ def _has_weights(graph: Graph, op: Op) -> bool:
     return any(graph.is_learned(t) and not graph.depends(t) for t in op.inputs)
 
 
-def learn_statistic(
-    graph: Graph, op: Op, row: Row | None, fact: Fact, given: Sequence[Fact], live: Sequence[Fact]
-) -> None:
+def learn_statistic(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], live: Sequence[Fact]) -> None:
     """Note whether ``fact`` sums up many values in one, and how.
 
     A fixed matrix sums up powers and other functions of activations, as where neighbours normalise each other; of
@@ -123,12 +121,11 @@ def learn_statistic(
     if op.kind in PRODUCTS and len(live) == 1 and live[0].curved and not _has_weights(graph, op):
         fact.statistic = sums_over_both(graph, op)
         return
-    if row is not None and row.statistic:
+    if op.row.statistic:
         fact.statistic = True
         fact.logged = live[0].logged
         return
-    elementwise = op.kind == "stop" or (row is not None and (row.form is not None or row.mask == "moved"))
-    if not elementwise or not all(f.statistic for f in live):
+    if (op.row.form is None and op.row.mask != "moved") or not all(f.statistic for f in live):
         return
     fact.statistic = True
     fact.logged = op.kind == "log" or any(f.logged for f in live)

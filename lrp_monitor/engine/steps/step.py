@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.trace.graph import Graph, Op
-from lrp_monitor.engine.trace.operations import ROWS
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.rules.affine import Companion
@@ -125,9 +124,7 @@ def plain(
     graph: Graph, op: Op, given: Sequence[Fact], hold: int | None = None, note: str = "", problem: str = ""
 ) -> Step:
     """The same operation; the input ``hold`` is a constant to relevance."""
-    row = ROWS.get(op.kind)
-    data = range(len(given))[row.data] if row is not None else range(len(given))
-    live = [i for i in data if given[i].live and i != hold]
+    live = [i for i in range(len(given))[op.row.data] if given[i].live and i != hold]
     held = [f.tensor for i, f in enumerate(given) if i not in live and graph.depends(f.tensor)]
 
     def make(made: Made) -> Sequence[Tensor]:

@@ -17,7 +17,6 @@ from lrp_monitor.engine.steps.maps import Map, joined
 from lrp_monitor.engine.steps.masks import glue, share_of_ones
 from lrp_monitor.engine.steps.step import Step
 from lrp_monitor.engine.trace.graph import Graph, Op, again
-from lrp_monitor.engine.trace.operations import ROWS
 from lrp_monitor.engine.trace.recording import LayerCall
 
 # Beside functions of each element, what makes one sample of one sample: bounds of the input go through as one.
@@ -190,7 +189,7 @@ class Builder:
                     f"{where} stands in front of the first weighted layer: what it makes of the bounds of the input "
                     "depends on the sample, so zB has none; use Flat() or WSquare() there"
                 )
-        alone = all(op.kind in _BY_SAMPLE or (op.kind in ROWS and ROWS[op.kind].form is not None) for op in ordered)
+        alone = all(op.kind in _BY_SAMPLE or op.row.form is not None for op in ordered)
         single = len(known) == 1 and alone
         for source in graph.sources:
             if id(source) in known:

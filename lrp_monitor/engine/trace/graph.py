@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS
+from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS, UNKNOWN, Row
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
@@ -41,10 +41,14 @@ class Op:
         return backend.attribute(self.raw, *names)
 
     @property
+    def row(self) -> Row:
+        """What its kind is to relevance."""
+        return ROWS.get(self.kind, UNKNOWN)
+
+    @property
     def data(self) -> tuple[Tensor, ...]:
         """The inputs that carry data."""
-        row = ROWS.get(self.kind)
-        return self.inputs if row is None else self.inputs[row.data]
+        return self.inputs[self.row.data]
 
     @property
     def channel_axis(self) -> int:
@@ -113,7 +117,7 @@ class Graph:
     def divided_by(self, tensor: Tensor) -> Op:
         """What made a divisor, but for how it is moved and spread, and for what keeps it from 0."""
         op = self.op_of(tensor)
-        while op.kind in ("identity", "add", "maximum") or (op.kind in ROWS and ROWS[op.kind].mask == "moved"):
+        while op.kind in ("identity", "add", "maximum") or op.row.mask == "moved":
             inner = [t for t in op.inputs if self.depends(t)]
             if len(inner) != 1:
                 break
@@ -159,10 +163,8 @@ class Graph:
     def is_zero(self, tensor: Tensor) -> bool:
         """Whether ``tensor`` is known to hold zeros alone."""
         op = self.op_of(tensor)
-        while op.kind in ("reshape", "slice", "broadcast", "transpose", "identity", "expanddims", "unstack"):
-            op = self.op_of(op.inputs[0])
-        if op.kind == "mul":
-            return any(self.is_zero(t) for t in op.inputs)
+        if op.row.mask == "moved" or op.kind in ("identity", "mul"):
+            return (any if op.kind == "mul" else all)(self.is_zero(t) for t in op.data)
         return op.kind == "zeroslike" or number(op.outputs[0]) == 0
 
     def is_non_negative(self, tensor: Tensor) -> bool:
@@ -173,14 +175,11 @@ class Graph:
         return self._signs[id(tensor)]
 
     def _has_sign(self, op: Op, index: int) -> bool:
-        sign = None if op.kind not in ROWS else ROWS[op.kind].sign
-        data = op.data
-        if op.kind in ("stop", "each"):
+        sign, data = op.row.sign, op.data
+        if op.kind == "each":
             sign, data = "all", op.inputs[index : index + 1]
         elif op.kind == "mul" and data[0] is data[1]:
             sign = "never"
-        elif op.kind == "pad" and len(op.inputs) > 2:
-            data = (data[0], op.inputs[2])
         elif op.kind == "leakyrelu" and (op.attribute("alpha") or 0) < 0:
             sign = None
         if sign in ("all", "any"):

@@ -21,7 +21,8 @@ class Row:
 
     ``"linear"``, ``"bent"`` (homogeneous, but bent), ``"choice"`` between data, ``"function"``: vanishes not in
     proportion to its input, and passes relevance by itself; ``"part"``: a function that does so as a part of a longer
-    formula alone, since by itself it is the sign of a normalisation by hand; ``"step"``: constant almost everywhere.
+    formula alone, since by itself it is the sign of a normalisation by hand; ``"step"``: constant almost everywhere;
+    ``"held"``: keeps values, as constants.
     """
     mask: str | None = None
     """What becomes of the companion mask of an input that stands before all weights, or in a prefix.
@@ -57,9 +58,10 @@ ROWS: dict[str, Row] = {
         "diagonal diagonalpart patches", _FIRST, mask="moved", sign="all",
     ),
     **_rows(
-        "slice gather tile broadcast pad mirrorpad reverse roll matrixbandpart topk splitv",
+        "slice gather tile broadcast mirrorpad reverse roll matrixbandpart topk splitv",
         _FIRST, mask="moved", sign="all", in_place=True,
     ),
+    "pad": Row((0, None, 2), mask="moved", sign="all", in_place=True),  # what it puts in is data, too
     "split": Row((1, 2), mask="moved", sign="all", in_place=True),
     "stack": Row(mask="moved", sign="all"),
     "concat": Row((0, -1), mask="moved", sign="all", in_place=True),
@@ -68,6 +70,7 @@ ROWS: dict[str, Row] = {
     "setdiagonal": Row((0, 2), mask="moved", sign="all"),
     # what maps each element by itself
     "identity": Row(form="linear", mask="kept", sign="all"),
+    "stop": Row(plain=False, form="held", sign="all"),
     "cast": Row(form="linear", mask="kept", sign="all"),
     "neg": Row(form="linear", mask="kept"),
     "add": Row(form="linear", mask="sum", sign="all"),
@@ -125,6 +128,8 @@ ROWS: dict[str, Row] = {
     **_rows("conv depthwise", (0, 2), sign="all"),
     "convtranspose": Row((1, 3), sign="all"),
 }  # fmt: skip
+UNKNOWN = Row(plain=False)
+"""Of the kinds without a row."""
 
 PRODUCTS = frozenset({"matmul", "einsum", "conv", "depthwise", "convtranspose"})
 CONVOLUTIONS = frozenset({"conv", "depthwise", "convtranspose"})
