@@ -337,3 +337,44 @@ def test_complex_weights(rng, randomise):
     close(found[0], found[1], 1e-5)
     with pytest.raises(lrp.UnsupportedModelError, match=r"frequencies.*signs of contributions.*Epsilon\(\)"):
         lrp.relevance(model, x, [0, 1], lrp.Composite(overrides={"frequencies": rules.ZPlus()}))
+
+
+# Of x, what signs make of it (a constant to relevance, never negative, of each sample), and weights w, u, b, g.
+OF_EACH_SAMPLE = {
+    "gated, then a bias": lambda x, m, w, u, b, g: x @ w * m + b,
+    "gated, then subtracted": lambda x, m, w, u, b, g: b - x @ w * m,
+    "gated, then a ReLU": lambda x, m, w, u, b, g: ops.relu(x @ w * m),
+    "gated, then a scale": lambda x, m, w, u, b, g: x @ w * m * g,
+    "gated, then a shift": lambda x, m, w, u, b, g: x @ w * m + m,
+    "gated, biased, in a sum": lambda x, m, w, u, b, g: (x @ w * m + b) + x @ u,
+    "shifted, then a scale": lambda x, m, w, u, b, g: (x @ w + m) * g,
+    "a sum, subtracted": lambda x, m, w, u, b, g: b - (x @ w + x @ u),
+    "a sum, scaled": lambda x, m, w, u, b, g: (x @ w + x @ u) * ops.sum(g),
+}
+
+
+def test_nothing_folds_into_a_product_across_what_differs_by_sample(rng, randomise):
+    def form(run):
+        def make(layer):
+            for name, shape in (("w", (5, 4)), ("u", (5, 4)), ("b", (4,)), ("g", (4,))):
+                weight(layer, name, shape)
+
+        def call(layer, x):
+            return run(x, ops.relu(ops.sign(x[:, :4])), layer.w, layer.u, layer.b, layer.g)
+
+        return Own(make, call)
+
+    inputs = keras.Input(VECTOR)
+    made = [kl.Dense(1, name=f"of_{i}")(form(run)(inputs)) for i, run in enumerate(OF_EACH_SAMPLE.values())]
+    model = randomise(keras.Model(inputs, kl.Concatenate()(made)))
+    x = tf.constant(np.tile(rng.normal(size=(2, *VECTOR)).astype(np.float32), (len(made), 1)))
+    target = np.repeat(np.arange(len(made)), 2)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        logits = tf.gather(model(x), target, batch_dims=1)
+    found = lrp.Explainer(model, "lrp_zero").explain(x.numpy(), target)
+    expected = (x * tape.gradient(logits, x)).numpy()
+    for i, name in enumerate(OF_EACH_SAMPLE):
+        own = target == i
+        np.testing.assert_allclose(found.logit[own], logits[own], rtol=1e-5, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(found.relevance[own], expected[own], atol=1e-5, err_msg=name)

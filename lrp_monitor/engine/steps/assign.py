@@ -27,6 +27,7 @@ _BASIC = (
     kl.Dense, kl.EinsumDense, kl.Conv1D, kl.Conv2D, kl.Conv3D, kl.Conv1DTranspose, kl.Conv2DTranspose,
     kl.Conv3DTranspose, kl.DepthwiseConv1D, kl.DepthwiseConv2D, kl.SeparableConv1D, kl.SeparableConv2D,
 )  # fmt: skip
+_SCALINGS = ("add", "sub", "mul", "div", "batchnorm")
 _ROUNDING = ("round", "floor", "ceil", "floormod", "floordiv")
 _HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
 _ASIDE = "one of its inputs that say where to or how depends on the model's input, and relevance does not follow there"
@@ -167,12 +168,10 @@ class Assigner:
         if alone and op.row.form in forms:
             function = self._passed(op, t, way or replace(given[0], root=given[0].tensor))
             return function.along(way or Fact(t, root=t))
-        if op.kind == "batchnorm" and index == 0 and len(live) == 1:
-            return self._weights.normalised(op, t, given)
         if op.kind in PRODUCTS and len(live) == 1:
             return self._weights.product(op, given, live[0])
-        if len(live) == 1 and op.kind in ("add", "sub", "mul", "div"):
-            found = self._weights.folded(op, t, given, live[0]) or self._weights.affine(op, t, given, live[0])
+        if len(live) == 1 and op.kind in _SCALINGS and index == 0:
+            found = self._weights.scaled(op, t, given, live[0])
             if found is not None:
                 return found
         if len(live) == 2 and op.kind == "add":
@@ -259,9 +258,9 @@ class Assigner:
         if inside and source is not None and len(live) == 1:
             if op.kind in _MOVES_ALL:
                 fact.map = source.moved_by(op, index)
-            elif op.kind in ("add", "sub", "mul", "div"):
-                folded = self._weights.folded(op, t, given, live[0])
-                fact.map = None if folded is None else folded.map
+            elif op.kind in _SCALINGS:
+                found = self._weights.scaled(op, t, given, live[0])
+                fact.map = None if found is None else found.map
         return fact
 
     def _shared_out(self, fact: Fact, op: Op, data: Fact) -> Fact:
@@ -356,6 +355,8 @@ def _condition(op: Op, given: list[Fact], live: list[Fact]) -> str:
         return "multiplies two activations: without a rule the product counts its relevance twice"
     elif op.kind == "div" and given[1].live:
         return "divides by an activation"
+    elif op.kind == "batchnorm":
+        return "normalises by statistics of the batch: call it with is_training=False"
     return ""
 
 

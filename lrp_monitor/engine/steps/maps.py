@@ -6,6 +6,7 @@ the product; so do two products that are summed (``x W + h U``). What merely mov
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -23,7 +24,7 @@ from lrp_monitor.engine.trace.graph import Op
 if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
 
-Make = Callable[[], Tensor]
+Make = Callable[[], Tensor | float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Map:
     bias: Make | None = None
     """The bias in a shape that broadcasts to the output."""
     factor: Tensor | None = None
-    """What multiplies the map's output, of its shape: never negative, a constant to relevance, but of each sample."""
+    """What multiplies it as a part of a sum, of its shape: never negative, a constant to relevance, of each sample."""
     shift: Tensor | None = None
     """What is added to the map's output besides, of its shape: a constant to relevance, but of each sample."""
     summed: tuple[Map, ...] | None = None
@@ -94,25 +95,19 @@ class Map:
         bias = self.bias
         return replace(self, bias=constant if bias is None else lambda: bias() + constant(), base=self)
 
-    def scaled(self, axis: int, vector: Make) -> Map:
-        """This map followed by a multiplication along one of its axes."""
-        at, bias, rank = self.axes[axis], self.bias, len(self.shape)
+    def scaled(self, axis: int | None, factor: Make) -> Map:
+        """This map times what broadcasts to its output: a number, or what varies along that one of its axes alone."""
+        at, bias = 0 if axis is None else self.axes.get(axis, 0), self.bias
 
         def scale(kernel: Tensor) -> Tensor:
+            vector = ops.reshape(factor(), (-1,))
             if self.op.kind == "depthwise":
-                return kernel * ops.reshape(vector(), kernel.shape[-2:])
-            return kernel * along(vector(), at, len(kernel.shape))
+                size = kernel.shape[-2:]
+                return kernel * ops.reshape(ops.broadcast_to(vector, (math.prod(size),)), size)
+            return kernel * along(vector, at, len(kernel.shape))
 
         return replace(
-            self, scales=(*self.scales, scale), base=self,
-            bias=None if bias is None else lambda: bias() * along(vector(), axis, rank),
-        )  # fmt: skip
-
-    def negated(self) -> Map:
-        """Minus this map."""
-        bias = self.bias
-        return replace(
-            self, scales=(*self.scales, lambda k: -k), bias=None if bias is None else lambda: -bias(), base=self
+            self, scales=(*self.scales, scale), base=self, bias=None if bias is None else lambda: bias() * factor()
         )
 
     def bare(self) -> Map:
@@ -125,7 +120,7 @@ class Map:
 
     def moved_by(self, op: Op, index: int) -> Map | None:
         """This map followed by an operation that moves its output; None where that cannot be looked through."""
-        if self.summed is not None or self.factor is not None or self.shift is not None:
+        if self.summed is not None or self.shift is not None:
             return None
         after, bias = tuple(op.outputs[index].shape), self.bias
         axes: dict[int, int] = {}

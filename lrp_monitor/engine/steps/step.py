@@ -90,6 +90,8 @@ class Fact:
     """Whether it was computed from activations, and not from the input alone."""
     map: Map | None = None
     """The weighted map that made it."""
+    gated: Map | None = None
+    """Such a map times what differs by sample, which is one again in a sum with another."""
     gate: str = ""
     """Which gate's values it holds (gates.py): one of ``gates.STRICTEST``, or none."""
     axes: frozenset[tuple[int, int]] = frozenset()

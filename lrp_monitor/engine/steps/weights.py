@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from keras import layers as kl
@@ -13,7 +14,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps.formulas import passed, zero_below
-from lrp_monitor.engine.steps.maps import Map, along, axis_along_which, map_of, sum_of
+from lrp_monitor.engine.steps.maps import Make, Map, along, axis_along_which, map_of, sum_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, again, number
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
@@ -99,98 +100,49 @@ class Weights:
         made = replace(made, activation=lambda z: again(ways, {id(root): z}, t), base=made, rectified=zero_below(ways))
         return self.weighted(op, t, made, keep=False, note="relevance passes the activation")
 
-    def folded(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:
+    def scaled(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:
+        """A scale or shift by constants: a part of the weighted map before it, or a map of its own."""
+        made, others = z.map, [f.tensor for f in given if f is not z]
+        if made is not None and tuple(t.shape) != tuple(made.shape):
+            made = None
+        if any(map(self.graph.depends, others)):
+            return None if made is None else self.of_each_sample(op, t, given, made, others[0])
+        scaling, learned = scaling_of(op, given, z), any(map(self.graph.is_learned, others))
+        if scaling is None:
+            return None
+        # a literal scales, or absorbs, by itself
+        literal = (
+            not learned and op.kind != "batchnorm" and math.prod(others[0].shape) == 1 and number(others[0]) is not None
+        )
+        scales = made is not None and made.summed is None and made.shift is None
+        if made is not None and not literal and (scales or scaling.factor is None):
+            whole = learned and made.call is op.call and op.kind in ("add", "sub")
+            if whole or scaling.axis in (-1, *made.axes):
+                return self.folded(op, t, z, made, scaling)
+        return self.affine(op, t, given, z, scaling, learned)
+
+    def folded(self, op: Op, t: Tensor, z: Fact, made: Map, scaling: Scaling) -> Fact:
         """A scale or shift behind a weighted map, as a part of it."""
-        other = next(f for f in given if f is not z).tensor
-        if z.map is None or tuple(t.shape) != tuple(z.map.shape):
-            return None
-        first = given[0] is z
-        if self.graph.depends(other):
-            return self.of_each_sample(op, t, given, z, other)
-        learned = self.graph.is_learned(other)
-        axis = axis_along_which(tuple(other.shape), tuple(t.shape)) if op.type != "BiasAdd" else op.channel_axis
-        whole = learned and z.map.call is op.call and op.kind in ("add", "sub") and axis not in z.map.axes
-        if number(other) is not None and not learned and other.shape.num_elements() == 1:
-            return None  # a literal: it scales, or absorbs, by itself
-        if axis == -1 and z.map.axes:
-            axis = next(iter(z.map.axes))
-        if not whole and (axis is None or axis not in z.map.axes):
-            return None
-        length, rank = tuple(t.shape)[axis if axis is not None else -1], len(t.shape)
-
-        def constant() -> Tensor:
-            value = ops.cast(other, "float32")
-            if whole or axis is None:
-                return value
-            return along(ops.broadcast_to(ops.reshape(value, (-1,)), (length,)), axis, rank)
-
-        def vector() -> Tensor:
-            return ops.reshape(constant(), (-1,))
-
-        made = z.map
-        if op.kind == "sub" and not first:
-            made = made.negated().shifted(constant)
-        elif op.kind == "sub":
-            made = made.shifted(lambda: -constant())
-        elif op.kind == "add":
-            made = made.shifted(constant)
-        elif op.kind == "mul":
-            made = made.scaled(axis, vector)  # type: ignore[arg-type]
-        elif first:
-            made = made.scaled(axis, lambda: 1.0 / vector())  # type: ignore[arg-type]
-        else:
-            return None
-        same = leaf(op.call) is leaf(z.map.call)
+        same = leaf(op.call) is leaf(made.call)
+        if scaling.factor is not None:
+            made = made.scaled(scaling.axis, scaling.factor)
+        if scaling.shift is not None:
+            made = made.shifted(scaling.shift)
         fact = self.weighted(op, t, made, note="" if same else "folded into the weighted layer before it")
         if z.front:  # the last of a prefix: its mask stands for what is folded into it, too
-            fact = self.kept(fact, z)
+            assert fact.step is not None
+            fact.step = replace(fact.step, mask=lambda b: b.companion(z.tensor).mask, glued=True, live=(z.tensor,))
+            fact.front, fact.inner = True, z.inner
         return fact
 
-    def normalised(self, op: Op, t: Tensor, given: list[Fact]) -> Fact:
-        """A normalisation by constants in one operation, as the scale and shift that it is."""
-        z, (scale, offset, mean, variance) = given[0], op.inputs[1:5]
-        axis, rank = op.channel_axis, len(t.shape)
-
-        def factor() -> Tensor:
-            return ops.cast(scale, "float32") / ops.sqrt(variance + op.attribute("epsilon"))
-
-        def shift() -> Tensor:
-            return along(ops.cast(offset, "float32") - mean * factor(), axis, rank)
-
-        if op.attribute("is_training") or any(self.graph.depends(i) for i in op.inputs[1:5]):
-            problem = "normalises by statistics of the batch: call it with is_training=False"
-            return Fact(t, True, step=plain(self.graph, op, given, problem=problem))
-        if z.map is not None and tuple(t.shape) == tuple(z.map.shape) and axis in z.map.axes:
-            made = z.map.scaled(axis, factor).shifted(shift)
-            return self.weighted(op, t, made, note="folded into the weighted layer before it")
-        return Fact(t, True, affine=(z.tensor, True), step=self.lone(op, t, z, lambda: along(factor(), axis, rank)))
-
-    def lone(self, op: Op, t: Tensor, z: Fact, factor: Callable[[], Tensor | float], scaled: bool = True) -> Step:
-        """A scale, ``factor``, and shift of its own: the epsilon rule on this affine map, or one to one."""
-        if scaled and self.composite.norm == "identity":
-            root = z.affine[0] if z.affine is not None else z.tensor
-            step = passed(self.graph, op, t, Fact(t, True, root), "identity (relevance passes one to one)").step
-            assert step is not None
-            return step
-        before = z.tensor
-
-        def make(made: Made) -> Sequence[Tensor]:
-            x = made.tensor(before)
-            (y, *_) = backend.repeat(op.raw, [backend.stop_gradient(x) if i is before else i for i in op.inputs])
-            part = x * backend.stop_gradient(factor() * y / stabilise(y, SMALL))
-            return [backend.straight_through(part, y)]
-
-        return Step(op, (t,), (before,), (), make, f"Epsilon(epsilon={SMALL:g}) on its affine map" if scaled else "")
-
-    def of_each_sample(self, op: Op, t: Tensor, given: list[Fact], z: Fact, other: Tensor) -> Fact | None:
+    def of_each_sample(self, op: Op, t: Tensor, given: list[Fact], made: Map, other: Tensor) -> Fact | None:
         """A scale or shift by what is a constant to relevance, but differs by sample, such as a gate."""
-        made = z.map
-        if made is None or tuple(other.shape) != tuple(t.shape) or made.shift is not None or made.call is not op.call:
+        if tuple(other.shape) != tuple(t.shape) or made.shift is not None or made.call is not op.call:
             return None
         if op.kind == "add":
             return self.weighted(op, t, replace(made, shift=other, base=made))
-        if op.kind == "mul" and made.summed is None and made.factor is None and self.graph.is_non_negative(other):
-            return Fact(t, True, map=replace(made, factor=other, base=made), step=plain(self.graph, op, given))
+        if op.kind == "mul" and made.summed is None and self.graph.is_non_negative(other):
+            return Fact(t, True, gated=replace(made, factor=other, base=made), step=plain(self.graph, op, given))
         if op.kind == "mul" and id(other) in self.recording.constants:
             problem = (
                 "its reset gate can be negative, which turns contributions round behind the matrix; use "
@@ -199,15 +151,8 @@ class Weights:
             return Fact(t, True, step=plain(self.graph, op, given, problem=problem))
         return None
 
-    def kept(self, fact: Fact, z: Fact) -> Fact:
-        before = z.tensor
-        assert fact.step is not None
-        fact.step = replace(fact.step, mask=lambda made: made.companion(before).mask, glued=True, live=(before,))
-        fact.front, fact.inner = True, z.inner
-        return fact
-
     def summed(self, op: Op, t: Tensor, given: list[Fact]) -> Fact | None:
-        one, two = (f.map for f in given)
+        one, two = (f.map or f.gated for f in given)
         if one is None or two is None:
             return None
         one, two = one.unsqueezed(t), two.unsqueezed(t)
@@ -217,24 +162,71 @@ class Weights:
         made = sum_of(one, two, rule)
         return None if made is None else self.weighted(op, t, made)
 
-    def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:
+    def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact, scaling: Scaling, learned: bool) -> Fact | None:
         """A scale or shift along one axis of its own: the epsilon rule on it, or one to one."""
-        other = next(f for f in given if f is not z).tensor
-        if self.graph.depends(other) or z.statistic or tuple(z.tensor.shape) != tuple(t.shape):
+        whole = op.kind == "batchnorm"
+        if scaling.axis is None or (z.statistic and not whole) or tuple(z.tensor.shape) != tuple(t.shape):
             return None
-        if axis_along_which(tuple(other.shape), tuple(t.shape)) is None or (op.kind == "div" and given[0] is not z):
-            return None
-        if op.kind in ("add", "sub") and self.graph.is_zero(other):  # as Python's sum() begins with
-            return None
+        if op.kind in ("add", "sub") and any(f is not z and self.graph.is_zero(f.tensor) for f in given):
+            return None  # as Python's sum() begins with
         root, scaled = z.affine or (z.tensor, False)
         norm = op.call is not None and isinstance(op.call.layer, kl.Rescaling | kl.Normalization)
-        scaled |= op.kind in ("mul", "div") and (self.graph.is_learned(other) or norm)
-        if op.kind in ("add", "sub") or (scaled and self.composite.norm == "identity"):
-            sign = -1.0 if op.kind == "sub" and given[0] is not z else 1.0
-            step = self.lone(op, t, z, lambda: sign, scaled)
-        else:
-            step = plain(self.graph, op, given)
+        scaled |= whole or (op.kind in ("mul", "div") and (learned or norm))
+        step: Step | None = plain(self.graph, op, given)
+        if scaled and self.composite.norm == "identity":
+            step = passed(self.graph, op, t, Fact(t, True, root), "identity (relevance passes one to one)").step
+        elif scaling.shift is not None:
+            note = f"Epsilon(epsilon={SMALL:g}) on its affine map" if scaled else ""
+            factor = scaling.factor or (lambda: 1.0)
+
+            def make(made: Made) -> Sequence[Tensor]:
+                x = made.tensor(z.tensor)
+                (y, *_) = backend.repeat(op.raw, [backend.stop_gradient(x) if i is z.tensor else i for i in op.inputs])
+                part = x * backend.stop_gradient(factor() * y / stabilise(y, SMALL))
+                return [backend.straight_through(part, y)]
+
+            step = Step(op, (t,), (z.tensor,), (), make, note)
         return Fact(t, True, affine=(root, scaled), step=step)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What multiplies a tensor and what is added to it then, by what no input changes: both broadcast to it."""
+
+    axis: int | None
+    """The axis along which they vary; -1 for none, None for several."""
+    factor: Make | None = None
+    shift: Make | None = None
+
+
+def scaling_of(op: Op, given: Sequence[Fact], z: Fact) -> Scaling | None:
+    """By what ``op`` scales and shifts ``z``; None where ``z`` divides, and where the batch itself scales it."""
+    shape, (other, *more) = tuple(op.outputs[0].shape), [f.tensor for f in given if f is not z]
+    by_channel = op.kind == "batchnorm" or op.type == "BiasAdd"
+    axis = op.channel_axis if by_channel else axis_along_which(tuple(other.shape), shape)
+
+    def constant(tensor: Tensor = other) -> Tensor:
+        value = ops.cast(tensor, "float32")
+        return along(value, op.channel_axis, len(shape)) if by_channel else value
+
+    if op.kind == "batchnorm":
+        offset, mean, variance = more[:3]
+
+        def factor() -> Tensor:
+            return constant() / ops.sqrt(constant(variance) + op.attribute("epsilon"))
+
+        return (
+            None
+            if op.attribute("is_training")
+            else Scaling(axis, factor, lambda: constant(offset) - constant(mean) * factor())
+        )
+    if op.kind == "add":
+        return Scaling(axis, shift=constant)
+    if op.kind == "mul":
+        return Scaling(axis, constant)
+    if given[0] is z:
+        return Scaling(axis, shift=lambda: -constant()) if op.kind == "sub" else Scaling(axis, lambda: 1.0 / constant())
+    return Scaling(axis, lambda: -1.0, constant) if op.kind == "sub" else None
 
 
 def override(composite: Composite, call: LayerCall | None) -> Rule | None:
