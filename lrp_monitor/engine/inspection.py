@@ -107,7 +107,7 @@ def read_off(
     are of layers whose maps are wanted, "all" for every one; ``chosen`` are the calls, by default all.
     """
     n, builder, layer_outputs = value.shape[0], found.builder, found.layer_outputs
-    treatments = treatments_of(layer_outputs.recording, builder.plan)
+    treatments = treatments_of(builder.plan)
     outputs_of = dict(layer_outputs.calls())
     paths = [call.name for call in outputs_of]
     mapped = {path for name in names for path in (paths if name == "all" else named(name, paths, model, "layers"))}

@@ -30,7 +30,7 @@ Gates = Mapping[int, Sequence[Callable[[Tensor], Tensor]]]
 class Plan:
     """Which recorded tensors are made anew to explain some of them, and how."""
 
-    graph: Graph
+    assigner: Assigner
     steps: dict[int, Step]
     """Tensor's id -> the step that makes it: what relevance passes."""
     values: set[int]
@@ -50,7 +50,7 @@ class Plan:
         while stack:
             t = stack.pop()
             step = assigner.fact(t).step
-            if id(t) in steps or step is None or not graph.depends(t):
+            if id(t) in steps or step is None:
                 continue
             steps[id(t)] = step
             stack += step.live
@@ -69,13 +69,13 @@ class Plan:
                 ids.update(id(t) for t in op.inputs)
         maps = {id(one) for step in steps.values() if step.map is not None for one in step.map.all()}
         taken = [step for step in assigner.steps() if step.map is not None and id(step.map) in maps]
-        return cls(graph, steps, values, [graph.ops[number] for number in sorted(numbers)], taken)
+        return cls(assigner, steps, values, [graph.ops[number] for number in sorted(numbers)], taken)
 
-    def reaches_input(self, assigner: Assigner) -> bool:
+    def reaches_input(self) -> bool:
         """Whether relevance meets a first weighted map, or a lookup of the input's numbers."""
         maps = (part for step in self.steps.values() if step.map is not None for part in step.map.summed or (step.map,))
         looked_up = (step.op.kind == "gather" and step.mask is not None for step in self.steps.values())
-        return any(assigner.fact(part.x).front for part in maps) or any(looked_up)
+        return any(self.assigner.fact(part.x).front for part in maps) or any(looked_up)
 
     def all_steps(self) -> list[Step]:
         """Every step that relevance takes, by itself or in another, in order."""
@@ -93,7 +93,6 @@ class Builder:
     """The tensors that stand for recorded ones."""
 
     plan: Plan
-    assigner: Assigner
     masks: Sequence[Tensor]
     """The companion mask of each of the model's inputs."""
     taps: Taps | None = None
@@ -104,11 +103,12 @@ class Builder:
     _values: dict[int, Tensor] = field(default_factory=dict)
     _masks: dict[int, Tensor] = field(default_factory=dict)
     _once: dict[Hashable, Any] = field(default_factory=dict)
+    _step: Step | None = None
+    """The step that is being taken."""
 
     def run(self) -> None:
         """Make everything that the plan names."""
-        graph = self.plan.graph
-        for source, mask in zip(graph.sources, self.masks, strict=True):
+        for source, mask in zip(self.plan.assigner.graph.sources, self.masks, strict=True):
             self._values[id(source)], self._masks[id(source)] = source, self._gated(source, mask)
             self._tensors[id(source)] = source * self._masks[id(source)]
         for op in self.plan.ops:
@@ -119,11 +119,11 @@ class Builder:
                 step = self.plan.steps.get(id(t))
                 if step is None:
                     continue
-                reader = _Reader(self, step)
+                self._step = step
                 if step.mask is not None:
-                    self._masks[id(t)] = self._gated(t, backend.identity(step.mask(reader)))
-                if step.mask is None:
-                    found = step.make(reader)
+                    self._masks[id(t)] = self._gated(t, backend.identity(step.mask(self)))
+                else:
+                    found = step.make(self)
                     self._tensors[id(t)] = self._gated(t, found[index] if len(found) == len(op.outputs) else found[0])
 
     def _gated(self, recorded: Tensor, made: Tensor) -> Tensor:
@@ -132,6 +132,10 @@ class Builder:
         return made
 
     def tensor(self, recorded: Tensor) -> Tensor:
+        """What carries relevance in place of ``recorded``, as the step reads it that is being taken."""
+        return self._tapped(recorded, self.carrying(recorded), "tensor")
+
+    def carrying(self, recorded: Tensor) -> Tensor:
         """What carries relevance in place of ``recorded``."""
         known = self._tensors.get(id(recorded))
         if known is not None:
@@ -139,13 +143,14 @@ class Builder:
         step = self.plan.steps.get(id(recorded))
         if step is None:
             return self.value(recorded)
-        assert step.mask is not None
         if not backend.is_float_tensor(recorded):
             made = self.value(recorded)
         elif step.glued:
             made = glue(self.value(recorded), self._masks[id(recorded)])
         else:
-            outputs = step.make(_Reader(self, step))
+            reading, self._step = self._step, step
+            outputs = step.make(self)
+            self._step = reading
             made = self._gated(recorded, outputs[[id(t) for t in step.op.outputs].index(id(recorded))])
         self._tensors[id(recorded)] = made
         return made
@@ -159,10 +164,6 @@ class Builder:
             self._values[id(recorded)] = known
         return known
 
-    def mask(self, recorded: Tensor) -> Tensor | None:
-        """The companion mask of ``recorded``, None where it has none."""
-        return self._masks.get(id(recorded))
-
     def carrier(self, recorded: Tensor) -> list[Tensor]:
         """The tensors made anew that carry the relevance of ``recorded``: itself, or the mask beside it."""
         step = self.plan.steps.get(id(recorded))
@@ -172,7 +173,7 @@ class Builder:
 
     def bounds(self, recorded: Tensor, bound: Tensor) -> Tensor:
         """What preprocessing makes of an input that is ``bound`` everywhere."""
-        graph = self.plan.graph
+        graph = self.plan.assigner.graph
         known: dict[int, Tensor] = {}
         ways: dict[int, Op] = {}
         for source in graph.sources:
@@ -202,42 +203,21 @@ class Builder:
             self._once[key] = make()
         return self._once[key]
 
-
-@dataclass
-class _Reader:
-    """What one step reads."""
-
-    builder: Builder
-    step: Step
-
-    def tensor(self, recorded: Tensor) -> Tensor:
-        found = self.builder.tensor(recorded)
-        return self._tapped(recorded, found, "tensor")
-
-    def value(self, recorded: Tensor) -> Tensor:
-        return self.builder.value(recorded)
-
     def companion(self, recorded: Tensor) -> Companion:
-        builder = self.builder
-        mask = builder.mask(recorded)
-        assert mask is not None
-        return Companion(self._tapped(recorded, mask, "mask"), lambda bound: builder.bounds(recorded, bound))
-
-    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        return self.builder.once(key, make)
+        """The companion mask of ``recorded``."""
+        mask = self._tapped(recorded, self._masks[id(recorded)], "mask")
+        return Companion(mask, lambda bound: self.bounds(recorded, bound))
 
     def _tapped(self, recorded: Tensor, tensor: Tensor, what: str) -> Tensor:
-        taps = self.builder.taps
-        if taps is None or tensor is recorded:
+        step = self._step
+        if self.taps is None or step is None or tensor is recorded:
             return tensor
-        made = self.step.map
-        call = self.step.op.call if made is None else made.call
-        return taps.read(self.builder.plan.graph, call, recorded, tensor, what)
+        call = step.op.call if step.map is None else step.map.call
+        return self.taps.read(self.plan.assigner.graph, call, recorded, tensor, what)
 
     def weighted(self, made: Map) -> Tensor:
         """The output of a weighted map, behind its ReLU where it is rectified; the rule's surrogate is its gradient."""
-        builder, assigner = self.builder, self.builder.assigner
-        parts = made.summed or (made,)
+        assigner, parts = self.plan.assigner, made.summed or (made,)
         within = [part.rule.input_only and part.in_loop for part in parts]
         if len(parts) == 1 and not within[0]:
             return self._applied(self._affine(made), made.rule)
@@ -251,16 +231,16 @@ class _Reader:
                 xs.append(self._applied(self._affine(bare), part.rule))
             else:
                 xs.append(self.tensor(part.x))
-            signs.append(not inside and builder.plan.graph.is_non_negative(part.x))
+            signs.append(not inside and assigner.graph.is_non_negative(part.x))
         affine = joined(made, xs, self.value, within)
         affine.non_negative_input = all(signs)
         return self._applied(affine, rule)
 
     def _affine(self, made: Map) -> Affine:
-        companion = self.companion(made.x) if self.builder.mask(made.x) is not None else None
-        if companion is not None and self.builder.assigner.fact(made.x).inner:
-            companion = None
-        non_negative = self.builder.plan.graph.is_non_negative(made.x)
+        assigner = self.plan.assigner
+        outermost = id(made.x) in self._masks and not assigner.fact(made.x).inner
+        companion = self.companion(made.x) if outermost else None
+        non_negative = assigner.graph.is_non_negative(made.x)
         return made.affine(self.tensor(made.x), self.value, companion=companion, non_negative=non_negative)
 
     def _applied(self, affine: Affine, rule: Rule) -> Tensor:

@@ -12,12 +12,11 @@ from keras import ops
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.steps.assign import Assigner
 from lrp_monitor.engine.steps.maps import moved
 from lrp_monitor.engine.surrogates.build import Plan
 from lrp_monitor.engine.surrogates.table import shown
 from lrp_monitor.engine.trace.graph import Op
-from lrp_monitor.engine.trace.recording import LayerCall, Recording
+from lrp_monitor.engine.trace.recording import LayerCall
 
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
@@ -39,9 +38,7 @@ class LayerOutput:
 class LayerOutputs:
     """The outputs of layers in a recorded call of a model, and which tensors, made anew, carry their relevance."""
 
-    recording: Recording
     plan: Plan
-    assigner: Assigner
     head: Tensor
     """The recorded logits."""
     explained: frozenset[int]
@@ -49,7 +46,7 @@ class LayerOutputs:
 
     def calls(self) -> list[tuple[LayerCall, list[Tensor]]]:
         """The calls of layers with outputs of real numbers, and these outputs, in the order in which they finished."""
-        calls = [call for call in self.recording.calls if not call.is_model and shown(call) is call]
+        calls = [call for call in self.plan.assigner.recording.calls if not call.is_model and shown(call) is call]
         calls.sort(key=lambda call: call.stop)
         found = [(call, [t for t in call.outputs if backend.is_float_tensor(t)]) for call in calls]
         return [(call, outputs) for call, outputs in found if outputs]
@@ -105,7 +102,7 @@ class LayerOutputs:
         """
         if id(output) in self.explained:
             return [Carrier(self.head, ())]
-        found, own = [Carrier(output, ())], self.assigner.fact(output).map
+        found, own = [Carrier(output, ())], self.plan.assigner.fact(output).map
         if own is not None:
             for t, later in self.plan.weighted:
                 if later is not own and later.made_of(own):
@@ -129,7 +126,7 @@ class LayerOutputs:
 
     def _layout(self, output: Tensor) -> str | None:
         """The layout of the tensor that ``output`` was made of one to one, where a convolution or a pooling made it."""
-        graph, t = self.recording.graph, output
+        graph, t = self.plan.assigner.graph, output
         while graph.depends(t) and id(t) not in {id(source) for source in graph.sources}:
             op = graph.op_of(t)
             maker = getattr(op.call.layer, "data_format", None) if op.call is not None else None

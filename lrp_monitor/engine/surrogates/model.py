@@ -77,13 +77,13 @@ def run(
     assigner.run()
     activation, head, moves = _head(assigner, recording.output)
     plan = Plan.to(assigner, [head], recording.output)
-    notes = _checked(model, composite, on_unknown, recording, plan, assigner)
+    notes = _checked(model, on_unknown, plan)
     masks = tuple(ops.ones_like(x) for x in inputs)
     explained = frozenset(id(t) for t in (recording.output, head, *(t for op in moves for t in op.outputs)))
-    layer_outputs = LayerOutputs(recording, plan, assigner, head, explained)
-    builder = Builder(plan, assigner, masks, taps, {} if gates is None else gates(layer_outputs))
+    layer_outputs = LayerOutputs(plan, head, explained)
+    builder = Builder(plan, masks, taps, {} if gates is None else gates(layer_outputs))
     builder.run()
-    logits = builder.tensor(head)
+    logits = builder.carrying(head)
     for op in reversed(moves):
         if op.kind in ("identity", "cast", "each"):
             continue
@@ -91,7 +91,7 @@ def run(
     for note in notes:
         warnings.warn(note, RuntimeWarning, stacklevel=2)
     output = builder.value(recording.output)
-    return Traced(logits, output, activation, masks, rows_of(recording, plan), notes, layer_outputs, builder, choice)
+    return Traced(logits, output, activation, masks, rows_of(plan), notes, layer_outputs, builder, choice)
 
 
 def _head(assigner: Assigner, output: Tensor) -> tuple[str | None, Tensor, list[Op]]:
@@ -130,14 +130,13 @@ def _prefix(model: Any, composite: Composite, recording: Recording) -> frozenset
     return frozenset(op.number for op in graph.needed(ends))
 
 
-def _checked(
-    model: Any, composite: Composite, on_unknown: str, recording: Recording, plan: Plan, assigner: Assigner
-) -> tuple[str, ...]:
+def _checked(model: Any, on_unknown: str, plan: Plan) -> tuple[str, ...]:
     """What is to be noted; raises UnsupportedModelError where relevance cannot pass."""
+    recording, composite = plan.assigner.recording, plan.assigner.composite
     problems = list(recording.problems)
     if recording.refused:  # what lies behind them is looked at, too, so that everything is listed at once
         before = [t for made in recording.refused for t in made.inputs]
-        plan = Plan.to(assigner, [*before, recording.output], recording.output)
+        plan = Plan.to(plan.assigner, [*before, recording.output], recording.output)
     steps = sorted({id(step): step for step in plan.steps.values()}.values(), key=lambda step: step.op.number)
     graph, refused = recording.graph, {n for made in recording.refused for n in range(made.start, made.stop)}
     for step in steps:
@@ -149,9 +148,9 @@ def _checked(
             where = "" if step.op.call is None or step.op.call.is_model else f"{step.op.call}: "
             whole = where and step.problem.startswith("rule ")
             problems.append(f"{where}{step.problem}" if whole else f"{where}{step.op}: {step.problem}")
-    problems += _without_weights(composite, recording, assigner)
+    problems += _without_weights(plan.assigner)
     problems = list(dict.fromkeys(problems))
-    differentiable = not problems or _has_gradient(recording, plan)
+    differentiable = not problems or _has_gradient(plan)
     if problems and not (on_unknown == "gradient" and differentiable):
         raise UnsupportedModelError(model.name, problems, differentiable)
     notes = [f"plain gradient at {problem}" for problem in problems]
@@ -162,7 +161,7 @@ def _checked(
                 f"{step.op}: composite {composite.name!r} holds attention weights constant, but this softmax is the "
                 "signal itself, and relevance passes it by its own gradient, which does not conserve"
             )
-    if composite.first is not None and not plan.reaches_input(assigner):
+    if composite.first is not None and not plan.reaches_input():
         notes.append(
             f"model {model.name!r}: no weighted layer takes the input itself or what preprocessing, movement or "
             f"pooling made of it, so that {composite.first!r}, the rule of composite {composite.name!r} for the first "
@@ -171,14 +170,14 @@ def _checked(
     return tuple(notes)
 
 
-def _has_gradient(recording: Recording, plan: Plan) -> bool:
+def _has_gradient(plan: Plan) -> bool:
     """Whether a differentiable path leads from an input, or from what its numbers look up, to the output."""
-    graph, steps = recording.graph, plan.steps.values()
+    recording, steps = plan.assigner.recording, plan.steps.values()
     looked_up = [step.outputs[0] for step in steps if step.mask is not None and step.op.kind in ("gather", "onehot")]
-    starts = [*graph.sources, *looked_up]
+    starts = [*recording.graph.sources, *looked_up]
     if not looked_up and not {id(t) for step in steps for t in step.live} & {id(t) for t in starts}:
         return False  # signs and comparisons have a gradient, which is 0
-    if any(op.kind in ("loop", "call") for op in graph.ops):  # asking for their gradient would change them
+    if any(op.kind in ("loop", "call") for op in recording.graph.ops):  # asking for their gradient would change them
         return True
     try:
         found = backend.gradients(ops.sum(ops.cast(recording.output, "float32")), starts)
@@ -187,15 +186,15 @@ def _has_gradient(recording: Recording, plan: Plan) -> bool:
     return any(gradient is not None for gradient in found)
 
 
-def _without_weights(composite: Composite, recording: Recording, assigner: Assigner) -> list[str]:
+def _without_weights(assigner: Assigner) -> list[str]:
     """What is wrong where a rule that shares out by weights is named for a layer of one's own that has none."""
     found = []
-    for call in recording.calls:
-        rule = composite.override(call.layer, call.path) if not call.is_model else None
+    for call in assigner.recording.calls:
+        rule = assigner.composite.override(call.layer, call.path) if not call.is_model else None
         own = "keras" not in type(call.layer).__module__.split(".")[:1]
         if rule is None or isinstance(rule, Pass | Gradient) or not own:
             continue
-        inside = recording.graph.ops[call.start : call.stop]
+        inside = assigner.graph.ops[call.start : call.stop]
         if not any(
             (step := assigner.fact(t).step) is not None and step.map is not None for op in inside for t in op.outputs
         ):

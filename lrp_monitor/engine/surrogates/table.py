@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lrp_monitor.engine.steps.step import Step
 from lrp_monitor.engine.surrogates.build import Plan
-from lrp_monitor.engine.trace.recording import LayerCall, Recording
+from lrp_monitor.engine.trace.recording import LayerCall
 from lrp_monitor.engine.trace.treatments import hides_its_parts
 
 
@@ -25,22 +25,21 @@ def shown(call: LayerCall | None) -> LayerCall | None:
     return next((c for c in reversed(calls) if hides_its_parts(c.layer)), calls[0] if calls else None)
 
 
-def treatments_of(recording: Recording, plan: Plan) -> dict[int, str]:
+def treatments_of(plan: Plan) -> dict[int, str]:
     """How each call of a layer was treated, by the call's id."""
     steps: dict[int, list[Step]] = {}
     for step in plan.all_steps():
         call = shown(step.op.call)
         if call is not None:
             steps.setdefault(id(call), []).append(step)
-    return {id(call): _treatment(call, steps.get(id(call), [])) for call in recording.calls}
+    return {id(call): _treatment(call, steps.get(id(call), [])) for call in plan.assigner.recording.calls}
 
 
 def _treatment(call: LayerCall, steps: list[Step]) -> str:
     if any(step.problem for step in steps):
         return "plain gradient (no rule)"
-    rules = [f"{step.map.rule!r}" for step in steps if step.map is not None and step.map.call is not None
-             and shown(step.map.call) is call]  # fmt: skip
-    rules = list(dict.fromkeys(rules))
+    maps = (step.map for step in steps if step.map is not None)
+    rules = list(dict.fromkeys(f"{made.rule!r}" for made in maps if shown(made.call) is call))
     notes = list(dict.fromkeys(step.note for step in steps if step.note))
     if hides_its_parts(call.layer):
         return (
@@ -51,16 +50,15 @@ def _treatment(call: LayerCall, steps: list[Step]) -> str:
     special = [note for note in notes if note not in ("passes as it is", "the winner takes all")] or notes
     if special:
         return "; ".join(special)
-    inner = [c for c in (step.op.call for step in steps) if c is not None]
-    return "passes as it is" if inner else "no relevance of its own: the layers inside it, or none, take part"
+    return "passes as it is" if steps else "no relevance of its own: the layers inside it, or none, take part"
 
 
-def rows_of(recording: Recording, plan: Plan) -> list[Row]:
+def rows_of(plan: Plan) -> list[Row]:
     """The rows of the table, layer by layer as they were called, then raw operations."""
-    treatments = treatments_of(recording, plan)
+    treatments = treatments_of(plan)
     rows = [
         Row(call.name, call.kind, treatments[id(call)])
-        for call in recording.calls
+        for call in plan.assigner.recording.calls
         if not call.is_model and shown(call) is call
     ]
     for step in plan.all_steps():
