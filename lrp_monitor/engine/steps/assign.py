@@ -14,7 +14,7 @@ from lrp_monitor.engine.rules.rules import Gradient, Pass, Rule
 from lrp_monitor.engine.steps import products
 from lrp_monitor.engine.steps.formulas import is_function, own_gradient, passed, way_to
 from lrp_monitor.engine.steps.gates import learn_gate, softmax_by_hand
-from lrp_monitor.engine.steps.masks import handed_on, picks, spread_over_vectors
+from lrp_monitor.engine.steps.masks import handed_on, spread_over_vectors
 from lrp_monitor.engine.steps.step import Fact, Step, plain
 from lrp_monitor.engine.steps.weights import STEPS, Weights, override
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -233,11 +233,9 @@ class Assigner:
         if not inside and (not front or any(f.inner for f in live)):
             return None
         weighted = op.kind in PRODUCTS and len(live) == 1
-        if weighted and not inside and not picks(op, next(i for i, f in enumerate(given) if not f.live)):
-            return None
         step = None
         if front and not (inside and loop_around(op.call) is not None):
-            fact = self._weights.product(op, given, live[0]) if weighted else Fact(t)
+            fact = self._weights.product(op, given, live[0]) if weighted and inside else Fact(t)
             if fact.map is not None:
                 return self._shared_out(fact, op, live[0])
             function = way is not None and way.shifted and all(f.root is way.root for f in live)

@@ -8,8 +8,8 @@ from keras import ops
 
 from lrp_monitor.engine.backend import Tensor, scaled_gradient
 from lrp_monitor.engine.steps.axes import summed_spans
-from lrp_monitor.engine.steps.step import Fact, Made, Step
-from lrp_monitor.engine.trace.graph import Graph, Op, again, number
+from lrp_monitor.engine.steps.step import Fact, Step
+from lrp_monitor.engine.trace.graph import Graph, Op, number
 
 
 def pass_through(z: Tensor, function: Callable[[Tensor], Tensor], zero_below: bool = False) -> Tensor:
@@ -41,8 +41,6 @@ def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
     roots = [f.root for f in given if f.root is not None]
     if not roots or any(root is not roots[0] for root in roots) or roots[0].shape != shape:
         return None
-    if not graph.depends(roots[0]):
-        return None
     data = given[1:] if op.kind == "select" else given
     numbers = [f for f in data if f.root is None]
     many = sum(f.live for f in data) > 1
@@ -73,33 +71,25 @@ def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) 
     return op.kind in ("relu6", "select") or (len(live) > 1 and op.row.form == "linear")
 
 
-def zero_below(ways: Sequence[Op]) -> bool:
-    """Whether these operations are one function that is 0 wherever its argument is not above 0."""
-    return len(ways) == 1 and ways[0].kind == "relu6"
+def zero_below(op: Op, root: Tensor) -> bool:
+    """Whether ``op`` by itself is the function of ``root``, and 0 wherever that is not above 0."""
+    return op.kind == "relu6" and op.inputs[0] is root
 
 
 def passed(graph: Graph, op: Op, t: Tensor, way: Fact, note: str = "relevance passes the activation") -> Fact:
     """An elementwise function of the root of ``way``."""
     root = way.root
     assert root is not None
-    ways = graph.between(root, t)
-
-    def make(made: Made) -> Sequence[Tensor]:
-        return [pass_through(made.tensor(root), lambda z: again(ways, {id(root): z}, t), zero_below(ways))]
-
-    step = Step(op, (t,), (root,), (), make, note)
+    function, below = graph.function(root, t), zero_below(op, root)
+    step = Step(op, (t,), (root,), (), lambda made: [pass_through(made.tensor(root), function, below)], note)
     return Fact(t, True, step=step).along(way)
 
 
 def own_gradient(graph: Graph, op: Op, t: Tensor, root: Tensor) -> Fact:
     """A softmax written as a formula."""
-    ways = graph.between(root, t)
-
-    def make(made: Made) -> Sequence[Tensor]:
-        return [again(ways, {id(root): made.tensor(root)}, t)]
-
+    function = graph.function(root, t)
     note = "softmax: the explanation starts before it, or its own gradient"
-    fact = Fact(t, True, root=t, step=Step(op, (t,), (root,), (), make, note))
+    fact = Fact(t, True, root=t, step=Step(op, (t,), (root,), (), lambda made: [function(made.tensor(root))], note))
     if op.kind == "sub":
         fact.normed = root
     else:

@@ -120,6 +120,6 @@ def _in_front_of_maximum(graph: Graph, tensor: Tensor) -> Tensor:
     if op.kind != "sub":
         return tensor
     largest = graph.op_of(op.inputs[1])
-    while largest.kind in ("identity", "stop", "select", "broadcast", "reshape", "expanddims", "gather"):
-        largest = graph.op_of(largest.inputs[1 if largest.kind == "select" else 0])
+    while largest.row.mask == "moved" or largest.kind in ("identity", "stop"):
+        largest = graph.op_of(largest.data[0])
     return op.inputs[0] if largest.kind in ("max", "segmentmax") and graph.depends(op.inputs[1]) else tensor

@@ -65,10 +65,7 @@ def share_of_ones(affine: Affine, rule: Rule) -> Tensor:
 
 def spread_over_vectors(op: Op, mask: Tensor) -> Tensor:
     """The mask behind a lookup: all relevance of a vector goes to its token."""
-    shape = op.outputs[0].shape
-    axis = -1
-    if op.kind == "onehot":
-        axis = op.attribute("axis")
+    shape, axis = op.outputs[0].shape, op.attribute("axis") if op.kind == "onehot" else -1
     return ops.broadcast_to(ops.expand_dims(mask, axis) if len(shape) > len(mask.shape) else mask, shape)
 
 
@@ -112,7 +109,7 @@ def handed_on(
         if op.kind in ("mul", "div") or not inside:
             return None
         return hand(lambda made: normalised(sum(spread(made, f) for f in live)), "equal parts to each", inside)
-    if row.mask in ("kept", "sum") or (row.form is not None and op.kind != "select"):
+    if row.mask in ("kept", "sum"):
         if op.kind == "div" and not given[0].live:
             return None
         held = [f.tensor for f in given if not f.live and graph.depends(f.tensor)]

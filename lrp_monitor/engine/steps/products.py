@@ -101,9 +101,9 @@ def divisor(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor
         made = graph.divided_by(given[1].tensor)
         divides = (given[1].statistic and not given[1].inverse) or known(made.outputs[0]).gate == "exp"
         divides |= made.kind in PRODUCTS and not _has_weights(graph, made) and sums_over_both(graph, made)
-        return 1 if given[0].live and divides else None
+        return 1 if divides else None
     if op.kind == "mul":
-        inverses = [index for index, f in enumerate(given) if f.live and f.inverse]
+        inverses = [index for index, f in enumerate(given) if f.inverse]
         return inverses[0] if len(inverses) == 1 else None
     return None
 

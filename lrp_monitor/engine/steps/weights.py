@@ -16,7 +16,7 @@ from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabil
 from lrp_monitor.engine.steps.formulas import passed, zero_below
 from lrp_monitor.engine.steps.maps import Make, Map, along, axis_along_which, map_of, sum_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
-from lrp_monitor.engine.trace.graph import Graph, Op, again, number
+from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
 from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
 
@@ -96,8 +96,8 @@ class Weights:
         """A function of each element behind a map whose rule takes it along; None where none does."""
         if made is None or not made.rule.takes_activation or made.in_loop or made.summed is not None:
             return None
-        ways = self.graph.between(root, t)
-        made = replace(made, activation=lambda z: again(ways, {id(root): z}, t), base=made, rectified=zero_below(ways))
+        function = self.graph.function(root, t)
+        made = replace(made, activation=function, base=made, rectified=zero_below(op, root))
         return self.weighted(op, t, made, keep=False, note="relevance passes the activation")
 
     def scaled(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:

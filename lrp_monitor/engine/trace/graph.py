@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +159,11 @@ class Graph:
                 behind.append(op)
                 made.update(id(t) for t in op.outputs)
         return self.needed([end], behind)
+
+    def function(self, start: Tensor, end: Tensor) -> Callable[[Tensor], Tensor]:
+        """What the operations between make of another ``start``."""
+        ways = self.between(start, end)
+        return lambda other: again(ways, {id(start): other}, end)
 
     def is_zero(self, tensor: Tensor) -> bool:
         """Whether ``tensor`` is known to hold zeros alone."""

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Treatment = Callable[["LayerCall"], Any]
 
-_REGISTERED: dict[type, Treatment] = {}
-
 
 def register(layer_type: type, treatment: Treatment) -> None:
     """Have every layer of this type (and of its subclasses that leave ``call`` alone) run by ``treatment(call)``.
@@ -36,20 +34,13 @@ def register(layer_type: type, treatment: Treatment) -> None:
     """
     if not (isinstance(layer_type, type) and issubclass(layer_type, keras.layers.Layer)):
         raise TypeError(f"a treatment is registered for a class of Keras layers, got {layer_type!r}")
-    _REGISTERED[layer_type] = treatment
-
-
-def _own(layer: Any, table: dict[type, Any]) -> Any:
-    """The entry for the class whose ``call`` the layer has; None where it has one of its own."""
-    for base in type(layer).__mro__:
-        if base in table:
-            return table[base] if type(layer).call is base.call else None  # type: ignore[attr-defined]
-    return None
+    _TREATMENTS[layer_type] = treatment
 
 
 def treatment_of(layer: Any) -> Treatment | None:
-    """How ``layer`` is run; None where its own ``call`` is."""
-    return _own(layer, _REGISTERED) or _own(layer, _TREATMENTS)
+    """How ``layer`` is run: as the class whose ``call`` it has; None where it has one of its own."""
+    base = next((base for base in type(layer).__mro__ if base in _TREATMENTS), None)
+    return _TREATMENTS[base] if base is not None and type(layer).call is base.call else None  # type: ignore[attr-defined]
 
 
 def is_loop(layer: Any) -> bool:
