@@ -53,6 +53,7 @@ MOVES = {
     "split": lambda x: ops.split(x, 2, axis=2)[1],
     "split and joined": lambda x: ops.concatenate(ops.split(x, 2, axis=2)[::-1], axis=1),
     "concatenation": lambda x: kl.Concatenate()([x[:, :, :2], x[:, :, 2:]]),
+    "einsum of one operand": lambda x: ops.einsum("abc->acb", x),
     "transpose and reshape": lambda x: ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, 2, 6)),
     "stack of parts": lambda x: ops.stack([x[:, :, 3], x[:, :, 0]], axis=1),
     "flip and roll": lambda x: ops.roll(ops.flip(x, axis=1), 1, axis=2),

@@ -22,6 +22,7 @@ from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
 from lrp_monitor.engine.rules.affine import Affine
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Rule
+from lrp_monitor.engine.steps.axes import product_axes
 from lrp_monitor.engine.steps.products import shared
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op
@@ -86,7 +87,8 @@ def handed_on(
     if op.kind == "stop" and live[0].statistic:
         return hand(lambda made: made.companion(live[0].tensor).mask, _AS_IT_IS)
     fixed = next((i for i, f in enumerate(given) if not f.live), None) if op.kind in PRODUCTS else None
-    if row.mask is None and (fixed is None or not picks(op, fixed)):
+    weighs = op.kind in PRODUCTS and len(live) == 1
+    if row.mask is None and not (weighs and picks(op, fixed)):
         return None
 
     def spread(made: Made, fact: Fact) -> Tensor:
@@ -138,7 +140,7 @@ def handed_on(
         ]  # fmt: skip
         return (backend.repeat_as_mean if mean else backend.repeat)(op.raw, inputs)
 
-    if row.mask == "moved" or fixed is not None:
+    if row.mask == "moved" or weighs:
         return hand(repeated, _AS_IT_IS, bounds=True)
     if row.mask == "mean" or inside:
         return hand(lambda made: normalised(repeated(made, True)), "equal parts to the window", inside, True)
@@ -153,8 +155,11 @@ def handed_on(
     return hand(winner, "the winner takes all", False, True)
 
 
-def picks(op: Op, kernel: int) -> bool:
-    """Whether a product with this constant kernel only moves: each output is one of the inputs, such as in patches."""
+def picks(op: Op, kernel: int | None) -> bool:
+    """Whether a product with this constant kernel, or none, only moves: each output is an input, such as in patches."""
+    if kernel is None:  # an einsum of one operand
+        named = product_axes(op)
+        return named is not None and set(named[0]) == set(named[1])
     if op.kind not in ("conv", "matmul"):
         return False
     value = backend.computed_constant(op.inputs[kernel])
