@@ -159,6 +159,21 @@ def test_named_rules_for_a_layer_without_treatment():
         lrp.relevance(net(), x, 0, lrp.Composite(overrides={"inverse": rules.Epsilon()}))
 
 
+class Centred(kl.Layer):
+    def call(self, x, by=None):
+        return ops.mean(x, axis=-1, keepdims=True) if by is None else ops.tanh(x - by)
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_one_to_one_is_from_one_input_of_the_shape_of_the_output(inputs):
+    """Of two inputs the first took all, and of a mean the input took its relevance once for each of its values."""
+    given = keras.Input((4,))
+    middle = Centred(name="centred")(*(kl.Dense(3)(given) for _ in range(inputs)))
+    model = keras.Model(given, kl.Dense(2)(middle))
+    with pytest.raises(lrp.UnsupportedModelError, match=r"'centred' .* Pass\(\) needs one input of the shape"):
+        lrp.Explainer(model, lrp.Composite(overrides={Centred: rules.Pass()})).prepare()
+
+
 def test_subclass_with_its_own_call_is_not_taken_for_its_parent():
     class Doubled(kl.Dense):
         def call(self, x):

@@ -124,10 +124,13 @@ class Assigner:
     def _passed_over(self, op: Op, t: Tensor) -> Fact | None:
         """The output of a layer of steps, such as a sign, which a Pass that is named for it takes one to one."""
         call, rule = self._named(op) or (None, None)
-        if op.kind not in (*CONSTANT, "cast", "select") or call is None or not isinstance(rule, Pass):
-            return None
+        of_steps = op.kind in (*CONSTANT, "cast", "select") and t.dtype.is_floating
+        return self._one_to_one(op, t, call) if call is not None and isinstance(rule, Pass) and of_steps else None
+
+    def _one_to_one(self, op: Op, t: Tensor, call: LayerCall) -> Fact | None:
+        """The output of a layer for which Pass is named; None where ``t`` is none, or of no one input of its shape."""
         inputs = [x for x in call.inputs if self.fact(x).live and tuple(x.shape) == tuple(t.shape)]
-        if len(inputs) != 1 or not t.dtype.is_floating or not any(t is output for output in call.outputs):
+        if len(inputs) != 1 or not any(t is output for output in call.outputs):
             return None
         return passed(self.graph, op, t, Fact(t, True, inputs[0]), "relevance passes one to one (named)")
 
@@ -301,12 +304,12 @@ class Assigner:
         return None
 
     def _whole(self, op: Op, t: Tensor, given: list[Fact], call: LayerCall, rule: Rule) -> Fact:
+        fact = self._one_to_one(op, t, call) if isinstance(rule, Pass) else None
+        if fact is not None:
+            return fact
         step = plain(self.graph, op, given, note="plain gradient (named)")
-        if isinstance(rule, Pass):
-            step.note = "relevance passes one to one (named)"
-            inputs = [x for x in call.inputs if self.fact(x).live]
-            if inputs and any(t is output for output in call.outputs):
-                return passed(self.graph, op, t, Fact(t, True, inputs[0]))
+        if isinstance(rule, Pass) and any(t is output for output in call.outputs):
+            step.problem = f"rule {rule!r} needs one input of the shape of the output; name Gradient() for it"
         return Fact(t, True, root=t, step=step)
 
     def _option(self, op: Op) -> Composite:

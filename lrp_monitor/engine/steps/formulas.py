@@ -12,17 +12,12 @@ from lrp_monitor.engine.steps.step import Fact, Step
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 
 
-def pass_through(z: Tensor, function: Callable[[Tensor], Tensor], zero_below: bool = False) -> Tensor:
+def pass_through(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     """``y = function(z)`` with the gradient factor ``y / z``, so that ``R_z = z G_z = y G_y = R_y``.
 
-    ReLU's own gradient is that factor already; for a saturated ReLU6 or a sigmoid it is not. ``zero_below``: the
-    function is known to be 0 wherever z <= 0, which makes the factor cheap.
+    ReLU's own gradient is that factor already; for a saturated ReLU6 or a sigmoid it is not.
     """
-    return scaled_gradient(z, function, _factor_above_zero if zero_below else _factor)
-
-
-def _factor_above_zero(z: Tensor, value: Tensor) -> Tensor:
-    return value / ops.maximum(z, 1e-30)
+    return scaled_gradient(z, function, _factor)
 
 
 def _factor(z: Tensor, value: Tensor) -> Tensor:
@@ -71,17 +66,12 @@ def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) 
     return op.kind in ("relu6", "select") or (len(live) > 1 and op.row.form == "linear")
 
 
-def zero_below(op: Op, root: Tensor) -> bool:
-    """Whether ``op`` by itself is the function of ``root``, and 0 wherever that is not above 0."""
-    return op.kind == "relu6" and op.inputs[0] is root
-
-
 def passed(graph: Graph, op: Op, t: Tensor, way: Fact, note: str = "relevance passes the activation") -> Fact:
     """An elementwise function of the root of ``way``."""
     root = way.root
     assert root is not None
-    function, below = graph.function(root, t), zero_below(op, root)
-    step = Step(op, (t,), (root,), (), lambda made: [pass_through(made.tensor(root), function, below)], note)
+    function = graph.function(root, t)
+    step = Step(op, (t,), (root,), (), lambda made: [pass_through(made.tensor(root), function)], note)
     return Fact(t, True, step=step).along(way)
 
 

@@ -13,7 +13,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
-from lrp_monitor.engine.steps.formulas import passed, zero_below
+from lrp_monitor.engine.steps.formulas import passed
 from lrp_monitor.engine.steps.maps import Make, Map, along, axis_along_which, map_of, sum_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -96,8 +96,8 @@ class Weights:
         """A function of each element behind a map whose rule takes it along; None where none does."""
         if made is None or not made.rule.takes_activation or made.in_loop or made.summed is not None:
             return None
-        function = self.graph.function(root, t)
-        made = replace(made, activation=function, base=made, rectified=zero_below(op, root))
+        above = op.kind == "relu6" and op.inputs[0] is root  # 0 wherever the map's output is not above 0
+        made = replace(made, activation=self.graph.function(root, t), base=made, rectified=above)
         return self.weighted(op, t, made, keep=False, note="relevance passes the activation")
 
     def scaled(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:

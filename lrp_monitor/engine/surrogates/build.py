@@ -174,15 +174,8 @@ class Builder:
     def bounds(self, recorded: Tensor, bound: Tensor) -> Tensor:
         """What preprocessing makes of an input that is ``bound`` everywhere."""
         graph = self.plan.assigner.graph
-        known: dict[int, Tensor] = {}
-        ways: dict[int, Op] = {}
-        for source in graph.sources:
-            found = graph.between(source, recorded) if source is not recorded else []
-            if found or source is recorded:
-                known[id(source)] = bound
-                ways.update((op.number, op) for op in found)
-        ordered = [ways[number] for number in sorted(ways)]
-        for op in ordered:
+        ways = graph.between(graph.sources, recorded)
+        for op in ways:
             step = next((s for t in op.outputs if (s := self.plan.steps.get(id(t))) is not None), None)
             if step is not None and not step.bounds:
                 where = op.call if op.call is not None else op
@@ -190,12 +183,12 @@ class Builder:
                     f"{where} stands in front of the first weighted layer: what it makes of the bounds of the input "
                     "depends on the sample, so zB has none; use Flat() or WSquare() there"
                 )
-        alone = all(op.kind in _BY_SAMPLE or op.row.form is not None for op in ordered)
-        single = len(known) == 1 and alone
-        for source in graph.sources:
-            if id(source) in known:
-                known[id(source)] = ops.broadcast_to(bound, ((1 if single else source.shape[0]), *source.shape[1:]))
-        return again(ordered, known, recorded)
+        read = {id(t) for op in ways for t in op.inputs} | {id(recorded)}
+        sources = [source for source in graph.sources if id(source) in read]
+        alone = all(op.kind in _BY_SAMPLE or op.row.form is not None for op in ways)
+        n = 1 if len(sources) == 1 and alone else sources[0].shape[0]
+        known = {id(source): ops.broadcast_to(bound, (n, *source.shape[1:])) for source in sources}
+        return again(ways, known, recorded)
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What ``make()`` gave when it was asked for first."""

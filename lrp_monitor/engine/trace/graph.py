@@ -151,10 +151,10 @@ class Graph:
                     stack += reader.outputs
         return False
 
-    def between(self, start: Tensor, end: Tensor) -> list[Op]:
-        """The operations on all ways from ``start`` to ``end``, in order of making."""
-        made, behind = {id(start)}, []
-        for op in self.ops[self.op_of(start).number + 1 : self.op_of(end).number + 1]:
+    def between(self, starts: Sequence[Tensor], end: Tensor) -> list[Op]:
+        """The operations on all ways from ``starts`` to ``end``, in order of making."""
+        made, behind = {id(start) for start in starts}, []
+        for op in self.ops[min(self.op_of(start).number for start in starts) + 1 : self.op_of(end).number + 1]:
             if any(id(t) in made for t in op.inputs):
                 behind.append(op)
                 made.update(id(t) for t in op.outputs)
@@ -162,7 +162,7 @@ class Graph:
 
     def function(self, start: Tensor, end: Tensor) -> Callable[[Tensor], Tensor]:
         """What the operations between make of another ``start``."""
-        ways = self.between(start, end)
+        ways = self.between([start], end)
         return lambda other: again(ways, {id(start): other}, end)
 
     def is_zero(self, tensor: Tensor) -> bool:
