@@ -54,7 +54,7 @@ STAGES = {
 }
 # Hundreds of operations also there: traced once, with one composite for both questions. So are all whole models.
 LARGE = {"NASNetMobile", "DenseNet121", "InceptionResNetV2"}
-TWICE_WHEN_SLOW = {"InceptionV3", "EfficientNetV2B0", "ConvNeXtTiny"}  # by both composites with ``-m slow``
+TWICE_WHEN_SLOW = {"VGG16", "InceptionV3", "EfficientNetV2B0", "ConvNeXtTiny"}  # by both composites with ``-m slow``
 
 
 def test_no_model_is_left_out():

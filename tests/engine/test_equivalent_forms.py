@@ -244,7 +244,7 @@ def test_a_block_used_twice_equals_two_blocks(kind, composite, rng, randomise):
     "net composite",
     NETS,
     ["epsilon_plus_flat", "epsilon_alpha2_beta1", "deep_taylor", "attn_lrp"],
-    kept=in_turn,
+    kept=lambda net, composite: composite == 3 * net,
 )
 def test_alone_in_company_and_again(net, composite, rng, randomise):
     """7 samples in chunks of 3, 3 and 1: the same from call to call, and each as it is alone."""

@@ -7,7 +7,7 @@ rule is its textbook formula over the contributions C_ji = A_ji x_i, with no con
 import keras
 import numpy as np
 import pytest
-from engine_helpers import sweep
+from engine_helpers import in_turn, sweep
 from keras import layers as kl
 
 import lrp_monitor as lrp
@@ -168,8 +168,12 @@ def test_layer_with_negative_inputs_and_biases(layer_name, sixth, rng):
             check(map_.reshape(-1), oracle(RULES[rule_name], a, b, flat, relevance), rule_name)
 
 
-@pytest.mark.parametrize("after", ["linear", "relu"])
-@pytest.mark.parametrize("layer_name", ["dense", "conv2d same stride 2", "depthwise2d", "conv2d transpose"])
+@sweep(
+    "layer_name after",
+    ["dense", "conv2d same stride 2", "depthwise2d", "conv2d transpose"],
+    ["linear", "relu"],
+    kept=in_turn,
+)
 def test_layer_with_non_negative_input(layer_name, after, rng):
     """Behind a ReLU the sign-splitting rules take a short cut with half the convolutions, in front of one another."""
     shape, make = LAYERS[layer_name]
