@@ -199,8 +199,13 @@ class Index:
         self.generation = 0
         """Counts how often files that were known have vanished, shrunk or been replaced."""
         self.annotations = ""
-        """Digest of the files beside the records (notes, groups): another one when they change, "" without any."""
+        """Digest of the files beside the records (notes, groups): another one when they change, "" without any.
+
+        Their changes count: one that is taken back leaves the files as they were before, but whoever read them in
+        between has to read them again.
+        """
         self._beside: dict[str, tuple[int, int]] = {}
+        self._changes = 0
 
     def refresh(self) -> bool:
         """Takes in what has been written since; True where ``view`` or the probes' file has changed."""
@@ -229,7 +234,8 @@ class Index:
                 grown.append((segment, size))
         if beside != self._beside:
             self._beside = beside
-            states = repr(sorted(beside.items())).encode("utf-8", "backslashreplace")
+            self._changes += 1
+            states = repr((self._changes, sorted(beside.items()))).encode("utf-8", "backslashreplace")
             self.annotations = hashlib.sha256(states).hexdigest()[:16] if beside else ""
         newest: dict[tuple[int, str], int] = {}
         for segment in self._segments.values():

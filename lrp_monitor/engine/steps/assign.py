@@ -350,8 +350,10 @@ def _condition(op: Op, given: list[Fact], live: list[Fact]) -> str:
         if given[0].tainted and any(not _is_filler(number(f.tensor)) for f in data):
             return "puts in a constant that is not zero, whose share of the relevance is unknown"
     elif op.kind == "pad" and len(given) > 2:
+        if given[2].live:
+            return _ASIDE
         if not _is_filler(number(given[2].tensor)):
-            return _ASIDE if given[2].live else "pads with a constant that is not zero"
+            return "pads with a constant that is not zero"
     elif op.kind in ("mul", *PRODUCTS) and len(live) > 1:
         return "multiplies two activations: without a rule the product counts its relevance twice"
     elif op.kind == "div" and given[1].live:
