@@ -35,7 +35,9 @@ def test_the_shortcut_gives_the_class_away_in_the_planted_data_alone(kind: str) 
 
 
 @pytest.mark.trains
-@pytest.mark.parametrize("kind", ["text", "series", "table"])
+@pytest.mark.parametrize(
+    "kind", ["text", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("series", "table"))]
+)
 def test_half_of_the_relevance_is_on_what_was_planted(kind: str, tmp_path: Path) -> None:
     folder.prepare(tmp_path)
     report = run_kind(kind, tmp_path, 0, None, None, Progress(2, lines=False))

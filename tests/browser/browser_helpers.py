@@ -212,11 +212,20 @@ def serving(folder: Path) -> Iterator[str]:
         listening.server_close()
 
 
-def open_tab(browser: Browser, url: str, *, fragment: str = "lrp_monitor", **context: Any) -> Visit:
-    """Opens TensorBoard at the LRP tab, noting console errors and requests to elsewhere."""
+@dataclass(frozen=True)
+class Viewer:
+    """`lrp-monitor view` at an address: the same page in a tenth of the time that TensorBoard's takes around it."""
+
+    url: str
+
+
+def open_tab(browser: Browser, server: TensorBoard | Viewer, *, fragment: str = "lrp_monitor", **context: Any) -> Visit:
+    """Opens TensorBoard at the LRP tab, or the page alone, noting console errors and requests to elsewhere."""
     context.setdefault("viewport", {"width": 1280, "height": 900})
     page = browser.new_context(**context).new_page()
-    visit = Visit(page, "/".join(url.split("/")[:3]))
+    url, alone = server.url.rstrip("/"), isinstance(server, Viewer)
+    visit = (Alone if alone else Visit)(page, "/".join(url.split("/")[:3]))
+    fragment = fragment.removeprefix("lrp_monitor").removeprefix("&") if alone else fragment
     page.on("console", visit.on_console)
     page.on("pageerror", lambda error: visit.errors.append(str(error)))
     page.on("request", visit.on_request)
@@ -251,8 +260,10 @@ CONTROLS = """() => [...document.querySelectorAll('button, input, select, summar
 
 Serve = Callable[..., TensorBoard]
 """The fixtures `servers` and `serve`: TensorBoard on a log directory, with flags."""
+View = Callable[[Path], Viewer]
+"""The fixture `view`: the page without TensorBoard on a log directory."""
 Open = Callable[..., Visit]
-"""The fixture `visit`: opens an LRP tab of a TensorBoard."""
+"""The fixture `visit`: opens an LRP tab of a TensorBoard, or the page of a `Viewer`."""
 
 
 class WrittenRun:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_helpers import CHROMIUM_FLAGS, Open, Serve, TensorBoard, Visit, absent, open_tab
+from browser_helpers import CHROMIUM_FLAGS, Open, Serve, TensorBoard, View, Viewer, Visit, absent, open_tab, serving
 from playwright.sync_api import Browser, sync_playwright
 
 
@@ -98,13 +99,27 @@ def serve(servers: Serve, tmp_path: Path) -> Iterator[Serve]:
         tensorboard.stop()
 
 
+@pytest.fixture(scope="module")
+def view() -> Iterator[View]:
+    """Serves a log directory by `lrp-monitor view`, once for the same: for what TensorBoard takes no part in."""
+    running: dict[Path, Viewer] = {}
+    with contextlib.ExitStack() as until:
+
+        def start(logdir: Path) -> Viewer:
+            if logdir not in running:
+                running[logdir] = Viewer(until.enter_context(serving(logdir)))
+            return running[logdir]
+
+        yield start
+
+
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Open]:
-    """Opens LRP tabs; afterwards no console error and no request to elsewhere may have happened in any."""
+    """Opens LRP tabs, or pages alone; afterwards no console error and no request to elsewhere may be in any."""
     visits: list[Visit] = []
 
-    def go(tensorboard: TensorBoard, **options: Any) -> Visit:
-        visits.append(open_tab(browser, tensorboard.url, **options))
+    def go(server: TensorBoard | Viewer, **options: Any) -> Visit:
+        visits.append(open_tab(browser, server, **options))
         return visits[-1]
 
     yield go

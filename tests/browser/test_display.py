@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from browser_helpers import Open, Serve, Visit
+from browser_helpers import Open, View, Visit
 from numpy.typing import NDArray
 
 import lrp_monitor as lrp
@@ -31,10 +31,10 @@ def coloured(share: NDArray[np.floating], table: Table = SEISMIC) -> NDArray[np.
     return np.stack([np.interp(share, at, colours[:, c]) for c in range(3)], axis=-1)
 
 
-def open_at(visit: Open, serve: Serve, logdir: Path, step: int, **choices: str) -> Visit:
+def open_at(visit: Open, view: View, logdir: Path, step: int, **choices: str) -> Visit:
     """Opens a view by its URL and waits until it is drawn."""
     parameters = "".join(f"&p.lrp_monitor.{key}={quote(value, safe='')}" for key, value in choices.items())
-    tab = visit(serve(logdir), fragment=f"lrp_monitor&p.lrp_monitor.step={step}{parameters}")
+    tab = visit(view(logdir), fragment=f"lrp_monitor&p.lrp_monitor.step={step}{parameters}")
     tab.wait_for_step(step)
     return tab
 
@@ -51,9 +51,9 @@ def share(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values / np.abs(values).max()
 
 
-def test_difference_to_a_pinned_step_and_to_another_run(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_difference_to_a_pinned_step_and_to_another_run(fitted: Path, view: View, visit: Open) -> None:
     first, *_, last = lrp.open_run(fitted / "planted").steps
-    tab = open_at(visit, serve, fitted, last)
+    tab = open_at(visit, view, fitted, last)
     frame = tab.frame
     frame.press("[data-testid=slider]", "Home")
     tab.wait_for_step(first)
@@ -82,17 +82,17 @@ def test_difference_to_a_pinned_step_and_to_another_run(fitted: Path, serve: Ser
     tab.expect_colours(canvas(3, "planted"), coloured((planted - control) / largest))
 
 
-def test_one_scale_for_all_probes_steps_and_runs(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_one_scale_for_all_probes_steps_and_runs(fitted: Path, view: View, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-2]
-    tab = open_at(visit, serve, fitted, step, scale="all")
+    tab = open_at(visit, view, fitted, step, scale="all")
     largest = max(float(lrp.open_run(fitted / run).statistic("absmax")[1].max()) for run in RUNS)
     for run in RUNS:
         tab.expect_colours(canvas(1, run), coloured(stored(fitted, run, step, 1) / largest))
 
 
-def test_percentile_and_gamma(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_percentile_and_gamma(fitted: Path, view: View, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
-    tab = open_at(visit, serve, fitted, step, clip="90", gamma="0.5")
+    tab = open_at(visit, view, fitted, step, clip="90", gamma="0.5")
     values = stored(fitted, "planted", step, 0)
     sizes = np.sort(np.abs(values).ravel())
     limit = sizes[int(np.ceil(0.9 * sizes.size)) - 1]
@@ -106,9 +106,9 @@ def test_percentile_and_gamma(fitted: Path, serve: Serve, visit: Open) -> None:
 
 
 @pytest.mark.parametrize(("name", "table"), [("bwr", BWR), ("positive", POSITIVE)])
-def test_colour_maps(fitted: Path, serve: Serve, visit: Open, name: str, table: Table) -> None:
+def test_colour_maps(fitted: Path, view: View, visit: Open, name: str, table: Table) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
-    tab = open_at(visit, serve, fitted, step)
+    tab = open_at(visit, view, fitted, step)
     values = share(stored(fitted, "planted", step, 2))
     tab.expect_colours(canvas(2, "planted"), coloured(values))
     tab.frame.select_option("[data-testid=colours]", name)
@@ -120,9 +120,9 @@ def test_colour_maps(fitted: Path, serve: Serve, visit: Open, name: str, table: 
         tab.expect(lambda: (tab.pixels(canvas(2, "planted"))[hidden][:, :3] == [10, 10, 12]).all(), True)
 
 
-def test_overlay_shows_the_input_under_relevance_as_strong_as_chosen(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_overlay_shows_the_input_under_relevance_as_strong_as_chosen(fitted: Path, view: View, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
-    tab = open_at(visit, serve, fitted, step, show="overlay", opacity="0.40")
+    tab = open_at(visit, view, fitted, step, show="overlay", opacity="0.40")
     at = canvas(0, "planted")
     tab.expect(lambda: [float(o) for o in tab.all(at, "getComputedStyle(e).opacity")], [pytest.approx(0.4)])
     strength = 255 * np.abs(share(stored(fitted, "planted", step, 0)))
@@ -154,9 +154,9 @@ def readout(tab: Visit) -> dict[str, float]:
     return {run: float(value) for run, value in lines}
 
 
-def test_the_value_under_the_pointer_in_all_runs_also_when_zoomed(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_the_value_under_the_pointer_in_all_runs_also_when_zoomed(fitted: Path, view: View, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
-    tab = open_at(visit, serve, fitted, step)
+    tab = open_at(visit, view, fitted, step)
     point(tab, canvas(1, "control"), 7, 20)
     tab.expect_text("pixel-readout", "row 7, column 20")
     for run in RUNS:
@@ -185,9 +185,9 @@ def test_the_value_under_the_pointer_in_all_runs_also_when_zoomed(fitted: Path, 
     tab.expect(lambda: "zoom" in tab.hash_parameters(), False)
 
 
-def test_ctrl_and_the_wheel_zoom_where_the_pointer_is(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_ctrl_and_the_wheel_zoom_where_the_pointer_is(fitted: Path, view: View, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
-    tab = open_at(visit, serve, fitted, step)
+    tab = open_at(visit, view, fitted, step)
     point(tab, canvas(0, "planted"), 4, 5)
     tab.page.keyboard.down("Control")
     tab.page.mouse.wheel(0, -240)
@@ -200,10 +200,10 @@ def test_ctrl_and_the_wheel_zoom_where_the_pointer_is(fitted: Path, serve: Serve
     tab.expect(lambda: tab.hash_parameters()["zoom"].startswith("2.72"), True)
 
 
-def test_film_shows_each_run_through_training(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_film_shows_each_run_through_training(fitted: Path, view: View, visit: Open) -> None:
     run = lrp.open_run(fitted / "planted")
     steps = run.steps
-    tab = visit(serve(fitted), fragment="lrp_monitor&p.lrp_monitor.show=film")
+    tab = visit(view(fitted), fragment="lrp_monitor&p.lrp_monitor.show=film")
     frame = tab.frame
     strip = "[data-testid=film-2][data-run='planted/lrp']"
     shown = min(12, len(steps))
@@ -226,9 +226,9 @@ def test_film_shows_each_run_through_training(fitted: Path, serve: Serve, visit:
     tab.expect(lambda: tab.hash_parameters()["step"], str(found[1]))
 
 
-def test_masks_are_outlined_on_maps_and_inputs(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_masks_are_outlined_on_maps_and_inputs(fitted: Path, view: View, visit: Open) -> None:
     step = lrp.open_run(fitted / "planted").steps[-1]
-    tab = open_at(visit, serve, fitted, step)
+    tab = open_at(visit, view, fitted, step)
     paths = "[data-testid=probe-0] .outlines .line"
     rows, columns = np.nonzero(lrp.open_run(fitted / "planted").probes.masks["stamp"][0])
     top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_helpers import Open, Serve
+from browser_helpers import Open, View
 from numpy.typing import NDArray
 
 from lrp_monitor.demo.shapes import CLASSES, make_shapes, stamp_mask
@@ -118,8 +118,8 @@ def colours(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return out
 
 
-def test_rows_orders_and_maps(logdir: Path, serve: Serve, visit: Open) -> None:
-    tab = visit(serve(logdir), fragment=PLANTED, viewport={"width": 1500, "height": 1000})
+def test_rows_orders_and_maps(logdir: Path, view: View, visit: Open) -> None:
+    tab = visit(view(logdir), fragment=PLANTED, viewport={"width": 1500, "height": 1000})
     run = open_run(logdir / "planted")
     history = run.channel_history("conv_3")
     rows = "[data-testid=channel]"
@@ -163,8 +163,8 @@ def test_rows_orders_and_maps(logdir: Path, serve: Serve, visit: Open) -> None:
     tab.expect(lambda: [part in tab.hash_parameters()["channels"] for part in expected], [True, True])
 
 
-def test_two_thousand_channels_side_by_side(logdir: Path, serve: Serve, visit: Open) -> None:
-    tab = visit(serve(logdir), fragment=f"{RUN}{BOTH}", viewport={"width": 1500, "height": 1000})
+def test_two_thousand_channels_side_by_side(logdir: Path, view: View, visit: Open) -> None:
+    tab = visit(view(logdir), fragment=f"{RUN}{BOTH}", viewport={"width": 1500, "height": 1000})
     tab.frame.select_option("[data-testid=feature-layer]", "wide")
     lanes = "[data-testid=lane]"
     tab.expect(lambda: sorted(tab.all(lanes, "e.dataset.run")), ["control/lrp", "planted/lrp"])
@@ -178,8 +178,8 @@ def test_two_thousand_channels_side_by_side(logdir: Path, serve: Serve, visit: O
     tab.expect(lambda: expected in tab.frame.inner_text("[data-testid=features] .summary"), True)
 
 
-def test_a_channel_large_and_its_address(logdir: Path, serve: Serve, visit: Open) -> None:
-    tab = visit(serve(logdir), fragment=PLANTED, viewport={"width": 1500, "height": 1000})
+def test_a_channel_large_and_its_address(logdir: Path, view: View, visit: Open) -> None:
+    tab = visit(view(logdir), fragment=PLANTED, viewport={"width": 1500, "height": 1000})
     history = open_run(logdir / "planted").channel_history("conv_3")
     channel = int(np.nan_to_num(history.shares[-1, 0]).argmax())
     tab.frame.click(f"[data-testid=channel-{channel}]")
@@ -203,7 +203,7 @@ def test_a_channel_large_and_its_address(logdir: Path, serve: Serve, visit: Open
     box = tab.box(f"{opened} [data-testid=spark]")
     tab.page.mouse.click(box["x"] + 1, box["y"] + 20)
     tab.expect(lambda: tab.frame.input_value("[data-testid=step-number]"), "0")
-    again = visit(serve(logdir), fragment=tab.link())  # settled: the step, its last part, was waited for
+    again = visit(view(logdir), fragment=tab.link())  # settled: the step, its last part, was waited for
     again.expect(lambda: again.all(opened, "Number(e.dataset.channel)"), [channel])
     again.expect_text("pin", "Unpin step 256")
     again.frame.click("[data-testid=close-channel]")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser_helpers import LOADERS, Open, Serve, TensorBoard, Visit
+from browser_helpers import LOADERS, Open, Serve, TensorBoard, View, Viewer, Visit
 from PIL import Image
 
 import lrp_monitor as lrp
@@ -236,7 +236,7 @@ def read_off(tab: Visit) -> tuple[str, float]:
     )
 
 
-def opened(visit: Open, server: TensorBoard, *runs: str, more: str = "") -> Visit:
+def opened(visit: Open, server: TensorBoard | Viewer, *runs: str, more: str = "") -> Visit:
     """The tab with these runs alone, at their last step unless `more` of the address says another."""
     chosen = ",".join(run.replace("/", "%252F") for run in runs)
     tab = visit(server, fragment=f"lrp_monitor&p.lrp_monitor.runs={chosen}{more}")
@@ -256,10 +256,10 @@ def drawn(tab: Visit, step: int) -> None:
 
 @pytest.mark.parametrize(("channels", "at_index"), [(1, (7, 0)), (3, (2, 1))])
 def test_a_series_is_a_curve_with_its_relevance_behind(
-    logged: Path, serve: Serve, visit: Open, channels: int, at_index: tuple[int, int]
+    logged: Path, view: View, visit: Open, channels: int, at_index: tuple[int, int]
 ) -> None:
     run = f"series{channels}/a/lrp"
-    tab = opened(visit, serve(logged), run)
+    tab = opened(visit, view(logged), run)
     assert height(tab) <= 320
     time, channel = at_index
     pointed = ((time + 0.5) / 200, (channel + 0.6) / channels, 0, run)
@@ -288,8 +288,8 @@ def test_a_text_is_words_and_folds_to_what_matters(logged: Path, serve: Serve, v
     tab.expect(lambda: height(tab) < tall() + 200, True)
 
 
-def test_a_table_shows_the_features_that_matter_and_a_way_to_the_rest(logged: Path, serve: Serve, visit: Open) -> None:
-    tab = opened(visit, serve(logged), "table/a/lrp", "table/b/lrp")
+def test_a_table_shows_the_features_that_matter_and_a_way_to_the_rest(logged: Path, view: View, visit: Open) -> None:
+    tab = opened(visit, view(logged), "table/a/lrp", "table/b/lrp")
     described = "e.getAttribute('aria-label').includes('row of 200 features, most relevant: column 7 ')"
     tab.expect(lambda: tab.all("[data-testid=heatmap-0]", described), [True, True])
     tab.expect(lambda: (at(tab, 0.9, 0.02, 0, "table/a/lrp"), read_off(tab))[1][0].startswith("column 7 = "), True)
@@ -303,9 +303,9 @@ def test_a_table_shows_the_features_that_matter_and_a_way_to_the_rest(logged: Pa
     tab.expect(lambda: tab.all(".probe-large .kind", "e.getBoundingClientRect().height")[0], 200 * 18)
 
 
-def test_a_volume_is_one_slice_for_all_probes(logged: Path, serve: Serve, visit: Open) -> None:
+def test_a_volume_is_one_slice_for_all_probes(logged: Path, view: View, visit: Open) -> None:
     run = "volume/a/lrp"
-    tab = opened(visit, serve(logged), run, more="&p.lrp_monitor.slice=0.0000")
+    tab = opened(visit, view(logged), run, more="&p.lrp_monitor.slice=0.0000")
     tab.expect_text("slice-number", "0 of 0")
     # The right half of a cell is the heatmap: its first row, column 7.
     tab.expect(
@@ -321,9 +321,9 @@ def test_a_volume_is_one_slice_for_all_probes(logged: Path, serve: Serve, visit:
     tab.expect(lambda: tab.hash_parameters().get("slice"), "0.0159")
 
 
-def test_several_inputs_and_a_number_that_is_predicted(logged: Path, serve: Serve, visit: Open) -> None:
+def test_several_inputs_and_a_number_that_is_predicted(logged: Path, view: View, visit: Open) -> None:
     run = "several/a/lrp"
-    tab = opened(visit, serve(logged), run)
+    tab = opened(visit, view(logged), run)
     tab.expect_text("caption-0", "predicts\n2.00", "label\n2.50", "error\n−0.500", "Σ R / prediction")
     tab.expect(lambda: (at(tab, 0.97, 0.1, 0, run), read_off(tab))[1], ("image, row 0, column 7", 5.0))
     tab.expect(lambda: (at(tab, 0.9, 0.98, 0, run), read_off(tab))[1][0].startswith("person, column "), True)
@@ -352,8 +352,8 @@ def test_kinds_in_a_film_and_in_the_dark(logged: Path, serve: Serve, visit: Open
     tab.expect(lambda: bool(np.array_equal(tab.pixels("[data-testid=film-0-4]"), light)), False)
 
 
-def test_a_segmentation_has_its_labels_and_what_is_predicted(logged: Path, serve: Serve, visit: Open) -> None:
-    tab = opened(visit, serve(logged), "segments/a/lrp")
+def test_a_segmentation_has_its_labels_and_what_is_predicted(logged: Path, view: View, visit: Open) -> None:
+    tab = opened(visit, view(logged), "segments/a/lrp")
     pixel = "[...e.getContext('2d').getImageData(0, {row}, 1, 1).data]"
     found: list[list[int]] = []
 
@@ -380,9 +380,9 @@ def over_grey(label: int, picture: np.ndarray) -> np.ndarray:
     return grey + 150 / 255 * (np.array(class_colour(label)) - grey)
 
 
-def test_maps_of_classes_in_a_film_and_in_files(logged: Path, serve: Serve, visit: Open) -> None:
+def test_maps_of_classes_in_a_film_and_in_files(logged: Path, view: View, visit: Open) -> None:
     probes = lrp.open_run(logged / "segments" / "a").probes
-    tab = opened(visit, serve(logged), "segments/a/lrp", more="&p.lrp_monitor.step=1")
+    tab = opened(visit, view(logged), "segments/a/lrp", more="&p.lrp_monitor.step=1")
     road = over_grey(1, probes.images[0])
     with tab.page.expect_download() as download:
         tab.frame.click("[data-testid=grid-png]")
@@ -434,9 +434,9 @@ EVERY_KIND = {
 }
 
 
-def test_the_slider_moves_every_kind_and_values_are_read_off(logged: Path, serve: Serve, visit: Open) -> None:
+def test_the_slider_moves_every_kind_and_values_are_read_off(logged: Path, view: View, visit: Open) -> None:
     runs = {kind: f"{kind}/a/lrp" for kind in EVERY_KIND}
-    tab = opened(visit, serve(logged), *runs.values(), more="&p.lrp_monitor.slice=0.0000")
+    tab = opened(visit, view(logged), *runs.values(), more="&p.lrp_monitor.slice=0.0000")
     for step, value in ((4, 5.0), (1, 2.0)):
         tab.frame.fill("[data-testid=step-number]", str(step))
         tab.frame.press("[data-testid=step-number]", "Enter")
@@ -454,8 +454,8 @@ def _is_read(words: str, value: float, found: tuple[str, float]) -> bool:
     return found[0].startswith(words) and found[1] == value
 
 
-def test_sets_of_labels_with_a_probe_for_each(logged: Path, serve: Serve, visit: Open) -> None:
-    tab = opened(visit, serve(logged), "sets/a/lrp", "sets/b/lrp")
+def test_sets_of_labels_with_a_probe_for_each(logged: Path, view: View, visit: Open) -> None:
+    tab = opened(visit, view(logged), "sets/a/lrp", "sets/b/lrp")
     for probe, explained in enumerate(("cat", "bird")):
         tab.expect_text(f"probe-{probe}", f"sample 0, {explained}\nlabel cat, bird")
         tab.expect_text(f"caption-{probe}", "right:\ncat, bird", f"P({explained})", "75 %", "labels right\n100 %")
@@ -470,8 +470,8 @@ def test_sets_of_labels_with_a_probe_for_each(logged: Path, serve: Serve, visit:
     tab.expect(lambda: "bird" in tab.frame.inner_text(".probe-head"), True)
 
 
-def test_a_word_at_a_place(logged: Path, serve: Serve, visit: Open) -> None:
-    tab = opened(visit, serve(logged), "place/a/lrp")
+def test_a_word_at_a_place(logged: Path, view: View, visit: Open) -> None:
+    tab = opened(visit, view(logged), "place/a/lrp")
     tab.expect_text("caption-0", "right:\ndog", "P(dog)", "position\nlast")
     tab.expect_text("caption-1", "wrong:\ndog", "P(cat)", "position\n4")
     tab.expect(lambda: tab.all("[data-testid^=labels-]", "1"), [])  # the label of the place is the probe's

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browser_helpers import Open, Serve, Visit, WrittenRun
+from browser_helpers import Open, Serve, View, Visit, WrittenRun
 from playwright.sync_api import Route
 
 import lrp_monitor as lrp
@@ -54,12 +54,12 @@ def test_runs_have_the_colours_that_tensorboard_gives_them(fitted: Path, serve: 
     tab.expect(lambda: (bool(found := theirs()), found <= given), (True, True))
 
 
-def test_runs_of_different_composites_say_which(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_runs_of_different_composites_say_which(tmp_path: Path, view: View, visit: Open) -> None:
     long = "<img src=x onerror=alert(1)>" * 100
     written(tmp_path / "one")
     written(tmp_path / "other", composite=long)
     written(tmp_path / "third")  # not chosen at first
-    tab = visit(serve(tmp_path))
+    tab = visit(view(tmp_path))
     tab.wait_for_step(9)
     listed = "[data-testid=runs] .composite"
     tab.frame.wait_for_selector(listed)
@@ -72,7 +72,7 @@ def test_runs_of_different_composites_say_which(tmp_path: Path, serve: Serve, vi
     tab.expect(lambda: len(tab.all("[data-testid=runs] input:checked", "1")), 2)
 
 
-def test_probes_by_class_answer_and_name(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_probes_by_class_answer_and_name(fitted: Path, view: View, visit: Open) -> None:
     run = lrp.open_run(fitted / "planted")
     step, given = run.steps[1], run.probes.names
     predictions = {name: lrp.open_run(fitted / name).statistic("prediction")[1][1] for name in ("planted", "control")}
@@ -80,7 +80,7 @@ def test_probes_by_class_answer_and_name(fitted: Path, serve: Serve, visit: Open
     assert labels is not None
     right = [all(values[i] == labels[i] for values in predictions.values()) for i in range(len(given))]
     assert 0 < sum(right) < len(right)
-    tab = visit(serve(fitted), fragment=f"lrp_monitor&p.lrp_monitor.step={step}")
+    tab = visit(view(fitted), fragment=f"lrp_monitor&p.lrp_monitor.step={step}")
     tab.wait_for_step(step)
     wait_for_names(tab, given)
     tab.frame.get_by_role("radio", name="Wrong").check(force=True)
@@ -101,7 +101,7 @@ def test_probes_by_class_answer_and_name(fitted: Path, serve: Serve, visit: Open
     wait_for_names(tab, given)
 
 
-def test_orders_alerts_and_clusters(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_orders_alerts_and_clusters(tmp_path: Path, view: View, visit: Open) -> None:
     columns = {
         "mask_mass/corner": [0.1, 0.6, 0.3],
         "drift": [0.2, 0.1, 0.9],
@@ -109,7 +109,7 @@ def test_orders_alerts_and_clusters(tmp_path: Path, serve: Serve, visit: Open) -
         "cluster": [1.0, 0.0, 1.0],
     }
     written(tmp_path / "a", alerts={"corner": 0.2}, columns=columns)
-    tab = visit(serve(tmp_path))
+    tab = visit(view(tmp_path))
     tab.wait_for_step(9)
     for sort, expected in (
         ("mass:corner", ["second", "third", "first"]),
@@ -136,13 +136,13 @@ def test_orders_alerts_and_clusters(tmp_path: Path, serve: Serve, visit: Open) -
     tab.expect(tab.hash_parameters, {"step": "0", "clusters": "1"})
 
 
-def test_probes_keep_their_places_while_the_film_plays(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_probes_keep_their_places_while_the_film_plays(tmp_path: Path, view: View, visit: Open) -> None:
     run = WrittenRun(tmp_path / "a")
     for step in range(40):
         run.log(step, columns={"drift": [step % 3, (step + 1) % 3, (step + 2) % 3]})  # another order at each step
     run.close()
     fragment = "lrp_monitor&p.lrp_monitor.step=0&p.lrp_monitor.speed=16&p.lrp_monitor.sort=drift"
-    tab = visit(serve(tmp_path), fragment=fragment)
+    tab = visit(view(tmp_path), fragment=fragment)
     # The film waits for a step whose heatmaps are still on their way.
     held: list[Route] = []
     tab.page.route(re.compile(r"/step\?.*\bstep=20\b"), lambda route: held.append(route))
@@ -175,9 +175,9 @@ def test_probes_keep_their_places_while_the_film_plays(tmp_path: Path, serve: Se
     assert tab.frame.input_value("[data-testid=step-number]") == stopped  # settled: it stays there
 
 
-def test_several_timelines_are_scrubbers_of_the_same_step(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_several_timelines_are_scrubbers_of_the_same_step(fitted: Path, view: View, visit: Open) -> None:
     steps = lrp.open_run(fitted / "planted").steps
-    tab = visit(serve(fitted))
+    tab = visit(view(fitted))
     tab.wait_for_step(steps[-1])
     tab.frame.click("[data-testid=add-timeline]")
     tab.frame.click("[data-testid=add-timeline]")
@@ -192,9 +192,9 @@ def test_several_timelines_are_scrubbers_of_the_same_step(fitted: Path, serve: S
     tab.expect(lambda: tab.hash_parameters()["quantities"].count(","), 1)
 
 
-def test_the_histogram_of_the_log_before_stands_behind(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_the_histogram_of_the_log_before_stands_behind(fitted: Path, view: View, visit: Open) -> None:
     steps = lrp.open_run(fitted / "planted").steps
-    tab = visit(serve(fitted))
+    tab = visit(view(fitted))
     tab.wait_for_step(steps[-1])
     ghost = "[data-testid=ghost-weight]"
     tab.frame.wait_for_function(
@@ -214,10 +214,10 @@ def test_the_histogram_of_the_log_before_stands_behind(fitted: Path, serve: Serv
     tab.expect(lambda: "dashed" in tab.text("histogram-weight"), False)
 
 
-def test_histograms_of_all_steps_one_behind_the_other(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_histograms_of_all_steps_one_behind_the_other(fitted: Path, view: View, visit: Open) -> None:
     steps = lrp.open_run(fitted / "control").steps
     shown = min(16, len(steps))
-    tab = visit(serve(fitted))
+    tab = visit(view(fitted))
     tab.wait_for_step(steps[-1])
     tab.frame.check("[data-testid=ridge]")
     tab.frame.wait_for_selector(f"[data-testid=ridge-weight][data-rows='{shown}']")
@@ -235,9 +235,9 @@ def test_histograms_of_all_steps_one_behind_the_other(fitted: Path, serve: Serve
 
 @pytest.mark.parametrize("size", [(1920, 1080), (3840, 2160)])
 def test_on_wide_screens_histograms_stand_beside_the_grid(
-    fitted: Path, serve: Serve, visit: Open, size: tuple[int, int]
+    fitted: Path, view: View, visit: Open, size: tuple[int, int]
 ) -> None:
-    tab = visit(serve(fitted), viewport={"width": size[0], "height": size[1]})
+    tab = visit(view(fitted), viewport={"width": size[0], "height": size[1]})
     tab.wait_for_step(lrp.open_run(fitted / "planted").steps[-1])
 
     def misplaced() -> list[str]:
@@ -257,9 +257,9 @@ def test_on_wide_screens_histograms_stand_beside_the_grid(
     tab.expect(misplaced, [])
 
 
-def test_a_click_opens_a_probe_and_escape_closes_it(fitted: Path, serve: Serve, visit: Open) -> None:
+def test_a_click_opens_a_probe_and_escape_closes_it(fitted: Path, view: View, visit: Open) -> None:
     run = lrp.open_run(fitted / "planted")
-    tab = visit(serve(fitted))
+    tab = visit(view(fitted))
     tab.wait_for_step(run.steps[-1])
     tab.frame.click("canvas[data-testid='heatmap-1'][data-run='planted/lrp']")
     tab.frame.wait_for_selector("[data-testid=probe-view]")
@@ -270,6 +270,6 @@ def test_a_click_opens_a_probe_and_escape_closes_it(fitted: Path, serve: Serve, 
     tab.page.keyboard.press("Enter")
     tab.frame.wait_for_selector("[data-testid=probe-view]")
     tab.expect(lambda: tab.hash_parameters()["probe"], f"4@{run.probes.hash}")
-    same = visit(serve(fitted), fragment=tab.link())  # settled: the probe is in it
+    same = visit(view(fitted), fragment=tab.link())  # settled: the probe is in it
     same.frame.wait_for_selector("[data-testid=probe-view]")
     same.expect_text("probe-view", run.probes.names[4])

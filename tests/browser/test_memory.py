@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser_helpers import Open, Serve, WrittenRun
+from browser_helpers import Open, View, WrittenRun
 
 pytestmark = pytest.mark.browser
 
@@ -35,12 +35,12 @@ MOVE = """async ([moves, steps]) => {
 }"""
 
 
-def test_moving_the_slider_keeps_nothing_of_what_was_shown(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_moving_the_slider_keeps_nothing_of_what_was_shown(tmp_path: Path, view: View, visit: Open) -> None:
     run = WrittenRun(tmp_path / "a")
     for step in range(STEPS):
         run.log(step)
     run.close()
-    tab = visit(serve(tmp_path))
+    tab = visit(view(tmp_path))
     tab.wait_for_step(STEPS - 1)
     session = tab.page.context.new_cdp_session(tab.page)
 

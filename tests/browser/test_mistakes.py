@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser_helpers import Open, Serve, WrittenRun
+from browser_helpers import Open, View, WrittenRun
 
 pytestmark = pytest.mark.browser
 
@@ -22,10 +22,10 @@ def written(folder: Path, **options: object) -> None:
     run.close()
 
 
-def test_a_difference_to_a_run_of_another_composite_is_marked(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_a_difference_to_a_run_of_another_composite_is_marked(tmp_path: Path, view: View, visit: Open) -> None:
     for name, composite in (("a", "epsilon_plus_flat"), ("b", "epsilon"), ("c", "epsilon_plus_flat")):
         written(tmp_path / name, composite=composite)
-    server = serve(tmp_path)
+    server = view(tmp_path)
     tab = visit(server, fragment=chosen("a", "b", more="&p.lrp_monitor.minus=run:b%2Flrp"))
     tab.wait_for_step(3)
     frame = tab.frame
@@ -41,10 +41,10 @@ def test_a_difference_to_a_run_of_another_composite_is_marked(tmp_path: Path, se
     same.expect(lambda: "other rules" in same.text("remarks"), False)
 
 
-def test_classes_of_one_probe_set_are_not_numbers_of_another(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_classes_of_one_probe_set_are_not_numbers_of_another(tmp_path: Path, view: View, visit: Open) -> None:
     written(tmp_path / "a", class_names=("cat", "dog"))
     written(tmp_path / "b", class_names=("dog", "cat"), hash="cd" * 32)  # labels 0, 1, 1 in both
-    tab = visit(serve(tmp_path), fragment=chosen("a", "b"))
+    tab = visit(view(tmp_path), fragment=chosen("a", "b"))
     tab.wait_for_step(3)
     frame = tab.frame
     frame.click("[data-testid=classes] >> text=cat")
@@ -54,9 +54,9 @@ def test_classes_of_one_probe_set_are_not_numbers_of_another(tmp_path: Path, ser
     tab.expect(lambda: tab.all(f"{second} .label", "e.innerText"), ["label cat", "label cat"])
 
 
-def test_a_link_to_a_run_that_is_gone_says_so(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_a_link_to_a_run_that_is_gone_says_so(tmp_path: Path, view: View, visit: Open) -> None:
     written(tmp_path / "a")
-    tab = visit(serve(tmp_path), fragment=chosen("gone"))
+    tab = visit(view(tmp_path), fragment=chosen("gone"))
     tab.frame.wait_for_selector("[data-testid=gone]")
     tab.expect_text("gone", "not in the log directory (any more): gone/lrp")
     for name in ("first-step", "previous-step", "play", "next-step", "last-step", "follow", "slider"):
@@ -66,21 +66,21 @@ def test_a_link_to_a_run_that_is_gone_says_so(tmp_path: Path, serve: Serve, visi
     tab.expect(lambda: tab.all("[data-testid=gone]", "1"), [])
 
 
-def test_the_opened_probe_keeps_its_input_in_film_mode(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_the_opened_probe_keeps_its_input_in_film_mode(tmp_path: Path, view: View, visit: Open) -> None:
     written(tmp_path / "a")
-    tab = visit(serve(tmp_path), fragment=chosen("a", more="&p.lrp_monitor.show=film"))
+    tab = visit(view(tmp_path), fragment=chosen("a", more="&p.lrp_monitor.show=film"))
     tab.frame.click("[data-testid=open-1]")
     tab.frame.wait_for_selector("[data-testid=probe-view] [data-testid=input-1]")
     tab.frame.wait_for_selector("[data-testid=probe-view] canvas[data-testid=heatmap-1]")
 
 
 def test_each_run_is_asked_for_once_and_for_no_clusters_where_there_are_none(
-    tmp_path: Path, serve: Serve, visit: Open
+    tmp_path: Path, view: View, visit: Open
 ) -> None:
     names = [f"run{i:02d}" for i in range(12)]
     for name in names:
         written(tmp_path / name)
-    tab = visit(serve(tmp_path), fragment=chosen(names[0]))
+    tab = visit(view(tmp_path), fragment=chosen(names[0]))
     tab.wait_for_step(3)
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_helpers import Open, Serve, Visit
+from browser_helpers import Open, View, Visit
 
 pytestmark = pytest.mark.browser
 
@@ -68,10 +68,10 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_run(logdir: Path, serve: Serve, visit: Open) -> Any:
+def open_run(logdir: Path, view: View, visit: Open) -> Any:
     def go(run: str, step: int = 3, more: str = "", **options: Any) -> Visit:
         fragment = f"lrp_monitor&p.lrp_monitor.runs={run}%252Flrp&p.lrp_monitor.step={step}{more}"
-        return visit(serve(logdir), fragment=fragment, **options)
+        return visit(view(logdir), fragment=fragment, **options)
 
     return go
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from browser_helpers import Open, Serve
+from browser_helpers import Open, View
 from keras import layers
 from test_input_kinds import at, drawn, opened, read_off
 
@@ -75,8 +75,8 @@ def shown(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def test_what_each_output_says_and_a_value_of_each_are_read_off(logged: Path, serve: Serve, visit: Open) -> None:
-    tab = opened(visit, serve(logged), *RUNS.values(), more="&p.lrp_monitor.step=1")
+def test_what_each_output_says_and_a_value_of_each_are_read_off(logged: Path, view: View, visit: Open) -> None:
+    tab = opened(visit, view(logged), *RUNS.values(), more="&p.lrp_monitor.step=1")
     runs = {name: lrp.open_run(logged / name) for name in RUNS}
     last = {name: run.record(1).statistics for name, run in runs.items()}
 

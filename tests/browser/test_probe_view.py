@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_helpers import Open, Serve, TensorBoard, Visit
+from browser_helpers import Open, View, Viewer, Visit
 from PIL import Image
 
 import lrp_monitor as lrp
@@ -91,8 +91,8 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tensorboard(servers: Serve, logdir: Path) -> TensorBoard:
-    return servers(logdir)
+def viewer(view: View, logdir: Path) -> Viewer:
+    return view(logdir)
 
 
 def link(index: int, **more: object) -> str:
@@ -126,8 +126,8 @@ def saved(tab: Visit, kind: str) -> tuple[str, bytes]:
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
 
-def test_a_click_opens_the_probe_and_escape_goes_back(tensorboard: TensorBoard, visit: Open) -> None:
-    tab = visit(tensorboard)
+def test_a_click_opens_the_probe_and_escape_goes_back(viewer: Viewer, visit: Open) -> None:
+    tab = visit(viewer)
     tab.frame.click("[data-testid=open-1]")
     wait(tab, STEPS[-1])
     tab.expect(lambda: tab.hash_parameters()["probe"], f"1@{HASH}")
@@ -158,10 +158,8 @@ def test_a_click_opens_the_probe_and_escape_goes_back(tensorboard: TensorBoard, 
     tab.expect(lambda: tab.frame.evaluate("() => document.activeElement.dataset.testid"), "search")
 
 
-def test_the_filmstrip_holds_every_step_and_loads_what_is_in_view(
-    tensorboard: TensorBoard, visit: Open, logdir: Path
-) -> None:
-    tab = visit(tensorboard, fragment=link(0, step=0))
+def test_the_filmstrip_holds_every_step_and_loads_what_is_in_view(viewer: Viewer, visit: Open, logdir: Path) -> None:
+    tab = visit(viewer, fragment=link(0, step=0))
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url) if "/film?" in request.url else None)
     wait(tab, 0)
@@ -184,8 +182,8 @@ def test_the_filmstrip_holds_every_step_and_loads_what_is_in_view(
     tab.expect(lambda: [words in label for label in tab.all("[data-testid=film-60]", "e.ariaLabel")], [True])
 
 
-def test_the_step_that_is_shown_stays_in_view(tensorboard: TensorBoard, visit: Open) -> None:
-    tab = visit(tensorboard, fragment=link(0))
+def test_the_step_that_is_shown_stays_in_view(viewer: Viewer, visit: Open) -> None:
+    tab = visit(viewer, fragment=link(0))
     wait(tab, 70)
     for key, step in (("Home", 0), ("End", 70), ("Shift+ArrowLeft", STEPS[-11])):
         tab.page.keyboard.press(key)
@@ -201,8 +199,8 @@ def test_the_step_that_is_shown_stays_in_view(tensorboard: TensorBoard, visit: O
         )
 
 
-def test_layers_stand_in_data_flow_order_with_their_values(tensorboard: TensorBoard, visit: Open) -> None:
-    tab = visit(tensorboard, fragment=link(2, step=30, runs="plain%252Flrp"))
+def test_layers_stand_in_data_flow_order_with_their_values(viewer: Viewer, visit: Open) -> None:
+    tab = visit(viewer, fragment=link(2, step=30, runs="plain%252Flrp"))
     wait(tab, 30)
     tab.frame.wait_for_selector("[data-testid=layers]")
     rows = [["conv/deep", "−0.250"], ["a, b", "−0.500"], ["top", "−0.750"]]
@@ -210,8 +208,8 @@ def test_layers_stand_in_data_flow_order_with_their_values(tensorboard: TensorBo
     tab.expect(lambda: tab.all("[data-testid=layers] li", read), rows)
 
 
-def test_channels_have_the_stored_colours_on_one_scale(tensorboard: TensorBoard, visit: Open, logdir: Path) -> None:
-    tab = visit(tensorboard, fragment=link(1, step=5, runs="plain%252Flrp"))
+def test_channels_have_the_stored_colours_on_one_scale(viewer: Viewer, visit: Open, logdir: Path) -> None:
+    tab = visit(viewer, fragment=link(1, step=5, runs="plain%252Flrp"))
     wait(tab, 5)
     channels = lrp.open_run(logdir / "plain").channels(5)[1]
     largest = np.abs(channels).max()
@@ -222,8 +220,8 @@ def test_channels_have_the_stored_colours_on_one_scale(tensorboard: TensorBoard,
     tab.expect(lambda: f"Red {100 * share[0]:.0f} %" in tab.frame.inner_text(".channel-row"), True)
 
 
-def test_curves_tell_prediction_probability_and_mask(tensorboard: TensorBoard, visit: Open) -> None:
-    tab = visit(tensorboard, fragment=link(0, step=30, runs="shortcut%252Flrp"))
+def test_curves_tell_prediction_probability_and_mask(viewer: Viewer, visit: Open) -> None:
+    tab = visit(viewer, fragment=link(0, step=30, runs="shortcut%252Flrp"))
     wait(tab, 30)
     tab.frame.wait_for_selector("[data-testid=over-mass]")
     sentences = ("shortcut predicts dog from step 0 to 20", "shortcut predicts cat from step 20 to 70")
@@ -241,16 +239,16 @@ def test_curves_tell_prediction_probability_and_mask(tensorboard: TensorBoard, v
     tab.frame.wait_for_selector("[data-testid=over-mass]", state="detached")
 
 
-def test_a_run_without_layers_and_channels_says_how_to_get_them(tensorboard: TensorBoard, visit: Open) -> None:
-    tab = visit(tensorboard, fragment=link(0, runs="zz%2520old%252Flrp"))
+def test_a_run_without_layers_and_channels_says_how_to_get_them(viewer: Viewer, visit: Open) -> None:
+    tab = visit(viewer, fragment=link(0, runs="zz%2520old%252Flrp"))
     wait(tab, 70)
     tab.frame.wait_for_selector("[data-testid=over-probability] .line")
     tab.expect(lambda: 'relevance_layers="all"' in tab.frame.inner_text(".layers"), True)
     tab.expect(lambda: "channels=True" in tab.frame.inner_text(".channels"), True)
 
 
-def test_the_png_shows_input_and_heatmaps_of_this_step(tensorboard: TensorBoard, visit: Open, logdir: Path) -> None:
-    tab = visit(tensorboard, fragment=link(1, step=7, runs="plain%252Flrp,shortcut%252Flrp"))
+def test_the_png_shows_input_and_heatmaps_of_this_step(viewer: Viewer, visit: Open, logdir: Path) -> None:
+    tab = visit(viewer, fragment=link(1, step=7, runs="plain%252Flrp,shortcut%252Flrp"))
     wait(tab, 7)
     name, content = saved(tab, "png")
     assert name == "second-step-7.png"
@@ -268,8 +266,8 @@ def test_the_png_shows_input_and_heatmaps_of_this_step(tensorboard: TensorBoard,
     assert picture.shape == (12 + 24 + 240 + 22, left, 3)
 
 
-def test_the_gif_shows_every_step(tensorboard: TensorBoard, visit: Open, logdir: Path) -> None:
-    tab = visit(tensorboard, fragment=link(2, runs="plain%252Flrp", speed="8"))
+def test_the_gif_shows_every_step(viewer: Viewer, visit: Open, logdir: Path) -> None:
+    tab = visit(viewer, fragment=link(2, runs="plain%252Flrp", speed="8"))
     wait(tab, 70)
     name, content = saved(tab, "gif")
     assert name == "third.gif"
@@ -293,8 +291,8 @@ def test_the_gif_shows_every_step(tensorboard: TensorBoard, visit: Open, logdir:
     tab.expect(lambda: tab.text("export-status"), "Saved as GIF.")
 
 
-def test_the_npz_holds_the_arrays_as_stored(tensorboard: TensorBoard, visit: Open, logdir: Path) -> None:
-    tab = visit(tensorboard, fragment=link(0, runs="plain%252Flrp,shortcut%252Flrp"))
+def test_the_npz_holds_the_arrays_as_stored(viewer: Viewer, visit: Open, logdir: Path) -> None:
+    tab = visit(viewer, fragment=link(0, runs="plain%252Flrp,shortcut%252Flrp"))
     wait(tab, 70)
     tab.frame.wait_for_selector("[data-testid=over-mass]")
     name, content = saved(tab, "npz")
@@ -319,10 +317,8 @@ def test_the_npz_holds_the_arrays_as_stored(tensorboard: TensorBoard, visit: Ope
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1024, 2560])
-def test_texts_can_be_read_and_nothing_sticks_out(
-    tensorboard: TensorBoard, visit: Open, scheme: str, width: int
-) -> None:
-    tab = visit(tensorboard, fragment=link(0, step=9), viewport={"width": width, "height": 900}, color_scheme=scheme)
+def test_texts_can_be_read_and_nothing_sticks_out(viewer: Viewer, visit: Open, scheme: str, width: int) -> None:
+    tab = visit(viewer, fragment=link(0, step=9), viewport={"width": width, "height": 900}, color_scheme=scheme)
     wait(tab, 9)
     tab.frame.wait_for_selector("[data-testid=layers]")
     sticks_out = "() => document.documentElement.scrollWidth > window.innerWidth"
@@ -350,9 +346,9 @@ def test_texts_can_be_read_and_nothing_sticks_out(
     tab.expect(lambda: tab.frame.evaluate(poor), [])
 
 
-def test_hostile_names_are_texts(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_hostile_names_are_texts(tmp_path: Path, view: View, visit: Open) -> None:
     write_run(tmp_path / "run", 4, names=(HOSTILE, "b", "c"))
-    tab = visit(serve(tmp_path), fragment=link(0))
+    tab = visit(view(tmp_path), fragment=link(0))
     wait(tab, 70)
     tab.expect(lambda: tab.frame.inner_text("[data-testid=probe-view] h2"), HOSTILE.strip())
     tab.expect(lambda: tab.all("img", "e.outerHTML"), [])

@@ -69,7 +69,7 @@ def made(name, family):
 
 
 # Of families whose blocks are made of the same operations one stands for the others, which run with ``-m slow``.
-AS_ANOTHER = {"ResNet50", "InceptionResNetV2", "Xception", "MobileNet", "MobileNetV2", "EfficientNetB0"}
+AS_ANOTHER = {"NASNetMobile", "ResNet50", "InceptionResNetV2", "Xception", "MobileNet", "MobileNetV2", "EfficientNetB0"}
 
 
 @pytest.mark.parametrize(

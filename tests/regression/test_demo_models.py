@@ -59,7 +59,9 @@ def with_weights(model: keras.Model, change: Callable[[np.ndarray], np.ndarray])
     return other
 
 
-@pytest.mark.parametrize("options", [{"jit_compile": True}, {"batch_size": 1}, {"batch_size": 16}])
+@pytest.mark.parametrize(
+    "options", [pytest.param({"jit_compile": True}, marks=pytest.mark.slow), {"batch_size": 1}, {"batch_size": 16}]
+)
 def test_the_same_weights_pass_however_they_are_computed(train, probes, honest, options):
     found = compare(honest, Snapshot.of(train(0), probes, **options), masks=STAMP)
     assert found.ok, str(found)
@@ -110,7 +112,7 @@ def test_a_little_more_training_is_fine_tuned_and_not_mixed_precision(train, pro
     assert found.ok, str(found)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_honest_retraining_with_another_seed_is_retrained_and_not_fine_tuned(train, probes, honest, seed):
     now = Snapshot.of(train(seed), probes)
     assert not compare(honest, now, tier="fine_tuned", masks=STAMP).ok

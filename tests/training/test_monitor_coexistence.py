@@ -43,7 +43,9 @@ def equal(ours: keras.Model, theirs: keras.Model, what: str) -> None:
 
 
 @pytest.mark.trains
-@pytest.mark.parametrize("options", [{}, {"jit_compile": True}], ids=["graph", "xla"])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, id="graph"), pytest.param({"jit_compile": True}, id="xla", marks=pytest.mark.slow)]
+)
 def test_bit_identical_with_all_callbacks_in_any_order(tmp_path: Path, options: dict[str, Any]) -> None:
     alone = make_model(**options)
     (tmp_path / "alone").mkdir()

@@ -275,7 +275,7 @@ def test_a_function_gives_the_log_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:LRPMonitor. the model is not")
-@pytest.mark.parametrize("trial", [True, False])
+@pytest.mark.parametrize("trial", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_keras_tuner(tmp_path: Path, trial: bool) -> None:
     """The real package: it copies the callbacks for each trial and each execution of one."""
     keras_tuner = pytest.importorskip("keras_tuner")

@@ -238,7 +238,7 @@ def unknown(count: int = 5) -> tf.data.Dataset:
     ("options", "gradient_batches"),
     [
         ({}, [None, 4, 10, 15]),  # batches 1, 2, 4 stand in while the length is not known
-        ({"jit_compile": True}, [None, 4, 10, 15]),
+        pytest.param({"jit_compile": True}, [None, 4, 10, 15], marks=pytest.mark.slow),
         ({"run_eagerly": True}, [None, 4, 10, 15]),
         ({"steps_per_execution": 2}, [None, 4, 10, 15]),
     ],
