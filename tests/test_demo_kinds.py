@@ -34,6 +34,27 @@ def test_the_shortcut_gives_the_class_away_in_the_planted_data_alone(kind: str) 
     assert of[False] < 0.15
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_probes_fit_the_model_and_their_mask_lies_on_the_shortcut(kind: str) -> None:
+    of = KINDS[kind]
+    probes, model = of.probes(), of.build()
+    outputs = np.asarray(model(probes.inputs))
+    assert len(outputs) == len(probes)
+    assert outputs.shape[-1] == (3 if kind == "segmentation" else 2)
+    mask = probes.masks[of.shortcut].reshape(len(probes), -1)
+    x = np.asarray(probes.inputs).reshape(len(probes), -1)
+    if kind == "text":
+        assert mask.any()
+        assert (x[mask] == len(WORDS) - 1).all()
+    elif kind == "series":  # the spike, and what a window of the first layer sees of it
+        assert mask[:4].sum(axis=1).tolist() == [12] * 4
+        assert (x[:4, 30:34].mean(axis=1) > 3).all()
+        assert not mask[4:].any()
+    elif kind == "table":
+        assert (mask == (np.arange(len(FEATURES)) == FEATURES.index("account flag"))).all()
+        assert set(np.unique(x[:, FEATURES.index("account flag")])) == {-1.0, 1.0}
+
+
 @pytest.mark.trains
 @pytest.mark.parametrize(
     "kind", ["text", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("series", "table"))]
