@@ -18,10 +18,11 @@ def in_turn_with_rules(forms):
     return sweep("name rule", forms, INPUT_RULES, kept=lambda form, rule: form % 3 == (rule + 2) % 3)
 
 
-def dense_map(rule, x, w, r, live=1.0):
+def dense_map(rule, x, w, r, live=1.0, box=None):
     """The input rule's formula for a dense layer, float64: x (n, i), w (i, j), r (n, j).
 
-    ``live`` (i,) is 0 where padding put a value in, which takes no share: there x, low and high are 0.
+    ``live`` (i,) is 0 where padding put a value in, which takes no share: there x, low and high are 0. ``box``: lowest
+    and highest values (i,) in place of the rule's.
     """
     live = np.broadcast_to(live, x.shape[1:])
     if isinstance(rule, rules.Flat):
@@ -29,11 +30,12 @@ def dense_map(rule, x, w, r, live=1.0):
     w = w * live[:, None]
     if isinstance(rule, rules.WSquare):
         return r @ (w**2 / (w**2).sum(axis=0)).T
-    share = x[:, :, None] * w - rule.low * np.maximum(w, 0) - rule.high * np.minimum(w, 0)
+    low, high = (np.reshape(bound, (-1, 1)) for bound in box or (rule.low, rule.high))
+    share = x[:, :, None] * w - low * np.maximum(w, 0) - high * np.minimum(w, 0)
     return (share / share.sum(axis=1, keepdims=True) * r[:, None, :]).sum(axis=2)
 
 
-def explained(front, shape, rule, rng, randomise, live=1.0):
+def explained(front, shape, rule, rng, randomise, live=1.0, box=None):
     """The input, its relevance, and the input rule's relevance of what ``front`` makes of it, (n, values)."""
     inputs = keras.Input(shape)
     before = keras.Model(inputs, kl.Flatten()(front(inputs)))
@@ -43,7 +45,7 @@ def explained(front, shape, rule, rng, randomise, live=1.0):
     np.testing.assert_allclose(explanation.logits, model(x).numpy(), rtol=1e-4, atol=1e-4)
     w, b = (v.astype(np.float64) for v in model.get_layer("first").get_weights())
     h = before(x).numpy().astype(np.float64)
-    relevance = dense_map(rule, h, w, (h @ w + b) * model.layers[-1].get_weights()[0][:, 1], live)
+    relevance = dense_map(rule, h, w, (h @ w + b) * model.layers[-1].get_weights()[0][:, 1], live, box)
     return x, explanation.relevance, relevance
 
 
@@ -149,3 +151,62 @@ def test_pools_and_moves_inside_models_and_wrappers(rng, randomise):
     expected = lrp.relevance(at_once, x, 0, "epsilon_plus_flat")
     close(lrp.relevance(nested, x, 0, "epsilon_plus_flat"), expected)
     close(lrp.relevance(by_frames, x, 0, "epsilon_plus_flat"), expected)
+
+
+@in_turn_with_rules({"sort": 5, "top_k": 3})
+def test_what_is_ordered_by_value_keeps_its_relevance(name, rule, rng, randomise):
+    """Each value's relevance, wherever the order of values has put it."""
+    count = {"sort": 5, "top_k": 3}[name]
+    front = ops.sort if name == "sort" else lambda x: ops.top_k(x, count)[0]
+    x, found, relevance = explained(front, (5,), INPUT_RULES[rule], rng, randomise)
+    expected = np.zeros(x.shape)
+    order = x.argsort(axis=1) if name == "sort" else (-x).argsort(axis=1)[:, :count]
+    np.put_along_axis(expected, order, relevance, axis=1)
+    close(found, expected, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "composite", ["lrp_zero", "epsilon_plus_flat", lrp.composites.deep_taylor(-3, 3)], ids=["lrp-0", "flat", "zB"]
+)
+def test_values_scattered_to_one_place_are_summed(composite, rng, randomise):
+    def net(front):
+        inputs = keras.Input((3,))
+        return keras.Model(inputs, kl.Dense(2)(kl.Dense(5)(kl.Lambda(front, output_shape=(2,))(inputs))))
+
+    scattered = randomise(net(lambda x: ops.transpose(ops.scatter([[1], [0], [1]], ops.transpose(x), (2, 4)))))
+    summed = net(lambda x: ops.stack([x[:, 1], ops.sum(x[:, ::2], axis=1)], axis=1))
+    summed.set_weights(scattered.get_weights())
+    x = rng.uniform(-3, 3, size=(4, 3)).astype(np.float32)
+    close(lrp.relevance(scattered, x, 1, composite), lrp.relevance(summed, x, 1, composite), 1e-4)
+
+
+BOXES = {  # of inputs between -3 and 1: what is made of them, its bounds by hand, and of which inputs each is made
+    "differences": (
+        lambda x: ops.sum(ops.reshape(x * np.float32([1, -1, 2, 1]), (-1, 2, 2)), axis=2),
+        (-4, -9), (4, 3), [[0, 1], [2, 3]],
+    ),
+    "a choice by value": (
+        lambda x: ops.where(x[:, :2] > -1, x[:, :2], -x[:, 2:]), (-3, -3), (3, 3), [[0, 2], [1, 3]],
+    ),
+    "turned and cut": (lambda x: ops.relu(1.0 - x[:, :2] * np.float32([2, -1])), (0, 0), (7, 2), [[0], [1]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_the_box_of_what_stands_in_front(name, rng, randomise):
+    """A result may be lowest where one input is highest, whatever the bounds themselves give."""
+    front, low, high, made_of = BOXES[name]
+    _, found, relevance = explained(front, (4,), rules.ZBox(-3, 1), rng, randomise, box=(low, high))
+    close(np.stack([found[:, inputs].sum(axis=1) for inputs in made_of], axis=1), relevance, 1e-4)
+
+
+def test_bicubic_interpolation_in_front_has_no_box(rng, randomise):
+    """It overshoots."""
+    with pytest.raises(ValueError, match=r"'up_sampling2d' \(UpSampling2D\) .*no box; use Flat\(\)"):
+        explained(
+            kl.UpSampling2D(2, interpolation="bicubic", name="up_sampling2d"),
+            (2, 2, 1),
+            INPUT_RULES["zB"],
+            rng,
+            randomise,
+        )

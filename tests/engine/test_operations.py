@@ -305,6 +305,26 @@ def test_a_product_with_constants_is_a_linear_map(composite, rng, randomise):
     close(lrp.relevance(model, x, 0, composite), lrp.relevance(by_hand, x, 0, composite))
 
 
+@pytest.mark.parametrize("rule", [rules.ZPlus(), rules.AlphaBeta(), rules.Gamma()], ids=["z+", "a2b1", "gamma"])
+def test_bicubic_interpolation_makes_negative_values_of_a_relu(rule, rng, randomise):
+    """As the matrix does that it is, along rows and along columns."""
+    rows = tf.image.resize(np.eye(4, dtype=np.float32)[:, None, :, None], (1, 8), "bicubic").numpy()[:, 0, :, 0]
+
+    def net(enlarge):
+        inputs = keras.Input((4, 4, 1))
+        h = enlarge(kl.Conv2D(2, 3, padding="same", activation="relu")(inputs))
+        return keras.Model(inputs, kl.Dense(2)(kl.Flatten()(kl.Conv2D(2, 3)(h)))), keras.Model(inputs, h)
+
+    (model, before), (by_hand, _) = (
+        net(kl.UpSampling2D(2, interpolation="bicubic")),
+        net(lambda h: ops.einsum("bhwc,hy,wx->byxc", h, rows, rows)),
+    )
+    by_hand.set_weights(randomise(model).get_weights())
+    x = rng.normal(size=(3, 4, 4, 1)).astype(np.float32)
+    assert np.min(before(x)) < -0.01
+    close(lrp.relevance(model, x, 0, lrp.Composite(rule)), lrp.relevance(by_hand, x, 0, lrp.Composite(rule)), 1e-4)
+
+
 def test_bias_by_hand_absorbs_what_a_layers_bias_absorbs(rng, randomise):
     class Biased(keras.Model):
         def __init__(self):

@@ -24,7 +24,7 @@ KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
     "BatchMatMulV3": "matmul", "Conv2D": "conv", "Conv3D": "conv", "DepthwiseConv2dNative": "depthwise",
     "Conv2DBackpropInput": "convtranspose", "Conv3DBackpropInputV2": "convtranspose", "AvgPool": "avgpool",
     "AvgPool3D": "avgpool", "MaxPool": "maxpool", "MaxPoolV2": "maxpool", "MaxPool3D": "maxpool",
-    "ResizeBicubic": "resize", "ResizeBilinear": "resize", "ResizeNearestNeighbor": "resize", "TopKV2": "topk",
+    "ResizeBicubic": "bicubic", "ResizeBilinear": "resize", "ResizeNearestNeighbor": "resize", "TopKV2": "topk",
     "TensorScatterUpdate": "scatterinto", "TensorScatterAdd": "scatteradd", "UnsortedSegmentSum": "segmentsum",
     "UnsortedSegmentMax": "segmentmax", "SegmentSum": "segmentsum", "SegmentMax": "segmentmax",
     "SparseTensorDenseMatMul": "sparsematmul", "MatrixDiagV3": "diagonal", "MatrixDiagPartV3": "diagonalpart",

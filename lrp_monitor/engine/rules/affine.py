@@ -21,8 +21,8 @@ class Companion:
 
     mask: Tensor
     """The mask as it arrives at this tensor, of its shape; 0 where padding was put in."""
-    bounds: Callable[[Tensor], Tensor]
-    """Carries an input (lowest or highest pixel values, batch of 1) through the same preprocessing."""
+    bounds: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    """Carries bounds of the model's input (lowest and highest values, batch of 1) through the same preprocessing."""
 
 
 @dataclass

@@ -272,9 +272,8 @@ class ZBox(Rule):
 
     def surrogate(self, a: Affine) -> Tensor:
         companion = _companion(a, self)
-        first, second = (companion.bounds(np.asarray(bound, np.float32)) for bound in (self.low, self.high))
-        # Preprocessing with a negative scale turns the box round.
-        low, high = stop_gradient(ops.minimum(first, second)), stop_gradient(ops.maximum(first, second))
+        bounds = companion.bounds(np.asarray(self.low, np.float32), np.asarray(self.high, np.float32))
+        low, high = map(stop_gradient, bounds)
         w_plus, w_minus = ops.maximum(a.kernel, 0.0), ops.minimum(a.kernel, 0.0)
         corner = a.lin(low, w_plus) + a.lin(high, w_minus)
         share = a.linear - a.lin(low * companion.mask, w_plus) - a.lin(high * companion.mask, w_minus)

@@ -349,10 +349,10 @@ def _condition(op: Op, given: list[Fact], live: list[Fact]) -> str:
         data = [f for f in given[1:] if not f.live]
         if given[0].tainted and any(not _is_filler(number(f.tensor)) for f in data):
             return "puts in a constant that is not zero, whose share of the relevance is unknown"
-    elif op.kind == "pad" and len(given) > 2:
-        if given[2].live:
+    elif op.kind in ("pad", "diagonal", "diagonalpart") and len(given) > 2:
+        if given[-1].live:
             return _ASIDE
-        if not _is_filler(number(given[2].tensor)):
+        if not _is_filler(number(given[-1].tensor)):
             return "pads with a constant that is not zero"
     elif op.kind in ("mul", *PRODUCTS) and len(live) > 1:
         return "multiplies two activations: without a rule the product counts its relevance twice"

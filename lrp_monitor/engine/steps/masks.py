@@ -28,7 +28,7 @@ from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.operations import PRODUCTS
 
-# Through these the bounds of the input go, lowest and highest value each by itself.
+# These are monotonic: what they make of the bounds of the input bounds what they make of it.
 _BOUNDED = frozenset(
     {"add", "cast", "ceil", "div", "elu", "exp", "floor", "identity", "leakyrelu", "log", "log1p", "maximum", "minimum",
      "mul", "neg", "relu", "relu6", "round", "selu", "sigmoid", "softplus", "sqrt", "sub", "tanh"}
@@ -111,10 +111,10 @@ def handed_on(
         if op.kind in ("mul", "div") or not inside:
             return None
         return hand(lambda made: normalised(sum(spread(made, f) for f in live)), "equal parts to each", inside)
+    held = [f.tensor for f in given if not f.live and graph.depends(f.tensor)]
     if row.mask in ("kept", "sum"):
         if op.kind == "div" and not given[0].live:
             return None
-        held = [f.tensor for f in given if not f.live and graph.depends(f.tensor)]
 
         def kept(made: Made) -> Tensor:
             mask = spread(made, live[0])
@@ -140,10 +140,17 @@ def handed_on(
         ]  # fmt: skip
         return (backend.repeat_as_mean if mean else backend.repeat)(op.raw, inputs)
 
-    if row.mask == "moved" or weighs:
-        return hand(repeated, _AS_IT_IS, bounds=True)
-    if row.mask == "mean" or inside:
-        return hand(lambda made: normalised(repeated(made, True)), "equal parts to the window", inside, True)
+    def ranked(made: Made) -> Tensor:
+        return ops.take_along_axis(made.companion(live[0].tensor).mask, made.value(op.outputs[1]), -1)
+
+    if op.kind == "topk":  # by the order of the values
+        return hand(ranked, _AS_IT_IS, bounds=True)
+    if (row.mask == "moved" and op.kind != "scatternd") or weighs:  # that sums what comes to one place
+        return hand(repeated, _AS_IT_IS, bounds=op.kind == "select" or not held)
+    if row.mask != "winner" or inside:
+        # An average lies within the bounds of its window.
+        bounded = row.sign is not None
+        return hand(lambda made: normalised(repeated(made, True)), "equal parts to the window", inside, bounded)
 
     def winner(made: Made) -> Tensor:
         value, mask = made.value(live[0].tensor), made.companion(live[0].tensor).mask

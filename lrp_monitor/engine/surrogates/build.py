@@ -16,7 +16,7 @@ from lrp_monitor.engine.steps.assign import Assigner
 from lrp_monitor.engine.steps.maps import Map, joined
 from lrp_monitor.engine.steps.masks import glue, share_of_ones
 from lrp_monitor.engine.steps.step import Step
-from lrp_monitor.engine.trace.graph import Graph, Op, again
+from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.recording import LayerCall
 
 # Beside functions of each element, what makes one sample of one sample: bounds of the input go through as one.
@@ -171,8 +171,8 @@ class Builder:
         glued = mask is not None and (step is None or step.glued)
         return [t for t in (mask, None if glued else made) if t is not None]
 
-    def bounds(self, recorded: Tensor, bound: Tensor) -> Tensor:
-        """What preprocessing makes of an input that is ``bound`` everywhere."""
+    def bounds(self, recorded: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The bounds of what preprocessing makes of an input between ``low`` and ``high``."""
         graph = self.plan.assigner.graph
         ways = graph.between(graph.sources, recorded)
         for op in ways:
@@ -180,15 +180,27 @@ class Builder:
             if step is not None and not step.bounds:
                 where = op.call if op.call is not None else op
                 raise ValueError(
-                    f"{where} stands in front of the first weighted layer: what it makes of the bounds of the input "
-                    "depends on the sample, so zB has none; use Flat() or WSquare() there"
+                    f"{where} stands in front of the first weighted layer: the bounds of the input do not tell those "
+                    "of its results, so zB has no box; use Flat() or WSquare() there"
                 )
         read = {id(t) for op in ways for t in op.inputs} | {id(recorded)}
         sources = [source for source in graph.sources if id(source) in read]
         alone = all(op.kind in _BY_SAMPLE or op.row.form is not None for op in ways)
         n = 1 if len(sources) == 1 and alone else sources[0].shape[0]
-        known = {id(source): ops.broadcast_to(bound, (n, *source.shape[1:])) for source in sources}
-        return again(ways, known, recorded)
+        known = {
+            id(source): tuple(ops.broadcast_to(bound, (n, *source.shape[1:])) for bound in (low, high))
+            for source in sources
+        }
+        for op in ways:
+            one, two = zip(*(known.get(id(t), (t, t)) for t in op.inputs), strict=True)
+            if op.kind == "select" and id(op.inputs[0]) in known:  # either of both, as the sample has it
+                made = [(ops.minimum(*one[1:]), ops.maximum(*two[1:]))]
+            else:
+                made = list(zip(backend.repeat(op.raw, one), backend.repeat(op.raw, two), strict=True))
+            for t, ends in zip(op.outputs, made, strict=True):
+                # A negative scale turns the box round.
+                known[id(t)] = (ops.minimum(*ends), ops.maximum(*ends)) if t.dtype.is_floating else ends
+        return known[id(recorded)]
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What ``make()`` gave when it was asked for first."""
@@ -199,7 +211,7 @@ class Builder:
     def companion(self, recorded: Tensor) -> Companion:
         """The companion mask of ``recorded``."""
         mask = self._tapped(recorded, self._masks[id(recorded)], "mask")
-        return Companion(mask, lambda bound: self.bounds(recorded, bound))
+        return Companion(mask, lambda low, high: self.bounds(recorded, low, high))
 
     def _tapped(self, recorded: Tensor, tensor: Tensor, what: str) -> Tensor:
         step = self._step

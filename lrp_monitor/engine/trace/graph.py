@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +163,15 @@ class Graph:
     def function(self, start: Tensor, end: Tensor) -> Callable[[Tensor], Tensor]:
         """What the operations between make of another ``start``."""
         ways = self.between([start], end)
-        return lambda other: again(ways, {id(start): other}, end)
+
+        def made(other: Tensor) -> Tensor:
+            known = {id(start): other}
+            for op in ways:
+                outputs = backend.repeat(op.raw, [known.get(id(t), t) for t in op.inputs])
+                known.update((id(old), new) for old, new in zip(op.outputs, outputs, strict=True))
+            return known[id(end)]
+
+        return made
 
     def is_zero(self, tensor: Tensor) -> bool:
         """Whether ``tensor`` is known to hold zeros alone."""
@@ -203,12 +211,3 @@ def number(tensor: Tensor) -> Any:
     if value is None or not value.size or value.dtype.kind not in "fiub" or not (value == value.flat[0]).all():
         return None
     return value.flat[0]
-
-
-def again(ops: Sequence[Op], known: Mapping[int, Tensor], wanted: Tensor) -> Tensor:
-    """``wanted``, computed by ``ops`` from other tensors: ``known`` holds them by the ids of those they stand for."""
-    made = dict(known)
-    for op in ops:
-        outputs = backend.repeat(op.raw, [made.get(id(t), t) for t in op.inputs])
-        made.update((id(old), new) for old, new in zip(op.outputs, outputs, strict=True))
-    return made[id(wanted)]

@@ -55,13 +55,15 @@ ROWS: dict[str, Row] = {
     # what moves data
     **_rows(
         "reshape transpose squeeze expanddims gathernd unstack depthtospace spacetodepth spacetobatch batchtospace "
-        "diagonal diagonalpart patches", _FIRST, mask="moved", sign="all",
+        "patches", _FIRST, mask="moved", sign="all",
     ),
     **_rows(
         "slice gather tile broadcast mirrorpad reverse roll matrixbandpart topk splitv",
         _FIRST, mask="moved", sign="all", in_place=True,
     ),
     "pad": Row((0, None, 2), mask="moved", sign="all", in_place=True),  # what it puts in is data, too
+    "diagonal": Row((0, None, 4), mask="moved", sign="all"),
+    "diagonalpart": Row((0, None, 2), mask="moved", sign="all"),
     "split": Row((1, 2), mask="moved", sign="all", in_place=True),
     "stack": Row(mask="moved", sign="all"),
     "concat": Row((0, -1), mask="moved", sign="all", in_place=True),
@@ -110,6 +112,7 @@ ROWS: dict[str, Row] = {
     "euclideannorm": Row(_FIRST, sign="never", statistic=True),
     **_rows("max min", _FIRST, mask="winner", sign="all", statistic=True),
     **_rows("avgpool resize", _FIRST, mask="mean", sign="all"),
+    "bicubic": Row(_FIRST, mask="mean"),  # some of its shares are negative
     "maxpool": Row(_FIRST, mask="winner", sign="all"),
     "cumsum": Row(_FIRST, sign="all"),
     "segmentsum": Row(_FIRST, sign="all", statistic=True),
