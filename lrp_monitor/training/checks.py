@@ -237,15 +237,20 @@ def loss_targets(model: keras.Model, probes: ProbeSet) -> NDArray[Any]:
         raise ValueError(f'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; or {way_out}')
     if not getattr(model, "compiled", False):
         raise ValueError(f'gradients="probe" needs a compiled model; or {way_out}')
-    of_places = any(len(shape) > 2 for shape in _shapes(model.output_shape))
-    if of_places and probes.label_maps is None:
+    shapes = _shapes(model.output_shape)
+    if len(shapes) > 1:
+        raise ValueError(
+            f'gradients="probe": the loss takes labels of all {len(shapes)} outputs, the probes have those of one; '
+            f"{way_out}"
+        )
+    if len(shapes[0]) > 2 and probes.label_maps is None:
         raise ValueError(
             f'gradients="probe": the loss takes a label of each place of the output, the probes have one each: give '
             f"labels of all places; or {way_out}"
         )
     if probes.numbers is not None:
         return probes.numbers.astype(np.float32)
-    loss = model.loss
+    (loss,) = keras.tree.flatten(model.loss)  # it may be named by its output
     name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()
     labels = probes.labels if probes.label_maps is None else probes.label_maps
@@ -256,7 +261,7 @@ def loss_targets(model: keras.Model, probes: ProbeSet) -> NDArray[Any]:
     if probes.label_sets is not None:
         return probes.label_sets.astype(np.float32)
     assert labels is not None
-    units = int(model.output_shape[-1])
+    units: Any = shapes[0][-1]
     if units == 1:
         return labels[..., None].astype(np.float32)
     if labels.min() < 0 or labels.max() >= units:

@@ -263,6 +263,18 @@ def test_a_loss_of_unknown_form_with_probe_gradients(tmp_path: Path) -> None:
     refused(ValueError, words, make_model(loss=odd_loss), monitor(tmp_path, gradients="probe"))
 
 
+@pytest.mark.parametrize("loss", [{"a": "sparse_categorical_crossentropy", "b": "mse"}, "mse"], ids=["each", "one"])
+def test_the_losses_of_several_outputs_with_probe_gradients(tmp_path: Path, loss: Any) -> None:
+    x, y = data()
+    inputs = keras.Input(x.shape[1:])
+    flat = keras.layers.Flatten()(inputs)
+    model = keras.Model(inputs, {name: keras.layers.Dense(3, name=name)(flat) for name in "ab"})
+    model.compile("sgd", loss)
+    watching = monitor(tmp_path, gradients="probe", output="a")
+    with pytest.raises(ValueError, match="takes labels of all 2 outputs, the probes have those of one; use gradients="):
+        model.fit(x, {"a": y, "b": np.zeros((len(x), 3))}, verbose=0, callbacks=[watching])
+
+
 # ---- directories
 
 
