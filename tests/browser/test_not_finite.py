@@ -68,7 +68,7 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_run(logdir: Path, view: View, visit: Open) -> Any:
+def open_page(logdir: Path, view: View, visit: Open) -> Any:
     def go(run: str, step: int = 3, more: str = "", **options: Any) -> Visit:
         fragment = f"lrp_monitor&p.lrp_monitor.runs={run}%252Flrp&p.lrp_monitor.step={step}{more}"
         return visit(view(logdir), fragment=fragment, **options)
@@ -76,8 +76,8 @@ def open_run(logdir: Path, view: View, visit: Open) -> Any:
     return go
 
 
-def test_a_diverged_run_says_so_at_run_map_caption_curve_and_step(open_run: Any) -> None:
-    tab = open_run("diverged")
+def test_a_diverged_run_says_so_at_run_map_caption_curve_and_step(open_page: Any) -> None:
+    tab = open_page("diverged")
     tab.wait_for_step(3)
     frame = tab.frame
     mark = "[data-testid=not-finite]"
@@ -110,8 +110,8 @@ def test_a_diverged_run_says_so_at_run_map_caption_curve_and_step(open_run: Any)
     tab.expect(lambda: tab.text("not-finite"), since)
 
 
-def test_the_opened_probe_of_a_diverged_run(open_run: Any) -> None:
-    tab = open_run("diverged")
+def test_the_opened_probe_of_a_diverged_run(open_page: Any) -> None:
+    tab = open_page("diverged")
     tab.wait_for_step(3)
     frame = tab.frame
     frame.click("[data-testid=open-0]")
@@ -127,21 +127,21 @@ def test_the_opened_probe_of_a_diverged_run(open_run: Any) -> None:
     tab.expect(lambda: tab.all(answered, "e.className"), [])
 
 
-def test_a_run_that_is_not_chosen_is_marked_too(open_run: Any) -> None:
-    tab = open_run("negative")
+def test_a_run_that_is_not_chosen_is_marked_too(open_page: Any) -> None:
+    tab = open_page("negative")
     tab.wait_for_step(3)
     tab.expect(lambda: tab.text("not-finite"), "not finite at step 3")
 
 
-def test_film_mode_marks_the_steps(open_run: Any) -> None:
-    tab = open_run("diverged", more="&p.lrp_monitor.show=film")
+def test_film_mode_marks_the_steps(open_page: Any) -> None:
+    tab = open_page("diverged", more="&p.lrp_monitor.show=film")
     tab.frame.wait_for_selector("[data-film-step='3'] [data-testid=broken]")
     tab.frame.wait_for_selector("[data-testid=film-0] canvas[data-testid='film-0-1']")
     tab.expect(lambda: len(tab.all("[data-testid=probe-0] [data-testid=broken]", "1")), 2)
 
 
-def test_undefined_shares_say_why_and_how_many_probes_stand_behind_the_mean(open_run: Any) -> None:
-    tab = open_run("negative")
+def test_undefined_shares_say_why_and_how_many_probes_stand_behind_the_mean(open_page: Any) -> None:
+    tab = open_page("negative")
     tab.wait_for_step(3)
     frame = tab.frame
 
