@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lrp_monitor.arguments import Preset, one_of, suggestion
 from lrp_monitor.engine.rules.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
@@ -55,9 +55,9 @@ class Composite:
     dense: Rule = field(default_factory=Epsilon)
     first: Rule | None = None
     overrides: Mapping[Key, Rule] = field(default_factory=dict)
-    norm: str = "epsilon"
-    product: str = "gate"
-    attention: str = "attn_lrp"
+    norm: Literal["epsilon", "identity"] = "epsilon"
+    product: Literal["gate", "half"] = "gate"
+    attention: Literal["attn_lrp", "cp_lrp"] = "attn_lrp"
     name: str = "custom"
     until: Key | None = None
 
