@@ -13,7 +13,8 @@ _VARIABLE = "LRP_FUZZ_SEED"
 
 FAST = {
     "engine": {
-        "choosing", "compiling", "deferred", "inputs", "inspection", "norms", "refusals", "rules_by_hand", "targets",
+        "choosing", "compiling", "deferred", "inputs", "inspection", "norms", "refusals", "rows", "rules_by_hand",
+        "targets",
     },
     "training": {
         "due", "event_file", "histograms", "monitor_alerts", "monitor_kinds", "names", "position", "schedule",

@@ -28,7 +28,7 @@ _BASIC = (
     kl.Conv3DTranspose, kl.DepthwiseConv1D, kl.DepthwiseConv2D, kl.SeparableConv1D, kl.SeparableConv2D,
 )  # fmt: skip
 _SCALINGS = ("add", "sub", "mul", "div", "batchnorm")
-_ROUNDING = ("round", "floor", "ceil", "floormod", "floordiv")
+_ROUNDING = ("round", "floor", "ceil", "floordiv")
 _HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
 _ASIDE = "one of its inputs that say where to or how depends on the model's input, and relevance does not follow there"
 NUMBERS = "its token numbers are computed from activations, which carry no relevance"

@@ -78,11 +78,11 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
         if gone is None or axis in gone:
             return None
         return axis if op.attribute("keep_dims") else axis - sum(i < axis for i in gone)
+    more = len(after) - len(before)
+    if row.form is not None or op.kind == "broadcast":  # axes are counted from the last on
+        return axis + more if more >= 0 else None
     masks = ("new_axis_mask", "shrink_axis_mask", "ellipsis_mask")
-    if op.kind == "slice" and (len(before) != len(after) or any(op.attribute(mask) for mask in masks)):
-        return None
-    in_place = row.in_place or row.form is not None
-    return axis + len(after) - len(before) if in_place and len(after) >= len(before) else None
+    return axis if row.in_place and not more and not any(op.attribute(mask) for mask in masks) else None
 
 
 Names = tuple[object, ...]

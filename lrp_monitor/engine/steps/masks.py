@@ -112,7 +112,7 @@ def handed_on(
             return None
         return hand(lambda made: normalised(sum(spread(made, f) for f in live)), "equal parts to each", inside)
     held = [f.tensor for f in given if not f.live and graph.depends(f.tensor)]
-    if row.mask in ("kept", "sum"):
+    if row.mask == "kept":
         if op.kind == "div" and not given[0].live:
             return None
 

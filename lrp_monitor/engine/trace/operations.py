@@ -27,8 +27,8 @@ class Row:
     mask: str | None = None
     """What becomes of the companion mask of an input that stands before all weights, or in a prefix.
 
-    ``"moved"``: as the data is; ``"kept"`` as it is; ``"mean"``: by the mean of the window; ``"winner"``: to the
-    maximum of the window, in a prefix by its mean; ``"sum"``: an equal part to each term.
+    ``"moved"``: as the data is; ``"kept"`` as it is, of several an equal part of each; ``"mean"``: by the mean of the
+    window; ``"winner"``: to the maximum of the window, in a prefix by its mean.
     """
     sign: str | None = None
     """Whether results are known not to be negative: ``"never"`` negative, or not where the data (``"all"`` of it,
@@ -36,7 +36,7 @@ class Row:
     statistic: bool = False
     """Whether it sums up many values in one."""
     in_place: bool = False
-    """Whether what moves data leaves every axis where it is, or the number of axes from the last on."""
+    """Whether what moves data leaves every axis where it is, where it leaves their number."""
 
     @property
     def data(self) -> slice:
@@ -75,37 +75,35 @@ ROWS: dict[str, Row] = {
     "stop": Row(plain=False, form="held", sign="all"),
     "cast": Row(form="linear", mask="kept", sign="all"),
     "neg": Row(form="linear", mask="kept"),
-    "add": Row(form="linear", mask="sum", sign="all"),
-    "sub": Row(form="linear", mask="sum"),
-    "addn": Row(form="linear", mask="sum", sign="all"),
+    "add": Row(form="linear", mask="kept", sign="all"),
+    "sub": Row(form="linear", mask="kept"),
+    "addn": Row(form="linear", mask="kept", sign="all"),
     "mul": Row(form="linear", mask="kept", sign="all"),
     "div": Row(form="linear", mask="kept", sign="all"),
     "batchnorm": Row(_FIRST, form="linear", mask="kept"),
-    "maximum": Row(form="choice", mask="sum", sign="any"),
-    "minimum": Row(form="choice", mask="sum", sign="all"),
+    "maximum": Row(form="choice", mask="kept", sign="any"),
+    "minimum": Row(form="choice", mask="kept", sign="all"),
     "select": Row((1, None), form="choice", mask="moved", sign="all"),
     **_rows("abs relu", form="bent", mask="kept", sign="never"),
     "leakyrelu": Row(form="bent", mask="kept", sign="all"),
-    **_rows("relu6 sigmoid softplus square", plain=False, form="function", mask="kept", sign="never"),
+    # among them the root, though that of a sum of squares is a norm, which is homogeneous
     **_rows(
-        "acos asin asinh atan atanh cos elu erf expm1 selu sin sinh softsign tan tanh", plain=False, form="function",
-        mask="kept",
+        "cosh erfc relu6 sigmoid softplus sqrt square squareddifference", plain=False, form="function", mask="kept",
+        sign="never",
     ),
-    "cosh": Row(plain=False, form="function", mask="kept", sign="never"),
+    **_rows(
+        "acos asin asinh atan atanh cos elu erf expm1 floormod pow selu sin sinh softsign tan tanh", plain=False,
+        form="function", mask="kept",
+    ),
     # a normalisation in one operation: all relevance of each element to it, as its divisor is a constant
     "lrn": Row(plain=False, form="function", mask="kept", sign="all"),
-    "erfc": Row(plain=False, form="function", mask="kept", sign="never"),
-    "pow": Row(plain=False, form="function", mask="kept"),
-    "squareddifference": Row(plain=False, form="function", mask="kept", sign="never"),
-    # the root of a sum of squares is a norm, which is homogeneous
-    "sqrt": Row(plain=False, form="function", mask="kept", sign="never"),
     **_rows("exp rsqrt", plain=False, form="part", mask="kept", sign="never"),
     **_rows("log log1p reciprocal", plain=False, form="part", mask="kept"),
     **_rows(
-        "equal greater greaterequal less lessequal logicaland logicalnot logicalor logicalxor notequal sign isfinite "
+        "equal greater greaterequal less lessequal logicaland logicalnot logicalor notequal sign isfinite "
         "isinf isnan", plain=False, form="step",
     ),
-    **_rows("ceil floor floordiv floormod round", plain=False, form="step", mask="kept"),
+    **_rows("ceil floor floordiv round", plain=False, form="step", mask="kept"),
     **_rows("all any argmax argmin bucketize rank shape shapen size zeroslike oneslike", plain=False),
     # what joins many values in one
     **_rows("sum mean", _FIRST, mask="mean", sign="all", statistic=True),
@@ -118,7 +116,7 @@ ROWS: dict[str, Row] = {
     "segmentsum": Row(_FIRST, sign="all", statistic=True),
     "scatteradd": Row((0, 3, 2), sign="all"),
     "sparsematmul": Row((3, 4)),
-    "segmentmax": Row(_FIRST, sign=None, statistic=True),
+    "segmentmax": Row(_FIRST, statistic=True),  # of no values it is the lowest number
     # fixed linear maps, and the size of a complex number, which is homogeneous
     **_rows("fft fft2d ifft ifft2d rfft rfft2d irfft irfft2d real imag", _FIRST),
     "complex": Row(),
