@@ -47,7 +47,9 @@ KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
     "MatrixSetDiagV3": "setdiagonal",
     "FusedBatchNorm": "batchnorm", "FusedBatchNormV2": "batchnorm", "FusedBatchNormV3": "batchnorm",
     "While": "loop", "StatelessWhile": "loop", "TensorListFromTensor": "loop", "If": "loop",
-    "StatelessIf": "loop", "PartitionedCall": "call", "StatefulPartitionedCall": "call", "ReadVariableOp": "variable",
+    "StatelessIf": "loop", "TensorListSetItem": "listset", "TensorListGetItem": "listget",
+    "TensorListStack": "liststack", "PartitionedCall": "call", "StatefulPartitionedCall": "call",
+    "ReadVariableOp": "variable",
 }  # fmt: skip
 
 

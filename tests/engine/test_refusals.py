@@ -70,6 +70,12 @@ def test_the_gradient_passes_a_loop():
     np.testing.assert_allclose(found.conservation, 1, atol=1e-4)
 
 
+def written_and_read(array, t):
+    for step in range(3):
+        array = array.write(step, t[:, step])
+    return ops.transpose(array.stack(), (1, 0, 2)) + array.read(1)[:, None]
+
+
 HOMOGENEOUS = {
     "scaled": lambda t: 3.0 * t / 2.0,
     "negated sum": lambda t: -t + t[:, :, ::-1],
@@ -81,6 +87,7 @@ HOMOGENEOUS = {
     "maxima": lambda t: ops.max(t, axis=1, keepdims=True) + t,
     "gathered": lambda t: ops.take(t, [2, 0], axis=1),
     "absolute": lambda t: ops.abs(t),
+    "array of steps": lambda t: written_and_read(tf.TensorArray("float32", 3), t),
 }
 
 

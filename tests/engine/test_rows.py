@@ -78,6 +78,9 @@ EXAMPLES = {
     "SparseTensorDenseMatMul": ([np.array([[0, 1], [1, 0]]), ONES, [2, 3], A[0]], {}),
     "Split": ([2, A], {"num_split": 2}), "SplitV": ([A, whole([1, 3]), 2], {"num_split": 2}),
     "Squeeze": ([A[:, :1]], {"axis": [1]}), "StridedSlice": ([A, whole([0, 2]), whole([2, 0]), whole([1, -1])], {}),
+    "TensorListGetItem": ([A[0], 1, whole([4])], {"element_dtype": tf.float32}),
+    "TensorListSetItem": ([A[0], 1, B[0, 0]], {}),
+    "TensorListStack": ([A[0], whole([4])], {"element_dtype": tf.float32}),
     "TensorScatterAdd": ([A[0], whole([[1], [1]]), kernel(2, 4)], {}),
     "TensorScatterUpdate": ([A[0], whole([[1], [0]]), kernel(2, 4)], {}),
     "Tile": ([A, whole([1, 2, 1])], {}), "TopKV2": ([A, 2], {}), "Transpose": ([A, whole([2, 0, 1])], {}),
@@ -104,6 +107,19 @@ ASIDE = {"batchnorm": "statistics and weights", "sparsematmul": "weights"}
 """Kinds with real numbers among what is not their data."""
 
 
+def of_arrays(operation):
+    """An operation on arrays of tensors, given and giving what they hold."""
+
+    def call(input_handle, **given):
+        held = tf.raw_ops.TensorListFromTensor(tensor=input_handle, element_shape=input_handle.shape[1:])
+        made = operation(input_handle=held, **given)
+        if made.dtype != tf.variant:
+            return made
+        return tf.raw_ops.TensorListStack(input_handle=made, element_shape=[-1], element_dtype=tf.float32)
+
+    return call
+
+
 class Example:
     """An operation of one name, on its example's inputs, of which the data may be other ones."""
 
@@ -112,6 +128,8 @@ class Example:
         definition = op_def_registry.get(name)
         self.name, self.kind, self.operation = name, KINDS[name], getattr(tf.raw_ops, name)
         self.arguments = list(inspect.signature(self.operation).parameters)[: len(definition.input_arg)]
+        if name.startswith("TensorList"):
+            self.operation = of_arrays(self.operation)
         inputs, self.options = EXAMPLES.get(example) or ([A, B][: len(self.arguments)], {})
         self.inputs = [np.asarray(value) for value in inputs]
         self.row = row = ROWS[self.kind]

@@ -73,6 +73,15 @@ def softmax_by_hand(layer, x):
     return layer.o(joined(ops.matmul(raised / ops.sum(raised, axis=-1, keepdims=True), v)))
 
 
+def less_the_largest(layer, x, kept=lambda t: t):
+    """The softmax's own step against overflow, written once more in front of it, and a mask between."""
+    q, k, v = heads(layer.q(x)), heads(layer.k(x)), heads(layer.v(x))
+    scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * SCALE
+    scores = scores - kept(ops.max(scores, axis=-1, keepdims=True))
+    allowed = np.ones((x.shape[1], x.shape[1]), bool)
+    return layer.o(joined(ops.matmul(ops.softmax(ops.where(allowed, scores, -1e9)), v)))
+
+
 def by_tensorflow(layer, x):
     q, k, v = heads(layer.q(x)), heads(layer.k(x)), heads(layer.v(x))
     scores = tf.matmul(q, k, transpose_b=True) / tf.math.sqrt(tf.cast(tf.shape(k)[-1], tf.float32))
@@ -139,6 +148,8 @@ def weights_of_ones_own(layer, x):
 FORMS = {
     "matmul": (dense_parts, matmul), "query scaled": (dense_parts, query_scaled), "divided": (dense_parts, divided),
     "softmax by hand": (dense_parts, softmax_by_hand), "tf": (dense_parts, by_tensorflow),
+    "less the largest, masked": (dense_parts, less_the_largest),
+    "less the largest, stopped": (dense_parts, lambda layer, x: less_the_largest(layer, x, ops.stop_gradient)),
     "einsum": (dense_parts, einsum), "dot_product_attention": (dense_parts, fused),
     "heads in the batch": (dense_parts, batch_of_heads), "head by head": (dense_parts, head_by_head),
     "one product, unstacked": (one_product, unstacked), "one product, indexed": (one_product, indexed),
@@ -318,6 +329,34 @@ def test_positions_within_attention(kind, conservative, rng, randomise):
         assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+def counted(layer, q, k, v, mask):
+    """ALiBi: a bias by the number of tokens that a padding mask counts."""
+    bias = SLOPE * ops.cast((ops.cumsum(mask, axis=-1) - 1) * mask, "float32")[:, None, :]
+    return ops.matmul(ops.softmax((ops.matmul(q, ops.transpose(k, (0, 2, 1))) + bias) * SCALE), v)
+
+
+def test_what_a_mask_adds_to_scores_takes_nothing(rng, randomise):
+    def parts(layer):
+        layer.q, layer.k, layer.v = (kl.Dense(SIZE, name=name) for name in "qkv")
+
+    layer = Own(parts, lambda one, given: counted(one, *(part(given[0]) for part in (one.q, one.k, one.v)), given[1]))
+    inputs = [keras.Input((MORE, WIDTH), name="tokens"), keras.Input((MORE,), name="mask", dtype="int32")]
+    head = kl.Dense(2, use_bias=False)
+    model = randomise(keras.Model(inputs, head(kl.Flatten()(layer(inputs)))), scale=0.8)
+    x = rng.normal(size=(2, MORE, WIDTH)).astype(np.float32)
+    mask = np.array([[1] * MORE, [1, 1, 0, 1, 0, 0]], np.int32)
+    composite = lrp.Composite(dense=rules.Epsilon(0), attention="attn_lrp", product="half")
+    found, of_mask = lrp.Explainer(model, composite).explain([x, mask], 1).relevance
+    assert not of_mask.any()
+    weights = [[value.astype(np.float64) for value in part.get_weights()] for part in (layer.q, layer.k, layer.v)]
+    w = head.get_weights()[0].astype(np.float64)
+    for sample, shown, relevance in zip(x.astype(np.float64), mask, found, strict=True):
+        bias = SCALE * SLOPE * ((shown.cumsum() - 1) * shown)[None, :]
+        _, expected = attended(sample, weights, w[:, 1].reshape(MORE, SIZE), False, None, bias)
+        assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+SLOPE = 0.5
 LOWER = np.tril(np.ones((MORE, MORE), np.float32))
 MIX = np.array([[0.7, -0.4], [0.3, 0.9]], np.float32)
 

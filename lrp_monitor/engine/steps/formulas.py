@@ -63,6 +63,8 @@ def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) 
         return len(live) > 1 or any(value != 0 for value in limits)
     if op.kind == "div":
         return given[0].live and given[1].root is not None
+    if op.kind == "select" and given[0].root is None and not any(f.bent and f.shifted for f in given[1:]):
+        return False  # a constant mask: what it lets through is as it was, also where it is 0
     return op.kind in ("relu6", "select") or (len(live) > 1 and op.row.form == "linear")
 
 

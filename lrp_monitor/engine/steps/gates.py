@@ -65,12 +65,15 @@ def _gate_of(graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact]) 
 
 
 def _is_paired(graph: Graph, op: Op, live: Sequence[Fact]) -> bool:
-    """Whether ``op`` gives a matrix product of two activations that no gate has part in, or what is made of it."""
+    """Whether ``op`` gives a matrix product of two activations that no gate has part in, or what is made of it.
+
+    Masks and counts of the input may have part in it.
+    """
     if op.kind in PRODUCTS or (op.kind == "mul" and len(live) == 2 and sums_over_both(graph, op)):
         return len(live) == 2 and not any(f.gate for f in live)
     row = op.row
     kept = row.mask == "moved" or row.statistic or row.form is not None or op.kind == "cumsum"
-    return kept and all(f.paired for f in live)
+    return kept and any(f.paired for f in live) and all(f.paired or f.whole for f in live)
 
 
 def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact]) -> Tensor | None:
@@ -86,6 +89,38 @@ def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact]) -> Tensor | Non
         source = graph.op_of(given[0].tensor)
         return source.inputs[0] if source.kind == "logsoftmax" else given[0].normed
     return None
+
+
+def shifted_alike(graph: Graph, op: Op) -> bool:
+    """Whether ``op`` subtracts one number without a gradient from all that a softmax behind it is taken over.
+
+    Such as the largest score, so that no exponential overflows: the softmax does not change by it, and the gradient of
+    the softmax sums to zero there. So no relevance is lost by the gradient that was stopped.
+    """
+    if op.kind != "sub" or not _is_stopped(graph, op.inputs[1]):
+        return False
+    (made,) = op.outputs
+    last = op.inputs[1].shape[-1:]
+    return last == (1,) and made.shape[-1] != 1 and _ends_in_softmax(graph, made)
+
+
+def _is_stopped(graph: Graph, tensor: Tensor) -> bool:
+    op = graph.op_of(tensor)
+    while op.row.mask == "moved" or op.kind in ("identity", "cast"):
+        op = graph.op_of(op.data[0])
+    return op.kind == "stop"
+
+
+def _ends_in_softmax(graph: Graph, tensor: Tensor) -> bool:
+    """Whether ``tensor`` goes into softmaxes over its last axis alone; masked, scaled or shifted on the way."""
+    readers = graph.readers(tensor)
+    for reader in readers:
+        if reader.kind not in ("softmax", "logsoftmax"):
+            scales = reader.kind in ("mul", "div") and number(reader.inputs[1]) is not None
+            kept = reader.kind in ("add", "sub", "select", "identity", "cast") or scales
+            if not kept or not _ends_in_softmax(graph, reader.outputs[0]):
+                return False
+    return bool(readers)
 
 
 def sigmoid_by_hand(graph: Graph, op: Op) -> Tensor | None:

@@ -90,6 +90,17 @@ def _mask(op: Op, given: Sequence[Fact], one: int, two: int) -> int | None:
     return None
 
 
+def score_bias(op: Op, given: Sequence[Fact]) -> int | None:
+    """Which term is a bias that whole numbers of the input add to attention's scores; None where there is none.
+
+    Distances counted along a padding mask (ALiBi) and additive masks are no signal: as a factor, a mask takes none.
+    """
+    if op.kind not in ("add", "sub") or not all(f.live for f in given):
+        return None
+    biases = [i for i, f in enumerate(given) if f.whole and not f.paired]
+    return biases[0] if len(biases) == 1 and given[1 - biases[0]].paired else None
+
+
 def divisor(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor], Fact]) -> int | None:
     """Which factor is a statistic of the input that divides the other: it is a constant to relevance.
 

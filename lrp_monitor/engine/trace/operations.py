@@ -70,6 +70,9 @@ ROWS: dict[str, Row] = {
     "scatterinto": Row((0, 3, 2), mask="moved", sign="all"),
     "scatternd": Row((1, 2), mask="moved", sign="all"),
     "setdiagonal": Row((0, 2), mask="moved", sign="all"),
+    # arrays of tensors, written and read at known places
+    "listset": Row((0, None, 2)),
+    **_rows("listget liststack", _FIRST),
     # what maps each element by itself
     "identity": Row(form="linear", mask="kept", sign="all"),
     "stop": Row(plain=False, form="held", sign="all"),
