@@ -96,6 +96,25 @@ def test_squeeze_and_excite(product, rng, randomise):
     close(found, x * (to_a @ wa[0, 0].T))
 
 
+HARD = {
+    "activation": kl.Activation("hard_sigmoid"),
+    "ReLU6 of a shift": lambda z: kl.ReLU(6.0)(z + 3.0) * (1 / 6),
+    "clipped": lambda z: ops.clip(z / 6 + 0.5, 0, 1),
+    "minimum of a maximum": lambda z: ops.minimum(ops.maximum(z + 3.0, 0.0), 6.0) / 6.0,
+}
+
+
+@pytest.mark.parametrize("form", HARD)
+def test_a_hard_sigmoid_is_a_gate(form, rng, randomise):
+    inputs = keras.Input((5,))
+    a, b = (kl.Dense(4, use_bias=False, name=name)(inputs) for name in "ab")
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False, name="head")(a * HARD[form](b))))
+    x = rng.normal(size=(3, 5)).astype(np.float32)
+    wa, wb, head = weights(model)
+    to_a = np.clip(x @ wb / 6 + 0.5, 0, 1) * head[:, 1]
+    close(lrp.relevance(model, x, 1, lrp.Composite(dense=ZERO, product="gate")), x * (to_a @ wa.T))
+
+
 def test_three_factors_share_in_thirds(rng, randomise):
     inputs = keras.Input((5,))
     names = ("a", "b", "c")

@@ -40,7 +40,7 @@ def _gate_of(graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact]) 
         return op.kind
     if op.kind == "exp" or (op.kind == "pow" and given[1].live):
         return "exp"
-    if sigmoid_by_hand(graph, op) is not None:
+    if sigmoid_by_hand(graph, op) is not None or (not live[0].front and is_hard_sigmoid(graph, op)):
         return "sigmoid"
     row = op.row
     if all(f.paired for f in live) and (row.form in ("bent", "function") or op.kind in ("maximum", "minimum")):
@@ -139,6 +139,21 @@ def sigmoid_by_hand(graph: Graph, op: Op) -> Tensor | None:
     if one is None or number(one) == 1:
         return inner.inputs[0] if inner.kind == "neg" else None
     return power.inputs[0] if _same(graph, power, one) else None
+
+
+def is_hard_sigmoid(graph: Graph, op: Op) -> bool:
+    """Whether ``op`` cuts off, at 0 and above, what a number was added to, such as ``clip(z / 6 + 0.5, 0, 1)``."""
+    source, cuts = op, []
+    if op.kind == "relu6":
+        source, cuts = graph.op_of(op.inputs[0]), [0, 6]
+    while source.kind in ("maximum", "minimum", "identity"):
+        rest = [t for t in source.inputs if number(t) is None]
+        if len(rest) != 1:
+            return False
+        cuts += [number(t) for t in source.inputs if t is not rest[0]]
+        source = graph.op_of(rest[0])
+    cut = len(cuts) == 2 and min(cuts) == 0 < max(cuts)
+    return cut and source.kind == "add" and any(number(t) not in (None, 0) for t in source.inputs)
 
 
 def _same(graph: Graph, one: Op, tensor: Tensor) -> bool:
