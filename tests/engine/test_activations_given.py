@@ -106,6 +106,7 @@ GIVEN = {
     "tf.math.tanh": (tf.math.tanh, "tanh"),
     "keras.activations by object": (keras.activations.mish, "mish"),
     "keras.ops by object": (ops.softplus, "softplus"),
+    "softplus by hand": (kl.Lambda(lambda z: ops.log1p(ops.exp(z))), "softplus"),
     "a layer": (kl.LeakyReLU(negative_slope=0.2), "leaky_relu"),
     "lambda": (lambda z: ops.relu(z), "relu"),
     "partial": (functools.partial(keras.activations.gelu, approximate=True), lambda z: ops.gelu(z, approximate=True)),

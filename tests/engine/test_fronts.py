@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from engine_helpers import close, sweep
 from keras import layers as kl
 from keras import ops
@@ -73,6 +74,51 @@ def test_movement_moves_relevance(name, rule, rng, randomise):
     expected = np.zeros((len(x), 13))
     np.add.at(expected.T, origin, relevance.T)
     close(found.reshape(len(x), -1), expected[:, 1:], 1e-4)
+
+
+def test_places_that_are_computed_from_the_input(rng, randomise):
+    def largest(x):
+        return ops.take_along_axis(x, ops.argsort(-x, axis=-1)[..., :2], axis=-1)
+
+    x, found, relevance = explained(largest, (3, 4), INPUT_RULES["w2"], rng, randomise)
+    expected = np.zeros(x.shape)
+    np.put_along_axis(expected, np.argsort(-x, axis=-1)[..., :2], relevance.reshape(4, 3, 2), axis=-1)
+    close(found, expected, 1e-4)
+    with pytest.raises(ValueError, match="so zB has no box"):
+        explained(largest, (3, 4), INPUT_RULES["zB"], rng, randomise)
+
+
+def test_places_that_are_an_input(rng, randomise):
+    x, places = keras.Input((5,)), keras.Input((3,), dtype="int32")
+    taken = ops.take_along_axis(x, places, axis=1)
+    model = randomise(keras.Model([x, places], kl.Dense(2, use_bias=False)(taken)))
+    values, at = rng.normal(size=(4, 5)).astype(np.float32), np.argsort(rng.normal(size=(4, 5)))[:, :3].astype(np.int32)
+    found, of_places = lrp.relevance(model, [values, at], 1, "epsilon_plus_flat")
+    expected = np.zeros((4, 5))
+    np.put_along_axis(expected, at, model([values, at]).numpy()[:, 1:] / 3, axis=1)
+    close(found, expected)
+    assert not of_places.any()
+
+
+def test_complex_numbers_of_the_input(rng, randomise):
+    """A Fourier transform of the input itself is a linear map, as one of activations is."""
+    inputs = keras.Input((8,))
+    spectrum = kl.Lambda(lambda x: tf.math.real(tf.signal.fft(tf.cast(x, tf.complex64))), output_shape=(8,))(inputs)
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(spectrum)))
+    x = rng.normal(size=(3, 8)).astype(np.float32)
+    matrix = np.real(np.fft.fft(np.eye(8))) @ model.get_weights()[0].astype(np.float64)
+    close(lrp.relevance(model, x, 1, "lrp_zero"), x * matrix[:, 1])
+
+
+def test_a_function_of_the_input_in_several_operations(rng, randomise):
+    """It is preprocessing, as the layer of the same function is."""
+    known, by_hand = (
+        keras.Sequential([keras.Input((5,)), function, kl.Dense(3)])
+        for function in (kl.LeakyReLU(0.1), kl.Lambda(lambda x: ops.maximum(x, 0.1 * x)))
+    )
+    by_hand.set_weights(randomise(known).get_weights())
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    close(lrp.relevance(by_hand, x, 0, "epsilon_plus_flat"), lrp.relevance(known, x, 0, "epsilon_plus_flat"))
 
 
 POOLS = {

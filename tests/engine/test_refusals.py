@@ -42,6 +42,11 @@ REFUSED = {
         lambda t: ops.exp(t) / ops.sum(ops.exp(t[:, ::-1]), axis=-1, keepdims=True),
         "not homogeneous",
     ),
+    "logarithm of others' exponentials": (
+        lambda t: t - ops.log(ops.sum(ops.exp(t[:, ::-1]), axis=-1, keepdims=True)),
+        "not homogeneous",
+    ),
+    "logarithm of a sum": (lambda t: t - ops.log(ops.sum(ops.abs(t), axis=-1, keepdims=True)), "not homogeneous"),
     "logarithm": (lambda t: ops.log(t), "not homogeneous"),
     "padded": (lambda t: ops.pad(t, [[0, 0], [0, 1], [0, 0]], constant_values=2.0), "pads with a constant"),
     "loop": (lambda t: tf.while_loop(lambda i, s: i < 3, lambda i, s: (i + 1, s * 2.0), (0, t))[1], "a loop"),

@@ -59,6 +59,9 @@ FORMS = {
     "tensordot": ("dense over time", lambda: own((3, 4), 4, tensordot)),
     "einsum": ("einsum", lambda: own((3, 4), 4, lambda x, w, b: ops.einsum("abc,cd->abd", x, w) + b)),
     "einsum, kernel first": ("einsum", lambda: own((3, 4), 4, lambda x, w, b: ops.einsum("cd,abc->abd", w, x) + b)),
+    "einsum with an ellipsis": (
+        "dense over time", lambda: own((3, 4), 4, lambda x, w, b: ops.einsum("...c,cd->...d", x, w) + b),
+    ),
     "einsum along time": (
         "einsum along time", lambda: own((4, 5), None, lambda x, w, b: ops.einsum("abc,bd->adc", x, w)),
     ),
@@ -135,6 +138,11 @@ def test_with_a_normalisation_behind(form, composite):
     """A BatchNormalization behind it is folded, as behind Dense or Conv."""
     known = reference(FORMS[form][0], normed=True)
     same_as(known, written(form, known, normed=True), [composite])
+
+
+def test_with_a_normalisation_behind_axes_that_are_not_named():
+    known = reference("dense over time", normed=True)
+    same_as(known, written("einsum with an ellipsis", known, normed=True), [SIGNS])
 
 
 @sweep("kind composite", ["dense", "conv"], TWO, kept=in_turn)

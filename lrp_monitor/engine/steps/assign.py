@@ -100,6 +100,7 @@ class Assigner:
             silent = (
                 (id(t) in self.recording.constants and self._named(op) is None)
                 or (op.kind in CONSTANT and not (live and op.kind in _ROUNDING))
+                or (op.kind == "topk" and index == 1)  # places, as argmax gives them
                 or _hides(op, given)
                 or vanishes
             )
@@ -247,7 +248,7 @@ class Assigner:
             fact = self._weights.product(op, given, live[0]) if weighted and inside else Fact(t)
             if fact.map is not None:
                 return self._shared_out(fact, op, live[0])
-            function = way is not None and way.shifted and all(f.root is way.root for f in live)
+            function = way is not None and all(f.root is way.root for f in live)
             step = handed_on(self.graph, op, index, given, inside, function, self._option(op))
         if step is None:
             problem = (

@@ -101,14 +101,20 @@ def product_axes(op: Op) -> list[Names] | None:
         ends = [("k", "m") if turned[0] else ("m", "k"), ("n", "k") if turned[1] else ("k", "n"), ("m", "n")]
         return [(*range(ranks[-1] - rank, ranks[-1] - 2), *end) for rank, end in zip(ranks, ends, strict=True)]
     if op.kind == "einsum":
-        equation = (op.attribute("equation") or ".").replace(" ", "").replace("->", ",")
-        return None if "." in equation else [tuple(named) for named in equation.split(",")]
+        terms = op.attribute("equation").replace(" ", "").replace("->", ",").split(",")
+        return [_named(term, rank) for term, rank in zip(terms, ranks, strict=True)]
     channels, places = op.channel_axis, range(ranks[-1])
     given, out = (tuple(name if i == channels else i for i in places) for name in ("in", "out"))
     window = tuple(f"window {i}" for i in places[2:])
     kernels: dict[str, Names] = {"conv": ("in", "out"), "depthwise": ("in", "each"), "convtranspose": ("out", "in")}
     kernel = window + kernels[op.kind]
     return [("size",), kernel, given, out] if op.kind == "convtranspose" else [given, kernel, out]
+
+
+def _named(term: str, rank: int) -> Names:
+    """Names of the axes in a term of an einsum; those of its ellipsis, which is spread, are counted from the last."""
+    before, _, after = term.partition("...")
+    return (*before, *range(len(before) + len(after) - rank, 0), *after)
 
 
 def _factors(op: Op) -> tuple[frozenset[object], frozenset[object], frozenset[object]] | None:

@@ -43,7 +43,8 @@ def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
     shifts = adds and any(number(f.tensor) != 0 for f in numbers)
     curved = op.kind in ("mul", "div") and (many or (op.kind == "div" and given[1].root is not None))
     inhomogeneous = row.form in ("function", "part") or curved
-    formula = any(f.formula for f in data) or (op.kind in ("add", "sub") and shifts and any(f.curved for f in data))
+    ends = op.kind == "log1p" or (op.kind in ("add", "sub") and shifts)
+    formula = any(f.formula for f in data) or (ends and any(f.curved for f in data))
     return Fact(
         op.outputs[0], True, roots[0],
         bent=inhomogeneous or row.form in ("bent", "choice") or any(f.bent for f in given),

@@ -83,8 +83,9 @@ def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact]) -> Tensor | Non
         if top.kind in ("exp", "pow") and bottom.kind in ("sum", "segmentsum") and _same(graph, top, bottom.inputs[0]):
             exponent = top.inputs[-1]
             return _in_front_of_maximum(graph, exponent) if graph.depends(exponent) else None
-    if op.kind == "sub" and all(f.live for f in given) and given[1].statistic and given[1].logged:
-        return given[0].tensor
+    if op.kind == "sub" and all(f.live for f in given) and given[1].statistic:
+        root = _in_front_of_maximum(graph, given[0].tensor)
+        return root if root is _exponents(graph, given[1].tensor) else None
     if op.kind == "exp":
         source = graph.op_of(given[0].tensor)
         return source.inputs[0] if source.kind == "logsoftmax" else given[0].normed
@@ -121,6 +122,18 @@ def _ends_in_softmax(graph: Graph, tensor: Tensor) -> bool:
             if not kept or not _ends_in_softmax(graph, reader.outputs[0]):
                 return False
     return bool(readers)
+
+
+def _exponents(graph: Graph, tensor: Tensor) -> Tensor | None:
+    """Of what ``tensor`` is the logarithm of summed exponentials, also where a largest value is added; else None."""
+    op = graph.op_of(tensor)
+    if op.kind == "log":
+        total = graph.divided_by(op.inputs[0])
+        power = graph.op_of(total.inputs[0]) if total.row.statistic else total
+        return _in_front_of_maximum(graph, power.inputs[0]) if power.kind == "exp" else None
+    inner = op.inputs if op.kind in ("identity", "add") or op.row.mask == "moved" else ()
+    found = (_exponents(graph, t) for t in inner if graph.depends(t))
+    return next((t for t in found if t is not None), None)
 
 
 def sigmoid_by_hand(graph: Graph, op: Op) -> Tensor | None:

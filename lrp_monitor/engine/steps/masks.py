@@ -88,7 +88,7 @@ def handed_on(
         return hand(lambda made: made.companion(live[0].tensor).mask, _AS_IT_IS)
     fixed = next((i for i, f in enumerate(given) if not f.live), None) if op.kind in PRODUCTS else None
     weighs = op.kind in PRODUCTS and len(live) == 1
-    if row.mask is None and not (weighs and picks(op, fixed)):
+    if (row.mask is None and not (weighs and picks(op, fixed))) or op.outputs[index].dtype.is_complex:
         return None
 
     def spread(made: Made, fact: Fact) -> Tensor:
@@ -127,15 +127,17 @@ def handed_on(
 
         return hand(kept, _ONE_TO_ONE, bounds=op.kind in _BOUNDED and not held)
 
+    data = set(range(len(given))[row.data]) - {fixed}
+    held_aside = any(graph.depends(f.tensor) for i, f in enumerate(given) if i not in data)
+
     def repeated(made: Made, mean: bool = False) -> Tensor:
         return made.once((op.number, mean), lambda: masks(made, mean))[index]
 
     def masks(made: Made, mean: bool) -> Sequence[Tensor]:
-        constants = {i for i in range(len(given))[row.data] if i != fixed}
         inputs = [
-            made.companion(f.tensor).mask if f.live
-            else ops.zeros_like(f.tensor, dtype="float32") if i in constants
-            else made.value(f.tensor)
+            made.value(f.tensor) if i not in data
+            else made.companion(f.tensor).mask if f.live
+            else ops.zeros_like(f.tensor, dtype="float32")
             for i, f in enumerate(given)
         ]  # fmt: skip
         return (backend.repeat_as_mean if mean else backend.repeat)(op.raw, inputs)
@@ -146,7 +148,7 @@ def handed_on(
     if op.kind == "topk":  # by the order of the values
         return hand(ranked, _AS_IT_IS, bounds=True)
     if (row.mask == "moved" and op.kind != "scatternd") or weighs:  # that sums what comes to one place
-        return hand(repeated, _AS_IT_IS, bounds=op.kind == "select" or not held)
+        return hand(repeated, _AS_IT_IS, bounds=op.kind == "select" or not held_aside)
     if row.mask != "winner" or inside:
         # An average lies within the bounds of its window.
         bounded = row.sign is not None

@@ -134,12 +134,10 @@ def learn_statistic(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], liv
         return
     if op.row.statistic:
         fact.statistic = True
-        fact.logged = live[0].logged
         return
     if (op.row.form is None and op.row.mask != "moved") or not all(f.statistic for f in live):
         return
     fact.statistic = True
-    fact.logged = op.kind == "log" or any(f.logged for f in live)
     turned = op.kind in ("rsqrt", "reciprocal")
     if op.kind == "div":
         turned = not given[0].live

@@ -104,8 +104,6 @@ class Fact:
     """Whether it sums up many values in one, such as a mean."""
     inverse: bool = False
     """Whether it is one over a statistic."""
-    logged: bool = False
-    """Whether a logarithm of a statistic is a part of it."""
     normed: Tensor | None = None
     """The tensor of which this is the logarithm of the softmax."""
     factors: int = 1
