@@ -6,7 +6,6 @@ is a name. Their outputs, ids or rows of numbers, are inputs of the rest of the 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,10 +36,20 @@ def behind_encodings(model: Any) -> str:
     inside = any(isinstance(layer, ENCODINGS) for layer in layers_of(model))
     if getattr(model, "inputs", None) and (not inside or any(isinstance(layer, ENCODINGS) for layer in model.layers)):
         output = "model.outputs[0]" if isinstance(model, keras.Sequential) else "model.output"
-        return (
-            f"explain the model behind the encoding, keras.Model(encoding.output, {output}), on encoding(inputs); "
-            f"behind a FeatureSpace, keras.Model(space.get_encoded_features(), {output}) on space(inputs)"
-        )
+        space = f"behind a FeatureSpace, keras.Model(space.get_encoded_features(), {output}) on space(inputs)"
+        parts = _parts(model)
+        if len(parts) < 2:
+            return (
+                f"explain the model behind the encoding, keras.Model(encoding.output, {output}), on encoding(inputs); "
+                f"{space}"
+            )
+        # A dict, by whose keys Keras names the new inputs; it cannot make them where names of tensors came twice.
+        if len({tensor.name for tensor in parts.values()}) == len(parts):
+            written = ", ".join(f"{name!r}: model.get_layer({name!r}).output" for name in parts)
+            return (
+                f"explain the model behind its encodings, keras.Model(parts, {output}), on keras.Model(model.inputs, "
+                f"parts)(inputs), with parts = {{{written}}}; {space}"
+            )
     return (
         "explain what is computed behind the encoding, keras.Model(x, rest(x)) with x = keras.Input(encoded.shape[1:]),"
         " on encoded = encoding(inputs); rest calls the layers that the model calls on the encoding's output, or that "
@@ -89,6 +98,38 @@ def encoded(model: Any) -> Encoded:
     """
     if not takes_texts(model):
         raise ValueError(f"model {model.name!r} has no input of strings in its graph of layers: {WAY_OUT}")
+    found = [one for one in _cuts(model, words=True) if one[1].dtype != "string"]
+    if not any(one.layer is not None for one, _ in found):
+        raise ValueError(f"model {model.name!r}: no layer turns its strings into numbers: {WAY_OUT}")
+    named = [(replace(one, name=_name(one, [other for other, _ in found])), tensor) for one, tensor in found]
+    tensors = {one.name: tensor for one, tensor in named}
+    outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+    front = keras.Model(model.inputs, tensors)
+    alone = len(tensors) == 1
+    before = [(tensor, tensor.name) for tensor in tensors.values()]
+    try:
+        for name, tensor in tensors.items():  # Keras calls the new inputs so; after clear_session() names come twice
+            tensor.name = name
+        behind = keras.Model(next(iter(tensors.values())) if alone else tensors, outputs, name=model.name)
+    finally:
+        for tensor, name in before:
+            tensor.name = name
+    order = [tensor.name for tensor in model.inputs]
+
+    def encode(inputs: Any) -> dict[str, NDArray[Any]]:
+        given = _by_name(model, inputs, order)
+        found = front([keras.ops.convert_to_tensor(given[name]) for name in order])
+        return {name: np.asarray(found[name]) for name in tensors}
+
+    return Encoded(behind, tuple(one for one, _ in named), encode)
+
+
+def _cuts(model: Any, words: bool = False) -> list[tuple[Encoding, Any]]:
+    """The tensors behind the encodings, and the inputs that none encodes, with what gives them; vocabularies if asked.
+
+    Raises:
+        ValueError: where strings become numbers inside a layer that is more than an encoding.
+    """
     # Tensors in front of the last encoding: what they were made of, and by which layer.
     front_of = {id(tensor): Encoding(tensor.name, None, (tensor.name,)) for tensor in model.inputs}
     cuts: dict[int, tuple[Encoding, Any]] = {}
@@ -104,28 +145,23 @@ def encoded(model: Any) -> Encoded:
             if isinstance(layer, keras.Model) or layer.trainable_weights:
                 raise ValueError(f"model {model.name!r}: its strings become numbers inside {layer.name!r}: {WAY_OUT}")
             sources = tuple(dict.fromkeys(name for one in known for name in one.sources))
-            words = next((one.vocabulary for one in known if one.vocabulary), ())
-            words = tuple(map(str, layer.get_vocabulary())) if hasattr(layer, "get_vocabulary") else words
-            front_of |= {id(tensor): Encoding("", layer, sources, words) for tensor in made}
-    found = [one for one in cuts.values() if one[1].dtype != "string"]
-    if not any(one.layer is not None for one, _ in found):
-        raise ValueError(f"model {model.name!r}: no layer turns its strings into numbers: {WAY_OUT}")
-    named = [(replace(one, name=_name(one, [other for other, _ in found])), tensor) for one, tensor in found]
-    tensors = {one.name: tensor for one, tensor in named}
-    outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
-    front = keras.Model(model.inputs, tensors)
-    alone = len(tensors) == 1
-    with warnings.catch_warnings():  # Keras would have the tensors inside a model bear the names of its new inputs
-        warnings.simplefilter("ignore", UserWarning)
-        behind = keras.Model(next(iter(tensors.values())) if alone else tensors, outputs, name=model.name)
-    order = [tensor.name for tensor in model.inputs]
+            vocabulary = next((one.vocabulary for one in known if one.vocabulary), ())
+            if words and hasattr(layer, "get_vocabulary"):
+                vocabulary = tuple(map(str, layer.get_vocabulary()))
+            front_of |= {id(tensor): Encoding("", layer, sources, vocabulary) for tensor in made}
+    return list(cuts.values())
 
-    def encode(inputs: Any) -> dict[str, NDArray[Any]]:
-        given = _by_name(model, inputs, order)
-        found = front([keras.ops.convert_to_tensor(given[name]) for name in order])
-        return {name: np.asarray(found[name]) for name in tensors}
 
-    return Encoded(behind, tuple(one for one, _ in named), encode)
+def _parts(model: Any) -> dict[str, Any]:
+    """The inputs of the model behind its encodings by the layers that give them; none where they cannot be told."""
+    try:
+        found = _cuts(model)
+    except ValueError:
+        return {}
+    named = {one.layer.name if one.layer is not None else one.name: tensor for one, tensor in found}
+    known = {layer.name for layer in model.layers}
+    told = len(named) == len(found) and named.keys() <= known and any(one.layer is not None for one, _ in found)
+    return named if told else {}
 
 
 def _name(one: Encoding, every: Sequence[Encoding]) -> str:

@@ -9,6 +9,7 @@ from keras import layers as kl
 from keras import ops
 
 import lrp_monitor as lrp
+from lrp_monitor import encodings
 
 
 @tf.function
@@ -134,6 +135,43 @@ def test_a_feature_space_is_refused_with_the_way_out(texts, rng, randomise):
     behind = keras.Model(space.get_encoded_features(), model.output)
     seen = np.asarray(space({name: tf.constant(value) for name, value in x.items()}))
     close(lrp.relevance(behind, seen, 1, "lrp_zero"), seen * model.get_weights()[-1][:, 1], 1e-6)
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_behind_encodings_of_some_of_several_inputs(cleared, randomise):
+    """By the way out that is printed, and as a probe set takes the model apart."""
+    if cleared:
+        keras.backend.clear_session()
+    word, ids = keras.Input((1,), dtype="string", name="word"), keras.Input((1,), dtype="int64", name="ids")
+    words = kl.StringLookup(vocabulary=["a", "b"], output_mode="one_hot", name="words")(word)
+    if cleared:  # Keras counts names of tensors anew, and cannot clone two of one name
+        keras.backend.clear_session()
+    numbers, n = (
+        kl.IntegerLookup(vocabulary=[7, 8], output_mode="one_hot", name="places")(ids),
+        keras.Input((2,), name="n"),
+    )
+    model = keras.Model([word, ids, n], kl.Dense(2, use_bias=False)(kl.Concatenate()([words, numbers, n])))
+    randomise(model)
+    x = {
+        "word": np.array([["a"], ["b"]]), "ids": np.array([[8], [7]]), "n": np.array([[1, -2], [3, 0.5]], np.float32),
+    }  # fmt: skip
+    with pytest.raises(TypeError, match="texts") as refused:
+        lrp.relevance(model, x, 1)
+    taken = encodings.encoded(model)
+    seen = taken.encode(x)
+    logit = np.asarray(model([tf.constant(x[name]) for name in ("word", "ids", "n")]))[:, 1]
+    found = lrp.relevance(taken.behind, seen, 1, "lrp_zero")
+    close(sum(value.sum(axis=1) for value in found.values()), logit, 1e-6)
+    assert [tensor.name for tensor in model.inputs] == ["word", "ids", "n"]
+    assert ("parts = {" in str(refused.value)) != cleared
+    if not cleared:
+        parts = {name: model.get_layer(name).output for name in ("words", "places", "n")}
+        written = ", ".join(f"{name!r}: model.get_layer({name!r}).output" for name in parts)
+        assert "keras.Model(parts, model.output), on keras.Model(model.inputs, parts)(inputs)" in str(refused.value)
+        assert f"parts = {{{written}}}" in str(refused.value)
+        given = dict(zip(parts, (seen["word"], seen["ids"], seen["n"]), strict=True))
+        again = lrp.relevance(keras.Model(parts, model.output), given, 1, "lrp_zero")
+        close(sum(value.sum(axis=1) for value in again.values()), logit, 1e-6)
 
 
 class Encoded(keras.Model):
