@@ -167,6 +167,22 @@ def _cspdarknet() -> keras.Model:
     return _hub().CSPNetImageClassifier(backbone, num_classes=CLASSES)
 
 
+def _hgnet() -> keras.Model:
+    backbone = _hub().HGNetV2Backbone(
+        depths=[1, 1], embedding_size=8, hidden_sizes=[8, 8], stem_channels=[3, 4, 8], hidden_act="relu",
+        use_learnable_affine_block=True, stackwise_stage_filters=[[8, 8, 8, 1, 2, 3], [8, 8, 8, 1, 2, 3]],
+        apply_downsample=[False, True], use_lightweight_conv_block=[False, True], image_shape=(32, 32, 3),
+    )  # fmt: skip
+    return _hub().HGNetV2ImageClassifier(backbone=backbone, preprocessor=None, num_classes=CLASSES, head_filters=8)
+
+
+def _vae_decoder() -> keras.Model:
+    from keras_hub.src.models.vae.vae_layers import VAEDecoder
+
+    latent = keras.Input((4, 4, 4))
+    return keras.Model(latent, VAEDecoder([32, 32], [1, 1], output_channels=3)(latent))
+
+
 # --- text ---
 
 _ENCODER = {"vocabulary_size": VOCABULARY, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12}
@@ -225,6 +241,36 @@ def _whisper() -> keras.Model:
     return keras.Model(backbone.input, logits)
 
 
+def _gpt_oss() -> keras.Model:
+    return _causal("GptOss", num_experts=3, top_k=2, sliding_window=4)
+
+
+def _qwen_moe() -> keras.Model:
+    return _causal("QwenMoe", moe_intermediate_dim=6, shared_expert_intermediate_dim=6, num_experts=3, top_k=2)
+
+
+def _falcon() -> keras.Model:
+    hub = _hub()
+    backbone = hub.FalconBackbone(
+        vocabulary_size=VOCABULARY, num_layers=2, num_attention_heads=2, hidden_dim=8, intermediate_dim=12
+    )
+    return hub.FalconCausalLM(backbone=backbone)
+
+
+def _gemma3n() -> keras.Model:
+    return _hub().Gemma3nBackbone(
+        text_vocab_size=VOCABULARY, text_hidden_size=8, num_hidden_layers=2, pad_token_id=0, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=4, intermediate_size=[12, 12], hidden_activation="gelu_approximate",
+        layer_types=["full_attention", "sliding_attention"], sliding_window=4, rope_theta=100.0,
+        max_position_embeddings=TOKENS, vocab_size_per_layer_input=VOCABULARY, hidden_size_per_layer_input=4,
+        altup_num_inputs=2, laurel_rank=2, activation_sparsity_pattern=[0.5, 0.0],
+    )  # fmt: skip
+
+
+def _esm() -> keras.Model:
+    return _hub().ESMBackbone(**_ENCODER, max_sequence_length=TOKENS)
+
+
 _IMAGE16 = {"images": (16, 16, 3)}
 _IMAGE32 = {"images": (32, 32, 3)}
 _PADDED = {"token_ids": (TOKENS,), "padding_mask": (TOKENS,)}
@@ -268,6 +314,8 @@ HUB: dict[str, Entry] = {
     "DeepLab v3": Entry(_deeplab, _IMAGE32, target=_PIXEL),
     "MobileNet v5": Entry(_mobilenetv5, _IMAGE32),
     "CSPDarkNet": Entry(_cspdarknet, _IMAGE16),
+    "HGNet v2": Entry(_hgnet, _IMAGE32),
+    "VAE decoder": Entry(_vae_decoder, {"latent": (4, 4, 4)}, target=(3, 4, 1)),
     "BERT": _segments(lambda: _classifier("Bert", max_sequence_length=TOKENS)),
     "RoBERTa": _text(lambda: _classifier("Roberta", max_sequence_length=TOKENS)),
     "ALBERT": _segments(
@@ -297,6 +345,11 @@ HUB: dict[str, Entry] = {
     "Phi 3": _language(lambda: _causal("Phi3", max_sequence_length=TOKENS, pretraining_sequence_length=TOKENS)),
     "Qwen": _language(lambda: _causal("Qwen")),
     "Mistral": _language(lambda: _causal("Mistral", sliding_window=4)),
+    "Falcon": _language(_falcon),
+    "GPT-OSS": _language(_gpt_oss, keeps="sinks, which are no tokens, take a share of attention"),
+    "Qwen MoE": _language(_qwen_moe),
+    "Gemma 3n": _language(_gemma3n),
+    "ESM": Entry(_esm, {"token_ids": (TOKENS,)}, token_ids=("token_ids",), named=True, target=_MIDDLE),
     "Mixtral": _language(lambda: _causal("Mixtral", num_experts=3, sliding_window=4)),
     "Whisper": Entry(
         _whisper,

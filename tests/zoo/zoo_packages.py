@@ -96,6 +96,31 @@ def _conv_mixer() -> keras.Model:
     return _k3im("convmixer", "ConvMixer", **options)
 
 
+def _cross_vit() -> keras.Model:
+    small = {f"sm_{name}": value for name, value in {"dim": 8, "patch_size": 4, **_BRANCH}.items()}
+    large = {f"lg_{name}": value for name, value in {"dim": 12, "patch_size": 8, **_BRANCH}.items()}
+    return _k3im(
+        "cross_vit", "CrossViT", image_size=16, num_classes=CLASSES, channels=3, **small, **large, cross_attn_depth=1,
+        cross_attn_heads=2, cross_attn_dim_head=4, depth=1,
+    )  # fmt: skip
+
+
+def _focal_net() -> keras.Model:
+    return _k3im(
+        "focalnet", "FocalNetModel", img_size=16, in_channels=3, patch_size=2, num_classes=CLASSES, embed_dim=8,
+        depths=[1, 1], focal_levels=[2, 2], focal_windows=[3, 3], use_layerscale=True,
+    )  # fmt: skip
+
+
+def _video_vit() -> keras.Model:
+    return _k3im(
+        "vivit", "ViViT", image_size=8, image_patch_size=4, frames=8, frame_patch_size=4, num_classes=CLASSES, dim=8,
+        spatial_depth=1, temporal_depth=1, heads=2, mlp_dim=12, dim_head=4,
+    )  # fmt: skip
+
+
+_BRANCH = {"enc_depth": 1, "enc_heads": 2, "enc_mlp_dim": 12, "enc_dim_head": 4}
+_TOKENS = ("cls_token", "cls__token", "embedding", "variable")
 _SINES = "sines of positions are added, constants that are no weights"
 
 PACKAGES: dict[str, Entry] = {
@@ -127,4 +152,7 @@ PACKAGES: dict[str, Entry] = {
     "ConvMixer": Entry(_conv_mixer, _IMAGE16, scale=255.0),  # it divides by that
     "CCT": Entry(_cct, _IMAGE16),
     "window attention": Entry(_windows, _IMAGE16),
+    "CrossViT": Entry(_cross_vit, _IMAGE16, constants=_TOKENS),
+    "FocalNet": Entry(_focal_net, _IMAGE16),
+    "ViViT": Entry(_video_vit, {"frames": (8, 8, 8, 3)}, constants=_TOKENS),
 }  # fmt: skip
