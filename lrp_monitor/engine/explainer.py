@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypedDict, overload
 
@@ -147,18 +147,21 @@ class Explainer:
     def prepare(self, input_shape: Any = None, n: int | None = None) -> None:
         """Trace and compile for ``n`` samples of ``input_shape`` (by default the model's own), without running.
 
-        ``input_shape`` is the shape of one sample; for several inputs a list of them, in the model's order.
-        Raises what a call would raise about the model.
+        ``input_shape`` is the shape of one sample; for several inputs a list of them, in the model's order, or a dict
+        of them where the model takes one. Raises what a call would raise about the model.
         """
         if self.passes.made and input_shape is None:
             return
         shapes: Sequence[Any] = (input_shape,)
         if input_shape is None:
             shapes = inputs.known_shapes(self.model)
+        elif isinstance(input_shape, Mapping):
+            shapes = list(input_shape.values())
         elif input_shape and isinstance(input_shape[0], tuple | list):
             shapes = input_shape
         blank = [np.broadcast_to(np.float32(0), (1, *shape)) for shape in shapes]
-        self._question("explain", take(self.model, inputs.alone(blank)), None).compiled.ready(n)
+        named = dict(zip(input_shape, blank, strict=True)) if isinstance(input_shape, Mapping) else None
+        self._question("explain", take(self.model, named or inputs.alone(blank)), None).compiled.ready(n)
 
     def _question(
         self, name: str, given: Inputs, target: Target, asked: Hashable = None, read: Read | None = None, *,

@@ -113,7 +113,11 @@ def test_subclassed_model_with_a_dict(rng, randomise):
     a, b = (rng.normal(size=(N, 4)).astype(np.float32) for _ in range(2))
     net({"a": a, "b": b})
     randomise(net)
-    found = lrp.relevance(net, {"b": b, "a": a}, 2, "lrp_zero")
+    explainer = lrp.Explainer(net, "lrp_zero")
+    explainer.prepare({"b": (4,), "a": (4,)}, N)
+    made = set(explainer.passes.made)
+    found = explainer({"b": b, "a": a}, 2)
+    assert set(explainer.passes.made) == made
     close(found["a"], a * net.first.kernel.numpy()[:, 2])
     close(found["b"], b * net.second.kernel.numpy()[:, 2])
 
