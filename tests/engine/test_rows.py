@@ -69,6 +69,7 @@ EXAMPLES = {
     **{name: ([IMAGE, whole([8, 6])], {}) for name in ("ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor")},
     "Reverse": ([A, np.array([False, True, False])], {}), "ReverseV2": ([A, whole([1])], {}),
     "RFFT": ([A, whole([4])], {}), "RFFT2D": ([A, whole([3, 4])], {}), "Roll": ([A, whole([1]), whole([1])], {}),
+    "ScaleAndTranslate": ([IMAGE, whole([8, 6]), np.float32([2, 1.5]), NONE], {"kernel_type": "lanczos3"}),
     "ScatterNd": ([whole([[1], [0], [1]]), kernel(3, 4), whole([2, 4])], {}),
     "SegmentMax": ([kernel(4, 4), SEGMENTS], {}), "SegmentSum": ([kernel(4, 4), SEGMENTS], {}),
     "Select": ([RNG.normal(size=A.shape) > 0, A, B], {}), "SelectV2": ([RNG.normal(size=(3, 1)) > 0, A, B], {}),
@@ -103,7 +104,7 @@ NEIGHBOURS = {"lrn"}
 """Divides each element by its neighbours, which are constants to relevance: a function of the element then."""
 BY_VALUE, SUMMED = {"topk"}, {"scatternd"}
 """Moved, but by the order of values, and added where two come to one place: `masks` says so of both."""
-ASIDE = {"batchnorm": "statistics and weights", "sparsematmul": "weights"}
+ASIDE = {"batchnorm": "statistics and weights", "sparsematmul": "weights", "bicubic": "how far it scales and moves"}
 """Kinds with real numbers among what is not their data."""
 
 

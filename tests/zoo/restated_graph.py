@@ -30,6 +30,8 @@ def execute(op: tf.Operation, inputs: list[Any]) -> list[tf.Tensor]:
     if groups > 1:  # of which the framework has no gradient on a CPU
         parts = zip(*(tf.split(value, groups, axis=-1) for value in inputs), strict=True)
         return [tf.concat([execute(op, list(part))[0] for part in parts], axis=-1)]
+    if op.type == "ScaleAndTranslate":  # how far it scales and moves is told in single precision alone
+        inputs = [inputs[0], *(tf.cast(t, tf.float32) if t.dtype == tf.float64 else t for t in inputs[1:])]
     function = getattr(tf.raw_ops, op.type)
     names = [name for name in inspect.signature(function).parameters if name != "name"]
     arguments: dict[str, Any] = {}

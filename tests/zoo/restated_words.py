@@ -14,8 +14,8 @@ MOVES = _words(
 )
 HOMOGENEOUS = _words(
     "AddN AddV2 AvgPool AvgPool3D BiasAdd Cumsum LeakyRelu MatrixBandPart Max MaxPool MaxPool3D Mean Min Neg "
-    "Relu ResizeBicubic ResizeBilinear ResizeNearestNeighbor Select SelectV2 Softmax Sub Sum TopKV2 Complex "
-    "FFT FFT2D FFT3D IFFT IFFT2D RFFT IRFFT Real Imag"
+    "Relu ResizeBicubic ResizeBilinear ResizeNearestNeighbor ScaleAndTranslate Select SelectV2 Softmax Sub Sum TopKV2 "
+    "Complex FFT FFT2D FFT3D IFFT IFFT2D RFFT IRFFT Real Imag"
 )
 WEIGHTED = _words(
     "BatchMatMul BatchMatMulV2 BatchMatMulV3 Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative Einsum MatMul"

@@ -206,7 +206,7 @@ class _Walk:
 
     def _own(self, op: Step, upstream: list[Any], wanted: list[Any]) -> list[tuple[Any, Any]]:
         """The operation's own gradient for the inputs ``wanted``."""
-        if op.type == "ResizeBilinear" or op.type == "ResizeBicubic" or op.type == "ResizeNearestNeighbor":
+        if op.type in ("ResizeBilinear", "ResizeBicubic", "ResizeNearestNeighbor", "ScaleAndTranslate"):
             return self._resized(op, upstream[0], wanted)
         refs = op.inputs
         values = [self.graph.value[ref] for ref in refs]
@@ -224,7 +224,7 @@ class _Walk:
         value = tf.cast(self.graph.value[op.inputs[0]], tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(value)
-            output = execute(op.op, [value, self.graph.value[op.inputs[1]]])[0]
+            output = execute(op.op, [value, *(self.graph.value[ref] for ref in op.inputs[1:])])[0]
         return [(wanted[0], tf.cast(tape.gradient(output, value, upstream), tf.float64))]
 
     def _step(self, op: Step, upstream: list[Any]) -> list[tuple[Any, Any]]:
