@@ -34,10 +34,18 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
-@pytest.mark.parametrize("product", ["half", "gate"])
-def test_a_gate(product, rng, randomise):
+SIGMOIDS = {
+    "layer": kl.Activation("sigmoid"),
+    "over": lambda z: 1.0 / (1.0 + ops.exp(-z)),
+    "reciprocal": lambda z: ops.reciprocal(ops.exp(-z) + 1.0),
+    "share": lambda z: ops.exp(z) / (1.0 + ops.exp(z)),
+}
+
+
+@pytest.mark.parametrize(("product", "gate"), [("half", "layer"), *(("gate", name) for name in SIGMOIDS)])
+def test_a_gate(product, gate, rng, randomise):
     """y = a s(b): half: R_a = R_b = R / 2, and s passes R_b on to its pre-activation; gate: R_a = R, R_b = 0."""
-    model = randomise(branches(kl.Multiply(), "sigmoid"))
+    model = randomise(branches(lambda parts: parts[0] * SIGMOIDS[gate](parts[1])))
     x = rng.normal(size=(4, 5)).astype(np.float32)
     explanation = lrp.Explainer(model, lrp.Composite(conv=ZERO, dense=ZERO, product=product)).explain(x, 1)
     wa, wb, head = weights(model)

@@ -51,6 +51,19 @@ def test_dense_layer(model, name):
         np.testing.assert_allclose(explainer(X, target)[0], expected[target], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_dense_layer_with_an_activation_whose_sign_is_not_that_of_its_input(model, name):
+    """What arrives is the relevance of softplus(z), .0789 where z = -2.5: the shares are those of z."""
+    rule, *expected = CASES[name]
+    net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softplus"), keras.layers.Dense(2, name="top")])
+    net.set_weights([*model.get_weights(), np.eye(2), np.zeros(2)])
+    role = {"first": rule} if rule.input_only else {"dense": rule}
+    explainer = lrp.Explainer(net, lrp.Composite(**role, overrides={"top": rules.Epsilon(0)}))
+    for target, z in enumerate((9.5, -2.5)):
+        found = explainer(X, target)[0]
+        np.testing.assert_allclose(found, np.log1p(np.exp(z)) / z * np.array(expected[target]), rtol=1e-5, atol=1e-6)
+
+
 def test_design_constants_to_six_figures(model):
     """The same numbers as decimals, so that a slip in a fraction above cannot hide."""
     box = lrp.relevance(model, X, 0, lrp.Composite(first=rules.ZBox(-3, 3)))
