@@ -193,8 +193,6 @@ class Graph:
             sign, data = "all", op.inputs[index : index + 1]
         elif op.kind == "mul" and data[0] is data[1]:
             sign = "never"
-        elif op.kind == "leakyrelu" and (op.attribute("alpha") or 0) < 0:
-            sign = None
         if sign in ("all", "any"):
             return (all if sign == "all" else any)(self._signs[id(t)] for t in data)
         value = backend.constant_value(op.outputs[index]) if sign is None and not op.inputs else None
