@@ -57,6 +57,8 @@ MOVES = {
     "split and joined": lambda x: ops.concatenate(ops.split(x, 2, axis=2)[::-1], axis=1),
     "concatenation": lambda x: kl.Concatenate()([x[:, :, :2], x[:, :, 2:]]),
     "einsum of one operand": lambda x: ops.einsum("abc->acb", x),
+    "rows chosen by a matrix": lambda x: ops.matmul(np.float32([[0, 0, 1], [1, 0, 0]]), x),
+    "columns chosen by einsum": lambda x: ops.einsum("abc,cd->abd", x, np.float32([[0, 1], [0, 0], [1, 0], [0, 0]])),
     "transpose and reshape": lambda x: ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, 2, 6)),
     "stack of parts": lambda x: ops.stack([x[:, :, 3], x[:, :, 0]], axis=1),
     "flip and roll": lambda x: ops.roll(ops.flip(x, axis=1), 1, axis=2),
@@ -119,6 +121,18 @@ def test_a_function_of_the_input_in_several_operations(rng, randomise):
     by_hand.set_weights(randomise(known).get_weights())
     x = rng.normal(size=(4, 5)).astype(np.float32)
     close(lrp.relevance(by_hand, x, 0, "epsilon_plus_flat"), lrp.relevance(known, x, 0, "epsilon_plus_flat"))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_matrix_of_ones_and_zeros_that_sums_is_no_movement(turned, rng, randomise):
+    """y_0 = x_0 + x_1 and y_1 = x_2: R_i = x_i c_ij G_j, and each column of the turned matrix has one 1."""
+    matrix = np.float32([[1, 0], [1, 0], [0, 1]])
+    inputs = keras.Input((3,))
+    front = (lambda x: tf.matmul(x, matrix.T, transpose_b=True)) if turned else (lambda x: tf.matmul(x, matrix))
+    h = kl.Lambda(front, output_shape=(2,))(inputs)
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(h)))
+    x = rng.normal(size=(2, 3)).astype(np.float32)
+    close(lrp.relevance(model, x, 1, "lrp_zero"), x * (matrix @ model.get_weights()[0][:, 1]))
 
 
 POOLS = {

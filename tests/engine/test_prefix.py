@@ -381,6 +381,7 @@ REFUSED = {
         lambda h: kl.Lambda(lambda t: ops.matmul(t, np.full((4, 4), 0.5, "float32")))(h),
         "MatMul.*it lies",
     ),
+    "division": (lambda h: h / (2.0 + kl.Dense(4, activation="sigmoid")(h)), "(RealDiv|Div).*lies in the prefix"),
 }
 
 
@@ -392,6 +393,15 @@ def test_what_has_no_way_through_a_prefix_is_refused_by_name(name, rng):
     model = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(h)))
     with pytest.raises(lrp.UnsupportedModelError, match=words):
         lrp.relevance(model, rng.normal(size=(2, 5, 4)).astype(np.float32), 0, until("end"))
+
+
+def test_an_activation_behind_the_prefix_conserves(rng):
+    """A layer of its own: the rule of the prefix's last layer does not take it along."""
+    inputs = keras.Input(SHAPE)
+    h = kl.Activation("gelu")(kl.Conv2D(3, 2, name="end")(kl.Conv2D(3, 2)(inputs)))
+    model = randomised(rng, keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(h))))
+    found = lrp.Explainer(model, until("end")).explain(images(rng), 0)
+    np.testing.assert_allclose(found.conservation, 1, atol=1e-4)
 
 
 def test_bad_until(rng):

@@ -439,3 +439,55 @@ def test_whole_numbers_that_are_the_signal_are_no_mask(rng, randomise):
     kernel, bias = model.get_layer("a").get_weights()
     expected = given * sigmoid(0.1 * given @ kernel + bias) * model.get_layer("head").get_weights()[0][:, 1]
     close(lrp.relevance(model, given, 1, "cp_lrp"), expected)
+
+
+def turned(t):
+    return ops.transpose(t, (0, 2, 1))
+
+
+HALF = lrp.Composite(dense=ZERO, product="half", attention="cp_lrp")
+JOINED = {
+    "a matrix product is one factor": (lambda a, b, c: a @ turned(b) @ c, (1 / 4, 1 / 4, 1 / 2)),
+    "a number added to an exponential": (lambda a, b, c: (ops.exp(a) + 1.0) * b + 0.0 * c, (1 / 2, 1 / 2, 0)),
+    "a similarity of each element": (lambda a, b, c: ops.relu(a @ turned(b)) * (c @ turned(c)), (1 / 4, 1 / 4, 1 / 2)),
+    "a similarity that weights": (lambda a, b, c: ops.relu(a @ turned(b)) @ c, (0, 0, 1)),
+    "what attention gave out is no similarity": (
+        lambda a, b, c: ops.relu(ops.softmax(a @ turned(a)) @ b) @ turned(c), (0, 1 / 2, 1 / 2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_which_factors_share(name, rng, randomise):
+    """Halves for each product of two, but none for what weights the other: there it is held constant."""
+    joined, expected = JOINED[name]
+    inputs = keras.Input((3, 5))
+    parts = [kl.Dense(4, use_bias=False, name=part)(inputs) for part in "abc"]
+    model = randomise(keras.Model(inputs, kl.Dense(1, use_bias=False)(kl.Flatten()(joined(*parts)))))
+    inspection = lrp.Explainer(model, HALF).inspect(rng.normal(size=(2, 3, 5)).astype(np.float32), 0)
+    for part, share in zip("abc", expected, strict=True):
+        np.testing.assert_allclose(inspection[part].conservation, share, atol=1e-4)
+
+
+def test_a_mask_of_attention_weights_takes_nothing(rng, randomise):
+    """Whole numbers for each pair of tokens, an input of their own: the map is that of weights where they are 1."""
+    tokens, mask = keras.Input((3, 4), name="tokens"), keras.Input((3, 3), dtype="int32", name="mask")
+    h = kl.Dense(4)(tokens)
+    y = ops.softmax(h @ turned(h)) * ops.cast(mask, "float32") @ h
+    model = randomise(keras.Model([tokens, mask], kl.Dense(2)(kl.Flatten()(y))))
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    for composite in ("attn_lrp", "cp_lrp"):
+        found = lrp.relevance(model, {"tokens": x, "mask": np.ones((2, 3, 3), np.int32)}, 0, composite)
+        assert found["tokens"].any()
+        assert not found["mask"].any()
+
+
+def test_a_number_of_pieces_is_no_mask(rng, randomise):
+    """Whole numbers that are spread over others in front of all weights: y = n p, half to each."""
+    count, price = keras.Input((1,), dtype="int32", name="count"), keras.Input((3,), name="price")
+    model = randomise(keras.Model([count, price], kl.Dense(2, use_bias=False)(price * ops.cast(count, "float32"))))
+    n, p = rng.integers(1, 9, size=(2, 1)), rng.normal(size=(2, 3)).astype(np.float32)
+    found = lrp.relevance(model, {"count": n, "price": p}, 0, HALF)
+    terms = n * p * model.get_weights()[0][:, 0]
+    close(found["price"], terms / 2)
+    close(found["count"], terms.sum(axis=1, keepdims=True) / 2)

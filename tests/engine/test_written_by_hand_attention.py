@@ -380,6 +380,12 @@ def mixed_by_einsum(layer, s, t):
     return ops.einsum("bhqk,hg->bgqk", ops.stack([ops.softmax(s), ops.softmax(t)], axis=1), layer.mix)[:, 0]
 
 
+def mixed_behind_sums(layer, s, t):
+    e = [ops.exp(scores) for scores in (s, t)]
+    weights = ops.stack([one / ops.sum(one, axis=-1)[..., None] for one in e], axis=1)
+    return ops.einsum("bhqk,hg->bgqk", weights, layer.mix)[:, 0]
+
+
 def mixed_by_dense(layer, s, t):
     return layer.dense(ops.stack([ops.softmax(s), ops.softmax(t)], axis=-1))[..., 0]
 
@@ -414,6 +420,7 @@ WEIGHTS = {
         lambda s, _: softmax(s / np.linalg.norm(s, axis=-1, keepdims=True)),
     ),
     "heads mixed by einsum": (mixed_by_einsum, mixed),
+    "heads mixed behind sums": (mixed_behind_sums, mixed),
     "heads mixed by Dense": (mixed_by_dense, mixed),
     "heads mixed by matmul": (mixed_by_matmul, mixed),
     "the best of two": (
@@ -465,7 +472,8 @@ def test_attention_weights_of_every_make_are_constants_under_cp_lrp(name, rng, r
     for kernel in (layer.mix, layer.dense.kernel if layer.dense.built else layer.mix):
         kernel.assign(MIX)
     x = rng.normal(size=(2, MORE, WIDTH)).astype(np.float32)
-    found = lrp.relevance(model, x, 1, lrp.composites.cp_lrp(0.0))
+    product = "half" if name.startswith("heads") else "gate"  # of which attention weights are no factor
+    found = lrp.relevance(model, x, 1, lrp.Composite(dense=rules.Epsilon(0), attention="cp_lrp", product=product))
     wq, wk, wv = (part.get_weights()[0].astype(np.float64) for part in (layer.q, layer.k, layer.v))
     g = head.get_weights()[0][:, 1].astype(np.float64).reshape(MORE, WIDTH)
     for sample, relevance in zip(x.astype(np.float64), found, strict=True):

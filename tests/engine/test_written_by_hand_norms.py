@@ -4,11 +4,14 @@ import functools
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
-from engine_helpers import randomised, sweep
+from engine_helpers import close, randomised, sweep
 from hand_helpers import EVERY, Own, Reference, net, same, same_as, share_ends, weight
 from keras import layers as kl
 from keras import ops
+
+import lrp_monitor as lrp
 
 EPS = 1e-3
 STEPS, IMAGE = (3, 4), (3, 2, 4)
@@ -101,6 +104,7 @@ FORMS = {
         lambda n, x: x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12)),
     ),
     "L2, clipped": (nothing, lambda n, x: x / ops.maximum(length(x), 1e-6)),
+    "L2, two roots": (nothing, lambda n, x: x * (ops.rsqrt(length(x)) * ops.rsqrt(length(x)))),
     "L2, ops.normalize": (nothing, lambda n, x: ops.normalize(x, axis=-1)),
     "L2, tf.nn": (nothing, lambda n, x: tf.nn.l2_normalize(x, axis=-1)),
 }  # fmt: skip
@@ -114,8 +118,11 @@ def reference(layer):
     return Reference(by_layers, rng.uniform(-3, 3, size=(2, *shape)).astype(np.float32))
 
 
-# By default the composites in turn, each for two forms.
-@sweep("form composite", FORMS, EVERY, kept=lambda form, c: c == form // 2)
+# By default the composites in turn, each for two forms; and powers where a factor that is none takes a half.
+@sweep(
+    "form composite", FORMS, EVERY,
+    kept=lambda form, c: c == form // 2 or (EVERY[c] == "attn_lrp" and list(FORMS)[form].endswith("power")),
+)  # fmt: skip
 def test_in_every_spelling(form, composite):
     known, layer = reference(form.split(",")[0]), Own(*FORMS[form])
     by_hand = net(known.x.shape[1:], layer)
@@ -151,3 +158,24 @@ def test_statistics_kept_by_ones_own_layer(rng, randomise):
         other.set_weights(one.get_weights())
     x = rng.uniform(-3, 3, size=(2, 4, 3, 2)).astype(np.float32)
     same(by_layers, by_hand, x, ["epsilon_plus_flat", "epsilon_alpha2_beta1", "cp_lrp"])
+
+
+RESPONSES = {
+    "by division": lambda size: size / mean(size),
+    "by a product": lambda size: size * ops.reciprocal(mean(size)),
+}
+
+
+@pytest.mark.parametrize("form", RESPONSES)
+def test_a_statistic_normalised_is_no_divisor(form, rng, randomise):
+    """Responses over their mean (Woo et al. 2023), y = h n, n = s / mean(s): half to h, half through n to s, a norm."""
+    responses = Own(nothing, lambda _, x: x * RESPONSES[form](ops.sqrt(ops.sum(ops.square(x), axis=1, keepdims=True))))
+    model = randomise(net(STEPS, responses))
+    x = rng.uniform(-3, 3, size=(2, *STEPS)).astype(np.float32)
+    composite = lrp.Composite(dense=lrp.rules.Epsilon(0), product="half")
+    found = lrp.Explainer(model, composite).inspect(x, 1, layers=["before"])["before"].map
+    h = np.asarray(model.get_layer("before")(x), np.float64)
+    squares = (h**2).sum(axis=1, keepdims=True)
+    n = np.sqrt(squares) / np.sqrt(squares).mean(axis=-1, keepdims=True)
+    relevance = h * n * model.get_layer("head").get_weights()[0][:, 1].reshape(STEPS)
+    close(found, relevance / 2 + h**2 / squares * relevance.sum(axis=1, keepdims=True) / 2, 1e-4)

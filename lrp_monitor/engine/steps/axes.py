@@ -145,7 +145,7 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
         data = next(i for i, x in enumerate(reader.inputs) if x is t)
         linear = reader.kind in ("mul", "div", "neg", "identity", "cast", "sum", "mean", "segmentsum")
         alone = sum(graph.depends(x) for x in reader.inputs) == 1
-        if not (alone and (linear or reader.row.mask == "moved")) or (reader.kind == "div" and data == 1):
+        if not (alone and (linear or reader.row.mask == "moved")):
             return False
         behind = {_span_behind(reader, data, span) for span in spans}
         if None in behind:
@@ -165,10 +165,10 @@ def spread_factor(op: Op) -> int | None:
 
 
 def summed_spans(graph: Graph, total: Tensor) -> frozenset[Span]:
-    """The axes over which ``total`` sums, which it keeps with length one; empty where it is no such sum."""
+    """The axes over which ``total`` sums, as they lie in what it sums; empty where it is no such sum."""
     op = graph.divided_by(total)
     axes = backend.constant_value(op.inputs[1]) if op.kind == "sum" else None
-    if axes is None or not op.attribute("keep_dims"):
+    if axes is None:
         return frozenset()
     shape = tuple(op.inputs[0].shape)
     return frozenset((_step(shape, axis), shape[axis]) for axis in {int(i) % len(shape) for i in axes.reshape(-1)})

@@ -40,7 +40,7 @@ def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
     numbers = [f for f in data if f.root is None]
     many = sum(f.live for f in data) > 1
     adds = op.kind in ("add", "sub") or row.form == "choice"
-    shifts = adds and any(number(f.tensor) != 0 for f in numbers)
+    shifts = adds and bool(numbers)
     curved = op.kind in ("mul", "div") and (many or (op.kind == "div" and given[1].root is not None))
     inhomogeneous = row.form in ("function", "part") or curved
     ends = op.kind == "log1p" or (op.kind in ("add", "sub") and shifts)

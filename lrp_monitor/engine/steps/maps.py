@@ -126,13 +126,11 @@ class Map:
         axes: dict[int, int] = {}
         if op.kind in ("slice", "split", "splitv"):
             last = len(self.shape) - 1
-            if len(after) != last + 1 or after[:-1] != tuple(self.shape[:-1]) or last not in self.axes:
+            if len(after) != last + 1 or after[:-1] != tuple(self.shape[:-1]):
                 return None
         else:
             behind = {axis_behind(op, axis, self.shape, after): at for axis, at in self.axes.items()}
             axes = {axis: at for axis, at in behind.items() if axis is not None}
-            if not axes and op.kind != "reshape":
-                return None
         return replace(
             self, moved=(*self.moved, (op, index)), axes=axes, one_output=None, base=self,
             bias=None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)]),

@@ -108,7 +108,7 @@ def handed_on(
                 signal = next(f for f in live if f.tensor is fact.step.live[0])
                 return hand(lambda made: spread(made, signal), note, of=(signal,))
             return hand(lambda made: normalised(sum(spread(made, f) for f in live)), note)
-        if op.kind in ("mul", "div") or not inside:
+        if op.kind == "div" or not inside:
             return None
         return hand(lambda made: normalised(sum(spread(made, f) for f in live)), "equal parts to each", inside)
     held = [f.tensor for f in given if not f.live and graph.depends(f.tensor)]
@@ -166,19 +166,13 @@ def handed_on(
 
 def picks(op: Op, kernel: int | None) -> bool:
     """Whether a product with this constant kernel, or none, only moves: each output is an input, such as in patches."""
+    named = product_axes(op)
     if kernel is None:  # an einsum of one operand
-        named = product_axes(op)
         return named is not None and set(named[0]) == set(named[1])
-    if op.kind not in ("conv", "matmul"):
+    value = backend.computed_constant(op.inputs[kernel]) if op.kind in ("conv", "matmul", "einsum") else None
+    if named is None or value is None:
         return False
-    value = backend.computed_constant(op.inputs[kernel])
-    if (
-        value is None
-        or value.ndim < 2
-        or (op.kind == "matmul" and (kernel != 1 or op.attribute("adj_y", "transpose_b")))
-    ):
-        return False
-    sums = value.sum(axis=tuple(range(value.ndim - 1)))
+    sums = value.sum(axis=tuple(axis for axis, name in enumerate(named[kernel]) if name not in named[-1]))
     return bool(((value == 0) | (value == 1)).all() and (sums == 1).all())
 
 

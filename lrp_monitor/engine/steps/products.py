@@ -138,13 +138,6 @@ def learn_statistic(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], liv
     if (op.row.form is None and op.row.mask != "moved") or not all(f.statistic for f in live):
         return
     fact.statistic = True
-    turned = op.kind in ("rsqrt", "reciprocal")
-    if op.kind == "div":
-        turned = not given[0].live
-    if op.kind == "pow":
-        exponent = number(given[1].tensor)
-        turned = exponent is not None and exponent < 0
-    inverse = any(f.inverse for f in live)
-    if op.kind in ("mul", "div") and len(live) > 1:
-        inverse = False  # a statistic, normalised
-    fact.inverse = (not inverse) if turned else inverse
+    turned = op.kind in ("rsqrt", "reciprocal") or (op.kind == "pow" and (number(given[1].tensor) or 0) < 0)
+    # One over a statistic times another is a statistic, normalised.
+    fact.inverse = turned != all(f.inverse != (op.kind == "div" and f is given[1]) for f in live)
