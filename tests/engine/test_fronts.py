@@ -135,6 +135,30 @@ def test_a_matrix_of_ones_and_zeros_that_sums_is_no_movement(turned, rng, random
     close(lrp.relevance(model, x, 1, "lrp_zero"), x * (matrix @ model.get_weights()[0][:, 1]))
 
 
+def test_steps_that_are_masked_out_take_nothing(rng, randomise):
+    """Flat: all values of the other two steps get the same."""
+    inputs = keras.Input((3, 4))
+    kept = ops.cast(ops.any(ops.not_equal(inputs, 0.0), axis=-1, keepdims=True), "float32")
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(inputs * kept))))
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    x[0, 1] = x[1, 2] = 0.0
+    expected = (x != 0) * model(x).numpy()[:, :1, None] / 8
+    close(lrp.relevance(model, x, 0, lrp.Composite(first=rules.Flat())), expected)
+
+
+def test_one_over_the_input_is_its_reciprocal(rng, randomise):
+    """Preprocessing, in either spelling."""
+    by_division, known = (
+        keras.Sequential([keras.Input((5,)), kl.Lambda(function), kl.Dense(3)])
+        for function in (lambda x: 1.0 / x, ops.reciprocal)
+    )
+    by_division.set_weights(randomise(known).get_weights())
+    x = rng.uniform(1, 3, size=(4, 5)).astype(np.float32)
+    close(lrp.relevance(by_division, x, 0, "epsilon_plus_flat"), lrp.relevance(known, x, 0, "epsilon_plus_flat"))
+    with pytest.raises(ValueError, match="so zB has no box"):
+        lrp.relevance(by_division, x, 0, lrp.composites.deep_taylor(-3, 3))
+
+
 POOLS = {
     "layer": (kl.MaxPooling1D(2), kl.AveragePooling1D(2)),
     "operation": (lambda x: ops.max_pool(x, 2), lambda x: ops.average_pool(x, 2)),

@@ -337,3 +337,15 @@ def test_report_names_what_is_not_finite(rng, randomise):
     assert report.bad_weights == ("b/kernel",)
     assert "a" in report.nonfinite
     assert "NOT FINITE" in str(report)
+
+
+def test_relevance_is_read_between_two_activations(rng, randomise):
+    """Each of them is a layer: the second one's function begins at the first one's output."""
+    model = keras.Sequential(
+        [
+            keras.Input((3,)), kl.Dense(4, use_bias=False), kl.Activation("tanh", name="between"),
+            kl.Activation("gelu"), kl.Dense(1, use_bias=False),
+        ]
+    )  # fmt: skip
+    inspection = lrp.Explainer(randomise(model), "lrp_zero").inspect(rng.normal(size=(2, 3)).astype(np.float32), 0)
+    np.testing.assert_allclose(inspection["between"].conservation, 1, atol=1e-4)

@@ -449,6 +449,9 @@ HALF = lrp.Composite(dense=ZERO, product="half", attention="cp_lrp")
 JOINED = {
     "a matrix product is one factor": (lambda a, b, c: a @ turned(b) @ c, (1 / 4, 1 / 4, 1 / 2)),
     "a number added to an exponential": (lambda a, b, c: (ops.exp(a) + 1.0) * b + 0.0 * c, (1 / 2, 1 / 2, 0)),
+    "a gate on what attention gave out": (
+        lambda a, b, c: ops.softmax(a @ turned(a)) @ b * 0.5 * ops.sigmoid(c), (0, 1, 0),
+    ),
     "a similarity of each element": (lambda a, b, c: ops.relu(a @ turned(b)) * (c @ turned(c)), (1 / 4, 1 / 4, 1 / 2)),
     "a similarity that weights": (lambda a, b, c: ops.relu(a @ turned(b)) @ c, (0, 0, 1)),
     "what attention gave out is no similarity": (
@@ -491,3 +494,17 @@ def test_a_number_of_pieces_is_no_mask(rng, randomise):
     terms = n * p * model.get_weights()[0][:, 0]
     close(found["price"], terms / 2)
     close(found["count"], terms.sum(axis=1, keepdims=True) / 2)
+
+
+def test_the_sum_of_two_layers_is_shared_before_their_rule(rng, randomise):
+    """z+ of each by itself, of what it has of the sum: R_a = a / (a + b) R, not of all contributions together."""
+    model = randomise(branches(kl.Add()))
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    found = lrp.relevance(model, x, 1, lrp.Composite(dense=rules.ZPlus(), overrides={"head": ZERO}))
+    wa, wb, head = weights(model)
+    expected = 0
+    for w in (wa, wb):
+        positive = np.maximum(x[:, :, None] * w, 0)
+        share = positive / np.maximum(positive.sum(axis=1, keepdims=True), 1e-9)
+        expected += (share * ((x @ w) * head[:, 1])[:, None]).sum(axis=2)
+    close(found, expected)

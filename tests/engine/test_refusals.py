@@ -35,6 +35,10 @@ REFUSED = {
     "reciprocal": (lambda t: ops.reciprocal(t), "not homogeneous"),
     "division": (lambda t: 1.0 / t, "divides by an activation"),
     "division by another": (lambda t: t / t[:, ::-1], "divides by an activation"),
+    "division by an inverse": (
+        lambda t: t / ops.reciprocal(ops.mean(ops.square(t), axis=-1, keepdims=True)),
+        "divides by an activation",
+    ),
     "product of all": (lambda t: ops.cumprod(t, axis=1), "not homogeneous"),
     "stopped": (lambda t: ops.stop_gradient(t), "stops the gradient"),
     "filled": (lambda t: ops.where(t[:, ::-1] > 0, t, 1.0), "puts in a constant"),

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hand_helpers import TWO, Own, Reference, name_of, net, same, same_as, share_ends
+from hand_helpers import TWO, Own, Reference, close, name_of, net, same, same_as, share_ends, weight
 from keras import layers as kl
 from keras import ops
 
@@ -395,3 +395,31 @@ def test_operations_seldom_used_are_what_they_compute(rng, randomise):
         one, two = (explainer(x, 2 * number + form) for form in (0, 1))
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-5 * np.abs(two).max(), err_msg=name)
         np.testing.assert_allclose(one.sum() / 2, logits[2 * number], rtol=1e-4, err_msg=name)
+
+
+def test_an_exponential_before_weights_is_no_part_of_a_normalisation_behind_them(x, randomise):
+    """A function as any other, which passes all of its relevance; so does the norm."""
+    model = randomise(
+        keras.Sequential(
+            [
+                keras.Input(x.shape[1:]), kl.Dense(WIDTH, use_bias=False), kl.Lambda(ops.exp),
+                kl.Dense(WIDTH, use_bias=False), kl.RMSNormalization(), kl.Flatten(), kl.Dense(2, use_bias=False),
+            ]
+        )
+    )  # fmt: skip
+    np.testing.assert_allclose(lrp.Explainer(model, "lrp_zero").explain(x, 0).conservation, 1, atol=1e-4)
+
+
+def test_positions_counted_by_the_shape_of_activations(x, randomise):
+    """What a shape tells is no activation: a table of positions is a bias."""
+
+    def table(layer):
+        weight(layer, "table", (TOKENS, WIDTH))
+
+    def model(positions):
+        return net(x.shape[1:], Own(table, lambda layer, h: h + positions(layer, h)))
+
+    counted = model(lambda layer, h: tf.gather(layer.table, tf.range(tf.shape(h)[1])))
+    added = model(lambda layer, h: ops.convert_to_tensor(layer.table))
+    added.set_weights(randomise(counted).get_weights())
+    close(lrp.relevance(counted, x, 0, "epsilon"), lrp.relevance(added, x, 0, "epsilon"), 1e-5)

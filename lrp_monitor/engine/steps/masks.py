@@ -113,8 +113,7 @@ def handed_on(
         return hand(lambda made: normalised(sum(spread(made, f) for f in live)), "equal parts to each", inside)
     held = [f.tensor for f in given if not f.live and graph.depends(f.tensor)]
     if row.mask == "kept":
-        if op.kind == "div" and not given[0].live:
-            return None
+        divides = op.kind == "div" and not given[0].live  # by what may be 0
 
         def kept(made: Made) -> Tensor:
             mask = spread(made, live[0])
@@ -125,7 +124,7 @@ def handed_on(
                 mask = ops.where(made.value(t) != 0, mask, 0.0)
             return mask
 
-        return hand(kept, _ONE_TO_ONE, bounds=op.kind in _BOUNDED and not held)
+        return hand(kept, _ONE_TO_ONE, bounds=op.kind in _BOUNDED and not held and not divides)
 
     data = set(range(len(given))[row.data]) - {fixed}
     held_aside = any(graph.depends(f.tensor) for i, f in enumerate(given) if i not in data)
