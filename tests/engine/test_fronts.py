@@ -146,6 +146,12 @@ def test_steps_that_are_masked_out_take_nothing(rng, randomise):
     close(lrp.relevance(model, x, 0, lrp.Composite(first=rules.Flat())), expected)
 
 
+def test_steps_of_the_input_that_are_added_to_it_take_nothing(rng, randomise):
+    front = lambda x: x + ops.cast(x > 0, "float32")  # noqa: E731
+    _, found, relevance = explained(front, (4,), INPUT_RULES["flat"], rng, randomise)
+    close(found, relevance)
+
+
 def test_one_over_the_input_is_its_reciprocal(rng, randomise):
     """Preprocessing, in either spelling."""
     by_division, known = (

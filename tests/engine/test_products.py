@@ -452,6 +452,9 @@ JOINED = {
     "a gate on what attention gave out": (
         lambda a, b, c: ops.softmax(a @ turned(a)) @ b * 0.5 * ops.sigmoid(c), (0, 1, 0),
     ),
+    "weights over a statistic": (
+        lambda a, b, c: ops.softmax(a @ turned(a)) / (1.0 + ops.mean(c * c, axis=-1, keepdims=True)) @ b, (0, 1, 0),
+    ),
     "a similarity of each element": (lambda a, b, c: ops.relu(a @ turned(b)) * (c @ turned(c)), (1 / 4, 1 / 4, 1 / 2)),
     "a similarity that weights": (lambda a, b, c: ops.relu(a @ turned(b)) @ c, (0, 0, 1)),
     "what attention gave out is no similarity": (

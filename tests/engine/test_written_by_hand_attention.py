@@ -441,10 +441,6 @@ WEIGHTS = {
         lambda _, s, t: (lambda e: e / (1.0 + ops.sum(e, axis=-1, keepdims=True)))(ops.exp(s)),
         lambda s, _: np.exp(s) / (1 + np.exp(s).sum(axis=-1, keepdims=True)),
     ),
-    "over a statistic": (
-        lambda _, s, t: ops.softmax(s) / (1.0 + ops.mean(ops.square(t), axis=-1, keepdims=True)),
-        lambda s, t: softmax(s) / (1 + (t**2).mean(axis=-1, keepdims=True)),
-    ),
     "powers of two": (
         lambda _, s, t: (lambda e: e / ops.sum(e, axis=-1, keepdims=True))(2.0**s), lambda s, _: softmax(s * np.log(2)),
     ),

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
 
 
-# What these tell of a tensor is known when the trace is made.
-_SHAPES = ("shape", "shapen", "rank", "size")
-
-
 @dataclass(eq=False)
 class Op:
     """One operation of the trace."""
@@ -85,7 +81,7 @@ class Graph:
         graph._dependent.update(id(source) for source in graph.sources)
         for op in ops:
             graph._made_by.update((id(t), op) for t in op.outputs)
-            if op.kind not in _SHAPES and any(id(t) in graph._dependent for t in op.inputs):
+            if any(id(t) in graph._dependent for t in op.inputs):
                 graph._dependent.update(id(t) for t in op.outputs)
             reads = op.kind == "variable" or op.type == "ResourceGather"
             if reads or any(id(t) in graph._learned for t in op.inputs):
