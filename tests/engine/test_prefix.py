@@ -126,6 +126,23 @@ def test_normalisation_and_relu_behind_the_last_layer_are_part_of_it(end, rng, r
     close(explanation.relevance, lrp.relevance(model, x, 0, until("relu")))
 
 
+@pytest.mark.parametrize(
+    "relu", [lambda x: ops.where(x > 0, x, 0.0), lambda x: x * ops.cast(x > 0, x.dtype)], ids=["choice", "mask"]
+)
+def test_an_activation_by_comparisons_is_one(relu, rng, randomise):
+    """Relevance passes it whatever the values are, in the prefix and in front of all weights, as it passes a ReLU."""
+
+    def net(activation):
+        one, two = kl.Dense(4), kl.Dense(3, name="two")
+        return keras.Sequential([keras.Input((5,)), activation(), one, activation(), two, kl.ReLU(), kl.Dense(2)])
+
+    known, by_hand = randomise(net(kl.ReLU)), net(lambda: kl.Lambda(relu))
+    by_hand.set_weights(known.get_weights())
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    for composite in (until("two", rules.WSquare()), lrp.Composite(first=rules.WSquare())):
+        close(lrp.relevance(by_hand, x, 0, composite), lrp.relevance(known, x, 0, composite))
+
+
 def residual(form):
     """A residual net with two branches and a pooling, as layers, as raw operators in a subclassed model, or nested."""
     one, two = kl.Conv2D(4, 3, padding="same", name="one"), kl.Conv2D(4, 3, padding="same", name="two")

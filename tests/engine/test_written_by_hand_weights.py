@@ -145,6 +145,19 @@ def test_with_a_normalisation_behind_axes_that_are_not_named():
     same_as(known, written("einsum with an ellipsis", known, normed=True), [SIGNS])
 
 
+@pytest.mark.parametrize("literal", [lambda x: 0.5 * x, lambda x: x / 2.0 + 0.0, kl.Rescaling(0.5)], ids=range(3))
+def test_a_literal_between_leaves_what_is_folded(literal, rng, randomise):
+    """Half of a convolution, and a bias and BatchNormalization behind: as of half of its kernel."""
+    own_bias = Own(lambda layer: weight(layer, "bias", (4,)), lambda layer, x: x + layer.bias)
+    halved = literal if isinstance(literal, kl.Layer) else kl.Lambda(literal)
+    core = kl.Conv2D(4, 3, use_bias=False)
+    by_hand = randomise(around(IMAGE, core, [halved, own_bias, kl.BatchNormalization()]))
+    by_layers = around(IMAGE, kl.Conv2D(4, 3), [kl.BatchNormalization()])
+    weights = by_hand.get_weights()  # of the first layer, the kernel, the bias
+    by_layers.set_weights([*weights[:2], weights[2] / 2, *weights[3:]])
+    same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *IMAGE)).astype(np.float32), [SIGNS])
+
+
 @sweep("kind composite", ["dense", "conv"], TWO, kept=in_turn)
 def test_a_scale_and_shift_of_channels_is_folded(kind, composite, rng, randomise):
     """LayerScale, an affine map of one's own, weights divided by their norm: one weighted map in the end."""

@@ -112,19 +112,20 @@ def handed_on(
             return None
         return hand(lambda made: normalised(sum(spread(made, f) for f in live)), "equal parts to each", inside)
     held = [f.tensor for f in given if not f.live and graph.depends(f.tensor)]
-    if row.mask == "kept":
+    if row.mask == "kept" or (op.kind == "select" and same_function):
         divides = op.kind == "div" and not given[0].live  # by what may be 0
 
         def kept(made: Made) -> Tensor:
             mask = spread(made, live[0])
-            nothing = held if op.kind == "mul" else []  # steps that are masked out take nothing,
+            nothing = held if op.kind == "mul" and not same_function else []  # steps that are masked out take nothing,
             if row.form != "linear" and live[0].tensor.dtype.is_floating:
                 nothing = [live[0].tensor]  # and a function of zero has nothing to give relevance to
             for t in nothing:
                 mask = ops.where(made.value(t) != 0, mask, 0.0)
             return mask
 
-        return hand(kept, _ONE_TO_ONE, bounds=op.kind in _BOUNDED and not held and not divides)
+        bounds = op.kind == "select" or (op.kind in _BOUNDED and not held and not divides)
+        return hand(kept, _ONE_TO_ONE, bounds=bounds)
 
     data = set(range(len(given))[row.data]) - {fixed}
     held_aside = any(graph.depends(f.tensor) for i, f in enumerate(given) if i not in data)

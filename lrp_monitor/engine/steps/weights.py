@@ -119,7 +119,14 @@ class Weights:
             whole = learned and made.call is op.call and op.kind in ("add", "sub")
             if whole or scaling.axis in (-1, *made.axes):
                 return self.folded(op, t, z, made, scaling)
-        return self.affine(op, t, given, z, scaling, learned)
+        found = self.affine(op, t, given, z, scaling, learned)
+        if made is not None and literal and scales:  # which what follows may fold into
+            found = found or Fact(t, True, step=plain(self.graph, op, given))
+            if scaling.shift is None and scaling.factor is not None and number(others[0]) > 0:
+                found.map = made.scaled(-1, scaling.factor)
+            elif scaling.factor is None and self.graph.is_zero(others[0]):
+                found.map = made
+        return found
 
     def folded(self, op: Op, t: Tensor, z: Fact, made: Map, scaling: Scaling) -> Fact:
         """A scale or shift behind a weighted map, as a part of it."""
