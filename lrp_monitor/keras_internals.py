@@ -68,6 +68,24 @@ def compute_in_float32(put: Callable[[Any, str, Any], None], layer: Any) -> None
     put(layer, "_dtype_policy", policy)
 
 
+def add_by_sample(put: Callable[[Any, str, Any], None]) -> None:
+    """Shadows Keras' addition by one that takes no number of each sample for a bias.
+
+    Keras takes a second term (n, 1) for the bias of n channels where the first one has as many and n is known, as it is
+    in a pass.
+    """
+    from keras.src import backend
+
+    add = backend.numpy.add
+
+    def added(x1: Any, x2: Any) -> Any:
+        one, two = (tuple(getattr(x, "shape", ())) for x in (x1, x2))
+        by_sample = len(one) == len(two) > 1 and two[0] != 1 and set(two[1:]) == {1}
+        return add(x2, x1) if by_sample else add(x1, x2)  # a first term is never taken for one
+
+    put(backend.numpy, "add", added)
+
+
 # --- Keras: compiled models and fit ---
 
 

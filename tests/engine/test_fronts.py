@@ -102,6 +102,23 @@ def test_places_that_are_an_input(rng, randomise):
     assert not of_places.any()
 
 
+@pytest.mark.filterwarnings("ignore:model .*no weighted layer takes the input itself:RuntimeWarning")
+@pytest.mark.parametrize("joined", ["beside a signal", "both"])
+def test_a_mean_of_another_input_takes_its_share(joined, rng, randomise):
+    """It is no part of a normalisation: of a sum with it, each input takes what it contributes."""
+    one, two = keras.Input((4,)), keras.Input((6,))
+    mean = ops.mean(two, axis=-1, keepdims=True)
+    total = one + mean if joined == "beside a signal" else ops.mean(one, axis=-1, keepdims=True) - mean
+    model = randomise(keras.Model([one, two], kl.Dense(2, use_bias=False)(total)))
+    x = [rng.normal(size=(3, size)).astype(np.float32) for size in (4, 6)]
+    w = model.get_weights()[0][:, 1]
+    by_one, by_two = (w, w.sum() / 6) if joined == "beside a signal" else (w / 4, -w / 6)
+    for first in (None, rules.Flat()):
+        found = lrp.relevance(model, x, 1, lrp.Composite(dense=rules.Epsilon(0), first=first))
+        close(found[0], x[0] * by_one)
+        close(found[1], x[1] * by_two)
+
+
 def test_complex_numbers_of_the_input(rng, randomise):
     """A Fourier transform of the input itself is a linear map, as one of activations is."""
     inputs = keras.Input((8,))

@@ -469,3 +469,18 @@ def test_table_names_every_layer_and_what_was_folded(randomise):
     assert text.count("Flat()") == 2  # in the composite's head and at the first convolution
     assert text.count("ZPlus(") == 4
     assert "behind its softmax" in text
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_a_number_of_each_sample_is_no_bias_where_samples_are_as_many_as_channels(rank, rng, randomise):
+    """Keras takes (n, 1) for a bias of n channels where n is known, as in a pass; asked is each sample alone."""
+    inputs = keras.Input((4,) if rank == 2 else (5, 4))
+    h = kl.Dense(4)(inputs)
+    total = ops.mean(h, axis=tuple(range(1, rank)), keepdims=True)
+    model = randomise(keras.Model(inputs, kl.Dense(2)(kl.Flatten()(kl.Add()([h + total, total])))))
+    x = rng.normal(size=(4, *inputs.shape[1:])).astype(np.float32)
+    found = lrp.Explainer(model, "lrp_zero").explain(x, 1)
+    explainer = lrp.Explainer(model, "lrp_zero")
+    samples = [x[i : i + 1] for i in range(4)]
+    close(found.logits, np.concatenate([model(sample) for sample in samples]))
+    close(found.relevance, np.concatenate([explainer(sample, 1) for sample in samples]))

@@ -110,6 +110,11 @@ class Graph:
                 wanted.update(id(t) for t in op.inputs)
         return found[::-1]
 
+    def sources_of(self, tensor: Tensor) -> frozenset[int]:
+        """The ids of the model's inputs from which ``tensor`` is computed."""
+        read = {id(t) for op in self.needed([tensor]) for t in op.inputs} | {id(tensor)}
+        return frozenset(id(source) for source in self.sources if id(source) in read)
+
     def divided_by(self, tensor: Tensor) -> Op:
         """What made a divisor, but for how it is moved and spread, and for what keeps it from 0."""
         op = self.op_of(tensor)

@@ -12,7 +12,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.treatments import is_loop, refusal_of, treatment_of
-from lrp_monitor.keras_internals import compute_in_float32, keep_losses, layers_of
+from lrp_monitor.keras_internals import add_by_sample, compute_in_float32, keep_losses, layers_of
 from lrp_monitor.passes.shadows import shadows
 
 
@@ -166,6 +166,7 @@ def record(
     """Run ``call(model, sources)`` under trace, in float32, and leave no sign on the model."""
     recorder = _Recorder(model, paths)
     with shadows() as put, backend.inlined():
+        add_by_sample(put)
         for layer in layers_of(model):
             if getattr(layer, "quantization_mode", None) is not None:
                 path = paths.get(id(layer)) or layer.name
