@@ -349,3 +349,37 @@ def test_relevance_is_read_between_two_activations(rng, randomise):
     )  # fmt: skip
     inspection = lrp.Explainer(randomise(model), "lrp_zero").inspect(rng.normal(size=(2, 3)).astype(np.float32), 0)
     np.testing.assert_allclose(inspection["between"].conservation, 1, atol=1e-4)
+
+
+def test_a_layer_that_turns_its_product_and_one_that_scales_it(rng, randomise):
+    """The normalisation becomes a part of the product, and passes relevance one to one: the maps of both are equal."""
+
+    class Turned(kl.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1], 4), name="kernel")
+
+        def call(self, x):
+            return ops.transpose(ops.matmul(x, self.kernel), (0, 2, 1))
+
+    inputs = keras.Input((3, 5))
+    h = kl.BatchNormalization(axis=1, center=False, name="norm")(Turned(name="turned")(inputs))
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(h))), bias=False)
+    x = rng.normal(size=(2, 3, 5)).astype(np.float32)
+    found = lrp.Explainer(model, "lrp_zero").inspect(x, 0, layers=["turned", "norm"])
+    expected = np.asarray(keras.Model(inputs, h)(x)) * model.layers[-1].get_weights()[0][:, 0].reshape(4, 3)
+    for name in ("turned", "norm"):
+        close(found[name].map, expected)
+    close(found["norm"].channels, expected.sum(axis=2))
+    assert found["turned"].fired.all()
+
+
+def test_the_relevance_of_several_outputs_is_counted_together(rng, randomise):
+    class Halves(kl.Layer):
+        def call(self, x):
+            return x[:, :2], x[:, 2:]
+
+    inputs = keras.Input((3,))
+    one, two = Halves(name="halves")(kl.Dense(4, use_bias=False)(inputs))
+    model = randomise(keras.Model(inputs, kl.Dense(1, use_bias=False)(kl.Concatenate()([two, one]))))
+    found = lrp.Explainer(model, "lrp_zero").inspect(rng.normal(size=(2, 3)).astype(np.float32), 0)
+    np.testing.assert_allclose(found["halves"].conservation, 1, atol=1e-4)
