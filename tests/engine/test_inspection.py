@@ -383,3 +383,16 @@ def test_the_relevance_of_several_outputs_is_counted_together(rng, randomise):
     model = randomise(keras.Model(inputs, kl.Dense(1, use_bias=False)(kl.Concatenate()([two, one]))))
     found = lrp.Explainer(model, "lrp_zero").inspect(rng.normal(size=(2, 3)).astype(np.float32), 0)
     np.testing.assert_allclose(found["halves"].conservation, 1, atol=1e-4)
+
+
+def test_channels_that_fired_of_what_is_moved_and_scaled_later(rng, randomise):
+    """The product is made anew where it is scaled, with its channels along another axis; one of them is off."""
+    inputs = keras.Input((3, 5))
+    h = kl.Permute((2, 1))(kl.Dense(4, use_bias=False, name="first")(inputs))
+    h = kl.BatchNormalization(axis=1, center=False)(h)
+    model = randomise(keras.Model(inputs, kl.Dense(2)(kl.Flatten()(h))), bias=False)
+    kernel = model.get_layer("first").get_weights()[0]
+    kernel[:, 1] = 0.0
+    model.get_layer("first").set_weights([kernel])
+    found = lrp.Explainer(model, "lrp_zero").inspect(rng.normal(size=(2, 3, 5)).astype(np.float32), 0)
+    np.testing.assert_array_equal(found["first"].fired, [[True, False, True, True]] * 2)
