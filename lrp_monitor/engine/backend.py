@@ -305,7 +305,9 @@ def with_bias(x: Tensor, bias: Tensor) -> Tensor:
 
 def gradients(of: Tensor, with_regard_to: Sequence[Tensor]) -> list[Tensor | None]:
     """The gradients of a scalar with regard to tensors, None where no path joins them; only under trace."""
-    return list(tf.gradients(of, list(with_regard_to)))
+    found = tf.gradients(of, list(with_regard_to))
+    # That of a lookup comes as slices.
+    return [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in found]
 
 
 def gradients_of_rows(
@@ -321,7 +323,8 @@ def gradients_of_rows(
 
     def of_row(row: Tensor) -> list[Tensor]:
         found = tf.gradients(list(of), list(with_regard_to), grad_ys=weights(row))
-        return [tf.zeros_like(t) if one is None else one for t, one in zip(with_regard_to, found, strict=True)]
+        pairs = zip(with_regard_to, found, strict=True)
+        return [tf.zeros_like(t) if one is None else tf.convert_to_tensor(one) for t, one in pairs]
 
     result: list[Tensor] = tf.vectorized_map(of_row, rows, warn=False)  # of kinds that are done in a loop
     return result

@@ -317,3 +317,17 @@ def test_bicubic_interpolation_in_front_has_no_box(rng, randomise):
             rng,
             randomise,
         )
+
+
+def test_a_single_sample_that_is_looked_up_in_the_input(rng, randomise):
+    """As ``tf.vectorized_map`` does for a batch of one. The gradient of a lookup comes as slices."""
+
+    class Doubled(kl.Layer):
+        def call(self, x):
+            return tf.vectorized_map(lambda sample: 2.0 * sample, x)
+
+    inputs = keras.Input((4,))
+    model = randomise(keras.Model(inputs, kl.Dense(3, use_bias=False)(Doubled()(inputs))))
+    x = rng.normal(size=(1, 4)).astype(np.float32)
+    found = lrp.relevance(model, x, 1, lrp.Composite(dense=rules.Epsilon(0)))
+    close(found, 2 * x * model.layers[-1].kernel.numpy()[:, 1])

@@ -34,18 +34,21 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
-SIGMOIDS = {
-    "layer": kl.Activation("sigmoid"),
-    "over": lambda z: 1.0 / (1.0 + ops.exp(-z)),
-    "reciprocal": lambda z: ops.reciprocal(ops.exp(-z) + 1.0),
-    "share": lambda z: ops.exp(z) / (1.0 + ops.exp(z)),
+GATED = {
+    "layer": lambda a, b: a * kl.Activation("sigmoid")(b),
+    "over": lambda a, b: a * (1.0 / (1.0 + ops.exp(-b))),
+    "reciprocal": lambda a, b: a * ops.reciprocal(ops.exp(-b) + 1.0),
+    "share": lambda a, b: a * (ops.exp(b) / (1.0 + ops.exp(b))),
+    "divided": lambda a, b: a / (1.0 + ops.exp(-b)),
 }
 
 
-@pytest.mark.parametrize(("product", "gate"), [("half", "layer"), *(("gate", name) for name in SIGMOIDS)])
+@pytest.mark.parametrize(
+    ("product", "gate"), [("half", "layer"), ("half", "divided"), *(("gate", name) for name in GATED)]
+)
 def test_a_gate(product, gate, rng, randomise):
     """y = a s(b): half: R_a = R_b = R / 2, and s passes R_b on to its pre-activation; gate: R_a = R, R_b = 0."""
-    model = randomise(branches(lambda parts: parts[0] * SIGMOIDS[gate](parts[1])))
+    model = randomise(branches(lambda parts: GATED[gate](*parts)))
     x = rng.normal(size=(4, 5)).astype(np.float32)
     explanation = lrp.Explainer(model, lrp.Composite(conv=ZERO, dense=ZERO, product=product)).explain(x, 1)
     wa, wb, head = weights(model)

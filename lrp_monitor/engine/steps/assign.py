@@ -191,7 +191,7 @@ class Assigner:
         held = products.divisor(self.graph, op, given, self.fact) if len(live) > 1 else None
         if held is not None:
             return Fact(t, True, step=plain(self.graph, op, given, hold=held, note="its scale factor is a constant"))
-        if len(live) == 2 and (op.kind == "mul" or op.kind in PRODUCTS):
+        if len(live) == 2 and (op.kind == "mul" or op.kind in PRODUCTS or products.is_gated(self.graph, op)):
             return products.shared(self._option(op), self.graph, op, given)
         if op.kind == "relu" and live[0].map is not None and not live[0].front:
             return self._weights.weighted(

@@ -94,7 +94,7 @@ def product_axes(op: Op) -> list[Names] | None:
     An axis of inputs that the output does not have is summed over. None where they are unknown.
     """
     ranks = [len(t.shape) for t in (*op.inputs, op.outputs[0])]
-    if op.kind == "mul":
+    if op.kind in ("mul", "div"):
         return [tuple(range(ranks[-1] - rank, ranks[-1])) for rank in ranks]
     if op.kind == "matmul":
         turned = [op.attribute(*pair) for pair in (("adj_x", "transpose_a"), ("adj_y", "transpose_b"))]
@@ -134,7 +134,7 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
     axes = _factors(op)
     if axes is None or (axes[0] & axes[1]) - axes[2]:
         return True
-    if op.kind != "mul":
+    if op.kind in PRODUCTS:
         return False
     t = op.outputs[0]
     shared = (axis for axis in axes[0] & axes[1] if isinstance(axis, int))

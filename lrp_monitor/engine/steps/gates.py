@@ -141,12 +141,8 @@ def sigmoid_by_hand(graph: Graph, op: Op) -> Tensor | None:
     if op.kind not in ("div", "reciprocal"):
         return None
     one, below = op.inputs if op.kind == "div" else (None, op.inputs[0])
-    total = graph.op_of(below)
-    numbers = [t for t in total.inputs if number(t) == 1]
-    if total.kind != "add" or len(numbers) != 1:
-        return None
-    power = graph.op_of(next(t for t in total.inputs if t is not numbers[0]))
-    if power.kind != "exp":
+    power = one_and_exponential(graph, below)
+    if power is None:
         return None
     inner = graph.op_of(power.inputs[0])
     if one is None or number(one) == 1:
@@ -167,6 +163,16 @@ def is_hard_sigmoid(graph: Graph, op: Op) -> bool:
         source = graph.op_of(rest[0])
     cut = len(cuts) == 2 and min(cuts) == 0 < max(cuts)
     return cut and source.kind == "add" and any(number(t) not in (None, 0) for t in source.inputs)
+
+
+def one_and_exponential(graph: Graph, tensor: Tensor) -> Op | None:
+    """The exponential in ``1 + exp(z)``, which is one over a sigmoid; None where ``tensor`` is no such sum."""
+    total = graph.op_of(tensor)
+    numbers = [t for t in total.inputs if number(t) == 1]
+    if total.kind != "add" or len(numbers) != 1:
+        return None
+    power = graph.op_of(next(t for t in total.inputs if t is not numbers[0]))
+    return power if power.kind == "exp" else None
 
 
 def _same(graph: Graph, one: Op, tensor: Tensor) -> bool:

@@ -8,6 +8,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.steps.axes import spread_factor, sums_over_both
+from lrp_monitor.engine.steps.gates import one_and_exponential
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS
@@ -29,6 +30,8 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
     t = op.outputs[0]
     one, two = (index for index, f in enumerate(given) if f.live)
     gates = [given[index].gate.replace("exp", "softmax") for index in (one, two)]
+    if op.kind == "div":
+        gates[1] = "sigmoid"
     weights = "softmax" if "softmax" in gates else "similarity"
     contracts = sums_over_both(graph, op)
     attends = gates.count(weights) == 1 and (weights == "softmax" or contracts)
@@ -70,7 +73,8 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
         inputs = list(op.inputs)
         for index, count in counts.items():
             x = made.tensor(op.inputs[index])
-            inputs[index] = backend.straight_through(x * (count / total), x)
+            share = -count / total if op.kind == "div" and index == 1 else count / total  # what divides is 1 / gate
+            inputs[index] = backend.straight_through(x * share, x)
         return backend.repeat(op.raw, inputs)
 
     step = Step(op, op.outputs, (op.inputs[one], op.inputs[two]), (), make, note)
@@ -101,6 +105,11 @@ def score_bias(op: Op, given: Sequence[Fact]) -> int | None:
     return biases[0] if len(biases) == 1 and given[1 - biases[0]].paired else None
 
 
+def is_gated(graph: Graph, op: Op) -> bool:
+    """Whether ``op`` divides by one over a sigmoid, ``a / (1 + exp(-b))``."""
+    return op.kind == "div" and one_and_exponential(graph, op.inputs[1]) is not None
+
+
 def divisor(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor], Fact]) -> int | None:
     """Which factor is a statistic of the input that divides the other: it is a constant to relevance.
 
@@ -108,6 +117,8 @@ def divisor(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor
     passes relevance one to one (Achtibat et al. 2024, the identity rule); what is subtracted and what scales the result
     are linear.
     """
+    if is_gated(graph, op):
+        return None
     if op.kind == "div":  # sums of exponentials are such statistics, too, summed step by step as they may be
         made = graph.divided_by(given[1].tensor)
         divides = (given[1].statistic and not given[1].inverse) or known(made.outputs[0]).gate == "exp"
