@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine_helpers import randomised, sweep
+from engine_helpers import close, randomised, sweep
 from hand_helpers import EVERY, TWO, Own, Reference, name_of, net, same, same_as, share_ends, weight
 from keras import layers as kl
 from keras import ops
@@ -480,6 +480,41 @@ def test_attention_weights_of_every_make_are_constants_under_cp_lrp(name, rng, r
         q, k = sample @ wq, sample @ wk
         expected = sample * ((known(q @ k.T, k @ k.T).T @ g) @ wv.T)
         assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def of_scores_masked(scores, mask):
+    return ops.softmax(ops.where(mask, scores, -1e9))
+
+
+def of_exponentials_masked(scores, mask):
+    raised = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True)) * ops.cast(mask, "float32")
+    return raised / ops.sum(raised, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("source", ["causal", "padding"])
+def test_a_mask_that_multiplies_exponentials_is_one_on_scores(source, rng, randomise):
+    """One map for both, whether the mask is a constant or counts the words of the input."""
+    composites = ["epsilon", "attn_lrp", lrp.composites.cp_lrp()]
+    ids = np.array([[3, 1, 4, 1, 0], [5, 2, 0, 0, 0]], np.float32)
+    inputs = keras.Input((ids.shape[1],), dtype="int32")
+    vectors = kl.Embedding(6, WIDTH)(inputs)
+    parts = [kl.Dense(WIDTH, name=name) for name in "qkv"]
+
+    def attended(weights):
+        class Attention(kl.Layer):
+            def call(self, x, ids):
+                q, k, v = (part(x) for part in parts)
+                mask = LOWER[: ids.shape[1], : ids.shape[1]] > 0 if source == "causal" else (ids != 0)[:, None, :]
+                return ops.matmul(weights(ops.matmul(q, ops.transpose(k, (0, 2, 1))), mask), v)
+
+        return keras.Model(inputs, head(kl.Flatten()(Attention()(vectors, inputs))))
+
+    head = kl.Dense(2)
+    one, other = (attended(weights) for weights in (of_scores_masked, of_exponentials_masked))
+    randomise(one)
+    for composite in composites:
+        expected, found = (lrp.relevance(model, ids, 1, composite) for model in (one, other))
+        close(found, expected)
 
 
 def test_a_softmax_that_reads_a_memory_is_a_signal(rng, randomise):

@@ -161,7 +161,7 @@ class Assigner:
         t = op.outputs[index]
         if way is not None and is_function(op, way, given, live):
             return self._passed(op, t, way)
-        softmax = softmax_by_hand(self.graph, op, given)
+        softmax = softmax_by_hand(self.graph, op, given, self.fact)
         if softmax is not None:
             return own_gradient(self.graph, op, t, softmax)
         in_keras_layer = op.call is not None and isinstance(op.call.layer, (*_BASIC, kl.Activation))

@@ -8,7 +8,7 @@ heads"). What that axis itself is contracted with is what they weight: a signal 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.steps.axes import spans_behind, sums_over_both
@@ -76,12 +76,20 @@ def _is_paired(graph: Graph, op: Op, live: Sequence[Fact]) -> bool:
     return kept and any(f.paired for f in live) and all(f.paired or f.whole for f in live)
 
 
-def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact]) -> Tensor | None:
+def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor], Fact]) -> Tensor | None:
     """Of what ``op`` makes the softmax, or its logarithm, where it ends a formula of one; else None."""
     if op.kind == "div" and all(f.live for f in given):
         top, bottom = graph.op_of(given[0].tensor), graph.divided_by(given[1].tensor)
-        if top.kind in ("exp", "pow") and bottom.kind in ("sum", "segmentsum") and _same(graph, top, bottom.inputs[0]):
-            exponent = top.inputs[-1]
+        power = top
+        if top.kind == "mul":  # by a mask
+            live = [t for t in top.inputs if known(t).live and not known(t).whole]
+            power = graph.op_of(live[0]) if len(live) == 1 else top
+        if (
+            power.kind in ("exp", "pow")
+            and bottom.kind in ("sum", "segmentsum")
+            and _same(graph, top, bottom.inputs[0])
+        ):
+            exponent = power.inputs[-1]
             return _in_front_of_maximum(graph, exponent) if graph.depends(exponent) else None
     if op.kind == "sub" and all(f.live for f in given) and given[1].statistic:
         root = _in_front_of_maximum(graph, given[0].tensor)
