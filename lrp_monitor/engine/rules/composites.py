@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lrp_monitor.arguments import Preset, one_of, suggestion
 from lrp_monitor.engine.rules.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
@@ -16,6 +16,9 @@ __all__ = [
 ]  # fmt: skip
 
 Key = str | type | Callable[[Any], bool]
+Norm = Literal["epsilon", "identity"]
+Product = Literal["half", "gate"]
+Attention = Literal["attn_lrp", "cp_lrp"]
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ class Composite:
     dense: Rule = field(default_factory=Epsilon)
     first: Rule | None = None
     overrides: Mapping[Key, Rule] = field(default_factory=dict)
-    norm: Literal["epsilon", "identity"] = "epsilon"
-    product: Literal["gate", "half"] = "gate"
-    attention: Literal["attn_lrp", "cp_lrp"] = "attn_lrp"
+    norm: Norm = "epsilon"
+    product: Product = "gate"
+    attention: Attention = "attn_lrp"
     name: str = "custom"
     until: Key | None = None
 
@@ -85,10 +88,8 @@ class Composite:
                 )
         if self.until is not None:
             self._check_until()
-        for option, choices in (
-            ("norm", ("epsilon", "identity")), ("product", ("half", "gate")), ("attention", ("attn_lrp", "cp_lrp")),
-        ):  # fmt: skip
-            one_of(option, getattr(self, option), choices)
+        for option, choices in (("norm", Norm), ("product", Product), ("attention", Attention)):
+            one_of(option, getattr(self, option), get_args(choices))
 
     def override(self, layer: Any, path: str | None = None) -> Rule | None:
         """The rule that ``overrides`` names for ``layer``, which lies at ``path`` in its model; None for none."""

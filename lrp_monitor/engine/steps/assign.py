@@ -13,7 +13,7 @@ from lrp_monitor.engine.rules.composites import Composite, fits_prefix
 from lrp_monitor.engine.rules.rules import Gradient, Pass, Rule
 from lrp_monitor.engine.steps import products
 from lrp_monitor.engine.steps.formulas import is_function, own_gradient, passed, way_to
-from lrp_monitor.engine.steps.gates import learn_gate, shifted_alike, softmax_by_hand
+from lrp_monitor.engine.steps.gates import is_softmax_shift, learn_gate, softmax_by_hand
 from lrp_monitor.engine.steps.masks import handed_on, spread_over_vectors
 from lrp_monitor.engine.steps.step import Fact, Step, plain
 from lrp_monitor.engine.steps.weights import STEPS, Weights, override
@@ -182,7 +182,7 @@ class Assigner:
             found = self._weights.summed(op, t, given)
             if found is not None:
                 return found
-        if len(live) == 2 and shifted_alike(self.graph, op):
+        if len(live) == 2 and is_softmax_shift(self.graph, op):
             return Fact(t, True, step=plain(self.graph, op, given, hold=1, note="a softmax does not change by it"))
         bias = products.score_bias(op, given)
         if bias is not None:

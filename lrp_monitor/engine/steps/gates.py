@@ -100,24 +100,25 @@ def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact], known: Callable
     return None
 
 
-def shifted_alike(graph: Graph, op: Op) -> bool:
+def is_softmax_shift(graph: Graph, op: Op) -> bool:
     """Whether ``op`` subtracts one number without a gradient from all that a softmax behind it is taken over.
 
     Such as the largest score, so that no exponential overflows: the softmax does not change by it, and the gradient of
     the softmax sums to zero there. So no relevance is lost by the gradient that was stopped.
     """
-    if op.kind != "sub" or not _is_stopped(graph, op.inputs[1]):
+    if op.kind != "sub" or _maker(graph, op.inputs[1], ("identity", "cast")).kind != "stop":
         return False
     (made,) = op.outputs
     last = op.inputs[1].shape[-1:]
     return last == (1,) and made.shape[-1] != 1 and _ends_in_softmax(graph, made)
 
 
-def _is_stopped(graph: Graph, tensor: Tensor) -> bool:
+def _maker(graph: Graph, tensor: Tensor, through: Sequence[str]) -> Op:
+    """What made ``tensor``, looked for behind movement and operations of the kinds ``through``."""
     op = graph.op_of(tensor)
-    while op.row.mask == "moved" or op.kind in ("identity", "cast"):
+    while op.row.mask == "moved" or op.kind in through:
         op = graph.op_of(op.data[0])
-    return op.kind == "stop"
+    return op
 
 
 def _ends_in_softmax(graph: Graph, tensor: Tensor) -> bool:
@@ -196,7 +197,5 @@ def _in_front_of_maximum(graph: Graph, tensor: Tensor) -> Tensor:
     op = graph.op_of(tensor)
     if op.kind != "sub":
         return tensor
-    largest = graph.op_of(op.inputs[1])
-    while largest.row.mask == "moved" or largest.kind in ("identity", "stop"):
-        largest = graph.op_of(largest.data[0])
+    largest = _maker(graph, op.inputs[1], ("identity", "stop"))
     return op.inputs[0] if largest.kind in ("max", "segmentmax") and graph.depends(op.inputs[1]) else tensor

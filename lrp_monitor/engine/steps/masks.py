@@ -98,8 +98,11 @@ def handed_on(
     if len(live) > 1 and row.form is not None and op.kind != "select":
         signals = [f for f in live if not f.statistic] or live
         # a function of one tensor, or a tensor normalised by statistics of the same inputs
-        own = graph.sources_of(signals[0].tensor)
-        others = [f for f in live if f.statistic and not f.whole and not graph.sources_of(f.tensor) <= own]
+        others = [
+            f for f in live
+            if f.statistic and not f.whole
+            and not graph.sources_of(f.tensor) <= graph.sources_of(signals[0].tensor)
+        ]  # fmt: skip
         if same_function or ((len(signals) == 1 or all(f.statistic for f in live)) and not others):
             return hand(lambda made: spread(made, signals[0]), _ONE_TO_ONE, of=signals[:1])
         if op.kind == "mul" and inside:

@@ -183,7 +183,7 @@ class Builder:
                     f"{where} stands in front of the first weighted layer: the bounds of the input do not tell those "
                     "of its results, so zB has no box; use Flat() or WSquare() there"
                 )
-        read = {id(t) for op in ways for t in op.inputs} | {id(recorded)}
+        read = graph.sources_of(recorded)
         sources = [source for source in graph.sources if id(source) in read]
         alone = all(op.kind in _BY_SAMPLE or op.row.form is not None for op in ways)
         n = 1 if len(sources) == 1 and alone else sources[0].shape[0]
