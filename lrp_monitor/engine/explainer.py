@@ -147,21 +147,25 @@ class Explainer:
     def prepare(self, input_shape: Any = None, n: int | None = None) -> None:
         """Trace and compile for ``n`` samples of ``input_shape`` (by default the model's own), without running.
 
-        ``input_shape`` is the shape of one sample; for several inputs a list of them, in the model's order, or a dict
-        of them where the model takes one. Raises what a call would raise about the model.
+        ``input_shape`` is the shape of one sample; for several inputs a list or tuple of them, in the model's order,
+        or a dict, as the model takes them. Raises what a call would raise about the model.
         """
         if self.passes.made and input_shape is None:
             return
-        shapes: Sequence[Any] = (input_shape,)
-        if input_shape is None:
-            shapes = inputs.known_shapes(self.model)
-        elif isinstance(input_shape, Mapping):
-            shapes = list(input_shape.values())
-        elif input_shape and isinstance(input_shape[0], tuple | list):
-            shapes = input_shape
-        blank = [np.broadcast_to(np.float32(0), (1, *shape)) for shape in shapes]
-        named = dict(zip(input_shape, blank, strict=True)) if isinstance(input_shape, Mapping) else None
-        self._question("explain", take(self.model, named or inputs.alone(blank)), None).compiled.ready(n)
+        shapes = inputs.known_shapes(self.model) if input_shape is None else input_shape
+
+        def blank(shape: Any) -> NDArray[np.float32]:
+            return np.broadcast_to(np.float32(0), (1, *shape))
+
+        given: Any
+        if isinstance(shapes, Mapping):
+            given = {name: blank(shape) for name, shape in shapes.items()}
+        elif shapes and isinstance(shapes[0], tuple | list):
+            given = inputs.alone([blank(shape) for shape in shapes])
+            given = tuple(given) if len(shapes) > 1 and isinstance(shapes, tuple) else given
+        else:
+            given = blank(shapes)
+        self._question("explain", take(self.model, given), None).compiled.ready(n)
 
     def _question(
         self, name: str, given: Inputs, target: Target, asked: Hashable = None, read: Read | None = None, *,

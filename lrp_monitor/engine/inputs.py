@@ -195,7 +195,7 @@ def _checked(
     if expected is not None and (x.ndim != len(expected) or not shape_fits(x.shape[1:], expected[1:])):
         sizes = ", ".join("any" if size is None else str(size) for size in expected[1:])
         raise ValueError(f"{what} {verb} shape {x.shape}, but model {model.name!r} takes (n, {sizes})")
-    if x.ndim < (2 if expected is None else len(expected)) or x.size == 0:
+    if not x.ndim or x.size == 0:
         raise ValueError(f"{what} must hold at least one sample of shape (n, ...), got shape {x.shape}")
     start = 0
     for block in iter_blocks(x):

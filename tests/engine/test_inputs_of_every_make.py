@@ -73,6 +73,35 @@ def test_one_input_of_shape_nothing(rng, randomise):
     close(lrp.relevance(model, x, 1, "epsilon_plus_flat"), x * model.get_weights()[0][0, 1])
 
 
+class Towers(keras.Model):
+    """A model of its own class whose inputs are numbers of things, one of each a sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users, self.films, self.head = kl.Embedding(5, 3), kl.Embedding(5, 3), kl.Dense(2, use_bias=False)
+
+    def call(self, inputs):
+        user, film = inputs
+        return self.head(ops.concatenate([self.users(user), self.films(film)], axis=-1))
+
+
+def test_inputs_of_shape_nothing_of_a_model_without_a_graph(randomise):
+    """It takes (n,) arrays, as recommenders do; prepared by the shapes of its inputs, in the structure it takes."""
+    model, given = Towers(), (np.array([1, 2, 4]), np.array([3, 0, 1]))
+    model(given)
+    randomise(model)
+    explainer = lrp.Explainer(model, "lrp_zero")
+    explainer.prepare(((), ()), 3)
+    made = set(explainer.passes.made)
+    found = explainer(given, 1)
+    assert set(explainer.passes.made) == made
+    kernel = model.head.kernel.numpy()[:, 1]
+    for relevance, ids, table, part in zip(
+        found, given, (model.users, model.films), (kernel[:3], kernel[3:]), strict=True
+    ):
+        close(relevance, table.embeddings.numpy()[ids] @ part)
+
+
 # A sample's shape, for which the layer gives what it says, and the layer.
 TEXTS = {
     "StringLookup": ((1,), lambda: kl.StringLookup(vocabulary=["a", "b"], output_mode="multi_hot")),
