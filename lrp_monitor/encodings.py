@@ -34,27 +34,31 @@ ENCODINGS = (
 def behind_encodings(model: Any) -> str:
     """The way out where such layers are inside a model that is to be explained: one that this model has."""
     inside = any(isinstance(layer, ENCODINGS) for layer in layers_of(model))
-    if getattr(model, "inputs", None) and (not inside or any(isinstance(layer, ENCODINGS) for layer in model.layers)):
+    parts = _parts(model)
+    if getattr(model, "inputs", None) and (not inside or parts is not None):
         output = "model.outputs[0]" if isinstance(model, keras.Sequential) else "model.output"
         space = f"behind a FeatureSpace, keras.Model(space.get_encoded_features(), {output}) on space(inputs)"
-        parts = _parts(model)
-        if len(parts) < 2:
+        # A dict, by whose keys Keras names the new inputs; it cannot make them where names of tensors came twice.
+        if parts is None or len(parts) == 1:
             return (
                 f"explain the model behind the encoding, keras.Model(encoding.output, {output}), on encoding(inputs); "
                 f"{space}"
             )
-        # A dict, by whose keys Keras names the new inputs; it cannot make them where names of tensors came twice.
-        if len({tensor.name for tensor in parts.values()}) == len(parts):
+        if parts and len({tensor.name for tensor in parts.values()}) == len(parts):
             written = ", ".join(f"{name!r}: model.get_layer({name!r}).output" for name in parts)
             return (
                 f"explain the model behind its encodings, keras.Model(parts, {output}), on keras.Model(model.inputs, "
                 f"parts)(inputs), with parts = {{{written}}}; {space}"
             )
+        return (
+            "explain the model behind its encodings, probes.model_behind(model), on probes.inputs, with probes = "
+            "lrp_monitor.ProbeSet(inputs, model=model)"
+        )
     return (
         "explain what is computed behind the encoding, keras.Model(x, rest(x)) with x = keras.Input(encoded.shape[1:]),"
         " on encoded = encoding(inputs); rest calls the layers that the model calls on the encoding's output, or that "
         "of a FeatureSpace; for an encoding in a functional model inside, it calls "
-        "keras.Model(encoding.output, inner.outputs[0]) first"
+        "keras.Model(encoding.output, inner.outputs[0]) first; of several encodings, on an x and an encoded of each"
     )
 
 
@@ -96,11 +100,10 @@ def encoded(model: Any) -> Encoded:
     Raises:
         ValueError: where its graph has no place at which all strings have become numbers.
     """
-    if not takes_texts(model):
-        raise ValueError(f"model {model.name!r} has no input of strings in its graph of layers: {WAY_OUT}")
-    found = [one for one in _cuts(model, words=True) if one[1].dtype != "string"]
+    cuts = _cuts(model, words=True) if getattr(model, "inputs", None) else []
+    found = [one for one in cuts if one[1].dtype != "string"]
     if not any(one.layer is not None for one, _ in found):
-        raise ValueError(f"model {model.name!r}: no layer turns its strings into numbers: {WAY_OUT}")
+        raise ValueError(f"model {model.name!r} has no layer that encodes in its graph of layers: {WAY_OUT}")
     named = [(replace(one, name=_name(one, [other for other, _ in found])), tensor) for one, tensor in found]
     tensors = {one.name: tensor for one, tensor in named}
     outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
@@ -152,16 +155,20 @@ def _cuts(model: Any, words: bool = False) -> list[tuple[Encoding, Any]]:
     return list(cuts.values())
 
 
-def _parts(model: Any) -> dict[str, Any]:
-    """The inputs of the model behind its encodings by the layers that give them; none where they cannot be told."""
+def _parts(model: Any) -> dict[str, Any] | None:
+    """The inputs of the model behind its encodings by the layers that give them; empty where these do not tell them.
+
+    None where the graph of the model's layers has no encodings, or no place at which all strings have become numbers.
+    """
     try:
-        found = _cuts(model)
+        found = _cuts(model) if getattr(model, "inputs", None) else []
     except ValueError:
-        return {}
+        return None
+    if not any(one.layer is not None for one, _ in found):
+        return None
     named = {one.layer.name if one.layer is not None else one.name: tensor for one, tensor in found}
     known = {layer.name for layer in model.layers}
-    told = len(named) == len(found) and named.keys() <= known and any(one.layer is not None for one, _ in found)
-    return named if told else {}
+    return named if len(named) == len(found) and named.keys() <= known else {}
 
 
 def _name(one: Encoding, every: Sequence[Encoding]) -> str:

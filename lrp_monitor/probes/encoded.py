@@ -23,6 +23,8 @@ def encoded_inputs(model: Any, inputs: Any, options: Mapping[str, Any]) -> tuple
     from lrp_monitor.encodings import encoded  # Keras' side, for those who have such a model
 
     found = encoded(model)
+    if isinstance(inputs, list | tuple) and len(model.inputs) > 1:
+        inputs = dict(zip((tensor.name for tensor in model.inputs), inputs, strict=False))
     values = found.encode(inputs)
     shown: dict[str, dict[str, Any]] = {"kind": {}, "feature_names": {}, "tokens": {}}
     for one in found.encodings:

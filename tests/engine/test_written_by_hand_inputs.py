@@ -174,6 +174,44 @@ def test_behind_encodings_of_some_of_several_inputs(cleared, randomise):
         close(sum(value.sum(axis=1) for value in again.values()), logit, 1e-6)
 
 
+@pytest.mark.parametrize("texts", [True, False])
+def test_behind_an_encoding_that_is_called_twice(texts, randomise):
+    """Its output is no one tensor; the way out that is printed is a probe set, here of a list of inputs."""
+    dtype, lookup = ("string", kl.StringLookup) if texts else ("int64", kl.IntegerLookup)
+    x = [np.array([["a"], ["b"]]), np.array([["b"], ["b"]])] if texts else [np.array([[7], [8]]), np.array([[8], [8]])]
+    home, away = (keras.Input((1,), dtype=dtype, name=name) for name in ("home", "away"))
+    teams = lookup(vocabulary=["a", "b"] if texts else [7, 8], output_mode="one_hot")
+    model = keras.Model([home, away], kl.Dense(2, use_bias=False)(kl.Concatenate()([teams(home), teams(away)])))
+    randomise(model)
+    with pytest.raises((TypeError, lrp.UnsupportedModelError)) as refused:
+        lrp.relevance(model, x, 1)
+    said = "probes.model_behind(model), on probes.inputs, with probes = lrp_monitor.ProbeSet(inputs, model=model)"
+    assert said in str(refused.value)
+    probes = lrp.ProbeSet(x, model=model)
+    found = lrp.relevance(probes.model_behind(model), probes.inputs, 1, "lrp_zero")
+    kernel = model.get_weights()[-1][:, 1]
+    for name, given, part in zip(("home", "away"), x, (kernel[:3], kernel[3:]), strict=True):
+        close(found[name], np.asarray(teams(given)) * part, 1e-6)
+
+
+def test_an_encoding_inside_beside_one_of_the_graph_is_no_output_of_the_graph(randomise):
+    """The strings of one input become numbers in a model inside: no one model lies behind all encodings."""
+    given = [keras.Input((1,), dtype="string", name=name) for name in ("user", "film")]
+    users, films = (kl.StringLookup(vocabulary=["a", "b"], output_mode="one_hot") for _ in range(2))
+    user = keras.Sequential([users, kl.Dense(3, use_bias=False)])
+    rest = kl.Dense(2, use_bias=False)
+    model = randomise(keras.Model(given, rest(kl.Concatenate()([user(given[0]), films(given[1])]))))
+    x = [np.array([["a"], ["b"]]), np.array([["b"], ["b"]])]
+    with pytest.raises(TypeError, match=r"keras.Model\(x, rest\(x\)\).*of several encodings, on an x"):
+        lrp.relevance(model, x, 1)
+    encoded = [np.asarray(lookup(one)) for lookup, one in zip((users, films), x, strict=True)]
+    one, two = (keras.Input(values.shape[1:]) for values in encoded)
+    inner = keras.Model(users.output, user.outputs[0])
+    behind = keras.Model([one, two], rest(kl.Concatenate()([inner(one), two])))
+    found = lrp.relevance(behind, encoded, 1, "lrp_zero")
+    close(sum(map(np.sum, found)), np.asarray(model([tf.constant(one) for one in x]))[:, 1].sum(), 1e-5)
+
+
 class Encoded(keras.Model):
     """A model without a graph of layers, which encodes inside."""
 

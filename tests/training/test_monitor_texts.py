@@ -125,7 +125,7 @@ def inside() -> keras.Model:
         (
             lambda: ProbeSet(np.ones((2, 3)), model=keras.Sequential([keras.Input((3,)), layers.Dense(1)])),
             ValueError,
-            "no input of strings",
+            "no layer that encodes",
         ),
     ],
 )
