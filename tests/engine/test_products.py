@@ -40,6 +40,9 @@ GATED = {
     "reciprocal": lambda a, b: a * ops.reciprocal(ops.exp(-b) + 1.0),
     "share": lambda a, b: a * (ops.exp(b) / (1.0 + ops.exp(b))),
     "divided": lambda a, b: a / (1.0 + ops.exp(-b)),
+    "power": lambda a, b: a * (1.0 + ops.exp(-b)) ** -1.0,
+    "tanh": lambda a, b: a * (0.5 * (1.0 + ops.tanh(b / 2))),
+    "scaled tanh": lambda a, b: (0.5 - 0.5 * ops.tanh(b * -0.5)) * a,
 }
 
 

@@ -491,9 +491,24 @@ def of_exponentials_masked(scores, mask):
     return raised / ops.sum(raised, axis=-1, keepdims=True)
 
 
-@pytest.mark.parametrize("source", ["causal", "padding"])
-def test_a_mask_that_multiplies_exponentials_is_one_on_scores(source, rng, randomise):
-    """One map for both, whether the mask is a constant or counts the words of the input."""
+def of_exponentials_masked_twice(scores, mask):
+    """As where a mask is laid on rows, turned, and laid on columns; the one on rows leaves the weights as they are."""
+    raised = ops.exp(scores) * ops.ones((scores.shape[-1], 1))
+    raised = ops.transpose(ops.transpose(raised, (0, 2, 1)) * 3.0, (0, 2, 1)) * ops.cast(mask, "float32")
+    return raised / (ops.sum(raised, axis=-1, keepdims=True) + 1e-9)
+
+
+def of_weights_masked(scores, mask):
+    weights = ops.softmax(scores) * ops.cast(mask, "float32")
+    return weights / ops.sum(weights, axis=-1, keepdims=True)
+
+
+MASKED = [of_exponentials_masked, of_exponentials_masked_twice, of_weights_masked]
+
+
+@pytest.mark.parametrize(("source", "form"), [("causal", MASKED[0]), *(("padding", form) for form in MASKED)])
+def test_a_mask_that_multiplies_exponentials_is_one_on_scores(source, form, rng, randomise):
+    """One map for all, whether the mask is a constant or counts the words of the input."""
     composites = ["epsilon", "attn_lrp", lrp.composites.cp_lrp()]
     ids = np.array([[3, 1, 4, 1, 0], [5, 2, 0, 0, 0]], np.float32)
     inputs = keras.Input((ids.shape[1],), dtype="int32")
@@ -510,7 +525,7 @@ def test_a_mask_that_multiplies_exponentials_is_one_on_scores(source, rng, rando
         return keras.Model(inputs, head(kl.Flatten()(Attention()(vectors, inputs))))
 
     head = kl.Dense(2)
-    one, other = (attended(weights) for weights in (of_scores_masked, of_exponentials_masked))
+    one, other = (attended(weights) for weights in (of_scores_masked, form))
     randomise(one)
     for composite in composites:
         expected, found = (lrp.relevance(model, ids, 1, composite) for model in (one, other))

@@ -9,9 +9,10 @@ heads"). What that axis itself is contracted with is what they weight: a signal 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.steps.axes import spans_behind, sums_over_both
+from lrp_monitor.engine.steps.axes import spans_behind, summed_spans, sums_over_both
 from lrp_monitor.engine.steps.step import Fact
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS
@@ -40,7 +41,9 @@ def _gate_of(graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact]) 
         return op.kind
     if op.kind == "exp" or (op.kind == "pow" and given[1].live):
         return "exp"
-    if sigmoid_by_hand(graph, op) is not None or (not live[0].front and is_hard_sigmoid(graph, op)):
+    if sigmoid_by_hand(graph, op) is not None or is_sigmoid_of_tanh(graph, op):
+        return "sigmoid"
+    if not live[0].front and is_hard_sigmoid(graph, op):
         return "sigmoid"
     row = op.row
     if all(f.paired for f in live) and (row.form in ("bent", "function") or op.kind in ("maximum", "minimum")):
@@ -80,15 +83,17 @@ def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact], known: Callable
     """Of what ``op`` makes the softmax, or its logarithm, where it ends a formula of one; else None."""
     if op.kind == "div" and all(f.live for f in given):
         top, bottom = graph.op_of(given[0].tensor), graph.divided_by(given[1].tensor)
-        power = top
-        if top.kind == "mul":  # by a mask
-            live = [t for t in top.inputs if known(t).live and not known(t).whole]
-            power = graph.op_of(live[0]) if len(live) == 1 else top
-        if (
-            power.kind in ("exp", "pow")
-            and bottom.kind in ("sum", "segmentsum")
-            and _same(graph, top, bottom.inputs[0])
-        ):
+        power, moved = top, False
+        while power.kind in ("mul", "identity", "cast") or power.row.mask == "moved":  # masked, on whatever side
+            live = [t for t in power.data if known(t).live and not known(t).whole]
+            if len(live) != 1:
+                break
+            moved |= power.row.mask == "moved" and power.kind != "select"
+            power = graph.op_of(live[0])
+        along = summed_spans(graph, given[1].tensor)
+        again = power.kind == "softmax" and not moved and along == {(1, power.inputs[0].shape[-1])}
+        raised = power.kind in ("exp", "pow") or again
+        if raised and bottom.kind in ("sum", "segmentsum") and _same(graph, top, bottom.inputs[0]):
             exponent = power.inputs[-1]
             return _in_front_of_maximum(graph, exponent) if graph.depends(exponent) else None
     if op.kind == "sub" and all(f.live for f in given) and given[1].statistic:
@@ -147,9 +152,10 @@ def _exponents(graph: Graph, tensor: Tensor) -> Tensor | None:
 
 def sigmoid_by_hand(graph: Graph, op: Op) -> Tensor | None:
     """Of what ``op`` makes the sigmoid, written ``1 / (1 + exp(-z))`` or ``exp(z) / (1 + exp(z))``; else None."""
-    if op.kind not in ("div", "reciprocal"):
+    inverts = op.kind == "reciprocal" or (op.kind == "pow" and number(op.inputs[1]) == -1)
+    if not inverts and op.kind != "div":
         return None
-    one, below = op.inputs if op.kind == "div" else (None, op.inputs[0])
+    one, below = (None, op.inputs[0]) if inverts else op.inputs
     power = one_and_exponential(graph, below)
     if power is None:
         return None
@@ -157,6 +163,22 @@ def sigmoid_by_hand(graph: Graph, op: Op) -> Tensor | None:
     if one is None or number(one) == 1:
         return inner.inputs[0] if inner.kind == "neg" else None
     return power.inputs[0] if _same(graph, power, one) else None
+
+
+def is_sigmoid_of_tanh(graph: Graph, op: Op) -> bool:
+    """Whether ``op`` makes ``c + c tanh(z)`` or ``c - c tanh(z)``, which are ``2 c`` times a sigmoid."""
+    size, part = _scale(op), op
+    if op.kind in ("add", "sub") and size is not None:
+        part = graph.op_of(next(t for t in op.inputs if number(t) is None))
+        if part.kind == "mul" and _scale(part) == size:
+            size, part = 1, graph.op_of(next(t for t in part.inputs if number(t) is None))
+    return size == 1 and part.kind == "tanh"
+
+
+def _scale(op: Op) -> Any:
+    """The one number among the inputs of ``op``; None where there is not one."""
+    numbers = [value for value in map(number, op.inputs) if value is not None]
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def is_hard_sigmoid(graph: Graph, op: Op) -> bool:
