@@ -103,7 +103,8 @@ def test_weights_rounded_to_four_bits_are_beyond_mixed_precision(train, probes, 
 def test_a_little_more_training_is_fine_tuned_and_not_mixed_precision(train, probes, honest):
     tuned = keras.models.clone_model(train(0))
     tuned.set_weights(train(0).get_weights())
-    tuned.compile(keras.optimizers.Adam(4.5e-4), "sparse_categorical_crossentropy")
+    # Far from both limits, of 2 and of 4 maps: over 6 trainings 13 to 23 maps are beyond the one, at most 1 the other.
+    tuned.compile(keras.optimizers.Adam(5e-5), "sparse_categorical_crossentropy")
     shapes = make_shapes(600, seed=(5, 0))
     tuned.fit(shapes.images, shapes.labels, batch_size=32, epochs=1, verbose=0)
     now = Snapshot.of(tuned, probes)
