@@ -421,6 +421,21 @@ def test_an_activation_behind_the_prefix_conserves(rng):
     np.testing.assert_allclose(found.conservation, 1, atol=1e-4)
 
 
+@pytest.mark.parametrize("move", [kl.Reshape((10, 2, 3)), kl.Permute((2, 1, 3))], ids=["reshaped", "transposed"])
+def test_a_normalisation_behind_movement_belongs_to_the_prefix(rng, move):
+    """Moved in front of the normalisation or behind it: one network, one map."""
+    inputs = keras.Input(SHAPE)
+    last, normalise, head = kl.Conv2D(3, 2, name="end"), kl.BatchNormalization(), kl.Dense(2, use_bias=False)
+    h = last(kl.Conv2D(3, 2)(inputs))
+    models = [
+        keras.Model(inputs, head(kl.Flatten()(kl.ReLU()(made)))) for made in (normalise(move(h)), move(normalise(h)))
+    ]
+    randomised(rng, models[0])
+    x = images(rng)
+    one, two = (lrp.relevance(model, x, 0, until("end")) for model in models)
+    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6 * np.abs(two).max())
+
+
 def test_bad_until(rng):
     with pytest.raises(ValueError, match="give first"):
         lrp.Composite(until="block3")

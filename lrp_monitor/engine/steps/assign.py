@@ -9,14 +9,14 @@ from keras import layers as kl
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.rules.composites import Composite, fits_prefix
+from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Gradient, Pass, Rule
 from lrp_monitor.engine.steps import products
 from lrp_monitor.engine.steps.formulas import is_function, own_gradient, passed, way_to
+from lrp_monitor.engine.steps.front import Front
 from lrp_monitor.engine.steps.gates import is_softmax_shift, learn_gate, softmax_by_hand
-from lrp_monitor.engine.steps.masks import handed_on, spread_over_vectors
 from lrp_monitor.engine.steps.step import Fact, Step, plain
-from lrp_monitor.engine.steps.weights import STEPS, Weights, override
+from lrp_monitor.engine.steps.weights import SCALINGS, STEPS, Weights
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS, REFUSED
 from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
@@ -27,12 +27,10 @@ _BASIC = (
     kl.Dense, kl.EinsumDense, kl.Conv1D, kl.Conv2D, kl.Conv3D, kl.Conv1DTranspose, kl.Conv2DTranspose,
     kl.Conv3DTranspose, kl.DepthwiseConv1D, kl.DepthwiseConv2D, kl.SeparableConv1D, kl.SeparableConv2D,
 )  # fmt: skip
-_SCALINGS = ("add", "sub", "mul", "div", "batchnorm")
 _ROUNDING = ("round", "floor", "ceil", "floordiv")
 _HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
 _ASIDE = "one of its inputs that say where to or how depends on the model's input, and relevance does not follow there"
 NUMBERS = "its token numbers are computed from activations, which carry no relevance"
-_MOVES_ALL = ("reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "identity", "cast")
 
 
 @dataclass
@@ -46,7 +44,8 @@ class Assigner:
     _facts: dict[int, Fact] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._weights = Weights(self.recording, self.composite, self.prefix)
+        self._weights = Weights(self.recording, self.composite)
+        self._front = Front(self.graph, self.composite, self._weights, self.prefix)
 
     @property
     def graph(self) -> Graph:
@@ -108,7 +107,7 @@ class Assigner:
             if named is not None:
                 facts.append(named)
             elif isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
-                facts.append(self._looked_up(op, indices))
+                facts.append(self._front.looked_up(op, given, indices) if indices.live else self._computed(op, given))
             elif not silent and not live and tainted and self._weights.reads_steps(op, given):
                 facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=STEPS)))
             elif silent or not (live or aside) or not numbers:
@@ -135,6 +134,12 @@ class Assigner:
             return None
         return passed(self.graph, op, t, Fact(t, True, inputs[0]), "relevance passes one to one (named)")
 
+    def _computed(self, op: Op, given: list[Fact]) -> Fact:
+        """Vectors for numbers that were computed from activations."""
+        learned = self.graph.is_learned(op.inputs[0])
+        step = plain(self.graph, op, given, problem=NUMBERS if learned else "")
+        return Fact(op.outputs[0], learned, op.outputs[0], gate="step" if op.kind == "onehot" else "", step=step)
+
     def _alias(self, op: Op, index: int, source: Fact) -> Fact:
         tensor, before = op.outputs[index], source.tensor
         live = (before,) if source.live else ()
@@ -149,9 +154,7 @@ class Assigner:
         named = self._named(op)
         if named is not None:
             return self._whole(op, t, given, *named)
-        fact = self._masked(op, index, given, live, way)
-        if fact is None:
-            fact = self._stepped(op, index, given, live, way)
+        fact = self._front.assigned(op, index, given, live, way, lambda: self._stepped(op, index, given, live, way))
         if fact.root is None:
             fact.along(way or Fact(t, root=t))
         self._learn(op, fact, given, live)
@@ -173,8 +176,8 @@ class Assigner:
             function = self._passed(op, t, way or replace(given[0], root=given[0].tensor))
             return function.along(way or Fact(t, root=t))
         if op.kind in PRODUCTS and len(live) == 1:
-            return self._weights.product(op, given, live[0])
-        if len(live) == 1 and op.kind in _SCALINGS and index == 0:
+            return self._weights.product(op, given, live[0], first=live[0].front and not live[0].inner)
+        if len(live) == 1 and op.kind in SCALINGS and index == 0:
             found = self._weights.scaled(op, t, given, live[0])
             if found is not None:
                 return found
@@ -188,11 +191,9 @@ class Assigner:
         if bias is not None:
             note = "what counts and masks add to attention's scores takes nothing"
             return Fact(t, True, step=plain(self.graph, op, given, hold=bias, note=note))
-        held = products.divisor(self.graph, op, given, self.fact) if len(live) > 1 else None
-        if held is not None:
-            return Fact(t, True, step=plain(self.graph, op, given, hold=held, note="its scale factor is a constant"))
-        if len(live) == 2 and (op.kind == "mul" or op.kind in PRODUCTS or products.is_gated(self.graph, op)):
-            return products.shared(self._option(op), self.graph, op, given)
+        product = products.product(self._option(op), self.graph, op, given, live, self.fact)
+        if product is not None:
+            return product
         if op.kind == "relu" and live[0].map is not None and not live[0].front:
             return self._weights.weighted(
                 op, t, live[0].map.rectify(), keep=False, note="relevance passes the activation"
@@ -228,75 +229,8 @@ class Assigner:
             step.note = "the winner takes all"
         elif op.row.form == "bent":
             step.note = "relevance passes the activation"
-        fact = Fact(t, True, step=step)
-        source = live[0].map
-        if source is not None and len(live) == 1 and (op.kind in (*_MOVES_ALL, "slice", "split", "splitv")):
-            fact.map = source.moved_by(op, index)
-        return fact
-
-    # --- what stands in front of all weights, and the prefix ---
-
-    def _masked(self, op: Op, index: int, given: list[Fact], live: list[Fact], way: Fact | None) -> Fact | None:
-        """The output of an operation in front of all weights, or in a prefix; None where it is another."""
-        inside, t = op.number in self.prefix, op.outputs[index]
-        front = all(f.front for f in live)
-        if not inside and (not front or any(f.inner for f in live)):
-            return None
-        weighted = op.kind in PRODUCTS and len(live) == 1
-        step = None
-        if front and not (inside and loop_around(op.call) is not None):
-            fact = self._weights.product(op, given, live[0]) if weighted and inside else Fact(t)
-            if fact.map is not None:
-                return self._shared_out(fact, op, live[0])
-            function = way is not None and all(f.root is way.root for f in live)
-            step = handed_on(self.graph, op, index, given, inside, function, self._option(op))
-        if step is None:
-            problem = (
-                f"it lies in the prefix (until=...), through which relevance passes no such operation as {op.kind!r}; "
-                "end the prefix before it"
-            )
-            return Fact(t, True, step=plain(self.graph, op, given, problem=problem)) if inside else None
-        if not step.glued:  # how much of it the input's values have is known to the operation's own step
-            own = self._stepped(op, index, given, live, way).step
-            assert own is not None
-            own = replace(own, mask=step.mask, note=step.note, bounds=step.bounds, map=None)
-            step = replace(own, live=(*own.live, *step.live))
-        fact = Fact(t, True, front=True, inner=any(f.inner for f in live), step=step)
-        source = live[0].map
-        if inside and source is not None and len(live) == 1:
-            if op.kind in _MOVES_ALL:
-                fact.map = source.moved_by(op, index)
-            elif op.kind in _SCALINGS:
-                found = self._weights.scaled(op, t, given, live[0])
-                fact.map = None if found is None else found.map
-        return fact
-
-    def _shared_out(self, fact: Fact, op: Op, data: Fact) -> Fact:
-        made, step = fact.map, fact.step
-        assert made is not None
-        assert step is not None
-        if not fits_prefix(made.rule):
-            rule = override(self.composite, op.call) or made.rule
-            step.problem = f"rule {rule!r} has no meaning in a prefix (until=...): name Flat() or WSquare() for it"
-        x = data.tensor
-        step.mask, step.glued, step.live = lambda b: b.share(made), True, (x,)
-        fact.front, fact.inner = True, True
-        return fact
-
-    def _looked_up(self, op: Op, indices: Fact) -> Fact:
-        """Vectors for numbers: each token has the relevance of its vector."""
-        t, before = op.outputs[0], indices.tensor
-        given = [self.fact(i) for i in op.inputs]
-        step = plain(self.graph, op, given)
-        if not indices.live:
-            learned = self.graph.is_learned(op.inputs[0])
-            step.problem = NUMBERS if learned else ""
-            return Fact(t, live=learned, root=t, step=step, gate="step" if op.kind == "onehot" else "")
-        step.live, step.held = (before,), ()
-        step.note = "all relevance of a vector to its token"
-        step.mask, step.glued = (lambda made: spread_over_vectors(op, made.companion(before).mask)), True
-        inside = op.number in self.prefix
-        return Fact(t, True, root=t, front=op.kind == "onehot" or inside, step=step, inner=inside)
+        made = self._weights.behind(op, index, given, live[0]) if len(live) == 1 else None
+        return Fact(t, True, map=made, step=step)
 
     # --- what is named for layers, and what follows ---
 

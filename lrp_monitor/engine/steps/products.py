@@ -14,6 +14,22 @@ from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS
 
 
+def product(
+    composite: Composite, graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact],
+    known: Callable[[Tensor], Fact],
+) -> Fact | None:  # fmt: skip
+    """What activations give that one multiplies or divides by another; None where ``op`` does neither."""
+    if len(live) < 2:
+        return None
+    gated = op.kind == "div" and one_and_exponential(graph, op.inputs[1]) is not None  # a / (1 + exp(-b))
+    held = None if gated else _divisor(graph, op, given, known)
+    if held is not None:
+        step = plain(graph, op, given, hold=held, note="its scale factor is a constant")
+        return Fact(op.outputs[0], True, step=step)
+    multiplies = gated or op.kind == "mul" or op.kind in PRODUCTS
+    return shared(composite, graph, op, given) if multiplies and len(live) == 2 else None
+
+
 def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) -> Fact:
     """A product of two activations whose relevance is shared and not multiplied.
 
@@ -105,20 +121,13 @@ def score_bias(op: Op, given: Sequence[Fact]) -> int | None:
     return biases[0] if len(biases) == 1 and given[1 - biases[0]].paired else None
 
 
-def is_gated(graph: Graph, op: Op) -> bool:
-    """Whether ``op`` divides by one over a sigmoid, ``a / (1 + exp(-b))``."""
-    return op.kind == "div" and one_and_exponential(graph, op.inputs[1]) is not None
-
-
-def divisor(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor], Fact]) -> int | None:
+def _divisor(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor], Fact]) -> int | None:
     """Which factor is a statistic of the input that divides the other: it is a constant to relevance.
 
     A matrix product without weights is one, as where linear attention divides by the sum of its own. So normalisation
     passes relevance one to one (Achtibat et al. 2024, the identity rule); what is subtracted and what scales the result
     are linear.
     """
-    if is_gated(graph, op):
-        return None
     if op.kind == "div":  # sums of exponentials are such statistics, too, summed step by step as they may be
         made = graph.divided_by(given[1].tensor)
         divides = (given[1].statistic and not given[1].inverse) or known(made.outputs[0]).gate == "exp"

@@ -27,9 +27,6 @@ class Made(Protocol):
     def weighted(self, made: Map) -> Tensor:
         """The output of a weighted map."""
 
-    def share(self, made: Map) -> Tensor:
-        """The companion mask behind a weighted map of a prefix."""
-
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What ``make()`` gave when it was asked for first."""
 

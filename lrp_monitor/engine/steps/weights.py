@@ -22,6 +22,11 @@ from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_
 
 SMALL = 1e-6
 """The stabiliser of the epsilon rule on a scale and shift of their own."""
+SCALINGS = ("add", "sub", "mul", "div", "batchnorm")
+_MOVES = (
+    "reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "identity", "cast", "slice",
+    "split", "splitv",
+)  # fmt: skip
 STEPS = (
     "multiplies weights with numbers that were made of activations by signs, comparisons or rounding, which carry no "
     "relevance; put those into a layer of their own and name Pass() for it"
@@ -34,19 +39,19 @@ class Weights:
 
     recording: Recording
     composite: Composite
-    prefix: frozenset[int]
 
     @property
     def graph(self) -> Graph:
         return self.recording.graph
 
-    def product(self, op: Op, given: list[Fact], data: Fact) -> Fact:
+    def product(self, op: Op, given: list[Fact], data: Fact, first: bool) -> Fact:
+        """A product of data with something else: by a rule where that is weights; ``first``: no weights before it."""
         at = next(i for i, f in enumerate(given) if f is data)
         kernels = [i for i in range(len(given)) if i != at and (op.kind != "convtranspose" or i == 1)]
         kernel = op.inputs[kernels[0]] if len(kernels) == 1 else None  # an einsum of one operand sums and moves
         if kernel is None or self.graph.depends(kernel) or not self.graph.is_learned(kernel):
             return Fact(op.outputs[0], True, step=plain(self.graph, op, given))  # a fixed linear map
-        rule, problem = self.rule(op, data.front and (not data.inner or op.number in self.prefix))
+        rule, problem = self.rule(op, first)
         if kernel.dtype.is_complex:
             return self.of_complex_numbers(op, given, rule)
         made = replace(map_of(op, at, kernels[0], rule), in_loop=loop_around(op.call) is not None, problem=problem)
@@ -118,7 +123,7 @@ class Weights:
         if made is not None and not literal and (scales or scaling.factor is None):
             whole = learned and made.call is op.call and op.kind in ("add", "sub")
             if whole or scaling.axis in (-1, *made.axes):
-                return self.folded(op, t, z, made, scaling)
+                return self.folded(op, t, made, scaling)
         found = self.affine(op, t, given, z, scaling, learned)
         if made is not None and literal and scales:  # which what follows may fold into
             found = found or Fact(t, True, step=plain(self.graph, op, given))
@@ -128,19 +133,21 @@ class Weights:
                 found.map = made
         return found
 
-    def folded(self, op: Op, t: Tensor, z: Fact, made: Map, scaling: Scaling) -> Fact:
+    def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
         """A scale or shift behind a weighted map, as a part of it."""
         same = leaf(op.call) is leaf(made.call)
         if scaling.factor is not None:
             made = made.scaled(scaling.axis, scaling.factor)
         if scaling.shift is not None:
             made = made.shifted(scaling.shift)
-        fact = self.weighted(op, t, made, note="" if same else "folded into the weighted layer before it")
-        if z.front:  # the last of a prefix: its mask stands for what is folded into it, too
-            assert fact.step is not None
-            fact.step = replace(fact.step, mask=lambda b: b.companion(z.tensor).mask, glued=True, live=(z.tensor,))
-            fact.front, fact.inner = True, z.inner
-        return fact
+        return self.weighted(op, t, made, note="" if same else "folded into the weighted layer before it")
+
+    def behind(self, op: Op, index: int, given: list[Fact], z: Fact) -> Map | None:
+        """The map that made ``z``, followed by ``op``, where that moves or scales it; else None."""
+        if z.map is not None and op.kind in _MOVES:
+            return z.map.moved_by(op, index)
+        found = self.scaled(op, op.outputs[0], given, z) if z.map is not None and op.kind in SCALINGS else None
+        return None if found is None else found.map
 
     def of_each_sample(self, op: Op, t: Tensor, given: list[Fact], made: Map, other: Tensor) -> Fact | None:
         """A scale or shift by what is a constant to relevance, but differs by sample, such as a gate."""

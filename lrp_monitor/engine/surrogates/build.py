@@ -14,7 +14,7 @@ from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.assign import Assigner
 from lrp_monitor.engine.steps.maps import Map, joined
-from lrp_monitor.engine.steps.masks import glue, share_of_ones
+from lrp_monitor.engine.steps.masks import glue
 from lrp_monitor.engine.steps.step import Step
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.recording import LayerCall
@@ -265,12 +265,6 @@ class Builder:
         rectified = affine.rectified and not rule.takes_activation
         options = {} if shown is None else {"shown": shown}
         return backend.deferred(known, sources, surrogate, rectified=rectified, **options)
-
-    def share(self, made: Map) -> Tensor:
-        """The mask behind a weighted map of a prefix."""
-        companion = self.companion(made.x)
-        affine = made.affine(self.value(made.x), self.value, companion=companion, non_negative=True)
-        return share_of_ones(affine, made.rule)
 
 
 @dataclass

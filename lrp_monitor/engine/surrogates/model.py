@@ -17,13 +17,14 @@ from lrp_monitor.engine.rules.composites import AUTO, Composite
 from lrp_monitor.engine.rules.rules import Gradient, Pass
 from lrp_monitor.engine.steps.assign import NUMBERS, Assigner
 from lrp_monitor.engine.steps.choosing import Choice, choose
+from lrp_monitor.engine.steps.front import prefix_of
 from lrp_monitor.engine.steps.gates import sigmoid_by_hand
 from lrp_monitor.engine.steps.weights import STEPS
 from lrp_monitor.engine.surrogates.build import Builder, Gates, Plan, Taps
 from lrp_monitor.engine.surrogates.carriers import LayerOutputs
 from lrp_monitor.engine.surrogates.table import Row, rows_of
 from lrp_monitor.engine.trace.graph import Op
-from lrp_monitor.engine.trace.recording import Recording, layer_paths, record
+from lrp_monitor.engine.trace.recording import layer_paths, record
 from lrp_monitor.keras_internals import layers_of
 
 
@@ -73,7 +74,7 @@ def run(
     choice = choose(recording) if composite is AUTO else None
     composite = composite if choice is None else choice.composite
     _check_overrides(model, composite, paths)
-    assigner = Assigner(recording, composite, _prefix(model, composite, recording))
+    assigner = Assigner(recording, composite, prefix_of(recording, composite, model.name))
     assigner.run()
     activation, head, moves = _head(assigner, recording.output)
     plan = Plan.to(assigner, [head], recording.output)
@@ -113,21 +114,6 @@ def _head(assigner: Assigner, output: Tensor) -> tuple[str | None, Tensor, list[
         moves.append(op)
         t = op.inputs[op.outputs.index(t)] if op.kind == "each" else op.inputs[0]
     return None, output, []
-
-
-def _prefix(model: Any, composite: Composite, recording: Recording) -> frozenset[int]:
-    """The numbers of the operations that make up the prefix: all from which the outputs of ``until`` are computed."""
-    if composite.until is None:
-        return frozenset()
-    ends = [t for made in recording.calls if composite.ends_prefix(made.layer, made.path) for t in made.outputs]
-    graph = recording.graph
-    if not any(graph.depends(t) for t in ends):
-        which = getattr(composite.until, "__name__", composite.until)
-        names = list(dict.fromkeys(made.layer.name for made in recording.calls))
-        raise ValueError(
-            f"until={which!r}: model {model.name!r} runs no such layer on its input; the layers that it runs: {names}"
-        )
-    return frozenset(op.number for op in graph.needed(ends))
 
 
 def _checked(model: Any, on_unknown: str, plan: Plan) -> tuple[str, ...]:

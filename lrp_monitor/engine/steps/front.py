@@ -1,0 +1,232 @@
+"""What stands in front of all weights, or in a prefix of the network (``until``): a mask carries its relevance.
+
+Which operations are in it and what becomes of the mask in each (masks.py) is known here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from keras import ops
+
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
+from lrp_monitor.engine.rules.composites import Composite, fits_prefix
+from lrp_monitor.engine.steps.masks import normalised, picks, share, spread_over_vectors
+from lrp_monitor.engine.steps.products import shared
+from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
+from lrp_monitor.engine.steps.weights import Weights, override
+from lrp_monitor.engine.trace.graph import Graph, Op
+from lrp_monitor.engine.trace.operations import PRODUCTS
+from lrp_monitor.engine.trace.recording import Recording, loop_around
+
+# These are monotonic: what they make of the bounds of the input bounds what they make of it.
+_BOUNDED = frozenset(
+    {"add", "cast", "ceil", "div", "elu", "exp", "floor", "identity", "leakyrelu", "log", "log1p", "maximum", "minimum",
+     "mul", "neg", "relu", "relu6", "round", "selu", "sigmoid", "softplus", "sqrt", "sub", "tanh"}
+)  # fmt: skip
+_AS_IT_IS = "passes as it is"
+_ONE_TO_ONE = "preprocessing: relevance passes one to one"
+
+
+def prefix_of(recording: Recording, composite: Composite, model: str) -> frozenset[int]:
+    """The numbers of the operations that make up the prefix: all from which the outputs of ``until`` are computed."""
+    if composite.until is None:
+        return frozenset()
+    ends = [t for made in recording.calls if composite.ends_prefix(made.layer, made.path) for t in made.outputs]
+    graph = recording.graph
+    if not any(graph.depends(t) for t in ends):
+        which = getattr(composite.until, "__name__", composite.until)
+        names = list(dict.fromkeys(made.layer.name for made in recording.calls))
+        raise ValueError(
+            f"until={which!r}: model {model!r} runs no such layer on its input; the layers that it runs: {names}"
+        )
+    return frozenset(op.number for op in graph.needed(ends))
+
+
+@dataclass(frozen=True)
+class Front:
+    """Assigns steps to what stands in front of all weights, and in a prefix."""
+
+    graph: Graph
+    composite: Composite
+    weights: Weights
+    prefix: frozenset[int]
+    """The numbers of the operations that make up the prefix."""
+
+    def assigned(
+        self, op: Op, index: int, given: list[Fact], live: list[Fact], way: Fact | None, stepped: Callable[[], Fact]
+    ) -> Fact:
+        """The output ``index`` of an operation; ``stepped`` makes the step that it has behind weights."""
+        t, front, in_loop = op.outputs[index], all(f.front for f in live), loop_around(op.call) is not None
+        folded = self.weights.behind(op, index, given, live[0]) if front and len(live) == 1 else None
+        # what folds into the last map of a prefix belongs to it
+        inside = op.number in self.prefix or (folded is not None and not in_loop)
+        if not inside and (not front or any(f.inner for f in live)):
+            return stepped()
+        step = None
+        if front and not (inside and in_loop):
+            if inside and op.kind in PRODUCTS and len(live) == 1:
+                fact = self.weights.product(op, given, live[0], first=True)
+                if fact.map is not None:
+                    return self._shared_out(fact, op, live[0])
+            function = way is not None and all(f.root is way.root for f in live)
+            step = self._handed_on(op, index, given, live, inside, function)
+        if step is None:
+            if not inside:
+                return stepped()
+            problem = (
+                f"it lies in the prefix (until=...), through which relevance passes no such operation as {op.kind!r}; "
+                "end the prefix before it"
+            )
+            return Fact(t, True, step=plain(self.graph, op, given, problem=problem))
+        if not step.glued:  # how much of it the input's values have is known to the operation's own step
+            own = stepped().step
+            assert own is not None
+            own = replace(own, mask=step.mask, note=step.note, bounds=step.bounds, map=None)
+            step = replace(own, live=(*own.live, *step.live))
+        return Fact(t, True, front=True, inner=any(f.inner for f in live), map=folded, step=step)
+
+    def looked_up(self, op: Op, given: list[Fact], indices: Fact) -> Fact:
+        """Vectors for numbers of the input: each token has the relevance of its vector."""
+        t, before = op.outputs[0], indices.tensor
+        step = replace(
+            plain(self.graph, op, given, note="all relevance of a vector to its token"), live=(before,), held=(),
+            mask=lambda made: spread_over_vectors(op, made.companion(before).mask), glued=True,
+        )  # fmt: skip
+        inside = op.number in self.prefix
+        return Fact(t, True, root=t, front=op.kind == "onehot" or inside, step=step, inner=inside)
+
+    def _shared_out(self, fact: Fact, op: Op, data: Fact) -> Fact:
+        """A weighted map of the prefix: its rule shares out by weights alone."""
+        made, step = fact.map, fact.step
+        assert made is not None
+        assert step is not None
+        if not fits_prefix(made.rule):
+            rule = override(self.composite, op.call) or made.rule
+            step.problem = f"rule {rule!r} has no meaning in a prefix (until=...): name Flat() or WSquare() for it"
+        step.mask, step.glued, step.live = lambda b: share(b, made), True, (data.tensor,)
+        fact.front, fact.inner = True, True
+        return fact
+
+    # --- the mask behind an operation, by what becomes of it there ---
+
+    def _handed_on(
+        self, op: Op, index: int, given: list[Fact], live: list[Fact], inside: bool, function: bool
+    ) -> Step | None:
+        """The step that hands on the masks of the inputs, where there is one; ``function``: of one tensor alone."""
+        row = op.row
+        if op.kind == "stop" and live[0].statistic:
+            return self._hand(op, given, live, lambda made: made.companion(live[0].tensor).mask, _AS_IT_IS)
+        kernel = next((i for i, f in enumerate(given) if not f.live), None) if op.kind in PRODUCTS else None
+        moves = op.kind in PRODUCTS and len(live) == 1 and picks(op, kernel)
+        if (row.mask is None and not moves) or op.outputs[index].dtype.is_complex:
+            return None
+        if len(live) > 1 and row.form is not None and op.kind != "select":
+            return self._several(op, given, live, inside, function)
+        if row.mask == "kept" or (op.kind == "select" and function):
+            return self._kept(op, given, live, function)
+        return self._repeated(op, index, given, live, inside, kernel)
+
+    def _hand(
+        self, op: Op, given: Sequence[Fact], of: Sequence[Fact], mask: Callable[[Made], Tensor], note: str,
+        glued: bool = True, bounds: bool = False,
+    ) -> Step:  # fmt: skip
+        glued &= all(f.step is None or f.step.glued for f in of)
+        reads = tuple(f.tensor for f in of)
+        return replace(plain(self.graph, op, given), live=reads, mask=mask, note=note, glued=glued, bounds=bounds)
+
+    def _several(self, op: Op, given: list[Fact], live: list[Fact], inside: bool, function: bool) -> Step | None:
+        """Of several tensors, element by element: one to one from the signal, or equal parts to each."""
+        shape = op.outputs[0].shape
+        signals = [f for f in live if not f.statistic] or live
+        # a function of one tensor, or a tensor normalised by statistics of the same inputs
+        sources = self.graph.sources_of(signals[0].tensor)
+        others = [
+            f for f in live if f.statistic and not f.whole and not self.graph.sources_of(f.tensor) <= sources
+        ]  # fmt: skip
+        if function or ((len(signals) == 1 or all(f.statistic for f in live)) and not others):
+            signal = signals[0]
+        elif op.kind == "mul" and inside:
+            step = shared(self.composite, self.graph, op, given).step
+            assert step is not None
+            if len(step.live) > 1:
+                return self._hand(op, given, live, lambda made: _equal(made, live, shape), step.note)
+            signal = next(f for f in live if f.tensor is step.live[0])
+            return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), step.note)
+        elif op.kind == "div" or not inside:
+            return None
+        else:
+            return self._hand(op, given, live, lambda made: _equal(made, live, shape), "equal parts to each")
+        return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), _ONE_TO_ONE)
+
+    def _kept(self, op: Op, given: list[Fact], live: list[Fact], function: bool) -> Step:
+        """Each element by itself: as it is, but for what vanishes."""
+        held = [f.tensor for f in given if not f.live and self.graph.depends(f.tensor)]
+        divides = op.kind == "div" and not given[0].live  # by what may be 0
+        nothing = held if op.kind == "mul" and not function else []  # steps that are masked out take nothing,
+        if op.row.form != "linear" and live[0].tensor.dtype.is_floating:
+            nothing = [live[0].tensor]  # and a function of zero has nothing to give relevance to
+
+        def kept(made: Made) -> Tensor:
+            mask = _spread(made, live[0], op.outputs[0].shape)
+            for t in nothing:
+                mask = ops.where(made.value(t) != 0, mask, 0.0)
+            return mask
+
+        bounds = op.kind == "select" or (op.kind in _BOUNDED and not held and not divides)
+        return self._hand(op, given, live, kept, _ONE_TO_ONE, bounds=bounds)
+
+    def _repeated(
+        self, op: Op, index: int, given: list[Fact], live: list[Fact], inside: bool, kernel: int | None
+    ) -> Step:
+        """By the operation itself, done to the masks: what moves data, averages it, or takes the largest of it."""
+        data = set(range(len(given))[op.row.data]) - {kernel}
+        aside = any(self.graph.depends(f.tensor) for i, f in enumerate(given) if i not in data)
+
+        def of_masks(made: Made, repeat: Callable[..., Sequence[Tensor]]) -> Tensor:
+            def outputs() -> Sequence[Tensor]:
+                inputs = [
+                    made.value(f.tensor) if i not in data
+                    else made.companion(f.tensor).mask if f.live
+                    else ops.zeros_like(f.tensor, dtype="float32")
+                    for i, f in enumerate(given)
+                ]  # fmt: skip
+                return repeat(op.raw, inputs)
+
+            return made.once((op.number, repeat), outputs)[index]
+
+        def moved(made: Made) -> Tensor:
+            if op.kind != "topk":
+                return of_masks(made, backend.repeat)
+            # by the order of the values
+            return ops.take_along_axis(made.companion(live[0].tensor).mask, made.value(op.outputs[1]), -1)
+
+        def averaged(made: Made) -> Tensor:
+            return normalised(of_masks(made, backend.repeat_as_mean))
+
+        def winner(made: Made) -> Tensor:
+            value, mask = made.value(live[0].tensor), made.companion(live[0].tensor).mask
+            # Of x + u - [u], which is x, the gradient with regard to u is that of the maximum: one, at the winner.
+            inputs = [value + (mask - stop_gradient(mask)), *op.inputs[1:]]
+            best = backend.repeat(op.raw, inputs)[index]
+            return straight_through(best, ops.ones_like(best))
+
+        if op.kind in PRODUCTS or (op.row.mask == "moved" and op.kind != "scatternd"):  # that sums what comes together
+            bounds = op.kind in ("select", "topk") or not aside
+            return self._hand(op, given, live, moved, _AS_IT_IS, bounds=bounds)
+        if op.row.mask != "winner" or inside:
+            # An average lies within the bounds of its window.
+            bounds = op.row.sign is not None
+            return self._hand(op, given, live, averaged, "equal parts to the window", inside, bounds)
+        return self._hand(op, given, live, winner, "the winner takes all", False, True)
+
+
+def _spread(made: Made, fact: Fact, shape: Sequence[int]) -> Tensor:
+    mask = made.companion(fact.tensor).mask
+    return mask if mask.shape == shape else ops.broadcast_to(mask, shape)
+
+
+def _equal(made: Made, of: Sequence[Fact], shape: Sequence[int]) -> Tensor:
+    return normalised(sum(_spread(made, f, shape) for f in of))
