@@ -43,6 +43,7 @@ GATED = {
     "power": lambda a, b: a * (1.0 + ops.exp(-b)) ** -1.0,
     "tanh": lambda a, b: a * (0.5 * (1.0 + ops.tanh(b / 2))),
     "scaled tanh": lambda a, b: (0.5 - 0.5 * ops.tanh(b * -0.5)) * a,
+    "pooled": lambda a, b: a * ops.average_pool(ops.sigmoid(b)[..., None], 1)[..., 0],  # over windows of one value
 }
 
 
@@ -452,9 +453,11 @@ def turned(t):
 
 
 HALF = lrp.Composite(dense=ZERO, product="half", attention="cp_lrp")
+GATE = lrp.Composite(dense=ZERO, product="gate", attention="cp_lrp")
+MIXING = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
 JOINED = {
     "a matrix product is one factor": (lambda a, b, c: a @ turned(b) @ c, (1 / 4, 1 / 4, 1 / 2)),
-    "a number added to an exponential": (lambda a, b, c: (ops.exp(a) + 1.0) * b + 0.0 * c, (1 / 2, 1 / 2, 0)),
+    "a number added to an exponential": (lambda a, b, c: (ops.exp(a) / 2.0 + 1.0) * b + 0.0 * c, (1 / 2, 1 / 2, 0)),
     "a gate on what attention gave out": (
         lambda a, b, c: ops.softmax(a @ turned(a)) @ b * 0.5 * ops.sigmoid(c), (0, 1, 0),
     ),
@@ -466,17 +469,25 @@ JOINED = {
     "what attention gave out is no similarity": (
         lambda a, b, c: ops.relu(ops.softmax(a @ turned(a)) @ b) @ turned(c), (0, 1 / 2, 1 / 2),
     ),
+    "a logarithm of an exponential": (lambda a, b, c: ops.log1p(ops.exp(a)) * b + 0.0 * c, (1 / 2, 1 / 2, 0)),
+    "a mixture of what is cut at 0 and 1": (
+        lambda a, b, c: (ops.sigmoid(a) @ MIXING) * b + 0.0 * c, (1 / 2, 1 / 2, 0), GATE,
+    ),
+    "cut off, but not shifted": (
+        lambda a, b, c: ops.clip(0.5 * a, 0, 1) * b + 0.0 * c, (1 / 2, 1 / 2, 0), GATE,
+    ),
+    "cut off, of a sum": (lambda a, b, c: ops.relu6(a + a) * b + 0.0 * c, (1 / 2, 1 / 2, 0), GATE),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", JOINED)
 def test_which_factors_share(name, rng, randomise):
     """Halves for each product of two, but none for what weights the other: there it is held constant."""
-    joined, expected = JOINED[name]
+    joined, expected, *composite = JOINED[name]
     inputs = keras.Input((3, 5))
     parts = [kl.Dense(4, use_bias=False, name=part)(inputs) for part in "abc"]
     model = randomise(keras.Model(inputs, kl.Dense(1, use_bias=False)(kl.Flatten()(joined(*parts)))))
-    inspection = lrp.Explainer(model, HALF).inspect(rng.normal(size=(2, 3, 5)).astype(np.float32), 0)
+    inspection = lrp.Explainer(model, *composite or [HALF]).inspect(rng.normal(size=(2, 3, 5)).astype(np.float32), 0)
     for part, share in zip("abc", expected, strict=True):
         np.testing.assert_allclose(inspection[part].conservation, share, atol=1e-4)
 
@@ -505,14 +516,18 @@ def test_a_number_of_pieces_is_no_mask(rng, randomise):
     close(found["count"], terms.sum(axis=1, keepdims=True) / 2)
 
 
-def test_the_sum_of_two_layers_is_shared_before_their_rule(rng, randomise):
-    """z+ of each by itself, of what it has of the sum: R_a = a / (a + b) R, not of all contributions together."""
-    model = randomise(branches(kl.Add()))
+@pytest.mark.parametrize("joined", [kl.Add(), lambda parts: parts[0] + ops.sign(parts[1])], ids=["sum", "steps"])
+def test_the_sum_of_two_layers_is_shared_before_their_rule(joined, rng, randomise):
+    """z+ of each by itself, of what it has of the sum: R_a = a / (a + b) R, not of all contributions together.
+
+    Nor of what is added for each sample but carries no relevance: the bias of no layer.
+    """
+    model = randomise(branches(joined))
     x = rng.normal(size=(4, 5)).astype(np.float32)
     found = lrp.relevance(model, x, 1, lrp.Composite(dense=rules.ZPlus(), overrides={"head": ZERO}))
     wa, wb, head = weights(model)
     expected = 0
-    for w in (wa, wb):
+    for w in (wa, wb) if isinstance(joined, kl.Add) else (wa,):
         positive = np.maximum(x[:, :, None] * w, 0)
         share = positive / np.maximum(positive.sum(axis=1, keepdims=True), 1e-9)
         expected += (share * ((x @ w) * head[:, 1])[:, None]).sum(axis=2)

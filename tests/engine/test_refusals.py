@@ -11,6 +11,7 @@ import lrp_monitor as lrp
 from lrp_monitor import rules
 
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4)
+WEIGHT = keras.Variable(np.ones(4, np.float32))
 
 
 class Middle(keras.Model):
@@ -45,6 +46,28 @@ REFUSED = {
     "exponentials over others": (
         lambda t: ops.exp(t) / ops.sum(ops.exp(t[:, ::-1]), axis=-1, keepdims=True),
         "not homogeneous",
+    ),
+    "powers over others": (
+        lambda t: 2.0**t / ops.sum(2.0 ** t[:, ::-1], axis=-1, keepdims=True),
+        "not homogeneous",
+    ),
+    "exponentials over the largest": (
+        lambda t: ops.exp(t) / ops.max(ops.exp(t), axis=-1, keepdims=True),
+        "not homogeneous",
+    ),
+    "stopped before no softmax": (
+        lambda t: t - ops.stop_gradient(ops.max(t, axis=-1, keepdims=True)),
+        "stops the gradient",
+    ),
+    "filled with numbers": (lambda t: ops.where(t[:, ::-1] > 0, t, np.arange(1.0, 5)), "puts in a constant"),
+    "difference from a weight": (lambda t: tf.math.squared_difference(t, WEIGHT), "not homogeneous"),
+    "division by a product of each element": (
+        lambda t: t / ops.einsum("bti,bti->bti", t, t[:, ::-1]),
+        "divides by an activation",
+    ),
+    "sparse values": (
+        lambda t: t * tf.sparse.sparse_dense_matmul(tf.SparseTensor([[0, 0]], t[0, 0, :1], (1, 1)), [[1.0]]),
+        "where to or how",
     ),
     "logarithm of others' exponentials": (
         lambda t: t - ops.log(ops.sum(ops.exp(t[:, ::-1]), axis=-1, keepdims=True)),

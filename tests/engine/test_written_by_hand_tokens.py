@@ -44,8 +44,8 @@ class Positions(kl.Layer):
         return self.token.compute_mask(ids)
 
 
-def table(layer):
-    weight(layer, "table", (WORDS, WIDTH))
+def table(layer, vector=(WIDTH,)):
+    weight(layer, "table", (WORDS, *vector))
 
 
 def number(x):
@@ -63,24 +63,27 @@ EMBEDDINGS = {
     "embedding_lookup": (
         lambda: Own(table, lambda layer, x: tf.nn.embedding_lookup(tf.convert_to_tensor(layer.table), number(x))), 1.0,
     ),
+    "tf.gather of a variable": (lambda: Own(table, lambda layer, x: tf.gather(layer.table.value, number(x))), 1.0),
+    "numbers": (lambda: Own(lambda n: table(n, ()), lambda layer, x: ops.take(layer.table, number(x))), 1.0),
+    "matrices": (lambda: Own(lambda n: table(n, (2, 3)), lambda layer, x: ops.take(layer.table, number(x), 0)), 1.0),
     "take, scaled": (lambda: Own(table, lambda layer, x: 2.0 * ops.take(layer.table, number(x), axis=0)), 2.0),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("composite", ["lrp_zero", "epsilon_plus_flat"])
-def test_all_relevance_of_a_vector_goes_to_its_token(composite, rng, randomise):
+@pytest.mark.parametrize("first", [None, rules.Flat()], ids=["lrp-0", "flat"])
+def test_all_relevance_of_a_vector_goes_to_its_token(first, rng, randomise):
     """All embeddings stand in one network, side by side, with an output each."""
     inputs = keras.Input((TOKENS,), dtype="int32")
     layers = [make() for make, _ in EMBEDDINGS.values()]
     heads = [kl.Dense(1, use_bias=False, name=f"head_{index}") for index in range(len(layers))]
     outputs = [head(kl.Flatten()(layer(inputs))) for head, layer in zip(heads, layers, strict=True)]
     model = randomise(keras.Model(inputs, kl.Concatenate()(outputs)))
-    x = rng.integers(0, WORDS, size=(3, TOKENS))
+    x, composite = rng.integers(0, WORDS, size=(3, TOKENS)), lrp.Composite(dense=rules.Epsilon(0), first=first)
     targets = np.repeat(np.arange(len(layers)), len(x))
     maps = np.split(lrp.relevance(model, np.tile(x, (len(layers), 1)), targets, composite), len(layers))
     for (name, (_, factor)), layer, head, found in zip(EMBEDDINGS.items(), layers, heads, maps, strict=True):
-        weights = head.get_weights()[0].reshape(TOKENS, WIDTH)
-        close(found, (factor * layer.get_weights()[0][x] * weights).sum(axis=-1), name=name)
+        vectors, weights = layer.get_weights()[0][x].reshape(*x.shape, -1), head.get_weights()[0].reshape(TOKENS, -1)
+        close(found, (factor * vectors * weights).sum(axis=-1), name=name)
 
 
 def test_positions_absorb_their_share(rng, randomise):

@@ -145,6 +145,27 @@ def test_with_a_normalisation_behind_axes_that_are_not_named():
     same_as(known, written("einsum with an ellipsis", known, normed=True), [SIGNS])
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_products_summed_in_one_layer_keep_the_rule_for_inputs(deep, rng, randomise):
+    """x U + f(x) W, f(x) the input itself or a layer of it: as the sum of two Dense layers, flat for what reads x."""
+    inputs = keras.Input((5,))
+    before = kl.Dense(5, activation="tanh") if deep else kl.Identity()
+    parts = [kl.Dense(4, use_bias=False) for _ in "ab"]
+    by_layers = keras.Model(inputs, kl.Dense(2)(kl.Add()([parts[0](inputs), parts[1](before(inputs))])))
+
+    def make(layer):
+        weight(layer, "u", (5, 4))
+        weight(layer, "w", (5, 4))
+
+    layer = Own(make, lambda layer, x: ops.matmul(x, layer.u) + ops.matmul(before(x), layer.w))
+    by_hand = keras.Model(inputs, kl.Dense(2)(layer(inputs)))
+    randomise(by_layers)
+    for one, other in zip((layer.u, layer.w), parts, strict=True):
+        one.assign(other.kernel)
+    by_hand.layers[-1].set_weights(by_layers.layers[-1].get_weights())
+    same(by_layers, by_hand, rng.normal(size=(2, 5)).astype(np.float32), [lrp.Composite(first=rules.Flat())])
+
+
 @pytest.mark.parametrize("literal", [lambda x: 0.5 * x, lambda x: x / 2.0 + 0.0, kl.Rescaling(0.5)], ids=range(3))
 def test_a_literal_between_leaves_what_is_folded(literal, rng, randomise):
     """Half of a convolution, and a bias and BatchNormalization behind: as of half of its kernel."""

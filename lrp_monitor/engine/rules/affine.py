@@ -148,11 +148,10 @@ class Affine:
     def _known_linear(self) -> Tensor:
         return self.value if self.bias is None else self.value - self.bias
 
-    def bias_part(self, sign: int) -> Tensor | float:
-        """The positive (sign +1) or negative (-1) part of the bias, 0 where there is none."""
-        if self.bias is None:
-            return 0.0
-        return ops.maximum(self.bias, 0.0) if sign > 0 else ops.minimum(self.bias, 0.0)
+    @property
+    def positive_bias(self) -> Tensor | float:
+        """The positive part of the bias, 0 where there is none."""
+        return 0.0 if self.bias is None else ops.maximum(self.bias, 0.0)
 
     def known(self) -> Tensor:
         """What is kept of the map for the reverse pass: z, or ReLU(z) where the map is rectified."""

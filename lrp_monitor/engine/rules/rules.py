@@ -131,7 +131,7 @@ class AlphaBeta(Rule):
         # The stabilisers' signs are known, and -(n + b- - epsilon) = p + b+ + epsilon - z. Below the least part of z a
         # sum is rounding, and shares over it would grow beyond what float32 holds: that of the positive ones only
         # where z < 0, that of the negative ones only where z > 0.
-        total = a.positive + (a.bias_part(+1) + (self.epsilon + 1e-30))
+        total = a.positive + (a.positive_bias + (self.epsilon + 1e-30))
         if not self.beta:
             if a.rectified:
                 return a.positive * stop_gradient(a.result / total)
@@ -191,7 +191,7 @@ class Gamma(Rule):
             # Relevance arrives only where z > 0: one convolution with w + gamma w+ is all that is needed, and where
             # z <= 0 the factor must only be finite.
             favoured = a.lin(a.x, a.kernel + g * ops.maximum(a.kernel, 0.0))
-            biases = 0.0 if a.bias is None else a.bias + g * a.bias_part(+1)
+            biases = 0.0 if a.bias is None else a.bias + g * a.positive_bias
             least = self.epsilon or 1e-30
             return favoured * stop_gradient(a.result / ops.maximum(favoured + (biases + self.epsilon), least))
         # With m = sum_i |x_i w_ij| the favoured contributions are (z0 + m) / 2 where z > 0 and (z0 - m) / 2 where not,

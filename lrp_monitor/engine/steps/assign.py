@@ -89,7 +89,7 @@ class Assigner:
         way = way_to(self.graph, op, given)
         live = [f for f in given[op.row.data] if f.live]
         aside = [f.tensor for f in given if f.live and f not in live and backend.holds_data(f.tensor)]
-        indices = op.kind in ("gather", "onehot") and given[min(1, len(given) - 1) if op.kind == "gather" else 0]
+        indices = op.kind in ("gather", "onehot") and given[1 if op.kind == "gather" else 0]
         # as with the state before the first step of a loop that is written out
         vanishes = op.kind == "mul" and any(self.graph.is_zero(f.tensor) for f in given if not f.live)
         tainted &= not vanishes
@@ -98,7 +98,7 @@ class Assigner:
             numbers = backend.holds_data(t) or (t.dtype.is_integer and all(f.front for f in live))
             silent = (
                 (id(t) in self.recording.constants and self._named(op) is None)
-                or (op.kind in CONSTANT and not (live and op.kind in _ROUNDING))
+                or (op.kind in CONSTANT and op.kind not in _ROUNDING)
                 or (op.kind == "topk" and index == 1)  # places, as argmax gives them
                 or _hides(op, given)
                 or vanishes
@@ -108,7 +108,7 @@ class Assigner:
                 facts.append(named)
             elif isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
                 facts.append(self._front.looked_up(op, given, indices) if indices.live else self._computed(op, given))
-            elif not silent and not live and tainted and self._weights.reads_steps(op, given):
+            elif not silent and not live and self._weights.reads_steps(op, given):
                 facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=STEPS)))
             elif silent or not (live or aside) or not numbers:
                 root = t if way is None else way.root
@@ -142,9 +142,7 @@ class Assigner:
 
     def _alias(self, op: Op, index: int, source: Fact) -> Fact:
         tensor, before = op.outputs[index], source.tensor
-        live = (before,) if source.live else ()
-        held = (before,) if not source.live and self.graph.depends(before) else ()
-        step = Step(op, (tensor,), live, held, lambda made: [made.tensor(before) if live else made.value(before)])
+        step = Step(op, (tensor,), (before,), (), lambda made: [made.tensor(before)])
         if source.front:
             step = replace(step, mask=lambda made: made.companion(before).mask, glued=True, bounds=True)
         return replace(source, tensor=tensor, step=step)
@@ -171,10 +169,8 @@ class Assigner:
         power = op.kind == "pow" and given[1].live
         part = in_keras_layer or ((op.kind == "exp" or power) and not self.graph.divides_later(op))
         forms = ("function", "part") if part else () if power else ("function",)
-        alone = len(live) == 1 and (len(given) == 1 or given[0 if power else 1].root is None)
-        if alone and op.row.form in forms:
-            function = self._passed(op, t, way or replace(given[0], root=given[0].tensor))
-            return function.along(way or Fact(t, root=t))
+        if way is not None and len(live) == 1 and op.row.form in forms:
+            return self._passed(op, t, way)
         if op.kind in PRODUCTS and len(live) == 1:
             return self._weights.product(op, given, live[0], first=live[0].front and not live[0].inner)
         if len(live) == 1 and op.kind in SCALINGS and index == 0:
@@ -185,7 +181,7 @@ class Assigner:
             found = self._weights.summed(op, t, given)
             if found is not None:
                 return found
-        if len(live) == 2 and is_softmax_shift(self.graph, op):
+        if is_softmax_shift(self.graph, op):
             return Fact(t, True, step=plain(self.graph, op, given, hold=1, note="a softmax does not change by it"))
         bias = products.score_bias(op, given)
         if bias is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
@@ -15,12 +16,10 @@ Span = tuple[int, int]
 """An axis, also one that was merged with others: the number of elements that one step along it passes, its length."""
 
 
-def spans_behind(graph: Graph, op: Op, given: Sequence[Fact], live: Fact) -> frozenset[Span]:
+def spans_behind(op: Op, given: Sequence[Fact], live: Fact) -> frozenset[Span]:
     """Along which axes of the output of ``op`` a softmax's weights in ``live`` are spread; empty where unknown."""
     if op.kind == "softmax":
         return frozenset([(1, live.tensor.shape[-1])])
-    if op.kind == "div" and live is given[0] and given[1].statistic and not live.axes:
-        return summed_spans(graph, given[1].tensor)
     found = {_span_behind(op, given.index(live), span) for span in live.axes}
     return frozenset(span for span in found if span is not None) if None not in found else frozenset()
 
@@ -52,22 +51,21 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
     """Where an axis of the input ``data`` of ``op`` lies in its output; None where it is summed over, or unknown."""
     if op.kind in PRODUCTS:
         named = product_axes(op)
-        name = None if named is None else named[data][axis]
-        return named[-1].index(name) if named is not None and name in named[-1] else None
+        name = named[data][axis]
+        return named[-1].index(name) if name in named[-1] else None
     if op.kind == "transpose":
         order = backend.constant_value(op.inputs[1])
         return None if order is None else list(order).index(axis)
     if op.kind in ("reshape", "squeeze", "expanddims"):
         behind, length = _step(before, axis), before[axis]
         for at, size in enumerate(after):
-            if size == length and _step(after, at) == behind and (length > 1 or at == len(after) - 1):
+            if size == length and _step(after, at) == behind:
                 return at
         return None
     if op.kind in ("spacetobatch", "batchtospace"):
         return axis if axis == len(before) - 1 else None
-    if op.kind in ("stack", "unstack"):
-        at, change = op.attribute("axis") % max(len(before), len(after)), len(after) - len(before)
-        return None if op.kind == "unstack" and at == axis else axis + change * (axis >= at)
+    if op.kind == "stack":
+        return axis + (axis >= op.attribute("axis") % len(after))
     row = op.row
     if op.kind in ("segmentsum", "segmentmax"):
         ids = len(op.inputs[1].shape)
@@ -79,19 +77,19 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
             return None
         return axis if op.attribute("keep_dims") else axis - sum(i < axis for i in gone)
     more = len(after) - len(before)
-    if row.form is not None or op.kind == "broadcast":  # axes are counted from the last on
-        return axis + more if more >= 0 else None
+    if row.form is not None:  # axes are counted from the last on
+        return axis + more
     masks = ("new_axis_mask", "shrink_axis_mask", "ellipsis_mask")
     return axis if row.in_place and not more and not any(op.attribute(mask) for mask in masks) else None
 
 
-Names = tuple[object, ...]
+Names = tuple[Any, ...]
 
 
-def product_axes(op: Op) -> list[Names] | None:
+def product_axes(op: Op) -> list[Names]:
     """Names of the axes of each input of a product, and of its output: along those of one name it runs in step.
 
-    An axis of inputs that the output does not have is summed over. None where they are unknown.
+    An axis of inputs that the output does not have is summed over.
     """
     ranks = [len(t.shape) for t in (*op.inputs, op.outputs[0])]
     if op.kind in ("mul", "div"):
@@ -117,33 +115,29 @@ def _named(term: str, rank: int) -> Names:
     return (*before, *range(len(before) + len(after) - rank, 0), *after)
 
 
-def _factors(op: Op) -> tuple[frozenset[object], frozenset[object], frozenset[object]] | None:
-    """The axes, longer than one, of both factors of a product and of its output, by names; None where unknown."""
-    named = product_axes(op)
-    if named is None:
-        return None
-    one, two, out = (
+def _factors(op: Op) -> tuple[frozenset[Any], frozenset[Any], frozenset[Any]]:
+    """The axes, longer than one, of both factors of a product and of its output, by names."""
+    *factors, out = (
         frozenset(name for name, length in zip(names, t.shape, strict=True) if length != 1)
-        for names, t in zip(named, (*op.inputs, op.outputs[0]), strict=True)
+        for names, t in zip(product_axes(op), (*op.inputs, op.outputs[0]), strict=True)
     )
-    return one, two, out
+    return factors[-2:][0], factors[-1], out  # an einsum of one operand is a product with nothing else
 
 
 def sums_over_both(graph: Graph, op: Op) -> bool:
     """Whether a product of two tensors is summed over an axis of both, by itself or by what follows it alone."""
-    axes = _factors(op)
-    if axes is None or (axes[0] & axes[1]) - axes[2]:
+    one, two, out = _factors(op)
+    if (one & two) - out:
         return True
     if op.kind in PRODUCTS:
         return False
     t = op.outputs[0]
-    shared = (axis for axis in axes[0] & axes[1] if isinstance(axis, int))
-    spans = {(_step(t.shape, axis), t.shape[axis]) for axis in shared}
+    spans = {(_step(t.shape, axis), t.shape[axis]) for axis in one & two}
     readers = graph.readers(t)
     while len(readers) == 1 and len(readers[0].outputs) == 1:
         (reader,) = readers
         data = next(i for i, x in enumerate(reader.inputs) if x is t)
-        linear = reader.kind in ("mul", "div", "neg", "identity", "cast", "sum", "mean", "segmentsum")
+        linear = reader.row.form == "linear" or reader.kind in ("sum", "mean", "segmentsum")
         alone = sum(graph.depends(x) for x in reader.inputs) == 1
         if not (alone and (linear or reader.row.mask == "moved")):
             return False
@@ -158,10 +152,8 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
 
 def spread_factor(op: Op) -> int | None:
     """Which factor of a product, 0 or 1, is spread over the other, which has more axes; None where neither is."""
-    axes = _factors(op)
-    if axes is None or axes[0] == axes[1]:
-        return None
-    return 0 if axes[0] < axes[1] else 1 if axes[1] < axes[0] else None
+    one, two, _ = _factors(op)
+    return 0 if one < two else 1 if two < one else None
 
 
 def summed_spans(graph: Graph, total: Tensor) -> frozenset[Span]:

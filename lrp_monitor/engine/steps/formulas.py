@@ -34,7 +34,7 @@ def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
         return None
     shape = op.outputs[0].shape
     roots = [f.root for f in given if f.root is not None]
-    if not roots or any(root is not roots[0] for root in roots) or roots[0].shape != shape:
+    if len({id(root) for root in roots}) != 1 or roots[0].shape != shape:
         return None
     data = given[1:] if op.kind == "select" else given
     numbers = [f for f in data if f.root is None]
@@ -43,8 +43,7 @@ def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
     shifts = adds and bool(numbers)
     curved = op.kind in ("mul", "div") and (many or (op.kind == "div" and given[1].root is not None))
     inhomogeneous = row.form in ("function", "part") or curved
-    ends = op.kind == "log1p" or (op.kind in ("add", "sub") and shifts)
-    formula = any(f.formula for f in data) or (ends and any(f.curved for f in data))
+    formula = any(f.formula or (f.curved and op.kind in ("add", "sub", "log1p")) for f in data)
     return Fact(
         op.outputs[0], True, roots[0],
         bent=inhomogeneous or row.form in ("bent", "choice") or any(f.bent for f in given),
@@ -64,7 +63,7 @@ def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) 
         return len(live) > 1 or any(value != 0 for value in limits)
     if op.kind == "div":
         return given[0].live and given[1].root is not None
-    if op.kind == "select" and given[0].root is None and not any(f.bent and f.shifted for f in given[1:]):
+    if op.kind == "select" and given[0].root is None:
         return False  # a constant mask: what it lets through is as it was, also where it is 0
     return op.kind in ("relu6", "select") or (len(live) > 1 and op.row.form == "linear")
 

@@ -71,8 +71,7 @@ class Front:
                 fact = self.weights.product(op, given, live[0], first=True)
                 if fact.map is not None:
                     return self._shared_out(fact, op, live[0])
-            function = way is not None and all(f.root is way.root for f in live)
-            step = self._handed_on(op, index, given, live, inside, function)
+            step = self._handed_on(op, index, given, live, inside, way is not None)
         if step is None:
             if not inside:
                 return stepped()
@@ -104,7 +103,7 @@ class Front:
         assert made is not None
         assert step is not None
         if not fits_prefix(made.rule):
-            rule = override(self.composite, op.call) or made.rule
+            rule = override(self.composite, op.call)
             step.problem = f"rule {rule!r} has no meaning in a prefix (until=...): name Flat() or WSquare() for it"
         step.mask, step.glued, step.live = lambda b: share(b, made), True, (data.tensor,)
         fact.front, fact.inner = True, True
@@ -143,9 +142,7 @@ class Front:
         signals = [f for f in live if not f.statistic] or live
         # a function of one tensor, or a tensor normalised by statistics of the same inputs
         sources = self.graph.sources_of(signals[0].tensor)
-        others = [
-            f for f in live if f.statistic and not f.whole and not self.graph.sources_of(f.tensor) <= sources
-        ]  # fmt: skip
+        others = [f for f in live if not f.whole and not self.graph.sources_of(f.tensor) <= sources]
         if function or ((len(signals) == 1 or all(f.statistic for f in live)) and not others):
             signal = signals[0]
         elif op.kind == "mul" and inside:

@@ -32,7 +32,7 @@ def learn_gate(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], live: Se
     fact.paired = _is_paired(graph, op, live)
     fact.gate = fact.gate or _gate_of(graph, op, given, live)
     if fact.gate == "softmax" and not fact.axes:
-        behind = [spans_behind(graph, op, given, f) for f in live if f.gate == "softmax" or op.kind == "softmax"]
+        behind = [spans_behind(op, given, f) for f in live if f.gate == "softmax" or op.kind == "softmax"]
         fact.axes = frozenset().union(*behind) if all(behind) else frozenset()
 
 
@@ -50,17 +50,13 @@ def _gate_of(graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact]) 
         return "similarity"
     gates = {f.gate for f in live if not (op.kind == "div" and f is live[-1] and f.statistic)}
     if op.kind == "mul" and len(live) == 2:  # a mask of whole numbers keeps a gate what it is
-        gates = {f.gate for f in live if not f.whole} or gates
+        gates = {f.gate for f in live if not f.whole}
     if not gates or "" in gates or op.kind in ("log", "log1p"):
         return ""
-    carries = row.mask == "moved" or row.statistic or (row.form is not None and row.form != "step")
-    if op.kind in PRODUCTS and len(live) == 1 and not spans_behind(graph, op, given, live[0]):
+    if "readout" in gates or (op.kind in PRODUCTS and len(live) == 1 and not spans_behind(op, given, live[0])):
         return "readout" if gates <= {"softmax", "readout"} else ""
-    carries |= op.kind in PRODUCTS
-    if "readout" in gates:
-        return "readout" if carries and gates <= {"softmax", "readout"} else ""
     shift = op.kind in ("add", "sub") and not all(f.live or graph.is_zero(f.tensor) for f in given)
-    if not carries or ("exp" in gates and shift):
+    if "exp" in gates and shift:
         return ""
     if op.kind == "div" and given[1].statistic and gates == {"exp"}:
         return "softmax"
@@ -114,8 +110,7 @@ def is_softmax_shift(graph: Graph, op: Op) -> bool:
     if op.kind != "sub" or _maker(graph, op.inputs[1], ("identity", "cast")).kind != "stop":
         return False
     (made,) = op.outputs
-    last = op.inputs[1].shape[-1:]
-    return last == (1,) and made.shape[-1] != 1 and _ends_in_softmax(graph, made)
+    return op.inputs[1].shape[-1:] == (1,) and _ends_in_softmax(graph, made)
 
 
 def _maker(graph: Graph, tensor: Tensor, through: Sequence[str]) -> Op:
@@ -127,12 +122,11 @@ def _maker(graph: Graph, tensor: Tensor, through: Sequence[str]) -> Op:
 
 
 def _ends_in_softmax(graph: Graph, tensor: Tensor) -> bool:
-    """Whether ``tensor`` goes into softmaxes over its last axis alone; masked, scaled or shifted on the way."""
+    """Whether ``tensor`` goes into softmaxes over its last axis alone; masked or shifted on the way."""
     readers = graph.readers(tensor)
     for reader in readers:
         if reader.kind not in ("softmax", "logsoftmax"):
-            scales = reader.kind in ("mul", "div") and number(reader.inputs[1]) is not None
-            kept = reader.kind in ("add", "sub", "select", "identity", "cast") or scales
+            kept = reader.kind in ("add", "sub", "select", "identity", "cast")
             if not kept or not _ends_in_softmax(graph, reader.outputs[0]):
                 return False
     return bool(readers)
@@ -143,7 +137,7 @@ def _exponents(graph: Graph, tensor: Tensor) -> Tensor | None:
     op = graph.op_of(tensor)
     if op.kind == "log":
         total = graph.divided_by(op.inputs[0])
-        power = graph.op_of(total.inputs[0]) if total.row.statistic else total
+        power = graph.op_of(total.inputs[0])
         return _in_front_of_maximum(graph, power.inputs[0]) if power.kind == "exp" else None
     inner = op.inputs if op.kind in ("identity", "add") or op.row.mask == "moved" else ()
     found = (_exponents(graph, t) for t in inner if graph.depends(t))
@@ -209,9 +203,7 @@ def one_and_exponential(graph: Graph, tensor: Tensor) -> Op | None:
 def _same(graph: Graph, one: Op, tensor: Tensor) -> bool:
     """Whether ``tensor`` is what ``one`` makes, or the same made again."""
     other = graph.op_of(tensor)
-    return one is other or (
-        one.kind == other.kind and all(a is b for a, b in zip(one.inputs, other.inputs, strict=True))
-    )
+    return one.kind == other.kind and all(a is b for a, b in zip(one.inputs, other.inputs, strict=True))
 
 
 def _in_front_of_maximum(graph: Graph, tensor: Tensor) -> Tensor:
@@ -220,4 +212,4 @@ def _in_front_of_maximum(graph: Graph, tensor: Tensor) -> Tensor:
     if op.kind != "sub":
         return tensor
     largest = _maker(graph, op.inputs[1], ("identity", "stop"))
-    return op.inputs[0] if largest.kind in ("max", "segmentmax") and graph.depends(op.inputs[1]) else tensor
+    return op.inputs[0] if largest.kind in ("max", "segmentmax") else tensor

@@ -125,8 +125,7 @@ class Map:
         after, bias = tuple(op.outputs[index].shape), self.bias
         axes: dict[int, int] = {}
         if op.kind in ("slice", "split", "splitv"):
-            last = len(self.shape) - 1
-            if len(after) != last + 1 or after[:-1] != tuple(self.shape[:-1]):
+            if after[:-1] != tuple(self.shape[:-1]):
                 return None
         else:
             behind = {axis_behind(op, axis, self.shape, after): at for axis, at in self.axes.items()}
@@ -216,18 +215,16 @@ def axis_along_which(shape: Sequence[int], of: Sequence[int]) -> int | None:
     """
     offset = len(of) - len(shape)
     varying = [offset + i for i, n in enumerate(shape) if n != 1]
-    return None if offset < 0 or len(varying) > 1 else (varying[0] if varying else -1)
+    return None if len(varying) > 1 else (varying[0] if varying else -1)
 
 
 def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:
     """The map that a product with weights is."""
     weights, named = op.inputs[kernel], product_axes(op)
-    axes: dict[int, int] = {}
     if op.kind == "depthwise":
         axes = {op.channel_axis: len(weights.shape) - 1}
-    elif named is not None:
-        own = [(axis, name) for axis, name in enumerate(named[-1]) if name in named[kernel] and name not in named[data]]
-        axes = {axis: named[kernel].index(name) for axis, name in own}
+    else:
+        axes = {axis: named[kernel].index(name) for axis, name in enumerate(named[-1]) if name not in named[data]}
     grouped = op.kind == "conv" and op.inputs[data].shape[op.channel_axis] != weights.shape[-2]
     first = tuple(slice(1) if at in axes.values() else slice(None) for at in range(len(weights.shape)))
     one_output = None if grouped or op.kind == "depthwise" else lambda made: made[first]
@@ -237,11 +234,11 @@ def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:
 def sum_of(one: Map, two: Map, rule: Rule) -> Map | None:
     """The map that the sum of two is: products of matrices with equal outputs, made in one call of a layer."""
     for part in (one, two):
-        plain = part.op.kind == "matmul" and part.kernel == 1 and len(part.op.inputs[1].shape) == 2
+        plain = part.op.kind == "matmul" and part.kernel == 1 and len(part.op.outputs[0].shape) == 2
         flags = ("adj_x", "adj_y", "transpose_a", "transpose_b")
         if not plain or part.summed is not None or any(part.op.attribute(flag) for flag in flags):
             return None
-        if len(part.x.shape) != 2 or any(op.kind != "slice" and op.kind != "split" for op, _ in part.moved):
+        if any(op.kind != "slice" and op.kind != "split" for op, _ in part.moved):
             return None
     if one.call is not two.call or tuple(one.shape) != tuple(two.shape):
         return None

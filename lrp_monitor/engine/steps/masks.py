@@ -50,16 +50,18 @@ def share(made: Made, weights: Map) -> Tensor:
 def spread_over_vectors(op: Op, mask: Tensor) -> Tensor:
     """The mask behind a lookup: all relevance of a vector goes to its token."""
     shape, axis = op.outputs[0].shape, op.attribute("axis") if op.kind == "onehot" else -1
-    return ops.broadcast_to(ops.expand_dims(mask, axis) if len(shape) > len(mask.shape) else mask, shape)
+    for _ in range(len(shape) - len(mask.shape)):
+        mask = ops.expand_dims(mask, axis)
+    return ops.broadcast_to(mask, shape)
 
 
 def picks(op: Op, kernel: int | None) -> bool:
     """Whether a product with this constant kernel, or none, only moves: each output is an input, such as in patches."""
     named = product_axes(op)
     if kernel is None:  # an einsum of one operand
-        return named is not None and set(named[0]) == set(named[1])
+        return set(named[0]) == set(named[1])
     value = backend.computed_constant(op.inputs[kernel]) if op.kind in ("conv", "matmul", "einsum") else None
-    if named is None or value is None:
+    if value is None:
         return False
     sums = value.sum(axis=tuple(axis for axis, name in enumerate(named[kernel]) if name not in named[-1]))
     return bool(((value == 0) | (value == 1)).all() and (sums == 1).all())

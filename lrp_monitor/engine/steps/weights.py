@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from keras import layers as kl
 from keras import ops
 
 from lrp_monitor.engine import backend
@@ -46,7 +45,7 @@ class Weights:
 
     def product(self, op: Op, given: list[Fact], data: Fact, first: bool) -> Fact:
         """A product of data with something else: by a rule where that is weights; ``first``: no weights before it."""
-        at = next(i for i, f in enumerate(given) if f is data)
+        at = given.index(data)
         kernels = [i for i in range(len(given)) if i != at and (op.kind != "convtranspose" or i == 1)]
         kernel = op.inputs[kernels[0]] if len(kernels) == 1 else None  # an einsum of one operand sums and moves
         if kernel is None or self.graph.depends(kernel) or not self.graph.is_learned(kernel):
@@ -116,21 +115,20 @@ class Weights:
         if scaling is None:
             return None
         # a literal scales, or absorbs, by itself
-        literal = (
-            not learned and op.kind != "batchnorm" and math.prod(others[0].shape) == 1 and number(others[0]) is not None
-        )
+        literal = op.kind != "batchnorm" and math.prod(others[0].shape) == 1 and number(others[0]) is not None
         scales = made is not None and made.summed is None and made.shift is None
-        if made is not None and not literal and (scales or scaling.factor is None):
-            whole = learned and made.call is op.call and op.kind in ("add", "sub")
-            if whole or scaling.axis in (-1, *made.axes):
+        if made is not None and not literal:
+            shifts = scaling.factor is None
+            of_its_axes = scaling.axis in (-1, *made.axes) or (shifts and made.call is op.call)
+            if of_its_axes and (scales or shifts):
                 return self.folded(op, t, made, scaling)
         found = self.affine(op, t, given, z, scaling, learned)
         if made is not None and literal and scales:  # which what follows may fold into
             found = found or Fact(t, True, step=plain(self.graph, op, given))
-            if scaling.shift is None and scaling.factor is not None and number(others[0]) > 0:
+            if scaling.factor is None:
+                found.map = made if self.graph.is_zero(others[0]) else None
+            elif scaling.shift is None and number(others[0]) > 0:
                 found.map = made.scaled(-1, scaling.factor)
-            elif scaling.factor is None and self.graph.is_zero(others[0]):
-                found.map = made
         return found
 
     def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
@@ -151,11 +149,11 @@ class Weights:
 
     def of_each_sample(self, op: Op, t: Tensor, given: list[Fact], made: Map, other: Tensor) -> Fact | None:
         """A scale or shift by what is a constant to relevance, but differs by sample, such as a gate."""
-        if tuple(other.shape) != tuple(t.shape) or made.shift is not None or made.call is not op.call:
+        if made.shift is not None or made.call is not op.call:
             return None
         if op.kind == "add":
             return self.weighted(op, t, replace(made, shift=other, base=made))
-        if op.kind == "mul" and made.summed is None and self.graph.is_non_negative(other):
+        if op.kind == "mul" and self.graph.is_non_negative(other):
             return Fact(t, True, gated=replace(made, factor=other, base=made), step=plain(self.graph, op, given))
         if op.kind == "mul" and id(other) in self.recording.constants:
             problem = (
@@ -170,22 +168,20 @@ class Weights:
         if one is None or two is None:
             return None
         one, two = one.unsqueezed(t), two.unsqueezed(t)
-        rule = two.rule if one.rule.input_only else one.rule
-        if rule.input_only:
-            rule = self.composite.dense
-        made = sum_of(one, two, rule)
+        if not one.in_loop and (one.rule.input_only or two.rule.input_only):
+            return None  # which shares out within its own part
+        made = sum_of(one, two, two.rule if one.rule.input_only else one.rule)
         return None if made is None else self.weighted(op, t, made)
 
     def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact, scaling: Scaling, learned: bool) -> Fact | None:
         """A scale or shift along one axis of its own: the epsilon rule on it, or one to one."""
         whole = op.kind == "batchnorm"
-        if scaling.axis is None or (z.statistic and not whole) or tuple(z.tensor.shape) != tuple(t.shape):
+        if scaling.axis is None or tuple(z.tensor.shape) != tuple(t.shape):
             return None
-        if op.kind in ("add", "sub") and any(f is not z and self.graph.is_zero(f.tensor) for f in given):
-            return None  # as Python's sum() begins with
+        if not whole and (z.statistic or any(self.graph.is_zero(f.tensor) for f in given)):
+            return None  # a zero, as Python's sum() begins with
         root, scaled = z.affine or (z.tensor, False)
-        norm = op.call is not None and isinstance(op.call.layer, kl.Rescaling | kl.Normalization)
-        scaled |= whole or (op.kind in ("mul", "div") and (learned or norm))
+        scaled |= whole or (learned and op.kind in ("mul", "div"))
         step: Step | None = plain(self.graph, op, given)
         if scaled and self.composite.norm == "identity":
             step = passed(self.graph, op, t, Fact(t, True, root), "identity (relevance passes one to one)").step

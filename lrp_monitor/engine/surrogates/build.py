@@ -55,8 +55,6 @@ class Plan:
             steps[id(t)] = step
             stack += step.live
             wanted += step.held
-            if step.mask is not None:
-                wanted += (t, *(i for i in step.op.inputs if graph.depends(i)))
         sources = {id(source) for source in graph.sources}
         made = {known for known, step in steps.items() if step.mask is None}
         values, ids = set[int](), {id(t) for t in wanted}
@@ -68,7 +66,7 @@ class Plan:
                 numbers.add(op.number)
                 ids.update(id(t) for t in op.inputs)
         maps = {id(one) for step in steps.values() if step.map is not None for one in step.map.all()}
-        taken = [step for step in assigner.steps() if step.map is not None and id(step.map) in maps]
+        taken = [step for step in assigner.steps() if id(step.map) in maps]
         return cls(assigner, steps, values, [graph.ops[number] for number in sorted(numbers)], taken)
 
     def reaches_input(self) -> bool:
@@ -215,7 +213,7 @@ class Builder:
 
     def _tapped(self, recorded: Tensor, tensor: Tensor, what: str) -> Tensor:
         step = self._step
-        if self.taps is None or step is None or tensor is recorded:
+        if self.taps is None or step is None:
             return tensor
         call = step.op.call if step.map is None else step.map.call
         return self.taps.read(self.plan.assigner.graph, call, recorded, tensor, what)

@@ -46,7 +46,7 @@ class LayerOutputs:
 
     def calls(self) -> list[tuple[LayerCall, list[Tensor]]]:
         """The calls of layers with outputs of real numbers, and these outputs, in the order in which they finished."""
-        calls = [call for call in self.plan.assigner.recording.calls if not call.is_model and shown(call) is call]
+        calls = [call for call in self.plan.assigner.recording.calls if shown(call) is call]
         calls.sort(key=lambda call: call.stop)
         found = [(call, [t for t in call.outputs if backend.is_float_tensor(t)]) for call in calls]
         return [(call, outputs) for call, outputs in found if outputs]

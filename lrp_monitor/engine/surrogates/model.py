@@ -47,7 +47,7 @@ class Traced:
 
 def _check_overrides(model: Any, composite: Composite, paths: Mapping[int, str]) -> None:
     """Raises ValueError where a key of the composite's overrides names none of the model's layers."""
-    layers = [layer for layer in layers_of(model) if layer is not model and not isinstance(layer, keras.Model)]
+    layers = [layer for layer in layers_of(model) if not isinstance(layer, keras.Model)]
     names = {name for layer in layers for name in (layer.name, getattr(layer, "path", None))} | set(paths.values())
     for key in composite.overrides:
         if isinstance(key, str) and key not in names:
@@ -104,7 +104,7 @@ def _head(assigner: Assigner, output: Tensor) -> tuple[str | None, Tensor, list[
         if op.kind in ("softmax", "logsoftmax", "sigmoid"):
             return op.kind.removeprefix("log"), op.inputs[0], moves
         step = assigner.fact(t).step
-        if step is not None and step.note.startswith("softmax:") and len(step.live) == 1:
+        if step is not None and step.note.startswith("softmax:"):
             return "softmax", step.live[0], moves
         by_hand = sigmoid_by_hand(graph, op)
         if by_hand is not None:

@@ -42,9 +42,7 @@ def _treatment(call: LayerCall, steps: list[Step]) -> str:
     rules = list(dict.fromkeys(f"{made.rule!r}" for made in maps if shown(made.call) is call))
     notes = list(dict.fromkeys(step.note for step in steps if step.note))
     if hides_its_parts(call.layer):
-        return (
-            f"gates constant; {', '.join(rules) or 'no rule'} on the map of the signal" if rules else "; ".join(notes)
-        )
+        return f"gates constant; {', '.join(rules)} on the map of the signal" if rules else "; ".join(notes)
     if rules:
         return "; ".join(rules)
     special = [note for note in notes if note not in ("passes as it is", "the winner takes all")] or notes
@@ -57,9 +55,7 @@ def rows_of(plan: Plan) -> list[Row]:
     """The rows of the table, layer by layer as they were called, then raw operations."""
     treatments = treatments_of(plan)
     rows = [
-        Row(call.name, call.kind, treatments[id(call)])
-        for call in plan.assigner.recording.calls
-        if not call.is_model and shown(call) is call
+        Row(call.name, call.kind, treatments[id(call)]) for call in plan.assigner.recording.calls if shown(call) is call
     ]
     for step in plan.all_steps():
         if shown(step.op.call) is None and step.note and step.mask is None:

@@ -196,7 +196,7 @@ class Graph:
             sign = "never"
         if sign in ("all", "any"):
             return (all if sign == "all" else any)(self._signs[id(t)] for t in data)
-        value = backend.constant_value(op.outputs[index]) if sign is None and not op.inputs else None
+        value = backend.constant_value(op.outputs[index]) if not op.inputs else None
         at_least_zero = value is not None and value.dtype.kind in "fiu" and bool((value >= 0).all())
         return sign == "never" or at_least_zero
 
