@@ -122,7 +122,8 @@ def reference(layer):
 # By default the composites in turn, each for two forms; and powers where a factor that is none takes a half.
 @sweep(
     "form composite", FORMS, EVERY,
-    kept=lambda form, c: c == form // 2 or (EVERY[c] == "attn_lrp" and list(FORMS)[form].endswith("power")),
+    kept=lambda form, c: c == form // 2 % len(EVERY)
+    or (EVERY[c] == "attn_lrp" and list(FORMS)[form].endswith("power")),
 )  # fmt: skip
 def test_in_every_spelling(form, composite):
     known, layer = reference(form.split(",")[0]), Own(*FORMS[form])

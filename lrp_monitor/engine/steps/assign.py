@@ -86,7 +86,7 @@ class Assigner:
         tainted = any(f.tainted or (f.live and not f.front) for f in given)
         if op.kind == "each":  # the gradient that the framework hung on it is none of ours
             return [self._alias(op, index, f) for index, f in enumerate(given)]
-        way = way_to(self.graph, op, given)
+        way = way_to(op, given)
         live = [f for f in given[op.row.data] if f.live]
         aside = [f.tensor for f in given if f.live and f not in live and backend.holds_data(f.tensor)]
         indices = op.kind in ("gather", "onehot") and given[1 if op.kind == "gather" else 0]

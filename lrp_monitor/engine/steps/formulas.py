@@ -27,7 +27,7 @@ def _factor(z: Tensor, value: Tensor) -> Tensor:
     return ops.where(is_zero, 0.0, value / ops.where(is_zero, 1.0, z))
 
 
-def way_to(graph: Graph, op: Op, given: list[Fact]) -> Fact | None:
+def way_to(op: Op, given: list[Fact]) -> Fact | None:
     """The way to the output from the one root of all inputs; None where they have not one alone."""
     row = op.row
     if row.form in (None, "held"):
