@@ -532,3 +532,32 @@ def test_the_sum_of_two_layers_is_shared_before_their_rule(joined, rng, randomis
         share = positive / np.maximum(positive.sum(axis=1, keepdims=True), 1e-9)
         expected += (share * ((x @ w) * head[:, 1])[:, None]).sum(axis=2)
     close(found, expected)
+
+
+def test_what_numbers_of_the_input_pick_is_looked_up(rng, randomise):
+    """One-hot rows that multiply activations say which, as the indices of a gather do: they take nothing."""
+    x, which = rng.normal(size=(3, 4, 5)).astype(np.float32), np.array([[2, 0], [1, 1], [3, 2]])
+
+    def model(pick):
+        inputs = [keras.Input((4, 5), name="x"), keras.Input((2,), dtype="int32", name="which")]
+        h = kl.Dense(4, activation="relu", name="a")(inputs[0])
+        return keras.Model(inputs, kl.Dense(2, name="head")(ops.sum(pick(h, inputs[1]), axis=1)))
+
+    looked_up = randomise(model(lambda h, which: ops.take_along_axis(h, which[..., None], axis=1)))
+    by_rows = model(lambda h, which: ops.matmul(ops.one_hot(which, 4), h))
+    by_rows.set_weights(looked_up.get_weights())
+    expected, found = (lrp.relevance(one, [x, which], 1, "attn_lrp") for one in (looked_up, by_rows))
+    assert not found[1].any()
+    close(found[0], expected[0])
+
+
+def test_a_mask_on_one_hot_rows_takes_nothing(rng, randomise):
+    """Rows that stand for words of the input keep all: R of a word is its row's part of the product with weights."""
+    inputs = [keras.Input((3,), dtype="int32", name="words"), keras.Input((3,), dtype="int32", name="mask")]
+    rows = ops.one_hot(inputs[0], 5) * ops.cast(inputs[1], "float32")[..., None]
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(rows))))
+    words, mask = np.array([[1, 4, 2], [3, 0, 1]]), np.array([[1, 1, 0], [1, 1, 1]])
+    found = lrp.relevance(model, [words, mask], 1, "attn_lrp")
+    kernel = model.get_weights()[0][:, 1].reshape(3, 5)
+    assert not found[1].any()
+    close(found[0], mask * kernel[np.arange(3), words])

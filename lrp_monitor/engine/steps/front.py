@@ -95,7 +95,8 @@ class Front:
             mask=lambda made: spread_over_vectors(op, made.companion(before).mask), glued=True,
         )  # fmt: skip
         inside = op.number in self.prefix
-        return Fact(t, True, root=t, front=op.kind == "onehot" or inside, step=step, inner=inside)
+        hot = op.kind == "onehot"  # of activations it picks some, as a lookup in them does
+        return Fact(t, True, root=t, front=hot or inside, step=step, inner=inside, gate="step" if hot else "")
 
     def _shared_out(self, fact: Fact, op: Op, data: Fact) -> Fact:
         """A weighted map of the prefix: its rule shares out by weights alone."""

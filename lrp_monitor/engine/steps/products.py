@@ -54,12 +54,12 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
     hold: int | None = None
     masked = _mask(op, given, one, two)
     note = "product: 1/2 to each factor"
-    if gates.count("step") == 1:  # constant almost everywhere, as a choice of experts is: nobody's relevance
-        hold, attends = (one, two)[gates.index("step")], False
-        note = f"product: factor {hold} is constant almost everywhere"
-    elif masked is not None:
+    if masked is not None:
         hold, attends = masked, False
         note = f"product: factor {hold} is a mask, held constant"
+    elif gates.count("step") == 1:  # constant almost everywhere, as a choice of experts is: nobody's relevance
+        hold, attends = (one, two)[gates.index("step")], False
+        note = f"product: factor {hold} is constant almost everywhere"
     elif attends:
         note = "attention: 1/2 to the value, 1/4 to query and key (AttnLRP)"
         if composite.attention == "cp_lrp":
@@ -105,7 +105,7 @@ def _mask(op: Op, given: Sequence[Fact], one: int, two: int) -> int | None:
     spread = spread_factor(op)
     for place, (mask, other) in enumerate(((one, two), (two, one))):
         fits = spread == place or (spread is None and given[other].gate in ("softmax", "exp"))
-        if fits and given[mask].whole and not given[other].front:
+        if fits and given[mask].whole and (not given[other].front or given[other].gate == "step"):
             return mask
     return None
 
