@@ -55,6 +55,8 @@ class Plan:
             steps[id(t)] = step
             stack += step.live
             wanted += step.held
+            if step.mask is not None:  # their values once, and not beside the recorded ones: time and memory alone
+                wanted += (t, *(i for i in step.op.inputs if graph.depends(i)))
         sources = {id(source) for source in graph.sources}
         made = {known for known, step in steps.items() if step.mask is None}
         values, ids = set[int](), {id(t) for t in wanted}
