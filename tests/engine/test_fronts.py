@@ -140,14 +140,28 @@ def test_a_function_of_the_input_in_several_operations(rng, randomise):
     close(lrp.relevance(by_hand, x, 0, "epsilon_plus_flat"), lrp.relevance(known, x, 0, "epsilon_plus_flat"))
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_matrix_of_ones_and_zeros_that_sums_is_no_movement(turned, rng, randomise):
-    """y_0 = x_0 + x_1 and y_1 = x_2: R_i = x_i c_ij G_j, and each column of the turned matrix has one 1."""
-    matrix = np.float32([[1, 0], [1, 0], [0, 1]])
+def test_an_input_in_double_precision(rng, randomise):
+    """R_i = x_i sum_{j >= i} G_j, of sums up to each value."""
+    front = kl.Lambda(lambda x: ops.cast(ops.cumsum(ops.cast(x, "float64"), axis=1), "float32"), output_shape=(5,))
+    model = randomise(keras.Sequential([keras.Input((5,)), front, kl.Dense(2, use_bias=False)]))
+    x = rng.normal(size=(2, 5)).astype(np.float32)
+    close(lrp.relevance(model, x, 1, "lrp_zero"), x * np.cumsum(model.get_weights()[0][::-1, 1])[::-1])
+
+
+OF_ONES = np.float32([[1, 0], [1, 0], [0, 1]])
+SUMMING = {
+    "a matrix": (OF_ONES, lambda x: tf.matmul(x, OF_ONES)),
+    "turned": (OF_ONES, lambda x: tf.matmul(x, OF_ONES.T, transpose_b=True)),
+    "a vector, spread": (np.ones((3, 2), np.float32), lambda x: ops.einsum("ni,k->nk", x, np.ones(2, np.float32))),
+}
+
+
+@pytest.mark.parametrize("name", SUMMING)
+def test_a_product_with_ones_and_zeros_that_sums_is_no_movement(name, rng, randomise):
+    """y_j = sum_i x_i c_ij of ones and zeros c: R_i = x_i sum_j c_ij G_j."""
+    matrix, front = SUMMING[name]
     inputs = keras.Input((3,))
-    front = (lambda x: tf.matmul(x, matrix.T, transpose_b=True)) if turned else (lambda x: tf.matmul(x, matrix))
-    h = kl.Lambda(front, output_shape=(2,))(inputs)
-    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(h)))
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Lambda(front, output_shape=(2,))(inputs))))
     x = rng.normal(size=(2, 3)).astype(np.float32)
     close(lrp.relevance(model, x, 1, "lrp_zero"), x * (matrix @ model.get_weights()[0][:, 1]))
 
@@ -190,6 +204,21 @@ POOLS = {
         lambda x: ops.mean(ops.reshape(x, (-1, 3, 2, 2)), axis=2),
     ),
 }
+
+
+JOINED = [("sum", "flat", None), ("sum", "zB", (np.full(3, -6), np.full(3, 6))), ("maximum", "zB", None)]
+
+
+@pytest.mark.parametrize(("name", "rule", "box"), JOINED)
+def test_two_tensors_joined_by_value(name, rule, box, rng, randomise):
+    """As one sum or maximum over both of them stacked: parts of it as of a mean, and all to the winner."""
+    front = (lambda x: x[:, :3] + x[:, 3:]) if name == "sum" else (lambda x: ops.maximum(x[:, :3], x[:, 3:]))
+    x, found, relevance = explained(front, (6,), INPUT_RULES[rule], rng, randomise, box=box)
+    share = np.full((4, 2, 3), 0.5) if name == "sum" else np.stack([x[:, :3] > x[:, 3:], x[:, :3] <= x[:, 3:]], axis=1)
+    found = found.reshape(4, 2, 3)
+    close(found.sum(axis=1), relevance, 1e-4)
+    if (name, rule) != ("sum", "zB"):  # of which each part's own distance from the bounds counts
+        close(found, share * relevance[:, None], 1e-4)
 
 
 @in_turn_with_rules(POOLS)

@@ -67,11 +67,12 @@ EXAMPLES = {
     "Pack": ([A, B], {"axis": 1}), "Pad": ([A, whole([[0, 0], [1, 0], [0, 2]])], {}),
     "PadV2": ([A, whole([[0, 0], [1, 0], [0, 2]]), np.float32(0)], {}), "Reshape": ([A, whole([6, 4])], {}),
     **{name: ([IMAGE, whole([8, 6])], {}) for name in ("ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor")},
-    "Reverse": ([A, np.array([False, True, False])], {}), "ReverseV2": ([A, whole([1])], {}),
+    "Reverse": ([A, np.array([False, True, False])], {}), "ReverseSequence": ([A, whole([3, 2])], {"seq_dim": 1}),
+    "ReverseV2": ([A, whole([1])], {}),
     "RFFT": ([A, whole([4])], {}), "RFFT2D": ([A, whole([3, 4])], {}), "Roll": ([A, whole([1]), whole([1])], {}),
     "ScaleAndTranslate": ([IMAGE, whole([8, 6]), np.float32([2, 1.5]), NONE], {"kernel_type": "lanczos3"}),
     "ScatterNd": ([whole([[1], [0], [1]]), kernel(3, 4), whole([2, 4])], {}),
-    "SegmentMax": ([kernel(4, 4), SEGMENTS], {}), "SegmentSum": ([kernel(4, 4), SEGMENTS], {}),
+    **{name: ([kernel(4, 4), SEGMENTS], {}) for name in ("SegmentMax", "SegmentMean", "SegmentMin", "SegmentSum")},
     "Select": ([RNG.normal(size=A.shape) > 0, A, B], {}), "SelectV2": ([RNG.normal(size=(3, 1)) > 0, A, B], {}),
     "Slice": ([A, whole([0, 1, 0]), whole([2, 2, 3])], {}),
     "SpaceToBatchND": ([IMAGE, whole([2, 2]), whole([[1, 1], [0, 0]])], {}),
@@ -82,11 +83,11 @@ EXAMPLES = {
     "TensorListGetItem": ([A[0], 1, whole([4])], {"element_dtype": tf.float32}),
     "TensorListSetItem": ([A[0], 1, B[0, 0]], {}),
     "TensorListStack": ([A[0], whole([4])], {"element_dtype": tf.float32}),
-    "TensorScatterAdd": ([A[0], whole([[1], [1]]), kernel(2, 4)], {}),
+    **{f"TensorScatter{name}": ([A[0], whole([[1], [1]]), kernel(2, 4)], {}) for name in ("Add", "Max", "Min", "Sub")},
     "TensorScatterUpdate": ([A[0], whole([[1], [0]]), kernel(2, 4)], {}),
     "Tile": ([A, whole([1, 2, 1])], {}), "TopKV2": ([A, 2], {}), "Transpose": ([A, whole([2, 0, 1])], {}),
     "Unpack": ([A], {"num": 3, "axis": 1}),
-    "UnsortedSegmentMax": ([kernel(4, 4), SEGMENTS, 2], {}), "UnsortedSegmentSum": ([kernel(4, 4), SEGMENTS, 2], {}),
+    **{f"UnsortedSegment{name}": ([kernel(4, 4), SEGMENTS, 2], {}) for name in ("Max", "Min", "Sum")},
 }  # fmt: skip
 
 WITHOUT = {

@@ -132,6 +132,13 @@ def test_in_every_spelling(form, composite):
     same_as(known, by_hand, [composite])
 
 
+def test_its_own_scale_and_shift_are_no_lone_normalisation(rng, randomise):
+    """Under ``norm="identity"``, too: as of the layer, the shift keeps its share."""
+    by_layers, by_hand = (net(STEPS, norm) for norm in (kl.LayerNormalization(), Own(gain_and_shift, moments)))
+    by_hand.set_weights(randomise(by_layers).get_weights())
+    same(by_layers, by_hand, rng.normal(size=(2, *STEPS)).astype(np.float32), [lrp.Composite(norm="identity")])
+
+
 def test_as_nodes_of_a_functional_model(rng, randomise):
     by_layers = randomise(net(STEPS, kl.UnitNormalization()))
     by_hand = net(STEPS, lambda x: x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True)))

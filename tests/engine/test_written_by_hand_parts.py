@@ -276,6 +276,19 @@ def test_a_kernel_that_a_softmax_mixed_is_no_signal(x, randomise):
         assert np.abs(relevance - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+def test_the_logarithm_of_a_softmax_over_some(x, randomise):
+    """By its own gradient: of y = s - log sum_k m_k e^s_k it is G_s = G_y - p sum(G_y), p_k = m_k e^s_k / sum."""
+    mask = np.float32([1, 0, 1, 1])
+    model = randomise(of_dense(lambda s: s - ops.log(ops.sum(ops.exp(s) * mask, axis=-1, keepdims=True))))
+    found = lrp.relevance(model, x, 1, "lrp_zero")
+    first, head = (w.astype(np.float64) for w in model.get_weights())
+    g = head[:, 1].reshape(TOKENS, WIDTH)
+    raised = np.exp(x.astype(np.float64) @ first) * mask
+    share = raised / raised.sum(axis=-1, keepdims=True)
+    expected = x * ((g - share * g.sum(axis=-1, keepdims=True)) @ first.T)
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
 def test_a_norm_is_a_signal(x, randomise):
     """The root of a sum of squares is homogeneous: relevance passes it to the squares in proportion."""
     model = randomise(of_dense(lambda x: ops.sqrt(ops.sum(ops.square(x), axis=1))))

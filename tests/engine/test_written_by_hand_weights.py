@@ -179,6 +179,57 @@ def test_a_literal_between_leaves_what_is_folded(literal, rng, randomise):
     same(by_layers, by_hand, rng.uniform(-3, 3, size=(2, *IMAGE)).astype(np.float32), [SIGNS])
 
 
+def reshaped(h, *shape):
+    return ops.reshape(h, (-1, *shape))
+
+
+def moved(h, behind):
+    """All that moves tokens and leaves channels in their order, one after the other."""
+    h = reshaped(reshaped(reshaped(reshaped(h, 12), 2, 6), 6), 2, 6)
+    h = ops.roll(ops.take(ops.flip(h[..., :][:, 0:2, 0:], axis=1), [1, 0], axis=1), 1, axis=1)  # turned three times
+    h = ops.transpose(ops.tile(h[:, None, :, None], (1, 1, 2, 1, 1)), (0, 4, 3, 1, 2))[:, :, 0, 0, 1:3]
+    return ops.transpose(behind(h, (6, 1)), (0, 2, 1))
+
+
+# what a product of shape (n, 2, 6) goes through before it is ``behind``, and back
+BETWEEN = [
+    moved,
+    lambda h, behind: reshaped(behind(reshaped(h, 2, 2, 3), (2, 3)), 2, 6),  # in heads, with scales and shifts of heads
+    lambda h, behind: ops.stack([behind(token) for token in ops.unstack(h, axis=1)], axis=1),
+    lambda h, behind: behind(ops.negative(-1.5 * h / 1.5), (6,), negated=True) * -1.0 / -1.0,
+    lambda h, behind: behind(ops.negative(h) * -2.0 / 2.0),
+]
+
+
+def test_what_moves_or_negates_a_product_leaves_what_folds_into_it(rng, randomise):
+    """Bias and scale behind it are a part of it: each form, on its copy of the input, has z+ by its formula."""
+
+    def make(layer):
+        for name, shape in {"kernel": (3, 6), "bias": (6,), "scale": (6,)}.items():
+            weight(layer, name, shape)
+
+    def run(layer, x):
+        def behind(h, shape=(6,), negated=False):
+            bias, scale = (ops.reshape(w, shape) for w in (layer.bias, layer.scale))
+            return (bias - ops.negative(h) if negated else h + bias) * scale
+
+        forms = [form(ops.matmul(x[:, i], layer.kernel), behind) for i, form in enumerate(BETWEEN)]
+        return ops.relu(reshaped(ops.stack(forms, axis=1), len(BETWEEN), 12))
+
+    inputs = keras.Input((len(BETWEEN), 2, 3))
+    layer, head = Own(make, run, name="own"), kl.Dense(2, use_bias=False)
+    model = randomise(keras.Model(inputs, ops.sum(head(layer(inputs)), axis=1)))
+    x = np.repeat(rng.normal(size=(2, 1, 2, 3)), len(BETWEEN), axis=1).astype(np.float32)
+    found = lrp.relevance(model, x, 1, lrp.Composite(overrides={"own": rules.ZPlus()}))
+    kernel, bias, scale = (w.astype(np.float64) for w in layer.get_weights())
+    c = x[:, 0, :, :, None].astype(np.float64) * kernel * scale  # (n, tokens, 3, 6)
+    z = c.sum(axis=2) + bias * scale
+    share = np.maximum(c, 0) / (np.maximum(c, 0).sum(axis=2) + np.maximum(bias * scale, 0) + 1e-30)[:, :, None]
+    expected = (share * (np.maximum(z, 0) * head.get_weights()[0][:, 1].reshape(2, 6))[:, :, None]).sum(axis=-1)
+    for form in range(len(BETWEEN)):
+        close(found[:, form], expected, 1e-4, name=f"form {form}")
+
+
 @sweep("kind composite", ["dense", "conv"], TWO, kept=in_turn)
 def test_a_scale_and_shift_of_channels_is_folded(kind, composite, rng, randomise):
     """LayerScale, an affine map of one's own, weights divided by their norm: one weighted map in the end."""

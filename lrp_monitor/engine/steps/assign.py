@@ -190,10 +190,9 @@ class Assigner:
         product = products.product(self._option(op), self.graph, op, given, live, self.fact)
         if product is not None:
             return product
-        if op.kind == "relu" and live[0].map is not None and not live[0].front:
-            return self._weights.weighted(
-                op, t, live[0].map.rectify(), keep=False, note="relevance passes the activation"
-            )
+        made = live[0].map if op.kind == "relu" and not live[0].front else None
+        if made is not None and not made.is_part:
+            return self._weights.weighted(op, t, made.rectify(), keep=False, note="relevance passes the activation")
         return self._default(op, index, given, live)
 
     def _passed(self, op: Op, t: Tensor, way: Fact) -> Fact:

@@ -20,27 +20,43 @@ def spans_behind(op: Op, given: Sequence[Fact], live: Fact) -> frozenset[Span]:
     """Along which axes of the output of ``op`` a softmax's weights in ``live`` are spread; empty where unknown."""
     if op.kind == "softmax":
         return frozenset([(1, live.tensor.shape[-1])])
-    found = {_span_behind(op, given.index(live), span) for span in live.axes}
+    found = {span_behind(op, given.index(live), span) for span in live.axes}
     return frozenset(span for span in found if span is not None) if None not in found else frozenset()
 
 
-def _span_behind(op: Op, data: int, span: Span) -> Span | None:
+def span_behind(op: Op, data: int, span: Span) -> Span | None:
     """Where what is spread along ``span`` in the input ``data`` of ``op`` is in its output; None where unknown."""
     before, after = tuple(op.inputs[data].shape), tuple(op.outputs[0].shape)
     if op.kind in ("reshape", "squeeze", "expanddims"):
         return span
     step, length = span
-    axis = next((i for i, n in enumerate(before) if _within(step, length, _step(before, i), n)), None)
+    axis = next((i for i, n in enumerate(before) if _within(step, length, step_of(before, i), n)), None)
     at = None if axis is None else axis_behind(op, axis, before, after, data)
     if axis is None or at is None:
         return None
     if before[axis] == after[at]:
-        return step // _step(before, axis) * _step(after, at), length
-    return (_step(after, at), after[at]) if length == before[axis] else None
+        return step // step_of(before, axis) * step_of(after, at), length
+    return (step_of(after, at), after[at]) if length == before[axis] else None
 
 
-def _step(shape: Sequence[int], axis: int) -> int:
-    return math.prod(shape[axis + 1 :])
+def step_of(shape: Sequence[int], axis: int) -> int:
+    """The number of elements that one step along ``axis`` passes."""
+    return math.prod(n or 1 for n in shape[axis + 1 :])
+
+
+def leaves_order(op: Op, span: Span) -> bool:
+    """Whether what lies along ``span`` of the data lies there in the same order behind movement that keeps it."""
+    if op.kind == "slice":
+        strides = backend.constant_value(op.inputs[3]) if op.type == "StridedSlice" else None
+        return strides is None or bool((strides > 0).all())
+    if op.kind not in ("gather", "reverse", "roll"):
+        return True
+    axes = backend.constant_value(op.inputs[-1])
+    if axes is None or axes.dtype == bool:
+        return False
+    shape = op.inputs[0].shape
+    moved = ((step_of(shape, axis), shape[axis]) for axis in {int(i) % len(shape) for i in axes.reshape(-1)})
+    return not any(step < span[0] * span[1] and span[0] < step * length for step, length in moved)
 
 
 def _within(step: int, length: int, outer: int, size: int | None) -> bool:
@@ -57,17 +73,18 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
         order = backend.constant_value(op.inputs[1])
         return None if order is None else list(order).index(axis)
     if op.kind in ("reshape", "squeeze", "expanddims"):
-        behind, length = _step(before, axis), before[axis]
+        behind, length = step_of(before, axis), before[axis]
         for at, size in enumerate(after):
-            if size == length and _step(after, at) == behind:
+            if size == length and step_of(after, at) == behind:
                 return at
         return None
     if op.kind in ("spacetobatch", "batchtospace"):
         return axis if axis == len(before) - 1 else None
-    if op.kind == "stack":
-        return axis + (axis >= op.attribute("axis") % len(after))
+    if op.kind in ("stack", "unstack"):
+        at, change = op.attribute("axis") % max(len(before), len(after)), len(after) - len(before)
+        return None if op.kind == "unstack" and at == axis else axis + change * (axis >= at)
     row = op.row
-    if op.kind in ("segmentsum", "segmentmax"):
+    if op.kind.startswith("segment"):
         ids = len(op.inputs[1].shape)
         return None if axis < ids else axis - ids + 1
     if row.statistic:
@@ -79,8 +96,32 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
     more = len(after) - len(before)
     if row.form is not None:  # axes are counted from the last on
         return axis + more
-    masks = ("new_axis_mask", "shrink_axis_mask", "ellipsis_mask")
-    return axis if row.in_place and not more and not any(op.attribute(mask) for mask in masks) else None
+    if op.type == "StridedSlice":
+        return _axes_behind_slice(op, len(before))[axis]
+    return axis if row.in_place and not more else None
+
+
+def _axes_behind_slice(op: Op, rank: int) -> list[int | None]:
+    """Where each of ``rank`` axes lies behind slices, new axes, an ellipsis and places, as Python's brackets say it."""
+    ellipsis, new, place = (op.attribute(f"{name}_mask") for name in ("ellipsis", "new_axis", "shrink_axis"))
+    entries = [1 << i for i in range(op.inputs[1].shape[0])]
+    if not ellipsis:  # then there is one at the end
+        entries.append(ellipsis := 1 << len(entries))
+    rest = rank - sum(not bit & (ellipsis | new) for bit in entries)
+    found: list[int | None] = []
+    after = 0
+    for bit in entries:
+        if bit & ellipsis:
+            found += range(after, after + rest)
+            after += rest
+        elif bit & new:
+            after += 1
+        elif bit & place:
+            found.append(None)
+        else:
+            found.append(after)
+            after += 1
+    return found
 
 
 Names = tuple[Any, ...]
@@ -132,7 +173,7 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
     if op.kind in PRODUCTS:
         return False
     t = op.outputs[0]
-    spans = {(_step(t.shape, axis), t.shape[axis]) for axis in one & two}
+    spans = {(step_of(t.shape, axis), t.shape[axis]) for axis in one & two}
     readers = graph.readers(t)
     while len(readers) == 1 and len(readers[0].outputs) == 1:
         (reader,) = readers
@@ -141,7 +182,7 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
         alone = sum(graph.depends(x) for x in reader.inputs) == 1
         if not (alone and (linear or reader.row.mask == "moved")):
             return False
-        behind = {_span_behind(reader, data, span) for span in spans}
+        behind = {span_behind(reader, data, span) for span in spans}
         if None in behind:
             return reader.row.statistic
         spans = {span for span in behind if span is not None}
@@ -163,4 +204,4 @@ def summed_spans(graph: Graph, total: Tensor) -> frozenset[Span]:
     if axes is None:
         return frozenset()
     shape = tuple(op.inputs[0].shape)
-    return frozenset((_step(shape, axis), shape[axis]) for axis in {int(i) % len(shape) for i in axes.reshape(-1)})
+    return frozenset((step_of(shape, axis), shape[axis]) for axis in {int(i) % len(shape) for i in axes.reshape(-1)})

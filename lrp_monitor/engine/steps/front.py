@@ -28,6 +28,7 @@ _BOUNDED = frozenset(
 )  # fmt: skip
 _AS_IT_IS = "passes as it is"
 _ONE_TO_ONE = "preprocessing: relevance passes one to one"
+_WINNER = "the winner takes all"
 
 
 def prefix_of(recording: Recording, composite: Composite, model: str) -> frozenset[int]:
@@ -153,10 +154,15 @@ class Front:
                 return self._hand(op, given, live, lambda made: _equal(made, live, shape), step.note)
             signal = next(f for f in live if f.tensor is step.live[0])
             return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), step.note)
-        elif op.kind == "div" or not inside:
-            return None
+        elif op.kind in ("maximum", "minimum") and not inside:
+            return self._hand(op, given, live, lambda made: _winner(made, op, live), _WINNER, False, True)
         else:
-            return self._hand(op, given, live, lambda made: _equal(made, live, shape), "equal parts to each")
+            sums = op.kind in ("add", "addn") and not any(f.statistic for f in live)
+            if op.kind == "div" or not (inside or sums):
+                return None
+            return self._hand(
+                op, given, live, lambda made: _equal(made, live, shape), "equal parts to each", inside, sums
+            )
         return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), _ONE_TO_ONE)
 
     def _kept(self, op: Op, given: list[Fact], live: list[Fact], function: bool) -> Step:
@@ -204,13 +210,6 @@ class Front:
         def averaged(made: Made) -> Tensor:
             return normalised(of_masks(made, backend.repeat_as_mean))
 
-        def winner(made: Made) -> Tensor:
-            value, mask = made.value(live[0].tensor), made.companion(live[0].tensor).mask
-            # Of x + u - [u], which is x, the gradient with regard to u is that of the maximum: one, at the winner.
-            inputs = [value + (mask - stop_gradient(mask)), *op.inputs[1:]]
-            best = backend.repeat(op.raw, inputs)[index]
-            return straight_through(best, ops.ones_like(best))
-
         if op.kind in PRODUCTS or (op.row.mask == "moved" and op.kind != "scatternd"):  # that sums what comes together
             bounds = op.kind in ("select", "topk") or not aside
             return self._hand(op, given, live, moved, _AS_IT_IS, bounds=bounds)
@@ -218,12 +217,20 @@ class Front:
             # An average lies within the bounds of its window.
             bounds = op.row.sign is not None
             return self._hand(op, given, live, averaged, "equal parts to the window", inside, bounds)
-        return self._hand(op, given, live, winner, "the winner takes all", False, True)
+        return self._hand(op, given, live, lambda made: _winner(made, op, live), _WINNER, False, True)
 
 
 def _spread(made: Made, fact: Fact, shape: Sequence[int]) -> Tensor:
     mask = made.companion(fact.tensor).mask
     return mask if mask.shape == shape else ops.broadcast_to(mask, shape)
+
+
+def _winner(made: Made, op: Op, of: Sequence[Fact]) -> Tensor:
+    # Of x + u - [u], which is x, the gradient with regard to u is that of the maximum: one, at the winner.
+    masks = {id(f.tensor): made.companion(f.tensor).mask for f in of}
+    inputs = [t if (u := masks.get(id(t))) is None else made.value(t) + (u - stop_gradient(u)) for t in op.inputs]
+    best = backend.repeat(op.raw, inputs)[0]
+    return straight_through(best, ops.ones_like(best))
 
 
 def _equal(made: Made, of: Sequence[Fact], shape: Sequence[int]) -> Tensor:

@@ -79,13 +79,7 @@ def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact], known: Callable
     """Of what ``op`` makes the softmax, or its logarithm, where it ends a formula of one; else None."""
     if op.kind == "div" and all(f.live for f in given):
         top, bottom = graph.op_of(given[0].tensor), graph.divided_by(given[1].tensor)
-        power, moved = top, False
-        while power.kind in ("mul", "identity", "cast") or power.row.mask == "moved":  # masked, on whatever side
-            live = [t for t in power.data if known(t).live and not known(t).whole]
-            if len(live) != 1:
-                break
-            moved |= power.row.mask == "moved" and power.kind != "select"
-            power = graph.op_of(live[0])
+        power, moved = _masked(graph, top, known)
         along = summed_spans(graph, given[1].tensor)
         again = power.kind == "softmax" and not moved and along == {(1, power.inputs[0].shape[-1])}
         raised = power.kind in ("exp", "pow") or again
@@ -94,7 +88,7 @@ def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact], known: Callable
             return _in_front_of_maximum(graph, exponent) if graph.depends(exponent) else None
     if op.kind == "sub" and all(f.live for f in given) and given[1].statistic:
         root = _in_front_of_maximum(graph, given[0].tensor)
-        return root if root is _exponents(graph, given[1].tensor) else None
+        return root if root is _exponents(graph, given[1].tensor, known) else None
     if op.kind == "exp":
         source = graph.op_of(given[0].tensor)
         return source.inputs[0] if source.kind == "logsoftmax" else given[0].normed
@@ -132,15 +126,27 @@ def _ends_in_softmax(graph: Graph, tensor: Tensor) -> bool:
     return bool(readers)
 
 
-def _exponents(graph: Graph, tensor: Tensor) -> Tensor | None:
+def _masked(graph: Graph, op: Op, known: Callable[[Tensor], Fact]) -> tuple[Op, bool]:
+    """What made the tensor that masks, on whatever side, turned into what ``op`` makes; and whether it was moved."""
+    moved = False
+    while op.kind in ("mul", "identity", "cast") or op.row.mask == "moved":
+        live = [t for t in op.data if known(t).live and not known(t).whole]
+        if len(live) != 1:
+            break
+        moved |= op.row.mask == "moved" and op.kind != "select"
+        op = graph.op_of(live[0])
+    return op, moved
+
+
+def _exponents(graph: Graph, tensor: Tensor, known: Callable[[Tensor], Fact]) -> Tensor | None:
     """Of what ``tensor`` is the logarithm of summed exponentials, also where a largest value is added; else None."""
     op = graph.op_of(tensor)
     if op.kind == "log":
         total = graph.divided_by(op.inputs[0])
-        power = graph.op_of(total.inputs[0])
-        return _in_front_of_maximum(graph, power.inputs[0]) if power.kind == "exp" else None
+        power, moved = _masked(graph, graph.op_of(total.inputs[0]), known)
+        return _in_front_of_maximum(graph, power.inputs[0]) if power.kind == "exp" and not moved else None
     inner = op.inputs if op.kind in ("identity", "add") or op.row.mask == "moved" else ()
-    found = (_exponents(graph, t) for t in inner if graph.depends(t))
+    found = (_exponents(graph, t, known) for t in inner if graph.depends(t))
     return next((t for t in found if t is not None), None)
 
 

@@ -7,7 +7,7 @@ the product; so do two products that are summed (``x W + h U``). What merely mov
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -18,13 +18,17 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
-from lrp_monitor.engine.steps.axes import axis_behind, product_axes
+from lrp_monitor.engine.steps.axes import Span, leaves_order, product_axes, span_behind, step_of
 from lrp_monitor.engine.trace.graph import Op
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
 
 Make = Callable[[], Tensor | float]
+_MOVES = (
+    "reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "depthtospace", "spacetodepth",
+    "identity", "cast", "slice", "split", "splitv", "unstack", "gather", "tile", "broadcast", "reverse", "roll",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +42,8 @@ class Map:
     rule: Rule
     call: LayerCall | None
     """The call of a layer in which the product was made."""
-    axes: Mapping[int, int]
-    """Axes of the output that are the kernel's own -> those of the kernel; the last two of a depthwise one are one."""
+    axes: Mapping[Span, int]
+    """What of the output is the kernel's own -> axes of the kernel; the last two of a depthwise one are one."""
     one_output: Callable[[Tensor], Tensor] | None
     moved: tuple[tuple[Op, int], ...] = ()
     """What has moved the product's output, and which of its outputs is meant."""
@@ -95,16 +99,40 @@ class Map:
         bias = self.bias
         return replace(self, bias=constant if bias is None else lambda: bias() + constant(), base=self)
 
-    def scaled(self, axis: int | None, factor: Make) -> Map:
-        """This map times what broadcasts to its output: a number, or what varies along that one of its axes alone."""
-        at, bias = 0 if axis is None else self.axes.get(axis, 0), self.bias
+    @property
+    def own(self) -> dict[Span, list[int]]:
+        """What of the output is the kernel's own, from outer axes to inner ones, and the axes that make it up."""
+        shape = self.shape
+        steps = [step_of(shape, axis) for axis in range(len(shape))]
+        found = {}
+        for first, length in sorted(self.axes, reverse=True):
+            inside = [
+                i for i, n in enumerate(shape) if (n or 1) > 1 and first <= steps[i] and steps[i] * n <= first * length
+            ]
+            if math.prod(shape[i] for i in inside) == length:
+                found[first, length] = inside
+        return found
+
+    def takes(self, axes: Collection[int]) -> bool:
+        """Whether what varies along these axes of the output alone can scale the kernel in its place."""
+        return set(axes) <= {axis for inside in self.own.values() for axis in inside}
+
+    def scaled(self, factor: Make) -> Map:
+        """This map times what broadcasts to its output, a number or what the map ``takes``."""
+        own, bias, shape = self.own, self.bias, self.shape
+        ours = {axis for inside in own.values() for axis in inside}
+        spans = list(own)
+        order = sorted(range(len(spans)), key=lambda i: self.axes[spans[i]])
 
         def scale(kernel: Tensor) -> Tensor:
-            vector = ops.reshape(factor(), (-1,))
-            if self.op.kind == "depthwise":
-                size = kernel.shape[-2:]
-                return kernel * ops.reshape(ops.broadcast_to(vector, (math.prod(size),)), size)
-            return kernel * along(vector, at, len(kernel.shape))
+            spread = ops.broadcast_to(factor(), [n if axis in ours else 1 for axis, n in enumerate(shape)])
+            spread = ops.transpose(ops.reshape(spread, [length for _, length in spans]), order)
+            size = [1] * len(kernel.shape)
+            for span in spans:
+                size[self.axes[span]] = span[1]
+            if self.op.kind == "depthwise" and spans:
+                size[-2:] = kernel.shape[-2:]
+            return kernel * ops.reshape(spread, size)
 
         return replace(
             self, scales=(*self.scales, scale), base=self, bias=None if bias is None else lambda: bias() * factor()
@@ -114,22 +142,27 @@ class Map:
         """The same product, and what cuts it, without a bias."""
         return replace(self, bias=None, shift=None, factor=None, rectified=False, activation=None, base=None)
 
+    @property
+    def is_part(self) -> bool:
+        """Whether something of the product's output was left out on the way."""
+        return _size(self.shape) < _size(self.op.outputs[0].shape)
+
     def rectify(self) -> Map:
         """The same map, with the knowledge that a ReLU follows."""
         return replace(self, rectified=True, base=self)
 
     def moved_by(self, op: Op, index: int) -> Map | None:
-        """This map followed by an operation that moves its output; None where that cannot be looked through."""
-        if self.summed is not None or self.shift is not None:
+        """This map followed by an operation that moves or negates its output; None where it is another."""
+        if self.summed is not None or self.shift is not None or op.kind not in ("neg", *_MOVES):
             return None
-        after, bias = tuple(op.outputs[index].shape), self.bias
-        axes: dict[int, int] = {}
-        if op.kind in ("slice", "split", "splitv"):
-            if after[:-1] != tuple(self.shape[:-1]):
-                return None
-        else:
-            behind = {axis_behind(op, axis, self.shape, after): at for axis, at in self.axes.items()}
-            axes = {axis: at for axis, at in behind.items() if axis is not None}
+        if op.kind == "neg":
+            return self.scaled(lambda: -1.0)
+        data, bias = next(i for i, t in enumerate(op.inputs) if t is op.data[0]), self.bias
+        axes = {}
+        for span, at in self.axes.items():
+            behind = span_behind(op, data, span) if leaves_order(op, span) else None
+            if behind is not None and behind[1] == span[1]:
+                axes[behind] = at
         return replace(
             self, moved=(*self.moved, (op, index)), axes=axes, one_output=None, base=self,
             bias=None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)]),
@@ -208,19 +241,19 @@ def along(vector: Tensor, axis: int, rank: int) -> Tensor:
     return ops.reshape(vector, shape)
 
 
-def axis_along_which(shape: Sequence[int], of: Sequence[int]) -> int | None:
-    """The one axis of a tensor of shape ``of`` along which a tensor of ``shape``, spread over it, varies.
+def _size(shape: Sequence[int]) -> int:
+    return math.prod(n or 1 for n in shape)
 
-    -1 where it varies along none; None where it varies along several.
-    """
-    offset = len(of) - len(shape)
-    varying = [offset + i for i, n in enumerate(shape) if n != 1]
-    return None if len(varying) > 1 else (varying[0] if varying else -1)
+
+def axes_along_which(shape: Sequence[int], of: Sequence[int]) -> tuple[int, ...]:
+    """The axes of a tensor of shape ``of`` along which a tensor of ``shape``, spread over it, varies."""
+    return tuple(len(of) - len(shape) + i for i, n in enumerate(shape) if n != 1)
 
 
 def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:
     """The map that a product with weights is."""
     weights, named = op.inputs[kernel], product_axes(op)
+    shape = tuple(op.outputs[0].shape)
     if op.kind == "depthwise":
         axes = {op.channel_axis: len(weights.shape) - 1}
     else:
@@ -228,7 +261,8 @@ def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:
     grouped = op.kind == "conv" and op.inputs[data].shape[op.channel_axis] != weights.shape[-2]
     first = tuple(slice(1) if at in axes.values() else slice(None) for at in range(len(weights.shape)))
     one_output = None if grouped or op.kind == "depthwise" else lambda made: made[first]
-    return Map(op, data, kernel, rule, op.call, axes, one_output)
+    spans = {(step_of(shape, axis), shape[axis]): at for axis, at in axes.items()}
+    return Map(op, data, kernel, rule, op.call, spans, one_output)
 
 
 def sum_of(one: Map, two: Map, rule: Rule) -> Map | None:
@@ -238,11 +272,18 @@ def sum_of(one: Map, two: Map, rule: Rule) -> Map | None:
         flags = ("adj_x", "adj_y", "transpose_a", "transpose_b")
         if not plain or part.summed is not None or any(part.op.attribute(flag) for flag in flags):
             return None
-        if any(op.kind != "slice" and op.kind != "split" for op, _ in part.moved):
+        if not all(_cuts_columns(op, index) for op, index in part.moved):
             return None
     if one.call is not two.call or tuple(one.shape) != tuple(two.shape):
         return None
     return Map(one.op, one.data, one.kernel, rule, one.call, {}, None, summed=(one, two), in_loop=one.in_loop)
+
+
+def _cuts_columns(op: Op, index: int) -> bool:
+    """Whether what moves a matrix leaves its rows as they are, so that it can move another one's columns so."""
+    before, after = (tuple(t.shape) for t in (op.data[0], op.outputs[index]))
+    rows = (step_of(before, 0), before[0])
+    return op.kind in ("slice", "split") and after[:-1] == before[:-1] and leaves_order(op, rows)
 
 
 def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], done: Sequence[bool]) -> Affine:

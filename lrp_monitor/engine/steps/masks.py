@@ -34,7 +34,7 @@ def normalised(share: Tensor) -> Tensor:
 
 def glue(value: Tensor, mask: Tensor) -> Tensor:
     """``value``, whose relevance goes to ``mask``."""
-    return straight_through(stop_gradient(value) * mask, value)
+    return straight_through(stop_gradient(value) * ops.cast(mask, value.dtype), value)
 
 
 def share(made: Made, weights: Map) -> Tensor:
@@ -61,7 +61,7 @@ def picks(op: Op, kernel: int | None) -> bool:
     if kernel is None:  # an einsum of one operand
         return set(named[0]) == set(named[1])
     value = backend.computed_constant(op.inputs[kernel]) if op.kind in ("conv", "matmul", "einsum") else None
-    if value is None:
+    if value is None or set(named[1 - kernel]) - {*named[kernel], *named[-1]}:
         return False
     sums = value.sum(axis=tuple(axis for axis, name in enumerate(named[kernel]) if name not in named[-1]))
     return bool(((value == 0) | (value == 1)).all() and (sums == 1).all())

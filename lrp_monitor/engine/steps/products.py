@@ -25,7 +25,7 @@ def product(
     held = None if gated else _divisor(graph, op, given, known)
     if held is not None:
         step = plain(graph, op, given, hold=held, note="its scale factor is a constant")
-        return Fact(op.outputs[0], True, step=step)
+        return Fact(op.outputs[0], True, divided=True, step=step)
     multiplies = gated or op.kind == "mul" or op.kind in PRODUCTS
     return shared(composite, graph, op, given) if multiplies and len(live) == 2 else None
 

@@ -101,6 +101,8 @@ class Fact:
     """Whether it sums up many values in one, such as a mean."""
     inverse: bool = False
     """Whether it is one over a statistic."""
+    divided: bool = False
+    """Whether a statistic of the input divided it, as in a layer normalisation, or that was scaled or shifted."""
     normed: Tensor | None = None
     """The tensor of which this is the logarithm of the softmax."""
     factors: int = 1

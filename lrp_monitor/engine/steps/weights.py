@@ -13,7 +13,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps.formulas import passed
-from lrp_monitor.engine.steps.maps import Make, Map, along, axis_along_which, map_of, sum_of
+from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, map_of, sum_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
@@ -22,10 +22,6 @@ from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_
 SMALL = 1e-6
 """The stabiliser of the epsilon rule on a scale and shift of their own."""
 SCALINGS = ("add", "sub", "mul", "div", "batchnorm")
-_MOVES = (
-    "reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "identity", "cast", "slice",
-    "split", "splitv",
-)  # fmt: skip
 STEPS = (
     "multiplies weights with numbers that were made of activations by signs, comparisons or rounding, which carry no "
     "relevance; put those into a layer of their own and name Pass() for it"
@@ -98,7 +94,7 @@ class Weights:
 
     def activated(self, op: Op, t: Tensor, root: Tensor, made: Map | None) -> Fact | None:
         """A function of each element behind a map whose rule takes it along; None where none does."""
-        if made is None or not made.rule.takes_activation or made.in_loop or made.summed is not None:
+        if made is None or not made.rule.takes_activation or made.in_loop or made.summed is not None or made.is_part:
             return None
         above = op.kind == "relu6" and op.inputs[0] is root  # 0 wherever the map's output is not above 0
         made = replace(made, activation=self.graph.function(root, t), base=made, rectified=above)
@@ -119,7 +115,7 @@ class Weights:
         scales = made is not None and made.summed is None and made.shift is None
         if made is not None and not literal:
             shifts = scaling.factor is None
-            of_its_axes = scaling.axis in (-1, *made.axes) or (shifts and made.call is op.call)
+            of_its_axes = made.takes(scaling.axes) or (shifts and made.call is op.call)
             if of_its_axes and (scales or shifts):
                 return self.folded(op, t, made, scaling)
         found = self.affine(op, t, given, z, scaling, learned)
@@ -127,24 +123,24 @@ class Weights:
             found = found or Fact(t, True, step=plain(self.graph, op, given))
             if scaling.factor is None:
                 found.map = made if self.graph.is_zero(others[0]) else None
-            elif scaling.shift is None and number(others[0]) > 0:
-                found.map = made.scaled(-1, scaling.factor)
+            elif scaling.shift is None and number(others[0]) != 0:
+                found.map = made.scaled(scaling.factor)
         return found
 
     def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
         """A scale or shift behind a weighted map, as a part of it."""
         same = leaf(op.call) is leaf(made.call)
         if scaling.factor is not None:
-            made = made.scaled(scaling.axis, scaling.factor)
+            made = made.scaled(scaling.factor)
         if scaling.shift is not None:
             made = made.shifted(scaling.shift)
         return self.weighted(op, t, made, note="" if same else "folded into the weighted layer before it")
 
     def behind(self, op: Op, index: int, given: list[Fact], z: Fact) -> Map | None:
         """The map that made ``z``, followed by ``op``, where that moves or scales it; else None."""
-        if z.map is not None and op.kind in _MOVES:
-            return z.map.moved_by(op, index)
-        found = self.scaled(op, op.outputs[0], given, z) if z.map is not None and op.kind in SCALINGS else None
+        if z.map is None or op.kind not in SCALINGS:
+            return None if z.map is None else z.map.moved_by(op, index)
+        found = self.scaled(op, op.outputs[0], given, z)
         return None if found is None else found.map
 
     def of_each_sample(self, op: Op, t: Tensor, given: list[Fact], made: Map, other: Tensor) -> Fact | None:
@@ -176,14 +172,14 @@ class Weights:
     def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact, scaling: Scaling, learned: bool) -> Fact | None:
         """A scale or shift along one axis of its own: the epsilon rule on it, or one to one."""
         whole = op.kind == "batchnorm"
-        if scaling.axis is None or tuple(z.tensor.shape) != tuple(t.shape):
+        if len(scaling.axes) > 1 or tuple(z.tensor.shape) != tuple(t.shape):
             return None
         if not whole and (z.statistic or any(self.graph.is_zero(f.tensor) for f in given)):
             return None  # a zero, as Python's sum() begins with
         root, scaled = z.affine or (z.tensor, False)
         scaled |= whole or (learned and op.kind in ("mul", "div"))
         step: Step | None = plain(self.graph, op, given)
-        if scaled and self.composite.norm == "identity":
+        if scaled and self.composite.norm == "identity" and not z.divided:
             step = passed(self.graph, op, t, Fact(t, True, root), "identity (relevance passes one to one)").step
         elif scaling.shift is not None:
             note = f"Epsilon(epsilon={SMALL:g}) on its affine map" if scaled else ""
@@ -196,15 +192,15 @@ class Weights:
                 return [backend.straight_through(part, y)]
 
             step = Step(op, (t,), (z.tensor,), (), make, note)
-        return Fact(t, True, affine=(root, scaled), step=step)
+        return Fact(t, True, affine=(root, scaled), divided=z.divided, step=step)
 
 
 @dataclass(frozen=True)
 class Scaling:
     """What multiplies a tensor and what is added to it then, by what no input changes: both broadcast to it."""
 
-    axis: int | None
-    """The axis along which they vary; -1 for none, None for several."""
+    axes: tuple[int, ...]
+    """The axes along which they vary."""
     factor: Make | None = None
     shift: Make | None = None
 
@@ -213,7 +209,7 @@ def scaling_of(op: Op, given: Sequence[Fact], z: Fact) -> Scaling | None:
     """By what ``op`` scales and shifts ``z``; None where ``z`` divides, and where the batch itself scales it."""
     shape, (other, *more) = tuple(op.outputs[0].shape), [f.tensor for f in given if f is not z]
     by_channel = op.kind == "batchnorm" or op.type == "BiasAdd"
-    axis = op.channel_axis if by_channel else axis_along_which(tuple(other.shape), shape)
+    axes = (op.channel_axis,) if by_channel else axes_along_which(tuple(other.shape), shape)
 
     def constant(tensor: Tensor = other) -> Tensor:
         value = ops.cast(tensor, "float32")
@@ -228,15 +224,15 @@ def scaling_of(op: Op, given: Sequence[Fact], z: Fact) -> Scaling | None:
         return (
             None
             if op.attribute("is_training")
-            else Scaling(axis, factor, lambda: constant(offset) - constant(mean) * factor())
+            else Scaling(axes, factor, lambda: constant(offset) - constant(mean) * factor())
         )
     if op.kind == "add":
-        return Scaling(axis, shift=constant)
+        return Scaling(axes, shift=constant)
     if op.kind == "mul":
-        return Scaling(axis, constant)
+        return Scaling(axes, constant)
     if given[0] is z:
-        return Scaling(axis, shift=lambda: -constant()) if op.kind == "sub" else Scaling(axis, lambda: 1.0 / constant())
-    return Scaling(axis, lambda: -1.0, constant) if op.kind == "sub" else None
+        return Scaling(axes, shift=lambda: -constant()) if op.kind == "sub" else Scaling(axes, lambda: 1.0 / constant())
+    return Scaling(axes, lambda: -1.0, constant) if op.kind == "sub" else None
 
 
 def override(composite: Composite, call: LayerCall | None) -> Rule | None:

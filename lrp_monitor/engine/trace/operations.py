@@ -55,7 +55,7 @@ ROWS: dict[str, Row] = {
     # what moves data
     **_rows(
         "reshape transpose squeeze expanddims gathernd unstack depthtospace spacetodepth spacetobatch batchtospace "
-        "patches", _FIRST, mask="moved", sign="all",
+        "patches reversesequence", _FIRST, mask="moved", sign="all",
     ),
     **_rows(
         "slice gather tile broadcast mirrorpad reverse roll matrixbandpart topk splitv",
@@ -116,10 +116,11 @@ ROWS: dict[str, Row] = {
     "bicubic": Row(_FIRST, mask="mean"),  # some of its shares are negative
     "maxpool": Row(_FIRST, mask="winner", sign="all"),
     "cumsum": Row(_FIRST, sign="all"),
-    "segmentsum": Row(_FIRST, sign="all", statistic=True),
-    "scatteradd": Row((0, 3, 2), sign="all"),
+    **_rows("segmentsum segmentmean", _FIRST, sign="all", statistic=True),
+    **_rows("scatteradd scattermax scattermin", (0, 3, 2), sign="all"),
+    "scattersub": Row((0, 3, 2)),
     "sparsematmul": Row((3, 4)),
-    "segmentmax": Row(_FIRST, statistic=True),  # of no values it is the lowest number
+    **_rows("segmentmax segmentmin", _FIRST, statistic=True),  # of no values it is the lowest or highest number
     # fixed linear maps, and the size of a complex number, which is homogeneous
     **_rows("fft fft2d ifft ifft2d rfft rfft2d irfft irfft2d real imag", _FIRST),
     "complex": Row(),
@@ -145,4 +146,5 @@ REFUSED: dict[str, str] = {
     "steps in Python, or as keras.layers.RNN over a cell",
     "call": "is a compiled function of its own, into which relevance is not followed",
     "stop": "stops the gradient, so that relevance would be lost there",
+    "sliceinto": "has no gradient in TensorFlow; write it as ops.concatenate of the parts, or as ops.scatter_update",
 }
