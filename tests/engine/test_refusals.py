@@ -90,6 +90,17 @@ def test_raw_operation_is_refused_with_its_call_site(name):
     assert any("test_refusals.py:" in problem for problem in caught.value.problems)
 
 
+def test_the_rule_that_is_named_for_what_joins_elements_works():
+    """Pass() is for what maps each by itself; of a product of three the gradient times the input is three times it."""
+    inputs = keras.Input((3, 4))
+    product = kl.Lambda(lambda t: ops.prod(t, axis=1), name="own")(kl.Dense(4, use_bias=False)(inputs))
+    model = keras.Model(inputs, kl.Dense(2, use_bias=False)(product))
+    with pytest.raises(lrp.UnsupportedModelError, match=r"own.*name Gradient\(\) for that"):
+        lrp.Explainer(model, "lrp_zero").prepare()
+    named = lrp.Composite(dense=rules.Epsilon(0), overrides={"own": rules.Gradient()})
+    np.testing.assert_allclose(lrp.Explainer(model, named).explain(X, 0).conservation, 3, rtol=1e-4)
+
+
 @pytest.mark.parametrize("function", [ops.stop_gradient, ops.sign], ids=["stopped", "sign"])
 def test_the_gradient_is_no_way_out_where_there_is_none(function):
     with pytest.raises(lrp.UnsupportedModelError, match="no differentiable path leads from the model's input"):
@@ -335,9 +346,9 @@ def test_models_that_cannot_be_explained():
 
 
 def test_input_rule_that_finds_no_first_layer():
-    """Both inputs of a sum: the rule of the kind in place of the first layer's, said in a warning that is kept."""
+    """Of a difference: the rule of the kind in place of the first layer's, said in a warning that is kept."""
     inputs = keras.Input((4,))
-    model = keras.Model(inputs, kl.Dense(2)(kl.Add()([inputs, kl.ReLU()(inputs)])))
+    model = keras.Model(inputs, kl.Dense(2)(kl.Subtract()([inputs, kl.ReLU()(inputs)])))
     explainer = lrp.Explainer(model, "epsilon_plus_flat")
     with pytest.warns(RuntimeWarning, match=r"no weighted layer takes the input itself.*Flat\(\).*applied nowhere"):
         found = explainer(X[0], 0)

@@ -133,8 +133,14 @@ def test_in_every_spelling(form, composite):
 
 
 def test_its_own_scale_and_shift_are_no_lone_normalisation(rng, randomise):
-    """Under ``norm="identity"``, too: as of the layer, the shift keeps its share."""
-    by_layers, by_hand = (net(STEPS, norm) for norm in (kl.LayerNormalization(), Own(gain_and_shift, moments)))
+    """Under ``norm="identity"``, too: as of the layer, the shift keeps its share; also where moves are between."""
+
+    def run(layer, x):
+        centre, variance = ops.moments(x, axes=[-1], keepdims=True)
+        normed = ops.transpose((x - centre) * ops.rsqrt(variance + EPS), (0, 2, 1))
+        return ops.transpose(normed, (0, 2, 1)) * layer.gamma + layer.beta
+
+    by_layers, by_hand = (net(STEPS, norm) for norm in (kl.LayerNormalization(), Own(gain_and_shift, run)))
     by_hand.set_weights(randomise(by_layers).get_weights())
     same(by_layers, by_hand, rng.normal(size=(2, *STEPS)).astype(np.float32), [lrp.Composite(norm="identity")])
 

@@ -209,10 +209,11 @@ class Assigner:
         t = op.outputs[index]
         step = plain(self.graph, op, given)
         if not op.row.plain:
+            by_element = len(live) == 1 and tuple(live[0].tensor.shape) == tuple(t.shape)
             step.problem = REFUSED.get(
                 op.kind,
                 "is not homogeneous (not a sum, a scaling, a selection, a pooling or a ReLU); use the Keras layer for "
-                "it, or put it into a layer of its own and name Pass() for that",
+                f"it, or put it into a layer of its own and name {'Pass' if by_element else 'Gradient'}() for that",
             )
         elif op.kind == "sparsematmul" and self.graph.is_learned(op.inputs[1]):
             step.problem = "multiplies with weights in a sparse matrix, for which there is no rule; make it a dense one"
@@ -260,6 +261,7 @@ class Assigner:
             fact.attended |= live[0].attended
             fact.factors = live[0].factors
         fact.curved |= moves and live[0].curved
+        fact.divided |= moves and live[0].divided
         fact.whole = fact.tensor.dtype.is_integer or (fact.front and not fact.inner and all(f.whole for f in live))
 
 
