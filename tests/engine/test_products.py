@@ -39,6 +39,7 @@ GATED = {
     "over": lambda a, b: a * (1.0 / (1.0 + ops.exp(-b))),
     "reciprocal": lambda a, b: a * ops.reciprocal(ops.exp(-b) + 1.0),
     "share": lambda a, b: a * (ops.exp(b) / (1.0 + ops.exp(b))),
+    "times -1": lambda a, b: a * (1.0 / (1.0 + ops.exp(b * -1.0))),
     "divided": lambda a, b: a / (1.0 + ops.exp(-b)),
     "power": lambda a, b: a * (1.0 + ops.exp(-b)) ** -1.0,
     "tanh": lambda a, b: a * (0.5 * (1.0 + ops.tanh(b / 2))),

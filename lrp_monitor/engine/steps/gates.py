@@ -41,7 +41,7 @@ def _gate_of(graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact]) 
         return op.kind
     if op.kind == "exp" or (op.kind == "pow" and given[1].live):
         return "exp"
-    if sigmoid_by_hand(graph, op) is not None or is_sigmoid_of_tanh(graph, op):
+    if _of_sigmoid(graph, op) is not None or is_sigmoid_of_tanh(graph, op):
         return "sigmoid"
     if not live[0].front and is_hard_sigmoid(graph, op):
         return "sigmoid"
@@ -152,17 +152,22 @@ def _exponents(graph: Graph, tensor: Tensor, known: Callable[[Tensor], Fact]) ->
 
 def sigmoid_by_hand(graph: Graph, op: Op) -> Tensor | None:
     """Of what ``op`` makes the sigmoid, written ``1 / (1 + exp(-z))`` or ``exp(z) / (1 + exp(z))``; else None."""
+    power, inverse = _of_sigmoid(graph, op) or (None, False)
+    if power is None or not inverse:
+        return None if power is None else power.inputs[0]
+    inner = graph.op_of(power.inputs[0])
+    return inner.inputs[0] if inner.kind == "neg" else None
+
+
+def _of_sigmoid(graph: Graph, op: Op) -> tuple[Op, bool] | None:
+    """The exponential of which ``op`` makes a sigmoid, and whether that falls with it; None where it makes none."""
     inverts = op.kind == "reciprocal" or (op.kind == "pow" and number(op.inputs[1]) == -1)
     if not inverts and op.kind != "div":
         return None
     one, below = (None, op.inputs[0]) if inverts else op.inputs
     power = one_and_exponential(graph, below)
-    if power is None:
-        return None
-    inner = graph.op_of(power.inputs[0])
-    if one is None or number(one) == 1:
-        return inner.inputs[0] if inner.kind == "neg" else None
-    return power.inputs[0] if _same(graph, power, one) else None
+    inverse = one is None or number(one) == 1
+    return (power, inverse) if power is not None and (inverse or _same(graph, power, one)) else None
 
 
 def is_sigmoid_of_tanh(graph: Graph, op: Op) -> bool:
