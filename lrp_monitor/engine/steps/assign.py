@@ -209,7 +209,7 @@ class Assigner:
         t = op.outputs[index]
         step = plain(self.graph, op, given)
         if not op.row.plain:
-            by_element = len(live) == 1 and tuple(live[0].tensor.shape) == tuple(t.shape)
+            by_element = len(live) == 1 and live[0].tensor.shape == t.shape  # of unknown rank, too
             step.problem = REFUSED.get(
                 op.kind,
                 "is not homogeneous (not a sum, a scaling, a selection, a pooling or a ReLU); use the Keras layer for "
