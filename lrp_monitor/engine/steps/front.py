@@ -160,9 +160,8 @@ class Front:
             sums = op.kind in ("add", "addn") and not any(f.statistic for f in live)
             if op.kind == "div" or not (inside or sums):
                 return None
-            return self._hand(
-                op, given, live, lambda made: _equal(made, live, shape), "equal parts to each", inside, sums
-            )
+            note = "equal parts to each"
+            return self._hand(op, given, live, lambda made: _equal(made, live, shape), note, inside, sums)
         return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), _ONE_TO_ONE)
 
     def _kept(self, op: Op, given: list[Fact], live: list[Fact], function: bool) -> Step:

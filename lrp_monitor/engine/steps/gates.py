@@ -172,15 +172,15 @@ def _of_sigmoid(graph: Graph, op: Op) -> tuple[Op, bool] | None:
 
 def is_sigmoid_of_tanh(graph: Graph, op: Op) -> bool:
     """Whether ``op`` makes ``c + c tanh(z)`` or ``c - c tanh(z)``, which are ``2 c`` times a sigmoid."""
-    size, part = _scale(op), op
+    size, part = _one_number(op), op
     if op.kind in ("add", "sub") and size is not None:
         part = graph.op_of(next(t for t in op.inputs if number(t) is None))
-        if part.kind == "mul" and _scale(part) == size:
+        if part.kind == "mul" and _one_number(part) == size:
             size, part = 1, graph.op_of(next(t for t in part.inputs if number(t) is None))
     return size == 1 and part.kind == "tanh"
 
 
-def _scale(op: Op) -> Any:
+def _one_number(op: Op) -> Any:
     """The one number among the inputs of ``op``; None where there is not one."""
     numbers = [value for value in map(number, op.inputs) if value is not None]
     return numbers[0] if len(numbers) == 1 else None
