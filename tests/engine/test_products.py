@@ -42,6 +42,9 @@ GATED = {
     "times -1": lambda a, b: a * (1.0 / (1.0 + ops.exp(b * -1.0))),
     "divided": lambda a, b: a / (1.0 + ops.exp(-b)),
     "power": lambda a, b: a * (1.0 + ops.exp(-b)) ** -1.0,
+    "by its logarithm": lambda a, b: a * ops.exp(ops.log_sigmoid(b)),
+    "by a logarithm by hand": lambda a, b: ops.exp(-ops.log(1 + ops.exp(-b))) * a,
+    "one less": lambda a, b: a * (1 - ops.exp(-ops.softplus(b))),
     "tanh": lambda a, b: a * (0.5 * (1.0 + ops.tanh(b / 2))),
     "scaled tanh": lambda a, b: (0.5 - 0.5 * ops.tanh(b * -0.5)) * a,
     "pooled": lambda a, b: a * ops.average_pool(ops.sigmoid(b)[..., None], 1)[..., 0],  # over windows of one value

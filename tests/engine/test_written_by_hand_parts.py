@@ -104,6 +104,7 @@ OUTPUTS = {
     "stable": ("softmax", 3, stable),
     "1 / (1 + exp(-z))": ("sigmoid", 1, lambda z: 1 / (1 + ops.exp(-z))),
     "reciprocal": ("sigmoid", 1, lambda z: ops.reciprocal(ops.exp(-z) + 1)),
+    "exp(-log1p(exp(-z)))": ("sigmoid", 1, lambda z: ops.exp(-ops.log1p(ops.exp(-z)))),
     "exp(z) / (1 + exp(z))": ("sigmoid", 1, lambda z: ops.exp(z) / (1 + ops.exp(z))),
 }
 

@@ -39,10 +39,10 @@ def learn_gate(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], live: Se
 def _gate_of(graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact]) -> str:
     if op.kind in ("softmax", "sigmoid"):
         return op.kind
-    if op.kind == "exp" or (op.kind == "pow" and given[1].live):
-        return "exp"
     if _of_sigmoid(graph, op) is not None or is_sigmoid_of_tanh(graph, op):
         return "sigmoid"
+    if op.kind == "exp" or (op.kind == "pow" and given[1].live):
+        return "exp"
     if not live[0].front and is_hard_sigmoid(graph, op):
         return "sigmoid"
     row = op.row
@@ -151,23 +151,39 @@ def _exponents(graph: Graph, tensor: Tensor, known: Callable[[Tensor], Fact]) ->
 
 
 def sigmoid_by_hand(graph: Graph, op: Op) -> Tensor | None:
-    """Of what ``op`` makes the sigmoid, written ``1 / (1 + exp(-z))`` or ``exp(z) / (1 + exp(z))``; else None."""
-    power, inverse = _of_sigmoid(graph, op) or (None, False)
-    if power is None or not inverse:
-        return None if power is None else power.inputs[0]
-    inner = graph.op_of(power.inputs[0])
+    """Of what ``op`` makes the sigmoid, written as a quotient or by its logarithm, see `_of_sigmoid`; else None."""
+    exponent, inverse = _of_sigmoid(graph, op) or (None, False)
+    if exponent is None or not inverse:
+        return exponent
+    inner = graph.op_of(exponent)
     return inner.inputs[0] if inner.kind == "neg" else None
 
 
-def _of_sigmoid(graph: Graph, op: Op) -> tuple[Op, bool] | None:
-    """The exponential of which ``op`` makes a sigmoid, and whether that falls with it; None where it makes none."""
+def _of_sigmoid(graph: Graph, op: Op) -> tuple[Tensor, bool] | None:
+    """Of what ``op`` makes a sigmoid, and whether that falls with it; None where it makes none.
+
+    ``exp(z) / (1 + exp(z))`` rises; ``1 / (1 + exp(z))`` falls, and so does what has the logarithm ``-softplus(z)``.
+    """
+    if op.kind == "exp":
+        minus = graph.op_of(op.inputs[0])
+        z = _of_softplus(graph, graph.op_of(minus.inputs[0])) if minus.kind == "neg" else None
+        return None if z is None else (z, True)
     inverts = op.kind == "reciprocal" or (op.kind == "pow" and number(op.inputs[1]) == -1)
     if not inverts and op.kind != "div":
         return None
     one, below = (None, op.inputs[0]) if inverts else op.inputs
     power = one_and_exponential(graph, below)
     inverse = one is None or number(one) == 1
-    return (power, inverse) if power is not None and (inverse or _same(graph, power, one)) else None
+    return (power.inputs[0], inverse) if power is not None and (inverse or _same(graph, power, one)) else None
+
+
+def _of_softplus(graph: Graph, op: Op) -> Tensor | None:
+    """Of what ``op`` makes the softplus, also written as ``log(1 + exp(z))``; None where it makes none."""
+    if op.kind not in ("log", "log1p"):
+        return op.inputs[0] if op.kind == "softplus" else None
+    inner = op.inputs[0]
+    power = one_and_exponential(graph, inner) if op.kind == "log" else graph.op_of(inner)
+    return power.inputs[0] if power is not None and power.kind == "exp" else None
 
 
 def is_sigmoid_of_tanh(graph: Graph, op: Op) -> bool:
