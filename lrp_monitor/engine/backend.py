@@ -1,6 +1,6 @@
 """All that the engine asks of TensorFlow: operations of a trace, read and repeated, and gradients of its own.
 
-Gradients of its own pass straight through a value, or are put off until relevance arrives.
+Gradients of its own pass straight through a value, are put off until relevance arrives, or are scaled.
 """
 
 from __future__ import annotations
@@ -276,6 +276,27 @@ def _again(source: Tensor, shape: Tensor, upstream: Tensor) -> Tensor:
     for op in reversed(made):
         (again,) = repeat(op, [again, *op.inputs[1:]])
     return straight_through(shape, again)
+
+
+def scaled_gradient(
+    z: Tensor, function: Callable[[Tensor], Tensor], factor: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """``function(z)`` with the gradient ``factor(z, function(z))``, element by element.
+
+    Both are made anew in the reverse pass: ``z`` alone is kept for it.
+    """
+
+    @tf.custom_gradient
+    def node(value: Tensor, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
+        def gradient(upstream: Tensor) -> tuple[None, Tensor]:
+            again = after(z, upstream)
+            return None, upstream * factor(again, function(again))
+
+        return tf.identity(value), gradient
+
+    # Outside the node, which must not read variables: a function may have weights of its own.
+    result: Tensor = node(tf.stop_gradient(function(tf.stop_gradient(z))), z)
+    return result
 
 
 def with_bias(x: Tensor, bias: Tensor) -> Tensor:

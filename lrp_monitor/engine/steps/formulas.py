@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, deferred, stop_gradient
+from lrp_monitor.engine.backend import Tensor, scaled_gradient
 from lrp_monitor.engine.steps.axes import summed_spans
 from lrp_monitor.engine.steps.step import Fact, Step
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -17,15 +17,14 @@ def pass_through(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 
     ReLU's own gradient is that factor already; for a saturated ReLU6 or a sigmoid it is not.
     """
+    return scaled_gradient(z, function, _factor)
 
-    def surrogate(shapes: Sequence[Tensor], copies: Sequence[Tensor], _: Tensor) -> Tensor:
-        # Where z is (all but) zero the factor could overflow; relevance z * G_z vanishes there anyhow. Scalars, not
-        # tensors of z's shape: TensorFlow turns those into constants of the graph and holds them as long as it lives.
-        again = stop_gradient(copies[0])
-        is_zero = ops.abs(again) < 1e-30
-        return shapes[0] * ops.where(is_zero, 0.0, stop_gradient(function(again)) / ops.where(is_zero, 1.0, again))
 
-    return deferred(function(stop_gradient(z)), [z], surrogate)
+def _factor(z: Tensor, value: Tensor) -> Tensor:
+    # Where z is (all but) zero the factor could overflow; relevance z * G_z vanishes there anyhow. Scalars, not
+    # tensors of z's shape: TensorFlow turns those into constants of the graph and holds them as long as it lives.
+    is_zero = ops.abs(z) < 1e-30
+    return ops.where(is_zero, 0.0, value / ops.where(is_zero, 1.0, z))
 
 
 def way_to(op: Op, given: list[Fact]) -> Fact | None:
