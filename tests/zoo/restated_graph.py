@@ -149,7 +149,7 @@ class Graph:
     def _learn(self, op: tf.Operation, t: tf.Tensor, ref: Any, refs: list[Any]) -> None:
         if op.type in ("ReadVariableOp", "ResourceGather") or any(r in self.weight for r in refs):
             self.weight.add(ref)
-        if t.dtype.is_floating or t.dtype.is_complex:
+        if t.dtype.is_floating or t.dtype.is_complex or t.dtype == tf.variant:  # of these, lists of tensors
             if op.type in ("GatherV2", "ResourceGather") and refs[0] not in self.live and refs[1] in self._tokens:
                 self.live.add(ref)
                 self.source[ref] = self._tokens[refs[1]]

@@ -10,7 +10,7 @@ def _words(text: str) -> frozenset[str]:
 MOVES = _words(
     "BatchToSpaceND BroadcastTo Cast DepthToSpace ExpandDims GatherNd GatherV2 Identity IdentityN MirrorPad "
     "Pack Pad PadV2 Reshape Reverse ReverseV2 Roll Slice SpaceToBatchND SpaceToDepth Split SplitV Squeeze "
-    "StridedSlice Tile Transpose Unpack ConcatV2"
+    "StridedSlice Tile Transpose Unpack ConcatV2 TensorListGetItem TensorListSetItem TensorListStack"
 )
 HOMOGENEOUS = _words(
     "AddN AddV2 AvgPool AvgPool3D BiasAdd Cumsum LeakyRelu MatrixBandPart Max MaxPool MaxPool3D Mean Min Neg "
@@ -22,8 +22,10 @@ WEIGHTED = _words(
 )
 CONVOLUTIONS = _words("Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative")
 FUNCTIONS = _words("Abs Elu Erf Erfc Exp Expm1 Log Log1p Pow Relu6 Selu Sigmoid Softplus Softsign Square Sqrt Tanh")
+CURVED = FUNCTIONS - _words("Abs") | _words("Inv Reciprocal Rsqrt")
+"""Functions of each element that are not homogeneous."""
 QUOTIENTS = _words("Div DivNoNan RealDiv")
 DIVISORS = _words("Inv Reciprocal Rsqrt")
 _ARITHMETIC = QUOTIENTS | _words("AddV2 Maximum Minimum Mul Neg Relu LeakyRelu Sub SquaredDifference SelectV2")
 ELEMENTWISE = FUNCTIONS | DIVISORS | _ARITHMETIC
-KEEPS_KIND = MOVES | QUOTIENTS | _words("TopKV2 Mul AddV2 SelectV2 Minimum Maximum Sum")
+KEEPS_KIND = MOVES | QUOTIENTS | _words("TopKV2 Mul AddV2 SelectV2 Minimum Maximum Neg Sub Sum")

@@ -7,11 +7,13 @@ operation of the graph is executed again in float64, and one walk back from the 
 * Linear and homogeneous operations: their own gradient. An added constant absorbs its share by that.
 * A product with weights (the kernel is no function of the input): the rule of the composite, z with its bias and with
   what normalises its channels.
-* An elementwise function y of one tensor x, however many operations write it: all relevance, ``G_x = y / x G_y``.
+* An elementwise function y of one tensor x, however many operations write it: all relevance, ``G_x = y / x G_y``. What
+  a number is added to is a part of it (``1 - sigmoid(x)``), but for straight lines and ReLUs, where it absorbs.
 * What a statistic of the input divides by is a constant.
-* A product of two tensors that both depend on the input: attention (one factor is a softmax): the weights are constants
-  (cp_lrp), or half to each factor. A gate (a sigmoid, or what is broadcast over the other factor and not summed over an
-  axis of both) is a constant, or half to each factor. Where nothing is a gate, half to each.
+* A product of two tensors that both depend on the input: attention (one factor is a softmax, or an exponential, which
+  is weights without their sum): the weights are constants (cp_lrp), or half to each factor. A gate (a sigmoid, also
+  shifted, or what is broadcast over the other factor and not summed over an axis of both) is a constant, or half to
+  each factor. Where nothing is a gate, half to each; of n factors that no sum lies between, 1/n to each.
 * A softmax: its own gradient.
 * Integers, comparisons, masks: no relevance. Token numbers: the sum over the looked-up vector of value times G.
 * In front of the first weights, scaling, shifting and normalising pass relevance one to one.
@@ -86,7 +88,11 @@ class _Walk:
         self.root: dict[Any, Any] = {}
         """Tensor -> the tensor of which elementwise operations and numbers alone made it; itself where none did."""
         self.kind: dict[Any, str] = {}
-        """Tensors that are a softmax, a sigmoid or a divisor, also behind moves, scales and sums."""
+        """Tensors that are a softmax, an exponential, a sigmoid or a divisor, also behind moves, scales and sums."""
+        self.curved: set[Any] = set()
+        """Tensors that a function that is not homogeneous made of their root."""
+        self.factors: dict[Any, int] = {}
+        """Of how many tensors such a product of several is one."""
         self.before: dict[Any, str] = {}
         """In front of all weights: ``"input"`` for the input as it is moved, scaled, normalised; ``"statistic"``."""
         self.shape: dict[Any, tuple[int, ...]] = {}
@@ -97,6 +103,7 @@ class _Walk:
         for step in graph.steps:
             for ref in step.inputs:
                 self.consumers[ref].append(step)
+        for step in graph.steps:
             for ref in step.outputs:
                 if ref in graph.live and ref not in graph.source:
                     self._classify(step, ref, step.inputs)
@@ -118,14 +125,25 @@ class _Walk:
                 root = roots.pop()
                 if self.shape[root] == self.shape[ref]:
                     self.root[ref] = root
-        if op.type in ("Softmax", "Sigmoid"):
+                    several = op.type in ("Mul", *words.QUOTIENTS) and len(live) + (refs[0] == refs[-1]) > 1
+                    if op.type in words.CURVED or several or self.curved.intersection(live):
+                        self.curved.add(ref)
+        if op.type in words.MOVES or (op.type in ("Mul", *words.QUOTIENTS) and len(live) == 1):
+            self.factors[ref] = self.factors.get(live[0], 1) if live else 1
+        elif op.type in ("Mul", *words.WEIGHTED) and len(set(live)) == 2 and self.root[ref] == ref:
+            held, counts = self._shares(op, refs)
+            weights = {"Softmax", "Exp"}.intersection(self.kind.get(r) for r in refs)
+            alone = held is None and not weights and not self._sums_over_both(op, refs)
+            self.factors[ref] = sum(counts) if alone else 1
+        if op.type in ("Softmax", "Sigmoid", "Exp"):
             self.kind[ref] = op.type
         elif op.type in words.DIVISORS:
             self.kind[ref] = "divisor"
         elif op.type in words.KEEPS_KIND:
             kinds = {self.kind.get(r) for r in (live[:1] if op.type in words.QUOTIENTS else live)}
-            adds = op.type == "AddV2" and not all(np.all(self.graph.value[r] == 0) for r in refs if r not in live)
-            if len(kinds) == 1 and None not in kinds and not adds:
+            shifts = op.type in ("AddV2", "Sub")
+            adds = shifts and any(np.any(self.graph.value[r] != 0) for r in refs if r not in live)
+            if len(kinds) == 1 and None not in kinds and (not adds or kinds == {"Sigmoid"}):
                 self.kind[ref] = kinds.pop()
         self._place(op, ref, live)
 
@@ -252,33 +270,57 @@ class _Walk:
         if op.type not in words.ELEMENTWISE or self.root[out] == out:
             return False
         several = sum(r in self.graph.live for r in refs) > 1
-        return op.type in words.FUNCTIONS or several or op.type in ("Maximum", "Minimum", "SelectV2")
+        shifts = op.type in ("AddV2", "Sub") and bool(self.curved.intersection(live))
+        return op.type in words.FUNCTIONS or several or shifts or op.type in ("Maximum", "Minimum", "SelectV2")
 
     def _product(self, op: Step, upstream: list[Any], refs: list[Any]) -> list[tuple[Any, Any]]:
         if refs[0] == refs[1]:
             raise NotImplementedError(f"product of a tensor with itself: {op.op.name}")
+        held, counts = self._shares(op, refs)
+        if held is not None:
+            return self._own(op, upstream, [refs[1 - held]])
+        share = dict(zip(refs, counts, strict=True))
+        return [(ref, share[ref] / sum(counts) * grad) for ref, grad in self._own(op, upstream, refs)]
+
+    def _shares(self, op: Step, refs: list[Any]) -> tuple[int | None, list[int]]:
+        """Which factor of a product is a constant, if one is, and of how many factors each is the product."""
         kinds, option, gate = [self.kind.get(r) for r in refs], self.rules.product, None
+        kinds = ["Softmax" if kind == "Exp" else kind for kind in kinds]
+        counts = [self.factors.get(r, 1) for r in refs]
         if op.type == "Mul" and "divisor" in kinds:
             option, gate = "constant", kinds.index("divisor")
         elif kinds.count("Softmax") == 1:
-            option, gate = self.rules.attention, kinds.index("Softmax")
+            option, gate, counts = self.rules.attention, kinds.index("Softmax"), [1, 1]
         elif kinds.count("Sigmoid") == 1:
             gate = kinds.index("Sigmoid")
         elif op.type == "Mul":
             gate = self._spread(op, refs)
-        if gate is not None and option == "constant":
-            return self._own(op, upstream, [refs[1 - gate]])
-        return [(ref, 0.5 * grad) for ref, grad in self._own(op, upstream, refs)]
+        return gate if option == "constant" else None, counts
 
     def _spread(self, op: Step, refs: list[Any]) -> int | None:
         """Which factor of an elementwise product is broadcast over the other, unless a sum over both's axes follows."""
-        rank, out = len(self.shape[op.outputs[0]]), self.consumers[op.outputs[0]]
-        one, two = ({i - len(self.shape[r]) for i, n in enumerate(self.shape[r]) if n != 1} for r in refs)
-        if len(out) == 1 and out[0].type in ("Sum", "Mean"):
-            axes = np.reshape(self.graph.value[out[0].inputs[1]].numpy(), -1)
-            if one & two & {int(axis) - rank if axis >= 0 else int(axis) for axis in axes}:
-                return None
+        one, two = (self._long_axes(r) for r in refs)
+        if self._sums_over_both(op, refs):
+            return None
         return 0 if one < two else 1 if two < one else None
+
+    def _long_axes(self, ref: Any) -> set[int]:
+        return {i - len(self.shape[ref]) for i, n in enumerate(self.shape[ref]) if n != 1}
+
+    def _sums_over_both(self, op: Step, refs: list[Any]) -> bool:
+        """Whether a product of two tensors is summed over an axis of both, by itself or by what follows it alone."""
+        if op.type == "Einsum":
+            left, made = op.op.get_attr("equation").decode().split("->")
+            both = set.intersection(*(set(term) for term in left.split(","))) - set(made)
+            return any(self.shape[refs[0]][left.split(",")[0].index(letter)] != 1 for letter in both)
+        if op.type != "Mul":
+            turned = op.op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
+            return self.shape[refs[0]][-2 if turned else -1] != 1
+        rank, out = len(self.shape[op.outputs[0]]), self.consumers[op.outputs[0]]
+        if len(out) != 1 or out[0].type not in ("Sum", "Mean"):
+            return False
+        axes = {int(axis) for axis in np.reshape(self.graph.value[out[0].inputs[1]].numpy(), -1)}
+        return bool(self._long_axes(refs[0]) & self._long_axes(refs[1]) & {a - rank if a >= 0 else a for a in axes})
 
     # --- weights ---
 

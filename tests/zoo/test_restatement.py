@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import restatement
+import tensorflow as tf
 from keras import layers as kl
 from keras import ops
 
@@ -66,3 +67,49 @@ def test_a_gate_and_a_function() -> None:
     y = 3 / (1 + np.exp(-1))
     np.testing.assert_allclose(restated(model, x, 0, "epsilon"), [0, y], rtol=1e-5)
     np.testing.assert_allclose(restated(model, x, 0, "attn_lrp"), [y / 2, y / 2], rtol=1e-5)
+
+
+def test_a_number_added_to_a_function() -> None:
+    """1 - sigmoid(h) is one function of h, to which all of it goes; what is added to a ReLU absorbs: 1 of 1 + 2."""
+    inputs = keras.Input((2,))
+    h = kl.Dense(2, use_bias=False, kernel_initializer="identity")(inputs)
+    model = keras.Model(inputs, ops.concatenate([1 - ops.sigmoid(h), 1 + ops.relu(h)], axis=-1))
+    x = np.array([[1.0, 2.0]], np.float32)
+    np.testing.assert_allclose(restated(model, x, 0, "epsilon"), [1 / (1 + np.e), 0], rtol=1e-5)
+    np.testing.assert_allclose(restated(model, x, 3, "epsilon"), [0, 2], rtol=1e-5)
+
+
+def test_an_exponential_weights_as_a_softmax_does() -> None:
+    """exp(a) b, a = 1, b = 3: a softmax without its sum. All to b, or half to each, which passes the exponential."""
+    inputs = keras.Input((2,))
+    h = kl.Dense(2, use_bias=False, kernel_initializer="identity")(inputs)
+    model = keras.Model(inputs, ops.exp(h[:, :1]) * h[:, 1:])
+    x = np.array([[1.0, 3.0]], np.float32)
+    np.testing.assert_allclose(restated(model, x, 0, "cp_lrp"), [0, 3 * np.e], rtol=1e-5)
+    np.testing.assert_allclose(restated(model, x, 0, "attn_lrp"), [1.5 * np.e, 1.5 * np.e], rtol=1e-5)
+
+
+def test_three_factors_get_a_third_each() -> None:
+    """a b c, 1 x 2 x 3: a third of 6 to each. A sum between makes it two: (a c + b c) d, half to d."""
+    inputs = keras.Input((4,))
+    a, b, c, d = (kl.Dense(4, use_bias=False, kernel_initializer="identity")(inputs)[:, i : i + 1] for i in range(4))
+    model = keras.Model(
+        inputs, ops.concatenate([a * (b * c), ops.sum(ops.concatenate([a, b], -1) * c, -1, keepdims=True) * d], -1)
+    )
+    x = np.array([[1.0, 2.0, 3.0, 2.0]], np.float32)
+    np.testing.assert_allclose(restated(model, x, 0, "attn_lrp"), [2, 2, 2, 0], rtol=1e-5)
+    np.testing.assert_allclose(restated(model, x, 1, "attn_lrp"), [1.5, 3, 4.5, 9], rtol=1e-5)
+
+
+def test_tensors_in_a_list() -> None:
+    """What is written into a list of tensors and stacked is moved: 2 x + 3 x."""
+
+    class Listed(kl.Layer):
+        def call(self, x: tf.Tensor) -> tf.Tensor:
+            rows = tf.TensorArray(tf.float32, size=2).write(0, 2 * x).write(1, 3 * x)
+            return tf.reduce_sum(rows.stack(), axis=0)
+
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, Listed()(kl.Dense(2, use_bias=False, kernel_initializer="identity")(inputs)))
+    x = np.array([[1.0, 2.0]], np.float32)
+    np.testing.assert_allclose(restated(model, x, 1, "epsilon"), [0, 10], rtol=1e-5)

@@ -257,6 +257,15 @@ def _falcon() -> keras.Model:
     return hub.FalconCausalLM(backbone=backbone)
 
 
+def _rwkv7() -> keras.Model:
+    hub = _hub()
+    backbone = hub.RWKV7Backbone(
+        hidden_size=12, head_size=4, num_layers=2, vocabulary_size=VOCABULARY, intermediate_dim=12, gate_lora=4,
+        mv_lora=3, aaa_lora=3, decay_lora=3,
+    )  # fmt: skip
+    return hub.RWKV7CausalLM(backbone, preprocessor=None)
+
+
 def _gemma3n() -> keras.Model:
     return _hub().Gemma3nBackbone(
         text_vocab_size=VOCABULARY, text_hidden_size=8, num_hidden_layers=2, pad_token_id=0, num_attention_heads=2,
@@ -349,6 +358,7 @@ HUB: dict[str, Entry] = {
     "GPT-OSS": _language(_gpt_oss, keeps="sinks, which are no tokens, take a share of attention"),
     "Qwen MoE": _language(_qwen_moe),
     "Gemma 3n": _language(_gemma3n),
+    "RWKV 7": _language(_rwkv7),
     "ESM": Entry(_esm, {"token_ids": (TOKENS,)}, token_ids=("token_ids",), named=True, target=_MIDDLE),
     "Mixtral": _language(lambda: _causal("Mixtral", num_experts=3, sliding_window=4)),
     "Whisper": Entry(
