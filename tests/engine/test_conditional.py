@@ -80,6 +80,7 @@ def test_several_conditions_in_one_pass_and_no_second_trace(by_hand):
         ({"first": np.ones(3)}, ValueError, r"weights need shape \(2,\), got \(3,\)"),
         ({"first": np.array([np.nan, 1])}, ValueError, "weights hold NaN or infinity"),
         ({"first": "all"}, TypeError, "expected a channel, several channels or one weight"),
+        ({"first": [[0, 1]]}, TypeError, "expected a channel, several channels or one weight"),
         ({3: 0}, TypeError, "layers are named by texts, got 3"),
         ([], ValueError, "none is given"),
         ("first", TypeError, "expected a mapping from layers to channels"),
