@@ -156,6 +156,28 @@ HEADS = {
 }
 
 
+OF_CUT_OFF = [
+    lambda z: ops.sigmoid(ops.maximum(z, 0.0)),
+    lambda z: ops.cos(ops.relu6(z)),
+    lambda z: ops.softplus(ops.where(z > 0, z, 0.0)),
+    lambda z: ops.exp(-2.0 * ops.relu(z)) + 0.5,
+    lambda z: ops.maximum(ops.relu(z / 3.0), 0.1),
+]
+
+
+def test_what_a_relu_cut_off_has_no_relevance_to_give(rng):
+    """Whatever a function makes of it, as where the function is a layer of its own; the rest has all of its own."""
+    inputs = keras.Input((len(OF_CUT_OFF), 6))
+    same = kl.Dense(6, kernel_initializer="identity", use_bias=False)(inputs)
+    made = kl.Lambda(lambda z: ops.stack([act(z[:, i]) for i, act in enumerate(OF_CUT_OFF)], axis=1))(same)
+    head = kl.Dense(1, use_bias=False)
+    model = keras.Model(inputs, head(kl.Flatten()(made)))
+    x = rng.uniform(-4, 8, size=(3, len(OF_CUT_OFF), 6)).astype(np.float32)
+    expected = np.stack([act(x[:, i]) for i, act in enumerate(OF_CUT_OFF)], axis=1) * (x > 0)
+    expected *= head.kernel.numpy().reshape(x.shape[1:])
+    close(lrp.relevance(model, x, 0, "epsilon"), expected, 1e-4)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_relevance_starts_behind_an_output_function_however_it_is_given(name, rng, randomise):
     function, kind = HEADS[name]

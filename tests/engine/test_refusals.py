@@ -264,6 +264,15 @@ def test_tokens_computed_from_activations_are_refused():
         lrp.Explainer(model, "epsilon").explain(X, 0)
 
 
+def test_tokens_looked_up_by_places_are_refused_with_the_way_out():
+    inputs = keras.Input((3, 1), dtype="int32")
+    vectors = tf.Variable(tf.ones((7, 4)))
+    look_up = kl.Lambda(lambda ids: tf.gather_nd(tf.convert_to_tensor(vectors), ids), output_shape=(3, 4), name="own")
+    model = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(look_up(inputs))))
+    with pytest.raises(lrp.UnsupportedModelError, match=r"own.*use ops\.take"):
+        lrp.Explainer(model).prepare()
+
+
 def test_vectors_of_constant_tokens_are_constants():
     inputs = keras.Input((5,))
     table = kl.Embedding(3, 4, name="table")

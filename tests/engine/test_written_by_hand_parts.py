@@ -382,6 +382,8 @@ RARE = {
         lambda t: tf.nn.local_response_normalization(t[:, None], 1, 1.0, 0.5)[:, 0],
         lambda t: t / ops.sqrt(1.0 + 0.5 * ops.matmul(ops.square(t), BAND)),
     ),
+    "median": (lambda t: ops.median(t, axis=1), lambda t: ops.sort(t, axis=1)[:, TOKENS // 2]),
+    "largest number": (lambda t: ops.nanmax(t, axis=1), lambda t: ops.max(t, axis=1)),
     "area sine": (tf.math.asinh, lambda t: ops.log(t + ops.sqrt(t * t + 1.0))),
 }  # fmt: skip
 

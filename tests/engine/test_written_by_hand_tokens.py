@@ -66,6 +66,9 @@ EMBEDDINGS = {
     "tf.gather of a variable": (lambda: Own(table, lambda layer, x: tf.gather(layer.table.value, number(x))), 1.0),
     "numbers": (lambda: Own(lambda n: table(n, ()), lambda layer, x: ops.take(layer.table, number(x))), 1.0),
     "matrices": (lambda: Own(lambda n: table(n, (2, 3)), lambda layer, x: ops.take(layer.table, number(x), 0)), 1.0),
+    "take along the last axis": (
+        lambda: Own(table, lambda n, x: ops.transpose(ops.take(ops.transpose(n.table), number(x), -1), (1, 2, 0))), 1.0,
+    ),
     "take, scaled": (lambda: Own(table, lambda layer, x: 2.0 * ops.take(layer.table, number(x), axis=0)), 2.0),
 }  # fmt: skip
 

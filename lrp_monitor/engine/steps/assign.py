@@ -12,7 +12,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Gradient, Pass, Rule
 from lrp_monitor.engine.steps import products
-from lrp_monitor.engine.steps.formulas import is_function, own_gradient, passed, way_to
+from lrp_monitor.engine.steps.formulas import cut_off, is_function, own_gradient, passed, way_to
 from lrp_monitor.engine.steps.front import Front
 from lrp_monitor.engine.steps.gates import is_softmax_shift, learn_gate, softmax_by_hand
 from lrp_monitor.engine.steps.step import Fact, Step, plain
@@ -30,6 +30,7 @@ _BASIC = (
 _ROUNDING = ("round", "floor", "ceil", "floordiv")
 _HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
 _ASIDE = "one of its inputs that say where to or how depends on the model's input, and relevance does not follow there"
+_PLACES = "looks vectors up by lists of numbers, each of which is a place; use ops.take of the numbers themselves"
 NUMBERS = "its token numbers are computed from activations, which carry no relevance"
 
 
@@ -110,6 +111,8 @@ class Assigner:
                 facts.append(self._front.looked_up(op, given, indices) if indices.live else self._computed(op, given))
             elif not silent and not live and self._weights.reads_steps(op, given):
                 facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=STEPS)))
+            elif op.kind == "gathernd" and not live and given[1].live and self.graph.is_learned(op.inputs[0]):
+                facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=_PLACES)))
             elif silent or not (live or aside) or not numbers:
                 root = t if way is None else way.root
                 facts.append(Fact(t, root=root, tainted=tainted, step=plain(self.graph, op, given)))
@@ -199,11 +202,11 @@ class Assigner:
         """A function of each element of the root of ``way``; the map that made the root takes it along where it can."""
         root = way.root
         assert root is not None
+        if op.kind != "minimum":  # which leaves a 0 as it is
+            root = cut_off(self.graph, root, t)
         before = self.fact(root)
         fact = None if before.front else self._weights.activated(op, t, root, before.map)
-        if fact is None:
-            return passed(self.graph, op, t, way)
-        return fact.along(way)
+        return (fact or passed(self.graph, op, t, replace(way, root=root))).along(way)
 
     def _default(self, op: Op, index: int, given: list[Fact], live: list[Fact]) -> Fact:
         t = op.outputs[index]
@@ -302,5 +305,5 @@ def _condition(op: Op, given: list[Fact], live: list[Fact]) -> str:
 
 
 def _is_filler(value: Any) -> bool:
-    """Whether a constant stands for nothing: zero, or so low that no maximum and no softmax takes it."""
-    return value is not None and (value == 0 or value <= -1e4)
+    """Whether a constant stands for nothing: zero, NaN, or so low that no maximum and no softmax takes it."""
+    return value is not None and (value == 0 or not value > -1e4)

@@ -52,6 +52,25 @@ def way_to(op: Op, given: list[Fact]) -> Fact | None:
     )  # fmt: skip
 
 
+def cut_off(graph: Graph, root: Tensor, t: Tensor) -> Tensor:
+    """What a ReLU made of ``root`` on the one way to ``t``, which is a function of that; else ``root`` itself.
+
+    What was cut off is 0 and has no relevance to give, whatever the function makes of it.
+    """
+    ways = [op for op in graph.between([root], t) if op.row.form != "step"]
+    found = at = root
+    for op in ways[:-1]:
+        others = [number(i) for i in op.data if i is not at]
+        cuts = op.kind in ("relu", "relu6") or (op.kind in ("maximum", "minimum", "select") and others == [0])
+        scales = op.kind in ("mul", "div") and op.inputs[0] is at and others != [None]
+        alone = sum(any(i is at for i in reader.inputs) for reader in ways) == 1 and any(i is at for i in op.data)
+        if not alone or not (cuts or scales or len(op.inputs) == 1):
+            break
+        (at,) = op.outputs
+        found = at if cuts else found
+    return found
+
+
 def is_function(op: Op, way: Fact, given: Sequence[Fact], live: Sequence[Fact]) -> bool:
     """Whether here ends a formula that maps each element of its root by itself and is not homogeneous."""
     if way.formula:

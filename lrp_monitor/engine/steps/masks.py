@@ -50,6 +50,11 @@ def share(made: Made, weights: Map) -> Tensor:
 def spread_over_vectors(op: Op, mask: Tensor) -> Tensor:
     """The mask behind a lookup: all relevance of a vector goes to its token."""
     shape, axis = op.outputs[0].shape, op.attribute("axis") if op.kind == "onehot" else -1
+    if op.type == "GatherV2":  # what the table has before the axis of its vectors stands before the numbers
+        place = int(backend.constant_value(op.inputs[2])) % len(op.inputs[0].shape)
+        shared_axes = op.attribute("batch_dims") or 0
+        for _ in range(place - shared_axes):
+            mask = ops.expand_dims(mask, shared_axes)
     for _ in range(len(shape) - len(mask.shape)):
         mask = ops.expand_dims(mask, axis)
     return ops.broadcast_to(mask, shape)

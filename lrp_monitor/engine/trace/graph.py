@@ -207,6 +207,7 @@ def number(tensor: Tensor) -> Any:
     A literal is such a number; a weight or an array of different numbers is not.
     """
     value = backend.constant_value(tensor)
-    if value is None or not value.size or value.dtype.kind not in "fiub" or not (value == value.flat[0]).all():
+    if value is None or not value.size or value.dtype.kind not in "fiub":
         return None
-    return value.flat[0]
+    first = value.flat[0]
+    return first if (value == first).all() or (value != value).all() else None
