@@ -132,7 +132,10 @@ def gates_of(outputs: LayerOutputs, calls: Sequence[LayerCall], weights: Sequenc
         for t, axis in outputs.by_channel(call, "conditions")[1]:
             full = spread(of_channels, axis, tuple(t.shape))
             for carrier in outputs.carriers(t):
-                gates.setdefault(id(carrier.tensor), []).append(partial(_gate, carrier.arranged(full)))
+                passed = carrier.arranged(full)
+                if carrier.moves:  # what lies beside it passes
+                    passed += 1.0 - carrier.arranged(ops.ones_like(full))
+                gates.setdefault(id(carrier.tensor), []).append(partial(_gate, passed))
     return gates
 
 

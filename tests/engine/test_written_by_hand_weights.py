@@ -198,6 +198,13 @@ BETWEEN = [
     lambda h, behind: ops.stack([behind(token) for token in ops.unstack(h, axis=1)], axis=1),
     lambda h, behind: behind(ops.negative(-1.5 * h / 1.5), (6,), negated=True) * -1.0 / -1.0,
     lambda h, behind: behind(ops.negative(h) * -2.0 / 2.0),
+    lambda h, behind: ops.take(
+        behind(ops.take(h, [3, 1, 0, 5, 4, 2], -1), at=[3, 1, 0, 5, 4, 2]), [2, 1, 5, 0, 4, 3], -1
+    ),
+    lambda h, behind: ops.concatenate(
+        [behind(h[..., :2], at=[0, 1]), ops.flip(behind(ops.flip(h[..., 2:], -1), at=[5, 4, 3, 2]), -1)], -1
+    ),
+    lambda h, behind: behind(ops.pad(h, ((0, 0), (1, 2), (0, 0))))[:, 1:3],
 ]
 
 
@@ -209,8 +216,8 @@ def test_what_moves_or_negates_a_product_leaves_what_folds_into_it(rng, randomis
             weight(layer, name, shape)
 
     def run(layer, x):
-        def behind(h, shape=(6,), negated=False):
-            bias, scale = (ops.reshape(w, shape) for w in (layer.bias, layer.scale))
+        def behind(h, shape=None, negated=False, at=range(6)):
+            bias, scale = (ops.reshape(ops.take(w, at), shape or (-1,)) for w in (layer.bias, layer.scale))
             return (bias - ops.negative(h) if negated else h + bias) * scale
 
         forms = [form(ops.matmul(x[:, i], layer.kernel), behind) for i, form in enumerate(BETWEEN)]
@@ -228,6 +235,72 @@ def test_what_moves_or_negates_a_product_leaves_what_folds_into_it(rng, randomis
     expected = (share * (np.maximum(z, 0) * head.get_weights()[0][:, 1].reshape(2, 6))[:, :, None]).sum(axis=-1)
     for form in range(len(BETWEEN)):
         close(found[:, form], expected, 1e-4, name=f"form {form}")
+
+
+# products of x with a kernel of 8 outputs, joined and shifted by 1.5 and a bias, and scaled, by two channels
+def d2s(z):
+    return tf.nn.depth_to_space(reshaped(z, 1, 1, 8), 2)
+
+
+JOINED = [
+    lambda x, k, b, s: (ops.matmul(x, k) + 1.5 + ops.tile(b, 4)) * ops.tile(s, 4),
+    lambda x, k, b, s: ops.negative(-1.5 - (ops.matmul(x, k) + ops.tile(b, 4))) * ops.tile(s, 4),
+    lambda x, k, b, s: (
+        (ops.concatenate([x @ k[:, :3], ops.concatenate([x @ k[:, 3:5], x @ k[:, 5:]], -1)], -1) + ops.tile(b + 1.5, 4))
+        * ops.tile(s, 4)
+    ),
+    lambda x, k, b, s: (ops.stack([x @ k[:, ::2], x @ k[:, 1::2]], -1) + 1.5 + b) * s,
+    lambda x, k, b, s: (d2s(ops.matmul(x, k)) + b) * s + 1.5 * s,
+]
+
+
+def test_what_follows_products_that_were_joined_folds_into_each(rng, randomise):
+    """Also a number that is added: each form, on its copy of the input, has z+ by its formula."""
+
+    def make(layer):
+        for name, shape in {"kernel": (3, 8), "bias": (2,), "scale": (2,)}.items():
+            weight(layer, name, shape)
+
+    def run(layer, x):
+        weights = [ops.convert_to_tensor(w) for w in (layer.kernel, layer.bias, layer.scale)]
+        return ops.relu(ops.stack([reshaped(form(x[:, i], *weights), 8) for i, form in enumerate(JOINED)], axis=1))
+
+    inputs = keras.Input((len(JOINED), 3))
+    layer, head = Own(make, run, name="own"), kl.Dense(2, use_bias=False)
+    model = randomise(keras.Model(inputs, ops.sum(head(layer(inputs)), axis=1)))
+    x = np.repeat(4.0 * rng.normal(size=(6, 1, 3)), len(JOINED), axis=1).astype(np.float32)
+    found = lrp.relevance(model, x, 1, lrp.Composite(overrides={"own": rules.ZPlus()}))
+    kernel, bias, scale = (w.astype(np.float64) for w in layer.get_weights())
+    c = x[:, 0, :, None].astype(np.float64) * kernel * np.tile(scale, 4)  # (n, 3, 8)
+    shift = np.tile((bias + 1.5) * scale, 4)
+    total = np.maximum(c, 0).sum(axis=1) + np.maximum(shift, 0) + 1e-30
+    given = np.maximum(c.sum(axis=1) + shift, 0) * head.get_weights()[0][:, 1] / total
+    expected = (np.maximum(c, 0) * given[:, None]).sum(axis=-1)
+    for form in range(len(JOINED)):
+        close(found[:, form], expected, 1e-4, name=f"form {form}")
+
+
+def test_relevance_of_layers_whose_outputs_were_joined_before_their_normalisation(rng, randomise):
+    """Relevance is that of the channels behind it; where no channel of one is let through, the other keeps its own."""
+    inputs = keras.Input((4,))
+    parts = [kl.Dense(width, name=f"part_{width}")(inputs) for width in (2, 3)]
+    normed = kl.BatchNormalization(name="norm")(ops.concatenate([*parts, -parts[0]], axis=-1))
+    model = randomise(keras.Model(inputs, kl.Dense(2, name="head")(normed)))
+    x = 3 * rng.normal(size=(20, 4)).astype(np.float32)
+    explainer = lrp.Explainer(model, lrp.Composite(dense=rules.ZPlus()))
+    read = explainer.inspect(x, 1)
+    channels = read["norm"].channels
+    assert channels.any(axis=0).all()
+    close(read["part_2"].channels, channels[:, :2] + channels[:, 5:], 1e-6)  # float32 is summed
+    np.testing.assert_array_equal(read["part_3"].channels, channels[:, 2:5])
+    kept, none = explainer.conditional(x, [{"part_2": (0, 1)}, {"part_2": ()}], 1)
+    close(kept, read.explanation.relevance, 1e-6)
+    gamma, beta, mean, variance = (w[2:5].astype(np.float64) for w in model.get_layer("norm").get_weights())
+    kernel, bias = (w.astype(np.float64) for w in model.get_layer("part_3").get_weights())
+    factor = gamma / np.sqrt(variance + 1e-3)
+    c = x[..., None] * kernel * factor
+    total = np.maximum(c, 0).sum(axis=1) + np.maximum((bias - mean) * factor + beta, 0)
+    close(none, (np.maximum(c, 0) * (channels[:, 2:5] / (total + 1e-30))[:, None]).sum(axis=-1), 1e-4)
 
 
 @sweep("kind composite", ["dense", "conv"], TWO, kept=in_turn)

@@ -228,8 +228,7 @@ class Assigner:
             step.note = "the winner takes all"
         elif op.row.form == "bent":
             step.note = "relevance passes the activation"
-        made = self._weights.behind(op, index, given, live[0]) if len(live) == 1 else None
-        return Fact(t, True, map=made, step=step)
+        return Fact(t, True, map=self._weights.behind(op, index, given, live), step=step)
 
     # --- what is named for layers, and what follows ---
 

@@ -24,9 +24,9 @@ def spans_behind(op: Op, given: Sequence[Fact], live: Fact) -> frozenset[Span]:
     return frozenset(span for span in found if span is not None) if None not in found else frozenset()
 
 
-def span_behind(op: Op, data: int, span: Span) -> Span | None:
-    """Where what is spread along ``span`` in the input ``data`` of ``op`` is in its output; None where unknown."""
-    before, after = tuple(op.inputs[data].shape), tuple(op.outputs[0].shape)
+def span_behind(op: Op, data: int, span: Span, index: int = 0) -> Span | None:
+    """Where what is spread along ``span`` in the input ``data`` of ``op`` is in an output; None where unknown."""
+    before, after = tuple(op.inputs[data].shape), tuple(op.outputs[index].shape)
     if op.kind in ("reshape", "squeeze", "expanddims"):
         return span
     step, length = span
@@ -78,7 +78,7 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
             if size == length and step_of(after, at) == behind:
                 return at
         return None
-    if op.kind in ("spacetobatch", "batchtospace"):
+    if op.kind in ("spacetobatch", "batchtospace", "depthtospace"):
         return axis if axis == len(before) - 1 else None
     if op.kind in ("stack", "unstack"):
         at, change = op.attribute("axis") % max(len(before), len(after)), len(after) - len(before)

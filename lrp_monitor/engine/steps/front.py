@@ -61,7 +61,7 @@ class Front:
     ) -> Fact:
         """The output ``index`` of an operation; ``stepped`` makes the step that it has behind weights."""
         t, front, in_loop = op.outputs[index], all(f.front for f in live), loop_around(op.call) is not None
-        folded = self.weights.behind(op, index, given, live[0]) if front and len(live) == 1 else None
+        folded = self.weights.behind(op, index, given, live) if front else None
         # what folds into the last map of a prefix belongs to it
         inside = op.number in self.prefix or (folded is not None and not in_loop)
         if not inside and (not front or any(f.inner for f in live)):

@@ -19,7 +19,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.axes import Span, leaves_order, product_axes, span_behind, step_of
-from lrp_monitor.engine.trace.graph import Op
+from lrp_monitor.engine.trace.graph import Op, number
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 Make = Callable[[], Tensor | float]
 _MOVES = (
     "reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "depthtospace", "spacetodepth",
-    "identity", "cast", "slice", "split", "splitv", "unstack", "gather", "tile", "broadcast", "reverse", "roll",
+    "identity", "cast", "slice", "split", "splitv", "unstack", "gather", "tile", "broadcast", "reverse", "roll", "pad",
+    "mirrorpad",
 )  # fmt: skip
 
 
@@ -47,6 +48,8 @@ class Map:
     one_output: Callable[[Tensor], Tensor] | None
     moved: tuple[tuple[Op, int], ...] = ()
     """What has moved the product's output, and which of its outputs is meant."""
+    picked: bool = False
+    """Whether some of what is the kernel's own was left out, or is in another order."""
     scales: tuple[Callable[[Tensor], Tensor], ...] = ()
     """What multiplies the kernel."""
     bias: Make | None = None
@@ -57,6 +60,8 @@ class Map:
     """What is added to the map's output besides, of its shape: a constant to relevance, but of each sample."""
     summed: tuple[Map, ...] | None = None
     """The two maps of which this is the sum."""
+    beside: tuple[Map, ...] = ()
+    """The maps of which this lays the outputs side by side, or one upon another."""
     in_loop: bool = False
     """Whether it is made in a step of a recurrent layer."""
     problem: str = ""
@@ -86,17 +91,32 @@ class Map:
         made: Map | None = self
         while made is not None:
             yield made
-            for part in made.summed or ():
+            for part in made.summed or made.beside:
                 yield from part.all()
             made = made.base
+
+    @property
+    def products(self) -> tuple[Map, ...]:
+        """The maps of one product each that make it up."""
+        return tuple(one for part in self.beside for one in part.products) or self.summed or (self,)
 
     def made_of(self, other: Map) -> bool:
         """Whether this map is ``other`` with something folded into it."""
         return any(part is other for part in self.all())
 
+    def ways_from(self, other: Map) -> Iterator[tuple[tuple[Op, int], ...]]:
+        """What has moved the output of ``other``, of which this is made, since: once for each place that it has."""
+        parts = [(index, part) for index, part in enumerate(self.beside) if part.made_of(other)]
+        for index, part in parts:
+            yield from ((*way, (self.moved[0][0], index)) for way in part.ways_from(other))
+        if not parts:
+            yield () if self.summed is not None else self.moved[len(other.moved) :]
+
     def shifted(self, constant: Make) -> Map:
         """This map followed by an addition."""
         bias = self.bias
+        if self.beside:
+            return self._by_part(Map.shifted, constant)
         return replace(self, bias=constant if bias is None else lambda: bias() + constant(), base=self)
 
     @property
@@ -115,21 +135,32 @@ class Map:
 
     def takes(self, axes: Collection[int]) -> bool:
         """Whether what varies along these axes of the output alone can scale the kernel in its place."""
+        if self.beside:
+            op, axis = self.joint
+            if op.kind == "stack":
+                axes = [i - (i > axis) for i in axes if i != axis]
+            return all(part.takes(axes) for part in self.beside)
         return set(axes) <= {axis for inside in self.own.values() for axis in inside}
 
     def scaled(self, factor: Make) -> Map:
         """This map times what broadcasts to its output, a number or what the map ``takes``."""
-        own, bias, shape = self.own, self.bias, self.shape
+        if self.beside:
+            return self._by_part(Map.scaled, factor)
+        bias, made, spread_out = self.bias, self, factor
+        if self.picked:
+            made = map_of(self.op, self.data, self.kernel, self.rule)
+            spread_out = lambda: self._in_place(factor(), made)  # noqa: E731
+        own, shape = made.own, made.shape
         ours = {axis for inside in own.values() for axis in inside}
         spans = list(own)
-        order = sorted(range(len(spans)), key=lambda i: self.axes[spans[i]])
+        order = sorted(range(len(spans)), key=lambda i: made.axes[spans[i]])
 
         def scale(kernel: Tensor) -> Tensor:
-            spread = ops.broadcast_to(factor(), [n if axis in ours else 1 for axis, n in enumerate(shape)])
+            spread = ops.broadcast_to(spread_out(), [n if axis in ours else 1 for axis, n in enumerate(shape)])
             spread = ops.transpose(ops.reshape(spread, [length for _, length in spans]), order)
             size = [1] * len(kernel.shape)
             for span in spans:
-                size[self.axes[span]] = span[1]
+                size[made.axes[span]] = span[1]
             if self.op.kind == "depthwise" and spans:
                 size[-2:] = kernel.shape[-2:]
             return kernel * ops.reshape(spread, size)
@@ -138,14 +169,46 @@ class Map:
             self, scales=(*self.scales, scale), base=self, bias=None if bias is None else lambda: bias() * factor()
         )
 
+    def _in_place(self, factor: Tensor, before: Map) -> Tensor:
+        """A factor of the map's output as one of the map ``before`` it was moved: 1 of what was left out."""
+        place = backend.identity(self.op.outputs[0])
+        spread = moved(place, self.moved)
+        others = [i for i in range(len(place.shape)) if not before.takes((i,))]
+        total, count = (
+            ops.sum(backend.gradients(ops.sum(spread * ops.cast(one, spread.dtype)), [place])[0], others, keepdims=True)
+            for one in (factor, 1.0)
+        )
+        return ops.where(count > 0, total / ops.maximum(count, 1.0), 1.0)
+
     def bare(self) -> Map:
         """The same product, and what cuts it, without a bias."""
         return replace(self, bias=None, shift=None, factor=None, rectified=False, activation=None, base=None)
 
     @property
+    def joint(self) -> tuple[Op, int]:
+        """What laid the maps ``beside`` each other, and along which axis."""
+        op = self.moved[0][0]
+        axis = op.attribute("axis") if op.kind == "stack" else backend.constant_value(op.inputs[-1])
+        return op, int(axis) % len(self.shape)
+
+    def _by_part(self, fold: Callable[[Map, Make], Map], value: Make) -> Map:
+        """Each of the maps ``beside`` each other with what comes to it of what broadcasts to the whole."""
+        (op, axis), rank = self.joint, len(self.shape)
+        ends = list(accumulate(t.shape[axis] for t in op.data)) if op.kind == "concat" else []
+
+        def pieces() -> Sequence[Tensor]:
+            whole = ops.convert_to_tensor(value())
+            whole = ops.reshape(whole, [1] * (rank - len(whole.shape)) + list(whole.shape))
+            whole = ops.broadcast_to(whole, [self.shape[i] if i == axis else n for i, n in enumerate(whole.shape)])
+            return ops.split(whole, ends[:-1], axis) if ends else ops.unstack(whole, axis=axis)  # type: ignore[no-any-return]
+
+        parts = tuple(fold(part, lambda i=i: pieces()[i]) for i, part in enumerate(self.beside))  # type: ignore[misc]
+        return replace(self, beside=parts, base=self)
+
+    @property
     def is_part(self) -> bool:
-        """Whether something of the product's output was left out on the way."""
-        return _size(self.shape) < _size(self.op.outputs[0].shape)
+        """Whether something of the product's output was left out on the way, or more than it is there."""
+        return bool(self.beside) or _size(self.shape) < _size(self.op.outputs[0].shape)
 
     def rectify(self) -> Map:
         """The same map, with the knowledge that a ReLU follows."""
@@ -157,14 +220,21 @@ class Map:
             return None
         if op.kind == "neg":
             return self.scaled(lambda: -1.0)
+        if self.beside:
+            return self if op.kind == "identity" else None
+        if op.kind == "pad" and any(number(t) != 0 for t in op.inputs[2:]):
+            return None
         data, bias = next(i for i, t in enumerate(op.inputs) if t is op.data[0]), self.bias
-        axes = {}
+        axes, picked = {}, self.picked
+        whole = {(step_of(self.shape, axis), n) for axis, n in enumerate(self.shape)}
         for span, at in self.axes.items():
-            behind = span_behind(op, data, span) if leaves_order(op, span) else None
-            if behind is not None and behind[1] == span[1]:
+            behind = span_behind(op, data, span, index)
+            kept = behind is not None and behind[1] == span[1] and leaves_order(op, span)
+            if behind is not None and (kept or (span in whole and _picks(op))):
                 axes[behind] = at
+                picked |= not kept
         return replace(
-            self, moved=(*self.moved, (op, index)), axes=axes, one_output=None, base=self,
+            self, moved=(*self.moved, (op, index)), axes=axes, picked=picked, one_output=None, base=self,
             bias=None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)]),
         )  # fmt: skip
 
@@ -228,9 +298,14 @@ class Map:
 
 
 def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
-    """``y`` behind the operations of ``Map.moved``, or some of them."""
+    """``y`` behind the operations of ``Map.moved``, or some of them; beside others it stands with zeros."""
     for op, index in moves:
-        y = backend.repeat(op.raw, [y if t is op.data[0] else t for t in op.inputs])[index]
+        if op.kind in ("concat", "stack"):
+            inputs = [ops.zeros_like(t) if any(t is i for i in op.data) else t for t in op.inputs]
+            inputs[index], index = y, 0
+        else:
+            inputs = [y if t is op.data[0] else t for t in op.inputs]
+        y = backend.repeat(op.raw, inputs)[index]
     return y
 
 
@@ -277,6 +352,23 @@ def sum_of(one: Map, two: Map, rule: Rule) -> Map | None:
     if one.call is not two.call or tuple(one.shape) != tuple(two.shape):
         return None
     return Map(one.op, one.data, one.kernel, rule, one.call, {}, None, summed=(one, two), in_loop=one.in_loop)
+
+
+def beside(op: Op, parts: Sequence[Map | None]) -> Map | None:
+    """The map of maps whose outputs ``op`` lays side by side or one upon another; None where it is none of them."""
+    found = [part for part in parts if part is not None and part.summed is None and part.shift is None]
+    if op.kind not in ("concat", "stack") or len(found) < len(parts) or any(part.in_loop for part in found):
+        return None
+    first = found[0]
+    return Map(op, 0, 0, first.rule, first.call, {}, None, moved=((op, 0),), beside=tuple(found))
+
+
+def _picks(op: Op) -> bool:
+    """Whether it gives no value twice, of what it moves, and so leaves each with a scale of its own."""
+    if op.kind == "gather":
+        places = backend.computed_constant(op.inputs[1])
+        return places is not None and len(set(places.reshape(-1).tolist())) == places.size
+    return op.kind in ("slice", "split", "splitv", "reverse", "roll", "depthtospace")
 
 
 def _cuts_columns(op: Op, index: int) -> bool:

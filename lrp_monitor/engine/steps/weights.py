@@ -13,7 +13,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps.formulas import passed
-from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, map_of, sum_of
+from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, beside, map_of, sum_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
@@ -110,21 +110,20 @@ class Weights:
         scaling, learned = scaling_of(op, given, z), any(map(self.graph.is_learned, others))
         if scaling is None:
             return None
-        # a literal scales, or absorbs, by itself
+        # a literal scales by itself
         literal = op.kind != "batchnorm" and math.prod(others[0].shape) == 1 and number(others[0]) is not None
         scales = made is not None and made.summed is None and made.shift is None
-        if made is not None and not literal:
+        if made is not None and (not literal or scaling.shift is not None):
             shifts = scaling.factor is None
             of_its_axes = made.takes(scaling.axes) or (shifts and made.call is op.call)
             if of_its_axes and (scales or shifts):
-                return self.folded(op, t, made, scaling)
+                fact = self.folded(op, t, made, scaling)
+                fact.root = None if literal else t  # a number may be a part of a formula, too
+                return fact
         found = self.affine(op, t, given, z, scaling, learned)
-        if made is not None and literal and scales:  # which what follows may fold into
-            found = found or Fact(t, True, step=plain(self.graph, op, given))
-            if scaling.factor is None:
-                found.map = made if self.graph.is_zero(others[0]) else None
-            elif scaling.shift is None and number(others[0]) != 0:
-                found.map = made.scaled(scaling.factor)
+        if made is not None and scales and literal and scaling.factor is not None and number(others[0]) != 0:
+            found = found or Fact(t, True, step=plain(self.graph, op, given))  # which what follows may fold into
+            found.map = made.scaled(scaling.factor)
         return found
 
     def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
@@ -136,8 +135,11 @@ class Weights:
             made = made.shifted(scaling.shift)
         return self.weighted(op, t, made, note="" if same else "folded into the weighted layer before it")
 
-    def behind(self, op: Op, index: int, given: list[Fact], z: Fact) -> Map | None:
-        """The map that made ``z``, followed by ``op``, where that moves or scales it; else None."""
+    def behind(self, op: Op, index: int, given: list[Fact], live: list[Fact]) -> Map | None:
+        """The maps that made the data, followed by ``op``, where that moves, joins or scales them; else None."""
+        if len(live) > 1:
+            return beside(op, [f.map for f in given[op.row.data]])
+        (z,) = live
         if z.map is None or op.kind not in SCALINGS:
             return None if z.map is None else z.map.moved_by(op, index)
         found = self.scaled(op, op.outputs[0], given, z)
@@ -145,7 +147,7 @@ class Weights:
 
     def of_each_sample(self, op: Op, t: Tensor, given: list[Fact], made: Map, other: Tensor) -> Fact | None:
         """A scale or shift by what is a constant to relevance, but differs by sample, such as a gate."""
-        if made.shift is not None or made.call is not op.call:
+        if made.shift is not None or made.beside or made.call is not op.call:
             return None
         if op.kind == "add":
             return self.weighted(op, t, replace(made, shift=other, base=made))
@@ -246,6 +248,5 @@ def override(composite: Composite, call: LayerCall | None) -> Rule | None:
 
 
 def _reads(made: Map) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    parts = made.summed or (made,)
-    held = [t for part in (made, *parts) for t in (part.factor, part.shift) if t is not None]
-    return tuple(part.x for part in parts), tuple(held)
+    held = [t for part in (made, *made.products) for t in (part.factor, part.shift) if t is not None]
+    return tuple(part.x for part in made.products), tuple(held)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras import ops
@@ -73,7 +73,7 @@ class Plan:
 
     def reaches_input(self) -> bool:
         """Whether relevance meets a first weighted map, or a lookup of the input's numbers."""
-        maps = (part for step in self.steps.values() if step.map is not None for part in step.map.summed or (step.map,))
+        maps = (part for step in self.steps.values() if step.map is not None for part in step.map.products)
         looked_up = (step.op.kind == "gather" and step.mask is not None for step in self.steps.values())
         return any(self.assigner.fact(part.x).front for part in maps) or any(looked_up)
 
@@ -223,6 +223,16 @@ class Builder:
     def weighted(self, made: Map) -> Tensor:
         """The output of a weighted map, behind its ReLU where it is rectified; the rule's surrogate is its gradient."""
         assigner, parts = self.plan.assigner, made.summed or (made,)
+        if made.beside:
+            step, outputs = self._step, []
+            assert step is not None
+            for part in made.beside:
+                self._step = replace(step, map=part)
+                outputs.append(self.weighted(part))
+            self._step = step
+            op = made.moved[0][0]
+            (y,) = backend.repeat(op.raw, [*outputs, *op.inputs[len(outputs) :]])
+            return y
         within = [part.rule.input_only and part.in_loop for part in parts]
         if len(parts) == 1 and not within[0]:
             return self._applied(self._affine(made), made.rule)

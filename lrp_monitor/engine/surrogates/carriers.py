@@ -106,8 +106,7 @@ class LayerOutputs:
         if own is not None:
             for t, later in self.plan.weighted:
                 if later is not own and later.made_of(own):
-                    moves = () if later.summed is not None else later.moved[len(own.moved) :]
-                    found.append(Carrier(t, moves))
+                    found += [Carrier(t, way) for way in later.ways_from(own)]
         return found
 
     def channel_axis(self, call: LayerCall, output: Tensor) -> int | None:
