@@ -444,6 +444,10 @@ WEIGHTS = {
     "powers of two": (
         lambda _, s, t: (lambda e: e / ops.sum(e, axis=-1, keepdims=True))(2.0**s), lambda s, _: softmax(s * np.log(2)),
     ),
+    "times a reciprocal": (
+        lambda _, s, t: (lambda e: ops.reciprocal(ops.sum(e, axis=-1))[..., None] * e)(ops.exp(s)),
+        lambda s, _: softmax(s),
+    ),
     "exp of log_softmax": (lambda _, s, t: ops.exp(ops.log_softmax(s)), lambda s, _: softmax(s)),
     "ReLU": (lambda _, s, t: ops.relu(s) / MORE, lambda s, _: np.maximum(s, 0) / MORE),
     "sparsemax": (lambda _, s, t: sparsemax_by_hand(s), lambda s, _: sparsemax(s)),

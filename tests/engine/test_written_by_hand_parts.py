@@ -99,7 +99,13 @@ def stable(z):
     return e / (ops.sum(e, axis=-1, keepdims=True) + 1e-7)
 
 
+def times_inverse(z):
+    e = ops.exp(z)
+    return e * (1.0 / ops.sum(e, axis=-1, keepdims=True))
+
+
 OUTPUTS = {
+    "times one over the sum": ("softmax", 3, times_inverse),
     "exp twice": ("softmax", 3, exp_twice),
     "stable": ("softmax", 3, stable),
     "1 / (1 + exp(-z))": ("sigmoid", 1, lambda z: 1 / (1 + ops.exp(-z))),

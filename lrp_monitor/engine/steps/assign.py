@@ -14,7 +14,7 @@ from lrp_monitor.engine.rules.rules import Gradient, Pass, Rule
 from lrp_monitor.engine.steps import products
 from lrp_monitor.engine.steps.formulas import cut_off, is_function, own_gradient, passed, way_to
 from lrp_monitor.engine.steps.front import Front
-from lrp_monitor.engine.steps.gates import is_softmax_shift, learn_gate, softmax_by_hand
+from lrp_monitor.engine.steps.gates import is_softmax_shift, learn_gate, quotient, softmax_by_hand
 from lrp_monitor.engine.steps.step import Fact, Step, plain
 from lrp_monitor.engine.steps.weights import SCALINGS, STEPS, Weights
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -167,7 +167,7 @@ class Assigner:
             return self._passed(op, t, way)
         softmax = softmax_by_hand(self.graph, op, given, self.fact)
         if softmax is not None:
-            return own_gradient(self.graph, op, t, softmax)
+            return own_gradient(self.graph, op, t, softmax, (quotient(self.graph, op) or op.inputs)[-1])
         in_keras_layer = op.call is not None and isinstance(op.call.layer, (*_BASIC, kl.Activation))
         power = op.kind == "pow" and given[1].live
         part = in_keras_layer or ((op.kind == "exp" or power) and not self.graph.divides_later(op))

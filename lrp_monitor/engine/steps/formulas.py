@@ -96,8 +96,8 @@ def passed(graph: Graph, op: Op, t: Tensor, way: Fact, note: str = "relevance pa
     return Fact(t, True, step=step).along(way)
 
 
-def own_gradient(graph: Graph, op: Op, t: Tensor, root: Tensor) -> Fact:
-    """A softmax written as a formula."""
+def own_gradient(graph: Graph, op: Op, t: Tensor, root: Tensor, below: Tensor) -> Fact:
+    """A softmax of ``root`` written as a formula that divides by ``below``."""
     function = graph.function(root, t)
     note = "softmax: the explanation starts before it, or its own gradient"
     fact = Fact(t, True, root=t, step=Step(op, (t,), (root,), (), lambda made: [function(made.tensor(root))], note))
@@ -105,5 +105,5 @@ def own_gradient(graph: Graph, op: Op, t: Tensor, root: Tensor) -> Fact:
         fact.normed = root
     else:
         fact.gate = "softmax"
-        fact.axes = summed_spans(graph, op.inputs[-1])
+        fact.axes = summed_spans(graph, below)
     return fact

@@ -77,10 +77,11 @@ def _is_paired(graph: Graph, op: Op, live: Sequence[Fact]) -> bool:
 
 def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tensor], Fact]) -> Tensor | None:
     """Of what ``op`` makes the softmax, or its logarithm, where it ends a formula of one; else None."""
-    if op.kind == "div" and all(f.live for f in given):
-        top, bottom = graph.op_of(given[0].tensor), graph.divided_by(given[1].tensor)
+    parts = quotient(graph, op)
+    if parts is not None and all(f.live for f in given):
+        top, bottom = graph.op_of(parts[0]), graph.divided_by(parts[1])
         power, moved = _masked(graph, top, known)
-        along = summed_spans(graph, given[1].tensor)
+        along = summed_spans(graph, parts[1])
         again = power.kind == "softmax" and not moved and along == {(1, power.inputs[0].shape[-1])}
         raised = power.kind in ("exp", "pow") or again
         if raised and bottom.kind in ("sum", "segmentsum") and _same(graph, top, bottom.inputs[0]):
@@ -93,6 +94,24 @@ def softmax_by_hand(graph: Graph, op: Op, given: Sequence[Fact], known: Callable
         source = graph.op_of(given[0].tensor)
         return source.inputs[0] if source.kind == "logsoftmax" else given[0].normed
     return None
+
+
+def quotient(graph: Graph, op: Op) -> tuple[Tensor, Tensor] | None:
+    """What ``op`` divides and by what, also where it multiplies by one over that; None where it does not divide."""
+    if op.kind == "div":
+        return op.inputs[0], op.inputs[1]
+    for factor, other in zip(op.inputs, op.inputs[::-1], strict=True) if op.kind == "mul" else ():
+        below = _inverted(_maker(graph, other, ("identity", "cast")))
+        if below is not None:
+            return factor, below
+    return None
+
+
+def _inverted(op: Op) -> Tensor | None:
+    """Of what ``op`` makes one over; None where it does not."""
+    if op.kind == "reciprocal" or (op.kind == "pow" and number(op.inputs[1]) == -1):
+        return op.inputs[0]
+    return op.inputs[1] if op.kind == "div" and number(op.inputs[0]) == 1 else None
 
 
 def is_softmax_shift(graph: Graph, op: Op) -> bool:
@@ -168,13 +187,12 @@ def _of_sigmoid(graph: Graph, op: Op) -> tuple[Tensor, bool] | None:
         minus = graph.op_of(op.inputs[0])
         z = _of_softplus(graph, graph.op_of(minus.inputs[0])) if minus.kind == "neg" else None
         return None if z is None else (z, True)
-    inverts = op.kind == "reciprocal" or (op.kind == "pow" and number(op.inputs[1]) == -1)
-    if not inverts and op.kind != "div":
+    below = _inverted(op)
+    if below is None and op.kind != "div":
         return None
-    one, below = (None, op.inputs[0]) if inverts else op.inputs
-    power = one_and_exponential(graph, below)
-    inverse = one is None or number(one) == 1
-    return (power.inputs[0], inverse) if power is not None and (inverse or _same(graph, power, one)) else None
+    power = one_and_exponential(graph, op.inputs[1] if below is None else below)
+    fits = power is not None and (below is not None or _same(graph, power, op.inputs[0]))
+    return (power.inputs[0], below is not None) if power is not None and fits else None
 
 
 def _of_softplus(graph: Graph, op: Op) -> Tensor | None:
