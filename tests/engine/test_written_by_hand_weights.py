@@ -237,25 +237,19 @@ def test_what_moves_or_negates_a_product_leaves_what_folds_into_it(rng, randomis
         close(found[:, form], expected, 1e-4, name=f"form {form}")
 
 
-# products of x with a kernel of 8 outputs, joined and shifted by 1.5 and a bias, and scaled, by two channels
-def d2s(z):
-    return tf.nn.depth_to_space(reshaped(z, 1, 1, 8), 2)
-
-
+# products of x with a kernel of 8 outputs, joined, shifted by a bias, and scaled, by two channels
 JOINED = [
-    lambda x, k, b, s: (ops.matmul(x, k) + 1.5 + ops.tile(b, 4)) * ops.tile(s, 4),
-    lambda x, k, b, s: ops.negative(-1.5 - (ops.matmul(x, k) + ops.tile(b, 4))) * ops.tile(s, 4),
+    lambda x, k, b, s: (ops.matmul(x, k) + ops.tile(b, 4)) * ops.tile(s, 4),
     lambda x, k, b, s: (
-        (ops.concatenate([x @ k[:, :3], ops.concatenate([x @ k[:, 3:5], x @ k[:, 5:]], -1)], -1) + ops.tile(b + 1.5, 4))
+        (ops.concatenate([x @ k[:, :3], ops.concatenate([x @ k[:, 3:5], x @ k[:, 5:]], -1)], -1) + ops.tile(b, 4))
         * ops.tile(s, 4)
     ),
-    lambda x, k, b, s: (ops.stack([x @ k[:, ::2], x @ k[:, 1::2]], -1) + 1.5 + b) * s,
-    lambda x, k, b, s: (d2s(ops.matmul(x, k)) + b) * s + 1.5 * s,
+    lambda x, k, b, s: (ops.stack([x @ k[:, ::2], x @ k[:, 1::2]], -1) + b) * s,
 ]
 
 
 def test_what_follows_products_that_were_joined_folds_into_each(rng, randomise):
-    """Also a number that is added: each form, on its copy of the input, has z+ by its formula."""
+    """Each form, on its copy of the input, has z+ by its formula."""
 
     def make(layer):
         for name, shape in {"kernel": (3, 8), "bias": (2,), "scale": (2,)}.items():
@@ -272,7 +266,7 @@ def test_what_follows_products_that_were_joined_folds_into_each(rng, randomise):
     found = lrp.relevance(model, x, 1, lrp.Composite(overrides={"own": rules.ZPlus()}))
     kernel, bias, scale = (w.astype(np.float64) for w in layer.get_weights())
     c = x[:, 0, :, None].astype(np.float64) * kernel * np.tile(scale, 4)  # (n, 3, 8)
-    shift = np.tile((bias + 1.5) * scale, 4)
+    shift = np.tile(bias * scale, 4)
     total = np.maximum(c, 0).sum(axis=1) + np.maximum(shift, 0) + 1e-30
     given = np.maximum(c.sum(axis=1) + shift, 0) * head.get_weights()[0][:, 1] / total
     expected = (np.maximum(c, 0) * given[:, None]).sum(axis=-1)

@@ -78,7 +78,7 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
             if size == length and step_of(after, at) == behind:
                 return at
         return None
-    if op.kind in ("spacetobatch", "batchtospace", "depthtospace"):
+    if op.kind in ("spacetobatch", "batchtospace"):
         return axis if axis == len(before) - 1 else None
     if op.kind in ("stack", "unstack"):
         at, change = op.attribute("axis") % max(len(before), len(after)), len(after) - len(before)

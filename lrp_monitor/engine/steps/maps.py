@@ -368,7 +368,7 @@ def _picks(op: Op) -> bool:
     if op.kind == "gather":
         places = backend.computed_constant(op.inputs[1])
         return places is not None and len(set(places.reshape(-1).tolist())) == places.size
-    return op.kind in ("slice", "split", "splitv", "reverse", "roll", "depthtospace")
+    return op.kind in ("slice", "split", "splitv", "reverse", "roll")
 
 
 def _cuts_columns(op: Op, index: int) -> bool:

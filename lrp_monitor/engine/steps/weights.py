@@ -110,20 +110,21 @@ class Weights:
         scaling, learned = scaling_of(op, given, z), any(map(self.graph.is_learned, others))
         if scaling is None:
             return None
-        # a literal scales by itself
+        # a literal scales, or absorbs, by itself
         literal = op.kind != "batchnorm" and math.prod(others[0].shape) == 1 and number(others[0]) is not None
         scales = made is not None and made.summed is None and made.shift is None
-        if made is not None and (not literal or scaling.shift is not None):
+        if made is not None and not literal:
             shifts = scaling.factor is None
             of_its_axes = made.takes(scaling.axes) or (shifts and made.call is op.call)
             if of_its_axes and (scales or shifts):
-                fact = self.folded(op, t, made, scaling)
-                fact.root = None if literal else t  # a number may be a part of a formula, too
-                return fact
+                return self.folded(op, t, made, scaling)
         found = self.affine(op, t, given, z, scaling, learned)
-        if made is not None and scales and literal and scaling.factor is not None and number(others[0]) != 0:
-            found = found or Fact(t, True, step=plain(self.graph, op, given))  # which what follows may fold into
-            found.map = made.scaled(scaling.factor)
+        if made is not None and literal and scales:  # which what follows may fold into
+            found = found or Fact(t, True, step=plain(self.graph, op, given))
+            if scaling.factor is None:
+                found.map = made if self.graph.is_zero(others[0]) else None
+            elif scaling.shift is None and number(others[0]) != 0:
+                found.map = made.scaled(scaling.factor)
         return found
 
     def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
