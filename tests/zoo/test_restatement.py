@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
+import pytest
 import restatement
 import tensorflow as tf
 from keras import layers as kl
@@ -58,15 +62,20 @@ def test_attention() -> None:
     np.testing.assert_allclose(restated(model, tokens, 0, "attn_lrp"), [0.134471, 0.829365], rtol=1e-5)
 
 
-def test_a_gate_and_a_function() -> None:
-    """sigmoid(a) b, a = 1, b = 3: all to b, or half to each, which passes the sigmoid one to one."""
+@pytest.mark.parametrize(
+    ("gate", "size", "composite"), [(ops.sigmoid, 1 / (1 + np.exp(-1)), "epsilon"), (ops.exp, np.e, "cp_lrp")]
+)
+def test_a_gate_and_a_function(gate: Callable[[Any], Any], size: float, composite: str) -> None:
+    """gate(a) b, a = 1, b = 3: all to b, or half to each, which passes the gate one to one.
+
+    An exponential is a softmax without its sum.
+    """
     inputs = keras.Input((2,))
     h = kl.Dense(2, use_bias=False, kernel_initializer="identity")(inputs)
-    model = keras.Model(inputs, ops.sigmoid(h[:, :1]) * h[:, 1:])
+    model = keras.Model(inputs, gate(h[:, :1]) * h[:, 1:])
     x = np.array([[1.0, 3.0]], np.float32)
-    y = 3 / (1 + np.exp(-1))
-    np.testing.assert_allclose(restated(model, x, 0, "epsilon"), [0, y], rtol=1e-5)
-    np.testing.assert_allclose(restated(model, x, 0, "attn_lrp"), [y / 2, y / 2], rtol=1e-5)
+    np.testing.assert_allclose(restated(model, x, 0, composite), [0, 3 * size], rtol=1e-5)
+    np.testing.assert_allclose(restated(model, x, 0, "attn_lrp"), [1.5 * size, 1.5 * size], rtol=1e-5)
 
 
 def test_a_number_added_to_a_function() -> None:
@@ -77,16 +86,6 @@ def test_a_number_added_to_a_function() -> None:
     x = np.array([[1.0, 2.0]], np.float32)
     np.testing.assert_allclose(restated(model, x, 0, "epsilon"), [1 / (1 + np.e), 0], rtol=1e-5)
     np.testing.assert_allclose(restated(model, x, 3, "epsilon"), [0, 2], rtol=1e-5)
-
-
-def test_an_exponential_weights_as_a_softmax_does() -> None:
-    """exp(a) b, a = 1, b = 3: a softmax without its sum. All to b, or half to each, which passes the exponential."""
-    inputs = keras.Input((2,))
-    h = kl.Dense(2, use_bias=False, kernel_initializer="identity")(inputs)
-    model = keras.Model(inputs, ops.exp(h[:, :1]) * h[:, 1:])
-    x = np.array([[1.0, 3.0]], np.float32)
-    np.testing.assert_allclose(restated(model, x, 0, "cp_lrp"), [0, 3 * np.e], rtol=1e-5)
-    np.testing.assert_allclose(restated(model, x, 0, "attn_lrp"), [1.5 * np.e, 1.5 * np.e], rtol=1e-5)
 
 
 def test_three_factors_get_a_third_each() -> None:

@@ -13,7 +13,8 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps.formulas import passed
-from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, beside, map_of, sum_of
+from lrp_monitor.engine.steps.joined import beside, sum_of
+from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, map_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS

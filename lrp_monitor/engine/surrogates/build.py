@@ -13,7 +13,8 @@ from lrp_monitor.engine.backend import Tensor, stop_gradient
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.assign import Assigner
-from lrp_monitor.engine.steps.maps import Map, joined
+from lrp_monitor.engine.steps.joined import joined
+from lrp_monitor.engine.steps.maps import Map
 from lrp_monitor.engine.steps.masks import glue
 from lrp_monitor.engine.steps.step import Step
 from lrp_monitor.engine.trace.graph import Graph, Op
