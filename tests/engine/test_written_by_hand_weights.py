@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from engine_helpers import in_turn, randomised, sweep
-from hand_helpers import EVERY, TWO, Own, Reference, close, name_of, same, same_as, weight
+from hand_helpers import EVERY, TWO, Own, Reference, close, name_of, net, same, same_as, weight
 from keras import layers as kl
 from keras import ops
 
@@ -164,6 +164,50 @@ def test_products_summed_in_one_layer_keep_the_rule_for_inputs(deep, rng, random
         one.assign(other.kernel)
     by_hand.layers[-1].set_weights(by_layers.layers[-1].get_weights())
     same(by_layers, by_hand, rng.normal(size=(2, 5)).astype(np.float32), [lrp.Composite(first=rules.Flat())])
+
+
+def _halves(layer, x):
+    return ops.matmul(x[:, :4], layer.w[:4]) + ops.matmul(x[:, 4:], layer.w[4:])
+
+
+def _tokens(layer, x):
+    """The first half of the data of both tokens at once, as what a recurrent layer makes of all steps before them."""
+    before = ops.matmul(ops.stack([x[:, :4], x[:, 4:]], axis=1), layer.w[:4])
+    return before[:, 0] + ops.matmul(x[:, 4:], layer.w[4:]) + layer.b
+
+
+IN_PARTS = {
+    "three": lambda layer, x: sum(ops.matmul(x[:, i:j], layer.w[i:j]) for i, j in ((0, 2), (2, 5), (5, 8))) + layer.b,
+    "subtracted": lambda layer, x: ops.matmul(x[:, :4], layer.w[:4]) - ops.matmul(x[:, 4:], -layer.w[4:]) + layer.b,
+    "bias between": lambda layer, x: ops.matmul(x[:, :4], layer.w[:4]) + layer.b + ops.matmul(x[:, 4:], layer.w[4:]),
+    "of tokens": _tokens,
+    "cut": lambda layer, x: ops.concatenate(
+        [ops.split(_halves(layer, x), 2, -1)[i] + layer.b[3 * i : 3 * i + 3] for i in (0, 1)], -1
+    ),
+    "in heads": lambda layer, x: ops.reshape(
+        ops.reshape(_halves(layer, x), (-1, 2, 3)) + ops.reshape(layer.b, (2, 3)), (-1, 6)
+    ),
+    "negated": lambda layer, x: -(-_halves(layer, x) - layer.b),
+    "scaled": lambda layer, x: _halves(layer, x) / layer.scale * layer.scale + layer.b,
+    "cut, joined and shifted": lambda layer, x: ops.concatenate(ops.split(_halves(layer, x), 2, -1), -1) + layer.b,
+}
+
+
+@pytest.mark.parametrize("form", IN_PARTS)
+def test_products_summed_in_one_call_are_the_product_of_what_they_multiply(form, rng, randomise):
+    """x U + y W + b, in whatever parts, order and places, is [x, y] [U; W] + b: one denominator, one bias."""
+
+    def make(layer):
+        for name, shape in {"w": (8, 6), "b": (6,), "scale": (6,)}.items():
+            weight(layer, name, shape)
+
+    def written(run):
+        return net((8,), lambda h: ops.relu(kl.BatchNormalization()(Own(make, run)(h))))
+
+    known, other = randomise(written(lambda layer, x: ops.matmul(x, layer.w) + layer.b)), written(IN_PARTS[form])
+    other.set_weights(known.get_weights())
+    x = rng.normal(size=(2, 8)).astype(np.float32)
+    same(known, other, x, [lrp.Composite(dense=rule) for rule in (rules.ZPlus(), rules.Gamma(0.5), rules.Epsilon())])
 
 
 @pytest.mark.parametrize("literal", [lambda x: 0.5 * x, lambda x: x / 2.0 + 0.0, kl.Rescaling(0.5)], ids=range(3))

@@ -180,7 +180,7 @@ class Assigner:
             found = self._weights.scaled(op, t, given, live[0])
             if found is not None:
                 return found
-        if len(live) == 2 and op.kind == "add":
+        if len(live) > 1 and op.kind in ("add", "sub", "addn"):
             found = self._weights.summed(op, t, given)
             if found is not None:
                 return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, takewhile
 
 from keras import ops
 
@@ -15,30 +15,34 @@ from lrp_monitor.engine.steps.maps import Map, moved
 from lrp_monitor.engine.trace.graph import Op
 
 
-def sum_of(one: Map, two: Map, rule: Rule) -> Map | None:
-    """The map that the sum of two is: products of matrices with equal outputs, made in one call of a layer."""
-    for part in (one, two):
-        plain = part.op.kind == "matmul" and part.kernel == 1 and len(part.op.outputs[0].shape) == 2
-        flags = ("adj_x", "adj_y", "transpose_a", "transpose_b")
-        if not plain or part.summed is not None or any(part.op.attribute(flag) for flag in flags):
-            return None
-        if not all(_cuts_columns(op, index) for op, index in part.moved):
-            return None
-    if one.call is not two.call or tuple(one.shape) != tuple(two.shape):
+def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
+    """The map that ``op`` makes of the outputs of maps: a sum of matrix products, made in one call of a layer.
+
+    Outputs of one product that are summed are mixed by constants, which are no part of a map.
+    """
+    first, shape = maps[0], tuple(op.outputs[0].shape)
+    products = [one.op for made in maps for one in made.products]
+    if any(one.kind not in ("matmul", "einsum") for one in products) or len({*map(id, products)}) < len(products):
         return None
-    return Map(one.op, one.data, one.kernel, rule, one.call, {}, None, summed=(one, two), in_loop=one.in_loop)
+    for made in maps:
+        if made.beside or (made.summed and made.varies) or made.call is not first.call or tuple(made.shape) != shape:
+            return None
+    parts = [made.scaled(lambda: -1.0) if i and op.kind == "sub" else made for i, made in enumerate(maps)]
+    return Map(
+        first.op, first.data, first.kernel, rule, first.call, {}, None, summed=tuple(parts), in_loop=first.in_loop
+    )  # fmt: skip
 
 
 def _cuts_columns(op: Op, index: int) -> bool:
     """Whether what moves a matrix leaves its rows as they are, so that it can move another one's columns so."""
     before, after = (tuple(t.shape) for t in (op.data[0], op.outputs[index]))
     rows = (step_of(before, 0), before[0])
-    return op.kind in ("slice", "split") and after[:-1] == before[:-1] and leaves_order(op, rows)
+    return len(before) == 2 and op.kind in ("slice", "split") and after[:-1] == before[:-1] and leaves_order(op, rows)
 
 
 def beside(op: Op, parts: Sequence[Map | None]) -> Map | None:
     """The map of maps whose outputs ``op`` lays side by side or one upon another; None where it is none of them."""
-    found = [part for part in parts if part is not None and part.summed is None and part.shift is None]
+    found = [part for part in parts if part is not None and not part.varies]
     if op.kind not in ("concat", "stack") or len(found) < len(parts) or any(part.in_loop for part in found):
         return None
     first = found[0]
@@ -50,28 +54,53 @@ def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], d
 
     ``done`` says of each x whether it is that part's output already, which the map then leaves as it is.
     """
-    parts = made.summed or (made,)
+    parts = made.products
     factors = [None if part.factor is None else value(part.factor) for part in parts]
-    kernels = [moved(part.weights(), part.moved) for part in parts]
-    kernels = [ops.ones_like(kernel[:1]) if ready else kernel for kernel, ready in zip(kernels, done, strict=True)]
-    widths = list(accumulate((x.shape[-1] for x in xs), initial=0))
-    rows = list(accumulate((kernel.shape[0] for kernel in kernels), initial=0))
+    cuts = [list(takewhile(lambda move: _cuts_columns(*move), part.moved)) for part in parts]
+    kernels = [
+        ops.ones((1, *x.shape[1:])) if ready else moved(part.weights(), cut)  # cheaper than the product of all columns
+        for x, ready, part, cut in zip(xs, done, parts, cuts, strict=True)
+    ]
+    data, parts_of_data = _laid_out(xs, 1)
+    weights, parts_of_weights = _laid_out(kernels, 0)
 
-    def lin(value: Tensor, kernel: Tensor) -> Tensor:
+    def lin(x: Tensor, kernel: Tensor) -> Tensor:
         terms = []
-        for index, factor in enumerate(factors):
-            part = value[:, widths[index] : widths[index + 1]]
-            weights = kernel[rows[index] : rows[index + 1]]
-            y = part * weights if done[index] else ops.matmul(part, weights)
+        for index, (values, own) in enumerate(zip(parts_of_data(x), parts_of_weights(kernel), strict=True)):
+            part, cut, factor = parts[index], cuts[index], factors[index]
+            if done[index]:
+                y = values * own
+            else:
+                y = moved(ops.matmul(values, own), part.moved[len(cut) :]) if cut else part.lin(values, own)
             terms.append(y if factor is None else factor * y)
         return sum(terms[1:], start=terms[0])
 
-    found = [] if made.summed is None else [made.full_bias(value)]
-    for part, factor in zip(parts, factors, strict=True):
-        own = part.full_bias(value)
-        found.append(own if factor is None or own is None else factor * own)
-    biases = [bias for bias in found if bias is not None]
+    biases = list(_biases(made, value))
     return Affine(
-        x=ops.concatenate(list(xs), axis=-1), weights=lambda _: ops.concatenate(kernels, axis=0),
-        bias=sum(biases[1:], start=biases[0]) if biases else None, lin=lin, rectified=made.rectified,
+        x=data, weights=lambda _: weights, bias=sum(biases[1:], start=biases[0]) if biases else None, lin=lin,
+        rectified=made.rectified,
     )  # fmt: skip
+
+
+def _biases(made: Map, value: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+    """All that a sum of maps adds to the products."""
+    own = made.full_bias(value)
+    if own is not None:
+        yield own if made.factor is None else value(made.factor) * own
+    for part in made.summed:
+        yield from _biases(part, value)
+
+
+def _laid_out(tensors: Sequence[Tensor], axis: int) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
+    """Tensors in one, matrices side by side along an axis, and what cuts another one so."""
+    shapes = [tuple(t.shape) for t in tensors]
+    fit = {len(shape) for shape in shapes} == {2} and len({shape[-1 - axis] for shape in shapes}) == 1
+    if not fit:
+        tensors, axis = [ops.reshape(t, (-1,)) for t in tensors], 0
+    ends = list(accumulate(t.shape[axis] for t in tensors))
+
+    def cut(value: Tensor) -> list[Tensor]:
+        pieces = ops.split(value, ends[:-1], axis) if len(ends) > 1 else [value]
+        return pieces if fit else [ops.reshape(t, shape) for t, shape in zip(pieces, shapes, strict=True)]
+
+    return ops.concatenate(tensors, axis), cut

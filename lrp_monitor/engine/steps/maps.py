@@ -59,8 +59,8 @@ class Map:
     """What multiplies it as a part of a sum, of its shape: never negative, a constant to relevance, of each sample."""
     shift: Tensor | None = None
     """What is added to the map's output besides, of its shape: a constant to relevance, but of each sample."""
-    summed: tuple[Map, ...] | None = None
-    """The two maps of which this is the sum."""
+    summed: tuple[Map, ...] = ()
+    """The maps of which this is the sum."""
     beside: tuple[Map, ...] = ()
     """The maps of which this lays the outputs side by side, or one upon another."""
     in_loop: bool = False
@@ -82,6 +82,8 @@ class Map:
     @property
     def shape(self) -> Sequence[int]:
         """The shape of the map's output."""
+        if self.summed:
+            return self.summed[0].shape
         if self.moved:
             op, index = self.moved[-1]
             return tuple(op.outputs[index].shape)
@@ -92,14 +94,14 @@ class Map:
         made: Map | None = self
         while made is not None:
             yield made
-            for part in made.summed or made.beside:
+            for part in made.beside or made.summed:
                 yield from part.all()
             made = made.base
 
     @property
     def products(self) -> tuple[Map, ...]:
         """The maps of one product each that make it up."""
-        return tuple(one for part in self.beside for one in part.products) or self.summed or (self,)
+        return tuple(one for part in self.beside or self.summed for one in part.products) or (self,)
 
     def made_of(self, other: Map) -> bool:
         """Whether this map is ``other`` with something folded into it."""
@@ -111,7 +113,8 @@ class Map:
         for index, part in parts:
             yield from ((*way, (self.moved[0][0], index)) for way in part.ways_from(other))
         if not parts:
-            yield () if self.summed is not None else self.moved[len(other.moved) :]
+            one = other.products[0]
+            yield next(part for part in self.products if part.made_of(one)).moved[len(one.moved) :]
 
     def shifted(self, constant: Make) -> Map:
         """This map followed by an addition."""
@@ -140,14 +143,19 @@ class Map:
             op, axis = self.joint
             if op.kind == "stack":
                 axes = [i - (i > axis) for i in axes if i != axis]
-            return all(part.takes(axes) for part in self.beside)
+        if self.beside or self.summed:
+            return all(part.takes(axes) for part in self.beside or self.summed)
         return set(axes) <= {axis for inside in self.own.values() for axis in inside}
 
     def scaled(self, factor: Make) -> Map:
         """This map times what broadcasts to its output, a number or what the map ``takes``."""
         if self.beside:
             return self._by_part(Map.scaled, factor)
-        bias, made, spread_out = self.bias, self, factor
+        bias = self.bias
+        scaled_bias = None if bias is None else lambda: bias() * factor()
+        if self.summed:
+            return replace(self, summed=tuple(part.scaled(factor) for part in self.summed), bias=scaled_bias, base=self)
+        made, spread_out = self, factor
         if self.picked:
             made = map_of(self.op, self.data, self.kernel, self.rule)
             spread_out = partial(self._in_place, factor, made)
@@ -166,9 +174,7 @@ class Map:
                 size[-2:] = kernel.shape[-2:]
             return kernel * ops.reshape(spread, size)
 
-        return replace(
-            self, scales=(*self.scales, scale), base=self, bias=None if bias is None else lambda: bias() * factor()
-        )
+        return replace(self, scales=(*self.scales, scale), bias=scaled_bias, base=self)
 
     def _in_place(self, factor: Make, before: Map) -> Tensor:
         """A factor of the map's output as one of the map ``before`` it was moved: 1 of what was left out."""
@@ -215,9 +221,14 @@ class Map:
         """The same map, with the knowledge that a ReLU follows."""
         return replace(self, rectified=True, base=self)
 
+    @property
+    def varies(self) -> bool:
+        """Whether it is scaled or shifted by what differs by sample."""
+        return any(one.shift is not None or one.factor is not None for one in (self, *self.products))
+
     def moved_by(self, op: Op, index: int) -> Map | None:
         """This map followed by an operation that moves or negates its output; None where it is another."""
-        if self.summed is not None or self.shift is not None or op.kind not in ("neg", *_MOVES):
+        if self.varies or op.kind not in ("neg", *_MOVES):
             return None
         if op.kind == "neg":
             return self.scaled(lambda: -1.0)
@@ -225,19 +236,22 @@ class Map:
             return self if op.kind == "identity" else None
         if op.kind == "pad" and any(number(t) != 0 for t in op.inputs[2:]):
             return None
-        data, bias = next(i for i, t in enumerate(op.inputs) if t is op.data[0]), self.bias
+        bias = self.bias
+        behind = None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)])
+        if self.summed:
+            parts = tuple(part for made in self.summed if (part := made.moved_by(op, index)) is not None)
+            return replace(self, summed=parts, bias=behind, base=self)
+        data = next(i for i, t in enumerate(op.inputs) if t is op.data[0])
         axes, picked = {}, self.picked
         whole = {(step_of(self.shape, axis), n) for axis, n in enumerate(self.shape)}
         for span, at in self.axes.items():
-            behind = span_behind(op, data, span, index)
-            kept = behind is not None and behind[1] == span[1] and leaves_order(op, span)
-            if behind is not None and (kept or (span in whole and _picks(op))):
-                axes[behind] = at
-                picked |= not kept
-        return replace(
-            self, moved=(*self.moved, (op, index)), axes=axes, picked=picked, one_output=None, base=self,
-            bias=None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)]),
-        )  # fmt: skip
+            found = span_behind(op, data, span, index)
+            same = found is not None and found[1] == span[1] and leaves_order(op, span)
+            if found is not None and (same or (span in whole and _picks(op))):
+                axes[found] = at
+                picked |= not same
+        moves = (*self.moved, (op, index))
+        return replace(self, moved=moves, axes=axes, picked=picked, one_output=None, bias=behind, base=self)
 
     def unsqueezed(self, like: Tensor) -> Map:
         """This map before an axis of length 1 was taken away: Keras adds what one sample makes as if it were a bias."""

@@ -95,7 +95,7 @@ class Weights:
 
     def activated(self, op: Op, t: Tensor, root: Tensor, made: Map | None) -> Fact | None:
         """A function of each element behind a map whose rule takes it along; None where none does."""
-        if made is None or not made.rule.takes_activation or made.in_loop or made.summed is not None or made.is_part:
+        if made is None or not made.rule.takes_activation or made.in_loop or made.summed or made.is_part:
             return None
         above = op.kind == "relu6" and op.inputs[0] is root  # 0 wherever the map's output is not above 0
         made = replace(made, activation=self.graph.function(root, t), base=made, rectified=above)
@@ -113,7 +113,7 @@ class Weights:
             return None
         # a literal scales, or absorbs, by itself
         literal = op.kind != "batchnorm" and math.prod(others[0].shape) == 1 and number(others[0]) is not None
-        scales = made is not None and made.summed is None and made.shift is None
+        scales = made is not None and all(one.shift is None for one in (made, *made.products))
         if made is not None and not literal:
             shifts = scaling.factor is None
             of_its_axes = made.takes(scaling.axes) or (shifts and made.call is op.call)
@@ -164,13 +164,12 @@ class Weights:
         return None
 
     def summed(self, op: Op, t: Tensor, given: list[Fact]) -> Fact | None:
-        one, two = (f.map or f.gated for f in given)
-        if one is None or two is None:
-            return None
-        one, two = one.unsqueezed(t), two.unsqueezed(t)
-        if not one.in_loop and (one.rule.input_only or two.rule.input_only):
-            return None  # which shares out within its own part
-        made = sum_of(one, two, two.rule if one.rule.input_only else one.rule)
+        found = [f.map or f.gated for f in given]
+        maps = [made.unsqueezed(t) for made in found if made is not None]
+        inputs = [made.rule.input_only for made in maps]
+        if len(maps) < len(given) or (any(inputs) and not maps[0].in_loop):
+            return None  # a rule for inputs shares out within its own part
+        made = sum_of(op, maps, maps[inputs.index(False) if False in inputs else 0].rule)
         return None if made is None else self.weighted(op, t, made)
 
     def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact, scaling: Scaling, learned: bool) -> Fact | None:

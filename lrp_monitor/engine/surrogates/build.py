@@ -223,7 +223,7 @@ class Builder:
 
     def weighted(self, made: Map) -> Tensor:
         """The output of a weighted map, behind its ReLU where it is rectified; the rule's surrogate is its gradient."""
-        assigner, parts = self.plan.assigner, made.summed or (made,)
+        assigner, parts = self.plan.assigner, made.products
         if made.beside:
             step, outputs = self._step, []
             assert step is not None
