@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, ConsoleMessage, Frame, Page, Request
+from playwright.sync_api import Browser, ConsoleMessage, Frame, Page, Playwright, Request
 from playwright.sync_api import Error as PlaywrightError
 from tensorboard_process import TensorBoard as TensorBoard
 
@@ -40,6 +41,18 @@ def absent(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
+
+
+def launched(playwright: Playwright) -> Browser:
+    """A Chromium, by its headless shell where there is one.
+
+    That is the same engine without a window's own user interface, which no test sees and which takes more than a second
+    of CPU for every page that is opened.
+    """
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    if (path := next(filter(None, map(shutil.which, names)), None)) is None:
+        absent(f"no Chromium on the PATH: the tests that click through the dashboard need one (Debian: {names[0]})")
+    return playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
 
 
 @dataclass

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_helpers import CHROMIUM_FLAGS, Open, Serve, TensorBoard, View, Viewer, Visit, absent, open_tab, serving
+from browser_helpers import Open, Serve, TensorBoard, View, Viewer, Visit, launched, open_tab, serving
 from playwright.sync_api import Browser, sync_playwright
 
 
 @pytest.fixture(scope="module")  # while it is open an event loop runs in this thread, which other tests may not have
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        absent("no Chromium on the PATH: the tests that click through the dashboard need one (Debian: chromium)")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        chromium = launched(playwright)
         yield chromium
         chromium.close()
 
@@ -64,14 +60,17 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """Starts TensorBoard on a log directory, once for the same directory and flags; stops all at the end."""
+    """Starts TensorBoard on a log directory, once for the same directory and flags; stops all at the end.
+
+    One without flags runs beside TensorFlow, as most people's does.
+    """
     running: dict[tuple[Any, ...], TensorBoard] = {}
 
     def start(logdir: Path, *flags: str) -> TensorBoard:
         key = (logdir, *flags)
         if key not in running:
             log = tmp_path_factory.mktemp("tensorboard") / "log.txt"
-            running[key] = TensorBoard(logdir, *flags, log=log)
+            running[key] = TensorBoard(logdir, *flags, log=log, tensorflow=not flags)
         return running[key]
 
     yield start

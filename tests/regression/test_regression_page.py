@@ -91,9 +91,10 @@ def test_maps_that_are_not_finite_are_drawn_too(tmp_path):
 @pytest.fixture(scope="module")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium on the PATH (Debian: chromium)")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Chromium on the PATH (Debian: {names[0]})")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser
