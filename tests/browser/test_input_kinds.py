@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser_helpers import LOADERS, Open, Serve, TensorBoard, View, Viewer, Visit
+from browser_helpers import Open, TensorBoard, View, Viewer, Visit
 from PIL import Image
 
 import lrp_monitor as lrp
@@ -271,9 +271,8 @@ def test_a_series_is_a_curve_with_its_relevance_behind(
     tab.expect(lambda: (at(tab, *pointed), read_off(tab))[1][1], 2.0)
 
 
-@pytest.mark.parametrize("loader", LOADERS)
-def test_a_text_is_words_and_folds_to_what_matters(logged: Path, serve: Serve, visit: Open, loader: str) -> None:
-    tab = opened(visit, serve(logged, *LOADERS[loader]), "text/a/lrp")
+def test_a_text_is_words_and_folds_to_what_matters(logged: Path, view: View, visit: Open) -> None:
+    tab = opened(visit, view(logged), "text/a/lrp")
     tab.expect(lambda: height(tab) <= 400, True)  # of 512 tokens
     label = "e.getAttribute('aria-label')"
     tab.expect(lambda: "text of 512 tokens, most relevant: " in tab.all("[data-testid=heatmap-0]", label)[0], True)
@@ -343,12 +342,12 @@ def test_several_inputs_and_a_number_that_is_predicted(logged: Path, view: View,
     assert Path(download.value.path()).stat().st_size > 5_000
 
 
-def test_kinds_in_a_film_and_in_the_dark(logged: Path, serve: Serve, visit: Open) -> None:
-    tab = visit(serve(logged), fragment="lrp_monitor&p.lrp_monitor.runs=series3%252Fa%252Flrp&p.lrp_monitor.show=film")
+def test_kinds_in_a_film_and_in_the_dark(logged: Path, view: View, visit: Open) -> None:
+    tab = visit(view(logged), fragment="lrp_monitor&p.lrp_monitor.runs=series3%252Fa%252Flrp&p.lrp_monitor.show=film")
     tab.frame.wait_for_selector("[data-testid=film-0-4][data-step='4']")
     tab.expect(lambda: len(np.unique(tab.pixels("[data-testid=film-0-4]").reshape(-1, 4), axis=0)) > 20, True)
     light = tab.pixels("[data-testid=film-0-4]")  # settled: it is drawn
-    tab.page.evaluate("() => document.body.classList.add('dark-mode')")  # settled: no reading
+    tab.page.emulate_media(color_scheme="dark")
     tab.expect(lambda: bool(np.array_equal(tab.pixels("[data-testid=film-0-4]"), light)), False)
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_helpers import Open, Serve, WrittenRun
+from browser_helpers import Open, Serve, View, WrittenRun
 
 pytestmark = pytest.mark.browser
 
 IMAGE = "<img src=x onerror=\"document.title='broken out'\">"
 
 
-def test_nothing_logged_shows_how_to_log(tmp_path: Path, serve: Serve, visit: Open) -> None:
-    tab = visit(serve(tmp_path))
+def test_nothing_logged_shows_how_to_log(tmp_path: Path, view: View, visit: Open) -> None:
+    tab = visit(view(tmp_path))
     tab.frame.wait_for_selector("[data-testid=empty]")
     tab.expect_text("empty", "lrp.LRPMonitor(probes, log_dir=", "callbacks=[monitor]")
 
@@ -86,24 +86,24 @@ def test_hostile_names_are_text(tmp_path: Path, serve: Serve, visit: Open) -> No
     run.close()
 
 
-def test_values_that_have_no_place_on_an_axis_are_counted(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_values_that_have_no_place_on_an_axis_are_counted(tmp_path: Path, view: View, visit: Open) -> None:
     run = WrittenRun(tmp_path / "a")
     run.log(0)
     values = np.array([0, 0, 0, np.nan, np.inf, -np.inf, 1e-3, -2e-3], np.float32)
     run.log(1, gradient=values)
-    tab = visit(serve(tmp_path))
+    tab = visit(view(tmp_path))
     tab.wait_for_step(1)
     cells = ["8", "0.00224", "3", "1", "2"]
     tab.expect(lambda: tab.all("[data-testid=counts-gradient] tbody td", "e.textContent"), cells)
     run.close()
 
 
-def test_steps_whose_maps_were_not_stored_say_so(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_steps_whose_maps_were_not_stored_say_so(tmp_path: Path, view: View, visit: Open) -> None:
     run = WrittenRun(tmp_path / "full", max_store_mb=0.004)
     for step in range(12):
         run.log(step)
     run.close()
-    tab = visit(serve(tmp_path))
+    tab = visit(view(tmp_path))
     tab.frame.wait_for_selector("[data-testid=remarks] >> text=heatmaps not stored")
     tab.expect(lambda: tab.frame.inner_text("[data-testid=probe-0] .instead"), "not stored")
     tab.expect_text("caption-2", "81")  # figures go on: 0.8 + 0.001 * 11
@@ -112,13 +112,13 @@ def test_steps_whose_maps_were_not_stored_say_so(tmp_path: Path, serve: Serve, v
     tab.expect(lambda: [text for text in tab.all(".instead", "e.textContent") if "stored" in text], [])
 
 
-def test_runs_with_other_probes_stand_apart(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_runs_with_other_probes_stand_apart(tmp_path: Path, view: View, visit: Open) -> None:
     one, two = WrittenRun(tmp_path / "one"), WrittenRun(tmp_path / "two", hash="cd" * 32)
     for step in (0, 4, 8):
         one.log(step)
     for step in (2, 4):
         two.log(step)
-    tab = visit(serve(tmp_path))
+    tab = visit(view(tmp_path))
     tab.wait_for_step(8)
     tab.expect(lambda: tab.all("canvas[data-run]", "e.dataset.run"), ["one/lrp"] * 3)
     tab.frame.get_by_role("checkbox", name="two").check()
@@ -133,10 +133,10 @@ def test_runs_with_other_probes_stand_apart(tmp_path: Path, serve: Serve, visit:
     two.close()
 
 
-def test_a_server_that_goes_away_is_reported(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_a_server_that_goes_away_is_reported(tmp_path: Path, view: View, visit: Open) -> None:
     run = WrittenRun(tmp_path / "a")
     run.log(0)
-    tab = visit(serve(tmp_path))
+    tab = visit(view(tmp_path))
     tab.wait_for_step(0)
     tab.page.route("**/data/plugin/lrp_monitor/runs*", lambda route: route.abort())
     tab.frame.wait_for_selector("[data-testid=banner]", timeout=10_000)
@@ -148,10 +148,10 @@ def test_a_server_that_goes_away_is_reported(tmp_path: Path, serve: Serve, visit
     run.close()
 
 
-def test_a_page_that_cannot_be_drawn_says_so(tmp_path: Path, serve: Serve, visit: Open) -> None:
+def test_a_page_that_cannot_be_drawn_says_so(tmp_path: Path, view: View, visit: Open) -> None:
     run = WrittenRun(tmp_path / "a")
     run.log(0)
-    server = serve(tmp_path)
+    server = view(tmp_path)
     tab = visit(server)
     tab.wait_for_step(0)
     tab.page.add_init_script("delete window.ResizeObserver")
