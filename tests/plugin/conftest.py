@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 from plugin_helpers import Server, Start
-from tensorboard_process import LOOPBACK, TensorBoard
+from tensorboard_process import TensorBoard, board
 
 
 @pytest.fixture(scope="module")
@@ -15,10 +14,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts TensorBoards with flags of their own, ``--logdir`` or ``--logdir_spec`` among them."""
     running: list[TensorBoard] = []
 
-    def launch(*arguments: str) -> Server:
+    def launch(*arguments: str, tensorflow: bool = False) -> Server:
         log = tmp_path_factory.mktemp("tensorboard") / "log.txt"
-        command = [sys.executable, "-m", "tensorboard.main", *LOOPBACK, *arguments]
-        running.append(TensorBoard("", log=log, command=command))
+        running.append(TensorBoard("", log=log, command=board(*arguments, tensorflow=tensorflow)))
         return Server(running[-1].url + "/")
 
     yield launch

@@ -46,8 +46,10 @@ class Site:
 @pytest.fixture(scope="module", params=["fast", "python loader, path prefix"])
 def site(request: pytest.FixtureRequest, start: Start, tmp_path_factory: pytest.TempPathFactory) -> Site:
     made = Site(tmp_path_factory.mktemp("logs"))
-    arguments = [] if request.param == "fast" else ["--load_fast=false", "--path_prefix=/deep/down"]
-    made.server = start(f"--logdir={made.folder}", *arguments)
+    # Of the two loaders one beside TensorFlow here, the other in tests/browser.
+    python = request.param != "fast"
+    arguments = ["--load_fast=false", "--path_prefix=/deep/down"] if python else []
+    made.server = start(f"--logdir={made.folder}", *arguments, tensorflow=python)
     made.server.wait_for_runs(3)
     return made
 
