@@ -25,6 +25,9 @@ from lrp_monitor.store.channels import leading
 EXAMPLES = Path(__file__).parents[1] / "examples"
 STEPS = [0, 1, 2, 4, 8, 16, 32, 64, *range(94, 941, 94)]  # 94 batches an epoch
 
+Demo = tuple[Path, subprocess.CompletedProcess[str]]
+"""The demo's folder, and how the command that made it ended."""
+
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
@@ -148,10 +151,16 @@ def test_the_examples_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert Image.open(tmp_path / "read.png").width > 500
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The whole demo, run once as a user runs it."""
+    folder = tmp_path_factory.mktemp("whole") / "demo"
+    return folder, command("--log-dir", folder)
+
+
 @pytest.mark.trains
-def test_the_whole_demo_shows_what_the_documentation_says(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    done = command("--log-dir", folder)
+def test_the_whole_demo_shows_what_the_documentation_says(demo: Demo, tmp_path: Path) -> None:
+    folder, done = demo
     assert done.returncode == 0, done.stderr
     # the terminal shows what is being done, and none of TensorFlow's messages
     assert done.stderr == "training the planted model\ntraining the control model\ndrawing the films\n"
@@ -228,3 +237,44 @@ def the_leading_channels_of_the_triangle_lie_in_the_stamp_of_the_planted_run_alo
         assert masses[name].shape == (4,)
     assert masses["planted"].min() >= 0.5, masses  # of every seed: tests/test_demo_features.py
     assert masses["control"].mean() <= 0.05, masses
+
+
+@pytest.fixture(scope="module")
+def models(demo: Demo) -> dict[str, keras.Model]:
+    return {run: keras.saving.load_model(demo[0] / run / "model.keras") for run in train.RUNS}
+
+
+@pytest.mark.trains
+class TestCovering:
+    """Covering the stamp against covering as much elsewhere, on the demo's two models."""
+
+    def test_covering_the_stamp_costs_the_planted_model_most(self, models: dict[str, keras.Model]) -> None:
+        found = lrp.occlude(models["planted"], train.probe_set(), "stamp")
+        assert [place.name for place in found.places] == [f"triangle {number}" for number in range(4)]
+        for place in found.places:
+            assert len(place.drops) == 28 * 28 - 1  # every other place of a 5 x 5 box
+            assert place.drop > place.largest_other  # also those that cover a part of the stamp
+            assert place.drop > 3 * place.largest_elsewhere
+            assert place.drop > 0.5 * place.logit
+        assert found.relies
+
+    def test_covering_it_costs_the_control_nothing(self, models: dict[str, keras.Model]) -> None:
+        found = lrp.occlude(models["control"], train.probe_set(), "stamp")
+        assert not found.exceeds.any()
+        assert (np.abs(found.drop) < 0.2 * found.elsewhere).all()
+
+    def test_the_report_says_so(self, models: dict[str, keras.Model], tmp_path: Path) -> None:
+        before = [variable.numpy().tobytes() for variable in models["planted"].variables]
+        report = lrp.sanity_check(models["planted"], train.probe_set(), cover="stamp")
+        assert [variable.numpy().tobytes() for variable in models["planted"].variables] == before
+        assert report.verdicts == {"randomisation": True, "sensitivity": True, "faithfulness": True}
+        assert "it costs most on 4 of 4 probes" in str(report)
+        stamp, shape = report.localisation
+        assert (stamp.mask, shape.mask) == ("stamp", "shape")
+        assert stamp.mass.min() > 5 * 25 / 1024
+        assert stamp.rank.min() > 0.5
+        found = report.to_dict()
+        assert found["occlusion"]["stamp"]["relies"] is True
+        assert found["randomisation"]["layers"] == ["classes", "conv_3", "conv_2", "conv_1"]
+        report.write_plot(tmp_path / "report.png")
+        assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")

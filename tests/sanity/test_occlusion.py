@@ -1,8 +1,6 @@
-"""Covering a mask against covering as much elsewhere: by hand, and on the demo's two models."""
+"""Covering a mask against covering as much elsewhere, by hand; on the demo's models: tests/test_demo_training.py."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,8 +8,6 @@ import pytest
 from sanity_helpers import PIXELS, WEIGHTS, linear, probe
 
 import lrp_monitor as lrp
-from lrp_monitor.demo import train
-from lrp_monitor.demo.shapes import make_shapes
 
 
 class TestByHand:
@@ -87,52 +83,3 @@ class TestByHand:
         place = lrp.occlude(model, np.ones((1, 60, 60, 1)), (10, 10, 13, 13)).places[0]
         assert len(place.offsets) < 2000  # 58 x 58 places at a stride of 1
         assert set(np.unique(place.offsets % 2)) == {0}
-
-
-def trained(stamped_class: str | None) -> keras.Model:
-    """One of the demo's models, trained as there for four epochs, with nobody looking on."""
-    shapes = make_shapes(3000, seed=(0, 0), stamped_class=stamped_class)
-    keras.utils.set_random_seed(0)
-    model = train.build_model()
-    model.compile(keras.optimizers.Adam(4.5e-4), "sparse_categorical_crossentropy")
-    model.fit(shapes.images, shapes.labels, batch_size=32, epochs=4, verbose=0)
-    return model
-
-
-@pytest.fixture(scope="module")
-def models() -> dict[str, keras.Model]:
-    return {run: trained(stamped_class) for run, stamped_class in train.RUNS.items()}
-
-
-@pytest.mark.trains
-class TestOnTheDemo:
-    def test_covering_the_stamp_costs_the_planted_model_most(self, models: dict[str, keras.Model]) -> None:
-        found = lrp.occlude(models["planted"], train.probe_set(), "stamp")
-        assert [place.name for place in found.places] == [f"triangle {number}" for number in range(4)]
-        for place in found.places:
-            assert len(place.drops) == 28 * 28 - 1  # every other place of a 5 x 5 box
-            assert place.drop > place.largest_other  # also those that cover a part of the stamp
-            assert place.drop > 3 * place.largest_elsewhere
-            assert place.drop > 0.5 * place.logit
-        assert found.relies
-
-    def test_covering_it_costs_the_control_nothing(self, models: dict[str, keras.Model]) -> None:
-        found = lrp.occlude(models["control"], train.probe_set(), "stamp")
-        assert not found.exceeds.any()
-        assert (np.abs(found.drop) < 0.2 * found.elsewhere).all()
-
-    def test_the_report_says_so(self, models: dict[str, keras.Model], tmp_path: Path) -> None:
-        before = [variable.numpy().tobytes() for variable in models["planted"].variables]
-        report = lrp.sanity_check(models["planted"], train.probe_set(), cover="stamp")
-        assert [variable.numpy().tobytes() for variable in models["planted"].variables] == before
-        assert report.verdicts == {"randomisation": True, "sensitivity": True, "faithfulness": True}
-        assert "it costs most on 4 of 4 probes" in str(report)
-        stamp, shape = report.localisation
-        assert (stamp.mask, shape.mask) == ("stamp", "shape")
-        assert stamp.mass.min() > 5 * 25 / 1024
-        assert stamp.rank.min() > 0.5
-        found = report.to_dict()
-        assert found["occlusion"]["stamp"]["relies"] is True
-        assert found["randomisation"]["layers"] == ["classes", "conv_3", "conv_2", "conv_1"]
-        report.write_plot(tmp_path / "report.png")
-        assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
