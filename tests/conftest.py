@@ -29,7 +29,7 @@ FAST = {
 
 _LONG = {
     "test_applications", "test_gradients", "test_gradients_armed", "test_monitor_faults", "test_monitor_runs",
-    "test_pages", "test_recurrent", "test_state",
+    "test_monitor_scaled", "test_monitor_steps", "test_pages", "test_recurrent", "test_s3", "test_state",
 }  # fmt: skip
 """Files that take most of a minute; so do those that train."""
 
