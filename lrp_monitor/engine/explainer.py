@@ -59,7 +59,8 @@ class Explainer:
     through layers without a treatment, with a warning that is kept in ``notes``. ``jit_compile`` compiles with
     XLA. It is off by default: on two CPU cores it took 2.3 times the CPU time on three small convolutions (32 x 32, 64
     samples), and its first call 76 s instead of 8 s on MobileNetV2 (batch 8); on other devices measure it with
-    ``tests/benchmarks/relevance.py --xla``.
+    ``tests/benchmarks/relevance.py --xla``. On a GPU, XLA cannot read a variable of integers, which TensorFlow keeps
+    on the CPU.
 
     ``explainer(inputs, target)`` gives relevance as float32 of the inputs' shape; ``explainer.explain(...)`` gives
     an :class:`Explanation`. A model with several inputs takes a list, tuple or dict of arrays and gives relevance in
