@@ -75,6 +75,26 @@ def test_all_of_the_relevance_passes_to_what_each_element_was_made_of(name, rng)
     np.testing.assert_allclose(found.sum(axis=(1, 2, 3)), model(x).numpy()[:, 1], rtol=1e-3, atol=1e-4)
 
 
+LEAKY = {
+    "LeakyReLU": lambda: kl.LeakyReLU(negative_slope=0.3),
+    "PReLU": lambda: kl.PReLU(alpha_initializer=alpha()),
+    "difference": lambda: Learnt(lambda z, a: ops.relu(z) - a * ops.relu(-z)),
+    "difference of scales": lambda: Learnt(lambda z, a: ops.relu(2 * z) / 2 + a * ops.relu(-2 * z) / -2),
+}
+
+
+@pytest.mark.parametrize("name", LEAKY)
+def test_z_plus_behind_a_leaky_relu_however_it_is_written(name):
+    """z = (9.5, -2.5), y = (9.5, -.75): -.75 (0, 0, 3) / 3, the contributions to z that are positive, not to -z."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, LEAKY[name]()(kl.Dense(2, name="dense")(inputs)))
+    model.get_layer("dense").set_weights([np.array([[1, -1], [-1, 2], [2, 1]]), np.array([0.5, -0.5])])
+    x = np.array([[1.0, -2.0, 3.0]], np.float32)
+    composite = lrp.Composite(dense=lrp.rules.ZPlus())
+    np.testing.assert_allclose(lrp.relevance(model, x, 0, composite), [[1, 2, 6]], rtol=1e-5)
+    np.testing.assert_allclose(lrp.relevance(model, x, 1, composite), [[0, 0, -0.75]], rtol=1e-5, atol=1e-6)
+
+
 def test_trained_for_an_epoch_under_the_monitor(tmp_path: Path, rng):
     """All of them in one net: logged before and behind, each log the map of the model as it is then."""
     inputs = h = keras.Input(SHAPE)

@@ -285,7 +285,7 @@ def test_what_moves_or_negates_a_product_leaves_what_folds_into_it(rng, randomis
 JOINED = [
     lambda x, k, b, s: (ops.matmul(x, k) + ops.tile(b, 4)) * ops.tile(s, 4),
     lambda x, k, b, s: (
-        (ops.concatenate([x @ k[:, :3], ops.concatenate([x @ k[:, 3:5], x @ k[:, 5:]], -1)], -1) + ops.tile(b, 4))
+        (ops.concatenate([x @ k[:, :1], ops.concatenate([x @ k[:, 1:5], x @ k[:, 5:]], -1)], -1) + ops.tile(b, 4))
         * ops.tile(s, 4)
     ),
     lambda x, k, b, s: (ops.stack([x @ k[:, ::2], x @ k[:, 1::2]], -1) + b) * s,

@@ -145,7 +145,8 @@ class Map:
                 axes = [i - (i > axis) for i in axes if i != axis]
         if self.beside or self.summed:
             return all(part.takes(axes) for part in self.beside or self.summed)
-        return set(axes) <= {axis for inside in self.own.values() for axis in inside}
+        varying = {axis for axis in axes if self.shape[axis] != 1}  # a part of what is joined may have one channel
+        return varying <= {axis for inside in self.own.values() for axis in inside}
 
     def scaled(self, factor: Make) -> Map:
         """This map times what broadcasts to its output, a number or what the map ``takes``."""
