@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from monitor_helpers import CLASSES, SIDE, data, epochs_of, fit, make_model, make_probes, monitor, places
+from test_monitor_content import check_events
 
 from lrp_monitor.store.reader import open_run
 
@@ -28,6 +29,7 @@ def others(folder: Path) -> Callbacks:
         callbacks.TensorBoard(str(folder), update_freq=2, histogram_freq=1, write_images=False),
         callbacks.BackupAndRestore(str(folder / "backup")),
         callbacks.ModelCheckpoint(str(folder / "last.weights.h5"), save_weights_only=True),
+        callbacks.ModelCheckpoint(str(folder / "best.keras"), monitor="loss"),
         callbacks.EarlyStopping("loss", patience=50, restore_best_weights=True),
         callbacks.LearningRateScheduler(lambda epoch: 0.01 / (1 + epoch)),
         callbacks.CSVLogger(str(folder / "log.csv")),
@@ -50,8 +52,8 @@ def test_bit_identical_with_all_callbacks_in_any_order(tmp_path: Path, options: 
     alone = make_model(**options)
     (tmp_path / "alone").mkdir()
     fit(alone, *others(tmp_path / "alone"), shuffle=True)
-    for seed in range(1 if options else 3):  # XLA takes seconds to compile, and knows nothing of the order
-        folder = tmp_path / str(seed)
+    for place in (7,) if options else (0, 3, 7):  # XLA takes seconds to compile, and knows nothing of the order
+        folder = tmp_path / str(place)
         folder.mkdir()
         watched = monitor(
             folder,
@@ -61,8 +63,9 @@ def test_bit_identical_with_all_callbacks_in_any_order(tmp_path: Path, options: 
             alert={"block": 0.9},
             composite="epsilon_plus",
         )
-        callbacks = [*others(folder), watched]
-        random.Random(seed).shuffle(callbacks)
+        callbacks = others(folder)
+        random.Random(place).shuffle(callbacks)
+        callbacks.insert(place, watched)
         order = ", ".join(type(callback).__name__ for callback in callbacks)
         model = make_model(**options)
         fit(model, *callbacks, shuffle=True)
@@ -70,6 +73,7 @@ def test_bit_identical_with_all_callbacks_in_any_order(tmp_path: Path, options: 
         assert [step for step, _, _ in places(folder)] == [0, 1, 2, 4, 5, 10, 15], order
         run = open_run(folder)
         assert [run.record(step).gradient_batch for step in run.steps] == [None, 1, 2, 4, 5, 10, 15], order
+        check_events(folder, run)
         with open(folder / "log.csv") as log:
             assert [row["epoch"] for row in csv.DictReader(log)] == ["0", "1", "2"]
         assert len(list((folder / "train").iterdir())) == 1  # what TensorBoard's own callback wrote

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from monitor_helpers import CLASSES, SIDE, data, fit, make_model, make_probes, monitor, places
+from monitor_helpers import CLASSES, SIDE, data, fit, make_model, make_probes, monitor
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.util import tensor_util
 
@@ -191,8 +191,8 @@ def test_maps_are_within_the_bound_of_their_encoding(trained, tmp_path: Path, en
 
 
 def test_trained_weights_are_the_same_with_and_without(tmp_path: Path) -> None:
-    # Under XLA in test_monitor_coexistence.py.
-    for options in ({}, {"run_eagerly": True}, {"steps_per_execution": 3}):
+    # In a graph and under XLA in test_monitor_coexistence.py.
+    for options in ({"run_eagerly": True}, {"steps_per_execution": 3}):
         watched, alone = make_model(**options), make_model(**options)
         fit(watched, monitor(tmp_path / str(options), batches=3, every=1, first_epoch="log"), shuffle=True)
         keras.utils.set_random_seed(1)
@@ -237,30 +237,6 @@ def test_the_event_file_holds_scalars_histograms_and_marker(trained) -> None:
 def test_without_standard_summaries_the_marker_alone_is_written(tmp_path: Path) -> None:
     fit(make_model(), monitor(tmp_path, standard_summaries=False), epochs=1)
     assert accumulate(tmp_path).Tags()["tensors"] == ["lrp_monitor/session"]
-
-
-def test_beside_other_callbacks_in_any_order(tmp_path: Path) -> None:
-    def others(folder: Path) -> list[keras.callbacks.Callback]:
-        return [
-            keras.callbacks.TensorBoard(str(folder), update_freq=2, histogram_freq=1),
-            keras.callbacks.BackupAndRestore(str(folder / "backup")),
-            keras.callbacks.EarlyStopping("loss", patience=50),
-            keras.callbacks.ModelCheckpoint(str(folder / "best.keras"), monitor="loss"),
-            keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 / (1 + epoch)),
-        ]
-
-    alone = make_model()
-    fit(alone, *others(tmp_path / "alone"), shuffle=True)
-    for place in (0, 2, 5):
-        folder = tmp_path / str(place)
-        callbacks = others(folder)
-        callbacks.insert(place, monitor(folder, first_epoch="log"))
-        model = make_model()
-        fit(model, *callbacks, shuffle=True)
-        assert [step for step, _, _ in places(folder)] == [0, 1, 2, 4, 5, 10, 15]
-        check_events(folder, open_run(folder))
-        for mine, theirs in zip(model.get_weights(), alone.get_weights(), strict=True):
-            np.testing.assert_array_equal(mine, theirs)
 
 
 def test_what_is_printed(tmp_path: Path, capsys) -> None:
