@@ -176,11 +176,19 @@ def _tokens(layer, x):
     return before[:, 0] + ops.matmul(x[:, 4:], layer.w[4:]) + layer.b
 
 
+def _tokens_cut(layer, x):
+    """As before, by an einsum, of which each half of the units takes its own part."""
+    before = ops.split(ops.einsum("ntd,dk->ntk", ops.stack([x[:, :4], x[:, 4:]], axis=1), layer.w[:4]), 2, axis=-1)
+    after = ops.split(ops.matmul(x[:, 4:], layer.w[4:]), 2, axis=-1)
+    return ops.concatenate([one[:, 0] + two for one, two in zip(before, after, strict=True)], axis=-1) + layer.b
+
+
 IN_PARTS = {
     "three": lambda layer, x: sum(ops.matmul(x[:, i:j], layer.w[i:j]) for i, j in ((0, 2), (2, 5), (5, 8))) + layer.b,
     "subtracted": lambda layer, x: ops.matmul(x[:, :4], layer.w[:4]) - ops.matmul(x[:, 4:], -layer.w[4:]) + layer.b,
     "bias between": lambda layer, x: ops.matmul(x[:, :4], layer.w[:4]) + layer.b + ops.matmul(x[:, 4:], layer.w[4:]),
     "of tokens": _tokens,
+    "of tokens, cut": _tokens_cut,
     "cut": lambda layer, x: ops.concatenate(
         [ops.split(_halves(layer, x), 2, -1)[i] + layer.b[3 * i : 3 * i + 3] for i in (0, 1)], -1
     ),
@@ -208,6 +216,47 @@ def test_products_summed_in_one_call_are_the_product_of_what_they_multiply(form,
     other.set_weights(known.get_weights())
     x = rng.normal(size=(2, 8)).astype(np.float32)
     same(known, other, x, [lrp.Composite(dense=rule) for rule in (rules.ZPlus(), rules.Gamma(0.5), rules.Epsilon())])
+
+
+GATED = {
+    "a gate before heads": (
+        lambda layer, x: _gated(layer, x) + layer.b,
+        lambda layer, x: ops.reshape(ops.reshape(_gated(layer, x), (-1, 2, 3)) + ops.reshape(layer.b, (2, 3)), (-1, 6)),
+    ),
+    "a step before a scale": (
+        lambda layer, x: _halves(layer, x) * layer.scale + _step(x) * layer.scale + layer.b,
+        lambda layer, x: (_halves(layer, x) + _step(x)) * layer.scale + layer.b,
+    ),
+    "a step within a sum before a scale": (
+        lambda layer, x: _halves(layer, x) * layer.scale + _step(x) * layer.scale + layer.b,
+        lambda layer, x: (
+            (ops.matmul(x[:, :4], layer.w[:4]) + _step(x) + ops.matmul(x[:, 4:], layer.w[4:])) * layer.scale + layer.b
+        ),
+    ),
+}
+
+
+def _gated(layer, x):
+    return ops.matmul(x[:, :4], layer.w[:4]) + ops.sigmoid(x[:, 2:]) * ops.matmul(x[:, 4:], layer.w[4:])
+
+
+def _step(x):
+    return ops.cast(x[:, 2:] > 0, "float32")
+
+
+@pytest.mark.parametrize("form", GATED)
+def test_what_each_sample_scales_or_shifts_within_a_sum_stays_where_it_is(form, rng, randomise):
+    """By the epsilon rule one product by another, or all of them as one, gives the same."""
+
+    def make(layer):
+        for name, shape in {"w": (8, 6), "b": (6,), "scale": (6,)}.items():
+            weight(layer, name, shape)
+
+    known, other = (net((8,), lambda h, run=run: ops.relu(Own(make, run)(h))) for run in GATED[form])
+    randomise(known)
+    other.set_weights(known.get_weights())
+    x = rng.normal(size=(2, 8)).astype(np.float32)
+    same(known, other, x, [lrp.Composite(dense=rules.Epsilon(0), product="gate")])
 
 
 @pytest.mark.parametrize("literal", [lambda x: 0.5 * x, lambda x: x / 2.0 + 0.0, kl.Rescaling(0.5)], ids=range(3))
