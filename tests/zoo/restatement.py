@@ -12,7 +12,7 @@ operation of the graph is executed again in float64, and one walk back from the 
 * What a statistic of the input divides by is a constant.
 * A product of two tensors that both depend on the input: attention (one factor is a softmax, or an exponential, which
   is weights without their sum): the weights are constants (cp_lrp), or half to each factor. A gate (a sigmoid, also
-  shifted, or what is broadcast over the other factor and not summed over an axis of both) is a constant, or half to
+  a hard one or shifted, or what is broadcast over the other factor and not summed over an axis of both) is a constant, or half to
   each factor. Where nothing is a gate, half to each; of n factors that no sum lies between, 1/n to each.
 * A softmax: its own gradient.
 * Integers, comparisons, masks: no relevance. Token numbers: the sum over the looked-up vector of value times G.
@@ -91,6 +91,8 @@ class _Walk:
         """Tensors that are a softmax, an exponential, a sigmoid or a divisor, also behind moves, scales and sums."""
         self.curved: set[Any] = set()
         """Tensors that a function that is not homogeneous made of their root."""
+        self.shifted: set[Any] = set()
+        """Tensors to which a number was added last."""
         self.factors: dict[Any, int] = {}
         """Of how many tensors such a product of several is one."""
         self.before: dict[Any, str] = {}
@@ -119,6 +121,8 @@ class _Walk:
 
     def _classify(self, op: Step, ref: Any, refs: list[Any]) -> None:
         live = [r for r in refs if r in self.graph.live]
+        if op.type == "AddV2" and self.graph.number.intersection(refs):
+            self.shifted.add(ref)
         if op.type in words.ELEMENTWISE:
             roots = {self.root[r] for r in live}
             if len(roots) == 1 and all(r in self.graph.live or r in self.graph.number for r in refs):
@@ -137,6 +141,8 @@ class _Walk:
             self.factors[ref] = sum(counts) if alone else 1
         if op.type in ("Softmax", "Sigmoid", "Exp"):
             self.kind[ref] = op.type
+        elif op.type == "Relu6" and refs[0] in self.shifted:  # a hard sigmoid
+            self.kind[ref] = "Sigmoid"
         elif op.type in words.DIVISORS:
             self.kind[ref] = "divisor"
         elif op.type in words.KEEPS_KIND:
@@ -387,7 +393,11 @@ class _Walk:
                 if not channels:
                     break
                 free, moved = channels, True
-            elif following.type not in ("AddV2", "BiasAdd", "Mul", "Sub") or not self._varies_along(others[0], free):
+            elif (
+                following.type not in ("AddV2", "BiasAdd", "Mul", "Sub")
+                or others[0] in self.graph.number  # a part of the function that follows, or it absorbs by itself
+                or not self._varies_along(others[0], free)
+            ):
                 break
             chain.append(following)
             ref = following.outputs[0]

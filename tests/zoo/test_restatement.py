@@ -63,7 +63,8 @@ def test_attention() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gate", "size", "composite"), [(ops.sigmoid, 1 / (1 + np.exp(-1)), "epsilon"), (ops.exp, np.e, "cp_lrp")]
+    ("gate", "size", "composite"),
+    [(ops.sigmoid, 1 / (1 + np.exp(-1)), "epsilon"), (ops.hard_sigmoid, 4 / 6, "epsilon"), (ops.exp, np.e, "cp_lrp")],
 )
 def test_a_gate_and_a_function(gate: Callable[[Any], Any], size: float, composite: str) -> None:
     """gate(a) b, a = 1, b = 3: all to b, or half to each, which passes the gate one to one.
@@ -86,6 +87,14 @@ def test_a_number_added_to_a_function() -> None:
     x = np.array([[1.0, 2.0]], np.float32)
     np.testing.assert_allclose(restated(model, x, 0, "epsilon"), [1 / (1 + np.e), 0], rtol=1e-5)
     np.testing.assert_allclose(restated(model, x, 3, "epsilon"), [0, 2], rtol=1e-5)
+
+
+def test_a_number_in_a_function_is_no_part_of_the_product_before_it() -> None:
+    """hard_sigmoid(9.5) = 1, all of it to z = 9.5, of which a stabiliser of 4.75 takes a third."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, ops.hard_sigmoid(kl.Dense(2)(inputs)))
+    model.set_weights([WEIGHTS, BIAS])
+    np.testing.assert_allclose(restated(model, X, 0, "epsilon", epsilon=4.75), np.array([1, 2, 6]) / 14.25, rtol=1e-6)
 
 
 def test_three_factors_get_a_third_each() -> None:
