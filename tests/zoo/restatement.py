@@ -12,8 +12,8 @@ operation of the graph is executed again in float64, and one walk back from the 
 * What a statistic of the input divides by is a constant.
 * A product of two tensors that both depend on the input: attention (one factor is a softmax, or an exponential, which
   is weights without their sum): the weights are constants (cp_lrp), or half to each factor. A gate (a sigmoid, also
-  a hard one or shifted, or what is broadcast over the other factor and not summed over an axis of both) is a constant, or half to
-  each factor. Where nothing is a gate, half to each; of n factors that no sum lies between, 1/n to each.
+  a hard one or shifted, or what is broadcast over the other factor and not summed over an axis of both) is a constant,
+  or half to each factor. Where nothing is a gate, half to each; of n factors that no sum lies between, 1/n to each.
 * A softmax: its own gradient.
 * Integers, comparisons, masks: no relevance. Token numbers: the sum over the looked-up vector of value times G.
 * In front of the first weights, scaling, shifting and normalising pass relevance one to one.
