@@ -69,7 +69,8 @@ def test_every_optimizer_of_a_custom_train_step_is_captured(jit):
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.assign_sub(0.1 * gradient)
                 expected[f"{part}_out/{weight.name}"] = float(np.linalg.norm(gradient))
-    assert {h.name: h.norm for h in histograms} == pytest.approx(expected, rel=1e-5)
+    # what cancels in the gradient of a bias leaves a rounding of its terms
+    assert {h.name: h.norm for h in histograms} == pytest.approx(expected, rel=1e-5, abs=1e-6 * max(expected.values()))
     assert not any("apply" in optimizer.__dict__ for optimizer in model.rates.values())
     assert [h.size for h in histograms] == [3, 1, 6, 3]
 
