@@ -218,6 +218,25 @@ def test_products_summed_in_one_call_are_the_product_of_what_they_multiply(form,
     same(known, other, x, [lrp.Composite(dense=rule) for rule in (rules.ZPlus(), rules.Gamma(0.5), rules.Epsilon())])
 
 
+class TwoLayers(kl.Layer):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = kl.Dense(1, use_bias=False), kl.Dense(1, use_bias=False)
+
+    def call(self, x):
+        return self.one(x[:, :2]) + self.two(x[:, 2:])
+
+
+def test_two_layers_whose_outputs_are_added_are_two_maps():
+    """Products 2 - 1 and 1 + 2: the layers get 1 and 3 of 4, the first (2, 0) / 2, the other (1, 2) / 3 of it."""
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, TwoLayers()(inputs))
+    model.set_weights([np.array([[2.0], [-1.0]]), np.array([[1.0], [1.0]])])
+    x = np.array([[1, 1, 1, 2]], np.float32)
+    found = lrp.relevance(model, x, 0, lrp.Composite(dense=rules.ZPlus()))
+    np.testing.assert_allclose(found, [[1, 0, 1, 2]], rtol=1e-5, atol=1e-6)
+
+
 GATED = {
     "a gate before heads": (
         lambda layer, x: _gated(layer, x) + layer.b,
