@@ -189,6 +189,20 @@ IN_PARTS = {
     "bias between": lambda layer, x: ops.matmul(x[:, :4], layer.w[:4]) + layer.b + ops.matmul(x[:, 4:], layer.w[4:]),
     "of tokens": _tokens,
     "of tokens, cut": _tokens_cut,
+    "transposed, cut": lambda layer, x: (
+        ops.concatenate(
+            [
+                one + two
+                for one, two in zip(
+                    ops.split(tf.matmul(x[:, :6], ops.transpose(layer.w[:6]), transpose_b=True), 2, -1),
+                    ops.split(ops.matmul(x[:, 6:], layer.w[6:]), 2, -1),
+                    strict=True,
+                )
+            ],
+            -1,
+        )
+        + layer.b
+    ),
     "cut": lambda layer, x: ops.concatenate(
         [ops.split(_halves(layer, x), 2, -1)[i] + layer.b[3 * i : 3 * i + 3] for i in (0, 1)], -1
     ),

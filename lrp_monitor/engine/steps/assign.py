@@ -193,9 +193,9 @@ class Assigner:
         product = products.product(self._option(op), self.graph, op, given, live, self.fact)
         if product is not None:
             return product
-        step, made = live[0].step, live[0].map
-        own = made is not None and step is not None and step.map is made  # and not of what moved or negated it
-        if op.kind == "relu" and made is not None and own and not (live[0].front or made.is_part):
+        made = live[0].map if op.kind == "relu" and not live[0].front else None
+        before = live[0].step  # of the map itself, and not of what moved or negated it
+        if made is not None and before is not None and before.map is made and not made.is_part:
             return self._weights.weighted(op, t, made.rectify(), keep=False, note="relevance passes the activation")
         return self._default(op, index, given, live)
 

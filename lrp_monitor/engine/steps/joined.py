@@ -10,7 +10,7 @@ from keras import ops
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine
 from lrp_monitor.engine.rules.rules import Rule
-from lrp_monitor.engine.steps.axes import leaves_order, step_of
+from lrp_monitor.engine.steps.axes import leaves_order, product_axes, step_of
 from lrp_monitor.engine.steps.maps import Map, moved
 from lrp_monitor.engine.trace.graph import Op
 
@@ -31,6 +31,12 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
     return Map(
         first.op, first.data, first.kernel, rule, first.call, {}, None, summed=tuple(parts), in_loop=first.in_loop
     )  # fmt: skip
+
+
+def _cuts_of_columns(made: Map) -> list[tuple[Op, int]]:
+    """What first cuts columns of ``x W`` out, and so can cut those of W: a matrix on the right, not transposed."""
+    plain = made.kernel == 1 and product_axes(made.op) == [("m", "k"), ("k", "n"), ("m", "n")]
+    return list(takewhile(lambda move: _cuts_columns(*move), made.moved)) if plain else []
 
 
 def _cuts_columns(op: Op, index: int) -> bool:
@@ -56,7 +62,7 @@ def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], d
     """
     parts = made.products
     factors = [None if part.factor is None else value(part.factor) for part in parts]
-    cuts = [list(takewhile(lambda move: _cuts_columns(*move), part.moved)) for part in parts]
+    cuts = [_cuts_of_columns(part) for part in parts]
     kernels = [
         ops.ones((1, *x.shape[1:])) if ready else moved(part.weights(), cut)  # cheaper than the product of all columns
         for x, ready, part, cut in zip(xs, done, parts, cuts, strict=True)

@@ -237,11 +237,13 @@ class Map:
             return self if op.kind == "identity" else None
         if op.kind == "pad" and any(number(t) != 0 for t in op.inputs[2:]):
             return None
+        return self._moved(op, index)
+
+    def _moved(self, op: Op, index: int) -> Map:
         bias = self.bias
         behind = None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)])
         if self.summed:
-            parts = tuple(part for made in self.summed if (part := made.moved_by(op, index)) is not None)
-            return replace(self, summed=parts, bias=behind, base=self)
+            return replace(self, summed=tuple(part._moved(op, index) for part in self.summed), bias=behind, base=self)
         data = next(i for i, t in enumerate(op.inputs) if t is op.data[0])
         axes, picked = {}, self.picked
         whole = {(step_of(self.shape, axis), n) for axis, n in enumerate(self.shape)}

@@ -166,10 +166,10 @@ class Weights:
     def summed(self, op: Op, t: Tensor, given: list[Fact]) -> Fact | None:
         found = [f.map or f.gated for f in given]
         maps = [made.unsqueezed(t) for made in found if made is not None]
-        inputs = [made.rule.input_only for made in maps]
-        if len(maps) < len(given) or (any(inputs) and not maps[0].in_loop):
+        others = [made.rule for made in maps if not made.rule.input_only]
+        if len(maps) < len(given) or (len(others) < len(maps) and not maps[0].in_loop):
             return None  # a rule for inputs shares out within its own part
-        made = sum_of(op, maps, maps[inputs.index(False) if False in inputs else 0].rule)
+        made = sum_of(op, maps, others[0] if others else maps[0].rule)
         return None if made is None else self.weighted(op, t, made)
 
     def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact, scaling: Scaling, learned: bool) -> Fact | None:
