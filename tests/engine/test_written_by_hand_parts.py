@@ -234,6 +234,65 @@ def test_a_number_added_behind_a_function_is_a_part_of_it(name, x, randomise):
     same_as(known, by_layers, [ZERO])
 
 
+OVER_LAYERS = {
+    "hard sigmoid": (
+        lambda z: ops.relu6(z + 3.0) / 6.0,
+        lambda z: kl.ReLU(6.0)(z + 3.0) / 6.0,
+    ),
+    "hard swish": (
+        lambda z: z * ops.relu6(z + 3.0) / 6.0,
+        lambda z: kl.Multiply()([z, kl.ReLU(6.0)(z + 3.0)]) / 6.0,
+    ),
+    "scaled by a layer, moved, cut off by another": (
+        lambda z: ops.clip(z * 0.2 + 0.5, 0, 1),
+        lambda z: kl.Permute((2, 1))(Own(nothing, lambda _, v: ops.clip(v, 0, 1))(kl.Permute((2, 1))(shift(z)))),
+    ),
+    "a sum read twice": (
+        lambda z: (z + 0.5) * ops.sigmoid(z + 0.5),
+        lambda z: (lambda s: kl.Multiply()([s, kl.Activation("sigmoid")(s)]))(z + 0.5),
+    ),
+    "a difference of two": (
+        lambda z: ops.relu(z + 1.0) - ops.relu(z - 1.0),
+        lambda z: kl.Subtract()([kl.ReLU()(z + 1.0), kl.ReLU()(z - 1.0)]),
+    ),
+    "added behind a difference": (
+        lambda z: ops.softplus(2 * z) - z - 0.693,
+        lambda z: kl.Subtract()([kl.Activation("softplus")(2 * z), z]) - 0.693,
+    ),
+    "no function": (
+        lambda z: ops.relu(z + 0.5),
+        lambda z: kl.ReLU()(z + 0.5),
+    ),
+}  # fmt: skip
+
+
+def shift(z):
+    return kl.Rescaling(0.2, 0.5, name="shift")(z)
+
+
+@pytest.mark.parametrize("name", OVER_LAYERS)
+def test_a_formula_over_several_layers_is_that_of_one(name, x, randomise):
+    """A number that is added within a function absorbs nothing, whichever layer adds it; in front of a ReLU it does."""
+    one, several = OVER_LAYERS[name]
+    models = []
+    for function in (Own(nothing, lambda _, z: one(z)), several):
+        inputs = keras.Input((TOKENS, WIDTH))
+        h = function(kl.Dense(WIDTH)(inputs))
+        models.append(keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(h))))
+    in_one, over_layers = models
+    over_layers.set_weights(randomise(in_one).get_weights())
+    same_as(Reference(in_one, x), over_layers, [ZERO, lrp.composites.deep_taylor(-3, 3), "attn_lrp"])
+
+
+def test_a_layer_within_a_formula_carries_what_passes_it(x, randomise):
+    inputs = keras.Input((TOKENS, WIDTH))
+    h = kl.ReLU(6.0, name="cut")(shift(kl.Dense(WIDTH, use_bias=False, name="before")(inputs))) / 6.0
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(h))))
+    found = lrp.Explainer(model, ZERO).inspect(x, 1)
+    for layer in ("cut", "shift", "before"):
+        np.testing.assert_allclose(found[layer].conservation, 1, rtol=1e-4)
+
+
 def test_a_number_added_behind_another_layers_function_belongs_to_that(x, randomise):
     """1 - t, of a gate t that a Dense layer made, also moved: as of one made by hand; half to each factor."""
 

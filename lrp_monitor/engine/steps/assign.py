@@ -60,6 +60,8 @@ class Assigner:
             if any(self.graph.depends(t) for t in op.outputs) and not any(id(t) in self._facts for t in op.outputs):
                 for fact in self._of(op):
                     self._facts[id(fact.tensor)] = fact
+                    if fact.over_layers is not None and not fact.front:
+                        self._absorb_nothing(op, fact.tensor, fact.over_layers)
 
     def fact(self, tensor: Tensor) -> Fact:
         """What is known of ``tensor``."""
@@ -158,6 +160,7 @@ class Assigner:
         fact = self._front.assigned(op, index, given, live, way, lambda: self._stepped(op, index, given, live, way))
         if fact.root is None:
             fact.along(way or Fact(t, root=t))
+        fact.over_layers = way_to(op, [f.over_layers or f for f in map(self.fact, op.inputs)])
         self._learn(op, fact, given, live)
         return fact
 
@@ -168,11 +171,7 @@ class Assigner:
         softmax = softmax_by_hand(self.graph, op, given, self.fact)
         if softmax is not None:
             return own_gradient(self.graph, op, t, softmax, (quotient(self.graph, op) or op.inputs)[-1])
-        in_keras_layer = op.call is not None and isinstance(op.call.layer, (*_BASIC, kl.Activation))
-        power = op.kind == "pow" and given[1].live
-        part = in_keras_layer or ((op.kind == "exp" or power) and not self.graph.divides_later(op))
-        forms = ("function", "part") if part else () if power else ("function",)
-        if way is not None and len(live) == 1 and op.row.form in forms:
+        if way is not None and self._is_function(op, way, given, live):
             return self._passed(op, t, way)
         if op.kind in PRODUCTS and len(live) == 1:
             return self._weights.product(op, given, live[0], first=live[0].front and not live[0].inner)
@@ -198,6 +197,37 @@ class Assigner:
         if made is not None and before is not None and before.map is made and not made.is_part:
             return self._weights.weighted(op, t, made.rectify(), keep=False, note="relevance passes the activation")
         return self._default(op, index, given, live)
+
+    def _is_function(self, op: Op, way: Fact, given: list[Fact], live: list[Fact]) -> bool:
+        """Whether ``op`` ends a function of each element of the root of ``way``, alone or with what is before it."""
+        if is_function(op, way, given, live):
+            return True
+        in_keras_layer = op.call is not None and isinstance(op.call.layer, (*_BASIC, kl.Activation))
+        power = op.kind == "pow" and given[1].live
+        part = in_keras_layer or ((op.kind == "exp" or power) and not self.graph.divides_later(op))
+        forms = ("function", "part") if part else () if power else ("function",)
+        return len(live) == 1 and op.row.form in forms
+
+    def _absorb_nothing(self, op: Op, t: Tensor, way: Fact) -> None:
+        """Numbers that other layers add on the way from the root to ``t``, a function of that, take no relevance."""
+        given, root = [self.fact(i) for i in op.inputs], way.root
+        if not self._is_function(op, way, given, [f for f in given if f.live]):
+            return
+        assert root is not None
+        while self.graph.depends(root) and (inner := self.graph.op_of(root)).row.mask == "moved":
+            moved = [f for f in map(self.fact, inner.inputs) if f.live]
+            if len(moved) != 1:
+                break
+            root = (moved[0].over_layers or moved[0]).root
+        ways = self.graph.between([root], t)
+        numbers = {op.number for op in ways}
+        for part in ways:
+            (made, *_), live = map(self.fact, part.outputs), [f for f in map(self.fact, part.inputs) if f.live]
+            adds = part.kind in ("add", "sub") and any(number(i) is not None for i in part.inputs)
+            readers = self.graph.readers(made.tensor) if part is not op else ()
+            alone = all(r.number in numbers or r.kind in CONSTANT for r in readers)
+            if adds and alone and len(live) == 1 and not (made.formula or made.front or made.map):
+                made.step = passed(self.graph, part, made.tensor, Fact(made.tensor, True, live[0].tensor)).step
 
     def _passed(self, op: Op, t: Tensor, way: Fact) -> Fact:
         """A function of each element of the root of ``way``; the map that made the root takes it along where it can."""

@@ -77,6 +77,8 @@ class Fact:
     """Whether such a function made it that is not homogeneous, or the tensor that was moved here."""
     formula: bool = False
     """Whether a number was added behind such a function, which then is a part of a longer one, as in ``elu(x) + 1``."""
+    over_layers: Fact | None = None
+    """The way to it on which layers do not count; None where it is a root itself."""
     front: bool = False
     """Whether it stands in front of all weights, or in a prefix: a companion mask stands beside it."""
     whole: bool = False
