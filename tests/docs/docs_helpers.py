@@ -11,7 +11,6 @@ Fences and what becomes of them, page by page in a folder of its own:
 A comment in the line before a fence changes that:
 
 - ``<!-- test: skip REASON -->``: not run; the reason says why it cannot be, and who tries it instead;
-- ``<!-- test: append ARGUMENTS -->``: to the command, to make it small;
 - ``<!-- test: exit CODE -->``: of the command (else 0);
 - ``<!-- test: raises NAME -->``: the error that the block ends in.
 
@@ -136,11 +135,10 @@ class Reader:
 
     def _shell(self, block: Block, command: str) -> None:
         words = shlex.split(command, comments=True)
-        extra = shlex.split(block.argument) if block.mark == "append" else []
         expected = int(block.argument) if block.mark == "exit" else 0
         output = io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            code = _called([*words, *extra])
+            code = _called(words)
         if code is None:
             pytest.fail(f"{block.where}: {words[0]!r} is not called here; mark the block with a reason")
         if code != expected:
