@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 
 from lrp_monitor.cli.main import main
-from lrp_monitor.console import Progress
-from lrp_monitor.demo import folder
-from lrp_monitor.demo.kind_run import run_kind
 from lrp_monitor.demo.kinds import FEATURES, KINDS, WORDS
 from lrp_monitor.store.reader import open_run
 
@@ -57,22 +54,27 @@ def test_the_probes_fit_the_model_and_their_mask_lies_on_the_shortcut(kind: str)
 
 @pytest.mark.trains
 @pytest.mark.parametrize(
-    "kind", ["text", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("series", "table"))]
+    "kind", ["table", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("text", "series"))]
 )
-def test_half_of_the_relevance_is_on_what_was_planted(kind: str, tmp_path: Path) -> None:
-    folder.prepare(tmp_path)
-    report = run_kind(kind, tmp_path, 0, None, None, Progress(2, lines=False))
-    planted, control = report.runs["planted"], report.runs["control"]
-    assert planted.end >= 0.5
-    assert control.end <= 0.1
-    assert planted.accuracy > 0.9
-    assert control.accuracy > 0.6
-    runs = [open_run(tmp_path / name) for name in report.runs]
+def test_half_of_the_relevance_is_on_what_was_planted(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--kind", kind, "--log-dir", str(tmp_path / "demo")]) == 0
+    assert "relevance at the end" in capsys.readouterr().out
+    found = json.loads((tmp_path / "demo" / "demo.json").read_text())
+    assert (found["kind"], found["shortcut"]) == (kind, KINDS[kind].shortcut)
+    planted, control = found["planted"], found["control"]
+    assert planted["end"] >= 0.5
+    assert control["end"] <= 0.1
+    assert planted["accuracy"] > 0.9
+    assert control["accuracy"] > 0.6
+    runs = [open_run(tmp_path / "demo" / name) for name in ("planted", "control")]
     assert runs[0].probes.hash == runs[1].probes.hash
     assert runs[0].probes.inputs[0].kind == {"text": "tokens"}.get(kind, kind)
-    assert "relevance at the end" in report.as_text()
+    assert (tmp_path / "demo" / "control" / "model.keras").exists()
 
 
+@pytest.mark.slow  # by default the command is run above, and a segmentation is watched in test_example_kinds.py
 @pytest.mark.trains
 def test_the_command_runs_a_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = [
