@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 import numpy as np
+from tensorboard.backend.event_processing import plugin_event_accumulator
+from tensorboard.util import tensor_util
 
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.reader import Run, open_run
@@ -69,6 +71,23 @@ def places(folder: Path) -> list[tuple[int, int, int]]:
 
 def epochs_of(*steps: int, batches: int = SAMPLES // BATCH) -> list[tuple[int, int, int]]:
     return [(step, step, batches * step) for step in steps]
+
+
+def accumulate(folder: Path) -> plugin_event_accumulator.EventAccumulator:
+    guidance = {plugin_event_accumulator.TENSORS: 0}
+    return plugin_event_accumulator.EventAccumulator(str(folder / "lrp"), guidance).Reload()
+
+
+def check_events(folder: Path, run: Run) -> None:
+    """The event file of a run holds each of its scalars, step by step."""
+    loaded = accumulate(folder)
+    for tag in run.scalars:
+        steps, values = run.scalar(tag)
+        events = loaded.Tensors(tag)
+        assert [event.step for event in events] == steps.tolist(), tag
+        shown = [float(tensor_util.make_ndarray(event.tensor_proto)) for event in events]
+        np.testing.assert_allclose(shown, values, rtol=1e-6, err_msg=tag)
+        assert loaded.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
 
 
 def batches_of_unknown_length(count: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -9,13 +9,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from monitor_helpers import CLASSES, SIDE, data, fit, make_model, make_probes, monitor
-from tensorboard.backend.event_processing import plugin_event_accumulator
+from monitor_helpers import CLASSES, SIDE, accumulate, check_events, data, fit, make_model, make_probes, monitor
 from tensorboard.util import tensor_util
 
 from lrp_monitor.engine.explainer import Explainer
 from lrp_monitor.probes import ProbeSet
-from lrp_monitor.store.reader import Run, open_run
+from lrp_monitor.store.reader import open_run
 
 
 @pytest.fixture(scope="module")
@@ -199,22 +198,6 @@ def test_trained_weights_are_the_same_with_and_without(tmp_path: Path) -> None:
         fit(alone, shuffle=True)
         for mine, theirs in zip(watched.get_weights(), alone.get_weights(), strict=True):
             np.testing.assert_array_equal(mine, theirs, err_msg=str(options))
-
-
-def accumulate(folder: Path) -> plugin_event_accumulator.EventAccumulator:
-    guidance = {plugin_event_accumulator.TENSORS: 0}
-    return plugin_event_accumulator.EventAccumulator(str(folder / "lrp"), guidance).Reload()
-
-
-def check_events(folder: Path, run: Run) -> None:
-    loaded = accumulate(folder)
-    for tag in run.scalars:
-        steps, values = run.scalar(tag)
-        events = loaded.Tensors(tag)
-        assert [event.step for event in events] == steps.tolist(), tag
-        shown = [float(tensor_util.make_ndarray(event.tensor_proto)) for event in events]
-        np.testing.assert_allclose(shown, values, rtol=1e-6, err_msg=tag)
-        assert loaded.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
 
 
 def test_the_event_file_holds_scalars_histograms_and_marker(trained) -> None:
