@@ -140,6 +140,7 @@ def weights_after(folder: Path | None, gradients: str, inside: tuple[Any, ...], 
 # monitor does not change is compiled as without it.
 IN_TURN = [("graph", "train probe"), ("eager", "train probe")]
 WITHOUT = [pytest.param(mode, "off", marks=pytest.mark.slow) for mode in ("graph", "eager")]
+# Under XLA TensorFlow's random operations draw other numbers in each process and each fit, with and without a monitor.
 BY_XLA = pytest.param("xla", "train", marks=pytest.mark.slow)
 
 
@@ -153,13 +154,8 @@ def the_same(folder: Path, mode: str, gradients: str, inside: tuple[Any, ...]) -
 
 @pytest.mark.parametrize(("mode", "gradients"), [*IN_TURN, *WITHOUT, BY_XLA])
 def test_training_of_stateful_layers_is_the_same(tmp_path: Path, mode: str, gradients: str) -> None:
-    the_same(tmp_path, mode, gradients, tuple(STATEFUL.values()))
-
-
-# Under XLA these draw other numbers in each process and each fit, with and without a monitor.
-@pytest.mark.parametrize(("mode", "gradients"), [*IN_TURN, *WITHOUT])
-def test_training_with_tensorflows_random_operations_is_the_same(tmp_path: Path, mode: str, gradients: str) -> None:
-    the_same(tmp_path, mode, gradients, (TensorFlowNoise, lambda: TensorFlowNoise(7)))
+    drawing = () if mode == "xla" else (TensorFlowNoise, lambda: TensorFlowNoise(7))
+    the_same(tmp_path, mode, gradients, (*STATEFUL.values(), *drawing))
 
 
 def of_python(x: Any) -> Any:
