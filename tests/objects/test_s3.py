@@ -36,6 +36,7 @@ def s3() -> Iterator[s3fs.S3FileSystem]:
         yield files
 
 
+@pytest.mark.slow  # by default on a store of objects in memory, test_monitor_objects.py; below of a fit that is killed
 def test_a_fit_and_its_resumption_are_as_on_a_disk(s3: s3fs.S3FileSystem, tmp_path: Path, capsys) -> None:
     url = "s3://bucket/resumed"
     for folder in (url, tmp_path):

@@ -39,7 +39,11 @@ MODES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+# Of optimizers that change a gradient once they have been given it one stands for the others, which are slow.
+AS_ANOTHER = {"clipped globally", "weight decay, average"}
+
+
+@pytest.mark.parametrize("mode", [pytest.param(one, marks=[pytest.mark.slow] * (one in AS_ANOTHER)) for one in MODES])
 def test_the_captured_gradient_is_that_of_the_step(mode):
     make_optimizer, options = MODES[mode]
     model = compiled(network(), make_optimizer(), **options)
@@ -70,14 +74,15 @@ def test_the_captured_gradient_is_that_of_the_step(mode):
         assert watch.capture.traces == 1
 
 
-# Under XLA by default in steps executed together; single ones in test_monitor_coexistence.py, and here if asked for.
-# A model that is built by its first batch is trained in a graph as one that was built before.
+# Under XLA and in steps executed together by default at once; either alone in test_monitor_coexistence.py, and here if
+# asked for. A model that is built by its first batch is trained in a graph as one that was built before.
 @pytest.mark.parametrize(
     "mode",
     [
         pytest.param("graph", marks=pytest.mark.slow),
         pytest.param("xla", marks=pytest.mark.slow),
-        *("eager", "steps", "xla steps", "unbuilt", "loss scale"),
+        pytest.param("steps", marks=pytest.mark.slow),
+        *("eager", "xla steps", "unbuilt", "loss scale"),
     ],
 )
 def test_weights_are_bit_identical_with_and_without_capture(mode):

@@ -210,6 +210,8 @@ MIRRORED = """
 """
 
 
+# By default of the monitor: test_mirrored_replicas_log_the_run_of_the_joined_batch in test_monitor_scaled.py.
+@pytest.mark.slow
 @pytest.mark.process
 def test_mirrored_replicas_give_the_reduced_gradient(forked):
     process = forked.run(MIRRORED)

@@ -86,10 +86,23 @@ def arrays(rng: np.random.Generator) -> list[np.ndarray]:
     ]
 
 
-@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("deterministic", [False, True])
-@pytest.mark.parametrize("wide", [tf.int32, tf.int64], ids=["int32", "int64"])
-def test_counts_equal_the_bits(monkeypatch, jit, deterministic, wide):
+@pytest.mark.parametrize(
+    ("wide", "deterministic", "jit"),
+    [
+        pytest.param(
+            wide,
+            deterministic,
+            jit,
+            id=f"{wide.name}-{deterministic}-{'xla' if jit else 'graph'}",
+            # XLA takes seconds to compile: by default each value once
+            marks=[pytest.mark.slow] * (jit and (wide is tf.int32) == deterministic),
+        )
+        for wide in (tf.int32, tf.int64)
+        for deterministic in (False, True)
+        for jit in (False, True)
+    ],
+)
+def test_counts_equal_the_bits(monkeypatch, wide, deterministic, jit):
     monkeypatch.setattr(histograms, "_wide", lambda: wide)
     monkeypatch.setattr(histograms, "is_deterministic", lambda: deterministic)
     values = arrays(np.random.default_rng(1))

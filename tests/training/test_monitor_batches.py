@@ -15,7 +15,7 @@ import lrp_monitor as lrp
 from lrp_monitor.probes import ProbeSet
 from lrp_monitor.store.reader import open_run
 
-BATCH, STEPS, FEATURES = 4, 5, 3
+BATCH, STEPS, FEATURES = 4, 3, 3
 X = np.random.default_rng(0).normal(size=(16, STEPS, FEATURES)).astype(np.float32)
 Y = np.arange(16) % 2
 
@@ -79,7 +79,7 @@ def test_a_model_is_tried_on_the_probes_own_number(tmp_path: Path) -> None:
     def train(*callbacks: Any) -> None:
         model.fit(X[:12], Y[:12], batch_size=6, verbose=0, callbacks=list(callbacks))
 
-    words = r"cannot be run on inputs of shape \(5, 3\), one of them or all 4 at a time: \w+.*[Rr]eshape"
+    words = r"cannot be run on inputs of shape \(3, 3\), one of them or all 4 at a time: \w+.*[Rr]eshape"
     with pytest.raises(ValueError, match=words):
         train(monitor(tmp_path / "a", ProbeSet(X[:4])))
     train(monitor(tmp_path / "b", ProbeSet(X[:6], Y[:6]), encoding="float32"))

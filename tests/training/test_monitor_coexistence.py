@@ -14,8 +14,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from monitor_helpers import CLASSES, SIDE, data, epochs_of, fit, make_model, make_probes, monitor, places
-from test_monitor_content import check_events
+from monitor_helpers import (
+    CLASSES,
+    SIDE,
+    check_events,
+    data,
+    epochs_of,
+    fit,
+    make_model,
+    make_probes,
+    monitor,
+    places,
+)
 
 from lrp_monitor.store.reader import open_run
 
@@ -46,13 +56,20 @@ def equal(ours: keras.Model, theirs: keras.Model, what: str) -> None:
 
 @pytest.mark.trains
 @pytest.mark.parametrize(
-    "options", [pytest.param({}, id="graph"), pytest.param({"jit_compile": True}, id="xla", marks=pytest.mark.slow)]
+    ("options", "places_among"),
+    [
+        pytest.param({}, (0, 7), id="graph"),
+        pytest.param({}, (3,), id="graph, in the middle", marks=pytest.mark.slow),
+        pytest.param({"jit_compile": True}, (7,), id="xla", marks=pytest.mark.slow),  # which knows nothing of the order
+    ],
 )
-def test_bit_identical_with_all_callbacks_in_any_order(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_bit_identical_with_all_callbacks_in_any_order(
+    tmp_path: Path, options: dict[str, Any], places_among: tuple[int, ...]
+) -> None:
     alone = make_model(**options)
     (tmp_path / "alone").mkdir()
     fit(alone, *others(tmp_path / "alone"), shuffle=True)
-    for place in (7,) if options else (0, 3, 7):  # XLA takes seconds to compile, and knows nothing of the order
+    for place in places_among:
         folder = tmp_path / str(place)
         folder.mkdir()
         watched = monitor(
@@ -97,7 +114,7 @@ def test_two_monitors_with_two_composites_in_one_fit(tmp_path: Path) -> None:
         assert np.abs(plus.heatmaps(step) - wanted.heatmaps(step)).max() > 0
 
 
-@pytest.mark.parametrize("update_freq", [1, "batch", "epoch"])
+@pytest.mark.parametrize("update_freq", [1, pytest.param("batch", marks=pytest.mark.slow), "epoch"])
 def test_every_update_frequency_of_keras_tensorboard(tmp_path: Path, update_freq: Any) -> None:
     tensorboard = keras.callbacks.TensorBoard(str(tmp_path), update_freq=update_freq)
     fit(make_model(), tensorboard, monitor(tmp_path), epochs=2)
@@ -159,7 +176,13 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+# By default of the capture alone: the weights and the gradients are those without it in test_gradients.py.
+AS_CAPTURED = {"gradient accumulation", "loss scale", "eager"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in AS_CAPTURED)) for name in MODELS]
+)
 def test_ways_to_train(tmp_path: Path, name: str) -> None:
     watched = MODELS[name]()  # which sets the seed first
     with warnings.catch_warnings():

@@ -20,6 +20,9 @@ pytestmark = pytest.mark.process
 KILLS = 6
 
 
+# By default of one kill each: test_every_way_to_end_a_process_leaves_a_readable_run in test_monitor_faults.py, and of
+# objects tests/objects/test_s3.py; a record cut off at any byte: tests/store/test_damage.py.
+@pytest.mark.slow
 @pytest.mark.trains
 def test_what_was_logged_outlives_random_kills_and_a_resumed_fit_completes_the_series(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
