@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lrp_monitor import cli
@@ -27,6 +28,15 @@ def lrp_monitor(*arguments: str | Path, folder: Path | None = None) -> Done:
 
 def in_a_process(*arguments: str | Path, folder: Path | None = None) -> Done:
     """The command as it is called from a shell."""
+    return _run("-m", "lrp_monitor.cli", *map(str, arguments), folder=folder)
+
+
+def in_one_process(*commands: Sequence[str], folder: Path) -> Done:
+    """One command after another in a process of their own: the imports take longest. Its exit code is the last."""
+    code = f"from lrp_monitor.cli import main\nprint('exits', *[code := main(one) for one in {commands!r}])\nexit(code)"
+    return _run("-c", code, folder=folder)
+
+
+def _run(*words: str, folder: Path | None) -> Done:
     clean = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    words = [sys.executable, "-m", "lrp_monitor.cli", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, cwd=folder, env=clean, check=False)
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=folder, env=clean, check=False)

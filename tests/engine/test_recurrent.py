@@ -434,10 +434,10 @@ def test_a_box_of_its_own_for_every_step(rng):
     ("mode", "sequences"),
     [
         ("concat", False),
-        ("concat", True),
-        ("sum", True),
         ("mul", True),
         (None, True),
+        pytest.param("concat", True, marks=pytest.mark.slow),  # None, which joins what this one has joined
+        pytest.param("sum", True, marks=pytest.mark.slow),  # with states in test_bidirectional_hands_states_in_and_out
         pytest.param("ave", True, marks=pytest.mark.slow),  # half the sum
     ],
     ids=str,
@@ -597,7 +597,12 @@ def test_a_loop_of_ones_own_is_what_its_operations_are(name, rng):
     np.testing.assert_allclose(explanation.conservation, 1, atol=1e-3)
 
 
-def test_an_lstm_by_hand_is_keras_own(rng):
+@pytest.mark.parametrize(
+    "composite",
+    [lrp.Composite(dense=rules.ZPlus()), "attn_lrp", pytest.param(EPSILON, marks=pytest.mark.slow)],
+    ids=["z+", "attn_lrp", "epsilon"],
+)
+def test_an_lstm_by_hand_is_keras_own(composite, rng):
     """A cell of one's own that computes what LSTMCell does, in keras.ops: one map, under every rule."""
 
     class Own(kl.Layer):
@@ -619,8 +624,7 @@ def test_an_lstm_by_hand_is_keras_own(rng):
     keras_own, by_hand = net(kl.LSTM(UNITS), bias=True), net(kl.RNN(Own()), bias=True)
     x = sequence(rng)
     by_hand.set_weights(keras_own.get_weights())
-    for composite in (EPSILON, lrp.Composite(dense=rules.ZPlus()), "attn_lrp"):
-        close(lrp.relevance(by_hand, x, 1, composite), lrp.relevance(keras_own, x, 1, composite))
+    close(lrp.relevance(by_hand, x, 1, composite), lrp.relevance(keras_own, x, 1, composite))
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -639,7 +643,7 @@ STATEFUL = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "GRU" else []) for name in STATEFUL]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ("LSTM", "GRU") else []) for name in STATEFUL]
 )
 def test_a_stateful_layer_is_explained_from_fresh_states_in_its_own_batch(name, rng):
     """The same maps as of the same weights without states, whatever it saw before, for any number of samples."""

@@ -17,18 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import monitor_helpers
 import numpy as np
 import pytest
 from forked import Forked
-from monitor_helpers import StopAt, epochs_of, fit, make_model, make_probes, monitor, places
-from tensorboard.backend.event_processing import plugin_event_accumulator
+from monitor_helpers import StopAt, accumulate, epochs_of, fit, make_model, make_probes, places
 
 from lrp_monitor.store.folders import run_folders
 from lrp_monitor.store.format import StepRecord, StoreOSError
 from lrp_monitor.store.reader import open_run
 from lrp_monitor.store.writer import RunWriter
+from lrp_monitor.training.monitor import LRPMonitor
 from lrp_monitor.training.output import run_logger
 from lrp_monitor.training.record_builder import RecordBuilder
+
+
+def monitor(folder: Path, *probes: Any, **options: Any) -> LRPMonitor:
+    """A monitor without gradients, whose capture traces the training step besides: they are for comparing weights."""
+    return monitor_helpers.monitor(folder, *probes, **{"gradients": "off", **options})
 
 
 def warnings_of(run: Any) -> list[str]:
@@ -50,7 +56,7 @@ def test_a_failure_in_a_log_warns_once_is_noted_and_training_goes_on(tmp_path: P
 
     monkeypatch.setattr(RecordBuilder, "explain", look)
     watched, alone = make_model(), make_model()
-    messages = warnings_of(lambda: fit(watched, monitor(tmp_path), epochs=4))
+    messages = warnings_of(lambda: fit(watched, monitor(tmp_path, gradients="train"), epochs=4))
     assert len(messages) == 1
     assert "step 2 was not logged: MemoryError: no room for the maps" in messages[0]
     assert places(tmp_path) == epochs_of(0, 1, 4)
@@ -150,7 +156,7 @@ def small_disk(folder: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> Iter
 def test_a_full_file_system_ends_the_log_not_the_training(tmp_path: Path, monkeypatch) -> None:
     watched, alone, disk = make_model(), make_model(), tmp_path / "disk"
     with small_disk(disk, "65536", monkeypatch):
-        messages = warnings_of(lambda: fit(watched, monitor(disk), epochs=12))
+        messages = warnings_of(lambda: fit(watched, monitor(disk, gradients="train"), epochs=12))
         assert len(messages) == 1
         assert "No space left on device" in messages[0]
         steps = [step for step, _, _ in places(disk)]
@@ -199,14 +205,14 @@ def test_a_step_that_the_event_file_alone_has_is_logged_again(tmp_path: Path, mo
 
 def drawn(folder: Path) -> list[int]:
     """The steps that TensorBoard draws of a scalar."""
-    guidance = {plugin_event_accumulator.TENSORS: 0}
-    events = plugin_event_accumulator.EventAccumulator(str(folder / "lrp"), guidance).Reload()
-    return [event.step for event in events.Tensors("lrp/probability")]
+    return [event.step for event in accumulate(folder).Tensors("lrp/probability")]
 
 
 def test_the_log_directory_removed_in_mid_run_is_begun_anew(tmp_path: Path) -> None:
     watched, alone, folder = make_model(), make_model(), tmp_path / "run"
-    messages = warnings_of(lambda: fit(watched, At(1, lambda: shutil.rmtree(folder)), monitor(folder), epochs=4))
+    messages = warnings_of(
+        lambda: fit(watched, At(1, lambda: shutil.rmtree(folder)), monitor(folder, gradients="train"), epochs=4)
+    )
     assert len(messages) == 1
     assert "was removed in mid-run" in messages[0]
     assert places(folder) == epochs_of(2, 3, 4)
@@ -402,7 +408,9 @@ def test_a_model_that_turns_nan(tmp_path: Path) -> None:
 
 def test_max_store_mb_stops_the_maps_with_one_warning(tmp_path: Path) -> None:
     probes = make_probes(24)
-    messages = warnings_of(lambda: fit(make_model(), monitor(tmp_path, probes, max_store_mb=0.02), epochs=8))
+    messages = warnings_of(
+        lambda: fit(make_model(), monitor(tmp_path, probes, gradients="train", max_store_mb=0.02), epochs=8)
+    )
     assert len(messages) == 1
     assert "max_store_mb=0.02" in messages[0]
     run = open_run(tmp_path)
@@ -444,12 +452,15 @@ KILLED = """
                     raise RuntimeError("broken")
                 os.kill(os.getpid(), getattr(signal, {end!r}))
 
-    fit(make_model(), monitor(Path("{folder}")), keras.callbacks.BackupAndRestore("{backup}"), Kill(), epochs=5)
+    watcher = monitor(Path("{folder}"), gradients="off")
+    fit(make_model(), watcher, keras.callbacks.BackupAndRestore("{backup}"), Kill(), epochs=5)
 """
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("end", ["raise", "SIGINT", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "end", ["SIGINT", "SIGKILL", *(pytest.param(one, marks=pytest.mark.slow) for one in ("raise", "SIGTERM"))]
+)  # by an error of Python's, and by none: of each pair one is slow
 def test_every_way_to_end_a_process_leaves_a_readable_run(tmp_path: Path, end: str, forked: Forked) -> None:
     folder, backup = tmp_path / "run", tmp_path / "backup"
     done = forked.run(KILLED.format(end=end, folder=folder, backup=backup))
