@@ -189,7 +189,11 @@ def test_against_the_rule_restated(name, rng):
         close(found, restated.backward(start), 1e-4)
 
 
-@pytest.mark.parametrize("name", MAKES)
+@pytest.mark.parametrize(
+    "name",
+    # the others, of which the rule restated tells as much, are slow
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("lstm", "gru"))) for name in MAKES],
+)
 def test_without_biases_all_relevance_arrives(name, rng):
     """LRP-0 with the biases of the signal zero: nothing is absorbed, whatever the gates' biases are."""
     layer = MAKES[name][1](return_sequences=True)
@@ -223,8 +227,12 @@ VALUES = {
 }
 
 
+# What another one does as well, or two others: slow.
+IN_OTHERS = {"one cell", "backwards", "masked stack"}
+
+
 @pytest.mark.filterwarnings("ignore:Layer 'flatten:UserWarning")  # it ends the mask, as it should here
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.slow] * (one in IN_OTHERS)) for one in VALUES])
 def test_the_explained_logit_is_the_models_own_and_empty_steps_get_nothing(name, rng):
     model = net(*VALUES[name](), bias=True)
     x = sequence(rng, 3)

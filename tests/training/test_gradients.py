@@ -82,7 +82,8 @@ def test_the_captured_gradient_is_that_of_the_step(mode):
         pytest.param("graph", marks=pytest.mark.slow),
         pytest.param("xla", marks=pytest.mark.slow),
         pytest.param("steps", marks=pytest.mark.slow),
-        *("eager", "xla steps", "unbuilt", "loss scale"),
+        pytest.param("eager", marks=pytest.mark.slow),  # by default beside the monitor, in test_state.py
+        *("xla steps", "unbuilt", "loss scale"),
     ],
 )
 def test_weights_are_bit_identical_with_and_without_capture(mode):
