@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browser_helpers import Open, Serve, View, Visit, WrittenRun
+from browser_helpers import Open, View, Visit, WrittenRun
 from playwright.sync_api import Route
 
 import lrp_monitor as lrp
@@ -26,32 +26,6 @@ def written(folder: Path, **options: object) -> None:
     for step in (0, 5, 9):
         run.log(step)
     run.close()
-
-
-def test_runs_have_the_colours_that_tensorboard_gives_them(fitted: Path, serve: Serve, visit: Open) -> None:
-    tab = visit(serve(fitted))
-    tab.wait_for_step(lrp.open_run(fitted / "planted").steps[-1])
-
-    def ours() -> set[tuple[str, str]]:
-        colour = "getComputedStyle(e.querySelector('.dot')).backgroundColor"
-        found = tab.all("[data-testid=runs] li", f"[e.querySelector('.name').textContent + '/lrp', {colour}]")
-        return {(run, colour) for run, colour in found}
-
-    tab.expect(lambda: len({colour for _, colour in ours()}), 2)
-    given = ours()  # settled: compared with TensorBoard's own below
-    tab.page.get_by_role("tab", name=re.compile("^time series$", re.I)).click()
-    tab.page.wait_for_selector(".row-circle span")
-
-    def theirs() -> set[tuple[str, str]]:
-        found = tab.page.eval_on_selector_all(
-            "tb-data-table-content-row:has(.row-circle)",
-            """rows => rows.map(row => [
-                 [...row.querySelectorAll('.cell')].map(c => c.textContent.trim()).find(t => t.endsWith('/lrp')),
-                 getComputedStyle(row.querySelector('.row-circle span')).backgroundColor]).filter(([name]) => name)""",
-        )
-        return {(run, colour) for run, colour in found}
-
-    tab.expect(lambda: (bool(found := theirs()), found <= given), (True, True))
 
 
 def test_runs_of_different_composites_say_which(tmp_path: Path, view: View, visit: Open) -> None:

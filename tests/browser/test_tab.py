@@ -1,6 +1,6 @@
 """The LRP tab over runs of a real fit: every step reachable, heatmaps and histograms those of the store.
 
-TensorBoard is around it where it takes part in what is tested: both its loaders, its theme, address, tabs and prefix.
+TensorBoard is around it where it takes part in what is tested: its loaders, colours, theme, address, tabs and prefix.
 """
 
 from __future__ import annotations
@@ -52,6 +52,32 @@ def choose_theme(tab: Visit, name: str) -> None:
     """Sets TensorBoard's theme by its own menu."""
     tab.page.get_by_label("Menu for changing light or dark theme").click()
     tab.page.get_by_role("menuitem", name=re.compile(name)).click()
+
+
+def test_runs_have_the_colours_that_tensorboard_gives_them(fitted: Path, serve: Serve, visit: Open) -> None:
+    tab = visit(serve(fitted))
+    tab.wait_for_step(lrp.open_run(fitted / "planted").steps[-1])
+
+    def ours() -> set[tuple[str, str]]:
+        colour = "getComputedStyle(e.querySelector('.dot')).backgroundColor"
+        found = tab.all("[data-testid=runs] li", f"[e.querySelector('.name').textContent + '/lrp', {colour}]")
+        return {(run, colour) for run, colour in found}
+
+    tab.expect(lambda: len({colour for _, colour in ours()}), 2)
+    given = ours()  # settled: compared with TensorBoard's own below
+    tab.page.get_by_role("tab", name=re.compile("^time series$", re.I)).click()
+    tab.page.wait_for_selector(".row-circle span")
+
+    def theirs() -> set[tuple[str, str]]:
+        found = tab.page.eval_on_selector_all(
+            "tb-data-table-content-row:has(.row-circle)",
+            """rows => rows.map(row => [
+                 [...row.querySelectorAll('.cell')].map(c => c.textContent.trim()).find(t => t.endsWith('/lrp')),
+                 getComputedStyle(row.querySelector('.row-circle span')).backgroundColor]).filter(([name]) => name)""",
+        )
+        return {(run, colour) for run, colour in found}
+
+    tab.expect(lambda: (bool(found := theirs()), found <= given), (True, True))
 
 
 # The loader finds the runs, and reads no step of them: the other one shows the last step under a path's prefix, below.
