@@ -35,7 +35,7 @@ def example(name: str) -> ModuleType:
 def test_an_example(name: str, kinds: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = example(name)
     if name == "watch_series":
-        script.TIMES = 15  # a loop over time is compiled step by step
+        script.TIMES = 8  # a loop over time is compiled step by step
     found = script.main(tmp_path, epochs=1)
     runs = list(found.values()) if isinstance(found, dict) else [found]
     for run in runs:

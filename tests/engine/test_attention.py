@@ -155,6 +155,7 @@ def without_biases(model):
             variable.assign(np.zeros(variable.shape))
 
 
+@pytest.mark.slow  # by default of each attention layer by itself: test_every_attention_layer
 def test_constant_attention_weights_conserve(rng, randomise):
     """Sum of R over the logit: 1 with CP-LRP; AttnLRP's softmax takes or gives a share of its own."""
     model = randomise(vision_transformer())
