@@ -242,6 +242,51 @@ def test_products_summed_in_one_call_are_the_product_of_what_they_multiply(form)
     same_as(in_one(), other, THREE)
 
 
+IMAGES_IN_PARTS = {
+    "added": lambda x, h, k, u, b: conv(x, k) + conv(h, u) + b,
+    "subtracted, bias between": lambda x, h, k, u, b: conv(x, k) + b - conv(h, -u),
+    "cut": lambda x, h, k, u, b: conv(x, ops.concatenate([k, k], -1))[..., 4:] + conv(h, u) + b,
+    "moved": lambda x, h, k, u, b: (
+        ops.moveaxis(ops.moveaxis(conv(x, k), 1, 2) + ops.moveaxis(conv(h, u), 1, 2), 1, 2) + b
+    ),
+    "one of them pointwise, as a matrix": lambda x, h, k, u, b: ops.matmul(x, k[1, 1]) + conv(h, u) + b,
+}
+
+
+def conv(x, kernel):
+    return ops.conv(x, kernel, padding="same")
+
+
+@pytest.mark.parametrize("form", IMAGES_IN_PARTS)
+def test_convolutions_summed_in_one_call_are_that_of_what_they_read(form, rng, randomise):
+    """As with matrices, in a recurrent cell over images: of [x, h] with the kernels side by side."""
+    pointwise = "pointwise" in form
+
+    def make(layer):
+        for name, shape in {"k": (3, 3, 2, 4), "u": (3, 3, 3, 4), "b": (4,)}.items():
+            weight(layer, name, shape)
+
+    def written(run):
+        def middle(z):
+            x, h = z[..., :2], ops.tanh(z[..., 2:])
+            return ops.relu(kl.BatchNormalization()(Own(make, lambda layer, x: run(layer, *x))([x, h])))
+
+        return net((4, 3, 5), middle)
+
+    def whole(layer, x, h):
+        mask = np.zeros((3, 3, 1, 1), np.float32)
+        mask[1, 1] = 1
+        k = layer.k * mask if pointwise else layer.k
+        return conv(ops.concatenate([x, h], -1), ops.concatenate([k, layer.u], 2)) + layer.b
+
+    known = randomise(written(whole))
+    other = written(lambda layer, x, h: IMAGES_IN_PARTS[form](x, h, layer.k, layer.u, layer.b))
+    other.set_weights(known.get_weights())
+    x = rng.normal(size=(2, 4, 3, 5)).astype(np.float32)
+    signs = (rules.ZPlus(), rules.AlphaBeta(2, 1), rules.Gamma(0.5), rules.Epsilon())
+    same(known, other, x, [lrp.Composite(conv=rule, dense=rule) for rule in signs])
+
+
 class TwoLayers(kl.Layer):
     def __init__(self):
         super().__init__()

@@ -13,16 +13,17 @@ from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.axes import leaves_order, product_axes, step_of
 from lrp_monitor.engine.steps.maps import Map, moved
 from lrp_monitor.engine.trace.graph import Op
+from lrp_monitor.engine.trace.operations import PRODUCTS
 
 
 def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
-    """The map that ``op`` makes of the outputs of maps: a sum of matrix products, made in one call of a layer.
+    """The map that ``op`` makes of the outputs of maps: a sum of products, made in one call of a layer.
 
     Outputs of one product that are summed are mixed by constants, which are no part of a map.
     """
     first, shape = maps[0], tuple(op.outputs[0].shape)
     products = [one.op for made in maps for one in made.products]
-    if any(one.kind not in ("matmul", "einsum") for one in products) or len({*map(id, products)}) < len(products):
+    if any(one.kind not in PRODUCTS for one in products) or len({*map(id, products)}) < len(products):
         return None
     for made in maps:
         if made.beside or (made.summed and made.varies) or made.call is not first.call or tuple(made.shape) != shape:
