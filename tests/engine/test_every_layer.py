@@ -91,6 +91,10 @@ IMAGES = {
         kl.AveragePooling3D((2, 2, 1)), kl.Conv3DTranspose(2, (2, 2, 1)), kl.AdaptiveAveragePooling3D(2),
         kl.AdaptiveMaxPooling3D(2), kl.GlobalMaxPooling3D(),
     ],
+    "recurrent": lambda: [
+        kl.Cropping2D(2), kl.ConvLSTM1D(3, 2, return_sequences=True), kl.Reshape((4, 3, 3, 1)),
+        kl.ConvLSTM2D(4, 2, padding="same", return_sequences=True), kl.Reshape((4, 3, 3, 2, 2)), kl.ConvLSTM3D(2, 2),
+    ],
     "means of volumes": lambda: [kl.Reshape((8, 4, 4, 1)), kl.Conv3D(2, 2), kl.GlobalAveragePooling3D()],
 }  # fmt: skip
 CHAINS = {
@@ -168,7 +172,7 @@ ELSEWHERE = {
     "Layer", "InputLayer", "Wrapper", "TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper", "Pipeline",
     "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells", "TimeDistributed",
     "Embedding", "ReversibleEmbedding", "Subtract", "Softmax", "Normalization", "Rescaling",
-    "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "MelSpectrogram", "STFTSpectrogram",
+    "MelSpectrogram", "STFTSpectrogram",
     "CategoryEncoding", "Discretization", "HashedCrossing", "Hashing", "IntegerLookup", "StringLookup",
     "TextVectorization", "MaxNumBoundingBoxes", "AugMix", "AutoContrast",
     "ContrastLimitedAdaptiveHistogramEqualization", "CutMix", "Equalization", "MixUp", "RandAugment",

@@ -752,6 +752,40 @@ def test_named_gradient_takes_the_layer_as_it_is(rng):
     close(found, x * tape.gradient(logit, variable).numpy(), 1e-4)
 
 
+OF_ONE_PLACE = {
+    "plain": {},
+    "sequences backwards": {"return_sequences": True, "go_backwards": True},
+    "hard gates": {"recurrent_activation": "hard_sigmoid", "use_bias": False},
+    "masked": {"return_sequences": True, "zero_output_for_mask": True},
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE_PLACE)
+def test_a_convolutional_lstm_of_one_place_is_an_lstm(name, rng):
+    """A convolution by a kernel of size 1 over images of one pixel is a matrix product, also summed with another."""
+
+    def model(shape, make, *size):
+        inputs = keras.Input((3, *shape))
+        mask = inputs[(slice(None), slice(None), *(0 for _ in shape))] != 0 if name == "masked" else None
+        h = make(5, *size, **OF_ONE_PLACE[name])(inputs, mask=mask)
+        return keras.Model(inputs, kl.Dense(2, name="head")(kl.Flatten()(h)))
+
+    known, other = model((4,), kl.LSTM), model((1, 1, 4), kl.ConvLSTM2D, 1)
+    weights = [rng.normal(size=w.shape).astype(np.float32) * 0.7 for w in known.get_weights()]
+    known.set_weights(weights)
+    other.set_weights([w.reshape(v.shape) for w, v in zip(weights, other.weights, strict=True)])
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    x[1, 1] = 0
+    as_images = x[:, :, None, None]
+    close(other(as_images), known(x), 1e-5)
+    pairs = (rules.ZPlus(), rules.Flat()), (rules.AlphaBeta(2, 1), None), (rules.Epsilon(), rules.WSquare())
+    for rule, first in pairs:
+        by_epsilon = {"head": rules.Epsilon(0.1)}
+        found = lrp.relevance(other, as_images, 1, lrp.Composite(conv=rule, dense=by_epsilon["head"], first=first))
+        expected = lrp.relevance(known, x, 1, lrp.Composite(dense=rule, first=first, overrides=by_epsilon))
+        close(found[:, :, 0, 0], expected, 1e-5)
+
+
 def test_thousands_of_steps_are_asked_about_without_recursion():
     """Whether a state can be negative is read off the graph through every step before it."""
     answers = []

@@ -236,15 +236,6 @@ def test_subclass_with_its_own_call_is_not_taken_for_its_parent():
     np.testing.assert_allclose(found, lrp.relevance(plain, X[0, :3], 0, "epsilon"), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_convolutional_lstm_is_refused_by_name(dimensions):
-    make = getattr(kl, f"ConvLSTM{dimensions}D")
-    shape = (3, *[4] * dimensions, 1)
-    model = keras.Sequential([keras.Input(shape), make(2, 2, name="film"), kl.Flatten(), kl.Dense(2)])
-    with pytest.raises(lrp.UnsupportedModelError, match=rf"film.*ConvLSTM{dimensions}D.*there is no treatment"):
-        lrp.relevance(model, np.ones((1, *shape), np.float32), 0)
-
-
 class Renumbered(keras.Model):
     """Looks up vectors for the numbers of the largest of four values: no relevance can pass such a choice."""
 

@@ -81,7 +81,7 @@ class Weights:
         """The rule for a product with weights, and what is wrong with it."""
         rule = override(self.composite, op.call)
         if rule is None:
-            rule = self.composite.dense if op.kind not in CONVOLUTIONS else self.composite.conv
+            rule = of_kind(self.composite, op)
             rule = self.composite.first if first and self.composite.first is not None else rule
         if isinstance(rule, Pass) or (rule.input_only and not first):
             needs = "is for elementwise layers" if isinstance(rule, Pass) else "is for the first weighted layer alone"
@@ -236,6 +236,11 @@ def scaling_of(op: Op, given: Sequence[Fact], z: Fact) -> Scaling | None:
     if given[0] is z:
         return Scaling(axes, shift=lambda: -constant()) if op.kind == "sub" else Scaling(axes, lambda: 1.0 / constant())
     return Scaling(axes, lambda: -1.0, constant) if op.kind == "sub" else None
+
+
+def of_kind(composite: Composite, op: Op) -> Rule:
+    """The composite's rule for a product of the kind of ``op``."""
+    return composite.conv if op.kind in CONVOLUTIONS else composite.dense
 
 
 def override(composite: Composite, call: LayerCall | None) -> Rule | None:

@@ -17,6 +17,7 @@ from lrp_monitor.engine.steps.joined import joined
 from lrp_monitor.engine.steps.maps import Map
 from lrp_monitor.engine.steps.masks import glue
 from lrp_monitor.engine.steps.step import Step
+from lrp_monitor.engine.steps.weights import of_kind
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.recording import LayerCall
 
@@ -237,7 +238,7 @@ class Builder:
         within = [part.rule.input_only and part.in_loop for part in parts]
         if len(parts) == 1 and not within[0]:
             return self._applied(self._affine(made), made.rule)
-        rule = assigner.composite.dense if made.rule.input_only else made.rule
+        rule = of_kind(assigner.composite, made.op) if made.rule.input_only else made.rule
         xs: list[Tensor] = []
         signs = []
         for part, inside in zip(parts, within, strict=True):

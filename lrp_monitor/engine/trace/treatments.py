@@ -98,7 +98,8 @@ def _zeroed(layer: Any) -> Callable[..., Any]:
         if mask is None:
             return last, outputs, states
         here = keras.tree.flatten(mask)[0]
-        here = ops.cast(ops.flip(here, axis=1) if layer.go_backwards else here, "bool")[:, -outputs.shape[1] :, None]
+        here = ops.cast(ops.flip(here, axis=1) if layer.go_backwards else here, "bool")[:, -outputs.shape[1] :]
+        here = ops.reshape(here, (*here.shape, *(1 for _ in outputs.shape[2:])))
         outputs = ops.where(here, outputs, ops.zeros_like(outputs))
         return outputs[:, -1], outputs, states
 
@@ -143,15 +144,14 @@ def every_step_at_once(call: LayerCall) -> Any:
 
 
 _TREATMENTS: dict[type, Treatment] = {
-    **dict.fromkeys((kl.RNN, kl.LSTM, kl.GRU, kl.SimpleRNN), unrolled), kl.TimeDistributed: every_step_at_once,
-}  # fmt: skip
-
-_NO_TREATMENT = "there is no treatment for this type of layer"
+    **dict.fromkeys((kl.RNN, kl.LSTM, kl.GRU, kl.SimpleRNN, kl.ConvLSTM1D, kl.ConvLSTM2D, kl.ConvLSTM3D), unrolled),
+    kl.TimeDistributed: every_step_at_once,
+}
 
 
 def refusal_of(layer: Any, model: Any) -> str | None:
     """Why no rule covers a ``layer`` of ``model`` whatever its operations are; None where that is not so."""
-    if isinstance(layer, ENCODINGS):
-        out = behind_encodings(model)
-        return f"{_NO_TREATMENT}: it encodes values as numbers of classes, which carry no relevance; {out}"
-    return _NO_TREATMENT if isinstance(layer, kl.ConvLSTM1D | kl.ConvLSTM2D | kl.ConvLSTM3D) else None
+    if not isinstance(layer, ENCODINGS):
+        return None
+    what = "there is no treatment for this type of layer: it encodes values as numbers of classes"
+    return f"{what}, which carry no relevance; {behind_encodings(model)}"
