@@ -150,6 +150,9 @@ def _repeat(raw: Any, inputs: Sequence[Tensor], kind: str | None) -> list[Tensor
     attributes = {name: value for name, value in raw.node_def.attr.items() if not name.startswith("_")}
     if kind in ("AvgPool", "AvgPool3D"):
         attributes.pop("explicit_paddings", None)
+    if raw.type == "BiasAdd" and len(inputs[1].shape) > 1:
+        kind = "AddV2"
+        attributes.pop("data_format", None)
     types = [tensor.dtype for tensor in raw.outputs]
     changed = {old.dtype: new.dtype for old, new in zip(raw.inputs, inputs, strict=True) if old.dtype != new.dtype}
     for name in ("T", "Tparams") if changed else ():

@@ -185,6 +185,17 @@ OF_CUT_OFF = [
 ]
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_formula_that_ends_in_a_sum_is_one_for_a_single_sample_too(samples):
+    """f(h) = sign(h) relu(1 - |h| / 4) + h / 2 passes all: f(1) = .75 + .5. Keras adds one sample's h / 2 as a bias."""
+    inputs = keras.Input((2,))
+    h = kl.Dense(2, use_bias=False, kernel_initializer="identity")(inputs)
+    f = ops.sign(h) * ops.relu(1 - ops.abs(h) / 4) + h / 2
+    model = keras.Model(inputs, kl.Dense(1, use_bias=False, kernel_initializer="ones")(f))
+    relevance = lrp.relevance(model, np.array([[1.0, 2.0]] * samples, np.float32), 0, "epsilon")
+    np.testing.assert_allclose(relevance, [[1.25, 1.5]] * samples, rtol=1e-5)
+
+
 def test_what_a_relu_cut_off_has_no_relevance_to_give(rng):
     """Whatever a function makes of it, as where the function is a layer of its own; the rest has all of its own."""
     inputs = keras.Input((len(OF_CUT_OFF), 6))

@@ -211,7 +211,7 @@ class Scaling:
 def scaling_of(op: Op, given: Sequence[Fact], z: Fact) -> Scaling | None:
     """By what ``op`` scales and shifts ``z``; None where ``z`` divides, and where the batch itself scales it."""
     shape, (other, *more) = tuple(op.outputs[0].shape), [f.tensor for f in given if f is not z]
-    by_channel = op.kind == "batchnorm" or op.type == "BiasAdd"
+    by_channel = op.kind == "batchnorm" or (op.type == "BiasAdd" and len(other.shape) == 1)
     axes = (op.channel_axis,) if by_channel else axes_along_which(tuple(other.shape), shape)
 
     def constant(tensor: Tensor = other) -> Tensor:

@@ -81,12 +81,21 @@ class Graph:
         graph._dependent.update(id(source) for source in graph.sources)
         for op in ops:
             graph._made_by.update((id(t), op) for t in op.outputs)
+            op.inputs = graph._added_whole(op)
             if any(id(t) in graph._dependent for t in op.inputs):
                 graph._dependent.update(id(t) for t in op.outputs)
             reads = op.kind == "variable" or op.type == "ResourceGather"
             if reads or any(id(t) in graph._learned for t in op.inputs):
                 graph._learned.update(id(t) for t in op.outputs)
         return graph
+
+    def _added_whole(self, op: Op) -> tuple[Tensor, ...]:
+        """The inputs of ``op``; what Keras squeezes of one sample, to add it as a bias, as it was before."""
+        before = self._made_by.get(id(op.inputs[1])) if op.kind == "add" else None
+        if before is None or before.kind != "squeeze" or not self.depends(before.inputs[0]):
+            return op.inputs
+        first, whole = op.inputs[0], before.inputs[0]
+        return (first, whole) if first.shape == whole.shape else op.inputs
 
     def op_of(self, tensor: Tensor) -> Op:
         """The operation that made ``tensor``."""
