@@ -24,6 +24,11 @@ CONVOLUTIONS = _words("Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative")
 FUNCTIONS = _words("Abs Elu Erf Erfc Exp Expm1 Log Log1p Pow Relu6 Selu Sigmoid Softplus Softsign Square Sqrt Tanh")
 CURVED = FUNCTIONS - _words("Abs") | _words("Inv Reciprocal Rsqrt")
 """Functions of each element that are not homogeneous."""
+STEPS = _words(
+    "Cast Equal Floor Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr NotEqual OnesLike Round Sign "
+    "ZerosLike"
+)
+"""Functions of each element that are constant almost everywhere, and what makes numbers of them."""
 QUOTIENTS = _words("Div DivNoNan RealDiv")
 DIVISORS = _words("Inv Reciprocal Rsqrt")
 _ARITHMETIC = QUOTIENTS | _words("AddV2 Maximum Minimum Mul Neg Relu LeakyRelu Sub SquaredDifference SelectV2")

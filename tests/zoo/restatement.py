@@ -8,7 +8,8 @@ operation of the graph is executed again in float64, and one walk back from the 
 * A product with weights (the kernel is no function of the input): the rule of the composite, z with its bias and with
   what normalises its channels.
 * An elementwise function y of one tensor x, however many operations write it: all relevance, ``G_x = y / x G_y``. What
-  a number is added to is a part of it (``1 - sigmoid(x)``), but for straight lines and ReLUs, where it absorbs.
+  a number is added to is a part of it (``1 - sigmoid(x)``), but for straight lines and ReLUs, where it absorbs. So are
+  signs and comparisons of that tensor, and what is chosen by them.
 * What a statistic of the input divides by is a constant.
 * A product of two tensors that both depend on the input: attention (one factor is a softmax, or an exponential, which
   is weights without their sum): the weights are constants (cp_lrp), or half to each factor. A gate (a sigmoid, also
@@ -109,6 +110,8 @@ class _Walk:
             for ref in step.outputs:
                 if ref in graph.live and ref not in graph.source:
                     self._classify(step, ref, step.inputs)
+                elif step.type in words.STEPS and (root := self._one_root(step.inputs, ref)) is not None:
+                    self.root[ref] = root
         self.folded = {t for step in graph.steps for t in self._folded_behind(step)}
         """What is part of the product with weights before it."""
 
@@ -123,15 +126,11 @@ class _Walk:
         live = [r for r in refs if r in self.graph.live]
         if op.type == "AddV2" and self.graph.number.intersection(refs):
             self.shifted.add(ref)
-        if op.type in words.ELEMENTWISE:
-            roots = {self.root[r] for r in live}
-            if len(roots) == 1 and all(r in self.graph.live or r in self.graph.number for r in refs):
-                root = roots.pop()
-                if self.shape[root] == self.shape[ref]:
-                    self.root[ref] = root
-                    several = op.type in ("Mul", *words.QUOTIENTS) and len(live) + (refs[0] == refs[-1]) > 1
-                    if op.type in words.CURVED or several or self.curved.intersection(live):
-                        self.curved.add(ref)
+        if op.type in words.ELEMENTWISE and (root := self._one_root(refs, ref)) is not None:
+            self.root[ref] = root
+            several = op.type in ("Mul", *words.QUOTIENTS) and len(live) + (refs[0] == refs[-1]) > 1
+            if op.type in words.CURVED or several or self.curved.intersection(live):
+                self.curved.add(ref)
         if op.type in words.MOVES or (op.type in ("Mul", *words.QUOTIENTS) and len(live) == 1):
             self.factors[ref] = self.factors.get(live[0], 1) if live else 1
         elif op.type in ("Mul", *words.WEIGHTED) and len(set(live)) == 2 and self.root[ref] == ref:
@@ -152,6 +151,12 @@ class _Walk:
             if len(kinds) == 1 and None not in kinds and (not adds or kinds == {"Sigmoid"}):
                 self.kind[ref] = kinds.pop()
         self._place(op, ref, live)
+
+    def _one_root(self, refs: list[Any], ref: Any) -> Any:
+        """Of which tensor of the shape of ``ref`` all of ``refs`` are made, element by element; None where of none."""
+        roots = {self.root.get(r) for r in refs if r not in self.graph.number}
+        root = roots.pop() if len(roots) == 1 else None
+        return root if root is not None and self.shape[root] == tuple(self.graph.value[ref].shape) else None
 
     def _place(self, op: Step, ref: Any, live: list[Any]) -> None:
         places = {self.before.get(r) for r in live}

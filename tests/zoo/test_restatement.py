@@ -89,6 +89,18 @@ def test_a_number_added_to_a_function() -> None:
     np.testing.assert_allclose(restated(model, x, 3, "epsilon"), [0, 2], rtol=1e-5)
 
 
+def test_signs_and_choices_are_parts_of_a_function() -> None:
+    """h / 2 - sign(h) relu(1 - |h| / 4) and a choice by h >= 0 are functions of h, to which all of it goes."""
+    inputs = keras.Input((2,))
+    h = kl.Dense(2, use_bias=False, kernel_initializer="identity")(inputs)
+    signed = h / 2 - ops.sign(h) * ops.relu(1 - ops.abs(h) / 4)
+    chosen = ops.where(h >= 0, h + 0.5, ops.sigmoid(h))  # gates of minGRU
+    model = keras.Model(inputs, ops.concatenate([signed, chosen], axis=-1))
+    x = np.array([[1.0, 2.0]], np.float32)
+    np.testing.assert_allclose(restated(model, x, 0, "epsilon"), [0.5 - 0.75, 0], rtol=1e-5)
+    np.testing.assert_allclose(restated(model, x, 3, "epsilon"), [0, 2.5], rtol=1e-5)
+
+
 def test_a_number_in_a_function_is_no_part_of_the_product_before_it() -> None:
     """hard_sigmoid(9.5) = 1, all of it to z = 9.5, of which a stabiliser of 4.75 takes a third."""
     inputs = keras.Input((3,))
