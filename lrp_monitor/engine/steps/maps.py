@@ -256,12 +256,6 @@ class Map:
         moves = (*self.moved, (op, index))
         return replace(self, moved=moves, axes=axes, picked=picked, one_output=None, bias=behind, base=self)
 
-    def unsqueezed(self, like: Tensor) -> Map:
-        """This map before an axis of length 1 was taken away: Keras adds what one sample makes as if it were a bias."""
-        before, shape = self.base, tuple(like.shape)
-        squeezed = bool(self.moved) and self.moved[-1][0].kind == "squeeze"
-        return before if squeezed and before is not None and tuple(before.shape) == shape != tuple(self.shape) else self
-
     # --- as the rules see it -----------------------------------------------------------------------------------------
 
     def weights(self, tensor: Tensor | None = None) -> Tensor:

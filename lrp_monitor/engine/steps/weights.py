@@ -164,8 +164,7 @@ class Weights:
         return None
 
     def summed(self, op: Op, t: Tensor, given: list[Fact]) -> Fact | None:
-        found = [f.map or f.gated for f in given]
-        maps = [made.unsqueezed(t) for made in found if made is not None]
+        maps = [made for f in given if (made := f.map or f.gated) is not None]
         others = [made.rule for made in maps if not made.rule.input_only]
         if len(maps) < len(given) or (len(others) < len(maps) and not maps[0].in_loop):
             return None  # a rule for inputs shares out within its own part
