@@ -426,11 +426,27 @@ JOINED = [
         * ops.tile(s, 4)
     ),
     lambda x, k, b, s: (ops.stack([x @ k[:, ::2], x @ k[:, 1::2]], -1) + b) * s,
+    lambda x, k, b, s: (reshaped(uneven(x, k), 4, 2) + b) * s,
+    lambda x, k, b, s: ops.transpose(
+        (ops.transpose(ops.stack([x @ k[:, ::2], x @ k[:, 1::2]], -1), (0, 2, 1)) + b[:, None]) * s[:, None], (0, 2, 1)
+    ),
+    lambda x, k, b, s: ((ops.pad(uneven(x, k), ((0, 0), (2, 0))) + ops.tile(b, 5)) * ops.tile(s, 5))[:, 2:],
+    lambda x, k, b, s: ops.concatenate(
+        [-(ops.tile(-b, 2) - h) * ops.tile(s, 2) for h in ops.split(uneven(x, k), 2, -1)], -1
+    ),
+    lambda x, k, b, s: (reshaped(ops.stack([uneven(x, k)[:, :4], x @ k[:, 4:]], 1)[:, :, None], 4, 2) + b) * s,
+    lambda x, k, b, s: (tf.nn.depth_to_space(reshaped(x @ k, 1, 1, 8), 2) + b) * s,
+    lambda x, k, b, s: (tf.nn.depth_to_space(reshaped(uneven(x, k), 1, 1, 8), 2) + b) * s,
+    lambda x, k, b, s: ops.swapaxes((ops.swapaxes(reshaped(x @ k, 2, 2, 2), 1, 2) + b) * s, 1, 2),
 ]
 
 
+def uneven(x, k):
+    return ops.concatenate([x @ k[:, :3], x @ k[:, 3:]], -1)
+
+
 def test_what_follows_products_that_were_joined_folds_into_each(rng, randomise):
-    """Each form, on its copy of the input, has z+ by its formula."""
+    """Also where they were moved then, or channels went to places: each form, on its copy, has z+ by its formula."""
 
     def make(layer):
         for name, shape in {"kernel": (3, 8), "bias": (2,), "scale": (2,)}.items():
@@ -455,11 +471,14 @@ def test_what_follows_products_that_were_joined_folds_into_each(rng, randomise):
         close(found[:, form], expected, 1e-4, name=f"form {form}")
 
 
-def test_relevance_of_layers_whose_outputs_were_joined_before_their_normalisation(rng, randomise):
+@pytest.mark.parametrize("moved", [False, True])
+def test_relevance_of_layers_whose_outputs_were_joined_before_their_normalisation(moved, rng, randomise):
     """Relevance is that of the channels behind it; where no channel of one is let through, the other keeps its own."""
     inputs = keras.Input((4,))
     parts = [kl.Dense(width, name=f"part_{width}")(inputs) for width in (2, 3)]
-    normed = kl.BatchNormalization(name="norm")(ops.concatenate([*parts, -parts[0]], axis=-1))
+    together = ops.concatenate([*parts, -parts[0]], axis=-1)
+    norm = kl.BatchNormalization(axis=1, name="norm")
+    normed = kl.Flatten()(norm(together[:, :, None])) if moved else norm(together)
     model = randomise(keras.Model(inputs, kl.Dense(2, name="head")(normed)))
     x = 3 * rng.normal(size=(20, 4)).astype(np.float32)
     explainer = lrp.Explainer(model, lrp.Composite(dense=rules.ZPlus()))

@@ -30,7 +30,7 @@ def span_behind(op: Op, data: int, span: Span, index: int = 0) -> Span | None:
     if op.kind in ("reshape", "squeeze", "expanddims"):
         return span
     step, length = span
-    axis = next((i for i, n in enumerate(before) if _within(step, length, step_of(before, i), n)), None)
+    axis = next((i for i, n in enumerate(before) if lies_in(span, (step_of(before, i), n))), None)
     at = None if axis is None else axis_behind(op, axis, before, after, data)
     if axis is None or at is None:
         return None
@@ -59,8 +59,12 @@ def leaves_order(op: Op, span: Span) -> bool:
     return not any(step < span[0] * span[1] and span[0] < step * length for step, length in moved)
 
 
-def _within(step: int, length: int, outer: int, size: int | None) -> bool:
-    return outer <= step and (size is None or step * length <= outer * size)
+def lies_in(span: Span, outer: tuple[int, int | None]) -> bool:
+    """Whether the places along ``outer``, an axis of any length where that is None, tell those along ``span``."""
+    (step, n), (first, length) = span, outer
+    if length is None or not n:
+        return length is None and first <= step
+    return first <= step and step * n <= first * length and step % first == first * length % (step * n) == 0
 
 
 def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], data: int = 0) -> int | None:

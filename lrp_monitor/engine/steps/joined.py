@@ -11,7 +11,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.axes import leaves_order, product_axes, step_of
-from lrp_monitor.engine.steps.maps import Map, moved
+from lrp_monitor.engine.steps.maps import Map, moved, output_of
 from lrp_monitor.engine.trace.graph import Op
 from lrp_monitor.engine.trace.operations import PRODUCTS
 
@@ -42,7 +42,7 @@ def _cuts_of_columns(made: Map) -> list[tuple[Op, int]]:
 
 def _cuts_columns(op: Op, index: int) -> bool:
     """Whether what moves a matrix leaves its rows as they are, so that it can move another one's columns so."""
-    before, after = (tuple(t.shape) for t in (op.data[0], op.outputs[index]))
+    before, after = (tuple(t.shape) for t in (op.data[0], output_of(op, index)))
     rows = (step_of(before, 0), before[0])
     return len(before) == 2 and op.kind in ("slice", "split") and after[:-1] == before[:-1] and leaves_order(op, rows)
 

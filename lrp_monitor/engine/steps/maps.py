@@ -19,7 +19,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
-from lrp_monitor.engine.steps.axes import Span, leaves_order, product_axes, span_behind, step_of
+from lrp_monitor.engine.steps.axes import Span, leaves_order, lies_in, product_axes, span_behind, step_of
 from lrp_monitor.engine.trace.graph import Op, number
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _MOVES = (
     "identity", "cast", "slice", "split", "splitv", "unstack", "gather", "tile", "broadcast", "reverse", "roll", "pad",
     "mirrorpad",
 )  # fmt: skip
+_JOINS = ("concat", "stack")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +46,15 @@ class Map:
     call: LayerCall | None
     """The call of a layer in which the product was made."""
     axes: Mapping[Span, int]
-    """What of the output is the kernel's own -> axes of the kernel; the last two of a depthwise one are one."""
+    """What of the output is the kernel's own -> axes of the kernel; the last two of a depthwise one are one.
+
+    Where all lies at one place of what it was joined into, that is known as well: -1.
+    """
     one_output: Callable[[Tensor], Tensor] | None
     moved: tuple[tuple[Op, int], ...] = ()
-    """What has moved the product's output, and which of its outputs is meant."""
+    """What has moved the product's output, and which of its outputs is meant; of what joins, which of its inputs."""
     picked: bool = False
-    """Whether some of what is the kernel's own was left out, or is in another order."""
+    """Whether some of what is the kernel's own was left out, or is in another order, or stands beside others."""
     scales: tuple[Callable[[Tensor], Tensor], ...] = ()
     """What multiplies the kernel."""
     bias: Make | None = None
@@ -85,8 +89,7 @@ class Map:
         if self.summed:
             return self.summed[0].shape
         if self.moved:
-            op, index = self.moved[-1]
-            return tuple(op.outputs[index].shape)
+            return tuple(output_of(*self.moved[-1]).shape)
         return tuple(self.op.outputs[0].shape)
 
     def all(self) -> Iterator[Map]:
@@ -111,10 +114,12 @@ class Map:
         """What has moved the output of ``other``, of which this is made, since: once for each place that it has."""
         parts = [(index, part) for index, part in enumerate(self.beside) if part.made_of(other)]
         for index, part in parts:
-            yield from ((*way, (self.moved[0][0], index)) for way in part.ways_from(other))
+            ways = part.ways_from(other)
+            yield from ways if self.moved_together else ((*way, (self.moved[0][0], index)) for way in ways)
         if not parts:
-            one = other.products[0]
-            yield next(part for part in self.products if part.made_of(one)).moved[len(one.moved) :]
+            one = other if self.beside else other.products[0]
+            made = self if self.beside else next(part for part in self.products if part.made_of(one))
+            yield made.moved[len(one.moved) :]
 
     def shifted(self, constant: Make) -> Map:
         """This map followed by an addition."""
@@ -130,23 +135,34 @@ class Map:
         steps = [step_of(shape, axis) for axis in range(len(shape))]
         found = {}
         for first, length in sorted(self.axes, reverse=True):
-            inside = [
-                i for i, n in enumerate(shape) if (n or 1) > 1 and first <= steps[i] and steps[i] * n <= first * length
-            ]
+            inside = [i for i, n in enumerate(shape) if (n or 1) > 1 and lies_in((steps[i], n), (first, length))]
             if math.prod(shape[i] for i in inside) == length:
                 found[first, length] = inside
         return found
 
     def takes(self, axes: Collection[int]) -> bool:
         """Whether what varies along these axes of the output alone can scale the kernel in its place."""
-        if self.beside:
-            op, axis = self.joint
+        if self.beside and not self.moved_together:
+            op = self.moved[0][0]
             if op.kind == "stack":
+                axis = _joint_axis(op)
                 axes = [i - (i > axis) for i in axes if i != axis]
         if self.beside or self.summed:
             return all(part.takes(axes) for part in self.beside or self.summed)
-        varying = {axis for axis in axes if self.shape[axis] != 1}  # a part of what is joined may have one channel
-        return varying <= {axis for inside in self.own.values() for axis in inside}
+        return all(self._tells(axis) for axis in axes)
+
+    def _tells(self, axis: int) -> bool:
+        """Whether places along what is the kernel's own, in one or more spans, tell those along an axis."""
+        at, length = step_of(self.shape, axis), self.shape[axis]
+        if length is None:
+            return False
+        end = at * length
+        while at < end:
+            reach = max((first * n for first, n in self.axes if at % first == 0 and at < first * n), default=0)
+            here, at = at, min(reach, end)
+            if at <= here or at % here or reach % at:
+                return False
+        return True
 
     def scaled(self, factor: Make) -> Map:
         """This map times what broadcasts to its output, a number or what the map ``takes``."""
@@ -157,7 +173,7 @@ class Map:
         if self.summed:
             return replace(self, summed=tuple(part.scaled(factor) for part in self.summed), bias=scaled_bias, base=self)
         made, spread_out = self, factor
-        if self.picked:
+        if self.picked or len(self.own) < len(self.axes):
             made = map_of(self.op, self.data, self.kernel, self.rule)
             spread_out = partial(self._in_place, factor, made)
         own, shape = made.own, made.shape
@@ -193,18 +209,21 @@ class Map:
         return replace(self, bias=None, shift=None, factor=None, rectified=False, activation=None, base=None)
 
     @property
-    def joint(self) -> tuple[Op, int]:
-        """What laid the maps ``beside`` each other, and along which axis."""
-        op = self.moved[0][0]
-        axis = op.attribute("axis") if op.kind == "stack" else backend.constant_value(op.inputs[-1])
-        return op, int(axis) % len(self.shape)
+    def moved_together(self) -> bool:
+        """Whether the maps ``beside`` each other were moved since: each is of the whole, 0 where the others lie."""
+        return bool(self.beside) and len(self.moved) > 1
 
     def _by_part(self, fold: Callable[[Map, Make], Map], value: Make) -> Map:
         """Each of the maps ``beside`` each other with what comes to it of what broadcasts to the whole."""
-        (op, axis), rank = self.joint, len(self.shape)
+        op, rank = self.moved[0][0], len(self.shape)
+        axis = _joint_axis(op)
         ends = list(accumulate(t.shape[axis] for t in op.data)) if op.kind == "concat" else []
 
         def pieces() -> Sequence[Tensor]:
+            if self.moved_together:  # what padding put in is the first one's
+                whose = [*(ops.full_like(t, i) for i, t in enumerate(op.data)), *op.inputs[len(op.data) :]]
+                lies = moved(backend.repeat(op.raw, whose)[0], self.moved[1:])
+                return [ops.where(ops.equal(lies, i), value(), 0.0) for i in range(len(op.data))]
             whole = ops.convert_to_tensor(value())
             whole = ops.reshape(whole, [1] * (rank - len(whole.shape)) + list(whole.shape))
             whole = ops.broadcast_to(whole, [self.shape[i] if i == axis else n for i, n in enumerate(whole.shape)])
@@ -233,26 +252,40 @@ class Map:
             return None
         if op.kind == "neg":
             return self.scaled(lambda: -1.0)
-        if self.beside:
-            return self if op.kind == "identity" else None
+        if op.kind == "identity":
+            return self
         if op.kind == "pad" and any(number(t) != 0 for t in op.inputs[2:]):
             return None
         return self._moved(op, index)
 
     def _moved(self, op: Op, index: int) -> Map:
+        if self.beside:
+            joint, parts = self.moved[0][0], self.beside
+            if not self.moved_together:
+                parts = tuple(part._moved(joint, i) for i, part in enumerate(parts))
+            parts = tuple(part._moved(op, index) for part in parts)
+            return replace(self, moved=(*self.moved, (op, index)), beside=parts, base=self)
         bias = self.bias
         behind = None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)])
         if self.summed:
             return replace(self, summed=tuple(part._moved(op, index) for part in self.summed), bias=behind, base=self)
-        data = next(i for i, t in enumerate(op.inputs) if t is op.data[0])
-        axes, picked = {}, self.picked
-        whole = {(step_of(self.shape, axis), n) for axis, n in enumerate(self.shape)}
+        axes, picked = {}, self.picked or op.kind in _JOINS
+        whole = [(step_of(self.shape, axis), n or 1) for axis, n in enumerate(self.shape)]
         for span, at in self.axes.items():
-            found = span_behind(op, data, span, index)
-            same = found is not None and found[1] == span[1] and leaves_order(op, span)
-            if found is not None and (same or (span in whole and _picks(op))):
-                axes[found] = at
-                picked |= not same
+            # Where it goes apart, the axes of which it was made up go on by themselves.
+            inside = [one for one in whole if one != span and one[1] != 1 and lies_in(one, span)]
+            for one in (span, *inside):
+                found, same = _span_moved(op, index, one, one in whole)
+                if found is not None:
+                    axes[found] = at
+                    picked |= not same or one != span
+                    if one == span:
+                        break
+        if op.kind in _JOINS:
+            axis, after = _joint_axis(op), output_of(op, index).shape
+            if op.kind == "stack" or self.shape[axis] == 1:  # the place of each is known by its others
+                axes[step_of(after, axis), after[axis]] = -1
+        axes = {span: at for span, at in axes.items() if span[1] is not None}
         moves = (*self.moved, (op, index))
         return replace(self, moved=moves, axes=axes, picked=picked, one_output=None, bias=behind, base=self)
 
@@ -321,6 +354,16 @@ def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
     return y
 
 
+def output_of(op: Op, index: int) -> Tensor:
+    """The output of an entry of ``Map.moved``."""
+    return op.outputs[0 if op.kind in _JOINS else index]
+
+
+def _joint_axis(op: Op) -> int:
+    axis = op.attribute("axis") if op.kind == "stack" else backend.constant_value(op.inputs[-1])
+    return int(axis) % len(op.outputs[0].shape)
+
+
 def along(vector: Tensor, axis: int, rank: int) -> Tensor:
     """A vector over ``axis`` of a tensor of ``rank``, in a shape that multiplies that tensor."""
     shape = [1] * rank
@@ -352,9 +395,22 @@ def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:
     return Map(op, data, kernel, rule, op.call, spans, one_output)
 
 
+def _span_moved(op: Op, index: int, span: Span, whole: bool) -> tuple[Span | None, bool]:
+    """Where what is the kernel's own, a ``whole`` axis or not, lies behind ``op``, and whether as it lay before."""
+    data = index if op.kind in _JOINS else next(i for i, t in enumerate(op.inputs) if t is op.data[0])
+    if op.kind == "depthtospace":  # of the channels, the inner ones stay
+        before, after = (
+            (step_of(t.shape, op.channel_axis), t.shape[op.channel_axis]) for t in (op.inputs[data], op.outputs[0])
+        )
+        return after if span == before else None, False
+    found = span_behind(op, data, span, 0 if op.kind in _JOINS else index)
+    same = found is not None and found[1] == span[1] and leaves_order(op, span)
+    return found if same or (whole and _picks(op)) else None, same
+
+
 def _picks(op: Op) -> bool:
     """Whether it gives no value twice, of what it moves, and so leaves each with a scale of its own."""
     if op.kind == "gather":
         places = backend.computed_constant(op.inputs[1])
         return places is not None and len(set(places.reshape(-1).tolist())) == places.size
-    return op.kind in ("slice", "split", "splitv", "reverse", "roll")
+    return op.kind in ("slice", "split", "splitv", "reverse", "roll", "pad", *_JOINS)

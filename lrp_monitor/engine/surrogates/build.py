@@ -232,6 +232,8 @@ class Builder:
                 self._step = replace(step, map=part)
                 outputs.append(self.weighted(part))
             self._step = step
+            if made.moved_together:
+                return sum(outputs[1:], start=outputs[0])
             op = made.moved[0][0]
             (y,) = backend.repeat(op.raw, [*outputs, *op.inputs[len(outputs) :]])
             return y
