@@ -753,10 +753,8 @@ def test_named_gradient_takes_the_layer_as_it_is(rng):
 
 
 OF_ONE_PLACE = {
-    "plain": {},
-    "sequences backwards": {"return_sequences": True, "go_backwards": True},
-    "hard gates": {"recurrent_activation": "hard_sigmoid", "use_bias": False},
-    "masked": {"return_sequences": True, "zero_output_for_mask": True},
+    "hard gates": {"recurrent_activation": "hard_sigmoid"},
+    "masked": {"return_sequences": True, "go_backwards": True, "use_bias": False, "zero_output_for_mask": True},
 }
 
 
