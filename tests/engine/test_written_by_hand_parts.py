@@ -284,6 +284,16 @@ def test_a_formula_over_several_layers_is_that_of_one(name, x, randomise):
     same_as(Reference(in_one, x), over_layers, [ZERO, lrp.composites.deep_taylor(-3, 3), "attn_lrp"])
 
 
+def test_a_number_in_front_of_an_output_by_sigmoid_absorbs():
+    """Relevance starts before the sigmoid: of the logit 2 1 - 1 1 + 1, the number's 1 is absorbed, 2 and -1 are not."""
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, kl.Activation("sigmoid")(kl.Dense(1, use_bias=False)(inputs) + 1.0))
+    model.set_weights([np.array([[1.0], [-1.0]])])
+    found = lrp.Explainer(model, ZERO).explain(np.array([[2, 1]], np.float32), 1)
+    np.testing.assert_allclose(found.logit, 2, rtol=1e-6)
+    np.testing.assert_allclose(found.relevance, [[2, -1]], rtol=1e-5)
+
+
 def test_a_layer_within_a_formula_carries_what_passes_it(x, randomise):
     inputs = keras.Input((TOKENS, WIDTH))
     h = kl.ReLU(6.0, name="cut")(shift(kl.Dense(WIDTH, use_bias=False, name="before")(inputs))) / 6.0

@@ -60,8 +60,6 @@ class Assigner:
             if any(self.graph.depends(t) for t in op.outputs) and not any(id(t) in self._facts for t in op.outputs):
                 for fact in self._of(op):
                     self._facts[id(fact.tensor)] = fact
-                    if fact.over_layers is not None and not fact.front:
-                        self._absorb_nothing(op, fact.tensor, fact.over_layers)
 
     def fact(self, tensor: Tensor) -> Fact:
         """What is known of ``tensor``."""
@@ -74,6 +72,36 @@ class Assigner:
     def steps(self) -> list[Step]:
         """Every step that was assigned."""
         return [fact.step for fact in self._facts.values() if fact.step is not None]
+
+    def join_formulas(self, head: Tensor) -> None:
+        """Numbers that any layer adds within a function on the way to ``head``, the start of relevance, take nothing."""
+        needed = self.graph.needed([head])
+        numbers = {op.number for op in needed}
+        for op in needed:
+            for fact in map(self.fact, op.outputs):
+                given = [self.fact(i) for i in op.inputs]
+                way, live = fact.over_layers, [f for f in given if f.live]
+                if way is not None and not fact.front and self._is_function(op, way, given, live):
+                    self._join(self._ways(way.root, fact.tensor), fact.tensor, numbers)
+
+    def _ways(self, root: Tensor, t: Tensor) -> list[Op]:
+        """The operations between ``t`` and what was moved to ``root``, of which it is a function."""
+        while self.graph.depends(root) and (inner := self.graph.op_of(root)).row.mask == "moved":
+            moved = [f for f in map(self.fact, inner.inputs) if f.live]
+            if len(moved) != 1:
+                break
+            root = (moved[0].over_layers or moved[0]).root
+        return self.graph.between([root], t)
+
+    def _join(self, ways: list[Op], t: Tensor, needed: set[int]) -> None:
+        inside = {op.number for op in ways}
+        for op in ways:
+            (made, *_), live = map(self.fact, op.outputs), [f for f in map(self.fact, op.inputs) if f.live]
+            adds = op.kind in ("add", "sub") and any(number(i) is not None for i in op.inputs)
+            readers = self.graph.readers(made.tensor) if made.tensor is not t else ()
+            alone = all(r.number in inside or r.number not in needed or r.kind in CONSTANT for r in readers)
+            if adds and alone and len(live) == 1 and not (made.formula or made.front or made.map):
+                made.step = passed(self.graph, op, made.tensor, Fact(made.tensor, True, live[0].tensor)).step
 
     # --- one operation ---
 
@@ -207,27 +235,6 @@ class Assigner:
         part = in_keras_layer or ((op.kind == "exp" or power) and not self.graph.divides_later(op))
         forms = ("function", "part") if part else () if power else ("function",)
         return len(live) == 1 and op.row.form in forms
-
-    def _absorb_nothing(self, op: Op, t: Tensor, way: Fact) -> None:
-        """Numbers that other layers add on the way from the root to ``t``, a function of that, take no relevance."""
-        given, root = [self.fact(i) for i in op.inputs], way.root
-        if not self._is_function(op, way, given, [f for f in given if f.live]):
-            return
-        assert root is not None
-        while self.graph.depends(root) and (inner := self.graph.op_of(root)).row.mask == "moved":
-            moved = [f for f in map(self.fact, inner.inputs) if f.live]
-            if len(moved) != 1:
-                break
-            root = (moved[0].over_layers or moved[0]).root
-        ways = self.graph.between([root], t)
-        numbers = {op.number for op in ways}
-        for part in ways:
-            (made, *_), live = map(self.fact, part.outputs), [f for f in map(self.fact, part.inputs) if f.live]
-            adds = part.kind in ("add", "sub") and any(number(i) is not None for i in part.inputs)
-            readers = self.graph.readers(made.tensor) if part is not op else ()
-            alone = all(r.number in numbers or r.kind in CONSTANT for r in readers)
-            if adds and alone and len(live) == 1 and not (made.formula or made.front or made.map):
-                made.step = passed(self.graph, part, made.tensor, Fact(made.tensor, True, live[0].tensor)).step
 
     def _passed(self, op: Op, t: Tensor, way: Fact) -> Fact:
         """A function of each element of the root of ``way``; the map that made the root takes it along where it can."""

@@ -77,6 +77,7 @@ def run(
     assigner = Assigner(recording, composite, prefix_of(recording, composite, model.name))
     assigner.run()
     activation, head, moves = _head(assigner, recording.output)
+    assigner.join_formulas(head)
     plan = Plan.to(assigner, [head], recording.output)
     notes = _checked(model, on_unknown, plan)
     masks = tuple(ops.ones_like(x) for x in inputs)
