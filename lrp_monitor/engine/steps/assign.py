@@ -74,7 +74,7 @@ class Assigner:
         return [fact.step for fact in self._facts.values() if fact.step is not None]
 
     def join_formulas(self, head: Tensor) -> None:
-        """Numbers that any layer adds within a function on the way to ``head``, the start of relevance, take nothing."""
+        """Numbers that any layer adds within a function on the way to ``head`` take nothing: relevance starts there."""
         needed = self.graph.needed([head])
         numbers = {op.number for op in needed}
         for op in needed:
