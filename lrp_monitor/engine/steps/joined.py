@@ -11,7 +11,8 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.axes import leaves_order, product_axes, step_of
-from lrp_monitor.engine.steps.maps import Map, moved, output_of
+from lrp_monitor.engine.steps.maps import Map
+from lrp_monitor.engine.steps.moves import moved, output_of
 from lrp_monitor.engine.trace.graph import Op
 from lrp_monitor.engine.trace.operations import PRODUCTS
 

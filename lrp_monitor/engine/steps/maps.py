@@ -19,19 +19,14 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
-from lrp_monitor.engine.steps.axes import Span, leaves_order, lies_in, product_axes, span_behind, step_of
+from lrp_monitor.engine.steps.axes import Span, lies_in, product_axes, step_of
+from lrp_monitor.engine.steps.moves import JOINS, MOVES, joint_axis, moved, output_of, span_moved
 from lrp_monitor.engine.trace.graph import Op, number
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
 
 Make = Callable[[], Tensor | float]
-_MOVES = (
-    "reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "depthtospace", "spacetodepth",
-    "identity", "cast", "slice", "split", "splitv", "unstack", "gather", "tile", "broadcast", "reverse", "roll", "pad",
-    "mirrorpad",
-)  # fmt: skip
-_JOINS = ("concat", "stack")
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +140,7 @@ class Map:
         if self.beside and not self.moved_together:
             op = self.moved[0][0]
             if op.kind == "stack":
-                axis = _joint_axis(op)
+                axis = joint_axis(op)
                 axes = [i - (i > axis) for i in axes if i != axis]
         if self.beside or self.summed:
             return all(part.takes(axes) for part in self.beside or self.summed)
@@ -216,7 +211,7 @@ class Map:
     def _by_part(self, fold: Callable[[Map, Make], Map], value: Make) -> Map:
         """Each of the maps ``beside`` each other with what comes to it of what broadcasts to the whole."""
         op, rank = self.moved[0][0], len(self.shape)
-        axis = _joint_axis(op)
+        axis = joint_axis(op)
         ends = list(accumulate(t.shape[axis] for t in op.data)) if op.kind == "concat" else []
 
         def pieces() -> Sequence[Tensor]:
@@ -248,7 +243,7 @@ class Map:
 
     def moved_by(self, op: Op, index: int) -> Map | None:
         """This map followed by an operation that moves or negates its output; None where it is another."""
-        if self.varies or op.kind not in ("neg", *_MOVES):
+        if self.varies or op.kind not in ("neg", *MOVES):
             return None
         if op.kind == "neg":
             return self.scaled(lambda: -1.0)
@@ -269,20 +264,20 @@ class Map:
         behind = None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)])
         if self.summed:
             return replace(self, summed=tuple(part._moved(op, index) for part in self.summed), bias=behind, base=self)
-        axes, picked = {}, self.picked or op.kind in _JOINS
+        axes, picked = {}, self.picked or op.kind in JOINS
         whole = [(step_of(self.shape, axis), n or 1) for axis, n in enumerate(self.shape)]
         for span, at in self.axes.items():
             # Where it goes apart, the axes of which it was made up go on by themselves.
             inside = [one for one in whole if one != span and one[1] != 1 and lies_in(one, span)]
             for one in (span, *inside):
-                found, same = _span_moved(op, index, one, one in whole)
+                found, same = span_moved(op, index, one, one in whole)
                 if found is not None:
                     axes[found] = at
                     picked |= not same or one != span
                     if one == span:
                         break
-        if op.kind in _JOINS:
-            axis, after = _joint_axis(op), output_of(op, index).shape
+        if op.kind in JOINS:
+            axis, after = joint_axis(op), output_of(op, index).shape
             if op.kind == "stack" or self.shape[axis] == 1:  # the place of each is known by its others
                 axes[step_of(after, axis), after[axis]] = -1
         axes = {span: at for span, at in axes.items() if span[1] is not None}
@@ -342,28 +337,6 @@ class Map:
         )  # fmt: skip
 
 
-def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
-    """``y`` behind the operations of ``Map.moved``, or some of them; beside others it stands with zeros."""
-    for op, index in moves:
-        if op.kind in ("concat", "stack"):
-            inputs = [ops.zeros_like(t) if any(t is i for i in op.data) else t for t in op.inputs]
-            inputs[index], index = y, 0
-        else:
-            inputs = [y if t is op.data[0] else t for t in op.inputs]
-        y = backend.repeat(op.raw, inputs)[index]
-    return y
-
-
-def output_of(op: Op, index: int) -> Tensor:
-    """The output of an entry of ``Map.moved``."""
-    return op.outputs[0 if op.kind in _JOINS else index]
-
-
-def _joint_axis(op: Op) -> int:
-    axis = op.attribute("axis") if op.kind == "stack" else backend.constant_value(op.inputs[-1])
-    return int(axis) % len(op.outputs[0].shape)
-
-
 def along(vector: Tensor, axis: int, rank: int) -> Tensor:
     """A vector over ``axis`` of a tensor of ``rank``, in a shape that multiplies that tensor."""
     shape = [1] * rank
@@ -393,24 +366,3 @@ def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:
     one_output = None if grouped or op.kind == "depthwise" else lambda made: made[first]
     spans = {(step_of(shape, axis), shape[axis]): at for axis, at in axes.items()}
     return Map(op, data, kernel, rule, op.call, spans, one_output)
-
-
-def _span_moved(op: Op, index: int, span: Span, whole: bool) -> tuple[Span | None, bool]:
-    """Where what is the kernel's own, a ``whole`` axis or not, lies behind ``op``, and whether as it lay before."""
-    data = index if op.kind in _JOINS else next(i for i, t in enumerate(op.inputs) if t is op.data[0])
-    if op.kind == "depthtospace":  # of the channels, the inner ones stay
-        before, after = (
-            (step_of(t.shape, op.channel_axis), t.shape[op.channel_axis]) for t in (op.inputs[data], op.outputs[0])
-        )
-        return after if span == before else None, False
-    found = span_behind(op, data, span, 0 if op.kind in _JOINS else index)
-    same = found is not None and found[1] == span[1] and leaves_order(op, span)
-    return found if same or (whole and _picks(op)) else None, same
-
-
-def _picks(op: Op) -> bool:
-    """Whether it gives no value twice, of what it moves, and so leaves each with a scale of its own."""
-    if op.kind == "gather":
-        places = backend.computed_constant(op.inputs[1])
-        return places is not None and len(set(places.reshape(-1).tolist())) == places.size
-    return op.kind in ("slice", "split", "splitv", "reverse", "roll", "pad", *_JOINS)

@@ -12,7 +12,7 @@ from keras import ops
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.steps.maps import moved
+from lrp_monitor.engine.steps.moves import moved
 from lrp_monitor.engine.surrogates.build import Plan
 from lrp_monitor.engine.surrogates.table import shown
 from lrp_monitor.engine.trace.graph import Op
