@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,10 +43,12 @@ class Assigner:
     composite: Composite
     prefix: frozenset[int] = frozenset()
     """The numbers of the operations that make up the prefix of the composite's ``until``."""
+    biases: frozenset[int] = frozenset()
+    """The numbers of the operations that add a literal number to a weighted map's output, see `literal_biases`."""
     _facts: dict[int, Fact] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._weights = Weights(self.recording, self.composite)
+        self._weights = Weights(self.recording, self.composite, self.biases)
         self._front = Front(self.graph, self.composite, self._weights, self.prefix)
 
     @property
@@ -75,14 +78,36 @@ class Assigner:
 
     def join_formulas(self, head: Tensor) -> None:
         """Numbers that any layer adds within a function on the way to ``head`` take nothing: relevance starts there."""
+        for op in self._within_functions(head):
+            (made, *_), live = map(self.fact, op.outputs), [f for f in map(self.fact, op.inputs) if f.live]
+            if len(live) == 1 and not (made.formula or made.front):
+                made.step = passed(self.graph, op, made.tensor, Fact(made.tensor, True, live[0].tensor)).step
+
+    def literal_biases(self, head: Tensor) -> frozenset[int]:
+        """Which operations on the way to ``head`` add a number to what a weighted map made, outside of a function.
+
+        Such a number is a bias of the map. Which functions there are is known when every operation has a step.
+        """
+        within = {op.number for op in self._within_functions(head)}
+        needed = (op for op in self.graph.needed([head]) if op.number not in within and _adds_number(op))
+        return frozenset(op.number for op in needed if any(self.fact(t).map for t in op.inputs))
+
+    def _within_functions(self, head: Tensor) -> Iterator[Op]:
+        """The operations on the way to ``head`` that add a number within a function that alone reads the sum."""
         needed = self.graph.needed([head])
         numbers = {op.number for op in needed}
-        for op in needed:
-            for fact in map(self.fact, op.outputs):
-                given = [self.fact(i) for i in op.inputs]
+        for end in needed:
+            for fact in map(self.fact, end.outputs):
+                given = [self.fact(i) for i in end.inputs]
                 way, live = fact.over_layers, [f for f in given if f.live]
-                if way is not None and not fact.front and self._is_function(op, way, given, live):
-                    self._join(self._ways(way.root, fact.tensor), fact.tensor, numbers)
+                if way is None or fact.front or not self._is_function(end, way, given, live):
+                    continue
+                ways = self._ways(way.root, fact.tensor)
+                inside = {op.number for op in ways}
+                for op in filter(_adds_number, ways):
+                    readers = self.graph.readers(op.outputs[0]) if op is not end else ()
+                    if all(r.number in inside or r.number not in numbers or r.kind in CONSTANT for r in readers):
+                        yield op
 
     def _ways(self, root: Tensor, t: Tensor) -> list[Op]:
         """The operations between ``t`` and what was moved to ``root``, of which it is a function."""
@@ -92,16 +117,6 @@ class Assigner:
                 break
             root = (moved[0].over_layers or moved[0]).root
         return self.graph.between([root], t)
-
-    def _join(self, ways: list[Op], t: Tensor, needed: set[int]) -> None:
-        inside = {op.number for op in ways}
-        for op in ways:
-            (made, *_), live = map(self.fact, op.outputs), [f for f in map(self.fact, op.inputs) if f.live]
-            adds = op.kind in ("add", "sub") and any(number(i) is not None for i in op.inputs)
-            readers = self.graph.readers(made.tensor) if made.tensor is not t else ()
-            alone = all(r.number in inside or r.number not in needed or r.kind in CONSTANT for r in readers)
-            if adds and alone and len(live) == 1 and not (made.formula or made.front or made.map):
-                made.step = passed(self.graph, op, made.tensor, Fact(made.tensor, True, live[0].tensor)).step
 
     # --- one operation ---
 
@@ -207,7 +222,7 @@ class Assigner:
             found = self._weights.scaled(op, t, given, live[0])
             if found is not None:
                 return found
-        if len(live) > 1 and op.kind in ("add", "sub", "addn"):
+        if (op.kind in ("add", "sub", "addn") and len(live) > 1) or op.kind in ("sum", "mean"):
             found = self._weights.summed(op, t, given)
             if found is not None:
                 return found
@@ -303,6 +318,10 @@ class Assigner:
         fact.curved |= moves and live[0].curved
         fact.divided |= moves and live[0].divided
         fact.whole = fact.tensor.dtype.is_integer or (fact.front and not fact.inner and all(f.whole for f in live))
+
+
+def _adds_number(op: Op) -> bool:
+    return op.kind in ("add", "sub") and any(number(i) not in (None, 0) for i in op.inputs)
 
 
 def _hides(op: Op, given: list[Fact]) -> bool:

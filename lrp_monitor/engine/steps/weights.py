@@ -35,6 +35,8 @@ class Weights:
 
     recording: Recording
     composite: Composite
+    biases: frozenset[int] = frozenset()
+    """The numbers of the operations that add a literal number which is a bias."""
 
     @property
     def graph(self) -> Graph:
@@ -113,6 +115,7 @@ class Weights:
             return None
         # a literal scales, or absorbs, by itself
         literal = op.kind != "batchnorm" and math.prod(others[0].shape) == 1 and number(others[0]) is not None
+        literal &= op.number not in self.biases
         scales = made is not None and all(one.shift is None for one in (made, *made.products))
         if made is not None and not literal:
             shifts = scaling.factor is None

@@ -24,7 +24,7 @@ from lrp_monitor.engine.surrogates.build import Builder, Gates, Plan, Taps
 from lrp_monitor.engine.surrogates.carriers import LayerOutputs
 from lrp_monitor.engine.surrogates.table import Row, rows_of
 from lrp_monitor.engine.trace.graph import Op
-from lrp_monitor.engine.trace.recording import layer_paths, record
+from lrp_monitor.engine.trace.recording import Recording, layer_paths, record
 from lrp_monitor.keras_internals import layers_of
 
 
@@ -74,10 +74,7 @@ def run(
     choice = choose(recording) if composite is AUTO else None
     composite = composite if choice is None else choice.composite
     _check_overrides(model, composite, paths)
-    assigner = Assigner(recording, composite, prefix_of(recording, composite, model.name))
-    assigner.run()
-    activation, head, moves = _head(assigner, recording.output)
-    assigner.join_formulas(head)
+    assigner, head, activation, moves = _assigned(recording, composite, prefix_of(recording, composite, model.name))
     plan = Plan.to(assigner, [head], recording.output)
     notes = _checked(model, on_unknown, plan)
     masks = tuple(ops.ones_like(x) for x in inputs)
@@ -94,6 +91,21 @@ def run(
         warnings.warn(note, RuntimeWarning, stacklevel=2)
     output = builder.value(recording.output)
     return Traced(logits, output, activation, masks, rows_of(plan), notes, layer_outputs, builder, choice)
+
+
+def _assigned(
+    recording: Recording, composite: Composite, prefix: frozenset[int]
+) -> tuple[Assigner, Tensor, str | None, list[Op]]:
+    """Every operation with its step, and what `_head` tells."""
+    biases: frozenset[int] = frozenset()
+    while True:
+        assigner = Assigner(recording, composite, prefix, biases)
+        assigner.run()
+        activation, head, moves = _head(assigner, recording.output)
+        before, biases = biases, assigner.literal_biases(head)
+        if biases == before:
+            assigner.join_formulas(head)
+            return assigner, head, activation, moves
 
 
 def _head(assigner: Assigner, output: Tensor) -> tuple[str | None, Tensor, list[Op]]:
