@@ -404,6 +404,32 @@ def test_a_first_step_from_nothing_is_a_dense_layer(rng):
     close(lrp.relevance(model, x, 1, composite), lrp.relevance(by_hand, x, 1, composite))
 
 
+class IndependentCell(kl.Layer):
+    """Li et al. 2018: each unit reads its own state alone."""
+
+    state_size = UNITS
+
+    def build(self, shape):
+        self.u = self.add_weight(shape=(shape[-1], UNITS))
+        self.w = self.add_weight(shape=(UNITS,))
+        self.b = self.add_weight(shape=(UNITS,))
+
+    def call(self, x, states):
+        h = ops.tanh(ops.matmul(x, self.u) + states[0] * self.w + self.b)
+        return h, [h]
+
+
+@pytest.mark.parametrize("rule", [rules.AlphaBeta(2, 1), rules.Gamma(0.25)], ids=["ab", "gamma"])
+def test_an_independently_recurrent_cell_has_a_diagonal_matrix(rule, rng):
+    by_hand, by_layers = net(kl.RNN(IndependentCell())), net(kl.SimpleRNN(UNITS))
+    u, w, b, *rest = (rng.normal(size=value.shape).astype(np.float32) for value in by_hand.get_weights())
+    by_hand.set_weights([u, w, b, *rest])
+    by_layers.set_weights([u, np.diag(w), b, *rest])
+    x = sequence(rng)
+    for composite in (lrp.Composite(dense=rule), lrp.Composite(dense=rule, first=rules.Flat())):
+        close(lrp.relevance(by_hand, x, 1, composite), lrp.relevance(by_layers, x, 1, composite))
+
+
 def test_an_input_rule_within_what_z_plus_gives_x(rng):
     """One step from nothing: x as a whole gets (x W)+ / ((x W)+ + b+) of each unit, and flat shares it in quarters."""
     rnn, head = kl.SimpleRNN(UNITS, activation="relu"), kl.Dense(2, use_bias=False, name="head")
@@ -704,6 +730,17 @@ def test_a_stateful_loop_of_ones_own_is_explained_from_fresh_states(rng):
         )
     for state, value in zip(layer.states, before, strict=True):
         np.testing.assert_array_equal(state.numpy(), value)
+
+
+@pytest.mark.parametrize("layer", [kl.SimpleRNN, kl.GRU])
+def test_an_input_rule_that_is_named_is_that_of_x_alone(layer, rng):
+    """What reads the state takes the composite's rule, as where the rule is that of every first layer."""
+    model, x = net(layer(UNITS, name="memory")), sequence(rng)
+    by_name = lrp.Composite(dense=rules.Gamma(0.5), overrides={"memory": rules.Flat()})
+    close(
+        lrp.relevance(model, x, 0, by_name),
+        lrp.relevance(model, x, 0, lrp.Composite(dense=rules.Gamma(0.5), first=rules.Flat())),
+    )
 
 
 def test_open_number_of_steps(rng):

@@ -166,8 +166,13 @@ def test_products_summed_in_one_layer_keep_the_rule_for_inputs(deep, rng, random
     same(by_layers, by_hand, rng.normal(size=(2, 5)).astype(np.float32), [lrp.Composite(first=rules.Flat())])
 
 
+def _both(layer, x):
+    return [ops.matmul(x[:, :4], layer.w[:4]), ops.matmul(x[:, 4:], layer.w[4:])]
+
+
 def _halves(layer, x):
-    return ops.matmul(x[:, :4], layer.w[:4]) + ops.matmul(x[:, 4:], layer.w[4:])
+    one, two = _both(layer, x)
+    return one + two
 
 
 def _tokens(layer, x):
@@ -211,6 +216,11 @@ IN_PARTS = {
     ),
     "negated": lambda layer, x: -(-_halves(layer, x) - layer.b),
     "scaled": lambda layer, x: _halves(layer, x) / layer.scale * layer.scale + layer.b,
+    "stacked and summed": lambda layer, x: ops.sum(ops.stack(_both(layer, x), -1), -1) + layer.b,
+    "stacked and averaged": lambda layer, x: 2.0 * ops.mean(ops.stack(_both(layer, x)), 0, keepdims=True)[0] + layer.b,
+    "laid side by side and summed": lambda layer, x: (
+        ops.sum(ops.concatenate([y[:, None] for y in _both(layer, x)], 1), 1) + layer.b
+    ),
     "cut, joined and shifted": lambda layer, x: ops.concatenate(ops.split(_halves(layer, x), 2, -1), -1) + layer.b,
 }
 
@@ -240,6 +250,109 @@ def test_products_summed_in_one_call_are_the_product_of_what_they_multiply(form)
     other = normed_and_cut_off(IN_PARTS[form])
     other.set_weights(in_one().model.get_weights())
     same_as(in_one(), other, THREE)
+
+
+SPREAD = {
+    "a query over tokens": lambda layer, x: ops.matmul(x, layer.w[:4]) + ops.matmul(x[:, 0], layer.w[4:])[:, None],
+    "bias first, subtracted": lambda layer, x: (
+        ops.matmul(x[:, :1], layer.w[4:]) + layer.b - ops.matmul(x, -layer.w[:4]) - layer.b
+    ),
+    "moved, and scaled behind": lambda layer, x: (
+        ops.transpose(
+            ops.transpose(ops.matmul(x, layer.w[:4]) + ops.matmul(x[:, :1], layer.w[4:]), (0, 2, 1)) * 2.0, (0, 2, 1)
+        )
+        / 2.0
+    ),
+}
+
+
+@pytest.mark.parametrize("composite", [*THREE, lrp.Composite(first=rules.Flat())], ids=name_of)
+def test_a_product_spread_over_another_is_one_with_it(composite, rng, randomise):
+    """As additive attention adds a query to every key: the product of both side by side, also of the input itself."""
+
+    def whole(layer, x):
+        query = ops.broadcast_to(x[:, :1], ops.shape(x))
+        return ops.matmul(ops.concatenate([x, query], -1), layer.w)
+
+    def written(run, before):
+        def make(layer):
+            for name, shape in {"w": (8, 6), "b": (6,)}.items():
+                weight(layer, name, shape)
+
+        layer = Own(make, lambda layer, x: run(layer, x) + layer.b)
+        return net((3, 4), lambda h: ops.relu(kl.BatchNormalization()(layer(h))), before=before)
+
+    for form, before in zip(SPREAD, (True, False, True), strict=True):
+        known, other = randomise(written(whole, before)), written(SPREAD[form], before)
+        other.set_weights(known.get_weights())
+        same(known, other, rng.normal(size=(3, 3, 4)).astype(np.float32), [composite])
+
+
+DIAGONAL = (
+    lambda layer, x, y: ops.matmul(x, layer.w) + y * layer.scale + layer.b,
+    lambda layer, x, y: (layer.scale * y + layer.b) + ops.matmul(x, layer.w),
+    lambda layer, x, y: ops.matmul(x, layer.w) - y * -layer.scale + layer.b,
+)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["hidden", "input"])
+def test_a_scale_by_weights_beside_a_product_is_one_with_it(before, rng, randomise):
+    """x W + y * s, as in independently recurrent cells, is [x, y] [W; diag(s)]."""
+
+    def written(run):
+        def make(layer):
+            for name, shape in {"w": (4, 4), "b": (4,), "scale": (4,)}.items():
+                weight(layer, name, shape)
+
+        layer = Own(make, lambda layer, x: run(layer, x[:, :4], x[:, 4:]))
+        return net((8,), lambda h: ops.relu(kl.BatchNormalization()(layer(h))), before=before)
+
+    known = randomise(written(lambda layer, x, y: x @ layer.w + y @ ops.diag(layer.scale) + layer.b))
+    reference = Reference(known, rng.normal(size=(3, 8)).astype(np.float32))
+    for form in DIAGONAL:
+        other = written(form)
+        other.set_weights(known.get_weights())
+        same_as(reference, other, THREE)
+
+
+ADDED = {
+    "+": lambda z: z + 1.5,
+    "another layer": lambda z: kl.Rescaling(1.0, offset=1.5)(z),
+    "two": lambda z: kl.Lambda(lambda t: t + 1.0)(z) + 0.5,
+    "subtracted from": lambda z: 1.5 - kl.Lambda(lambda t: -t)(z),
+    "moved between": lambda z: ops.transpose(ops.transpose(z + 1.0, (0, 2, 1, 3)) + 0.5, (0, 2, 1, 3)),
+    "scaled before": lambda z: (z * 2.0 + 3.0) * 0.5,
+}
+
+
+@functools.cache
+def with_a_bias_of_numbers():
+    rng = np.random.default_rng(0)
+    known = randomised(rng, around(IMAGE, kl.Conv2D(4, 3), [kl.BatchNormalization()]))
+    known.layers[1].bias.assign(np.full(4, 1.5))
+    return Reference(known, rng.uniform(-3, 3, size=(2, *IMAGE)).astype(np.float32))
+
+
+@pytest.mark.parametrize("form", ADDED)
+def test_a_number_added_to_a_map_is_its_bias(form):
+    known = with_a_bias_of_numbers()
+    inputs = keras.Input(IMAGE)
+    h = kl.Conv2D(3, 2, padding="same")(inputs)
+    h = ops.relu(kl.BatchNormalization()(ADDED[form](kl.Conv2D(4, 3, use_bias=False)(h))))
+    other = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(h)))
+    weights = known.model.get_weights()
+    other.set_weights([*weights[:3], *weights[4:]])
+    same_as(known, other, [*THREE, SIGNS])
+
+
+def test_a_number_read_by_more_than_a_function_is_a_bias():
+    """Contributions are 4 and -2 and the number is 1, so that z+ gives 4 / (4 + 1) of the relevance 3 to x_0."""
+    inputs = keras.Input((2,))
+    h = kl.Dense(1, use_bias=False)(inputs) + 1.0
+    model = keras.Model(inputs, kl.Dense(1, use_bias=False)(kl.Concatenate()([kl.ReLU(6.0)(h), h])))
+    model.set_weights([np.array([[2.0], [-2.0]]), np.array([[0.0], [1.0]])])
+    found = lrp.relevance(model, np.array([[2, 1]], np.float32), 0, lrp.Composite(dense=rules.ZPlus()))
+    np.testing.assert_allclose(found, [[12 / 5, 0]], rtol=1e-5, atol=1e-6)
 
 
 IMAGES_IN_PARTS = {
@@ -283,6 +396,14 @@ def test_convolutions_summed_in_one_call_are_that_of_what_they_read(form, rng, r
     x = rng.normal(size=(2, 4, 3, 5)).astype(np.float32)
     signs = (rules.ZPlus(), rules.AlphaBeta(2, 1), rules.Gamma(0.5), rules.Epsilon())
     same(known, other, x, [lrp.Composite(conv=rule, dense=rule) for rule in signs])
+
+
+@pytest.mark.parametrize("form", ["of tokens", "in heads", "cut"])
+def test_a_rule_for_inputs_is_refused_for_a_sum_behind_other_weights(form):
+    model = normed_and_cut_off(IN_PARTS[form])
+    name = next(layer.name for layer in model.layers if isinstance(layer, Own))
+    with pytest.raises(lrp.UnsupportedModelError, match=rf"{name}.*Flat\(\) is for the first weighted layer alone"):
+        lrp.Explainer(model, lrp.Composite(overrides={name: rules.Flat()}))(np.ones((1, 8), np.float32), 0)
 
 
 class TwoLayers(kl.Layer):

@@ -44,7 +44,7 @@ class Assigner:
     prefix: frozenset[int] = frozenset()
     """The numbers of the operations that make up the prefix of the composite's ``until``."""
     biases: frozenset[int] = frozenset()
-    """The numbers of the operations that add a literal number to a weighted map's output, see `literal_biases`."""
+    """The numbers of the operations that add a bias to a weighted map as one number, see `join_formulas`."""
     _facts: dict[int, Fact] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,21 +76,18 @@ class Assigner:
         """Every step that was assigned."""
         return [fact.step for fact in self._facts.values() if fact.step is not None]
 
-    def join_formulas(self, head: Tensor) -> None:
-        """Numbers that any layer adds within a function on the way to ``head`` take nothing: relevance starts there."""
-        for op in self._within_functions(head):
+    def join_formulas(self, head: Tensor) -> frozenset[int]:
+        """Numbers that any layer adds within a function on the way to ``head`` take nothing: relevance starts there.
+
+        The result names the operations that add the others to what a weighted map made: those numbers are its biases.
+        """
+        within = {op.number: op for op in self._within_functions(head)}
+        for op in within.values():
             (made, *_), live = map(self.fact, op.outputs), [f for f in map(self.fact, op.inputs) if f.live]
             if len(live) == 1 and not (made.formula or made.front):
                 made.step = passed(self.graph, op, made.tensor, Fact(made.tensor, True, live[0].tensor)).step
-
-    def literal_biases(self, head: Tensor) -> frozenset[int]:
-        """Which operations on the way to ``head`` add a number to what a weighted map made, outside of a function.
-
-        Such a number is a bias of the map. Which functions there are is known when every operation has a step.
-        """
-        within = {op.number for op in self._within_functions(head)}
-        needed = (op for op in self.graph.needed([head]) if op.number not in within and _adds_number(op))
-        return frozenset(op.number for op in needed if any(self.fact(t).map for t in op.inputs))
+        others = (op for op in self.graph.needed([head]) if op.number not in within and _adds_number(op))
+        return frozenset(op.number for op in others if any(self.fact(t).map for t in op.inputs))
 
     def _within_functions(self, head: Tensor) -> Iterator[Op]:
         """The operations on the way to ``head`` that add a number within a function that alone reads the sum."""

@@ -16,7 +16,7 @@ from lrp_monitor.engine.rules.composites import Composite, fits_prefix
 from lrp_monitor.engine.steps.masks import normalised, picks, share, spread_over_vectors
 from lrp_monitor.engine.steps.products import shared
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
-from lrp_monitor.engine.steps.weights import Weights, override
+from lrp_monitor.engine.steps.weights import SCALINGS, Weights, override
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.operations import PRODUCTS
 from lrp_monitor.engine.trace.recording import Recording, loop_around
@@ -86,7 +86,9 @@ class Front:
             assert own is not None
             own = replace(own, mask=step.mask, note=step.note, bounds=step.bounds, map=None)
             step = replace(own, live=(*own.live, *step.live))
-        return Fact(t, True, front=True, inner=any(f.inner for f in live), map=folded, step=step)
+        inner, scales = any(f.inner for f in live), len(live) == 1 and op.kind in SCALINGS
+        gated = self.weights.diagonal(op, given, live[0]) if scales else None
+        return Fact(t, True, front=True, inner=inner, map=folded, gated=gated, step=step)
 
     def looked_up(self, op: Op, given: list[Fact], indices: Fact) -> Fact:
         """Vectors for numbers of the input: each token has the relevance of its vector."""

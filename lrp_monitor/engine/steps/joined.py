@@ -7,12 +7,13 @@ from itertools import accumulate, takewhile
 
 from keras import ops
 
+from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.rules.affine import Affine
+from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.axes import leaves_order, product_axes, step_of
 from lrp_monitor.engine.steps.maps import Map
-from lrp_monitor.engine.steps.moves import moved, output_of
+from lrp_monitor.engine.steps.moves import joint_axis, moved, output_of
 from lrp_monitor.engine.trace.graph import Op
 from lrp_monitor.engine.trace.operations import PRODUCTS
 
@@ -24,15 +25,34 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
     """
     first, shape = maps[0], tuple(op.outputs[0].shape)
     products = [one.op for made in maps for one in made.products]
-    if any(one.kind not in PRODUCTS for one in products) or len({*map(id, products)}) < len(products):
+    if not any(one.kind in PRODUCTS for one in products) or len({*map(id, products)}) < len(products):
         return None
-    for made in maps:
-        if made.beside or (made.summed and made.varies) or made.call is not first.call or tuple(made.shape) != shape:
+    parts = []
+    for index, made in enumerate(maps):
+        if made.beside or (made.summed and made.varies) or made.call is not first.call:
             return None
-    parts = [made.scaled(lambda: -1.0) if i and op.kind == "sub" else made for i, made in enumerate(maps)]
+        part = made.scaled(lambda: -1.0) if index and op.kind == "sub" else made
+        if tuple(made.shape) != shape:
+            if made.varies or len(made.shape) != len(shape) or made.shape[0] != shape[0]:
+                return None
+            part = part.behind(op, index)
+        parts.append(part)
     return Map(
         first.op, first.data, first.kernel, rule, first.call, {}, None, summed=tuple(parts), in_loop=first.in_loop
     )  # fmt: skip
+
+
+def summed_up(op: Op, made: Map) -> list[Map]:
+    """The maps that ``op`` adds up, or of which it takes the mean, where they lie one upon another; else none."""
+    joint = made.moved[0][0] if made.beside and not made.moved_together else None
+    axes = None if joint is None else backend.constant_value(op.inputs[1])
+    if joint is None or axes is None:
+        return []
+    axis, rank = joint_axis(joint), len(made.shape)
+    whole = joint.kind == "stack" or all(part.shape[axis] == 1 for part in made.beside)
+    if not whole or [int(i) % rank for i in axes.reshape(-1)] != [axis]:
+        return []
+    return [part.behind(joint, i).behind(op, 0) for i, part in enumerate(made.beside)]
 
 
 def _cuts_of_columns(made: Map) -> list[tuple[Op, int]]:
@@ -57,10 +77,14 @@ def beside(op: Op, parts: Sequence[Map | None]) -> Map | None:
     return Map(op, 0, 0, first.rule, first.call, {}, None, moved=((op, 0),), beside=tuple(found))
 
 
-def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], done: Sequence[bool]) -> Affine:
+def joined(
+    made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], done: Sequence[bool],
+    companions: Sequence[Companion],
+) -> Affine:  # fmt: skip
     """A sum of maps of other data ``xs`` as rules see it: one map of all of them side by side.
 
-    ``done`` says of each x whether it is that part's output already, which the map then leaves as it is.
+    ``done`` says of each x whether it is that part's output already, which the map then leaves as it is;
+    ``companions`` are those of all x, where the sum is the first weighted map.
     """
     parts = made.products
     factors = [None if part.factor is None else value(part.factor) for part in parts]
@@ -83,10 +107,17 @@ def joined(made: Map, xs: Sequence[Tensor], value: Callable[[Tensor], Tensor], d
             terms.append(y if factor is None else factor * y)
         return sum(terms[1:], start=terms[0])
 
+    def bounds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        ends = zip(*(companion.bounds(low, high) for companion in companions), strict=True)
+        low, high = ([ops.broadcast_to(t, x.shape) for t, x in zip(end, xs, strict=True)] for end in ends)
+        return _laid_out(low, 1)[0], _laid_out(high, 1)[0]
+
+    masks = [companion.mask for companion in companions]
+    companion = Companion(_laid_out(masks, 1)[0], bounds) if masks else None
     biases = list(_biases(made, value))
     return Affine(
         x=data, weights=lambda _: weights, bias=sum(biases[1:], start=biases[0]) if biases else None, lin=lin,
-        rectified=made.rectified,
+        rectified=made.rectified, companion=companion,
     )  # fmt: skip
 
 

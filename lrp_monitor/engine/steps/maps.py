@@ -197,7 +197,7 @@ class Map:
             ops.sum(backend.gradients(ops.sum(spread * ops.cast(one, spread.dtype)), [place])[0], others, keepdims=True)
             for one in (factor(), 1.0)
         )
-        return ops.where(count > 0, total / ops.maximum(count, 1.0), 1.0)
+        return ops.where(count > 0, total / ops.where(count > 0, count, 1.0), 1.0)
 
     def bare(self) -> Map:
         """The same product, and what cuts it, without a bias."""
@@ -251,19 +251,20 @@ class Map:
             return self
         if op.kind == "pad" and any(number(t) != 0 for t in op.inputs[2:]):
             return None
-        return self._moved(op, index)
+        return self.behind(op, index)
 
-    def _moved(self, op: Op, index: int) -> Map:
+    def behind(self, op: Op, index: int) -> Map:
+        """This map followed by what moves its output; of what joins or adds it to others, as its input ``index``."""
         if self.beside:
             joint, parts = self.moved[0][0], self.beside
             if not self.moved_together:
-                parts = tuple(part._moved(joint, i) for i, part in enumerate(parts))
-            parts = tuple(part._moved(op, index) for part in parts)
+                parts = tuple(part.behind(joint, i) for i, part in enumerate(parts))
+            parts = tuple(part.behind(op, index) for part in parts)
             return replace(self, moved=(*self.moved, (op, index)), beside=parts, base=self)
         bias = self.bias
         behind = None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)])
         if self.summed:
-            return replace(self, summed=tuple(part._moved(op, index) for part in self.summed), bias=behind, base=self)
+            return replace(self, summed=tuple(part.behind(op, index) for part in self.summed), bias=behind, base=self)
         axes, picked = {}, self.picked or op.kind in JOINS
         whole = [(step_of(self.shape, axis), n or 1) for axis, n in enumerate(self.shape)]
         for span, at in self.axes.items():
@@ -359,6 +360,8 @@ def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:
     shape = tuple(op.outputs[0].shape)
     if op.kind == "depthwise":
         axes = {op.channel_axis: len(weights.shape) - 1}
+    elif op.kind == "mul":  # a diagonal matrix
+        axes = {len(shape) - len(weights.shape) + i: i for i, n in enumerate(weights.shape) if n != 1}
     else:
         axes = {axis: named[kernel].index(name) for axis, name in enumerate(named[-1]) if name not in named[data]}
     grouped = op.kind == "conv" and op.inputs[data].shape[op.channel_axis] != weights.shape[-2]

@@ -17,11 +17,16 @@ MOVES = (
     "mirrorpad",
 )  # fmt: skip
 JOINS = ("concat", "stack")
+SUMS = ("add", "sub", "addn")
+"""What spreads an output over the others that it adds."""
 
 
 def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
     """``y`` behind the operations of ``Map.moved``, or some of them; beside others it stands with zeros."""
     for op, index in moves:
+        if op.kind in SUMS:
+            y = ops.broadcast_to(y, [y.shape[0], *op.outputs[0].shape[1:]])
+            continue
         if op.kind in JOINS:
             inputs = [ops.zeros_like(t) if any(t is i for i in op.data) else t for t in op.inputs]
             inputs[index], index = y, 0
@@ -33,7 +38,7 @@ def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
 
 def output_of(op: Op, index: int) -> Tensor:
     """The output of an entry of ``Map.moved``."""
-    return op.outputs[0 if op.kind in JOINS else index]
+    return op.outputs[0 if op.kind in JOINS + SUMS else index]
 
 
 def joint_axis(op: Op) -> int:
@@ -44,13 +49,13 @@ def joint_axis(op: Op) -> int:
 
 def span_moved(op: Op, index: int, span: Span, whole: bool) -> tuple[Span | None, bool]:
     """Where what is the kernel's own, a ``whole`` axis or not, lies behind ``op``, and whether as it lay before."""
-    data = index if op.kind in JOINS else next(i for i, t in enumerate(op.inputs) if t is op.data[0])
+    data = index if op.kind in JOINS + SUMS else next(i for i, t in enumerate(op.inputs) if t is op.data[0])
     if op.kind == "depthtospace":  # of the channels, the inner ones stay
         before, after = (
             (step_of(t.shape, op.channel_axis), t.shape[op.channel_axis]) for t in (op.inputs[data], op.outputs[0])
         )
         return after if span == before else None, False
-    found = span_behind(op, data, span, 0 if op.kind in JOINS else index)
+    found = span_behind(op, data, span, 0 if op.kind in JOINS + SUMS else index)
     same = found is not None and found[1] == span[1] and leaves_order(op, span)
     return found if same or (whole and _picks(op)) else None, same
 

@@ -90,7 +90,7 @@ class Fact:
     map: Map | None = None
     """The weighted map that made it."""
     gated: Map | None = None
-    """Such a map times what differs by sample, which is one again in a sum with another."""
+    """What is one in a sum with such a map: another times what differs by sample, or a scale by weights alone."""
     gate: str = ""
     """Which gate's values it holds (gates.py): one of ``gates.STRICTEST``, or none."""
     axes: frozenset[tuple[int, int]] = frozenset()

@@ -13,7 +13,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps.formulas import passed
-from lrp_monitor.engine.steps.joined import beside, sum_of
+from lrp_monitor.engine.steps.joined import beside, sum_of, summed_up
 from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, map_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -36,7 +36,7 @@ class Weights:
     recording: Recording
     composite: Composite
     biases: frozenset[int] = frozenset()
-    """The numbers of the operations that add a literal number which is a bias."""
+    """The numbers of the operations that add a bias as one number."""
 
     @property
     def graph(self) -> Graph:
@@ -92,7 +92,8 @@ class Weights:
 
     def weighted(self, op: Op, t: Tensor, made: Map, keep: bool = True, note: str = "") -> Fact:
         live, held = _reads(made)
-        step = Step(op, (t,), live, held, lambda b: [b.weighted(made)], note, made.problem, map=made)
+        problem = next((one.problem for one in (made, *made.products) if one.problem), "")
+        step = Step(op, (t,), live, held, lambda b: [b.weighted(made)], note, problem, map=made)
         return Fact(t, True, root=t, map=made if keep else None, step=step)
 
     def activated(self, op: Op, t: Tensor, root: Tensor, made: Map | None) -> Fact | None:
@@ -123,6 +124,10 @@ class Weights:
             if of_its_axes and (scales or shifts):
                 return self.folded(op, t, made, scaling)
         found = self.affine(op, t, given, z, scaling, learned)
+        gated = self.diagonal(op, given, z) if made is None else None
+        if gated is not None:
+            found = found or Fact(t, True, step=plain(self.graph, op, given))
+            found.gated = gated
         if made is not None and literal and scales:  # which what follows may fold into
             found = found or Fact(t, True, step=plain(self.graph, op, given))
             if scaling.factor is None:
@@ -130,6 +135,20 @@ class Weights:
             elif scaling.shift is None and number(others[0]) != 0:
                 found.map = made.scaled(scaling.factor)
         return found
+
+    def diagonal(self, op: Op, given: list[Fact], z: Fact) -> Map | None:
+        """A scale of ``z`` by weights alone, or a shift of one, as the product with a diagonal matrix that it is."""
+        at = given.index(z)
+        if op.kind == "mul":
+            other = op.inputs[1 - at]
+            if self.graph.depends(other) or not self.graph.is_learned(other):
+                return None
+            made = map_of(op, at, 1 - at, self.rule(op, z.front and not z.inner)[0])
+            return replace(made, in_loop=loop_around(op.call) is not None)
+        scaling = scaling_of(op, given, z) if z.gated is not None and z.gated.factor is None else None
+        if z.gated is None or scaling is None or scaling.shift is None or scaling.factor is not None:
+            return None
+        return z.gated.shifted(scaling.shift)
 
     def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
         """A scale or shift behind a weighted map, as a part of it."""
@@ -168,9 +187,16 @@ class Weights:
 
     def summed(self, op: Op, t: Tensor, given: list[Fact]) -> Fact | None:
         maps = [made for f in given if (made := f.map or f.gated) is not None]
+        if op.row.statistic:
+            given, maps = given[:1], summed_up(op, maps[0]) if maps else []
+        if any(part.rule.input_only for made in maps for part in made.products):  # a rule for inputs is theirs alone
+            maps = [
+                replace(made, rule=of_kind(self.composite, made.op), problem="") if made.problem else made
+                for made in maps
+            ]
         others = [made.rule for made in maps if not made.rule.input_only]
-        if len(maps) < len(given) or (len(others) < len(maps) and not maps[0].in_loop):
-            return None  # a rule for inputs shares out within its own part
+        if len(maps) < len(given):
+            return None
         made = sum_of(op, maps, others[0] if others else maps[0].rule)
         return None if made is None else self.weighted(op, t, made)
 

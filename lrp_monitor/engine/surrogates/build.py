@@ -237,22 +237,18 @@ class Builder:
             op = made.moved[0][0]
             (y,) = backend.repeat(op.raw, [*outputs, *op.inputs[len(outputs) :]])
             return y
-        within = [part.rule.input_only and part.in_loop for part in parts]
+        first = all(part.rule.input_only for part in parts) and not made.in_loop
+        within = [part.rule.input_only and not first for part in parts]
         if len(parts) == 1 and not within[0]:
             return self._applied(self._affine(made), made.rule)
-        rule = of_kind(assigner.composite, made.op) if made.rule.input_only else made.rule
+        rule = of_kind(assigner.composite, made.op) if made.rule.input_only and not first else made.rule
         xs: list[Tensor] = []
-        signs = []
         for part, inside in zip(parts, within, strict=True):
-            if inside:
-                # First the part that came from x as a whole, then, by the rule for inputs, within x.
-                bare = part.bare()
-                xs.append(self._applied(self._affine(bare), part.rule))
-            else:
-                xs.append(self.tensor(part.x))
-            signs.append(not inside and assigner.graph.is_non_negative(part.x))
-        affine = joined(made, xs, self.value, within)
-        affine.non_negative_input = all(signs)
+            # First the part that came from x as a whole, then, by the rule for inputs, within x.
+            xs.append(self._applied(self._affine(part.bare()), part.rule) if inside else self.tensor(part.x))
+        companions = [self.companion(part.x) for part in parts] if first else []
+        affine = joined(made, xs, self.value, within, companions)
+        affine.non_negative_input = not any(within) and all(assigner.graph.is_non_negative(part.x) for part in parts)
         return self._applied(affine, rule)
 
     def _affine(self, made: Map) -> Affine:

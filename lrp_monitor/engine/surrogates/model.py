@@ -96,16 +96,19 @@ def run(
 def _assigned(
     recording: Recording, composite: Composite, prefix: frozenset[int]
 ) -> tuple[Assigner, Tensor, str | None, list[Op]]:
-    """Every operation with its step, and what `_head` tells."""
-    biases: frozenset[int] = frozenset()
-    while True:
-        assigner = Assigner(recording, composite, prefix, biases)
+    """Every operation with its step, and what `_head` tells.
+
+    Which numbers are a part of a function, and which are biases, is known when every operation has a step: where there
+    are biases, the steps are assigned anew.
+    """
+    biases, known = frozenset[int](), None
+    while known != biases:
+        known = biases
+        assigner = Assigner(recording, composite, prefix, known)
         assigner.run()
         activation, head, moves = _head(assigner, recording.output)
-        before, biases = biases, assigner.literal_biases(head)
-        if biases == before:
-            assigner.join_formulas(head)
-            return assigner, head, activation, moves
+        biases = assigner.join_formulas(head)
+    return assigner, head, activation, moves
 
 
 def _head(assigner: Assigner, output: Tensor) -> tuple[str | None, Tensor, list[Op]]:
