@@ -209,6 +209,36 @@ def test_named_rules_for_a_layer_without_treatment():
         lrp.relevance(net(), x, 0, lrp.Composite(overrides={"inverse": rules.Epsilon()}))
 
 
+@pytest.mark.parametrize("name", ["normalised", "cut", "pooled"])
+def test_a_rule_for_weights_is_refused_for_a_layer_of_keras_without_them(name):
+    """Also where the layer is folded into the one before it; named for a class it is for those that have weights."""
+    inputs = keras.Input((6, 6, 2))
+    h = kl.ReLU(name="cut")(kl.BatchNormalization(name="normalised")(kl.Conv2D(3, 2)(inputs)))
+    model = keras.Model(inputs, kl.Dense(2)(kl.GlobalAveragePooling2D(name="pooled")(h)))
+    x = np.ones((1, 6, 6, 2), np.float32)
+    with pytest.raises(lrp.UnsupportedModelError, match=rf"{name}.*Gamma.*name Pass\(\) or Gradient\(\) for it"):
+        lrp.relevance(model, x, 0, lrp.Composite(overrides={name: rules.Gamma()}))
+    lrp.relevance(model, x, 0, lrp.Composite(overrides={name: rules.Gradient()}))
+    by_class = lrp.Composite(overrides={type(model.get_layer(name)): rules.Gamma()})
+    np.testing.assert_array_equal(lrp.relevance(model, x, 0, by_class), lrp.relevance(model, x, 0, lrp.Composite()))
+
+
+def test_what_is_named_for_a_lookup_leaves_the_lookup_as_it_is():
+    inputs = keras.Input((4,))  # numbers that the layer casts itself
+    model = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(kl.Embedding(5, 3, name="table")(inputs))))
+    x = np.array([[0, 1, 4, 2]], np.float32)
+    for rule in (rules.Pass(), rules.Gradient()):
+        found = lrp.relevance(model, x, 0, lrp.Composite(overrides={"table": rule}))
+        np.testing.assert_array_equal(found, lrp.relevance(model, x, 0, lrp.Composite()))
+
+
+def test_a_rule_that_a_weighted_layer_cannot_take_is_refused_by_that_layers_name():
+    """And not by that of the ReLU that was found to follow."""
+    model = keras.Sequential([keras.Input((3,)), kl.Dense(3, name="weighted"), kl.ReLU(), kl.Dense(1)])
+    with pytest.raises(lrp.UnsupportedModelError, match=r"'weighted' \(Dense\): rule Pass\(\) is for elementwise"):
+        lrp.relevance(model, np.ones((1, 3), np.float32), 0, lrp.Composite(overrides={"weighted": rules.Pass()}))
+
+
 class Centred(kl.Layer):
     def call(self, x, by=None):
         return ops.mean(x, axis=-1, keepdims=True) if by is None else ops.tanh(x - by)

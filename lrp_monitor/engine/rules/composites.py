@@ -33,7 +33,8 @@ class Composite:
         first: the rule of the first weighted layer in data flow, if given.
         overrides: a layer's name, its path through the models that it lies in (``"base/block/conv"``, as inspection
             shows it), a layer class, or a predicate ``layer -> bool``, to a rule; these win over the rest, and the
-            first match in the order given counts.
+            first match in the order given counts. A rule that shares out by weights is refused for a layer that is
+            named and has none.
         until: makes ``first`` the rule of a whole *prefix* of the network, through which relevance then passes whatever
             the values are, so that the map is as coarse as what the layers behind it see (as wanted for clustering
             maps: SpRAy, Lapuschkin et al. 2019). Every weighted layer of it takes ``first`` (Flat, WSquare, or a rule

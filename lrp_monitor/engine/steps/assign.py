@@ -195,7 +195,7 @@ class Assigner:
     def _live(self, op: Op, index: int, given: list[Fact], live: list[Fact], way: Fact | None) -> Fact:
         t = op.outputs[index]
         named = self._named(op)
-        if named is not None:
+        if named is not None and not t.dtype.is_integer:  # numbers of a lookup find their vectors under any rule
             return self._whole(op, t, given, *named)
         fact = self._front.assigned(op, index, given, live, way, lambda: self._stepped(op, index, given, live, way))
         if fact.root is None:

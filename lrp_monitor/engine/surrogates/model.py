@@ -147,7 +147,8 @@ def _checked(model: Any, on_unknown: str, plan: Plan) -> tuple[str, ...]:
             and any(op.number in refused for op in graph.needed(step.op.inputs))
         )
         if step.problem and not inside:
-            where = "" if step.op.call is None or step.op.call.is_model else f"{step.op.call}: "
+            call = step.op.call if step.map is None else step.map.call
+            where = "" if call is None or call.is_model else f"{call}: "
             whole = where and step.problem.startswith("rule ")
             problems.append(f"{where}{step.problem}" if whole else f"{where}{step.op}: {step.problem}")
     problems += _without_weights(plan.assigner)
@@ -189,19 +190,23 @@ def _has_gradient(plan: Plan) -> bool:
 
 
 def _without_weights(assigner: Assigner) -> list[str]:
-    """What is wrong where a rule that shares out by weights is named for a layer of one's own that has none."""
+    """What is wrong where a rule that shares out by weights is named for a layer that has none.
+
+    One that is named for a class of Keras' own layers is for those of them that have weights.
+    """
+    composite, recording = assigner.composite, assigner.recording
+    weighted = [made.call for step in assigner.steps() if step.map is not None for made in step.map.products]
+    weighted += [step.op.call for step in assigner.steps() if step.note.startswith("Epsilon") and step.map is None]
+    applied = {id(around) for call in weighted if call is not None for around in call.around()}
     found = []
-    for call in assigner.recording.calls:
-        rule = assigner.composite.override(call.layer, call.path) if not call.is_model else None
+    for call in recording.calls:
+        rule = composite.override(call.layer, call.path) if not call.is_model else None
         own = "keras" not in type(call.layer).__module__.split(".")[:1]
-        if rule is None or isinstance(rule, Pass | Gradient) or not own:
+        named = own or {call.path, call.layer.name} & {key for key in composite.overrides if isinstance(key, str)}
+        if rule is None or isinstance(rule, Pass | Gradient) or not named or id(call) in applied:
             continue
-        inside = assigner.graph.ops[call.start : call.stop]
-        if not any(
-            (step := assigner.fact(t).step) is not None and step.map is not None for op in inside for t in op.outputs
-        ):
-            found.append(
-                f"{call}: rule {rule!r} shares out by weights, which this layer does not have or does not show; "
-                "name Pass() or Gradient() for it"
-            )
+        found.append(
+            f"{call}: rule {rule!r} shares out by weights, which this layer does not have or does not show; "
+            "name Pass() or Gradient() for it"
+        )
     return found
