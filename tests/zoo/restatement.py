@@ -304,16 +304,32 @@ class _Walk:
             option, gate, counts = self.rules.attention, kinds.index("Softmax"), [1, 1]
         elif kinds.count("Sigmoid") == 1:
             gate = kinds.index("Sigmoid")
-        elif op.type == "Mul":
+        else:
             gate = self._spread(op, refs)
         return gate if option == "constant" else None, counts
 
     def _spread(self, op: Step, refs: list[Any]) -> int | None:
-        """Which factor of an elementwise product is broadcast over the other, unless a sum over both's axes follows."""
-        one, two = (self._long_axes(r) for r in refs)
+        """Which factor of a product is broadcast over the other, unless it is summed over an axis of both."""
+        one, two = self._own_axes(op, refs)
         if self._sums_over_both(op, refs):
             return None
         return 0 if one < two else 1 if two < one else None
+
+    def _own_axes(self, op: Step, refs: list[Any]) -> list[set[Any]]:
+        """The axes of each factor that are longer than 1, in names of their product's; of a matrix product too."""
+        if op.type == "Einsum":
+            names = [list(term) for term in op.op.get_attr("equation").decode().split("->")[0].split(",")]
+        elif op.type == "Mul":
+            return [self._long_axes(r) for r in refs]
+        else:
+            ends = [["row", "sum"], ["sum", "column"]]
+            turned = ("transpose_a", "transpose_b") if op.type == "MatMul" else ("adj_x", "adj_y")
+            ends = [end[::-1] if op.op.get_attr(name) else end for end, name in zip(ends, turned, strict=True)]
+            names = [[*range(2 - len(self.shape[r]), 0), *end] for r, end in zip(refs, ends, strict=True)]
+        return [
+            {name for name, n in zip(own, self.shape[r], strict=True) if n != 1}
+            for own, r in zip(names, refs, strict=True)
+        ]
 
     def _long_axes(self, ref: Any) -> set[int]:
         return {i - len(self.shape[ref]) for i, n in enumerate(self.shape[ref]) if n != 1}

@@ -79,6 +79,22 @@ def test_a_gate_and_a_function(gate: Callable[[Any], Any], size: float, composit
     np.testing.assert_allclose(restated(model, x, 0, "attn_lrp"), [1.5 * size, 1.5 * size], rtol=1e-5)
 
 
+def test_a_factor_that_is_spread_is_a_gate_however_it_is_multiplied() -> None:
+    """a (b, c), 1 x (2, 3), as matrix products that sum over one place: all to (b, c), or half to each factor."""
+    inputs = keras.Input((3,))
+    h = kl.Dense(3, use_bias=False, kernel_initializer="identity")(inputs)
+    a, bc = h[:, :1], h[:, 1:]
+    forms = [
+        a * bc, ops.matmul(a[:, None], bc[:, None])[:, 0], ops.matmul(bc[:, :, None], a[:, None])[:, :, 0],
+        ops.einsum("ni,nj->nj", a, bc),
+    ]  # fmt: skip
+    x = np.array([[1.0, 2.0, 3.0]], np.float32)
+    for made in forms:
+        model = keras.Model(inputs, made)
+        np.testing.assert_allclose(restated(model, x, 1, "epsilon"), [0, 0, 3], rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(restated(model, x, 1, "attn_lrp"), [1.5, 0, 1.5], rtol=1e-5, atol=1e-9)
+
+
 def test_a_number_added_to_a_function() -> None:
     """1 - sigmoid(h) is one function of h, to which all of it goes; what is added to a ReLU absorbs: 1 of 1 + 2."""
     inputs = keras.Input((2,))
