@@ -293,7 +293,8 @@ def scaled_gradient(
     def node(value: Tensor, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
         def gradient(upstream: Tensor) -> tuple[None, Tensor]:
             again = after(z, upstream)
-            return None, upstream * factor(again, function(again))
+            # The framework's gradient for a complex number is the conjugate of the derivative.
+            return None, upstream * tf.math.conj(factor(again, function(again)))
 
         return tf.identity(value), gradient
 

@@ -788,6 +788,23 @@ def test_patches_are_movement(rule, rng, randomise):
         same_as(known, by_hand, [composite])
 
 
+def test_functions_of_complex_numbers(rng, randomise):
+    """Of i x they are functions of x: exp gives the cosine, the square is -x^2, the size of the root that of |x|."""
+
+    def net(function):
+        inputs = keras.Input((4,))
+        return keras.Model(inputs, kl.Dense(2)(kl.Lambda(function)(kl.Dense(6)(inputs))))
+
+    def parts(x):
+        i = tf.complex(0 * x, x)
+        return tf.concat([tf.math.real(tf.exp(i)), tf.math.real(tf.square(i)), tf.abs(tf.sqrt(i))], axis=1)
+
+    model = randomise(net(parts))
+    real = net(lambda x: tf.concat([tf.cos(x), -tf.square(x), tf.sqrt(tf.abs(x))], axis=1))
+    real.set_weights(model.get_weights())
+    same(model, real, rng.normal(size=(3, 4)).astype(np.float32), ["lrp_zero", "epsilon_plus"])
+
+
 def test_complex_weights(rng, randomise):
     """A layer of frequencies (Fourier neural operator): as four real products; a rule of signs is refused."""
 
