@@ -20,10 +20,10 @@ identity: Callable[[Tensor], Tensor] = tf.identity
 
 # Those whose word is their own name in small letters ...
 _OWN_WORD = (
-    "Abs Acos AddN All Any ArgMax ArgMin Asin Asinh Atan Atanh Bucketize Cast Ceil Complex ComplexAbs Cos "
-    "Cosh Cumsum DepthToSpace Einsum Elu Equal Erf Erfc EuclideanNorm Exp ExpandDims Expm1 FFT FFT2D Floor FloorDiv "
-    "FloorMod GatherNd Greater GreaterEqual Identity IFFT IFFT2D Imag IRFFT IRFFT2D IsFinite IsInf IsNan LeakyRelu "
-    "Less LessEqual Log Log1p LogicalAnd LogicalNot LogicalOr LogSoftmax LRN MatrixBandPart Max Maximum "
+    "Abs Acos AddN All Any ArgMax ArgMin Asin Asinh Atan Atanh Bucketize Cast Ceil Complex ComplexAbs Conj Cos Cosh "
+    "Cumsum DepthToSpace Einsum Elu Equal Erf Erfc EuclideanNorm Exp ExpandDims Expm1 FFT FFT2D FFT3D Floor FloorDiv "
+    "FloorMod GatherNd Greater GreaterEqual Identity IFFT IFFT2D IFFT3D Imag IRFFT IRFFT2D IsFinite IsInf IsNan "
+    "LeakyRelu Less LessEqual Log Log1p LogicalAnd LogicalNot LogicalOr LogSoftmax LRN MatrixBandPart Max Maximum "
     "Mean Min Minimum MirrorPad Mul Neg NotEqual OneHot OnesLike Pad Pow Rank Real Relu Relu6 Reshape RFFT RFFT2D "
     "Roll Round Rsqrt ScatterNd Selu Shape ShapeN Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign "
     "SpaceToDepth Split Sqrt Square SquaredDifference Squeeze Sub Sum Tan Tanh Tile Transpose ZerosLike"
@@ -31,8 +31,9 @@ _OWN_WORD = (
 # ... and the others.
 KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
     "Add": "add", "AddV2": "add", "BiasAdd": "add", "StopGradient": "stop",
-    "PreventGradient": "stop", "IdentityN": "each", "RealDiv": "div", "Div": "div", "DivNoNan": "div",
-    "MulNoNan": "mul", "Inv": "reciprocal", "Reciprocal": "reciprocal", "Select": "select", "SelectV2": "select",
+    "PreventGradient": "stop", "IdentityN": "each", "EnsureShape": "identity", "CheckNumerics": "identity",
+    "RealDiv": "div", "Div": "div", "DivNoNan": "div", "MulNoNan": "mul", "Inv": "reciprocal",
+    "Reciprocal": "reciprocal", "Select": "select", "SelectV2": "select",
     "PadV2": "pad", "ConcatV2": "concat", "Pack": "stack", "Unpack": "unstack", "SplitV": "splitv",
     "GatherV2": "gather", "ResourceGather": "gather", "StridedSlice": "slice", "BroadcastTo": "broadcast",
     "Reverse": "reverse", "ReverseV2": "reverse", "SpaceToBatchND": "spacetobatch", "BatchToSpaceND": "batchtospace",
@@ -51,9 +52,9 @@ KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
     "MatrixSetDiagV3": "setdiagonal",
     "FusedBatchNorm": "batchnorm", "FusedBatchNormV2": "batchnorm", "FusedBatchNormV3": "batchnorm",
     "While": "loop", "StatelessWhile": "loop", "TensorListFromTensor": "loop", "If": "loop",
-    "StatelessIf": "loop", "TensorListSetItem": "listset", "TensorListGetItem": "listget",
-    "TensorListStack": "liststack", "PartitionedCall": "call", "StatefulPartitionedCall": "call",
-    "ReadVariableOp": "variable",
+    "StatelessIf": "loop", "Case": "loop", "StatelessCase": "loop", "TensorListSetItem": "listset",
+    "TensorListGetItem": "listget", "TensorListStack": "liststack", "PartitionedCall": "call",
+    "StatefulPartitionedCall": "call", "ReadVariableOp": "variable",
 }  # fmt: skip
 
 
@@ -121,11 +122,22 @@ def call_site(raw: Any) -> str:
 
     The innermost frame of the user's own files; of an installed package where the user's own are not among them.
     """
-    frames = [(frame.filename.replace("\\", "/"), frame.lineno) for frame in raw.traceback or ()]
-    inside = max((i for i, (path, _) in enumerate(frames) if "/lrp_monitor/engine/" in path), default=-1)
-    outside = [frame for frame in frames[inside + 1 :] if not any(part in frame[0] for part in _FRAMEWORK)]
-    own = [frame for frame in outside if "/site-packages/" not in frame[0]] or outside
-    return f"{own[-1][0].rsplit('/', 1)[-1]}:{own[-1][1]}" if own else ""
+    found = entry(raw)
+    return f"{found[0].rsplit('/', 1)[-1]}:{found[1]}" if found else ""
+
+
+def entry(raw: Any) -> tuple[Any, ...]:
+    """File and line of the model's code that made the operation, and the framework's function that is called there.
+
+    Operations of one call of such a function share it; empty where it cannot be known.
+    """
+    frames = [(frame.filename.replace("\\", "/"), frame.lineno, frame.name) for frame in raw.traceback or ()]
+    inside = max((i for i, (path, *_) in enumerate(frames) if "/lrp_monitor/engine/" in path), default=-1)
+    behind = range(inside + 1, len(frames))
+    outside = [i for i in behind if not any(part in frames[i][0] for part in _FRAMEWORK)]
+    own = [i for i in outside if "/site-packages/" not in frames[i][0]] or outside
+    called = [(path, name) for path, _, name in frames[own[-1] + 1 :] if "/util/" not in path] if own else []
+    return (*frames[own[-1]][:2], *called[:1]) if own else ()
 
 
 def repeat(raw: Any, inputs: Sequence[Tensor], kind: str | None = None) -> list[Tensor]:
@@ -315,6 +327,16 @@ def gradients(of: Tensor, with_regard_to: Sequence[Tensor]) -> list[Tensor | Non
     found = tf.gradients(of, list(with_regard_to))
     # That of a lookup comes as slices.
     return [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in found]
+
+
+def has_gradient(of: Sequence[Tensor], with_regard_to: Sequence[Tensor]) -> bool:
+    """Whether a differentiable path joins any of these tensors; only under trace."""
+    ends = [t for t in of if t.dtype.is_floating or t.dtype.is_complex]
+    try:
+        found = tf.gradients(ends, list(with_regard_to), grad_ys=[tf.ones_like(t) for t in ends]) if ends else []
+    except (LookupError, NotImplementedError):  # an operation of which, or of whose arguments, there is no gradient
+        return False
+    return any(gradient is not None for gradient in found)
 
 
 def gradients_of_rows(

@@ -23,6 +23,6 @@ class UnsupportedModelError(ValueError):
         )
         super().__init__(
             f"relevance cannot be propagated through model {model_name!r}:\n{lines}\n"
-            "Way out: replace the part by layers that are treated, give a rule for the named layer "
-            f"(Composite(overrides={{'layer name': rule}})), or {gradient}"
+            "Way out: what a line names, or replace the part by layers that are treated, give Pass() or Gradient() for "
+            f"the layer that holds it (Composite(overrides={{'layer name': rule}})), or {gradient}"
         )

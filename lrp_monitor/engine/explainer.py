@@ -212,6 +212,12 @@ class Explainer:
                 f"the explained output of model {self.model.name!r} has shape {tuple(found.logits.shape)}; an "
                 "explanation needs (n, classes), or (n, ..., classes) for maps"
             )
+        if found.logits.shape[0] not in (None, leaves[0].shape[0]):
+            raise ValueError(
+                f"the explained output of model {self.model.name!r} has shape {tuple(found.logits.shape)} of "
+                f"{leaves[0].shape[0]} samples; an explanation needs one row a sample: explain a part of the model "
+                "that gives it, keras.Model(model.inputs, a layer's output)"
+            )
         return found
 
     @overload

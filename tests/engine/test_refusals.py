@@ -1,5 +1,7 @@
 """What cannot be treated is refused by name, all of it at once, and with the way out; never a silently wrong map."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ REFUSED = {
         lambda t: t / ops.reciprocal(ops.mean(ops.square(t), axis=-1, keepdims=True)),
         "divides by an activation",
     ),
-    "product of all": (lambda t: ops.cumprod(t, axis=1), "not homogeneous"),
+    "product of all": (lambda t: ops.cumprod(t, axis=1), "has no rule"),
     "stopped": (lambda t: ops.stop_gradient(t), "stops the gradient"),
     "filled": (lambda t: ops.where(t[:, ::-1] > 0, t, 1.0), "puts in a constant"),
     "exponentials over others": (
@@ -101,6 +103,114 @@ def test_the_rule_that_is_named_for_what_joins_elements_works():
     np.testing.assert_allclose(lrp.Explainer(model, named).explain(X, 0).conservation, 3, rtol=1e-4)
 
 
+def between(function, name="own"):
+    """A function in a layer of its own, or in the graph where that has no name, between two dense layers."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((3, 4), batch_size=2)
+    x = kl.Dense(4, use_bias=False)(inputs)
+    x = kl.Lambda(function, name=name)(x) if name else function(x)
+    return keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(x)))
+
+
+def refusal(model):
+    with pytest.raises(lrp.UnsupportedModelError) as caught:
+        lrp.Explainer(model, "lrp_zero").prepare()
+    return caught.value
+
+
+PASS, GRADIENT = rules.Pass(), rules.Gradient()
+# function, how it is refused, the rule that is named there, and what passes it then: as much, or a function's degree
+NAMED = {
+    "each": (lambda t: 1.0 / t, r"name Pass\(\) for that$", PASS, 1),
+    "part": (lambda t: ops.log(ops.abs(t)), r"of a keras.layers.Activation, or.* Pass\(\)", PASS, 1),
+    "numbers": (lambda t: ops.one_hot(ops.argmax(t, -1), 4), "computed from activations", PASS, 1),
+    "cumulative": (lambda t: ops.cumprod(t, axis=1), r"name Gradient\(\) or Pass\(\), where", PASS, 1),
+    "matrix": (lambda t: ops.det(t[:, :2, :2])[:, None], r"no rule; put.* name Gradient\(\) for", GRADIENT, 2),
+    "call": (lambda t: ops.norm(t, ord=3, axis=-1), r"Pow.*own and name Gradient\(\) for", GRADIENT, 1),
+    "loop": (lambda t: ops.fori_loop(0, 2, lambda _, s: s * 2, t), r"in Python .*, or .*Gradient\(\)", GRADIENT, 1),
+    "branch": (lambda t: ops.switch(1, [ops.relu, ops.abs], t), r"\(StatelessCase\).*Gradient\(\)", GRADIENT, 1),
+    "contrast": (lambda t: tf.image.adjust_contrast(t[..., None], 2)[..., 0], "AdjustContrast", PASS, 1),
+    "python": (
+        lambda t: tf.ensure_shape(tf.numpy_function(lambda a: 2 * a, [t], "float32"), t.shape), "PyFunc", PASS, 1,
+    ),
+}  # fmt: skip
+
+
+def test_the_rules_that_are_named_work():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((3, 4), batch_size=2)
+    h = kl.Dense(4, use_bias=False)(inputs)
+    parts = [kl.Flatten()(kl.Lambda(row[0], name=name)(h)) for name, row in NAMED.items()]
+    model = keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Concatenate()(parts)))
+    problems = refusal(model).problems
+    for name, (_, words, *_) in NAMED.items():
+        assert any(f"{name!r} (Lambda)" in problem and re.search(words, problem) for problem in problems), name
+    named = lrp.Composite(dense=rules.Epsilon(0), overrides={name: row[2] for name, row in NAMED.items()})
+    found = lrp.Explainer(model, named).inspect(X, 0)
+    for name, (_, _, rule, degree) in NAMED.items():
+        np.testing.assert_allclose(found[name].kept, degree, rtol=1e-3, err_msg=f"{name}: {rule!r}")
+
+
+def test_what_made_numbers_without_relevance_is_named_where_weights_read_them():
+    def function(t):
+        return ops.cast(t > 0, "float32")
+
+    (problem,) = refusal(between(function)).problems
+    assert re.search(r"MatMul.*\(Greater\) at test_refusals.py:\d+ of layer 'own' .* name Pass\(\) for it$", problem)
+    named = lrp.Composite(dense=rules.Epsilon(0), overrides={"own": PASS})
+    np.testing.assert_allclose(lrp.Explainer(between(function), named).explain(X, 0).conservation, 1, rtol=1e-3)
+    problem = str(refusal(between(lambda t: ops.cast(ops.argmax(t, axis=-1), "float32"))))
+    assert "(ArgMax) at test_refusals.py" in problem
+    assert "of their own" not in problem  # nothing passes one to one
+
+
+def test_a_function_that_is_given_to_an_activation_passes():
+    inputs = keras.Input((4,))
+    h = kl.Activation(lambda t: ops.log(ops.abs(t)))(kl.Dense(4, use_bias=False)(inputs))
+    model = keras.Model(inputs, kl.Dense(2, use_bias=False)(h))
+    np.testing.assert_allclose(lrp.Explainer(model, "lrp_zero").explain(X[0], 0).conservation, 1, rtol=1e-3)
+
+
+def test_no_rule_is_named_that_would_pass_nothing():
+    """Neither the gradient nor one to one passes a resampling without a gradient; named, it is refused again."""
+
+    def function(t):
+        return tf.image.resize(t[..., None], (2, 2), "area")[..., 0]
+
+    text = str(refusal(between(function)))
+    assert "(ResizeArea)" in text
+    assert "of its own" not in text
+    assert 'on_unknown="gradient" is no way out' in text
+    with pytest.raises(lrp.UnsupportedModelError, match=r"own.*\(ResizeArea\).*has no gradient"):
+        lrp.Explainer(between(function), lrp.Composite(overrides={"own": GRADIENT})).prepare()
+
+
+def test_a_layer_that_users_do_not_write_takes_a_rule_as_a_whole():
+    keras.utils.set_random_seed(1)
+    mel = kl.MelSpectrogram(8, 4, 8, num_mel_bins=3, sampling_rate=100, name="mel")
+    inputs = keras.Input((32,))
+    model = keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(mel(kl.Dense(32, use_bias=False)(inputs)))))
+    (problem,) = refusal(model).problems
+    assert "layer 'mel' (MelSpectrogram): operation" in problem
+    assert problem.endswith("; name Gradient() for it, Composite(overrides={'mel': Gradient()})")
+    x = tf.constant(np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 32) ** 3)
+    named = lrp.Composite(dense=rules.Epsilon(0), overrides={"mel": GRADIENT})
+    found = lrp.Explainer(model, named).explain(x.numpy(), 0).relevance
+    with tf.GradientTape() as tape:  # dense layers without biases under LRP-0: the gradient from end to end
+        tape.watch(x)
+        logit = model(x)[:, 0]
+    expected = x * tape.gradient(logit, x)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_an_operation_of_a_functional_model_has_the_name_of_the_summary():
+    model = between(lambda t: ops.log(ops.abs(t)), None)
+    (name,) = [one.name for one in model.operations if type(one).__name__ == "Log"]
+    (problem,) = refusal(model).problems
+    assert f"(Log), {name!r} of a functional model: is not homogeneous" in problem
+    assert all("call" not in vars(one) for one in model.operations)
+
+
 @pytest.mark.parametrize("function", [ops.stop_gradient, ops.sign], ids=["stopped", "sign"])
 def test_the_gradient_is_no_way_out_where_there_is_none(function):
     with pytest.raises(lrp.UnsupportedModelError, match="no differentiable path leads from the model's input"):
@@ -130,6 +240,9 @@ HOMOGENEOUS = {
     "maxima": lambda t: ops.max(t, axis=1, keepdims=True) + t,
     "gathered": lambda t: ops.take(t, [2, 0], axis=1),
     "absolute": lambda t: ops.abs(t),
+    "checked": lambda t: tf.debugging.check_numerics(tf.ensure_shape(t, t.shape), "no number"),
+    "conjugate": lambda t: tf.math.real(tf.math.conj(tf.complex(t, t))),
+    "turned": lambda t: tf.math.imag(tf.cast(t, "complex64") * 1j),
     "array of steps": lambda t: written_and_read(tf.TensorArray("float32", 3), t),
 }
 
@@ -144,14 +257,16 @@ def test_everything_is_listed_at_once():
     inputs = keras.Input((3, 4))
     x = kl.Lambda(lambda t: ops.reciprocal(t), name="growth")(kl.Dense(4)(inputs))
     x = kl.Discretization([0.0, 1.0], output_mode="one_hot", name="bins")(x[:, :, 0])
-    x = kl.Dense(4, activation=lambda t: 1.0 / t, name="own")(x)
-    model = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(x)), name="mixed")
+    x = ops.cumprod(kl.Dense(4, activation=lambda t: 1.0 / t, name="own")(x), axis=1)
+    x = kl.SimpleRNN(2, activation=lambda t: 1.0 / t, name="memory")(x[:, :1])
+    model = keras.Model(inputs, kl.Dense(2)(x), name="mixed")
     with pytest.raises(lrp.UnsupportedModelError) as caught:
         lrp.relevance(model, X, 0)
-    text = str(caught.value)
+    text, problems = str(caught.value), caught.value.problems
     for part in ("'mixed'", "growth", "(Reciprocal)", "bins", "(Discretization)", "own", "(RealDiv)", "on_unknown"):
         assert part in text
-    assert len(caught.value.problems) == 3
+    order = ["layer 'bins'", "layer 'growth'", "layer 'own'", "(Cumprod), 'cumprod", "layer 'memory/simple_rnn_cell'"]
+    assert all(part in problem for part, problem in zip(order, problems, strict=True)), problems
 
 
 def odd_twice():
@@ -370,6 +485,9 @@ def test_models_that_cannot_be_explained():
         lrp.relevance(two, X[0], 0, output="c")
     for choice, width in (("a", 3), (0, 3), ("b", 2), (1, 2)):
         assert lrp.Explainer(two, output=choice).explain(X[0], 0).logits.shape == (3, width)
+    steps = keras.Model(inputs, kl.Lambda(lambda t: ops.reshape(t, (-1, 2)))(kl.Dense(4)(inputs)), name="steps")
+    with pytest.raises(ValueError, match=r"'steps' has shape \(4, 2\) of 2 samples; .* one row a sample"):
+        lrp.relevance(steps, X[[0, 0], 0], 0)
     sequence = keras.Sequential([keras.Input((3, 4)), kl.Dense(2)])
     with pytest.raises(ValueError, match="one row of logits a sample"):
         lrp.relevance(sequence, X, 0)

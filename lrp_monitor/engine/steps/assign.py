@@ -17,9 +17,10 @@ from lrp_monitor.engine.steps.formulas import cut_off, is_function, own_gradient
 from lrp_monitor.engine.steps.front import Front
 from lrp_monitor.engine.steps.gates import is_softmax_shift, learn_gate, quotient, softmax_by_hand
 from lrp_monitor.engine.steps.step import Fact, Step, plain
+from lrp_monitor.engine.steps.ways_out import has_gradient, way_out
 from lrp_monitor.engine.steps.weights import SCALINGS, STEPS, Weights
 from lrp_monitor.engine.trace.graph import Graph, Op, number
-from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS, REFUSED
+from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS, REFUSED, UNKNOWN
 from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
 from lrp_monitor.engine.trace.treatments import is_loop
 
@@ -31,6 +32,7 @@ _BASIC = (
 _ROUNDING = ("round", "floor", "ceil", "floordiv")
 _HIDDEN = -1e4  # the largest factor of additive attention masks: float16 holds no -1e9, so code for it uses -1e4
 _ASIDE = "one of its inputs that say where to or how depends on the model's input, and relevance does not follow there"
+_INHOMOGENEOUS = "is not homogeneous (not a sum, a scaling, a selection, a pooling or a ReLU)"
 _PLACES = "looks vectors up by lists of numbers, each of which is a place; use ops.take of the numbers themselves"
 NUMBERS = "its token numbers are computed from activations, which carry no relevance"
 
@@ -152,29 +154,38 @@ class Assigner:
             elif isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
                 facts.append(self._front.looked_up(op, given, indices) if indices.live else self._computed(op, given))
             elif not silent and not live and self._weights.reads_steps(op, given):
-                facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=STEPS)))
+                facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=self._of_steps(op))))
             elif op.kind == "gathernd" and not live and given[1].live and self.graph.is_learned(op.inputs[0]):
                 facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=_PLACES)))
             elif silent or not (live or aside) or not numbers:
                 root = t if way is None else way.root
                 facts.append(Fact(t, root=root, tainted=tainted, step=plain(self.graph, op, given)))
             elif aside:
-                facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=_ASIDE)))
+                problem = f"{_ASIDE}{way_out(self.graph, op, _BASIC)}"
+                facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=problem)))
             else:
                 facts.append(self._live(op, index, given, live, way))
         for made in facts:
             made.tainted |= tainted
         return facts
 
+    def _of_steps(self, op: Op) -> str:
+        """What is wrong with a product of weights with what carries no relevance, and what made that of activations."""
+        is_step = (o for o in reversed(self.graph.needed(op.inputs)) if any(self.fact(t).live for t in o.inputs))
+        made = next(is_step)
+        where = "" if made.call is None or made.call.is_model else f" of {made.call}"
+        alike = any(self.fact(t).live and t.shape == made.outputs[0].shape for t in made.inputs)
+        way = "; put those, as floats, into a layer of their own and name Pass() for it" if alike else ""
+        return f"{STEPS}{made}{where} (a sign, a comparison, rounding), which carry no relevance{way}"
+
     def _passed_over(self, op: Op, t: Tensor) -> Fact | None:
-        """The output of a layer of steps, such as a sign, which a Pass that is named for it takes one to one."""
-        call, rule = self._named(op) or (None, None)
-        of_steps = op.kind in (*CONSTANT, "cast", "select") and t.dtype.is_floating
-        return self._one_to_one(op, t, call) if call is not None and isinstance(rule, Pass) and of_steps else None
+        """The output of a layer for which Pass is named, whatever made it, such as a sign."""
+        named = self._named(op) if backend.holds_data(t) else None
+        return self._one_to_one(op, t, named[0]) if named is not None and isinstance(named[1], Pass) else None
 
     def _one_to_one(self, op: Op, t: Tensor, call: LayerCall) -> Fact | None:
         """The output of a layer for which Pass is named; None where ``t`` is none, or of no one input of its shape."""
-        inputs = [x for x in call.inputs if self.fact(x).live and tuple(x.shape) == tuple(t.shape)]
+        inputs = [x for x in call.inputs if self.fact(x).live and x.shape == t.shape]
         if len(inputs) != 1 or not any(t is output for output in call.outputs):
             return None
         return passed(self.graph, op, t, Fact(t, True, inputs[0]), "relevance passes one to one (named)")
@@ -215,7 +226,7 @@ class Assigner:
             return self._passed(op, t, way)
         if op.kind in PRODUCTS and len(live) == 1:
             return self._weights.product(op, given, live[0], first=live[0].front and not live[0].inner)
-        if len(live) == 1 and op.kind in SCALINGS and index == 0:
+        if len(live) == 1 and op.kind in SCALINGS and index == 0 and not t.dtype.is_complex:
             found = self._weights.scaled(op, t, given, live[0])
             if found is not None:
                 return found
@@ -262,16 +273,13 @@ class Assigner:
         t = op.outputs[index]
         step = plain(self.graph, op, given)
         if not op.row.plain:
-            by_element = len(live) == 1 and live[0].tensor.shape == t.shape  # of unknown rank, too
-            step.problem = REFUSED.get(
-                op.kind,
-                "is not homogeneous (not a sum, a scaling, a selection, a pooling or a ReLU); use the Keras layer for "
-                f"it, or put it into a layer of its own and name {'Pass' if by_element else 'Gradient'}() for that",
-            )
+            what = "is of a kind that has no rule" if op.row is UNKNOWN else _INHOMOGENEOUS
+            step.problem = REFUSED.get(op.kind, (what, ""))[0]
         elif op.kind == "sparsematmul" and self.graph.is_learned(op.inputs[1]):
             step.problem = "multiplies with weights in a sparse matrix, for which there is no rule; make it a dense one"
         else:
             step.problem = _condition(op, given, live)
+        step.problem += way_out(self.graph, op, _BASIC) if step.problem else ""
         if op.kind in ("softmax", "logsoftmax"):
             step.note = "softmax: the explanation starts before it, or its own gradient"
         elif op.kind in ("maxpool", "max"):
@@ -293,12 +301,11 @@ class Assigner:
         return None
 
     def _whole(self, op: Op, t: Tensor, given: list[Fact], call: LayerCall, rule: Rule) -> Fact:
-        fact = self._one_to_one(op, t, call) if isinstance(rule, Pass) else None
-        if fact is not None:
-            return fact
         step = plain(self.graph, op, given, note="plain gradient (named)")
         if isinstance(rule, Pass) and any(t is output for output in call.outputs):
             step.problem = f"rule {rule!r} needs one input of the shape of the output; name Gradient() for it"
+        elif isinstance(rule, Gradient) and op.row is UNKNOWN and not has_gradient(op):
+            step.problem = f"has no gradient, so that {rule!r} passes nothing"
         return Fact(t, True, root=t, step=step)
 
     def _option(self, op: Op) -> Composite:

@@ -23,10 +23,7 @@ from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_
 SMALL = 1e-6
 """The stabiliser of the epsilon rule on a scale and shift of their own."""
 SCALINGS = ("add", "sub", "mul", "div", "batchnorm")
-STEPS = (
-    "multiplies weights with numbers that were made of activations by signs, comparisons or rounding, which carry no "
-    "relevance; put those into a layer of their own and name Pass() for it"
-)
+STEPS = "multiplies weights with numbers that were made of activations by "
 
 
 @dataclass(frozen=True)

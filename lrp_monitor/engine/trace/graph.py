@@ -31,6 +31,8 @@ class Op:
     """Its place in the order of making."""
     call: LayerCall | None = None
     """The innermost call of a layer in which it was made."""
+    node: str = ""
+    """The name that a functional model, and its summary, gives the operation of Keras which made it."""
 
     def attribute(self, *names: str) -> Any:
         """The first of these attributes of the framework's operation, None where it has none of them."""
@@ -54,7 +56,8 @@ class Op:
 
     def __str__(self) -> str:
         site = backend.call_site(self.raw)
-        return f"operation {self.name!r} ({self.type}){f' at {site}' if site else ''}"
+        node = f", {self.node!r} of a functional model" if self.node else ""
+        return f"operation {self.name!r} ({self.type}){f' at {site}' if site else ''}{node}"
 
 
 @dataclass

@@ -122,7 +122,7 @@ ROWS: dict[str, Row] = {
     "sparsematmul": Row((3, 4)),
     **_rows("segmentmax segmentmin", _FIRST, statistic=True),  # of no values it is the lowest or highest number
     # fixed linear maps, and the size of a complex number, which is homogeneous
-    **_rows("fft fft2d ifft ifft2d rfft rfft2d irfft irfft2d real imag", _FIRST),
+    **_rows("fft fft2d fft3d ifft ifft2d ifft3d rfft rfft2d irfft irfft2d real imag conj", _FIRST),
     "complex": Row(),
     "complexabs": Row(_FIRST, sign="never"),
     # a softmax keeps its own gradient, which in the form of input x gradient is its rule (Achtibat et al. 2024)
@@ -140,11 +140,16 @@ PRODUCTS = frozenset({"matmul", "einsum", "conv", "depthwise", "convtranspose"})
 CONVOLUTIONS = frozenset({"conv", "depthwise", "convtranspose"})
 # Results that are constant almost everywhere, or integers: they carry no relevance.
 CONSTANT = frozenset(word for word, row in ROWS.items() if not row.plain and row.form in (None, "step"))
-# What else there is to say of a kind that is refused.
-REFUSED: dict[str, str] = {
-    "loop": "is a loop or a branch of its own, into which relevance is not followed; write a loop of a known number of "
-    "steps in Python, or as keras.layers.RNN over a cell",
-    "call": "is a compiled function of its own, into which relevance is not followed",
-    "stop": "stops the gradient, so that relevance would be lost there",
-    "sliceinto": "has no gradient in TensorFlow; write it as ops.concatenate of the parts, or as ops.scatter_update",
+# What else there is to say of a kind that is refused, and how the user may write it.
+REFUSED: dict[str, tuple[str, str]] = {
+    "loop": (
+        "is a loop or a branch of its own, into which relevance is not followed",
+        "write a loop of a known number of steps in Python or as keras.layers.RNN over a cell, a branch as ops.where",
+    ),
+    "call": ("is a compiled function of its own, into which relevance is not followed", ""),
+    "stop": ("stops the gradient, so that relevance would be lost there", ""),
+    "sliceinto": (
+        "has no gradient in TensorFlow",
+        "write it as ops.concatenate of the parts or as ops.scatter_update",
+    ),
 }

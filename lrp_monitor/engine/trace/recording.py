@@ -127,6 +127,7 @@ class _Recorder:
         self.calls: list[LayerCall] = []
         self.problems: list[str] = []
         self.refused: list[LayerCall] = []
+        self.nodes: list[tuple[str, range]] = []
         self._inner: LayerCall | None = None
         self._count: dict[int, int] = {}
 
@@ -159,6 +160,18 @@ class _Recorder:
 
         return call
 
+    def node(self, operation: Any) -> Callable[..., Any]:
+        """What stands in for the ``call`` of a functional model's operation of Keras: the same, and written down."""
+        original = operation.call
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = backend.count_operations()
+            output = original(*args, **kwargs)
+            self.nodes.append((operation.name, range(start, backend.count_operations())))
+            return output
+
+        return call
+
 
 def record(
     model: Any, sources: Sequence[Tensor], call: Callable[[Any, list[Tensor]], Tensor], paths: Mapping[int, str]
@@ -179,9 +192,15 @@ def record(
         for layer in layers_of(model):
             if layer is not model:
                 put(layer, "call", recorder.shadow(layer))
+            for operation in getattr(layer, "operations", ()) if isinstance(layer, keras.Model) else ():
+                if not isinstance(operation, keras.layers.Layer):
+                    put(operation, "call", recorder.node(operation))
         output = call(model, list(sources))
     graph = Graph.read(sources)
     _say_where(graph.ops, recorder.calls)
+    for name, numbers in recorder.nodes:
+        for op in graph.ops[numbers.start : numbers.stop]:
+            op.node = name
     constants = frozenset(id(t) for made in recorder.calls for t in made.constants)
     return Recording(graph, recorder.calls, output, recorder.problems, recorder.refused, constants)
 
