@@ -53,7 +53,7 @@ KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
     "FusedBatchNorm": "batchnorm", "FusedBatchNormV2": "batchnorm", "FusedBatchNormV3": "batchnorm",
     "While": "loop", "StatelessWhile": "loop", "TensorListFromTensor": "loop", "If": "loop",
     "StatelessIf": "loop", "Case": "loop", "StatelessCase": "loop", "TensorListSetItem": "listset",
-    "TensorListGetItem": "listget", "TensorListStack": "liststack", "PartitionedCall": "call",
+    "TensorListGetItem": "listget", "TensorListStack": "liststack", "PartitionedCall": "call", "EagerPyFunc": "call",
     "StatefulPartitionedCall": "call", "ReadVariableOp": "variable",
 }  # fmt: skip
 

@@ -146,7 +146,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         "is a loop or a branch of its own, into which relevance is not followed",
         "write a loop of a known number of steps in Python or as keras.layers.RNN over a cell, a branch as ops.where",
     ),
-    "call": ("is a compiled function of its own, into which relevance is not followed", ""),
+    "call": ("is a function of its own, compiled or of Python, into which relevance is not followed", ""),
     "stop": ("stops the gradient, so that relevance would be lost there", ""),
     "sliceinto": (
         "has no gradient in TensorFlow",
