@@ -87,8 +87,8 @@ class Front:
             own = replace(own, mask=step.mask, note=step.note, bounds=step.bounds, map=None)
             step = replace(own, live=(*own.live, *step.live))
         inner, scales = any(f.inner for f in live), len(live) == 1 and op.kind in SCALINGS
-        gated = self.weights.diagonal(op, given, live[0]) if scales else None
-        return Fact(t, True, front=True, inner=inner, map=folded, gated=gated, step=step)
+        summand = self.weights.diagonal(op, given, live[0]) if scales else None
+        return Fact(t, True, front=True, inner=inner, map=folded, summand=summand, step=step)
 
     def looked_up(self, op: Op, given: list[Fact], indices: Fact) -> Fact:
         """Vectors for numbers of the input: each token has the relevance of its vector."""

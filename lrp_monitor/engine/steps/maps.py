@@ -63,7 +63,7 @@ class Map:
     beside: tuple[Map, ...] = ()
     """The maps of which this lays the outputs side by side, or one upon another."""
     in_loop: bool = False
-    """Whether it is made in a step of a recurrent layer."""
+    """Whether it is made in a step of a recurrent layer, or in the first one, from no state, of a loop written out."""
     problem: str = ""
     """What is wrong with the rule."""
     rectified: bool = False

@@ -89,7 +89,7 @@ class Fact:
     """Whether it was computed from activations, and not from the input alone."""
     map: Map | None = None
     """The weighted map that made it."""
-    gated: Map | None = None
+    summand: Map | None = None
     """What is one in a sum with such a map: another times what differs by sample, or a scale by weights alone."""
     gate: str = ""
     """Which gate's values it holds (gates.py): one of ``gates.STRICTEST``, or none."""

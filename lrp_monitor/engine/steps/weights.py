@@ -121,10 +121,10 @@ class Weights:
             if of_its_axes and (scales or shifts):
                 return self.folded(op, t, made, scaling)
         found = self.affine(op, t, given, z, scaling, learned)
-        gated = self.diagonal(op, given, z) if made is None else None
-        if gated is not None:
+        summand = self.diagonal(op, given, z) if made is None else None
+        if summand is not None:
             found = found or Fact(t, True, step=plain(self.graph, op, given))
-            found.gated = gated
+            found.summand = summand
         if made is not None and literal and scales:  # which what follows may fold into
             found = found or Fact(t, True, step=plain(self.graph, op, given))
             if scaling.factor is None:
@@ -142,10 +142,10 @@ class Weights:
                 return None
             made = map_of(op, at, 1 - at, self.rule(op, z.front and not z.inner)[0])
             return replace(made, in_loop=loop_around(op.call) is not None)
-        scaling = scaling_of(op, given, z) if z.gated is not None and z.gated.factor is None else None
-        if z.gated is None or scaling is None or scaling.shift is None or scaling.factor is not None:
+        scaling = scaling_of(op, given, z) if z.summand is not None and z.summand.factor is None else None
+        if z.summand is None or scaling is None or scaling.shift is None or scaling.factor is not None:
             return None
-        return z.gated.shifted(scaling.shift)
+        return z.summand.shifted(scaling.shift)
 
     def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
         """A scale or shift behind a weighted map, as a part of it."""
@@ -154,6 +154,11 @@ class Weights:
             made = made.scaled(scaling.factor)
         if scaling.shift is not None:
             made = made.shifted(scaling.shift)
+            others = (
+                self.graph.needed([i for i in op.inputs if not self.graph.depends(i)]) if made.rule.input_only else ()
+            )
+            if any(other.kind in (*PRODUCTS, "mul") and any(map(self.graph.is_zero, other.inputs)) for other in others):
+                made = replace(made, in_loop=True)  # what weights make of no state: the first step of one written out
         return self.weighted(op, t, made, note="" if same else "folded into the weighted layer before it")
 
     def behind(self, op: Op, index: int, given: list[Fact], live: list[Fact]) -> Map | None:
@@ -173,7 +178,7 @@ class Weights:
         if op.kind == "add":
             return self.weighted(op, t, replace(made, shift=other, base=made))
         if op.kind == "mul" and self.graph.is_non_negative(other):
-            return Fact(t, True, gated=replace(made, factor=other, base=made), step=plain(self.graph, op, given))
+            return Fact(t, True, summand=replace(made, factor=other, base=made), step=plain(self.graph, op, given))
         if op.kind == "mul" and id(other) in self.recording.constants:
             problem = (
                 "its reset gate can be negative, which turns contributions round behind the matrix; use "
@@ -183,7 +188,7 @@ class Weights:
         return None
 
     def summed(self, op: Op, t: Tensor, given: list[Fact]) -> Fact | None:
-        maps = [made for f in given if (made := f.map or f.gated) is not None]
+        maps = [made for f in given if (made := f.map or f.summand) is not None]
         if op.row.statistic:
             given, maps = given[:1], summed_up(op, maps[0]) if maps else []
         if any(part.rule.input_only for made in maps for part in made.products):  # a rule for inputs is theirs alone
