@@ -677,6 +677,31 @@ def test_an_lstm_by_hand_is_keras_own(composite, rng):
         close(lrp.relevance(by_hand, x, 1, composite), lrp.relevance(keras_own, x, 1, composite))
 
 
+class WrittenOutGRU(kl.Layer):
+    """What GRU computes, in a loop written out in Python."""
+
+    def build(self, shape):
+        self.w, self.u = (self.add_weight(shape=(n, 3 * UNITS)) for n in (FEATURES, UNITS))
+        self.b = self.add_weight(shape=(2, 3 * UNITS))
+
+    def call(self, x):
+        h = ops.zeros_like(x[:, 0, :UNITS])
+        for t in range(STEPS):
+            of_x = ops.split(ops.matmul(x[:, t], self.w) + self.b[0], 3, axis=-1)
+            of_h = ops.split(ops.matmul(h, self.u) + self.b[1], 3, axis=-1)
+            z, r = (ops.sigmoid(a + b) for a, b in zip(of_x[:2], of_h[:2], strict=True))
+            h = z * h + (1 - z) * ops.tanh(of_x[2] + r * of_h[2])
+        return h
+
+
+@pytest.mark.parametrize("composite", [lrp.composites.epsilon_plus_flat(), lrp.Composite(dense=rules.AlphaBeta(2, 1))])
+def test_a_gru_written_out_is_keras_own(composite, rng):
+    """Its reset gate is held constant, at the first step too, and what it multiplies is one map with the input's."""
+    keras_own, by_hand, x = net(kl.GRU(UNITS), bias=True), net(WrittenOutGRU(), bias=True), sequence(rng)
+    by_hand.set_weights(keras_own.get_weights())
+    close(lrp.relevance(by_hand, x, 1, composite), lrp.relevance(keras_own, x, 1, composite))
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_by_name(name, rng):
     make, words = REFUSED[name]

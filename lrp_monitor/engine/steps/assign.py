@@ -137,6 +137,10 @@ class Assigner:
         indices = op.kind in ("gather", "onehot") and given[1 if op.kind == "gather" else 0]
         # as with the state before the first step of a loop that is written out
         vanishes = op.kind == "mul" and any(self.graph.is_zero(f.tensor) for f in given if not f.live)
+        if op.kind == "mul" and [f.gate for f in live] == ["sigmoid"] and self._option(op).product == "gate":
+            vanishes |= self._weights.of_no_state(
+                [f.tensor for f in given if not f.live]
+            )  # what is held constant times a constant
         tainted &= not vanishes
         facts = []
         for index, t in enumerate(op.outputs):
@@ -242,7 +246,7 @@ class Assigner:
             return Fact(t, True, step=plain(self.graph, op, given, hold=bias, note=note))
         product = products.product(self._option(op), self.graph, op, given, live, self.fact)
         if product is not None:
-            return product
+            return self._weights.times_gate(op, product, given)
         made = live[0].map if op.kind == "relu" and not live[0].front else None
         before = live[0].step  # of the map itself, and not of what moved or negated it
         if made is not None and before is not None and before.map is made and not made.is_part:

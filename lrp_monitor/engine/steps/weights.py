@@ -70,6 +70,15 @@ class Weights:
 
         return Fact(op.outputs[0], True, step=replace(step, make=stabilised))
 
+    def begun(self, made: Map, added: Sequence[Tensor]) -> Map:
+        """``made`` as a step of a loop, where a rule for inputs is its rule and weights made ``added`` of no state."""
+        return replace(made, in_loop=True) if made.rule.input_only and self.of_no_state(added) else made
+
+    def of_no_state(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether they are what weights make of zeros, as in the first step of a loop that is written out."""
+        made = (op for op in self.graph.needed(tensors) if op.kind in (*PRODUCTS, "mul"))
+        return any(self.graph.is_zero(t) for op in made for t in op.inputs)
+
     def reads_steps(self, op: Op, given: Sequence[Fact]) -> bool:
         """Whether weights multiply numbers that activations are behind by steps alone: signs, comparisons, rounding."""
         learned = any(self.graph.is_learned(t) and not self.graph.depends(t) for t in op.inputs)
@@ -153,12 +162,8 @@ class Weights:
         if scaling.factor is not None:
             made = made.scaled(scaling.factor)
         if scaling.shift is not None:
-            made = made.shifted(scaling.shift)
-            others = (
-                self.graph.needed([i for i in op.inputs if not self.graph.depends(i)]) if made.rule.input_only else ()
-            )
-            if any(other.kind in (*PRODUCTS, "mul") and any(map(self.graph.is_zero, other.inputs)) for other in others):
-                made = replace(made, in_loop=True)  # what weights make of no state: the first step of one written out
+            others = [other for other in op.inputs if not self.graph.depends(other)]
+            made = self.begun(made.shifted(scaling.shift), others)
         return self.weighted(op, t, made, note="" if same else "folded into the weighted layer before it")
 
     def behind(self, op: Op, index: int, given: list[Fact], live: list[Fact]) -> Map | None:
@@ -176,7 +181,7 @@ class Weights:
         if made.shift is not None or made.beside or made.call is not op.call:
             return None
         if op.kind == "add":
-            return self.weighted(op, t, replace(made, shift=other, base=made))
+            return self.weighted(op, t, self.begun(replace(made, shift=other, base=made), [other]))
         if op.kind == "mul" and self.graph.is_non_negative(other):
             return Fact(t, True, summand=replace(made, factor=other, base=made), step=plain(self.graph, op, given))
         if op.kind == "mul" and id(other) in self.recording.constants:
@@ -186,6 +191,18 @@ class Weights:
             )
             return Fact(t, True, step=plain(self.graph, op, given, problem=problem))
         return None
+
+    def times_gate(self, op: Op, fact: Fact, given: list[Fact]) -> Fact:
+        """A product of two activations, and what it is in a sum where one of them is a gate that is held constant."""
+        signals = [
+            f for f in given if fact.step is not None and len(fact.step.live) == 1 and f.tensor is fact.step.live[0]
+        ]
+        gates = [f.tensor for f in given if f not in signals]
+        made = signals[0].map if op.kind == "mul" and len(signals) == len(gates) == 1 else None
+        if made is not None and tuple(made.shape) == tuple(fact.tensor.shape):
+            found = self.of_each_sample(op, fact.tensor, given, made, gates[0])
+            fact.summand = None if found is None else found.summand
+        return fact
 
     def summed(self, op: Op, t: Tensor, given: list[Fact]) -> Fact | None:
         maps = [made for f in given if (made := f.map or f.summand) is not None]
