@@ -101,13 +101,14 @@ def _assigned(
     Which numbers are a part of a function, and which are biases, is known when every operation has a step: where there
     are biases, the steps are assigned anew.
     """
-    biases, known = frozenset[int](), None
+    biases: frozenset[int] = frozenset()
+    known: frozenset[int] | None = None
     while known != biases:
         known = biases
         assigner = Assigner(recording, composite, prefix, known)
         assigner.run()
         activation, head, moves = _head(assigner, recording.output)
-        biases = assigner.join_formulas(head)
+        biases = known | assigner.join_formulas(head)
     return assigner, head, activation, moves
 
 
