@@ -773,7 +773,11 @@ def test_a_stateful_loop_of_ones_own_is_explained_from_fresh_states(rng):
         np.testing.assert_array_equal(state.numpy(), value)
 
 
-@pytest.mark.parametrize("layer", [kl.SimpleRNN, kl.GRU])
+def independent(units, name):
+    return kl.RNN(IndependentCell(), name=name)
+
+
+@pytest.mark.parametrize("layer", [kl.SimpleRNN, kl.GRU, independent])
 def test_an_input_rule_that_is_named_is_that_of_x_alone(layer, rng):
     """What reads the state takes the composite's rule, as where the rule is that of every first layer."""
     model, x = net(layer(UNITS, name="memory")), sequence(rng)

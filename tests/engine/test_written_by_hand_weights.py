@@ -406,6 +406,30 @@ def test_a_rule_for_inputs_is_refused_for_a_sum_behind_other_weights(form):
         lrp.Explainer(model, lrp.Composite(overrides={name: rules.Flat()}))(np.ones((1, 8), np.float32), 0)
 
 
+@pytest.mark.parametrize("other", ["matrix", "scale"])
+def test_a_sum_with_a_convolution_takes_the_rule_of_convolutions_in_any_order(other, rng, randomise):
+    """With one rule for all kinds as with another rule for matrices, whichever comes first."""
+
+    def make(layer):
+        for name, shape in {"k": (3, 3, 3, 3), "u": (3, 3), "scale": (3,)}.items():
+            weight(layer, name, shape)
+
+    def written(turned):
+        def run(layer, x):
+            parts = [conv(x, layer.k), ops.tanh(x) * layer.scale if other == "scale" else ops.matmul(x, layer.u)]
+            return ops.relu(parts[turned] + parts[1 - turned])
+
+        return net((4, 3, 3), Own(make, run))
+
+    known, turned = randomise(written(0)), written(1)
+    turned.set_weights(known.get_weights())
+    reference = Reference(known, rng.normal(size=(2, 4, 3, 3)).astype(np.float32))
+    mixed = lrp.Composite(conv=rules.ZPlus(), dense=rules.Epsilon(0))
+    (found,) = same_as(reference, turned, [mixed])
+    dense = {layer.name: rules.Epsilon(0) for layer in known.layers if isinstance(layer, kl.Dense)}
+    close(found, reference.relevance(lrp.Composite(conv=rules.ZPlus(), dense=rules.ZPlus(), overrides=dense)))
+
+
 class TwoLayers(kl.Layer):
     def __init__(self):
         super().__init__()

@@ -15,7 +15,7 @@ from lrp_monitor.engine.steps.axes import leaves_order, product_axes, step_of
 from lrp_monitor.engine.steps.maps import Map
 from lrp_monitor.engine.steps.moves import joint_axis, moved, output_of
 from lrp_monitor.engine.trace.graph import Op
-from lrp_monitor.engine.trace.operations import PRODUCTS
+from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
 
 
 def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
@@ -23,7 +23,7 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
 
     Outputs of one product that are summed are mixed by constants, which are no part of a map.
     """
-    first, shape = maps[0], tuple(op.outputs[0].shape)
+    first, shape = min(maps, key=lambda made: made.op.kind not in CONVOLUTIONS), tuple(op.outputs[0].shape)
     products = [one.op for made in maps for one in made.products]
     if not any(one.kind in PRODUCTS for one in products) or len({*map(id, products)}) < len(products):
         return None
@@ -37,9 +37,8 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
                 return None
             part = part.behind(op, index)
         parts.append(part)
-    return Map(
-        first.op, first.data, first.kernel, rule, first.call, {}, None, summed=tuple(parts), in_loop=first.in_loop
-    )  # fmt: skip
+    in_loop = any(part.in_loop for part in parts)
+    return Map(first.op, first.data, first.kernel, rule, first.call, {}, None, summed=tuple(parts), in_loop=in_loop)
 
 
 def summed_up(op: Op, made: Map) -> list[Map]:

@@ -149,8 +149,9 @@ class Weights:
             other = op.inputs[1 - at]
             if self.graph.depends(other) or not self.graph.is_learned(other):
                 return None
-            made = map_of(op, at, 1 - at, self.rule(op, z.front and not z.inner)[0])
-            return replace(made, in_loop=loop_around(op.call) is not None)
+            rule, problem = self.rule(op, z.front and not z.inner)
+            made = map_of(op, at, 1 - at, rule)
+            return replace(made, in_loop=loop_around(op.call) is not None, problem=problem)
         scaling = scaling_of(op, given, z) if z.summand is not None and z.summand.factor is None else None
         if z.summand is None or scaling is None or scaling.shift is None or scaling.factor is not None:
             return None
@@ -213,10 +214,11 @@ class Weights:
                 replace(made, rule=of_kind(self.composite, made.op), problem="") if made.problem else made
                 for made in maps
             ]
-        others = [made.rule for made in maps if not made.rule.input_only]
-        if len(maps) < len(given):
+        if not maps or len(maps) < len(given):
             return None
-        made = sum_of(op, maps, others[0] if others else maps[0].rule)
+        # where the kinds differ, the rule is that of convolutions
+        first = min(maps, key=lambda made: (made.rule.input_only, made.op.kind not in CONVOLUTIONS))
+        made = sum_of(op, maps, first.rule)
         return None if made is None else self.weighted(op, t, made)
 
     def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact, scaling: Scaling, learned: bool) -> Fact | None:
