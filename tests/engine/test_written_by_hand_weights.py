@@ -244,12 +244,12 @@ def in_one():
     return Reference(known, rng.normal(size=(2, 8)).astype(np.float32))
 
 
-@pytest.mark.parametrize("form", IN_PARTS)
-def test_products_summed_in_one_call_are_the_product_of_what_they_multiply(form):
+@sweep("form composite", IN_PARTS, THREE, kept=in_turn)
+def test_products_summed_in_one_call_are_the_product_of_what_they_multiply(form, composite):
     """x U + y W + b, in whatever parts, order and places, is [x, y] [U; W] + b: one denominator, one bias."""
     other = normed_and_cut_off(IN_PARTS[form])
     other.set_weights(in_one().model.get_weights())
-    same_as(in_one(), other, THREE)
+    same_as(in_one(), other, [composite])
 
 
 SPREAD = {
@@ -266,26 +266,26 @@ SPREAD = {
 }
 
 
-@pytest.mark.parametrize("composite", [*THREE, lrp.Composite(first=rules.Flat())], ids=name_of)
-def test_a_product_spread_over_another_is_one_with_it(composite, rng, randomise):
+@sweep("form composite", SPREAD, [*THREE, lrp.Composite(first=rules.Flat())], kept=in_turn)
+def test_a_product_spread_over_another_is_one_with_it(form, composite, rng, randomise):
     """As additive attention adds a query to every key: the product of both side by side, also of the input itself."""
 
     def whole(layer, x):
         query = ops.broadcast_to(x[:, :1], ops.shape(x))
         return ops.matmul(ops.concatenate([x, query], -1), layer.w)
 
-    def written(run, before):
+    def written(run):
         def make(layer):
             for name, shape in {"w": (8, 6), "b": (6,)}.items():
                 weight(layer, name, shape)
 
         layer = Own(make, lambda layer, x: run(layer, x) + layer.b)
-        return net((3, 4), lambda h: ops.relu(kl.BatchNormalization()(layer(h))), before=before)
+        behind = composite.first is None
+        return net((3, 4), lambda h: ops.relu(kl.BatchNormalization()(layer(h))), before=behind)
 
-    for form, before in zip(SPREAD, (True, False, True), strict=True):
-        known, other = randomise(written(whole, before)), written(SPREAD[form], before)
-        other.set_weights(known.get_weights())
-        same(known, other, rng.normal(size=(3, 3, 4)).astype(np.float32), [composite])
+    known, other = randomise(written(whole)), written(SPREAD[form])
+    other.set_weights(known.get_weights())
+    same(known, other, rng.normal(size=(3, 3, 4)).astype(np.float32), [composite])
 
 
 DIAGONAL = (
@@ -309,10 +309,10 @@ def test_a_scale_by_weights_beside_a_product_is_one_with_it(before, rng, randomi
 
     known = randomise(written(lambda layer, x, y: x @ layer.w + y @ ops.diag(layer.scale) + layer.b))
     reference = Reference(known, rng.normal(size=(3, 8)).astype(np.float32))
-    for form in DIAGONAL:
+    for form, composite in zip(DIAGONAL, THREE, strict=True):
         other = written(form)
         other.set_weights(known.get_weights())
-        same_as(reference, other, THREE)
+        same_as(reference, other, [composite])
 
 
 ADDED = {
@@ -342,7 +342,7 @@ def test_a_number_added_to_a_map_is_its_bias(form):
     other = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(h)))
     weights = known.model.get_weights()
     other.set_weights([*weights[:3], *weights[4:]])
-    same_as(known, other, [*THREE, SIGNS])
+    same_as(known, other, [SIGNS])
 
 
 def test_a_number_read_by_more_than_a_function_is_a_bias():
