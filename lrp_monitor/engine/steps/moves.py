@@ -19,6 +19,8 @@ MOVES = (
 JOINS = ("concat", "stack")
 SUMS = ("add", "sub", "addn")
 """What spreads an output over the others that it adds."""
+_OF_SEVERAL = JOINS + SUMS
+"""Of an entry of ``Map.moved`` with one of these the number is that of an input, not of an output."""
 
 
 def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
@@ -38,7 +40,7 @@ def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
 
 def output_of(op: Op, index: int) -> Tensor:
     """The output of an entry of ``Map.moved``."""
-    return op.outputs[0 if op.kind in JOINS + SUMS else index]
+    return op.outputs[0 if op.kind in _OF_SEVERAL else index]
 
 
 def joint_axis(op: Op) -> int:
@@ -49,13 +51,13 @@ def joint_axis(op: Op) -> int:
 
 def span_moved(op: Op, index: int, span: Span, whole: bool) -> tuple[Span | None, bool]:
     """Where what is the kernel's own, a ``whole`` axis or not, lies behind ``op``, and whether as it lay before."""
-    data = index if op.kind in JOINS + SUMS else next(i for i, t in enumerate(op.inputs) if t is op.data[0])
+    data = index if op.kind in _OF_SEVERAL else next(i for i, t in enumerate(op.inputs) if t is op.data[0])
     if op.kind == "depthtospace":  # of the channels, the inner ones stay
         before, after = (
             (step_of(t.shape, op.channel_axis), t.shape[op.channel_axis]) for t in (op.inputs[data], op.outputs[0])
         )
         return after if span == before else None, False
-    found = span_behind(op, data, span, 0 if op.kind in JOINS + SUMS else index)
+    found = span_behind(op, data, span, 0 if op.kind in _OF_SEVERAL else index)
     same = found is not None and found[1] == span[1] and leaves_order(op, span)
     return found if same or (whole and _picks(op)) else None, same
 

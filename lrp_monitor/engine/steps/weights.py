@@ -46,11 +46,15 @@ class Weights:
         kernel = op.inputs[kernels[0]] if len(kernels) == 1 else None  # an einsum of one operand sums and moves
         if kernel is None or self.graph.depends(kernel) or not self.graph.is_learned(kernel):
             return Fact(op.outputs[0], True, step=plain(self.graph, op, given))  # a fixed linear map
-        rule, problem = self.rule(op, first)
         if kernel.dtype.is_complex:
-            return self.of_complex_numbers(op, given, rule)
-        made = replace(map_of(op, at, kernels[0], rule), in_loop=loop_around(op.call) is not None, problem=problem)
-        return self.weighted(op, op.outputs[0], made, note=repr(rule))
+            return self.of_complex_numbers(op, given, self.rule(op, first)[0])
+        made = self.product_map(op, at, kernels[0], first)
+        return self.weighted(op, op.outputs[0], made, note=repr(made.rule))
+
+    def product_map(self, op: Op, data: int, kernel: int, first: bool) -> Map:
+        """The map of a product with weights, by its rule."""
+        rule, problem = self.rule(op, first)
+        return replace(map_of(op, data, kernel, rule), in_loop=loop_around(op.call) is not None, problem=problem)
 
     def of_complex_numbers(self, op: Op, given: list[Fact], rule: Rule) -> Fact:
         """A product with complex weights, by the epsilon rule: contributions have an angle, but no sign."""
@@ -149,9 +153,7 @@ class Weights:
             other = op.inputs[1 - at]
             if self.graph.depends(other) or not self.graph.is_learned(other):
                 return None
-            rule, problem = self.rule(op, z.front and not z.inner)
-            made = map_of(op, at, 1 - at, rule)
-            return replace(made, in_loop=loop_around(op.call) is not None, problem=problem)
+            return self.product_map(op, at, 1 - at, first=z.front and not z.inner)
         scaling = scaling_of(op, given, z) if z.summand is not None and z.summand.factor is None else None
         if z.summand is None or scaling is None or scaling.shift is None or scaling.factor is not None:
             return None
@@ -195,9 +197,8 @@ class Weights:
 
     def times_gate(self, op: Op, fact: Fact, given: list[Fact]) -> Fact:
         """A product of two activations, and what it is in a sum where one of them is a gate that is held constant."""
-        signals = [
-            f for f in given if fact.step is not None and len(fact.step.live) == 1 and f.tensor is fact.step.live[0]
-        ]
+        live = fact.step.live if fact.step is not None else ()
+        signals = [f for f in given if len(live) == 1 and f.tensor is live[0]]
         gates = [f.tensor for f in given if f not in signals]
         made = signals[0].map if op.kind == "mul" and len(signals) == len(gates) == 1 else None
         if made is not None and tuple(made.shape) == tuple(fact.tensor.shape):
