@@ -812,6 +812,32 @@ def test_patches_are_movement(rule, rng, randomise):
         same_as(known, by_hand, [composite])
 
 
+def test_a_box_behind_which_the_output_is_moved_for_so_many_samples(rng, randomise):
+    """A first map whose output is reshaped with the number of samples as it is, and then gets its bias."""
+    inputs = keras.Input((4, 6, 2))
+
+    def model(front):
+        return keras.Model(inputs, kl.Dense(2, name="head")(kl.Flatten()(kl.ReLU()(front(inputs)))))
+
+    by_layers = randomise(model(kl.Conv2D(6, 2, name="first")))
+
+    def run(layer, x):
+        y = ops.conv(x, layer.kernel)
+        n, height, width, _ = ops.shape(y)
+        return ops.reshape(y, (n, height, width, 3, 2)) + layer.offset
+
+    def make(layer):
+        weight(layer, "kernel", (2, 2, 2, 6))
+        weight(layer, "offset", (3, 2))
+
+    by_hand = model(Own(make, run, name="first"))
+    kernel, bias = by_layers.get_layer("first").get_weights()
+    by_hand.get_layer("first").set_weights([kernel, bias.reshape(3, 2)])
+    by_hand.get_layer("head").set_weights(by_layers.get_layer("head").get_weights())
+    known = Reference(by_layers, rng.uniform(-3, 3, size=(2, 4, 6, 2)).astype(np.float32))
+    same_as(known, by_hand, [lrp.Composite(first=rules.ZBox(-3, 3))])
+
+
 def test_functions_of_complex_numbers(rng, randomise):
     """Of i x they are functions of x: exp gives the cosine, the square is -x^2, the size of the root that of |x|."""
 

@@ -24,6 +24,15 @@ class Companion:
     bounds: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     """Carries bounds of the model's input (lowest and highest values, batch of 1) through the same preprocessing."""
 
+    def by_sample(self) -> Companion:
+        """The same, with bounds of every sample."""
+
+        def bounds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+            low, high = (ops.broadcast_to(bound, self.mask.shape) for bound in self.bounds(low, high))
+            return low, high
+
+        return replace(self, bounds=bounds)
+
 
 @dataclass
 class Affine:

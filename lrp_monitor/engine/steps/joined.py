@@ -107,9 +107,8 @@ def joined(
         return sum(terms[1:], start=terms[0])
 
     def bounds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        ends = zip(*(companion.bounds(low, high) for companion in companions), strict=True)
-        low, high = ([ops.broadcast_to(t, x.shape) for t, x in zip(end, xs, strict=True)] for end in ends)
-        return _laid_out(low, 1)[0], _laid_out(high, 1)[0]
+        lows, highs = zip(*(companion.by_sample().bounds(low, high) for companion in companions), strict=True)
+        return _laid_out(lows, 1)[0], _laid_out(highs, 1)[0]
 
     masks = [companion.mask for companion in companions]
     companion = Companion(_laid_out(masks, 1)[0], bounds) if masks else None

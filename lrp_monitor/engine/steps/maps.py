@@ -325,6 +325,8 @@ class Map:
     ) -> Affine:
         """The map of another ``x``, as rules see it."""
         axis = self._channels()
+        if self.moved and companion is not None:  # what moves the output may be made for as many samples as there are
+            companion = companion.by_sample()
 
         def weights(tensor: Tensor | None) -> Tensor:
             # A scaled kernel, as large as the kernel, is made when its turn has come.
