@@ -318,7 +318,7 @@ def scaled_gradient(
 def with_bias(x: Tensor, bias: Tensor) -> Tensor:
     """``x + bias``, as an operation that the framework makes one with a convolution before it, where it has one."""
     if len(bias.shape) <= len(x.shape) and bias.shape[-1:] == x.shape[-1:] and bias.shape.num_elements() == x.shape[-1]:
-        return tf.nn.bias_add(x, tf.reshape(bias, (-1,)))
+        return tf.nn.bias_add(x, bias if len(bias.shape) == 1 else tf.reshape(bias, (-1,)))
     return x + bias
 
 

@@ -11,21 +11,7 @@ from keras import layers as kl
 from keras import ops
 
 import lrp_monitor as lrp
-from lrp_monitor.engine.rules.composites import AUTO, PRESETS, resolve
-from lrp_monitor.engine.steps.choosing import Traits, traits
-
-
-def recorded(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> Traits:
-    """The traits that a choice for the model is made by."""
-    found: list[Traits] = []
-
-    def spy(recording: Any) -> Traits:
-        found.append(traits(recording))
-        return found[-1]
-
-    monkeypatch.setattr("lrp_monitor.engine.steps.choosing.traits", spy)
-    assert lrp.Explainer(model).composite_name in PRESETS
-    return found[-1]
+from lrp_monitor.engine.rules.composites import AUTO, resolve
 
 
 def convolutions(count: int) -> keras.Model:
@@ -69,16 +55,16 @@ def attention(by_hand: bool) -> keras.Model:
 
 
 CASES = {
-    "one": (lambda: convolutions(1), Traits(1, False)),
-    "nine": (lambda: convolutions(9), Traits(9, False)),
-    "residual": (residual, Traits(3, False)),
+    "one": (lambda: convolutions(1), "1 convolution deep"),
+    "nine": (lambda: convolutions(9), "9 convolutions deep"),
+    "residual": (residual, "3 convolutions deep"),
     "by hand": (
         lambda: keras.Sequential([keras.Input((8, 8, 1)), ByHand(), ByHand(), kl.Flatten(), kl.Dense(2)]),
-        Traits(2, False),
+        "2 convolutions deep",
     ),
     "series": (
         lambda: keras.Sequential([keras.Input((20, 2)), kl.Conv1D(3, 5), kl.LSTM(3), kl.Dense(2)]),
-        Traits(1, False),
+        "1 convolution deep",
     ),
     "dense first": (
         lambda: keras.Sequential(
@@ -92,15 +78,15 @@ CASES = {
                 kl.Dense(2),
             ]
         ),
-        Traits(1, False),
+        "1 convolution deep",
     ),
     "table": (
         lambda: keras.Sequential([keras.Input((5,)), kl.Dense(4, activation="relu"), kl.Dense(2)]),
-        Traits(0, False),
+        "no convolutions",
     ),
     "one place": (
         lambda: keras.Sequential([keras.Input((5, 5, 3)), kl.Conv2D(4, 1), kl.Flatten(), kl.Dense(2)]),
-        Traits(0, False),
+        "no convolutions",
     ),
     "words": (
         lambda: keras.Sequential(
@@ -112,17 +98,22 @@ CASES = {
                 kl.Dense(2),
             ]
         ),
-        Traits(1, False),
+        "1 convolution deep",
     ),
-    "attention": (lambda: attention(False), Traits(0, True)),
-    "attention by hand": (lambda: attention(True), Traits(0, True)),
+    "attention": (lambda: attention(False), "attention without convolutions"),
+    "attention by hand": (lambda: attention(True), "attention without convolutions"),
 }
 
 
+PRESET_OF = {"attention without convolutions": "cp_lrp", "no convolutions": "epsilon"}
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_traits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make, wanted = CASES[name]
-    assert recorded(make(), monkeypatch) == wanted
+def test_what_is_chosen(name: str) -> None:
+    make, choice = CASES[name]
+    explainer = lrp.Explainer(make())
+    assert explainer.composite_name == PRESET_OF.get(choice, "epsilon_gamma")
+    assert explainer.choice == choice
 
 
 def test_the_choice_is_a_preset_and_its_maps_are_that_presets(rng: np.random.Generator, randomise: Any) -> None:
@@ -134,20 +125,6 @@ def test_the_choice_is_a_preset_and_its_maps_are_that_presets(rng: np.random.Gen
     np.testing.assert_array_equal(explainer(x, 1), lrp.relevance(model, x, 1, composite=explainer.composite_name))
     assert f"composite {explainer.composite_name}\n" in str(explainer)
     assert "chosen by auto: 2 convolutions deep" in str(explainer)
-
-
-@pytest.mark.parametrize(
-    ("name", "preset", "choice"),
-    [
-        ("nine", "epsilon_gamma", "9 convolutions deep"),
-        ("words", "epsilon_gamma", "1 convolution deep"),
-        ("attention", "cp_lrp", "attention without convolutions"),
-        ("table", "epsilon", "no convolutions"),
-    ],
-)
-def test_what_is_chosen(name: str, preset: str, choice: str) -> None:
-    explainer = lrp.Explainer(CASES[name][0]())
-    assert (explainer.composite_name, explainer.choice) == (preset, choice)
 
 
 def test_a_composite_that_was_given_is_not_chosen() -> None:

@@ -324,11 +324,12 @@ def test_named_rules_for_a_layer_without_treatment():
         lrp.relevance(net(), x, 0, lrp.Composite(overrides={"inverse": rules.Epsilon()}))
 
 
-@pytest.mark.parametrize("name", ["normalised", "cut", "pooled"])
+@pytest.mark.parametrize("name", ["normalised", "cut", "alone", "pooled"])
 def test_a_rule_for_weights_is_refused_for_a_layer_of_keras_without_them(name):
     """Also where the layer is folded into the one before it; named for a class it is for those that have weights."""
     inputs = keras.Input((6, 6, 2))
     h = kl.ReLU(name="cut")(kl.BatchNormalization(name="normalised")(kl.Conv2D(3, 2)(inputs)))
+    h = kl.BatchNormalization(name="alone")(h)  # by the epsilon rule on its own affine map, whatever is named
     model = keras.Model(inputs, kl.Dense(2)(kl.GlobalAveragePooling2D(name="pooled")(h)))
     x = np.ones((1, 6, 6, 2), np.float32)
     with pytest.raises(lrp.UnsupportedModelError, match=rf"{name}.*Gamma.*name Pass\(\) or Gradient\(\) for it"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -165,8 +165,8 @@ class Assigner:
                 root = t if way is None else way.root
                 facts.append(Fact(t, root=root, tainted=tainted, step=plain(self.graph, op, given)))
             elif aside:
-                problem = f"{_ASIDE}{way_out(self.graph, op, _BASIC)}"
-                facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=problem)))
+                step = plain(self.graph, op, given, problem=_ASIDE)
+                facts.append(Fact(t, True, root=t, step=replace(step, way_out=self._way_out(op))))
             else:
                 facts.append(self._live(op, index, given, live, way))
         for made in facts:
@@ -283,7 +283,7 @@ class Assigner:
             step.problem = "multiplies with weights in a sparse matrix, for which there is no rule; make it a dense one"
         else:
             step.problem = _condition(op, given, live)
-        step.problem += way_out(self.graph, op, _BASIC) if step.problem else ""
+        step.way_out = self._way_out(op) if step.problem else str
         if op.kind in ("softmax", "logsoftmax"):
             step.note = "softmax: the explanation starts before it, or its own gradient"
         elif op.kind in ("maxpool", "max"):
@@ -291,6 +291,9 @@ class Assigner:
         elif op.row.form == "bent":
             step.note = "relevance passes the activation"
         return Fact(t, True, map=self._weights.behind(op, index, given, live), step=step)
+
+    def _way_out(self, op: Op) -> Callable[[], str]:
+        return lambda: way_out(self.graph, op, _BASIC)
 
     # --- what is named for layers, and what follows ---
 

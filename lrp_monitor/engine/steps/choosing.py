@@ -25,42 +25,32 @@ class Choice:
     reason: str
 
 
-@dataclass(frozen=True)
-class Traits:
-    """What the choice depends on.
-
-    Attributes:
-        depth: convolutions with a window on the longest way from an input to the output.
-        attention: whether attention is among the operations.
-    """
-
-    depth: int
-    attention: bool
-
-
 def choose(recording: Recording) -> Choice:
     """The composite for what a recording holds."""
-    found = traits(recording)
-    if found.depth:
-        many = f"{found.depth} convolution{'' if found.depth == 1 else 's'} deep"
-        return Choice(composites.epsilon_gamma(), many)
-    if found.attention:
+    depth = _depth(recording)
+    if depth:
+        return Choice(composites.epsilon_gamma(), f"{depth} convolution{'' if depth == 1 else 's'} deep")
+    if _attends(recording):
         return Choice(composites.cp_lrp(), "attention without convolutions")
     return Choice(composites.epsilon(), "no convolutions")
 
 
-def traits(recording: Recording) -> Traits:
-    """What the choice depends on, of a recording."""
+def _depth(recording: Recording) -> int:
+    """How many convolutions with a window lie on the longest way from an input to the output."""
     graph = recording.graph
     depth: dict[int, int] = {}  # of each tensor: the convolutions behind which it lies
     for op in graph.ops:
         if any(graph.depends(t) for t in op.outputs):
             behind = max((depth.get(id(t), 0) for t in op.inputs), default=0)
             depth.update((id(t), behind + _convolves(graph, op)) for t in op.outputs)
+    return depth.get(id(recording.output), 0)
+
+
+def _attends(recording: Recording) -> bool:
+    """Whether attention is among the operations."""
     assigner = Assigner(recording, Composite())
     assigner.run()
-    attention = any(step.note.startswith("attention:") for step in assigner.steps())
-    return Traits(depth.get(id(recording.output), 0), attention)
+    return any(step.note.startswith("attention:") for step in assigner.steps())
 
 
 def _convolves(graph: Graph, op: Op) -> bool:

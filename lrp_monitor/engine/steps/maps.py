@@ -175,10 +175,14 @@ class Map:
         ours = {axis for inside in own.values() for axis in inside}
         spans = list(own)
         order = sorted(range(len(spans)), key=lambda i: made.axes[spans[i]])
+        whole = [n if axis in ours else 1 for axis, n in enumerate(shape)]
 
         def scale(kernel: Tensor) -> Tensor:
-            spread = ops.broadcast_to(spread_out(), [n if axis in ours else 1 for axis, n in enumerate(shape)])
-            spread = ops.transpose(ops.reshape(spread, [length for _, length in spans]), order)
+            spread = ops.convert_to_tensor(spread_out())
+            if _size(spread.shape) < _size(whole):
+                spread = ops.broadcast_to(spread, whole)
+            if order != sorted(order):
+                spread = ops.transpose(ops.reshape(spread, [length for _, length in spans]), order)
             size = [1] * len(kernel.shape)
             for span in spans:
                 size[made.axes[span]] = span[1]
@@ -342,6 +346,8 @@ class Map:
 
 def along(vector: Tensor, axis: int, rank: int) -> Tensor:
     """A vector over ``axis`` of a tensor of ``rank``, in a shape that multiplies that tensor."""
+    if axis == rank - 1:
+        return vector
     shape = [1] * rank
     shape[axis] = -1
     return ops.reshape(vector, shape)

@@ -50,6 +50,8 @@ class Step:
     """What the table says of it."""
     problem: str = ""
     """Why relevance cannot pass it."""
+    way_out: Callable[[], str] = str
+    """What lets relevance pass, behind a semicolon: asked where it is refused, as most problems meet no relevance."""
     map: Map | None = None
     """The weighted map that it is."""
     mask: Callable[[Made], Tensor] | None = None

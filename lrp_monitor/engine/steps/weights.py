@@ -264,21 +264,22 @@ def scaling_of(op: Op, given: Sequence[Fact], z: Fact) -> Scaling | None:
     by_channel = op.kind == "batchnorm" or (op.type == "BiasAdd" and len(other.shape) == 1)
     axes = (op.channel_axis,) if by_channel else axes_along_which(tuple(other.shape), shape)
 
-    def constant(tensor: Tensor = other) -> Tensor:
-        value = ops.cast(tensor, "float32")
+    def spread(value: Tensor) -> Tensor:
         return along(value, op.channel_axis, len(shape)) if by_channel else value
 
+    def constant() -> Tensor:
+        return spread(ops.cast(other, "float32"))
+
     if op.kind == "batchnorm":
-        offset, mean, variance = more[:3]
 
-        def factor() -> Tensor:
-            return constant() / ops.sqrt(constant(variance) + op.attribute("epsilon"))
+        def statistics() -> tuple[Tensor, Tensor]:
+            scale, offset, mean, variance = (ops.cast(t, "float32") for t in (other, *more[:3]))
+            factor = scale / ops.sqrt(variance + op.attribute("epsilon"))
+            return factor, offset - mean * factor
 
-        return (
-            None
-            if op.attribute("is_training")
-            else Scaling(axes, factor, lambda: constant(offset) - constant(mean) * factor())
-        )
+        if op.attribute("is_training"):
+            return None
+        return Scaling(axes, lambda: spread(statistics()[0]), lambda: spread(statistics()[1]))
     if op.kind == "add":
         return Scaling(axes, shift=constant)
     if op.kind == "mul":

@@ -19,7 +19,7 @@ from lrp_monitor.engine.steps.assign import NUMBERS, Assigner
 from lrp_monitor.engine.steps.choosing import Choice, choose
 from lrp_monitor.engine.steps.front import prefix_of
 from lrp_monitor.engine.steps.gates import sigmoid_by_hand
-from lrp_monitor.engine.steps.weights import STEPS
+from lrp_monitor.engine.steps.weights import STEPS, override
 from lrp_monitor.engine.surrogates.build import Builder, Gates, Plan, Taps
 from lrp_monitor.engine.surrogates.carriers import LayerOutputs
 from lrp_monitor.engine.surrogates.table import Row, rows_of
@@ -151,7 +151,8 @@ def _checked(model: Any, on_unknown: str, plan: Plan) -> tuple[str, ...]:
             call = step.op.call if step.map is None else step.map.call
             where = "" if call is None or call.is_model else f"{call}: "
             whole = where and step.problem.startswith("rule ")
-            problems.append(f"{where}{step.problem}" if whole else f"{where}{step.op}: {step.problem}")
+            problem = f"{step.problem}{step.way_out()}"
+            problems.append(f"{where}{problem}" if whole else f"{where}{step.op}: {problem}")
     problems += _without_weights(plan.assigner)
     problems = list(dict.fromkeys(problems))
     differentiable = not problems or _has_gradient(plan)
@@ -193,7 +194,8 @@ def _without_weights(assigner: Assigner) -> list[str]:
     """
     composite, recording = assigner.composite, assigner.recording
     weighted = [made.call for step in assigner.steps() if step.map is not None for made in step.map.products]
-    weighted += [step.op.call for step in assigner.steps() if step.note.startswith("Epsilon") and step.map is None]
+    others = (step for step in assigner.steps() if step.map is None)  # of complex numbers
+    weighted += [step.op.call for step in others if step.note == repr(override(composite, step.op.call))]
     applied = {id(around) for call in weighted if call is not None for around in call.around()}
     found = []
     for call in recording.calls:
