@@ -123,7 +123,7 @@ PASS, GRADIENT = rules.Pass(), rules.Gradient()
 NAMED = {
     "each": (lambda t: 1.0 / t, r"name Pass\(\) for that$", PASS, 1),
     "part": (lambda t: ops.log(ops.abs(t)), r"of a keras.layers.Activation, or.* Pass\(\)", PASS, 1),
-    "numbers": (lambda t: ops.one_hot(ops.argmax(t, -1), 4), "computed from activations", PASS, 1),
+    "numbers": (lambda t: ops.one_hot(ops.argmax(t, -1), 4), r"computed from.*name Pass\(\) for its layer", PASS, 1),
     "cumulative": (lambda t: ops.cumprod(t, axis=1), r"name Gradient\(\) or Pass\(\), where", PASS, 1),
     "matrix": (lambda t: ops.det(t[:, :2, :2])[:, None], r"no rule; put.* name Gradient\(\) for", GRADIENT, 2),
     "call": (lambda t: ops.norm(t, ord=3, axis=-1), r"Pow.*own and name Gradient\(\) for", GRADIENT, 1),
@@ -149,6 +149,23 @@ def test_the_rules_that_are_named_work():
     found = lrp.Explainer(model, named).inspect(X, 0)
     for name, (_, _, rule, degree) in NAMED.items():
         np.testing.assert_allclose(found[name].kept, degree, rtol=1e-3, err_msg=f"{name}: {rule!r}")
+
+
+@pytest.mark.parametrize("take", [lambda table, i: ops.take(table, i, 0), lambda table, i: ops.one_hot(i, 5) @ table])
+def test_a_codebook_with_a_straight_through_gradient_passes_by_it(take):
+    """``x + [code - x]`` has the gradient of x, by which LRP-0 of the linear rest gives ``x (A B)``."""
+    table = keras.Variable(np.random.default_rng(2).normal(size=(5, 4)), dtype="float32")
+
+    def function(t):
+        nearest = ops.argmin(ops.sum((t[:, :, None] - table) ** 2, -1), -1)
+        return t + ops.stop_gradient(take(table, nearest) - t)
+
+    model = between(function)
+    assert "computed from activations, which carry no relevance; name Pass() for its layer" in str(refusal(model))
+    named = lrp.Composite(dense=rules.Epsilon(0), overrides={"own": GRADIENT})
+    one, two = (layer.kernel.numpy() for layer in model.layers if isinstance(layer, kl.Dense))
+    expected = X * np.einsum("ij,tj->ti", one, two[:, 0].reshape(3, 4))
+    np.testing.assert_allclose(lrp.relevance(model, X, 0, named), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_what_made_numbers_without_relevance_is_named_where_weights_read_them():
@@ -179,6 +196,7 @@ def test_no_rule_is_named_that_would_pass_nothing():
 
     text = str(refusal(between(function)))
     assert "(ResizeArea)" in text
+    assert "put another operation in its place, as it has no gradient either" in text
     assert "of its own" not in text
     assert 'on_unknown="gradient" is no way out' in text
     with pytest.raises(lrp.UnsupportedModelError, match=r"own.*\(ResizeArea\).*has no gradient"):
@@ -192,7 +210,7 @@ def test_a_layer_that_users_do_not_write_takes_a_rule_as_a_whole():
     model = keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(mel(kl.Dense(32, use_bias=False)(inputs)))))
     (problem,) = refusal(model).problems
     assert "layer 'mel' (MelSpectrogram): operation" in problem
-    assert problem.endswith("; name Gradient() for it, Composite(overrides={'mel': Gradient()})")
+    assert problem.endswith("; name Gradient() for its layer, Composite(overrides={'mel': Gradient()})")
     x = tf.constant(np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 32) ** 3)
     named = lrp.Composite(dense=rules.Epsilon(0), overrides={"mel": GRADIENT})
     found = lrp.Explainer(model, named).explain(x.numpy(), 0).relevance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from keras import layers as kl
@@ -17,7 +18,7 @@ from lrp_monitor.engine.steps.formulas import cut_off, is_function, own_gradient
 from lrp_monitor.engine.steps.front import Front
 from lrp_monitor.engine.steps.gates import is_softmax_shift, learn_gate, quotient, softmax_by_hand
 from lrp_monitor.engine.steps.step import Fact, Step, plain
-from lrp_monitor.engine.steps.ways_out import has_gradient, way_out
+from lrp_monitor.engine.steps.ways_out import has_gradient, way_out, way_past
 from lrp_monitor.engine.steps.weights import SCALINGS, STEPS, Weights
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS, REFUSED, UNKNOWN
@@ -142,11 +143,12 @@ class Assigner:
                 [f.tensor for f in given if not f.live]
             )  # what is held constant times a constant
         tainted &= not vanishes
+        free = self._named(op) is None  # no rule is named that takes the layer as a whole
         facts = []
         for index, t in enumerate(op.outputs):
             numbers = backend.holds_data(t) or (t.dtype.is_integer and all(f.front for f in live))
             silent = (
-                (id(t) in self.recording.constants and self._named(op) is None)
+                (id(t) in self.recording.constants and free)
                 or (op.kind in CONSTANT and op.kind not in _ROUNDING)
                 or (op.kind == "topk" and index == 1)  # places, as argmax gives them
                 or _hides(op, given)
@@ -156,10 +158,11 @@ class Assigner:
             if named is not None:
                 facts.append(named)
             elif isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
-                facts.append(self._front.looked_up(op, given, indices) if indices.live else self._computed(op, given))
-            elif not silent and not live and self._weights.reads_steps(op, given):
+                looked_up = self._front.looked_up if indices.live else partial(self._computed, free)
+                facts.append(looked_up(op, given, indices))
+            elif free and not silent and not live and self._weights.reads_steps(op, given):
                 facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=self._of_steps(op))))
-            elif op.kind == "gathernd" and not live and given[1].live and self.graph.is_learned(op.inputs[0]):
+            elif free and op.kind == "gathernd" and not live and given[1].live and self.graph.is_learned(op.inputs[0]):
                 facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=_PLACES)))
             elif silent or not (live or aside) or not numbers:
                 root = t if way is None else way.root
@@ -194,11 +197,12 @@ class Assigner:
             return None
         return passed(self.graph, op, t, Fact(t, True, inputs[0]), "relevance passes one to one (named)")
 
-    def _computed(self, op: Op, given: list[Fact]) -> Fact:
+    def _computed(self, free: bool, op: Op, given: list[Fact], _: Fact) -> Fact:
         """Vectors for numbers that were computed from activations."""
-        learned = self.graph.is_learned(op.inputs[0])
-        step = plain(self.graph, op, given, problem=NUMBERS if learned else "")
-        return Fact(op.outputs[0], learned, op.outputs[0], gate="step" if op.kind == "onehot" else "", step=step)
+        refused = free and self.graph.is_learned(op.inputs[0])
+        step = plain(self.graph, op, given, problem=NUMBERS if refused else "")
+        step.way_out = lambda: way_past(op)
+        return Fact(op.outputs[0], refused, op.outputs[0], gate="step" if op.kind == "onehot" else "", step=step)
 
     def _alias(self, op: Op, index: int, source: Fact) -> Fact:
         tensor, before = op.outputs[index], source.tensor

@@ -13,7 +13,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.operations import REFUSED, UNKNOWN
-from lrp_monitor.engine.trace.recording import leaf, loop_around
+from lrp_monitor.engine.trace.recording import LayerCall, leaf, loop_around
 
 
 def way_out(graph: Graph, op: Op, basic: tuple[type, ...]) -> str:
@@ -24,9 +24,7 @@ def way_out(graph: Graph, op: Op, basic: tuple[type, ...]) -> str:
     call = leaf(op.call)
     if call is not None and _is_installed(type(call.layer)) and not isinstance(call.layer, (*basic, kl.Lambda)):
         call = loop_around(call) or call
-        return (
-            f"; name Gradient() for it, Composite(overrides={{{call.path!r}: Gradient()}})" if has_gradient(op) else ""
-        )
+        return _named("Gradient()", call) if has_gradient(op) else way_past(op)
     written = REFUSED.get(op.kind, ("", ""))[1]
     one = _made_with(graph, op)
     inputs, outputs = _ends(graph, one)
@@ -41,7 +39,20 @@ def way_out(graph: Graph, op: Op, basic: tuple[type, ...]) -> str:
         ways.append("make it the function of a keras.layers.Activation")
     if rules:
         ways.append(f"put it into a layer of its own and name {' or '.join(rules)} for that")
+    if op.row is UNKNOWN and not ways:
+        ways.append("put another operation in its place, as it has no gradient either")
     return f"; {', or '.join(ways)}" if ways else ""
+
+
+def way_past(op: Op) -> str:
+    """What lets relevance pass the layer around ``op`` one to one, behind a semicolon; empty where none does."""
+    call = leaf(op.call)
+    fits = call is not None and len(call.inputs) == 1 and call.inputs[0].shape in [t.shape for t in call.outputs]
+    return _named("Pass()", call) if call is not None and fits else ""
+
+
+def _named(rule: str, call: LayerCall) -> str:
+    return f"; name {rule} for its layer, Composite(overrides={{{call.path!r}: {rule}}})"
 
 
 def has_gradient(*ops: Op, inputs: Sequence[Tensor] = (), outputs: Sequence[Tensor] = ()) -> bool:
