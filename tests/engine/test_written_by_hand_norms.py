@@ -194,3 +194,28 @@ def test_a_statistic_normalised_is_no_divisor(form, rng, randomise):
     n = np.sqrt(squares) / np.sqrt(squares).mean(axis=-1, keepdims=True)
     relevance = h * n * model.get_layer("head").get_weights()[0][:, 1].reshape(STEPS)
     close(found, relevance / 2 + h**2 / squares * relevance.sum(axis=1, keepdims=True) / 2, 1e-4)
+
+
+def test_a_variance_is_a_signal_in_every_spelling(rng, randomise):
+    """``tf.nn.moments``, whose mean has no gradient, and squared differences, as what pools statistics reads them."""
+
+    def of(spread, far):
+        def pooled(x):
+            return ops.concatenate([ops.mean(x, 1), ops.sqrt(spread(x) + EPS), far(x[..., :2], x[..., 2:])[:, 0]], -1)
+
+        return net(STEPS, kl.Lambda(pooled))
+
+    def by_hand(x):
+        return ops.mean(ops.square(x - ops.mean(x, 1, keepdims=True)), 1)
+
+    def far_from_a_mean(x):
+        mean = tf.stop_gradient(tf.reduce_mean(x, 1, keepdims=True))
+        return tf.reduce_mean(tf.math.squared_difference(x, mean), 2)
+
+    model = randomise(of(by_hand, lambda one, two: ops.square(one - two)))
+    moments = of(lambda x: tf.nn.moments(x, [1])[1], tf.math.squared_difference)
+    moments.set_weights(model.get_weights())
+    x = rng.uniform(-3, 3, size=(2, *STEPS)).astype(np.float32)
+    same(model, moments, x, ["epsilon_plus"])
+    with pytest.raises(lrp.UnsupportedModelError, match="stops the gradient"):
+        lrp.relevance(net(STEPS, kl.Lambda(far_from_a_mean)), x, 1)

@@ -14,9 +14,9 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Gradient, Pass, Rule
 from lrp_monitor.engine.steps import products
-from lrp_monitor.engine.steps.formulas import cut_off, is_function, own_gradient, passed, way_to
+from lrp_monitor.engine.steps.formulas import cut_off, is_function, own_gradient, passed, squared_difference, way_to
 from lrp_monitor.engine.steps.front import Front
-from lrp_monitor.engine.steps.gates import is_softmax_shift, learn_gate, quotient, softmax_by_hand
+from lrp_monitor.engine.steps.gates import is_own_mean, is_softmax_shift, learn_gate, quotient, softmax_by_hand
 from lrp_monitor.engine.steps.step import Fact, Step, plain
 from lrp_monitor.engine.steps.ways_out import has_gradient, way_out, way_past
 from lrp_monitor.engine.steps.weights import SCALINGS, STEPS, Weights
@@ -232,6 +232,12 @@ class Assigner:
             return own_gradient(self.graph, op, t, softmax, (quotient(self.graph, op) or op.inputs)[-1])
         if way is not None and self._is_function(op, way, given, live):
             return self._passed(op, t, way)
+        if op.kind == "squareddifference":
+            calls = [made.call for f in live if (made := f.map or f.summand) is not None]
+            if is_own_mean(self.graph, op):
+                return squared_difference(self.graph, op, t, live[:1])
+            if len(live) > 1 and not (len(calls) > 1 and calls[0] is calls[1]):  # those would be one map
+                return squared_difference(self.graph, op, t, live)
         if op.kind in PRODUCTS and len(live) == 1:
             return self._weights.product(op, given, live[0], first=live[0].front and not live[0].inner)
         if len(live) == 1 and op.kind in SCALINGS and index == 0 and not t.dtype.is_complex:

@@ -8,7 +8,7 @@ from keras import ops
 
 from lrp_monitor.engine.backend import Tensor, scaled_gradient
 from lrp_monitor.engine.steps.axes import summed_spans
-from lrp_monitor.engine.steps.step import Fact, Step
+from lrp_monitor.engine.steps.step import Fact, Made, Step
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 
 
@@ -94,6 +94,18 @@ def passed(graph: Graph, op: Op, t: Tensor, way: Fact, note: str = "relevance pa
     function = graph.function(root, t)
     step = Step(op, (t,), (root,), (), lambda made: [pass_through(made.tensor(root), function)], note)
     return Fact(t, True, step=step).along(way)
+
+
+def squared_difference(graph: Graph, op: Op, t: Tensor, live: Sequence[Fact]) -> Fact:
+    """The square of a difference, of which it is a function: of what is not ``live`` a constant to relevance."""
+    read = tuple(f.tensor for f in live)
+    held = tuple(x for x in op.inputs if all(x is not one for one in read) and graph.depends(x))
+
+    def make(made: Made) -> Sequence[Tensor]:
+        one, two = (made.tensor(x) if any(x is i for i in read) else made.value(x) for x in op.inputs)
+        return [pass_through(one - two, ops.square)]
+
+    return Fact(t, True, root=t, curved=True, step=Step(op, (t,), read, held, make, "relevance passes the activation"))
 
 
 def own_gradient(graph: Graph, op: Op, t: Tensor, root: Tensor, below: Tensor) -> Fact:

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lrp_monitor.engine.backend import Tensor
+import numpy as np
+
+from lrp_monitor.engine.backend import Tensor, constant_value
 from lrp_monitor.engine.steps.axes import spans_behind, summed_spans, sums_over_both
 from lrp_monitor.engine.steps.step import Fact
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -124,6 +126,23 @@ def is_softmax_shift(graph: Graph, op: Op) -> bool:
         return False
     (made,) = op.outputs
     return op.inputs[1].shape[-1:] == (1,) and _ends_in_softmax(graph, made)
+
+
+def is_own_mean(graph: Graph, op: Op) -> bool:
+    """Whether ``op`` squares how far values lie from their mean without a gradient, and the variance alone is read.
+
+    The gradient of the variance for that mean is zero, so that no relevance is lost by the one that was stopped.
+    """
+    x, subtracted = op.inputs
+    mean, stopped = graph.op_of(subtracted), False
+    while mean.kind in ("stop", "identity", "cast"):
+        stopped |= mean.kind == "stop"
+        mean = graph.op_of(mean.inputs[0])
+    made, rank = [mean, *graph.readers(op.outputs[0])], len(x.shape)
+    if not stopped or {one.kind for one in made} != {"mean"} or mean.inputs[0] is not x or len(subtracted.shape) < rank:
+        return False
+    axes = [{int(i) % rank for i in np.reshape(constant_value(one.inputs[1]), -1)} for one in made]
+    return all(own == axes[0] for own in axes)
 
 
 def _maker(graph: Graph, tensor: Tensor, through: Sequence[str]) -> Op:
