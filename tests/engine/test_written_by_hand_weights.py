@@ -86,11 +86,15 @@ FORMS = {
         "dense", lambda: own((4, 5), 4, lambda x, w, b: ops.matmul(x, ops.transpose(w)) + b),
     ),
     "tf transpose_b": ("dense", lambda: own((4, 5), 4, lambda x, w, b: tf.matmul(x, w, transpose_b=True) + b)),
+    "multiplied and summed": ("dense", lambda: own((5, 4), 4, lambda x, w, b: ops.sum(x[..., None] * w, 1) + b)),
+    "multiplied, and their mean": (
+        "dense over time", lambda: own((4, 3), 4, lambda x, w, b: 3 * ops.mean(w * x[:, :, None], -1) + b),
+    ),
     "fused activation": (
         "dense with gelu", lambda: own((5, 4), 4, lambda x, w, b: ops.gelu(x @ w + b, approximate=False)),
     ),
 }  # fmt: skip
-TURNED = ("shared matrix, transposed", "tf transpose_b")
+TURNED = ("shared matrix, transposed", "tf transpose_b", "multiplied, and their mean")
 SIGNS = lrp.Composite(conv=rules.AlphaBeta(2, 1), dense=rules.Gamma(0.25))
 
 
@@ -133,7 +137,7 @@ def test_in_every_spelling(form):
     same_as(known, written(form, known), [SIGNS])
 
 
-@sweep("form composite", ["matmul", "conv", "over time", "no bias"], TWO, kept=in_turn)
+@sweep("form composite", ["matmul", "conv", "over time", "no bias", "multiplied and summed"], TWO, kept=in_turn)
 def test_with_a_normalisation_behind(form, composite):
     """A BatchNormalization behind it is folded, as behind Dense or Conv."""
     known = reference(FORMS[form][0], normed=True)
@@ -143,6 +147,24 @@ def test_with_a_normalisation_behind(form, composite):
 def test_with_a_normalisation_behind_axes_that_are_not_named():
     known = reference("dense over time", normed=True)
     same_as(known, written("einsum with an ellipsis", known, normed=True), [SIGNS])
+
+
+@pytest.mark.parametrize("run", [ops.matmul, lambda x, w: ops.sum(x[..., None] * w, 1)], ids=["matmul", "sum"])
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [(rules.Epsilon(0), [25, -5, 20, 0]), (rules.ZPlus(), [20, 0, 20, 0]), (rules.Flat(), [10, 10, 20, 0])],
+    ids=["lrp-0", "z+", "flat"],
+)
+def test_a_product_of_the_input_with_weights_is_no_statistic_however_it_is_written(run, rule, expected):
+    """(5 x 2 - 2 x 1) x 5 = 40: half of it to each factor, and of the first by the rule: 10 and -2 of 8."""
+
+    def make(layer):
+        weight(layer, "w", (2, 2), initializer=lambda shape, dtype=None: ops.array([[2.0, 0.0], [-1.0, 0.0]]))
+
+    inputs = keras.Input((4,))
+    layer = Own(make, lambda layer, x: ops.sum(run(x[:, :2], layer.w) * x[:, 2:], -1, keepdims=True))
+    found = lrp.Explainer(keras.Model(inputs, layer(inputs)), lrp.Composite(first=rule))(np.float32([[5, 2, 5, 7]]), 0)
+    np.testing.assert_allclose(found, [expected], rtol=1e-5)
 
 
 @pytest.mark.parametrize("deep", [False, True])

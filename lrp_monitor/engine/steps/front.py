@@ -68,10 +68,11 @@ class Front:
             return stepped()
         step = None
         if front and not (inside and in_loop):
+            fact = self.weights.contraction(op, live[0])
             if inside and op.kind in PRODUCTS and len(live) == 1:
                 fact = self.weights.product(op, given, live[0], first=True)
-                if fact.map is not None:
-                    return self._shared_out(fact, op, live[0])
+            if fact is not None and fact.map is not None:
+                return self._shared_out(fact, op) if inside else fact
             step = self._handed_on(op, index, given, live, inside, way is not None)
         if step is None:
             if not inside:
@@ -87,7 +88,7 @@ class Front:
             own = replace(own, mask=step.mask, note=step.note, bounds=step.bounds, map=None)
             step = replace(own, live=(*own.live, *step.live))
         inner, scales = any(f.inner for f in live), len(live) == 1 and op.kind in SCALINGS
-        summand = self.weights.diagonal(op, given, live[0]) if scales else None
+        summand = self.weights.diagonal(op, given, live[0], inside) if scales else None
         return Fact(t, True, front=True, inner=inner, map=folded, summand=summand, step=step)
 
     def looked_up(self, op: Op, given: list[Fact], indices: Fact) -> Fact:
@@ -101,7 +102,7 @@ class Front:
         hot = op.kind == "onehot"  # of activations it picks some, as a lookup in them does
         return Fact(t, True, root=t, front=hot or inside, step=step, inner=inside, gate="step" if hot else "")
 
-    def _shared_out(self, fact: Fact, op: Op, data: Fact) -> Fact:
+    def _shared_out(self, fact: Fact, op: Op) -> Fact:
         """A weighted map of the prefix: its rule shares out by weights alone."""
         made, step = fact.map, fact.step
         assert made is not None
@@ -109,7 +110,7 @@ class Front:
         if not fits_prefix(made.rule):
             rule = override(self.composite, op.call)
             step.problem = f"rule {rule!r} has no meaning in a prefix (until=...): name Flat() or WSquare() for it"
-        step.mask, step.glued, step.live = lambda b: share(b, made), True, (data.tensor,)
+        step.mask, step.glued, step.live = lambda b: share(b, made), True, (made.x,)
         fact.front, fact.inner = True, True
         return fact
 

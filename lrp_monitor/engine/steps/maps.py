@@ -234,7 +234,8 @@ class Map:
     @property
     def is_part(self) -> bool:
         """Whether something of the product's output was left out on the way, or more than it is there."""
-        return bool(self.beside) or _size(self.shape) < _size(self.op.outputs[0].shape)
+        sums = [moved.outputs[0] for moved, _ in self.moved if moved.row.statistic]
+        return bool(self.beside) or _size(self.shape) < _size((sums or self.op.outputs)[-1].shape)
 
     def rectify(self) -> Map:
         """The same map, with the knowledge that a ReLU follows."""

@@ -153,7 +153,7 @@ def learn_statistic(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], liv
         fact.statistic = sums_over_both(graph, op)
         return
     if op.row.statistic:
-        fact.statistic = True
+        fact.statistic = fact.map is None  # and no product with weights
         return
     if (op.row.form is None and op.row.mask != "moved") or not all(f.statistic for f in live):
         return

@@ -12,6 +12,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
+from lrp_monitor.engine.steps.axes import sums_over_both
 from lrp_monitor.engine.steps.formulas import passed
 from lrp_monitor.engine.steps.joined import beside, sum_of, summed_up
 from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, map_of
@@ -74,6 +75,19 @@ class Weights:
 
         return Fact(op.outputs[0], True, step=replace(step, make=stabilised))
 
+    def contracts(self, op: Op) -> bool:
+        """Whether it multiplies with weights what is summed then over an axis of both: a matrix product, in two."""
+        readers = self.graph.readers(op.outputs[0]) if op.kind == "mul" else []
+        learned = any(self.graph.is_learned(t) and not self.graph.depends(t) for t in op.inputs)
+        return learned and [r.kind for r in readers] in (["sum"], ["mean"]) and sums_over_both(self.graph, op)
+
+    def contraction(self, op: Op, z: Fact) -> Fact | None:
+        """What sums up a product with weights, as the matrix product that both are; None where it does not."""
+        if z.summand is None or op.kind not in ("sum", "mean") or not self.contracts(self.graph.op_of(z.tensor)):
+            return None
+        made = z.summand.behind(op, 0)
+        return self.weighted(op, op.outputs[0], made, note=repr(made.rule))
+
     def begun(self, made: Map, added: Sequence[Tensor]) -> Map:
         """``made`` as a step of a loop, where a rule for inputs is its rule and weights made ``added`` of no state."""
         return replace(made, in_loop=True) if made.rule.input_only and self.of_no_state(added) else made
@@ -87,7 +101,8 @@ class Weights:
         """Whether weights multiply numbers that activations are behind by steps alone: signs, comparisons, rounding."""
         learned = any(self.graph.is_learned(t) and not self.graph.depends(t) for t in op.inputs)
         constants = self.recording.constants
-        return op.kind in PRODUCTS and learned and any(f.tainted and id(f.tensor) not in constants for f in given)
+        multiplies = op.kind in PRODUCTS or self.contracts(op)
+        return multiplies and learned and any(f.tainted and id(f.tensor) not in constants for f in given)
 
     def rule(self, op: Op, first: bool) -> tuple[Rule, str]:
         """The rule for a product with weights, and what is wrong with it."""
@@ -117,7 +132,7 @@ class Weights:
     def scaled(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:
         """A scale or shift by constants: a part of the weighted map before it, or a map of its own."""
         made, others = z.map, [f.tensor for f in given if f is not z]
-        if made is not None and tuple(t.shape) != tuple(made.shape):
+        if made is not None and (tuple(t.shape) != tuple(made.shape) or self.contracts(op)):
             made = None
         if any(map(self.graph.depends, others)):
             return None if made is None else self.of_each_sample(op, t, given, made, others[0])
@@ -146,14 +161,17 @@ class Weights:
                 found.map = made.scaled(scaling.factor)
         return found
 
-    def diagonal(self, op: Op, given: list[Fact], z: Fact) -> Map | None:
-        """A scale of ``z`` by weights alone, or a shift of one, as the product with a diagonal matrix that it is."""
+    def diagonal(self, op: Op, given: list[Fact], z: Fact, inside: bool = False) -> Map | None:
+        """A scale of ``z`` by weights alone, or a shift of one, as the product with a diagonal matrix that it is.
+
+        ``inside``: in a prefix.
+        """
         at = given.index(z)
         if op.kind == "mul":
             other = op.inputs[1 - at]
             if self.graph.depends(other) or not self.graph.is_learned(other):
                 return None
-            return self.product_map(op, at, 1 - at, first=z.front and not z.inner)
+            return self.product_map(op, at, 1 - at, first=inside or (z.front and not z.inner))
         scaling = scaling_of(op, given, z) if z.summand is not None and z.summand.factor is None else None
         if z.summand is None or scaling is None or scaling.shift is None or scaling.factor is not None:
             return None
@@ -208,6 +226,8 @@ class Weights:
 
     def summed(self, op: Op, t: Tensor, given: list[Fact]) -> Fact | None:
         maps = [made for f in given if (made := f.map or f.summand) is not None]
+        if op.row.statistic and (found := self.contraction(op, given[0])) is not None:
+            return found
         if op.row.statistic:
             given, maps = given[:1], summed_up(op, maps[0]) if maps else []
         if any(part.rule.input_only for made in maps for part in made.products):  # a rule for inputs is theirs alone
