@@ -192,10 +192,15 @@ class Assigner:
 
     def _one_to_one(self, op: Op, t: Tensor, call: LayerCall) -> Fact | None:
         """The output of a layer for which Pass is named; None where ``t`` is none, or of no one input of its shape."""
-        inputs = [x for x in call.inputs if self.fact(x).live and x.shape == t.shape]
-        if len(inputs) != 1 or not any(t is output for output in call.outputs):
+        source = self.one_source(t, call)
+        if source is None or not any(t is output for output in call.outputs):
             return None
-        return passed(self.graph, op, t, Fact(t, True, inputs[0]), "relevance passes one to one (named)")
+        return passed(self.graph, op, t, Fact(t, True, source), "relevance passes one to one (named)")
+
+    def one_source(self, t: Tensor, call: LayerCall) -> Tensor | None:
+        """The one input of a layer of the shape of its output ``t``; None where there is none, or several are."""
+        inputs = [x for x in call.inputs if self.fact(x).live and x.shape == t.shape]
+        return inputs[0] if len(inputs) == 1 else None
 
     def _computed(self, free: bool, op: Op, given: list[Fact], _: Fact) -> Fact:
         """Vectors for numbers that were computed from activations."""

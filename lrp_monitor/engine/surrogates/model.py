@@ -204,8 +204,9 @@ def _without_weights(assigner: Assigner) -> list[str]:
         named = own or {call.path, call.layer.name} & {key for key in composite.overrides if isinstance(key, str)}
         if rule is None or isinstance(rule, Pass | Gradient) or not named or id(call) in applied:
             continue
+        alike = all(assigner.one_source(t, call) is not None for t in call.outputs)
         found.append(
             f"{call}: rule {rule!r} shares out by weights, which this layer does not have or does not show; "
-            "name Pass() or Gradient() for it"
+            f"name {'Pass() or ' if alike else ''}Gradient() for it"
         )
     return found
