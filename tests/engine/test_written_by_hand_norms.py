@@ -217,5 +217,13 @@ def test_a_variance_is_a_signal_in_every_spelling(rng, randomise):
     moments.set_weights(model.get_weights())
     x = rng.uniform(-3, 3, size=(2, *STEPS)).astype(np.float32)
     same(model, moments, x, ["epsilon_plus"])
-    with pytest.raises(lrp.UnsupportedModelError, match="stops the gradient"):
-        lrp.relevance(net(STEPS, kl.Lambda(far_from_a_mean)), x, 1)
+    axis = tf.Variable([1])  # read when the model runs, so that nobody knows over what the mean is taken
+
+    def over_a_variable(x):
+        mean = tf.stop_gradient(tf.reduce_mean(x, axis, keepdims=True))
+        return tf.reshape(tf.reduce_mean(tf.math.squared_difference(x, mean), axis), (-1, STEPS[1]))
+
+    for refused, shape in ((far_from_a_mean, STEPS[:1]), (over_a_variable, STEPS[1:])):
+        model = net(STEPS, kl.Lambda(refused, output_shape=shape))
+        with pytest.raises(lrp.UnsupportedModelError, match="stops the gradient"):
+            lrp.relevance(model, x, 1)

@@ -141,8 +141,10 @@ def is_own_mean(graph: Graph, op: Op) -> bool:
     made, rank = [mean, *graph.readers(op.outputs[0])], len(x.shape)
     if not stopped or {one.kind for one in made} != {"mean"} or mean.inputs[0] is not x or len(subtracted.shape) < rank:
         return False
-    axes = [{int(i) % rank for i in np.reshape(constant_value(one.inputs[1]), -1)} for one in made]
-    return all(own == axes[0] for own in axes)
+    known = [constant_value(one.inputs[1]) for one in made]
+    if any(axes is None for axes in known):
+        return False
+    return len({frozenset(int(i) % rank for i in np.reshape(axes, -1)) for axes in known}) == 1
 
 
 def _maker(graph: Graph, tensor: Tensor, through: Sequence[str]) -> Op:

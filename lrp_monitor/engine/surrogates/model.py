@@ -193,6 +193,8 @@ def _without_weights(assigner: Assigner) -> list[str]:
     One that is named for a class of Keras' own layers is for those of them that have weights.
     """
     composite, recording = assigner.composite, assigner.recording
+    if not composite.overrides:
+        return []
     weighted = [made.call for step in assigner.steps() if step.map is not None for made in step.map.products]
     others = (step for step in assigner.steps() if step.map is None)  # of complex numbers
     weighted += [step.op.call for step in others if step.note == repr(override(composite, step.op.call))]
