@@ -419,14 +419,14 @@ class IndependentCell(kl.Layer):
         return h, [h]
 
 
-@pytest.mark.parametrize("first", [None, rules.Flat()])
-def test_an_independently_recurrent_cell_has_a_diagonal_matrix(first, rng):
+@sweep("rule first", [rules.AlphaBeta(2, 1), rules.Gamma(0.25)], [None, rules.Flat()], kept=lambda rule, _: rule == 0)
+def test_an_independently_recurrent_cell_has_a_diagonal_matrix(rule, first, rng):
     by_hand, by_layers = net(kl.RNN(IndependentCell())), net(kl.SimpleRNN(UNITS))
     u, w, b, *rest = (rng.normal(size=value.shape).astype(np.float32) for value in by_hand.get_weights())
     by_hand.set_weights([u, w, b, *rest])
     by_layers.set_weights([u, np.diag(w), b, *rest])
     x = sequence(rng)
-    composite = lrp.Composite(dense=rules.AlphaBeta(2, 1), first=first)
+    composite = lrp.Composite(dense=rule, first=first)
     close(lrp.relevance(by_hand, x, 1, composite), lrp.relevance(by_layers, x, 1, composite))
 
 

@@ -317,8 +317,8 @@ DIAGONAL = (
 )
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["hidden", "input"])
-def test_a_scale_by_weights_beside_a_product_is_one_with_it(before, rng, randomise):
+@sweep("before turn", (True, False), range(3), kept=lambda _, turn: turn == 0)
+def test_a_scale_by_weights_beside_a_product_is_one_with_it(before, turn, rng, randomise):
     """x W + y * s, as in independently recurrent cells, is [x, y] [W; diag(s)]."""
 
     def written(run):
@@ -331,7 +331,7 @@ def test_a_scale_by_weights_beside_a_product_is_one_with_it(before, rng, randomi
 
     known = randomise(written(lambda layer, x, y: x @ layer.w + y @ ops.diag(layer.scale) + layer.b))
     reference = Reference(known, rng.normal(size=(3, 8)).astype(np.float32))
-    for form, composite in zip(DIAGONAL, THREE, strict=True):
+    for form, composite in zip(DIAGONAL, THREE[turn:] + THREE[:turn], strict=True):
         other = written(form)
         other.set_weights(known.get_weights())
         same_as(reference, other, [composite])
@@ -355,8 +355,8 @@ def with_a_bias_of_numbers():
     return Reference(known, rng.uniform(-3, 3, size=(2, *IMAGE)).astype(np.float32))
 
 
-@pytest.mark.parametrize("form", ADDED)
-def test_a_number_added_to_a_map_is_its_bias(form):
+@sweep("form composite", ADDED, [SIGNS, *THREE], kept=lambda _, composite: composite == 0)
+def test_a_number_added_to_a_map_is_its_bias(form, composite):
     known = with_a_bias_of_numbers()
     inputs = keras.Input(IMAGE)
     h = kl.Conv2D(3, 2, padding="same")(inputs)
@@ -364,7 +364,7 @@ def test_a_number_added_to_a_map_is_its_bias(form):
     other = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(h)))
     weights = known.model.get_weights()
     other.set_weights([*weights[:3], *weights[4:]])
-    same_as(known, other, [SIGNS])
+    same_as(known, other, [composite])
 
 
 def test_a_number_read_by_more_than_a_function_is_a_bias():
