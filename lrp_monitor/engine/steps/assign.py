@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from keras import layers as kl
@@ -158,8 +157,8 @@ class Assigner:
             if named is not None:
                 facts.append(named)
             elif isinstance(indices, Fact) and (not live or op.kind == "onehot") and (indices.live or indices.tainted):
-                looked_up = self._front.looked_up if indices.live else partial(self._computed, free)
-                facts.append(looked_up(op, given, indices))
+                found = self._front.looked_up(op, given, indices) if indices.live else self._computed(op, given, free)
+                facts.append(found)
             elif free and not silent and not live and self._weights.reads_steps(op, given):
                 facts.append(Fact(t, True, root=t, step=plain(self.graph, op, given, problem=self._of_steps(op))))
             elif free and op.kind == "gathernd" and not live and given[1].live and self.graph.is_learned(op.inputs[0]):
@@ -202,7 +201,7 @@ class Assigner:
         inputs = [x for x in call.inputs if self.fact(x).live and x.shape == t.shape]
         return inputs[0] if len(inputs) == 1 else None
 
-    def _computed(self, free: bool, op: Op, given: list[Fact], _: Fact) -> Fact:
+    def _computed(self, op: Op, given: list[Fact], free: bool) -> Fact:
         """Vectors for numbers that were computed from activations."""
         refused = free and self.graph.is_learned(op.inputs[0])
         step = plain(self.graph, op, given, problem=NUMBERS if refused else "")

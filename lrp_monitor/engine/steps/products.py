@@ -131,16 +131,12 @@ def _divisor(graph: Graph, op: Op, given: Sequence[Fact], known: Callable[[Tenso
     if op.kind == "div":  # sums of exponentials are such statistics, too, summed step by step as they may be
         made = graph.divided_by(given[1].tensor)
         divides = (given[1].statistic and not given[1].inverse) or known(made.outputs[0]).gate == "exp"
-        divides |= made.kind in PRODUCTS and not _has_weights(graph, made) and sums_over_both(graph, made)
+        divides |= made.kind in PRODUCTS and not graph.has_weights(made) and sums_over_both(graph, made)
         return 1 if divides else None
     if op.kind == "mul":
         inverses = [index for index, f in enumerate(given) if f.inverse]
         return inverses[0] if len(inverses) == 1 else None
     return None
-
-
-def _has_weights(graph: Graph, op: Op) -> bool:
-    return any(graph.is_learned(t) and not graph.depends(t) for t in op.inputs)
 
 
 def learn_statistic(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], live: Sequence[Fact]) -> None:
@@ -149,7 +145,7 @@ def learn_statistic(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], liv
     A fixed matrix sums up powers and other functions of activations, as where neighbours normalise each other; of
     activations themselves it is a linear map as any other.
     """
-    if op.kind in PRODUCTS and len(live) == 1 and live[0].curved and not _has_weights(graph, op):
+    if op.kind in PRODUCTS and len(live) == 1 and live[0].curved and not graph.has_weights(op):
         fact.statistic = sums_over_both(graph, op)
         return
     if op.row.statistic:

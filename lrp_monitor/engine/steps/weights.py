@@ -78,8 +78,8 @@ class Weights:
     def contracts(self, op: Op) -> bool:
         """Whether it multiplies with weights what is summed then over an axis of both: a matrix product, in two."""
         readers = self.graph.readers(op.outputs[0]) if op.kind == "mul" else []
-        learned = any(self.graph.is_learned(t) and not self.graph.depends(t) for t in op.inputs)
-        return learned and [r.kind for r in readers] in (["sum"], ["mean"]) and sums_over_both(self.graph, op)
+        summed = [r.kind for r in readers] in (["sum"], ["mean"])
+        return summed and self.graph.has_weights(op) and sums_over_both(self.graph, op)
 
     def contraction(self, op: Op, z: Fact) -> Fact | None:
         """What sums up a product with weights, as the matrix product that both are; None where it does not."""
@@ -99,10 +99,9 @@ class Weights:
 
     def reads_steps(self, op: Op, given: Sequence[Fact]) -> bool:
         """Whether weights multiply numbers that activations are behind by steps alone: signs, comparisons, rounding."""
-        learned = any(self.graph.is_learned(t) and not self.graph.depends(t) for t in op.inputs)
         constants = self.recording.constants
-        multiplies = op.kind in PRODUCTS or self.contracts(op)
-        return multiplies and learned and any(f.tainted and id(f.tensor) not in constants for f in given)
+        multiplies = (op.kind in PRODUCTS and self.graph.has_weights(op)) or self.contracts(op)
+        return multiplies and any(f.tainted and id(f.tensor) not in constants for f in given)
 
     def rule(self, op: Op, first: bool) -> tuple[Rule, str]:
         """The rule for a product with weights, and what is wrong with it."""

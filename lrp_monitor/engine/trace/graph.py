@@ -112,6 +112,10 @@ class Graph:
         """Whether ``tensor`` was computed from weights."""
         return id(tensor) in self._learned
 
+    def has_weights(self, op: Op) -> bool:
+        """Whether an input of ``op`` is computed from weights alone."""
+        return any(self.is_learned(t) and not self.depends(t) for t in op.inputs)
+
     def needed(self, tensors: Iterable[Tensor], among: Sequence[Op] | None = None) -> list[Op]:
         """The operations (of those ``among`` all) from which ``tensors`` are computed, in order of making."""
         wanted = {id(t) for t in tensors}
@@ -158,8 +162,7 @@ class Graph:
                 divides = reader.kind == "div" and self.depends(reader.inputs[1])
                 if divides or reader.kind in ("log", "reciprocal"):
                     return True
-                learned = any(self.is_learned(i) and not self.depends(i) for i in reader.inputs)
-                if reader.number not in seen and not (reader.kind in PRODUCTS and learned):
+                if reader.number not in seen and not (reader.kind in PRODUCTS and self.has_weights(reader)):
                     seen.add(reader.number)
                     stack += reader.outputs
         return False
