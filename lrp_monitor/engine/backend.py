@@ -189,19 +189,28 @@ def repeat_as_mean(raw: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
 # --- gradients ---
 
 
-@tf.custom_gradient
-def _straight_through(surrogate: Tensor, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    # A custom gradient rather than `surrogate + stop_gradient(value - surrogate)`: the surrogate's own value is
-    # then needed by nobody, so the compiler drops the arithmetic (a convolution, for most rules) that makes it.
-    def gradient(upstream: Tensor) -> tuple[Tensor, None]:
-        return upstream, None
+def _with_gradient(value: Tensor, sources: Sequence[Tensor], gradient: Callable[[Tensor], Any]) -> Tensor:
+    """``value``, from which ``gradient(upstream)`` passes on to ``sources``, to each its own, and nothing else does."""
 
-    return tf.identity(value), gradient
+    @tf.custom_gradient
+    def node(*_: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
+        return value, gradient
+
+    return node(*sources)
 
 
 def straight_through(surrogate: Tensor, value: Tensor) -> Tensor:
-    """A tensor with the value of ``value`` and the gradient of ``surrogate`` (both of one shape)."""
-    return _straight_through(surrogate, tf.stop_gradient(value))
+    """A tensor with the value of ``value`` and the gradient of ``surrogate`` (both of one shape).
+
+    The surrogate's own value is needed by nobody, so that the compiler drops the arithmetic that makes it, for most
+    rules a convolution; it would not in ``surrogate + stop_gradient(value - surrogate)``.
+    """
+    return _with_gradient(value, [surrogate], lambda upstream: upstream)
+
+
+def divided(x: Tensor, divisor: Tensor) -> Tensor:
+    """``x / divisor``, through which a gradient passes to ``x`` alone."""
+    return _with_gradient(x / divisor, [x], lambda upstream: upstream / divisor)
 
 
 _ARRANGING = (
@@ -229,32 +238,26 @@ def deferred(
     surrogate: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], Tensor],
     *,
     rectified: bool = False,
-    shown: Callable[[Tensor], Tensor] = tf.identity,
+    shown: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """``shown(value)`` with the gradient of ``surrogate(shapes, copies, value)``, which is made in the reverse pass.
+    """``value``, or ``shown(value)``, with the gradient of ``surrogate(shapes, copies, value)``, made in reverse.
 
     ``shapes`` and ``copies`` are the sources, both differentiable. What reads of a source no more than its shape should
     read ``shapes``: ``copies`` come with the gradient, and until then keep the source in memory. Nothing else is kept
     but ``value``, and the surrogate's tensors live while the gradient passes. ``rectified``: value is the result of a
     ReLU, beyond which the gradient passes where it is > 0.
     """
+    output = value if shown is None else shown(value)
 
-    @tf.custom_gradient
-    def node(value: Tensor, *sources: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-        output = shown(value)
+    def gradient(upstream: Tensor) -> list[Tensor | None]:
+        if rectified:
+            upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=output)
+        shapes = [_of_shape(source) for source in sources]
+        copies = [_again(source, shape, upstream) for source, shape in zip(sources, shapes, strict=True)]
+        known = after(value, upstream)
+        return tf.gradients(surrogate(shapes, copies, known), shapes, grad_ys=[upstream])  # type: ignore[no-any-return]
 
-        def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
-            if rectified:
-                upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=output)
-            shapes = [_of_shape(source) for source in sources]
-            copies = [_again(source, shape, upstream) for source, shape in zip(sources, shapes, strict=True)]
-            known = after(output if shown is tf.identity else value, upstream)
-            return (None, *tf.gradients(surrogate(shapes, copies, known), shapes, grad_ys=[upstream]))
-
-        return output, gradient
-
-    result: Tensor = node(tf.stop_gradient(value), *sources)
-    return result
+    return _with_gradient(output, sources, gradient)
 
 
 _KEPT = "lrp_kept"
@@ -301,18 +304,12 @@ def scaled_gradient(
     Both are made anew in the reverse pass: ``z`` alone is kept for it.
     """
 
-    @tf.custom_gradient
-    def node(value: Tensor, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-        def gradient(upstream: Tensor) -> tuple[None, Tensor]:
-            again = after(z, upstream)
-            # The framework's gradient for a complex number is the conjugate of the derivative.
-            return None, upstream * tf.math.conj(factor(again, function(again)))
+    def gradient(upstream: Tensor) -> Tensor:
+        again = after(z, upstream)
+        # The framework's gradient for a complex number is the conjugate of the derivative.
+        return upstream * tf.math.conj(factor(again, function(again)))
 
-        return tf.identity(value), gradient
-
-    # Outside the node, which must not read variables: a function may have weights of its own.
-    result: Tensor = node(tf.stop_gradient(function(tf.stop_gradient(z))), z)
-    return result
+    return _with_gradient(function(z), [z], gradient)
 
 
 def with_bias(x: Tensor, bias: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from keras import ops
 
@@ -66,9 +67,9 @@ class Affine:
     """Set where x is the model's input behind preprocessing: this is the first weighted layer in data flow."""
     shape_of_x: Tensor | None = None
     """In the reverse pass the same as x, to be read where no more than its shape matters: it keeps nothing alive."""
-    _cache: dict[str, Tensor] = field(default_factory=dict)
+    _cache: dict[str, Any] = field(default_factory=dict)
 
-    def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
         if name not in self._cache:
             self._cache[name] = make()
         return self._cache[name]
@@ -105,9 +106,13 @@ class Affine:
 
         The first alone where x is known to be all positive.
         """
-        same, other = (ops.maximum, ops.minimum) if sign > 0 else (ops.minimum, ops.maximum)
-        kernel = same(self.kernel, 0.0)
-        return [kernel] if self.non_negative_input else [kernel, -other(self.kernel, 0.0)]
+
+        def make() -> list[Tensor]:
+            same, other = (ops.maximum, ops.minimum) if sign > 0 else (ops.minimum, ops.maximum)
+            kernel = same(self.kernel, 0.0)
+            return [kernel] if self.non_negative_input else [kernel, -other(self.kernel, 0.0)]
+
+        return self._once(f"kernels of sign {sign}", make)  # type: ignore[no-any-return]
 
     def _lin(self, kernels: Sequence[Tensor]) -> Tensor:
         if len(kernels) == 1:

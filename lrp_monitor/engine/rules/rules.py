@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, after, stop_gradient
+from lrp_monitor.engine.backend import Tensor, after, divided, stop_gradient
 from lrp_monitor.engine.rules.affine import Affine
 
 __all__ = [
@@ -147,10 +147,11 @@ class AlphaBeta(Rule):
         rest = ops.maximum(rest, least)
         total = after(total, rest) if a.rectified else ops.maximum(total, least)
         positive, negative = a.two(*(
-            [kernel * factor for kernel in a.of_sign(sign)] for sign, factor in ((+1, self.alpha), (-1, self.beta))
+            [kernel if factor == 1 else kernel * factor for kernel in a.of_sign(sign)]
+            for sign, factor in ((+1, self.alpha), (-1, self.beta))
         ))  # fmt: skip
         # Times the result at the end: the reverse pass multiplies by it first, once for both signs.
-        return (positive / stop_gradient(total) + negative / stop_gradient(rest)) * stop_gradient(a.result)
+        return (divided(positive, total) + divided(negative, rest)) * stop_gradient(a.result)
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ class Map:
                 size[made.axes[span]] = span[1]
             if self.op.kind == "depthwise" and spans:
                 size[-2:] = kernel.shape[-2:]
-            return kernel * ops.reshape(spread, size)
+            return kernel * (spread if list(spread.shape) == size else ops.reshape(spread, size))
 
         return replace(self, scales=(*self.scales, scale), bias=scaled_bias, base=self)
 

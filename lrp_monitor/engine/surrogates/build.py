@@ -273,8 +273,7 @@ class Builder:
             affine.activation = None
         # Where all is shared out in proportion to the output, nothing passes where that is 0.
         rectified = affine.rectified and not rule.takes_activation
-        options = {} if shown is None else {"shown": shown}
-        return backend.deferred(known, sources, surrogate, rectified=rectified, **options)
+        return backend.deferred(known, sources, surrogate, rectified=rectified, shown=shown)
 
 
 @dataclass
