@@ -36,6 +36,7 @@ INNER_FLOORS = {
         ("steps",),
         ("trace", "rules"),
         ("inputs", "targets"),
+        ("gradients",),
         ("backend", "errors"),
     ),
 }

@@ -1,7 +1,4 @@
-"""All that the engine asks of TensorFlow: operations of a trace, read and repeated, and gradients of its own.
-
-Gradients of its own pass straight through a value, are put off until relevance arrives, or are scaled.
-"""
+"""All that the engine asks of TensorFlow: operations of a trace, read and repeated, and gradients of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import tensorflow as tf
 Tensor = Any
 
 stop_gradient: Callable[[Tensor], Tensor] = tf.stop_gradient
-identity: Callable[[Tensor], Tensor] = tf.identity
+identity: Callable[..., Tensor] = tf.identity
 
 # --- operations of a trace ---
 
@@ -29,33 +26,31 @@ _OWN_WORD = (
     "SpaceToDepth Split Sqrt Square SquaredDifference Squeeze Sub Sum Tan Tanh Tile Transpose ZerosLike"
 )
 # ... and the others.
-KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
-    "Add": "add", "AddV2": "add", "BiasAdd": "add", "StopGradient": "stop",
-    "PreventGradient": "stop", "IdentityN": "each", "EnsureShape": "identity", "CheckNumerics": "identity",
-    "RealDiv": "div", "Div": "div", "DivNoNan": "div", "MulNoNan": "mul", "Inv": "reciprocal",
-    "Reciprocal": "reciprocal", "Select": "select", "SelectV2": "select",
-    "PadV2": "pad", "ConcatV2": "concat", "Pack": "stack", "Unpack": "unstack", "SplitV": "splitv",
-    "GatherV2": "gather", "ResourceGather": "gather", "StridedSlice": "slice", "BroadcastTo": "broadcast",
-    "Reverse": "reverse", "ReverseV2": "reverse", "SpaceToBatchND": "spacetobatch", "BatchToSpaceND": "batchtospace",
-    "ExtractImagePatches": "patches", "MatMul": "matmul", "BatchMatMul": "matmul", "BatchMatMulV2": "matmul",
-    "BatchMatMulV3": "matmul", "Conv2D": "conv", "Conv3D": "conv", "DepthwiseConv2dNative": "depthwise",
-    "Conv2DBackpropInput": "convtranspose", "Conv3DBackpropInputV2": "convtranspose", "AvgPool": "avgpool",
-    "AvgPool3D": "avgpool", "MaxPool": "maxpool", "MaxPool3D": "maxpool",
-    "ResizeBicubic": "bicubic", "ScaleAndTranslate": "bicubic", "ResizeBilinear": "resize",
-    "ResizeNearestNeighbor": "resize", "TopKV2": "topk",
-    "TensorScatterUpdate": "scatterinto", "TensorScatterAdd": "scatteradd", "TensorScatterSub": "scattersub",
-    "TensorScatterMax": "scattermax", "TensorScatterMin": "scattermin", "XlaDynamicUpdateSlice": "sliceinto",
-    "UnsortedSegmentSum": "segmentsum", "UnsortedSegmentMax": "segmentmax", "UnsortedSegmentMin": "segmentmin",
-    "SegmentSum": "segmentsum", "SegmentMean": "segmentmean", "SegmentMax": "segmentmax", "SegmentMin": "segmentmin",
-    "ReverseSequence": "reversesequence",
-    "SparseTensorDenseMatMul": "sparsematmul", "MatrixDiagV3": "diagonal", "MatrixDiagPartV3": "diagonalpart",
-    "MatrixSetDiagV3": "setdiagonal",
-    "FusedBatchNorm": "batchnorm", "FusedBatchNormV2": "batchnorm", "FusedBatchNormV3": "batchnorm",
-    "While": "loop", "StatelessWhile": "loop", "TensorListFromTensor": "loop", "If": "loop",
-    "StatelessIf": "loop", "Case": "loop", "StatelessCase": "loop", "TensorListSetItem": "listset",
-    "TensorListGetItem": "listget", "TensorListStack": "liststack", "PartitionedCall": "call", "EagerPyFunc": "call",
-    "StatefulPartitionedCall": "call", "ReadVariableOp": "variable",
+_OTHERS = {
+    "add": "Add AddV2 BiasAdd", "avgpool": "AvgPool AvgPool3D", "batchnorm": "FusedBatchNorm FusedBatchNormV2 "
+    "FusedBatchNormV3", "batchtospace": "BatchToSpaceND", "bicubic": "ResizeBicubic ScaleAndTranslate",
+    "broadcast": "BroadcastTo", "call": "PartitionedCall StatefulPartitionedCall EagerPyFunc", "concat": "ConcatV2",
+    "conv": "Conv2D Conv3D", "convtranspose": "Conv2DBackpropInput Conv3DBackpropInputV2",
+    "depthwise": "DepthwiseConv2dNative", "diagonal": "MatrixDiagV3", "diagonalpart": "MatrixDiagPartV3",
+    "div": "RealDiv Div DivNoNan", "each": "IdentityN", "gather": "GatherV2 ResourceGather",
+    "identity": "EnsureShape CheckNumerics", "listget": "TensorListGetItem", "listset": "TensorListSetItem",
+    "liststack": "TensorListStack",
+    "loop": "While StatelessWhile If StatelessIf Case StatelessCase TensorListFromTensor",
+    "matmul": "MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3", "maxpool": "MaxPool MaxPool3D", "mul": "MulNoNan",
+    "pad": "PadV2", "patches": "ExtractImagePatches", "reciprocal": "Inv Reciprocal",
+    "resize": "ResizeBilinear ResizeNearestNeighbor", "reverse": "Reverse ReverseV2", "reversesequence":
+    "ReverseSequence", "scatteradd": "TensorScatterAdd", "scatterinto": "TensorScatterUpdate",
+    "scattermax": "TensorScatterMax", "scattermin": "TensorScatterMin", "scattersub": "TensorScatterSub",
+    "segmentmax": "SegmentMax UnsortedSegmentMax", "segmentmean": "SegmentMean",
+    "segmentmin": "SegmentMin UnsortedSegmentMin", "segmentsum": "SegmentSum UnsortedSegmentSum",
+    "select": "Select SelectV2", "setdiagonal": "MatrixSetDiagV3", "slice": "StridedSlice",
+    "sliceinto": "XlaDynamicUpdateSlice", "spacetobatch": "SpaceToBatchND", "sparsematmul": "SparseTensorDenseMatMul",
+    "splitv": "SplitV", "stack": "Pack", "stop": "StopGradient PreventGradient", "topk": "TopKV2", "unstack": "Unpack",
+    "variable": "ReadVariableOp",
 }  # fmt: skip
+KINDS = {name: name.lower() for name in _OWN_WORD.split()} | {
+    name: kind for kind, names in _OTHERS.items() for name in names.split()
+}
 
 
 def kind_of(raw: Any) -> str:
@@ -114,40 +109,43 @@ def operations() -> list[Any]:
     return list(tf.compat.v1.get_default_graph().get_operations())
 
 
-_FRAMEWORK = ("/tensorflow/", "/keras/", "/lrp_monitor/engine/")
+def traceback(raw: Any) -> list[tuple[str, int, str]]:
+    """File, line and function of each frame in which the operation was made, outermost first."""
+    return [(frame.filename.replace("\\", "/"), frame.lineno, frame.name) for frame in raw.traceback or ()]
 
 
-def call_site(raw: Any) -> str:
-    """``file:line`` of the model's code that made the operation, empty where it cannot be known.
-
-    The innermost frame of the user's own files; of an installed package where the user's own are not among them.
-    """
-    found = entry(raw)
-    return f"{found[0].rsplit('/', 1)[-1]}:{found[1]}" if found else ""
+# What takes its window's mean, in place of what takes its largest value, or its sum.
+MEANS = {"Max": "Mean", "MaxPool": "AvgPool", "MaxPool3D": "AvgPool3D", "Min": "Mean"}
 
 
-def entry(raw: Any) -> tuple[Any, ...]:
-    """File and line of the model's code that made the operation, and the framework's function that is called there.
-
-    Operations of one call of such a function share it; empty where it cannot be known.
-    """
-    frames = [(frame.filename.replace("\\", "/"), frame.lineno, frame.name) for frame in raw.traceback or ()]
-    inside = max((i for i, (path, *_) in enumerate(frames) if "/lrp_monitor/engine/" in path), default=-1)
-    behind = range(inside + 1, len(frames))
-    outside = [i for i in behind if not any(part in frames[i][0] for part in _FRAMEWORK)]
-    own = [i for i in outside if "/site-packages/" not in frames[i][0]] or outside
-    called = [(path, name) for path, _, name in frames[own[-1] + 1 :] if "/util/" not in path] if own else []
-    return (*frames[own[-1]][:2], *called[:1]) if own else ()
-
-
-def repeat(raw: Any, inputs: Sequence[Tensor], kind: str | None = None) -> list[Tensor]:
+def repeat(raw: Any, inputs: Sequence[Tensor], mean: bool = False) -> list[Tensor]:
     """The outputs of an operation like ``raw`` with these ``inputs``, which may be of another type of number.
 
-    ``kind`` makes it one of the framework's other types that takes the same inputs, such as AvgPool for MaxPool.
+    ``mean``: of one that takes the mean (or sum) over the same windows.
     """
-    if raw.type in ("Conv2D", "Conv3D") and not kind and _needs_compiler(raw, inputs):
-        return [tf.function(lambda: _repeat(raw, inputs, None)[0], autograph=False, jit_compile=True)()]
-    return _repeat(raw, inputs, kind)
+    # Attributes that begin with an underscore are the framework's own, such as a gradient hung on the operation.
+    attributes = {name: value for name, value in raw.node_def.attr.items() if not name.startswith("_")}
+    kind = MEANS.get(raw.type, raw.type) if mean else raw.type
+    if kind in ("AvgPool", "AvgPool3D"):
+        attributes.pop("explicit_paddings", None)
+    if raw.type == "BiasAdd" and len(inputs[1].shape) > 1:
+        kind = "AddV2"
+        attributes.pop("data_format", None)
+    changed = {old.dtype: new.dtype for old, new in zip(raw.inputs, inputs, strict=True) if old.dtype != new.dtype}
+    for name in ("T", "Tparams") if changed else ():
+        if name in attributes:
+            before = tf.as_dtype(attributes[name].type)
+            attributes[name] = type(attributes[name])(type=changed.get(before, before).as_datatype_enum)
+    types = [changed.get(tensor.dtype, tensor.dtype) for tensor in raw.outputs]
+
+    def make() -> list[Tensor]:
+        graph = tf.compat.v1.get_default_graph()
+        made = graph.create_op(kind, [tf.convert_to_tensor(t) for t in inputs], types, attrs=attributes)
+        return list(made.outputs)
+
+    if raw.type in ("Conv2D", "Conv3D") and _needs_compiler(raw, inputs):
+        return list(tf.function(make, autograph=False, jit_compile=True)())
+    return make()
 
 
 def _needs_compiler(raw: Any, inputs: Sequence[Tensor]) -> bool:
@@ -157,39 +155,15 @@ def _needs_compiler(raw: Any, inputs: Sequence[Tensor]) -> bool:
     return channels != inputs[1].shape[-2] or (raw.type == "Conv3D" and not last)
 
 
-def _repeat(raw: Any, inputs: Sequence[Tensor], kind: str | None) -> list[Tensor]:
-    # Attributes that begin with an underscore are the framework's own, such as a gradient hung on the operation.
-    attributes = {name: value for name, value in raw.node_def.attr.items() if not name.startswith("_")}
-    if kind in ("AvgPool", "AvgPool3D"):
-        attributes.pop("explicit_paddings", None)
-    if raw.type == "BiasAdd" and len(inputs[1].shape) > 1:
-        kind = "AddV2"
-        attributes.pop("data_format", None)
-    types = [tensor.dtype for tensor in raw.outputs]
-    changed = {old.dtype: new.dtype for old, new in zip(raw.inputs, inputs, strict=True) if old.dtype != new.dtype}
-    for name in ("T", "Tparams") if changed else ():
-        if name in attributes:
-            before = tf.as_dtype(attributes[name].type)
-            attributes[name] = type(attributes[name])(type=changed.get(before, before).as_datatype_enum)
-    types = [changed.get(dtype, dtype) for dtype in types]
-    graph = tf.compat.v1.get_default_graph()
-    made = graph.create_op(kind or raw.type, [tf.convert_to_tensor(t) for t in inputs], types, attrs=attributes)
-    return list(made.outputs)
-
-
-# What takes its window's mean, in place of what takes its largest value, or its sum.
-_MEANS = {"Max": "Mean", "MaxPool": "AvgPool", "MaxPool3D": "AvgPool3D", "Min": "Mean"}
-
-
-def repeat_as_mean(raw: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The outputs of what takes the mean (or sum) over the same windows as ``raw``."""
-    return repeat(raw, inputs, _MEANS.get(raw.type))
+def made_by(tensor: Tensor) -> tuple[Any, int]:
+    """The operation that made ``tensor``, and which of its outputs that is."""
+    return tensor.op, tensor.value_index
 
 
 # --- gradients ---
 
 
-def _with_gradient(value: Tensor, sources: Sequence[Tensor], gradient: Callable[[Tensor], Any]) -> Tensor:
+def with_gradient(value: Tensor, sources: Sequence[Tensor], gradient: Callable[[Tensor], Any]) -> Tensor:
     """``value``, from which ``gradient(upstream)`` passes on to ``sources``, to each its own, and nothing else does."""
 
     @tf.custom_gradient
@@ -199,18 +173,9 @@ def _with_gradient(value: Tensor, sources: Sequence[Tensor], gradient: Callable[
     return node(*sources)
 
 
-def straight_through(surrogate: Tensor, value: Tensor) -> Tensor:
-    """A tensor with the value of ``value`` and the gradient of ``surrogate`` (both of one shape).
-
-    The surrogate's own value is needed by nobody, so that the compiler drops the arithmetic that makes it, for most
-    rules a convolution; it would not in ``surrogate + stop_gradient(value - surrogate)``.
-    """
-    return _with_gradient(value, [surrogate], lambda upstream: upstream)
-
-
-def divided(x: Tensor, divisor: Tensor) -> Tensor:
-    """``x / divisor``, through which a gradient passes to ``x`` alone."""
-    return _with_gradient(x / divisor, [x], lambda upstream: upstream / divisor)
+def through_relu(upstream: Tensor, output: Tensor) -> Tensor:
+    """``upstream`` where the output of a ReLU is above 0, and 0 elsewhere."""
+    return tf.raw_ops.ReluGrad(gradients=upstream, features=output)
 
 
 _ARRANGING = (
@@ -232,86 +197,6 @@ def after(value: Tensor, tensor: Tensor) -> Tensor:
         return tf.identity(value)
 
 
-def deferred(
-    value: Tensor,
-    sources: Sequence[Tensor],
-    surrogate: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], Tensor],
-    *,
-    rectified: bool = False,
-    shown: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
-    """``value``, or ``shown(value)``, with the gradient of ``surrogate(shapes, copies, value)``, made in reverse.
-
-    ``shapes`` and ``copies`` are the sources, both differentiable. What reads of a source no more than its shape should
-    read ``shapes``: ``copies`` come with the gradient, and until then keep the source in memory. Nothing else is kept
-    but ``value``, and the surrogate's tensors live while the gradient passes. ``rectified``: value is the result of a
-    ReLU, beyond which the gradient passes where it is > 0.
-    """
-    output = value if shown is None else shown(value)
-
-    def gradient(upstream: Tensor) -> list[Tensor | None]:
-        if rectified:
-            upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=output)
-        shapes = [_of_shape(source) for source in sources]
-        copies = [_again(source, shape, upstream) for source, shape in zip(sources, shapes, strict=True)]
-        known = after(value, upstream)
-        return tf.gradients(surrogate(shapes, copies, known), shapes, grad_ys=[upstream])  # type: ignore[no-any-return]
-
-    return _with_gradient(output, sources, gradient)
-
-
-_KEPT = "lrp_kept"
-
-
-def kept(value: Tensor) -> Tensor:
-    """``value``, of which a map keeps this very tensor for the reverse pass: nobody needs to make it again."""
-    return tf.identity(value, name=_KEPT)
-
-
-# What costs less to make again than to keep.
-_CHEAP = ("Relu6", "LeakyRelu", "Pad", "PadV2")
-
-
-def _of_shape(source: Tensor) -> Tensor:
-    """A tensor of the source's shape; not the source itself, which whatever reads its shape would keep alive."""
-    return tf.zeros(source.shape, source.dtype) if source.shape.is_fully_defined() else tf.identity(source)
-
-
-def _again(source: Tensor, shape: Tensor, upstream: Tensor) -> Tensor:
-    """``source``, made anew of the last tensor before cheap operations; its gradient is that of ``shape``.
-
-    What is in front of a ReLU6 or of padding is kept anyhow by the layer that made it.
-    """
-    made, tensor = [], source
-    while tensor.op.type in _CHEAP or tensor.op.type in ("Identity", "IdentityN", "StopGradient"):
-        op = tensor.op
-        if _KEPT in op.name:
-            break
-        if op.type in _CHEAP:
-            made.append(op)
-        tensor = op.inputs[tensor.value_index if op.type == "IdentityN" else 0]
-    again = after(tensor, upstream)
-    for op in reversed(made):
-        (again,) = repeat(op, [again, *op.inputs[1:]])
-    return straight_through(shape, again)
-
-
-def scaled_gradient(
-    z: Tensor, function: Callable[[Tensor], Tensor], factor: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
-    """``function(z)`` with the gradient ``factor(z, function(z))``, element by element.
-
-    Both are made anew in the reverse pass: ``z`` alone is kept for it.
-    """
-
-    def gradient(upstream: Tensor) -> Tensor:
-        again = after(z, upstream)
-        # The framework's gradient for a complex number is the conjugate of the derivative.
-        return upstream * tf.math.conj(factor(again, function(again)))
-
-    return _with_gradient(function(z), [z], gradient)
-
-
 def with_bias(x: Tensor, bias: Tensor) -> Tensor:
     """``x + bias``, as an operation that the framework makes one with a convolution before it, where it has one."""
     if len(bias.shape) <= len(x.shape) and bias.shape[-1:] == x.shape[-1:] and bias.shape.num_elements() == x.shape[-1]:
@@ -319,40 +204,19 @@ def with_bias(x: Tensor, bias: Tensor) -> Tensor:
     return x + bias
 
 
-def gradients(of: Tensor, with_regard_to: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients of a scalar with regard to tensors, None where no path joins them; only under trace."""
-    found = tf.gradients(of, list(with_regard_to))
+def gradients(of: Any, with_regard_to: Sequence[Tensor], upstream: Sequence[Tensor] | None = None) -> list[Any]:
+    """The gradients of a scalar with regard to tensors, None where no path joins them; only under trace.
+
+    Of a list of tensors they are weighted by ``upstream`` and summed.
+    """
+    found = tf.gradients(of, list(with_regard_to), grad_ys=upstream)
     # That of a lookup comes as slices.
     return [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in found]
 
 
-def has_gradient(of: Sequence[Tensor], with_regard_to: Sequence[Tensor]) -> bool:
-    """Whether a differentiable path joins any of these tensors; only under trace."""
-    ends = [t for t in of if t.dtype.is_floating or t.dtype.is_complex]
-    try:
-        found = tf.gradients(ends, list(with_regard_to), grad_ys=[tf.ones_like(t) for t in ends]) if ends else []
-    except (LookupError, NotImplementedError):  # an operation of which, or of whose arguments, there is no gradient
-        return False
-    return any(gradient is not None for gradient in found)
-
-
-def gradients_of_rows(
-    of: Sequence[Tensor],
-    with_regard_to: Sequence[Tensor],
-    rows: Tensor,
-    weights: Callable[[Tensor], list[Tensor]],
-) -> list[Tensor]:
-    """The gradients of ``of``, weighted by ``weights(row)``, for each row of ``rows``: (rows, ...) each.
-
-    All rows go through one reverse pass side by side, over the same values. Only under trace.
-    """
-
-    def of_row(row: Tensor) -> list[Tensor]:
-        found = tf.gradients(list(of), list(with_regard_to), grad_ys=weights(row))
-        pairs = zip(with_regard_to, found, strict=True)
-        return [tf.zeros_like(t) if one is None else tf.convert_to_tensor(one) for t, one in pairs]
-
-    result: list[Tensor] = tf.vectorized_map(of_row, rows, warn=False)  # of kinds that are done in a loop
+def each_row(function: Callable[[Tensor], list[Tensor]], rows: Tensor) -> list[Tensor]:
+    """What ``function`` makes of each row, all of them side by side."""
+    result: list[Tensor] = tf.vectorized_map(function, rows, warn=False)  # of kinds that are done in a loop
     return result
 
 

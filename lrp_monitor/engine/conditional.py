@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.inspection import LayerRelevance
 from lrp_monitor.engine.question import Picked
 from lrp_monitor.engine.surrogates.build import Gates
@@ -141,7 +141,7 @@ def gates_of(outputs: LayerOutputs, calls: Sequence[LayerCall], weights: Sequenc
 
 def _gate(weights: Tensor, made: Tensor) -> Tensor:
     """``made``, of whose relevance ``weights`` pass on."""
-    return backend.straight_through(made * ops.cast(ops.reshape(weights, made.shape), made.dtype), made)
+    return straight_through(made * ops.cast(ops.reshape(weights, made.shape), made.dtype), made)
 
 
 LayerChoice = Sequence[str] | Callable[[Sequence[LayerOutput]], Sequence[str]]

@@ -11,9 +11,9 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.conditional import selected
+from lrp_monitor.engine.gradients import gradients_of_rows
 from lrp_monitor.engine.inspection import Relevances
 from lrp_monitor.engine.question import Part, Question
 from lrp_monitor.engine.surrogates.carriers import spread
@@ -121,5 +121,5 @@ def read_through(
 
     tensors = [tensor for *_, tensor, _ in starts]
     chosen = ops.swapaxes(ops.one_hot(channels, count), 0, 1)
-    made = backend.gradients_of_rows(tensors, found.masks, chosen, weights)
+    made = gradients_of_rows(tensors, found.masks, chosen, weights)
     return [count], {"logit": value, "relevance": [ops.swapaxes(one, 0, 1) for one in made]}

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
-from lrp_monitor.engine.backend import _MEANS, KINDS
+from lrp_monitor.engine.backend import KINDS, MEANS
 from lrp_monitor.engine.steps.axes import axis_behind
 from lrp_monitor.engine.trace.graph import Graph
 from lrp_monitor.engine.trace.operations import CONSTANT, CONVOLUTIONS, PRODUCTS, REFUSED, ROWS
@@ -281,7 +281,7 @@ def check_mask(example):
             equal(ones, [np.ones_like(t) for t in ones], 1e-6)
     elif mask == "winner" or kind in BY_VALUE:
         assert all(np.isin(t, example.data[0]).all() for t in example.of_data(lambda value: value))
-        assert kind in BY_VALUE or example.name in _MEANS
+        assert kind in BY_VALUE or example.name in MEANS
     else:
         assert mask is None or (mask == "kept" and example.row.form is not None)
 

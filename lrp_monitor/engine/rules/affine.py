@@ -9,7 +9,8 @@ from typing import Any
 
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through, with_bias
+from lrp_monitor.engine.backend import Tensor, stop_gradient, with_bias
+from lrp_monitor.engine.gradients import straight_through
 
 
 @dataclass(frozen=True)

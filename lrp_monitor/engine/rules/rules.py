@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, after, divided, stop_gradient
+from lrp_monitor.engine.backend import Tensor, after, stop_gradient
+from lrp_monitor.engine.gradients import divided
 from lrp_monitor.engine.rules.affine import Affine
 
 __all__ = [

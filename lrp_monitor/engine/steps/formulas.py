@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from keras import ops
 
-from lrp_monitor.engine.backend import Tensor, scaled_gradient
+from lrp_monitor.engine import backend
+from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.steps.axes import summed_spans
 from lrp_monitor.engine.steps.step import Fact, Made, Step
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -17,7 +18,13 @@ def pass_through(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 
     ReLU's own gradient is that factor already; for a saturated ReLU6 or a sigmoid it is not.
     """
-    return scaled_gradient(z, function, _factor)
+
+    def gradient(upstream: Tensor) -> Tensor:
+        again = backend.after(z, upstream)  # made anew in reverse: z alone is kept for it
+        # A gradient for a complex number is the conjugate of the derivative.
+        return upstream * ops.conjugate(_factor(again, function(again)))
+
+    return backend.with_gradient(function(z), [z], gradient)
 
 
 def _factor(z: Tensor, value: Tensor) -> Tensor:

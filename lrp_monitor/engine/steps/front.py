@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from keras import ops
 
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
+from lrp_monitor.engine.backend import Tensor, stop_gradient
+from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite, fits_prefix
 from lrp_monitor.engine.steps.masks import normalised, picks, share, spread_over_vectors
 from lrp_monitor.engine.steps.products import shared
@@ -191,7 +192,7 @@ class Front:
         data = set(range(len(given))[op.row.data]) - {kernel}
         aside = any(self.graph.depends(f.tensor) for i, f in enumerate(given) if i not in data)
 
-        def of_masks(made: Made, repeat: Callable[..., Sequence[Tensor]]) -> Tensor:
+        def of_masks(made: Made, mean: bool = False) -> Tensor:
             def outputs() -> Sequence[Tensor]:
                 inputs = [
                     made.value(f.tensor) if i not in data
@@ -199,18 +200,18 @@ class Front:
                     else ops.zeros_like(f.tensor, dtype="float32")
                     for i, f in enumerate(given)
                 ]  # fmt: skip
-                return repeat(op.raw, inputs)
+                return backend.repeat(op.raw, inputs, mean)
 
-            return made.once((op.number, repeat), outputs)[index]
+            return made.once((op.number, mean), outputs)[index]
 
         def moved(made: Made) -> Tensor:
             if op.kind != "topk":
-                return of_masks(made, backend.repeat)
+                return of_masks(made)
             # by the order of the values
             return ops.take_along_axis(made.companion(live[0].tensor).mask, made.value(op.outputs[1]), -1)
 
         def averaged(made: Made) -> Tensor:
-            return normalised(of_masks(made, backend.repeat_as_mean))
+            return normalised(of_masks(made, mean=True))
 
         if op.kind in PRODUCTS or (op.row.mask == "moved" and op.kind != "scatternd"):  # that sums what comes together
             bounds = op.kind in ("select", "topk") or not aside

@@ -17,7 +17,8 @@ from dataclasses import replace
 from keras import ops
 
 from lrp_monitor.engine import backend
-from lrp_monitor.engine.backend import Tensor, stop_gradient, straight_through
+from lrp_monitor.engine.backend import Tensor, stop_gradient
+from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.steps.axes import product_axes
 from lrp_monitor.engine.steps.maps import Map
 from lrp_monitor.engine.steps.step import Made

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.steps.axes import spread_factor, sums_over_both
 from lrp_monitor.engine.steps.gates import one_and_exponential
@@ -90,7 +91,7 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
         for index, count in counts.items():
             x = made.tensor(op.inputs[index])
             share = -count / total if op.kind == "div" and index == 1 else count / total  # what divides is 1 / gate
-            inputs[index] = backend.straight_through(x * share, x)
+            inputs[index] = straight_through(x * share, x)
         return backend.repeat(op.raw, inputs)
 
     step = Step(op, op.outputs, (op.inputs[one], op.inputs[two]), (), make, note)

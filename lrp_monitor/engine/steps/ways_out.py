@@ -9,8 +9,9 @@ from typing import Any
 
 from keras import layers as kl
 
-from lrp_monitor.engine import backend
+from lrp_monitor.engine import backend, gradients
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.trace.call_sites import entry
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.operations import REFUSED, UNKNOWN
 from lrp_monitor.engine.trace.recording import LayerCall, leaf, loop_around
@@ -62,16 +63,16 @@ def has_gradient(*ops: Op, inputs: Sequence[Tensor] = (), outputs: Sequence[Tens
     """
     if any(op.kind in ("loop", "call") for op in ops):
         return True
-    return backend.has_gradient(outputs or ops[0].outputs, inputs or ops[0].inputs)
+    return gradients.has_gradient(outputs or ops[0].outputs, inputs or ops[0].inputs)
 
 
 def _made_with(graph: Graph, op: Op) -> list[Op]:
     """The operations that depend on the input which one call in the model's code, or one node, made with ``op``."""
-    entry = backend.entry(op.raw)
+    made_at = entry(op.raw)
 
     def same(other: Op) -> bool:
         alike = other.call is op.call and other.node == op.node
-        return alike and bool(entry or op.node) and backend.entry(other.raw) == entry
+        return alike and bool(made_at or op.node) and entry(other.raw) == made_at
 
     before = itertools.takewhile(same, reversed(graph.ops[: op.number]))
     found = [*reversed([*before]), op, *itertools.takewhile(same, graph.ops[op.number + 1 :])]

@@ -10,6 +10,7 @@ from keras import ops
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps.axes import sums_over_both
@@ -71,7 +72,7 @@ class Weights:
             (z,) = make(made)
             size = ops.abs(backend.stop_gradient(z))
             share = ops.where(size > 0, size / ops.maximum(size + epsilon, 1e-30), 0.0)
-            return [backend.straight_through(z * ops.cast(share, z.dtype), z)]
+            return [straight_through(z * ops.cast(share, z.dtype), z)]
 
         return Fact(op.outputs[0], True, step=replace(step, make=stabilised))
 
@@ -261,7 +262,7 @@ class Weights:
                 x = made.tensor(z.tensor)
                 (y, *_) = backend.repeat(op.raw, [backend.stop_gradient(x) if i is z.tensor else i for i in op.inputs])
                 part = x * backend.stop_gradient(factor() * y / stabilise(y, SMALL))
-                return [backend.straight_through(part, y)]
+                return [straight_through(part, y)]
 
             step = Step(op, (t,), (z.tensor,), (), make, note)
         return Fact(t, True, affine=(root, scaled), divided=z.divided, step=step)

@@ -10,6 +10,7 @@ from keras import ops
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor, stop_gradient
+from lrp_monitor.engine.gradients import deferred, kept
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.assign import Assigner
@@ -269,11 +270,11 @@ class Builder:
         known, shown = affine.known(), affine.activation
         if shown is not None and not rule.needs_value:
             # All that the rule wants is what the activation makes of z: no need to keep z as well.
-            known, shown = backend.kept(shown(affine.value)), None
+            known, shown = kept(shown(affine.value)), None
             affine.activation = None
         # Where all is shared out in proportion to the output, nothing passes where that is 0.
         rectified = affine.rectified and not rule.takes_activation
-        return backend.deferred(known, sources, surrogate, rectified=rectified, shown=shown)
+        return deferred(known, sources, surrogate, rectified=rectified, shown=shown)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from keras import ops
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.errors import UnsupportedModelError
+from lrp_monitor.engine.gradients import has_gradient
 from lrp_monitor.engine.rules.composites import AUTO, Composite
 from lrp_monitor.engine.rules.rules import Gradient, Pass
 from lrp_monitor.engine.steps.assign import NUMBERS, Assigner
@@ -184,7 +185,7 @@ def _has_gradient(plan: Plan) -> bool:
         return False  # signs and comparisons have a gradient, which is 0
     if any(op.kind in ("loop", "call") for op in recording.graph.ops):  # asking for their gradient would change them
         return True
-    return backend.has_gradient([recording.output], starts)
+    return has_gradient([recording.output], starts)
 
 
 def _without_weights(assigner: Assigner) -> list[str]:

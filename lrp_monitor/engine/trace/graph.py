@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
+from lrp_monitor.engine.trace.call_sites import call_site
 from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS, UNKNOWN, Row
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Op:
         return 1 if first else len(self.outputs[0].shape) - 1
 
     def __str__(self) -> str:
-        site = backend.call_site(self.raw)
+        site = call_site(self.raw)
         node = f", {self.node!r} of a functional model" if self.node else ""
         return f"operation {self.name!r} ({self.type}){f' at {site}' if site else ''}{node}"
 
