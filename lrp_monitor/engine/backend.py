@@ -160,6 +160,11 @@ def made_by(tensor: Tensor) -> tuple[Any, int]:
     return tensor.op, tensor.value_index
 
 
+def split(value: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor]:
+    """``value`` in parts of these sizes; Keras is given where to cut, and computes sizes of it in twenty operations."""
+    return tf.split(value, sizes, axis)  # type: ignore[no-any-return]
+
+
 # --- gradients ---
 
 

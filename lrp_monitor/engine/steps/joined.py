@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, takewhile
+from itertools import takewhile
 
 from keras import ops
 
@@ -134,10 +134,10 @@ def _laid_out(tensors: Sequence[Tensor], axis: int) -> tuple[Tensor, Callable[[T
     fit = {len(shape) for shape in shapes} == {2} and len({shape[-1 - axis] for shape in shapes}) == 1
     if not fit:
         tensors, axis = [ops.reshape(t, (-1,)) for t in tensors], 0
-    ends = list(accumulate(t.shape[axis] for t in tensors))
+    sizes = [t.shape[axis] for t in tensors]
 
     def cut(value: Tensor) -> list[Tensor]:
-        pieces = ops.split(value, ends[:-1], axis) if len(ends) > 1 else [value]
+        pieces = backend.split(value, sizes, axis)
         return pieces if fit else [ops.reshape(t, shape) for t, shape in zip(pieces, shapes, strict=True)]
 
     return ops.concatenate(tensors, axis), cut

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from keras import ops
@@ -216,7 +215,7 @@ class Map:
         """Each of the maps ``beside`` each other with what comes to it of what broadcasts to the whole."""
         op, rank = self.moved[0][0], len(self.shape)
         axis = joint_axis(op)
-        ends = list(accumulate(t.shape[axis] for t in op.data)) if op.kind == "concat" else []
+        sizes = [t.shape[axis] for t in op.data] if op.kind == "concat" else []
 
         def pieces() -> Sequence[Tensor]:
             if self.moved_together:  # what padding put in is the first one's
@@ -226,7 +225,7 @@ class Map:
             whole = ops.convert_to_tensor(value())
             whole = ops.reshape(whole, [1] * (rank - len(whole.shape)) + list(whole.shape))
             whole = ops.broadcast_to(whole, [self.shape[i] if i == axis else n for i, n in enumerate(whole.shape)])
-            return ops.split(whole, ends[:-1], axis) if ends else ops.unstack(whole, axis=axis)  # type: ignore[no-any-return]
+            return backend.split(whole, sizes, axis) if sizes else ops.unstack(whole, axis=axis)  # type: ignore[no-any-return]
 
         parts = tuple(fold(part, lambda i=i: pieces()[i]) for i, part in enumerate(self.beside))  # type: ignore[misc]
         return replace(self, beside=parts, base=self)
