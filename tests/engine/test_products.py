@@ -6,6 +6,7 @@ import engine_helpers
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as kl
 from keras import ops
 
@@ -456,6 +457,25 @@ def turned(t):
     return ops.transpose(t, (0, 2, 1))
 
 
+def near(t):
+    """Of each of three tokens both neighbours and itself: (n, 3, 3, c)."""
+    padded = ops.pad(t, [[0, 0], [1, 1], [0, 0]])
+    return ops.stack([padded[:, at : at + 3] for at in range(3)], axis=2)
+
+
+def headed(t):
+    return ops.reshape(t, (-1, 3, 2, 2))
+
+
+def similar(a, b):
+    return ops.relu(ops.einsum("bqhd,bkhd->bhqk", headed(a), headed(b)))
+
+
+def involved(kernel, t):
+    """An involution: each token's own kernel weights its neighbours, in every channel alike."""
+    return ops.einsum("bnk,bnkc->bnc", kernel[..., :3], near(t))
+
+
 HALF = lrp.Composite(dense=ZERO, product="half", attention="cp_lrp")
 GATE = lrp.Composite(dense=ZERO, product="gate", attention="cp_lrp")
 MIXING = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
@@ -470,6 +490,30 @@ JOINED = {
     ),
     "a similarity of each element": (lambda a, b, c: ops.relu(a @ turned(b)) * (c @ turned(c)), (1 / 4, 1 / 4, 1 / 2)),
     "a similarity that weights": (lambda a, b, c: ops.relu(a @ turned(b)) @ c, (0, 0, 1)),
+    "a similarity of some tokens each": (
+        lambda a, b, c: ops.einsum("bnk,bnkc->bnc", ops.relu(ops.einsum("bnc,bnkc->bnk", a, near(b))), near(c)),
+        (0, 0, 1),
+    ),
+    "a similarity over its sum": (
+        lambda a, b, c: (lambda w: w / (ops.sum(w, -1, keepdims=True) + 1e-6) @ c)(ops.square(a @ turned(b))),
+        (0, 0, 1),
+    ),
+    "a similarity that heads mix": (
+        lambda a, b, c: ops.einsum(
+            "bgqk,bkgc->bqgc", ops.einsum("bhqk,hg->bgqk", similar(a, b), MIXING[:2, :2]), headed(c)
+        ), (0, 0, 1),
+    ),
+    "what a kernel of its own weighted": (
+        lambda a, b, c: involved(c, ops.relu(involved(b, a))), (1 / 4, 1 / 4, 1 / 2),
+    ),
+    "a similarity of products": (lambda a, b, c: ops.relu(involved(b, a)) @ turned(c), (1 / 4, 1 / 4, 1 / 2)),
+    "products for each pair of channels": (
+        lambda a, b, c: ops.reshape(ops.relu(turned(a) @ b), (-1, 1, 16)) @ ops.reshape(turned(c) @ c, (-1, 16, 1)),
+        (1 / 4, 1 / 4, 1 / 2),
+    ),
+    "how far vectors of one place agree": (
+        lambda a, b, c: ops.einsum("bn,bnc->bc", ops.relu(ops.sum(a * b, -1)), c), (1 / 4, 1 / 4, 1 / 2),
+    ),
     "what attention gave out is no similarity": (
         lambda a, b, c: ops.relu(ops.softmax(a @ turned(a)) @ b) @ turned(c), (0, 1 / 2, 1 / 2),
     ),
@@ -494,6 +538,45 @@ def test_which_factors_share(name, rng, randomise):
     inspection = lrp.Explainer(model, *composite or [HALF]).inspect(rng.normal(size=(2, 3, 5)).astype(np.float32), 0)
     for part, share in zip("abc", expected, strict=True):
         np.testing.assert_allclose(inspection[part].conservation, share, atol=1e-4)
+
+
+def test_an_adjacency_is_no_query(rng, randomise):
+    """y = A relu(A h), A an input: half to each factor of both products, so that of R A gets 3/4 and h 1/4."""
+    tokens, edges = keras.Input((3, 4), name="tokens"), keras.Input((3, 3), name="edges")
+    made = edges @ ops.relu(edges @ kl.Dense(4, use_bias=False)(tokens))
+    model = randomise(keras.Model([tokens, edges], kl.Dense(1, use_bias=False)(kl.Flatten()(made))))
+    given = {"tokens": rng.normal(size=(2, 3, 4)), "edges": rng.uniform(0.1, 1, size=(2, 3, 3))}
+    found = lrp.Explainer(model, HALF).explain(given, 0)
+    np.testing.assert_allclose(found.relevance["edges"].sum((1, 2)) / found.logit, 3 / 4, atol=1e-4)
+    np.testing.assert_allclose(found.relevance["tokens"].sum((1, 2)) / found.logit, 1 / 4, atol=1e-4)
+
+
+def test_involutions_in_a_row_in_every_spelling(rng, randomise):
+    """The input times its gradient, where each product p q of activations is ([q] p + [p] q) / 2; [.] a constant."""
+    stop = tf.stop_gradient
+
+    def elementwise(kernel, t, product=lambda p, q: p * q):
+        return ops.sum(product(kernel[..., :3, None], near(t)), axis=2)
+
+    def made(involution):
+        inputs = keras.Input((3, 5))
+        first, *kernels = (kl.Dense(4, use_bias=False)(inputs) for _ in range(3))
+        y = involution(kernels[1], ops.relu(involution(kernels[0], first)))
+        return keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(y)))
+
+    model, x = randomise(made(involved)), tf.constant(rng.normal(size=(2, 3, 5)).astype(np.float32))
+    halved = functools.partial(elementwise, product=lambda p, q: (p * stop(q) + stop(p) * q) / 2)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        first, *kernels = (x @ w for w in model.get_weights()[:3])
+        y = halved(kernels[1], tf.nn.relu(halved(kernels[0], first)))
+        logit = tf.reshape(y, (2, 12)) @ model.get_weights()[3][:, 1:]
+    # of ([q] p + [p] q) / 2 the value is p q, and the gradient is half of that of p q
+    expected = x * tape.gradient(logit, x)
+    for spelling in (involved, elementwise):
+        written = made(spelling)
+        written.set_weights(model.get_weights())
+        close(lrp.relevance(written, x, 1, lrp.composites.cp_lrp(0)), expected)
 
 
 def test_a_mask_of_attention_weights_takes_nothing(rng, randomise):

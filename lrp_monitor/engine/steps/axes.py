@@ -17,11 +17,17 @@ Span = tuple[int, int]
 
 
 def spans_behind(op: Op, given: Sequence[Fact], live: Fact) -> frozenset[Span]:
-    """Along which axes of the output of ``op`` a softmax's weights in ``live`` are spread; empty where unknown."""
+    """Along which axes of the output of ``op`` weights in ``live`` are spread; empty where one is not known."""
     if op.kind == "softmax":
         return frozenset([(1, live.tensor.shape[-1])])
-    found = {span_behind(op, given.index(live), span) for span in live.axes}
-    return frozenset(span for span in found if span is not None) if None not in found else frozenset()
+    found = known_behind(op, given, live)
+    return found if len(found) == len(live.axes) else frozenset()
+
+
+def known_behind(op: Op, given: Sequence[Fact], live: Fact) -> frozenset[Span]:
+    """Where those axes of scores in ``live`` lie in the output of ``op`` that are still known there."""
+    found = (span_behind(op, given.index(live), span) for span in live.axes)
+    return frozenset(span for span in found if span is not None)
 
 
 def span_behind(op: Op, data: int, span: Span, index: int = 0) -> Span | None:
@@ -169,15 +175,38 @@ def _factors(op: Op) -> tuple[frozenset[Any], frozenset[Any], frozenset[Any]]:
     return factors[-2:][0], factors[-1], out  # an einsum of one operand is a product with nothing else
 
 
+def free_spans(op: Op) -> frozenset[Span]:
+    """The axes of the output of a product along which one of its two factors alone runs."""
+    one, two, _ = _factors(op)
+    shape, named = op.outputs[0].shape, enumerate(product_axes(op)[-1])
+    return frozenset((step_of(shape, axis), shape[axis]) for axis, name in named if name in one ^ two)
+
+
+def weighs(graph: Graph, op: Op, one: int, two: int, free: frozenset[Span]) -> bool:
+    """Whether the factor ``one`` of a product is summed over axes of ``free``, and ``two`` lacks no others of it.
+
+    Where both factors have the same axes, neither weights the other.
+    """
+    axes, shape = product_axes(op), op.inputs[one].shape
+    summed = summed_axes(graph, op)
+    has, other = ({name for name, n in zip(axes[i], op.inputs[i].shape, strict=True) if n != 1} for i in (one, two))
+    asked = summed | (has - other)
+    own = [(step_of(shape, at), shape[at]) for at, name in enumerate(axes[one]) if name in asked and shape[at] != 1]
+    return bool(summed) and has != other and all(any(lies_in(span, outer) for outer in free) for span in own)
+
+
 def sums_over_both(graph: Graph, op: Op) -> bool:
     """Whether a product of two tensors is summed over an axis of both, by itself or by what follows it alone."""
+    return bool(summed_axes(graph, op))
+
+
+def summed_axes(graph: Graph, op: Op) -> frozenset[Any]:
+    """The axes of both factors of a product over which it is summed, by itself or by what follows it alone."""
     one, two, out = _factors(op)
-    if (one & two) - out:
-        return True
-    if op.kind in PRODUCTS:
-        return False
+    if op.kind in PRODUCTS or (one & two) - out:
+        return (one & two) - out
     t = op.outputs[0]
-    spans = {(step_of(t.shape, axis), t.shape[axis]) for axis in one & two}
+    spans: dict[Any, Span | None] = {axis: (step_of(t.shape, axis), t.shape[axis]) for axis in one & two}
     readers = graph.readers(t)
     while len(readers) == 1 and len(readers[0].outputs) == 1:
         (reader,) = readers
@@ -185,14 +214,14 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
         linear = reader.row.form == "linear" or reader.kind in ("sum", "mean", "segmentsum")
         alone = sum(graph.depends(x) for x in reader.inputs) == 1
         if not (alone and (linear or reader.row.mask == "moved")):
-            return False
-        behind = {span_behind(reader, data, span) for span in spans}
-        if None in behind:
-            return reader.row.statistic
-        spans = {span for span in behind if span is not None}
+            break
+        spans = {name: span_behind(reader, data, span) for name, span in spans.items() if span is not None}
+        gone = frozenset(name for name, span in spans.items() if span is None)
+        if gone:
+            return gone if reader.row.statistic else frozenset()
         (t,) = reader.outputs
         readers = graph.readers(t)
-    return False
+    return frozenset()
 
 
 def spread_factor(op: Op) -> int | None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lrp_monitor.engine.backend import Tensor, constant_value
-from lrp_monitor.engine.steps.axes import spans_behind, summed_spans, sums_over_both
+from lrp_monitor.engine.steps.axes import free_spans, known_behind, spans_behind, summed_spans, sums_over_both
 from lrp_monitor.engine.steps.step import Fact
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS
@@ -31,11 +31,15 @@ of two activations, attention weights without a softmax (ReLU, sparsemax).
 
 def learn_gate(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], live: Sequence[Fact]) -> None:
     """Note which gate's values ``fact`` holds, and along which axes they are spread."""
-    fact.paired = _is_paired(graph, op, live)
+    fact.paired = _is_paired(graph, op, fact, live)
     fact.gate = fact.gate or _gate_of(graph, op, given, live)
     if fact.gate == "softmax" and not fact.axes:
         behind = [spans_behind(op, given, f) for f in live if f.gate == "softmax" or op.kind == "softmax"]
         fact.axes = frozenset().union(*behind) if all(behind) else frozenset()
+    elif fact.paired and not any(f.paired for f in live):
+        fact.axes = free_spans(op)
+    elif fact.gate == "similarity" or (fact.paired and not fact.gate):
+        fact.axes = frozenset().union(*(known_behind(op, given, f) for f in live if f.gate in ("", "similarity")))
 
 
 def _gate_of(graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact]) -> str:
@@ -65,13 +69,17 @@ def _gate_of(graph: Graph, op: Op, given: Sequence[Fact], live: Sequence[Fact]) 
     return next(gate for gate in STRICTEST[1:] + STRICTEST[:1] if gate in gates)
 
 
-def _is_paired(graph: Graph, op: Op, live: Sequence[Fact]) -> bool:
-    """Whether ``op`` gives a matrix product of two activations that no gate has part in, or what is made of it.
+def _is_paired(graph: Graph, op: Op, fact: Fact, live: Sequence[Fact]) -> bool:
+    """Whether ``op`` gives a matrix product of two activations, as of queries and keys, or what is made of it.
 
-    Masks and counts of the input may have part in it.
+    Neither a gate nor another such product has part in it, nor an input by itself, such as a graph's adjacency. What is
+    made of it may be masked and counted by inputs.
     """
     if op.kind in PRODUCTS or (op.kind == "mul" and len(live) == 2 and sums_over_both(graph, op)):
-        return len(live) == 2 and not any(f.gate for f in live)
+        if len(live) < 2 or fact.divided or any(f.gate or f.paired for f in live):
+            return False
+        behind, by_itself = (graph.sources_of(f.tensor) for f in sorted(live, key=lambda f: f.front))
+        return live[0].front == live[1].front or by_itself <= behind
     row = op.row
     kept = row.mask == "moved" or row.statistic or row.form is not None or op.kind == "cumsum"
     return kept and any(f.paired for f in live) and all(f.paired or f.whole for f in live)

@@ -8,7 +8,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite
-from lrp_monitor.engine.steps.axes import spread_factor, sums_over_both
+from lrp_monitor.engine.steps.axes import spread_factor, sums_over_both, weighs
 from lrp_monitor.engine.steps.gates import one_and_exponential
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -51,7 +51,10 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
         gates[1] = "sigmoid"
     weights = "softmax" if "softmax" in gates else "similarity"
     contracts = sums_over_both(graph, op)
-    attends = gates.count(weights) == 1 and (weights == "softmax" or contracts)
+    attends = gates.count(weights) == 1
+    if attends and weights == "similarity":
+        which = gates.index(weights)
+        attends = weighs(graph, op, (one, two)[which], (two, one)[which], given[(one, two)[which]].axes)
     hold: int | None = None
     masked = _mask(op, given, one, two)
     note = "product: 1/2 to each factor"

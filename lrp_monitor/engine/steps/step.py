@@ -96,7 +96,10 @@ class Fact:
     gate: str = ""
     """Which gate's values it holds (gates.py): one of ``gates.STRICTEST``, or none."""
     axes: frozenset[tuple[int, int]] = frozenset()
-    """The axes over which the softmax in it is normalised, as far as they are known (gates.Span)."""
+    """The axes over which the softmax in it is normalised, or that one of two paired activations alone has (axes.Span).
+
+    As far as they are known.
+    """
     paired: bool = False
     """Whether a matrix product of two activations made it, or what was made of one, such as attention's scores."""
     attended: bool = False
