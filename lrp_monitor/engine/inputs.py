@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -16,11 +16,40 @@ from lrp_monitor.mapped import iter_blocks
 from lrp_monitor.passes.compiled import Spec
 
 Shape = tuple[int, ...]
+Result = TypeVar("Result")
+_APART = 1 << 24  # float32 tells whole numbers up to this apart
+
+
+@dataclass(frozen=True)
+class Handed:
+    """How a model is called on tensors in its order."""
+
+    structure: Any
+    """The structure in which it takes its inputs, with the tensors' numbers in their place."""
+    types: tuple[str | None, ...]
+    """What they are cast to; None: they are handed on as they are."""
+
+    def __call__(self, tensors: Sequence[Any]) -> Any:
+        pairs = zip(tensors, self.types, strict=True)
+        cast = [tensor if dtype is None else keras.ops.cast(tensor, dtype) for tensor, dtype in pairs]
+        return arranged(self.structure, cast)
+
+    def tried(self, run: Callable[[Handed], Result]) -> Result:
+        """What ``run`` gives: of integers, or where an operation takes none, such as a convolution, of floats."""
+        try:
+            return run(self)
+        except TypeError as error:
+            if not any(self.types):
+                raise
+            try:
+                return run(replace(self, types=(None,) * len(self.types)))
+            except Exception:
+                raise error from None
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Checked inputs: numbers in the model's order, and the structures that they came from and go to.
+    """Checked inputs: numbers in the model's order, and the structure that they came from.
 
     A pass takes them as float32; they are made that where they go through it, not all at once.
     """
@@ -28,8 +57,8 @@ class Inputs:
     leaves: tuple[NDArray[Any], ...]
     given: Any
     """The user's structure, with leaves' numbers in place of arrays: relevance is returned in it."""
-    taken: Any
-    """The structure in which the model takes its inputs, likewise."""
+    handed: Handed
+    """How a model takes them."""
 
     def __len__(self) -> int:
         return len(self.leaves[0])
@@ -42,7 +71,7 @@ class Inputs:
     @property
     def key(self) -> Hashable:
         """What passes differ in."""
-        return tuple(self.specs), str(self.taken)
+        return tuple(self.specs), str(self.handed)
 
     def as_given(self, leaves: Sequence[Any]) -> Any:
         """An array for each of the inputs, in the structure in which they were given."""
@@ -149,7 +178,17 @@ def take(model: Any, inputs: Any) -> Inputs:
     if len(lengths) > 1:
         listed = ", ".join(f"{name!r}: {len(leaf)}" for name, leaf in zip(names, leaves, strict=True))
         raise ValueError(f"inputs hold different numbers of samples: {listed}")
-    return Inputs(tuple(leaves), given, taken)
+    # as `fit` hands them on: what a model declares no type for comes as integers where it is given so
+    types = [leaf.dtype.name if expected is None and leaf.dtype.kind in "iu" else None for leaf in leaves]
+    declared = types if expected is None else [tensor.dtype for tensor in model.inputs]
+    for name, leaf, dtype in zip(names, leaves, declared, strict=True):
+        largest = max(int(leaf.max()), -int(leaf.min())) if "int" in (dtype or "") else 0
+        if largest > _APART:
+            raise ValueError(
+                f"input {name!r} holds whole numbers as large as {largest:,}, and a pass takes float32, which tells "
+                f"those up to {_APART:,} apart: {behind_encodings(model)}"
+            )
+    return Inputs(tuple(leaves), given, Handed(taken, tuple(types)))
 
 
 def _in_order(model: Any, names: Sequence[str], inputs: Any) -> tuple[list[Any], Any, Any]:

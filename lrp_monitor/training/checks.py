@@ -198,13 +198,6 @@ def _check_shape(probes: ProbeSet, wanted: tuple[int | None, ...]) -> None:
         )
 
 
-def _shapes(shapes: Any) -> list[tuple[int | None, ...]]:
-    """The shapes in a model's `output_shape`, one tuple or a list or dict of them."""
-    if isinstance(shapes, Mapping):
-        return list(shapes.values())
-    return list(shapes) if shapes and isinstance(shapes[0], tuple | list) else [shapes]
-
-
 def _tensors(structure: Any) -> list[Any]:
     return [] if structure is None else list(keras.tree.flatten(structure))
 
@@ -237,7 +230,8 @@ def loss_targets(model: keras.Model, probes: ProbeSet) -> NDArray[Any]:
         raise ValueError(f'gradients="probe" needs the loss of the probes, so labels in the ProbeSet; or {way_out}')
     if not getattr(model, "compiled", False):
         raise ValueError(f'gradients="probe" needs a compiled model; or {way_out}')
-    shapes = _shapes(model.output_shape)
+    outputs = _tensors(getattr(model, "outputs", None)) or _tensors(_run(model, probes)[0])  # without a graph
+    shapes = [tuple(t.shape) for t in outputs]
     if len(shapes) > 1:
         raise ValueError(
             f'gradients="probe": the loss takes labels of all {len(shapes)} outputs, the probes have those of one; '

@@ -6,7 +6,9 @@ import engine_helpers
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as kl
+from keras import ops
 
 import lrp_monitor as lrp
 from lrp_monitor import rules
@@ -184,3 +186,86 @@ def test_a_keyword_that_nothing_takes_is_the_callers_error():
     ):
         with pytest.raises(TypeError, match=words):
             call()
+
+
+class LooksUp(keras.Model):
+    """Without a graph, so that it declares no type of its input."""
+
+    def __init__(self, look_up=None):
+        super().__init__()
+        self.look_up, self.head = look_up, kl.Dense(2, use_bias=False)
+        self.table = self.add_weight(shape=(9, 3), initializer="random_normal")
+
+    def call(self, x):
+        return self.head(ops.mean(self.look_up(self.table, x), axis=1))
+
+
+@pytest.mark.parametrize(
+    "look_up",
+    [tf.gather, lambda table, x: ops.take(table, x, axis=0), lambda table, x: ops.one_hot(x, 9) @ table],
+    ids=["gather", "take", "one_hot"],
+)
+def test_integers_are_handed_on_as_integers(look_up, rng):
+    """As `fit` does where a model declares no type: R of a token is what its vector has of the logit."""
+    model, ids = LooksUp(look_up), rng.integers(0, 9, size=(N, 4))
+    model(ids)
+    explainer = lrp.Explainer(model, "lrp_zero")
+    vectors = model.table.numpy()[ids] / 4
+    close(explainer(ids, 1), vectors @ model.head.kernel.numpy()[:, 1])
+    close(explainer.logits(ids), model.predict(ids, verbose=0))
+
+
+def test_pixels_that_are_integers_keep_their_relevance(rng):
+    """What `convert_image_dtype` scales integers by, floats it leaves as they are: the map is that of 255ths."""
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = kl.Dense(2, use_bias=False)
+
+        def call(self, x):
+            return self.head(ops.reshape(tf.image.convert_image_dtype(x, tf.float32), (-1, 12)))
+
+    model, x = Net(), rng.integers(0, 256, size=(N, 2, 2, 3)).astype(np.uint8)
+    model(x)
+    found = lrp.Explainer(model, "lrp_zero").explain(x, 1)
+    close(found.logit, model.predict(x, verbose=0)[:, 1])
+    close(found.relevance, x / 255 * model.head.kernel.numpy()[:, 1].reshape(2, 2, 3))
+
+
+def test_integers_go_as_floats_where_no_operation_takes_them(rng):
+    """A convolution of integers is none of TensorFlow's: pixels that a data set makes floats come as them."""
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = kl.Conv2D(2, 2), kl.Dense(2)
+
+        def call(self, x):
+            return self.head(kl.Flatten()(self.conv(x)))
+
+    model, x = Net(), rng.integers(0, 256, size=(N, 3, 3, 1)).astype(np.uint8)
+    model(x.astype(np.float32))
+    explainer = lrp.Explainer(model, "epsilon_plus_flat")
+    close(explainer(x, 1), explainer(x.astype(np.float32), 1))
+
+
+def test_integers_that_fit_no_operation_have_the_error_of_integers():
+    model = LooksUp(tf.gather)
+    model(np.zeros((N, 4), np.int32))
+    model.look_up = lambda table, x: tf.gather(table, x) @ x
+    with pytest.raises(TypeError, match="has type int32"):
+        lrp.Explainer(model, "lrp_zero")(np.zeros((N, 4), np.int32), 1)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_numbers_that_float32_does_not_tell_apart_are_refused(declared):
+    x = np.array([[1 << 24, (1 << 24) + 1]])
+    hashed = kl.Hashing(9)
+    inputs = keras.Input((2,), dtype="int64")
+    model = keras.Model(inputs, kl.Dense(2)(kl.Flatten()(kl.Embedding(9, 3)(hashed(inputs)))))
+    if not declared:
+        model = LooksUp(lambda table, x: ops.take(table, x % 9, axis=0))
+        model(x)
+    with pytest.raises(ValueError, match=r"16,777,217.*float32.*behind (the|its) encoding"):
+        lrp.Explainer(model, "lrp_zero")(x, 1)

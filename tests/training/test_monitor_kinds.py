@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import lrp_monitor as lrp
@@ -148,3 +149,32 @@ def test_floats_for_labels_of_classes_are_refused(tmp_path: Path, units: int, ac
         watched(model, np.ones((4, 4)), np.ones((4, units)), probes, tmp_path)
     with pytest.raises(ValueError, match=r"labels: .*labels\.astype\(int\)"):
         Snapshot.of(model, probes)
+
+
+class LooksUp(keras.Model):
+    """Token numbers into a table of its own, without a graph that says that they are integers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = self.add_weight(shape=(9, 3), initializer="random_normal"), layers.Dense(2)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return self.head(keras.ops.mean(tf.gather(self.table, x), axis=1))
+
+
+def test_token_numbers_of_a_model_without_a_graph(tmp_path: Path) -> None:
+    """They reach its lookup as integers, as in `fit`, whose weights are those of a fit without the monitor."""
+    x, y = RNG.integers(0, 9, (20, 4)), RNG.integers(0, 2, 20)
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        models.append(LooksUp())
+        models[-1].compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    models[0].fit(x, y, batch_size=16, epochs=1, verbose=0)
+    model = models[1]
+    run = watched(model, x, y, ProbeSet(x[:3], y[:3]), tmp_path, gradients="probe")
+    for one, other in zip(model.get_weights(), models[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    vectors = model.table.numpy()[x[:3]] / 4
+    expected = np.einsum("ntd,dn->nt", vectors, model.head.kernel.numpy()[:, y[:3]])
+    np.testing.assert_allclose(run.heatmaps(run.steps[-1]), expected, rtol=1e-3, atol=1e-6)
