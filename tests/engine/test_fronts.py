@@ -324,8 +324,37 @@ BOXES = {  # of inputs between -3 and 1: what is made of them, its bounds by han
     "a choice by value": (
         lambda x: ops.where(x[:, :2] > -1, x[:, :2], -x[:, 2:]), (-3, -3), (3, 3), [[0, 2], [1, 3]],
     ),
+    "cut by a choice": (lambda x: (lambda y: ops.where(y > 0, y, y / 2))(x[:, :2]), (-1.5, -1.5), (1, 1), [[0], [1]]),
+    "cut by its size": (lambda x: (lambda y: (y + ops.abs(y)) / 2)(x[:, 2:]), (0, 0), (1, 1), [[2], [3]]),
+    "a parabola": (lambda x: ops.square(x[:, :2] * np.float32([1, -2])), (0, 0), (9, 36), [[0], [1]]),
+    # x sigmoid(x) is lowest, -.278465, at -1.278465
+    "silu": (lambda x: (lambda y: y * ops.sigmoid(y))(x[:, :2]), (-0.278465,) * 2, (0.731059,) * 2, [[0], [1]]),
     "turned and cut": (lambda x: ops.relu(1.0 - x[:, :2] * np.float32([2, -1])), (0, 0), (7, 2), [[0], [1]]),
 }  # fmt: skip
+
+
+CUTS = {
+    "below first": lambda x: ops.minimum(ops.maximum(x, 0.0), 2.0),
+    "above first": lambda x: ops.maximum(ops.minimum(x, 2.0), 0.0),
+    "twice": lambda x: ops.relu(ops.relu(x)),
+    "and bent": lambda x: ops.tanh(ops.relu(x)),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_what_is_cut_off_takes_its_share_by_a_rule_that_no_values_count_for(name, rng, randomise):
+    """R_i = sum_j R_j / 4 for each of 4 inputs, in whatever order they are cut."""
+    x, found, relevance = explained(CUTS[name], (4,), rules.Flat(), rng, randomise)
+    assert (x < 0).any()
+    close(found, relevance)
+
+
+def test_what_a_function_makes_of_zero_goes_nowhere(rng, randomise):
+    """cos(0) = 1, of which 0 has no part: the two others share, R_i = sum_j R_j / 2."""
+    inputs = keras.Input((3,))
+    model = randomise(keras.Model(inputs, kl.Dense(2)(ops.cos(inputs))))
+    x = np.float32([[0, 1, 2]])
+    close(lrp.relevance(model, x, 1, lrp.Composite(first=rules.Flat())), model(x)[:, 1:] * np.float32([0, 1, 1]) / 2)
 
 
 @pytest.mark.parametrize("name", BOXES)

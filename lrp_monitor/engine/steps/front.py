@@ -18,15 +18,10 @@ from lrp_monitor.engine.steps.masks import normalised, picks, share, spread_over
 from lrp_monitor.engine.steps.products import shared
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.steps.weights import SCALINGS, Weights, override
-from lrp_monitor.engine.trace.graph import Graph, Op
+from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS
 from lrp_monitor.engine.trace.recording import Recording, loop_around
 
-# These are monotonic: what they make of the bounds of the input bounds what they make of it.
-_BOUNDED = frozenset(
-    {"add", "cast", "ceil", "div", "elu", "exp", "floor", "identity", "leakyrelu", "log", "log1p", "maximum", "minimum",
-     "mul", "neg", "relu", "relu6", "round", "selu", "sigmoid", "softplus", "sqrt", "sub", "tanh"}
-)  # fmt: skip
 _AS_IT_IS = "passes as it is"
 _ONE_TO_ONE = "preprocessing: relevance passes one to one"
 _WINNER = "the winner takes all"
@@ -166,23 +161,33 @@ class Front:
                 return None
             note = "equal parts to each"
             return self._hand(op, given, live, lambda made: _equal(made, live, shape), note, inside, sums)
-        return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), _ONE_TO_ONE)
+        bounds = function and not self._has_pole(op, given)
+        return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), _ONE_TO_ONE, bounds=bounds)
+
+    def _has_pole(self, op: Op, given: list[Fact]) -> bool:
+        """Whether what ``op`` makes has no bounds where an input of it is 0, which that may be."""
+        below = {"div": 1, "reciprocal": 0, "rsqrt": 0}.get(op.kind)
+        if op.kind == "pow" and (number(op.inputs[1]) or -1) < 0:
+            below = 0
+        return below is not None and given[below].live and not self.graph.is_non_negative(op.inputs[below])
 
     def _kept(self, op: Op, given: list[Fact], live: list[Fact], function: bool) -> Step:
         """Each element by itself: as it is, but for what vanishes."""
         held = [f.tensor for f in given if not f.live and self.graph.depends(f.tensor)]
-        divides = op.kind == "div" and not given[0].live  # by what may be 0
         nothing = held if op.kind == "mul" and not function else []  # steps that are masked out take nothing,
-        if op.row.form != "linear" and live[0].tensor.dtype.is_floating:
-            nothing = [live[0].tensor]  # and a function of zero has nothing to give relevance to
+        of_zero = op.row.form != "linear" and live[0].tensor.dtype.is_floating  # and nor what a function makes 1 of 0
 
         def kept(made: Made) -> Tensor:
             mask = _spread(made, live[0], op.outputs[0].shape)
             for t in nothing:
                 mask = ops.where(made.value(t) != 0, mask, 0.0)
+            if of_zero:
+                made_of_nothing = ops.logical_and(made.value(live[0].tensor) == 0, made.value(op.outputs[0]) != 0)
+                mask = ops.where(made_of_nothing, 0.0, mask)
             return mask
 
-        bounds = op.kind == "select" or (op.kind in _BOUNDED and not held and not divides)
+        bounds = op.kind == "select" or function or (op.row.form in ("linear", "choice") and not held)
+        bounds &= not self._has_pole(op, given)
         return self._hand(op, given, live, kept, _ONE_TO_ONE, bounds=bounds)
 
     def _repeated(

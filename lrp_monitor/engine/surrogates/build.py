@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 from keras import ops
@@ -24,6 +25,9 @@ from lrp_monitor.engine.trace.recording import LayerCall
 
 # Beside functions of each element, what makes one sample of one sample: bounds of the input go through as one.
 _BY_SAMPLE = ("avgpool", "each", "maxpool", "mirrorpad", "pad", "resize")
+
+# Into so many parts an interval is cut, to find the bounds of a function in it.
+_SAMPLES = 32
 
 Gates = Mapping[int, Sequence[Callable[[Tensor], Tensor]]]
 """Id of a recorded tensor -> what the tensors that carry its relevance go through."""
@@ -176,34 +180,42 @@ class Builder:
 
     def bounds(self, recorded: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The bounds of what preprocessing makes of an input between ``low`` and ``high``."""
-        graph = self.plan.assigner.graph
-        ways = graph.between(graph.sources, recorded)
-        for op in ways:
-            step = next((s for t in op.outputs if (s := self.plan.steps.get(id(t))) is not None), None)
-            if step is not None and not step.bounds:
-                where = op.call if op.call is not None else op
-                raise ValueError(
-                    f"{where} stands in front of the first weighted layer: the bounds of the input do not tell those "
-                    "of its results, so zB has no box; use Flat() or WSquare() there"
-                )
+        assigner = self.plan.assigner
+        graph = assigner.graph
         read = graph.sources_of(recorded)
         sources = [source for source in graph.sources if id(source) in read]
+        ways = graph.between(graph.sources, recorded)
         alone = all(op.kind in _BY_SAMPLE or op.row.form is not None for op in ways)
         n = 1 if len(sources) == 1 and alone else sources[0].shape[0]
         known = {
             id(source): tuple(ops.broadcast_to(bound, (n, *source.shape[1:])) for bound in (low, high))
             for source in sources
         }
-        for op in ways:
-            one, two = zip(*(known.get(id(t), (t, t)) for t in op.inputs), strict=True)
-            if op.kind == "select" and id(op.inputs[0]) in known:  # either of both, as the sample has it
-                made = [(ops.minimum(*one[1:]), ops.maximum(*two[1:]))]
-            else:
-                made = list(zip(backend.repeat(op.raw, one), backend.repeat(op.raw, two), strict=True))
-            for t, ends in zip(op.outputs, made, strict=True):
-                # A negative scale turns the box round.
-                known[id(t)] = (ops.minimum(*ends), ops.maximum(*ends)) if t.dtype.is_floating else ends
-        return known[id(recorded)]
+
+        def of(t: Tensor) -> tuple[Tensor, Tensor]:
+            if id(t) not in known:
+                known[id(t)] = made(t) if graph.depends(t) else (t, t)
+            return known[id(t)]  # type: ignore[return-value]
+
+        def made(t: Tensor) -> tuple[Tensor, Tensor]:
+            op, fact, step = graph.op_of(t), assigner.fact(t), self.plan.steps.get(id(t))
+            if step is not None and not step.bounds:
+                where = op.call if op.call is not None else op
+                raise ValueError(
+                    f"{where} stands in front of the first weighted layer: the bounds of the input do not tell those "
+                    "of its results, so zB has no box; use Flat() or WSquare() there"
+                )
+            if t.dtype.is_floating and fact.root is not None and fact.root is not t:
+                return _bounds_of_function(graph.function(fact.root, t), *of(fact.root), straight=not fact.bent)
+            if op.kind == "select" and graph.depends(op.inputs[0]):  # either of both, as the sample has it
+                lows, highs = zip(*map(of, op.inputs[1:]), strict=True)
+                return ops.minimum(*lows), ops.maximum(*highs)
+            index = next(i for i, x in enumerate(op.outputs) if x is t)
+            one, two = (backend.repeat(op.raw, inputs)[index] for inputs in zip(*map(of, op.inputs), strict=True))
+            # A negative scale turns the box round.
+            return (ops.minimum(one, two), ops.maximum(one, two)) if t.dtype.is_floating else (one, two)
+
+        return of(recorded)
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What ``make()`` gave when it was asked for first."""
@@ -275,6 +287,16 @@ class Builder:
         # Where all is shared out in proportion to the output, nothing passes where that is 0.
         rectified = affine.rectified and not rule.takes_activation
         return deferred(known, sources, surrogate, rectified=rectified, shown=shown)
+
+
+def _bounds_of_function(
+    function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, *, straight: bool
+) -> tuple[Tensor, Tensor]:
+    """The bounds of a function of each element between ``low`` and ``high``; one that is not monotonic is sampled."""
+    parts = (0.0, 1.0) if straight else [i / _SAMPLES for i in range(_SAMPLES + 1)]
+    at = [low + (high - low) * part for part in parts]
+    values = [function(x) for x in (at if straight else [*at, ops.minimum(ops.maximum(low, 0.0), high)])]
+    return reduce(ops.minimum, values), reduce(ops.maximum, values)
 
 
 @dataclass
