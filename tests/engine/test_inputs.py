@@ -269,3 +269,72 @@ def test_numbers_that_float32_does_not_tell_apart_are_refused(declared):
         model(x)
     with pytest.raises(ValueError, match=r"16,777,217.*float32.*behind (the|its) encoding"):
         lrp.Explainer(model, "lrp_zero")(x, 1)
+
+
+PLACES = {
+    "two lengths": (lambda n, a, t: ops.clip(n - a - ops.arange(4), 0, 8), {"n": 1 / 2, "a": 1 / 2}),
+    "what is left of a length": (lambda n, a, t: n - ops.minimum(ops.arange(4), n), {"n": 1}),
+    "of floats": (
+        lambda n, a, t: ops.cast(ops.cast(n, "float32") - ops.cast(a, "float32"), "int32") + ops.arange(4) * 0,
+        {"n": 1 / 2, "a": 1 / 2},
+    ),
+    "times apart, the last one 0": (
+        lambda n, a, t: ops.cast(ops.sqrt(ops.cast(t[:, -1:] - t, "float32")), "int32"), {"t": 1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_places_that_are_computed_of_inputs(name, rng):
+    """A vector's relevance goes in equal parts to the numbers that were added, also where the place is 0."""
+    place, shares = PLACES[name]
+    given = {"n": np.array([[4], [3]]), "a": np.array([[1], [2]]), "t": np.array([[3, 9, 20, 20], [0, 5, 8, 30]])}
+    inputs = {key: keras.Input(x.shape[1:], dtype="int32", name=key) for key, x in given.items()}
+    table = kl.Embedding(9, 3, embeddings_initializer="random_normal")
+    y = kl.Dense(2, use_bias=False)(kl.Flatten()(table(place(*inputs.values()))))
+    found = lrp.Explainer(keras.Model(inputs, y), "lrp_zero").explain(given, 1)
+    for key, relevance in found.relevance.items():
+        if key in shares:
+            close(relevance.sum(axis=1), shares[key] * found.logit)
+        else:
+            assert not relevance.any()
+
+
+INTEGERS = {
+    "sum of two": lambda x: x[:, 1:] + x[:, :-1],
+    "difference": lambda x: x[:, 1:] - x[:, :-1],
+    "sum over an axis": lambda x: ops.sum(x, axis=-1),
+    "running sum": lambda x: ops.cumsum(x, axis=1),
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_sums_of_integers_are_those_of_floats(name, rng, randomise):
+    """Integers have no gradient, and what was added of them lost its relevance."""
+    x, made = rng.integers(0, 60, size=(N, 4, 3)), []
+    for dtype in ("int32", "float32"):
+        inputs = keras.Input((4, 3), dtype=dtype)
+        y = kl.Flatten()(ops.cast(INTEGERS[name](inputs), "float32"))
+        made.append(keras.Model(inputs, kl.Dense(2, use_bias=False)(y)))
+    randomise(made[0])
+    made[1].set_weights(made[0].get_weights())
+    integers, floats = (lrp.relevance(model, x, 1, "lrp_zero") for model in made)
+    close(integers, floats)
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [lambda a, b: ops.cast(a * b, "float32"), lambda a, b: 1 - ops.cast(a - b, "float32")],
+    ids=["product", "difference"],
+)
+def test_masks_that_are_joined_as_integers_take_nothing(joined, rng, randomise):
+    inputs = {"x": keras.Input((4, 3)), "a": keras.Input((4,), dtype="int32"), "b": keras.Input((4,), dtype="int32")}
+    h = kl.Dense(3, use_bias=False)(inputs["x"])
+    y = h * joined(inputs["a"], inputs["b"])[..., None]
+    model = randomise(keras.Model(inputs, kl.Dense(2, use_bias=False)(kl.Flatten()(y))))
+    masks = np.array([[1, 1, 1, 0]] * N), np.array([[1, 1, 0, 0]] * N)
+    given = {"x": rng.normal(size=(N, 4, 3)).astype(np.float32), "a": masks[0], "b": masks[1]}
+    found = lrp.Explainer(model, "attn_lrp").explain(given, 1)
+    assert not found.relevance["a"].any()
+    assert not found.relevance["b"].any()
+    close(found.relevance["x"].sum(axis=(1, 2)), found.logit)

@@ -19,9 +19,10 @@ from lrp_monitor.engine.steps.products import shared
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.steps.weights import SCALINGS, Weights, override
 from lrp_monitor.engine.trace.graph import Graph, Op, number
-from lrp_monitor.engine.trace.operations import PRODUCTS
+from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS
 from lrp_monitor.engine.trace.recording import Recording, loop_around
 
+_SUMS = ("add", "sub", "addn", "sum", "cumsum")
 _AS_IT_IS = "passes as it is"
 _ONE_TO_ONE = "preprocessing: relevance passes one to one"
 _WINNER = "the winner takes all"
@@ -116,12 +117,15 @@ class Front:
         self, op: Op, index: int, given: list[Fact], live: list[Fact], inside: bool, function: bool
     ) -> Step | None:
         """The step that hands on the masks of the inputs, where there is one; ``function``: of one tensor alone."""
-        row = op.row
+        row, t = op.row, op.outputs[index]
+        many = len(live) > 1 or row.statistic or op.kind == "cumsum"
+        if t.dtype.is_integer and not inside and many and op.kind in _SUMS and not self._says_where(t):
+            return self._hand(op, given, live, lambda made: _contributed(made, op, live), "in parts of the sum")
         if op.kind == "stop" and live[0].statistic:
             return self._hand(op, given, live, lambda made: made.companion(live[0].tensor).mask, _AS_IT_IS)
         kernel = next((i for i, f in enumerate(given) if not f.live), None) if op.kind in PRODUCTS else None
         moves = op.kind in PRODUCTS and len(live) == 1 and picks(op, kernel)
-        if (row.mask is None and not moves) or op.outputs[index].dtype.is_complex:
+        if (row.mask is None and not moves) or t.dtype.is_complex:
             return None
         if len(live) > 1 and row.form is not None and op.kind != "select":
             return self._several(op, given, live, inside, function)
@@ -139,14 +143,14 @@ class Front:
 
     def _several(self, op: Op, given: list[Fact], live: list[Fact], inside: bool, function: bool) -> Step | None:
         """Of several tensors, element by element: one to one from the signal, or equal parts to each."""
-        shape = op.outputs[0].shape
+        shape, places = op.outputs[0].shape, self._says_where(op.outputs[0])
         signals = [f for f in live if not f.statistic] or live
         # a function of one tensor, or a tensor normalised by statistics of the same inputs
         sources = self.graph.sources_of(signals[0].tensor)
         others = [f for f in live if not f.whole and not self.graph.sources_of(f.tensor) <= sources]
         if function or ((len(signals) == 1 or all(f.statistic for f in live)) and not others):
             signal = signals[0]
-        elif op.kind == "mul" and inside:
+        elif op.kind == "mul" and (inside or (op.outputs[0].dtype.is_integer and not places)):
             step = shared(self.composite, self.graph, op, given).step
             assert step is not None
             if len(step.live) > 1:
@@ -157,10 +161,11 @@ class Front:
             return self._hand(op, given, live, lambda made: _winner(made, op, live), _WINNER, False, True)
         else:
             sums = op.kind in ("add", "addn") and not any(f.statistic for f in live)
-            if op.kind == "div" or not (inside or sums):
+            places &= op.kind in _SUMS
+            if op.kind == "div" or not (inside or sums or places):
                 return None
             note = "equal parts to each"
-            return self._hand(op, given, live, lambda made: _equal(made, live, shape), note, inside, sums)
+            return self._hand(op, given, live, lambda made: _equal(made, live, shape), note, inside or places, sums)
         bounds = function and not self._has_pole(op, given)
         return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), _ONE_TO_ONE, bounds=bounds)
 
@@ -171,11 +176,21 @@ class Front:
             below = 0
         return below is not None and given[below].live and not self.graph.is_non_negative(op.inputs[below])
 
+    def _says_where(self, t: Tensor) -> bool:
+        """Whether ``t`` becomes numbers by which vectors are looked up, and nothing else: then values do not count."""
+        readers = [op for op in self.graph.readers(t) if op.kind not in CONSTANT or op.row.mask == "kept"]
+        return bool(readers) and all(
+            (op.kind in ("gather", "onehot") and op.inputs[op.kind == "gather"] is t)
+            or ((op.row.form or op.row.mask == "moved") and all(map(self._says_where, op.outputs)))
+            for op in readers
+        )
+
     def _kept(self, op: Op, given: list[Fact], live: list[Fact], function: bool) -> Step:
         """Each element by itself: as it is, but for what vanishes."""
         held = [f.tensor for f in given if not f.live and self.graph.depends(f.tensor)]
         nothing = held if op.kind == "mul" and not function else []  # steps that are masked out take nothing,
         of_zero = op.row.form != "linear" and live[0].tensor.dtype.is_floating  # and nor what a function makes 1 of 0
+        of_zero = of_zero and not self._says_where(op.outputs[0])
 
         def kept(made: Made) -> Tensor:
             mask = _spread(made, live[0], op.outputs[0].shape)
@@ -239,6 +254,17 @@ def _winner(made: Made, op: Op, of: Sequence[Fact]) -> Tensor:
     inputs = [t if (u := masks.get(id(t))) is None else made.value(t) + (u - stop_gradient(u)) for t in op.inputs]
     best = backend.repeat(op.raw, inputs)[0]
     return straight_through(best, ops.ones_like(best))
+
+
+def _contributed(made: Made, op: Op, of: Sequence[Fact]) -> Tensor:
+    """Of integers, which have no gradient: as the gradient of the same sum of floats is."""
+    data = {id(f.tensor) for f in of}
+    inputs = [
+        ops.cast(made.value(t), "float32") * (made.companion(t).mask if id(t) in data else 1.0)
+        if i in range(len(op.inputs))[op.row.data] else t
+        for i, t in enumerate(op.inputs)
+    ]  # fmt: skip
+    return normalised(backend.repeat(op.raw, inputs)[0])
 
 
 def _equal(made: Made, of: Sequence[Fact], shape: Sequence[int]) -> Tensor:
