@@ -188,8 +188,8 @@ class Front:
     def _kept(self, op: Op, given: list[Fact], live: list[Fact], function: bool) -> Step:
         """Each element by itself: as it is, but for what vanishes."""
         held = [f.tensor for f in given if not f.live and self.graph.depends(f.tensor)]
-        nothing = held if op.kind == "mul" and not function else []  # steps that are masked out take nothing,
-        of_zero = op.row.form != "linear" and live[0].tensor.dtype.is_floating  # and nor what a function makes 1 of 0
+        nothing = held if op.kind == "mul" and not function else []  # steps that are masked out take nothing
+        of_zero = op.row.form != "linear" and live[0].tensor.dtype.is_floating  # nor does a zero of which more is made
         of_zero = of_zero and not self._says_where(op.outputs[0])
 
         def kept(made: Made) -> Tensor:
