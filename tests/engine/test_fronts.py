@@ -333,6 +333,36 @@ BOXES = {  # of inputs between -3 and 1: what is made of them, its bounds by han
 }  # fmt: skip
 
 
+SUMS = {
+    "one by one": lambda a, b, c, d: a + b + c + d,
+    "from the last": lambda a, b, c, d: a + (b + (c + d)),
+    "in pairs": lambda a, b, c, d: ops.add(a, b) + (c + d),
+    "Add": lambda *parts: kl.Add()(parts),
+    "add_n": lambda *parts: kl.Lambda(tf.add_n, output_shape=(3,))(list(parts)),
+    "mean": lambda *parts: 4 * ops.mean(ops.stack(parts), axis=0),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize("rule", [rules.Flat(), rules.ZBox(-3, 3)], ids=["flat", "zB"])
+def test_each_term_of_a_sum_takes_an_equal_part(rule, name, rng, randomise):
+    """R_i of h = a + b + c + d, a quarter to each; of zB's x w - low w+ - high w- the bounds are, and x is its own."""
+    parts = [keras.Input((3,)) for _ in range(4)]
+    model = randomise(keras.Model(parts, kl.Dense(2, name="first")(SUMS[name](*parts))))
+    x = [rng.uniform(-3, 3, size=(5, 3)).astype(np.float32) for _ in parts]
+    found = lrp.relevance(model, x, 1, lrp.Composite(first=rule))
+    w, b = (v.astype(np.float64) for v in model.get_layer("first").get_weights())
+    r = (sum(x).astype(np.float64) @ w + b)[:, 1:]
+    for part, relevance in zip(x, found, strict=True):
+        if isinstance(rule, rules.Flat):
+            expected = np.broadcast_to(r / 12, part.shape)
+        else:
+            v = w[:, 1]
+            share = [y * v + 3 * n * np.maximum(v, 0) - 3 * n * np.minimum(v, 0) for y, n in ((part, 1), (sum(x), 4))]
+            expected = share[0] / share[1].sum(axis=1, keepdims=True) * r
+        close(relevance, expected, 1e-4)
+
+
 CUTS = {
     "below first": lambda x: ops.minimum(ops.maximum(x, 0.0), 2.0),
     "above first": lambda x: ops.maximum(ops.minimum(x, 2.0), 0.0),

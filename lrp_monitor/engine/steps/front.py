@@ -15,12 +15,13 @@ from lrp_monitor.engine.backend import Tensor, stop_gradient
 from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite, fits_prefix
 from lrp_monitor.engine.steps.masks import normalised, picks, share, spread_over_vectors
+from lrp_monitor.engine.steps.moves import SUMS
 from lrp_monitor.engine.steps.products import shared
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.steps.weights import SCALINGS, Weights, override
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS
-from lrp_monitor.engine.trace.recording import Recording, loop_around
+from lrp_monitor.engine.trace.recording import Recording, leaf, loop_around
 
 _SUMS = ("add", "sub", "addn", "sum", "cumsum")
 _AS_IT_IS = "passes as it is"
@@ -86,7 +87,8 @@ class Front:
             step = replace(own, live=(*own.live, *step.live))
         inner, scales = any(f.inner for f in live), len(live) == 1 and op.kind in SCALINGS
         summand = self.weights.diagonal(op, given, live[0], inside) if scales else None
-        return Fact(t, True, front=True, inner=inner, map=folded, summand=summand, step=step)
+        joined = sum(self._joined(op, live))
+        return Fact(t, True, front=True, inner=inner, map=folded, summand=summand, joined=joined, step=step)
 
     def looked_up(self, op: Op, given: list[Fact], indices: Fact) -> Fact:
         """Vectors for numbers of the input: each token has the relevance of its vector."""
@@ -148,13 +150,18 @@ class Front:
         # a function of one tensor, or a tensor normalised by statistics of the same inputs
         sources = self.graph.sources_of(signals[0].tensor)
         others = [f for f in live if not f.whole and not self.graph.sources_of(f.tensor) <= sources]
+        joined = self._joined(op, live)
+
+        def equal(made: Made) -> Tensor:
+            return normalised(sum(_spread(made, f, shape) * n for f, n in zip(live, joined, strict=True)))
+
         if function or ((len(signals) == 1 or all(f.statistic for f in live)) and not others):
             signal = signals[0]
         elif op.kind == "mul" and (inside or (op.outputs[0].dtype.is_integer and not places)):
             step = shared(self.composite, self.graph, op, given).step
             assert step is not None
             if len(step.live) > 1:
-                return self._hand(op, given, live, lambda made: _equal(made, live, shape), step.note)
+                return self._hand(op, given, live, equal, step.note)
             signal = next(f for f in live if f.tensor is step.live[0])
             return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), step.note)
         elif op.kind in ("maximum", "minimum") and not inside:
@@ -164,10 +171,16 @@ class Front:
             places &= op.kind in _SUMS
             if op.kind == "div" or not (inside or sums or places):
                 return None
-            note = "equal parts to each"
-            return self._hand(op, given, live, lambda made: _equal(made, live, shape), note, inside or places, sums)
+            return self._hand(op, given, live, equal, "equal parts to each", inside or places, sums)
         bounds = function and not self._has_pole(op, given)
         return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), _ONE_TO_ONE, bounds=bounds)
+
+    def _joined(self, op: Op, live: list[Fact]) -> list[int]:
+        """How many tensors one layer, or code outside of layers, has joined to each that ``op`` joins to the others."""
+        kinds = SUMS if op.kind in SUMS else (op.kind,)
+        before = [self.graph.op_of(f.tensor) for f in live]
+        alike = [made.kind in kinds and leaf(made.call) is leaf(op.call) for made in before]
+        return [f.joined if same else 1 for f, same in zip(live, alike, strict=True)]
 
     def _has_pole(self, op: Op, given: list[Fact]) -> bool:
         """Whether what ``op`` makes has no bounds where an input of it is 0, which that may be."""
@@ -265,7 +278,3 @@ def _contributed(made: Made, op: Op, of: Sequence[Fact]) -> Tensor:
         for i, t in enumerate(op.inputs)
     ]  # fmt: skip
     return normalised(backend.repeat(op.raw, inputs)[0])
-
-
-def _equal(made: Made, of: Sequence[Fact], shape: Sequence[int]) -> Tensor:
-    return normalised(sum(_spread(made, f, shape) for f in of))

@@ -112,6 +112,8 @@ class Fact:
     """Whether a statistic of the input divided it, as in a layer normalisation, or that was scaled or shifted."""
     normed: Tensor | None = None
     """The tensor of which this is the logarithm of the softmax."""
+    joined: int = 1
+    """Of how many tensors in front of all weights, or in a prefix, it is the sum, product or maximum."""
     factors: int = 1
     """Of how many activations it is the product."""
     affine: tuple[Tensor, bool] | None = None
