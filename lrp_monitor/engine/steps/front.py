@@ -23,7 +23,7 @@ from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS
 from lrp_monitor.engine.trace.recording import Recording, leaf, loop_around
 
-_SUMS = ("add", "sub", "addn", "sum", "cumsum")
+_SUMS = (*SUMS, "sum", "cumsum")
 _AS_IT_IS = "passes as it is"
 _ONE_TO_ONE = "preprocessing: relevance passes one to one"
 _WINNER = "the winner takes all"
