@@ -5,6 +5,7 @@ import functools
 import engine_helpers
 import keras
 import numpy as np
+import pytest
 from engine_helpers import close, in_turn, randomised, sweep
 from hand_helpers import Reference
 from keras import layers as kl
@@ -204,6 +205,22 @@ def test_one_net_in_equivalent_forms(net, form, composite):
     close(found, known.output, 1e-4)
     map_ = lrp.relevance(other, known.x, known.target, composite)
     close(map_, known.relevance(composite), 1e-5 if of_layers else 1e-4)
+
+
+@pytest.mark.parametrize("composite", [lrp.composites.deep_taylor(-3, 3), "epsilon_plus_flat"], ids=["z+", "flat"])
+def test_a_residual_in_one_call_is_that_of_layers(composite, rng, randomise):
+    """What is added to itself behind weights is no sum of products: each of both takes its rule, as layers do."""
+
+    def run(part, x, _):
+        h = part["in"](x)
+        return part["head"](ops.relu(h + part["down"](ops.relu(h))))
+
+    parts = {"in": kl.Dense(4), "down": kl.Dense(4), "head": kl.Dense(2)}
+    model = randomise(functional((5,), parts, run))
+    x = rng.uniform(-3, 3, size=(3, 5)).astype(np.float32)
+    by_hand = ByHand(parts, run)
+    close(np.asarray(by_hand(x)), np.asarray(model(x)))
+    close(lrp.relevance(by_hand, x, 1, composite), lrp.relevance(model, x, 1, composite), 1e-4)
 
 
 def block(shape):

@@ -19,7 +19,7 @@ from lrp_monitor.engine.steps.joined import beside, sum_of, summed_up
 from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, map_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
-from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
+from lrp_monitor.engine.trace.operations import CONSTANT, CONVOLUTIONS, PRODUCTS
 from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
 
 SMALL = 1e-6
@@ -235,12 +235,18 @@ class Weights:
                 replace(made, rule=of_kind(self.composite, made.op), problem="") if made.problem else made
                 for made in maps
             ]
-        if not maps or len(maps) < len(given):
+        if not maps or len(maps) < len(given) or any(map(self.is_read_besides, given)):
             return None
         # where the kinds differ, the rule is that of convolutions
         first = min(maps, key=lambda made: (made.rule.input_only, made.op.kind not in CONVOLUTIONS))
         made = sum_of(op, maps, first.rule)
         return None if made is None else self.weighted(op, t, made)
+
+    def is_read_besides(self, term: Fact) -> bool:
+        """Whether more than one operation reads a term of a sum, which then is no part of one map, as in a residual."""
+        readers = [op for op in self.graph.readers(term.tensor) if op.kind not in CONSTANT]
+        read_on = [any(t is self.recording.output or self.graph.readers(t) for t in op.outputs) for op in readers]
+        return sum(read_on) > 1
 
     def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact, scaling: Scaling, learned: bool) -> Fact | None:
         """A scale or shift along one axis of its own: the epsilon rule on it, or one to one."""
