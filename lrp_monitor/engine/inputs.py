@@ -35,16 +35,20 @@ class Handed:
         return arranged(self.structure, cast)
 
     def tried(self, run: Callable[[Handed], Result]) -> Result:
-        """What ``run`` gives: of integers, or where an operation takes none, such as a convolution, of floats."""
+        """What ``run`` gives: of integers, or where an operation takes none, such as a convolution, of floats.
+
+        Raises what ``run`` raises of integers where floats do not fit either.
+        """
         try:
             return run(self)
         except TypeError as error:
             if not any(self.types):
                 raise
-            try:
-                return run(replace(self, types=(None,) * len(self.types)))
-            except Exception:
-                raise error from None
+            of_integers = error
+        try:
+            return run(replace(self, types=(None,) * len(self.types)))
+        except TypeError:
+            raise of_integers from None
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,8 @@ def take(model: Any, inputs: Any) -> Inputs:
     types = [leaf.dtype.name if expected is None and leaf.dtype.kind in "iu" else None for leaf in leaves]
     declared = types if expected is None else [tensor.dtype for tensor in model.inputs]
     for name, leaf, dtype in zip(names, leaves, declared, strict=True):
-        largest = max(int(leaf.max()), -int(leaf.min())) if "int" in (dtype or "") else 0
+        blocks = iter_blocks(leaf) if "int" in (dtype or "") else ()
+        largest = max((max(int(block.max()), -int(block.min())) for block in blocks), default=0)
         if largest > _APART:
             raise ValueError(
                 f"input {name!r} holds whole numbers as large as {largest:,}, and a pass takes float32, which tells "

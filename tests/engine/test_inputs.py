@@ -338,3 +338,20 @@ def test_masks_that_are_joined_as_integers_take_nothing(joined, rng, randomise):
     assert not found.relevance["a"].any()
     assert not found.relevance["b"].any()
     close(found.relevance["x"].sum(axis=(1, 2)), found.logit)
+
+
+def test_what_is_wrong_with_the_model_is_said_where_integers_do_not_fit_it(rng):
+    """Not that a convolution takes no integers, for which it gets floats."""
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = kl.Conv2D(2, 2), kl.Dense(2)
+
+        def call(self, x):
+            return self.head(ops.mean(ops.prod(self.conv(x)[:, None], axis=1), axis=(1, 2)))
+
+    model, x = Net(), rng.integers(0, 256, size=(N, 3, 3, 1)).astype(np.uint8)
+    model(x.astype(np.float32))
+    with pytest.raises(lrp.UnsupportedModelError, match="Prod"):
+        lrp.relevance(model, x, 1)

@@ -183,9 +183,10 @@ def free_spans(op: Op) -> frozenset[Span]:
 
 
 def weighs(graph: Graph, op: Op, one: int, two: int, free: frozenset[Span]) -> bool:
-    """Whether the factor ``one`` of a product is summed over axes of ``free``, and ``two`` lacks no others of it.
+    """Whether the factor ``one`` of a product weights ``two``, as attention does.
 
-    Where both factors have the same axes, neither weights the other.
+    It does where all axes over which the product is summed, and all that ``two`` does not have, are among ``free``:
+    those that only the queries or only the keys had. Where both factors have the same axes, neither weights the other.
     """
     axes, shape = product_axes(op), op.inputs[one].shape
     summed = summed_axes(graph, op)

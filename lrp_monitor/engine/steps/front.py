@@ -6,7 +6,7 @@ Which operations are in it and what becomes of the mask in each (masks.py) is kn
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from keras import ops
 
@@ -53,6 +53,8 @@ class Front:
     weights: Weights
     prefix: frozenset[int]
     """The numbers of the operations that make up the prefix."""
+    _places: dict[int, bool] = field(default_factory=dict)
+    """Id of a tensor -> whether it is read as numbers of vectors alone."""
 
     def assigned(
         self, op: Op, index: int, given: list[Fact], live: list[Fact], way: Fact | None, stepped: Callable[[], Fact]
@@ -176,7 +178,7 @@ class Front:
         return self._hand(op, given, [signal], lambda made: _spread(made, signal, shape), _ONE_TO_ONE, bounds=bounds)
 
     def _joined(self, op: Op, live: list[Fact]) -> list[int]:
-        """How many tensors one layer, or code outside of layers, has joined to each that ``op`` joins to the others."""
+        """Of each input, how many tensors operations like ``op`` made it of, in the same layer; else 1."""
         kinds = SUMS if op.kind in SUMS else (op.kind,)
         before = [self.graph.op_of(f.tensor) for f in live]
         alike = [made.kind in kinds and leaf(made.call) is leaf(op.call) for made in before]
@@ -185,12 +187,19 @@ class Front:
     def _has_pole(self, op: Op, given: list[Fact]) -> bool:
         """Whether what ``op`` makes has no bounds where an input of it is 0, which that may be."""
         below = {"div": 1, "reciprocal": 0, "rsqrt": 0}.get(op.kind)
-        if op.kind == "pow" and (number(op.inputs[1]) or -1) < 0:
+        exponent = number(op.inputs[1]) if op.kind == "pow" else 0
+        if exponent is None or exponent < 0:
             below = 0
         return below is not None and given[below].live and not self.graph.is_non_negative(op.inputs[below])
 
     def _says_where(self, t: Tensor) -> bool:
         """Whether ``t`` becomes numbers by which vectors are looked up, and nothing else: then values do not count."""
+        known = self._places.get(id(t))
+        if known is None:
+            known = self._places[id(t)] = self._reads_as_places(t)
+        return known
+
+    def _reads_as_places(self, t: Tensor) -> bool:
         readers = [op for op in self.graph.readers(t) if op.kind not in CONSTANT or op.row.mask == "kept"]
         return bool(readers) and all(
             (op.kind in ("gather", "onehot") and op.inputs[op.kind == "gather"] is t)
@@ -202,8 +211,8 @@ class Front:
         """Each element by itself: as it is, but for what vanishes."""
         held = [f.tensor for f in given if not f.live and self.graph.depends(f.tensor)]
         nothing = held if op.kind == "mul" and not function else []  # steps that are masked out take nothing
-        of_zero = op.row.form != "linear" and live[0].tensor.dtype.is_floating  # nor does a zero of which more is made
-        of_zero = of_zero and not self._says_where(op.outputs[0])
+        # and neither does a zero of which a function makes something else
+        of_zero = op.row.form != "linear" and live[0].tensor.dtype.is_floating and not self._says_where(op.outputs[0])
 
         def kept(made: Made) -> Tensor:
             mask = _spread(made, live[0], op.outputs[0].shape)
