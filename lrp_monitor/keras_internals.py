@@ -86,6 +86,30 @@ def add_by_sample(put: Callable[[Any, str, Any], None]) -> None:
     put(backend.numpy, "add", added)
 
 
+def order_of_one_sample(put: Callable[[Any, str, Any], None], n: int | None) -> None:
+    """Shadows how TensorFlow orders the products of an einsum of several operands: for n samples as for one.
+
+    It takes all sizes for that, and the order says which products are one weighted map. In ``fit``, where n is not
+    known, it counts them as one.
+    """
+    from tensorflow.python.ops import special_math_ops
+
+    in_order = special_math_ops._get_opt_einsum_contract_path
+
+    def ordered(equation: str, shaped: tuple[Any, ...], optimize: Any) -> Any:
+        operands, _, output = equation.partition("->")
+        terms = [dict(zip(term, one.shape, strict=True)) for term, one in zip(operands.split(","), shaped, strict=True)]
+        first = {next(iter(sizes)): next(iter(sizes.values())) for sizes in terms if sizes}
+        sample = next((label for label in output if n and label in first and first[label] % n == 0), None)
+        for sizes in terms:
+            if sample in sizes:
+                sizes[sample] //= n
+        shaped = tuple(one._replace(shape=tuple(sizes.values())) for one, sizes in zip(shaped, terms, strict=True))
+        return in_order(equation, shaped, optimize)
+
+    put(special_math_ops, "_get_opt_einsum_contract_path", ordered)
+
+
 # --- Keras: compiled models and fit ---
 
 

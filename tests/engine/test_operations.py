@@ -289,6 +289,43 @@ def test_einsum_of_three_activations_conserves(product, rng, randomise):
     np.testing.assert_allclose(explanation.conservation, 1, atol=1e-4)
 
 
+class Factorised(kl.Layer):
+    """Factorised weights, by einsums: each of what the one before it gave with as many factors as it takes."""
+
+    def __init__(self, *equations):
+        super().__init__()
+        self.equations = equations
+
+    def build(self, shape):
+        self.factors = [self.add_weight(shape=(n, 3), name=name) for n, name in ((shape[-1], "i"), (4, "j"), (5, "k"))]
+
+    def call(self, x):
+        factors = list(self.factors)
+        for equation in self.equations:
+            taken = equation.count(",")
+            x, factors = ops.einsum(equation, x, *factors[:taken]), factors[taken:]
+        return x
+
+
+@pytest.mark.parametrize("equation", ["bi,ir,jr,kr->bjk", "...i,ir,jr,kr->...jk"])
+def test_an_einsum_of_many_operands_has_one_map_for_one_sample_and_for_many(equation, rng, randomise):
+    """For 60 samples TensorFlow would multiply the last factors first, and make one map of both."""
+
+    def net(*equations):
+        inputs = keras.Input((6,))
+        hidden = kl.Flatten()(kl.Activation("relu")(Factorised(*equations)(inputs)))
+        return keras.Model(inputs, kl.Dense(2)(hidden))
+
+    model, one_by_one = randomise(net(equation)), net("bi,ir->br", "br,jr->brj", "brj,kr->bjk")
+    one_by_one.set_weights(model.get_weights())
+    x = rng.normal(size=(60, 6)).astype(np.float32)
+    composite = lrp.Composite(dense=rules.ZPlus())
+    explainer = lrp.Explainer(model, composite)
+    found = explainer(x, 0)
+    close(found[:1], explainer(x[:1], 0))
+    close(found, lrp.relevance(one_by_one, x, 0, composite))
+
+
 @pytest.mark.parametrize("composite", ["epsilon", lrp.Composite(dense=rules.ZPlus())], ids=["epsilon", "z+"])
 def test_a_product_with_constants_is_a_linear_map(composite, rng, randomise):
     """No rule shares out by constants: what arrives passes, as through a sum or a mean. R_h = h (C^T R_y / y)."""

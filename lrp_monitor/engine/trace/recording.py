@@ -12,7 +12,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.trace.graph import Graph, Op
 from lrp_monitor.engine.trace.treatments import is_loop, refusal_of, treatment_of
-from lrp_monitor.keras_internals import add_by_sample, compute_in_float32, keep_losses, layers_of
+from lrp_monitor.keras_internals import add_by_sample, compute_in_float32, keep_losses, layers_of, order_of_one_sample
 from lrp_monitor.passes.shadows import shadows
 
 
@@ -180,6 +180,7 @@ def record(
     recorder = _Recorder(model, paths)
     with shadows() as put, backend.inlined():
         add_by_sample(put)
+        order_of_one_sample(put, sources[0].shape[0])
         for layer in layers_of(model):
             if getattr(layer, "quantization_mode", None) is not None:
                 path = paths.get(id(layer)) or layer.name
