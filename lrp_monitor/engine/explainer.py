@@ -16,7 +16,7 @@ from lrp_monitor.engine import inputs, inspection, targets
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.conditional import Condition, Conditions, LayerChannels, LayerChoice, gates_of
 from lrp_monitor.engine.explanation import Explanation, sum_of_samples
-from lrp_monitor.engine.inputs import Handed, Inputs, Shape, take
+from lrp_monitor.engine.inputs import Inputs, ModelCall, Shape, take
 from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.question import Part, Question
 from lrp_monitor.engine.rules.composites import AUTO, Composite, resolve
@@ -180,14 +180,14 @@ class Explainer:
         read off between the layers. ``gates``, of what is taken beside and of the layers' outputs, says what relevance
         goes through.
         """
-        start, handed, count = targets.start_of(target), given.handed, len(given.leaves)
+        start, model_call, count = targets.start_of(target), given.model_call, len(given.leaves)
         of_target = BESIDE.get(start, ())
         last = count + len(of_target)
         known: list[Any] = []
 
         def compute(*tensors: Tensor) -> Tensors:
             put = None if gates is None else partial(gates, tensors[last:])
-            traced = self._trace(tensors[:count], handed, Taps() if taps else None, put)
+            traced = self._trace(tensors[:count], model_call, Taps() if taps else None, put)
             result = explained(traced, start, *tensors[count:last])
             if read is not None:
                 known[:], result = read(traced, result, tensors[last:])
@@ -198,14 +198,14 @@ class Explainer:
         return Question(compiled, given, partial(self._wanted, target, start, len(given)))
 
     def _trace(
-        self, leaves: Sequence[Tensor], handed: Handed, taps: Taps | None = None,
+        self, leaves: Sequence[Tensor], model_call: ModelCall, taps: Taps | None = None,
         gates: Callable[[LayerOutputs], Gates] | None = None,
     ) -> Traced:  # fmt: skip
-        def call(how: Handed, model: Any, values: list[Tensor]) -> Tensor:
+        def call(how: ModelCall, model: Any, values: list[Tensor]) -> Tensor:
             outputs = outputs_of(model, model(how(values), training=False))
             return outputs[output_key(list(outputs), self._output, model.name)]
 
-        found = handed.tried(
+        found = model_call.tried(
             lambda how: run(self.model, leaves, self.asked, self._on_unknown, partial(call, how), taps, gates)
         )
         self._rows, self._notes, self._choice = found.rows, found.notes, found.choice
@@ -261,10 +261,10 @@ class Explainer:
         For questions asked of many changed copies of a sample: a forward pass alone. Raises as :meth:`explain`.
         """
         given = take(self.model, inputs)
-        handed = given.handed
+        model_call = given.model_call
 
         def compute(*leaves: Tensor) -> Tensor:
-            return ops.cast(self._trace(leaves, handed).logits, "float32")
+            return ops.cast(self._trace(leaves, model_call).logits, "float32")
 
         return self.passes.of(("logits", given.key), compute, given.specs, []).run(given.leaves)
 

@@ -21,7 +21,7 @@ _APART = 1 << 24  # float32 tells whole numbers up to this apart
 
 
 @dataclass(frozen=True)
-class Handed:
+class ModelCall:
     """How a model is called on tensors in its order."""
 
     structure: Any
@@ -34,7 +34,7 @@ class Handed:
         cast = [tensor if dtype is None else keras.ops.cast(tensor, dtype) for tensor, dtype in pairs]
         return arranged(self.structure, cast)
 
-    def tried(self, run: Callable[[Handed], Result]) -> Result:
+    def tried(self, run: Callable[[ModelCall], Result]) -> Result:
         """What ``run`` gives: of integers, or where an operation takes none, such as a convolution, of floats.
 
         Raises what ``run`` raises of integers where floats do not fit either.
@@ -61,7 +61,7 @@ class Inputs:
     leaves: tuple[NDArray[Any], ...]
     given: Any
     """The user's structure, with leaves' numbers in place of arrays: relevance is returned in it."""
-    handed: Handed
+    model_call: ModelCall
     """How a model takes them."""
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class Inputs:
     @property
     def key(self) -> Hashable:
         """What passes differ in."""
-        return tuple(self.specs), str(self.handed)
+        return tuple(self.specs), str(self.model_call)
 
     def as_given(self, leaves: Sequence[Any]) -> Any:
         """An array for each of the inputs, in the structure in which they were given."""
@@ -193,7 +193,7 @@ def take(model: Any, inputs: Any) -> Inputs:
                 f"input {name!r} holds whole numbers as large as {largest:,}, and a pass takes float32, which tells "
                 f"those up to {_APART:,} apart: {behind_encodings(model)}"
             )
-    return Inputs(tuple(leaves), given, Handed(taken, tuple(types)))
+    return Inputs(tuple(leaves), given, ModelCall(taken, tuple(types)))
 
 
 def _in_order(model: Any, names: Sequence[str], inputs: Any) -> tuple[list[Any], Any, Any]:

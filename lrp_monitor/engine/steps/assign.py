@@ -17,7 +17,7 @@ from lrp_monitor.engine.steps.formulas import cut_off, is_function, own_gradient
 from lrp_monitor.engine.steps.front import Front
 from lrp_monitor.engine.steps.gates import is_own_mean, is_softmax_shift, learn_gate, quotient, softmax_by_hand
 from lrp_monitor.engine.steps.step import Fact, Step, plain
-from lrp_monitor.engine.steps.ways_out import has_gradient, way_out, way_past
+from lrp_monitor.engine.steps.ways_out import is_differentiable, way_out, way_past
 from lrp_monitor.engine.steps.weights import SCALINGS, STEPS, Weights
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS, REFUSED, UNKNOWN
@@ -229,8 +229,6 @@ class Assigner:
 
     def _stepped(self, op: Op, index: int, given: list[Fact], live: list[Fact], way: Fact | None) -> Fact:
         t = op.outputs[index]
-        if way is not None and is_function(op, way, given, live):
-            return self._passed(op, t, way)
         softmax = softmax_by_hand(self.graph, op, given, self.fact)
         if softmax is not None:
             return own_gradient(self.graph, op, t, softmax, (quotient(self.graph, op) or op.inputs)[-1])
@@ -325,7 +323,7 @@ class Assigner:
         step = plain(self.graph, op, given, note="plain gradient (named)")
         if isinstance(rule, Pass) and any(t is output for output in call.outputs):
             step.problem = f"rule {rule!r} needs one input of the shape of the output; name Gradient() for it"
-        elif isinstance(rule, Gradient) and op.row is UNKNOWN and not has_gradient(op):
+        elif isinstance(rule, Gradient) and op.row is UNKNOWN and not is_differentiable(op):
             step.problem = f"has no gradient, so that {rule!r} passes nothing"
         return Fact(t, True, root=t, step=step)
 

@@ -25,11 +25,11 @@ def way_out(graph: Graph, op: Op, basic: tuple[type, ...]) -> str:
     call = leaf(op.call)
     if call is not None and _is_installed(type(call.layer)) and not isinstance(call.layer, (*basic, kl.Lambda)):
         call = loop_around(call) or call
-        return _named("Gradient()", call) if has_gradient(op) else way_past(op)
+        return _named("Gradient()", call) if is_differentiable(op) else way_past(op)
     written = REFUSED.get(op.kind, ("", ""))[1]
     one = _made_with(graph, op)
     inputs, outputs = _ends(graph, one)
-    rules = ["Gradient()"] if has_gradient(*one, inputs=inputs, outputs=outputs) else []
+    rules = ["Gradient()"] if is_differentiable(*one, inputs=inputs, outputs=outputs) else []
     if len(inputs) == len(outputs) == 1 and inputs[0].shape == outputs[0].shape:
         if all(o.row.form is not None for o in one):
             rules = ["Pass()"]
@@ -56,7 +56,7 @@ def _named(rule: str, call: LayerCall) -> str:
     return f"; name {rule} for its layer, Composite(overrides={{{call.path!r}: {rule}}})"
 
 
-def has_gradient(*ops: Op, inputs: Sequence[Tensor] = (), outputs: Sequence[Tensor] = ()) -> bool:
+def is_differentiable(*ops: Op, inputs: Sequence[Tensor] = (), outputs: Sequence[Tensor] = ()) -> bool:
     """Whether the framework can differentiate operations; it can loops and functions, which asking would change.
 
     Asked are the gradients between ``inputs`` and ``outputs``, by default those of the first operation.
