@@ -789,6 +789,64 @@ def test_an_input_rule_that_is_named_is_that_of_x_alone(layer, rng):
     )
 
 
+class OrderedCell(kl.Layer):
+    """``h = tanh(x U + h W + b)``, added in the order that is asked for, or as ``[x, h]`` times both matrices."""
+
+    state_size = output_size = UNITS
+
+    def __init__(self, form, **options):
+        super().__init__(**options)
+        self.form = form
+
+    def build(self, shape):
+        self.u = self.add_weight(shape=(FEATURES, UNITS))
+        self.w = self.add_weight(shape=(UNITS, UNITS))
+        self.b = self.add_weight(shape=(UNITS,))
+
+    def call(self, x, states):
+        (h,) = states
+        if self.form == "x first":
+            z = ops.matmul(x, self.u) + ops.matmul(h, self.w) + self.b
+        elif self.form == "h first":
+            z = ops.matmul(h, self.w) + ops.matmul(x, self.u) + self.b
+        else:
+            z = ops.matmul(ops.concatenate([x, h], axis=-1), ops.concatenate([self.u, self.w])) + self.b
+        h = ops.tanh(z)
+        return h, [h]
+
+
+class Written(kl.Layer):
+    """A loop over time that is written out, from no state."""
+
+    def __init__(self, cell, **options):
+        super().__init__(**options)
+        self.cell = cell
+
+    def build(self, shape):
+        self.cell.build(None)
+
+    def call(self, x):
+        states = [ops.zeros((x.shape[0] or 1, UNITS))]
+        for step in range(STEPS):
+            y, states = self.cell.call(x[:, step], states)
+        return y
+
+
+OF_FIRST = [rules.ZPlus(), rules.Flat(), rules.ZBox(-4, 4), rules.WSquare(), rules.Epsilon(0.25)]
+
+
+@sweep("first form", OF_FIRST, ["h first", "joined"], kept=lambda first, form: first == form)
+def test_the_rule_of_the_first_layer_is_that_of_a_step_however_it_is_written(first, form, rng):
+    """Of ``x U + h W`` in either order, and of ``[x, h]`` times both, in RNN and in a loop that is written out."""
+    x, composite = sequence(rng), lrp.Composite(dense=rules.Gamma(0.5), first=first)
+    model = net(kl.SimpleRNN(UNITS))
+    expected = lrp.relevance(model, x, 0, composite)
+    for layer in (kl.RNN(OrderedCell(form)), Written(OrderedCell(form))):
+        other = net(layer)
+        other.set_weights(model.get_weights())
+        close(lrp.relevance(other, x, 0, composite), expected)
+
+
 def test_open_number_of_steps(rng):
     """A length that the data fix is fine; one that only the run knows is refused with the way out."""
     open_ended = keras.Sequential([keras.Input((None, FEATURES)), kl.LSTM(UNITS), kl.Dense(2)])

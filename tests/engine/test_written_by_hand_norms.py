@@ -106,6 +106,10 @@ FORMS = {
     "L2, clipped": (nothing, lambda n, x: x / ops.maximum(length(x), 1e-6)),
     "L2, two roots": (nothing, lambda n, x: x * (ops.rsqrt(length(x)) * ops.rsqrt(length(x)))),
     "L2, einsum": (nothing, lambda n, x: x / ops.einsum("abc->ab", x * x)[..., None] ** 0.5),
+    "L2, einsum with itself": (nothing, lambda n, x: x / ops.sqrt(ops.einsum("abc,abc->ab", x, x)[..., None])),
+    "L2, matmul with itself": (
+        nothing, lambda n, x: x * ops.rsqrt(ops.matmul(x[..., None, :], x[..., :, None])[..., 0]),
+    ),
     "L2, ops.normalize": (nothing, lambda n, x: ops.normalize(x, axis=-1)),
     "L2, tf.nn": (nothing, lambda n, x: tf.nn.l2_normalize(x, axis=-1)),
 }  # fmt: skip

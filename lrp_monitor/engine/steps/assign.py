@@ -241,7 +241,8 @@ class Assigner:
             if len(live) > 1 and not (len(calls) > 1 and calls[0] is calls[1]):  # those would be one map
                 return squared_difference(self.graph, op, t, live)
         if op.kind in PRODUCTS and len(live) == 1:
-            return self._weights.product(op, given, live[0], first=live[0].front and not live[0].inner)
+            first = live[0].front and not live[0].inner
+            return self._weights.product(op, given, live[0], first, self._beside_input(op, live[0].tensor))
         if len(live) == 1 and op.kind in SCALINGS and index == 0 and not t.dtype.is_complex:
             found = self._weights.scaled(op, t, given, live[0])
             if found is not None:
@@ -264,6 +265,16 @@ class Assigner:
         if made is not None and before is not None and before.map is made and not made.is_part:
             return self._weights.weighted(op, t, made.rectify(), keep=False, note="relevance passes the activation")
         return self._default(op, index, given, live)
+
+    def _beside_input(self, op: Op, data: Tensor) -> list[Fact]:
+        """What the call around ``op`` concatenated to its data, where some of it is of the input and some is not."""
+        joint = self.graph.op_of(data)
+        call = leaf(joint.call)
+        as_layer = call is not None and any(data is t for t in call.outputs) and loop_around(op.call) is None
+        if joint.kind != "concat" or call is None or as_layer:
+            return []
+        parts = [self.fact(t) for t in joint.data]
+        return parts if len({f.front and not f.inner for f in parts}) > 1 else []
 
     def _is_function(self, op: Op, way: Fact, given: list[Fact], live: list[Fact]) -> bool:
         """Whether ``op`` ends a function of each element of the root of ``way``, alone or with what is before it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 from keras import ops
@@ -12,7 +13,7 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.axes import leaves_order, product_axes, step_of
-from lrp_monitor.engine.steps.maps import Map
+from lrp_monitor.engine.steps.maps import Cut, Map
 from lrp_monitor.engine.steps.moves import joint_axis, moved, output_of
 from lrp_monitor.engine.trace.graph import Op
 from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
@@ -24,8 +25,9 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
     Outputs of one product that are summed are mixed by constants, which are no part of a map.
     """
     first, shape = min(maps, key=lambda made: made.op.kind not in CONVOLUTIONS), tuple(op.outputs[0].shape)
-    products = [one.op for made in maps for one in made.products]
-    if not any(one.kind in PRODUCTS for one in products) or len({*map(id, products)}) < len(products):
+    products = [one for made in maps for one in made.products]
+    own = {(id(one.op), id(one.cut)) for one in products}
+    if not any(one.op.kind in PRODUCTS for one in products) or len(own) < len(products):
         return None
     parts = []
     for index, made in enumerate(maps):
@@ -39,6 +41,23 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
         parts.append(part)
     in_loop = any(part.in_loop for part in parts)
     return Map(first.op, first.data, first.kernel, rule, first.call, {}, None, summed=tuple(parts), in_loop=in_loop)
+
+
+def cut_apart(made: Map, joint: Op) -> list[Map]:
+    """The products of which ``made``, of data that ``joint`` concatenates, is the sum; none where it does not sum so.
+
+    ``[x, h] W`` is ``x U + h V`` with the rows ``U`` and ``V`` of ``W``.
+    """
+    named, axis = product_axes(made.op), joint_axis(joint)
+    name, kernel = named[made.data][axis], made.op.inputs[made.kernel]
+    at = named[made.kernel].index(name) if name in named[made.kernel] else None
+    if at is None or name in named[-1] or kernel.shape[at] != joint.outputs[0].shape[axis]:
+        return []
+    parts, start = [], 0
+    for x in joint.data:
+        start, before = start + x.shape[axis], start
+        parts.append(replace(made, cut=Cut(x, at, slice(before, start))))
+    return parts
 
 
 def summed_up(op: Op, made: Map) -> list[Map]:

@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 Make = Callable[[], Tensor | float]
 
 
+@dataclass(frozen=True)
+class Cut:
+    """One of the tensors that were concatenated to a product's data, and what of the kernel multiplies it."""
+
+    x: Tensor
+    axis: int
+    """The axis of the kernel over which the product sums."""
+    rows: slice
+    """The places along that axis."""
+
+
 @dataclass(frozen=True, eq=False)
 class Map:
     """A product of data with weights and what was folded into it; tensors are made when they are asked for."""
@@ -49,6 +60,8 @@ class Map:
     """What has moved the product's output, and which of its outputs is meant; of what joins, which of its inputs."""
     picked: bool = False
     """Whether some of what is the kernel's own was left out, or is in another order, or stands beside others."""
+    cut: Cut | None = None
+    """What of the data it multiplies, where that is a part alone."""
     scales: tuple[Callable[[Tensor], Tensor], ...] = ()
     """What multiplies the kernel."""
     bias: Make | None = None
@@ -75,7 +88,7 @@ class Map:
     @property
     def x(self) -> Tensor:
         """The recorded tensor that the product reads."""
-        return self.op.inputs[self.data]
+        return self.op.inputs[self.data] if self.cut is None else self.cut.x
 
     @property
     def shape(self) -> Sequence[int]:
@@ -295,6 +308,8 @@ class Map:
         """The kernel, scaled, in the product's own layout, made when ``tensor`` is there."""
         kernel = self.op.inputs[self.kernel]
         kernel = ops.cast(kernel if tensor is None else backend.after(kernel, tensor), "float32")
+        if self.cut is not None:
+            kernel = kernel[(*(slice(None),) * self.cut.axis, self.cut.rows)]
         for scale in self.scales:
             kernel = scale(kernel)
         return kernel

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite
-from lrp_monitor.engine.steps.axes import spread_factor, sums_over_both, weighs
+from lrp_monitor.engine.steps.axes import free_spans, spread_factor, sums_over_both, weighs
 from lrp_monitor.engine.steps.gates import one_and_exponential
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS
+
+_SAME_ORDER = ("reshape", "expanddims", "squeeze", "slice")  # of slices those that leave nothing out
 
 
 def product(
@@ -147,9 +150,10 @@ def learn_statistic(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], liv
     """Note whether ``fact`` sums up many values in one, and how.
 
     A fixed matrix sums up powers and other functions of activations, as where neighbours normalise each other; of
-    activations themselves it is a linear map as any other.
+    activations themselves it is a linear map as any other. A product of a tensor with itself sums up squares.
     """
-    if op.kind in PRODUCTS and len(live) == 1 and live[0].curved and not graph.has_weights(op):
+    curved = len(live) == 1 and live[0].curved
+    if op.kind in PRODUCTS and not graph.has_weights(op) and (curved or _squares(graph, op, live)):
         fact.statistic = sums_over_both(graph, op)
         return
     if op.row.statistic:
@@ -161,3 +165,16 @@ def learn_statistic(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], liv
     turned = op.kind in ("rsqrt", "reciprocal") or (op.kind == "pow" and (number(given[1].tensor) or 0) < 0)
     # One over a statistic times another is a statistic, normalised.
     fact.inverse = turned != all(f.inverse != (op.kind == "div" and f is given[1]) for f in live)
+
+
+def _squares(graph: Graph, op: Op, live: Sequence[Fact]) -> bool:
+    """Whether both factors of a product are one tensor, which runs in step with itself along all axes."""
+    tensors = [f.tensor for f in live]
+    for index, t in enumerate(tensors):
+        while (made := graph.op_of(t)).kind in _SAME_ORDER and _size(made.data[0]) == _size(t):
+            t = tensors[index] = made.data[0]
+    return len(tensors) == 2 and tensors[0] is tensors[1] and not free_spans(op)
+
+
+def _size(tensor: Tensor) -> int:
+    return math.prod(n or 1 for n in tensor.shape)

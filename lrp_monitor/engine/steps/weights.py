@@ -15,7 +15,7 @@ from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
 from lrp_monitor.engine.steps.axes import sums_over_both
 from lrp_monitor.engine.steps.formulas import passed
-from lrp_monitor.engine.steps.joined import beside, sum_of, summed_up
+from lrp_monitor.engine.steps.joined import beside, cut_apart, sum_of, summed_up
 from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, map_of
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -41,8 +41,11 @@ class Weights:
     def graph(self) -> Graph:
         return self.recording.graph
 
-    def product(self, op: Op, given: list[Fact], data: Fact, first: bool) -> Fact:
-        """A product of data with something else: by a rule where that is weights; ``first``: no weights before it."""
+    def product(self, op: Op, given: list[Fact], data: Fact, first: bool, beside: Sequence[Fact] = ()) -> Fact:
+        """A product of data with something else: by a rule where that is weights; ``first``: no weights before it.
+
+        ``beside``: what one call concatenated to that data, where some of it is of the input and some is not.
+        """
         at = given.index(data)
         kernels = [i for i in range(len(given)) if i != at and (op.kind != "convtranspose" or i == 1)]
         kernel = op.inputs[kernels[0]] if len(kernels) == 1 else None  # an einsum of one operand sums and moves
@@ -51,7 +54,37 @@ class Weights:
         if kernel.dtype.is_complex:
             return self.of_complex_numbers(op, given, self.rule(op, first)[0])
         made = self.product_map(op, at, kernels[0], first)
+        if beside:
+            made = self.beside_input(made, data.tensor, beside) or made
         return self.weighted(op, op.outputs[0], made, note=repr(made.rule))
+
+    def beside_input(self, made: Map, joint: Tensor, beside: Sequence[Fact]) -> Map | None:
+        """A product of the input laid beside a state, ``[x, h] W``, as ``x U + h V`` in one call; else None."""
+        maps = []
+        for part, fact in zip(cut_apart(made, self.graph.op_of(joint)), beside, strict=False):
+            if fact.live:
+                rule, problem = self.rule(made.op, fact.front and not fact.inner)
+                maps.append(replace(part, rule=rule, problem=problem))
+            elif not self.graph.is_zero(fact.tensor):
+                return None
+        if len(maps) == 1 and maps[0].rule.input_only:  # of no state
+            return replace(maps[0], in_loop=True)
+        alike = all(part.rule == maps[0].rule for part in maps)
+        return None if alike else self.sum_of(made.op, maps)
+
+    def sum_of(self, op: Op, maps: Sequence[Map]) -> Map | None:
+        """The map that ``op`` makes of the outputs of maps in one call, by the first layer's rule where one takes that.
+
+        A rule for inputs is that of their part alone. Where the kinds differ, the rule is that of convolutions.
+        """
+        if any(part.rule.input_only for made in maps for part in made.products):
+            maps = [
+                replace(made, rule=of_kind(self.composite, made.op), problem="") if made.problem else made
+                for made in maps
+            ]
+        of_first = self.composite.first
+        taken = min(maps, key=lambda m: (m.rule.input_only, m.rule is not of_first, m.op.kind not in CONVOLUTIONS))
+        return sum_of(op, maps, taken.rule)
 
     def product_map(self, op: Op, data: int, kernel: int, first: bool) -> Map:
         """The map of a product with weights, by its rule."""
@@ -230,16 +263,9 @@ class Weights:
             return found
         if op.row.statistic:
             given, maps = given[:1], summed_up(op, maps[0]) if maps else []
-        if any(part.rule.input_only for made in maps for part in made.products):  # a rule for inputs is theirs alone
-            maps = [
-                replace(made, rule=of_kind(self.composite, made.op), problem="") if made.problem else made
-                for made in maps
-            ]
         if not maps or len(maps) < len(given) or any(map(self.is_read_besides, given)):
             return None
-        # where the kinds differ, the rule is that of convolutions
-        first = min(maps, key=lambda made: (made.rule.input_only, made.op.kind not in CONVOLUTIONS))
-        made = sum_of(op, maps, first.rule)
+        made = self.sum_of(op, maps)
         return None if made is None else self.weighted(op, t, made)
 
     def is_read_besides(self, term: Fact) -> bool:
