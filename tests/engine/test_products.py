@@ -146,6 +146,32 @@ def test_three_factors_share_in_thirds(rng, randomise):
     close(lrp.relevance(model, x, 0, "lrp_zero"), x * sum((relevance / 3 / (x @ w)) @ w.T for w in ws[:3]))
 
 
+@pytest.mark.parametrize(
+    "composite", ["attn_lrp", lrp.Composite(product="half", attention="cp_lrp")], ids=["factors", "attended"]
+)
+def test_what_is_joined_shares_in_either_order(composite, rng, randomise):
+    """Of (a b, c) and of what attention gave beside a signal, times d: no part of it has the other's share."""
+
+    def build(turned):
+        inputs = keras.Input((5, 4))
+        a, b, c, d, gate = (kl.Dense(3, name=name)(inputs) for name in ("a", "b", "c", "d", "gate"))
+        first = a * b if composite == "attn_lrp" else kl.Attention()([a, b])
+        d, gate = (d, gate) if composite == "attn_lrp" else map(kl.Activation("sigmoid"), (d, gate))
+        parts = [(first, d), (c, gate)][:: -1 if turned else 1]
+        values, factors = (kl.Concatenate()(list(one)) for one in zip(*parts, strict=True))
+        heads = (kl.Dense(2, use_bias=False, name=name) for name in ("one", "two"))
+        y = values * factors
+        halves = (y[..., :3], y[..., 3:])[:: -1 if turned else 1]
+        return keras.Model(inputs, kl.Flatten()(sum(head(half) for head, half in zip(heads, halves, strict=True))))
+
+    model, other = randomise(build(False)), build(True)
+    for layer in model.layers:
+        if layer.get_weights():
+            other.get_layer(layer.name).set_weights(layer.get_weights())
+    x = rng.normal(size=(3, 5, 4)).astype(np.float32)
+    close(lrp.relevance(model, x, 0, composite), lrp.relevance(other, x, 0, composite))
+
+
 @pytest.mark.parametrize("product", ["half", "gate"])
 def test_masked_steps_of_a_product(product, rng, randomise):
     """Keras puts ones in for a masked factor: they keep the half that would have been its own."""

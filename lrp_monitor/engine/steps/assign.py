@@ -347,10 +347,10 @@ class Assigner:
         products.learn_statistic(self.graph, op, fact, given, live)
         moves = op.row.mask == "moved" or op.kind in ("identity", "cast")
         if moves or (op.kind in ("mul", "div") and len(live) == 1):
-            fact.attended |= live[0].attended
-            fact.factors = live[0].factors
-        fact.curved |= moves and live[0].curved
-        fact.divided |= moves and live[0].divided
+            fact.attended |= all(f.attended for f in live)
+            fact.factors = live[0].factors if len({f.factors for f in live}) == 1 else 1
+        fact.curved |= moves and all(f.curved for f in live)
+        fact.divided |= moves and all(f.divided for f in live)
         fact.whole = fact.tensor.dtype.is_integer or (fact.front and not fact.inner and all(f.whole for f in live))
 
 
