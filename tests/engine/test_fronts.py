@@ -363,6 +363,27 @@ def test_each_term_of_a_sum_takes_an_equal_part(rule, name, rng, randomise):
         close(relevance, expected, 1e-4)
 
 
+OF_MEAN_AND_MAXIMUM = {
+    "mean first": lambda mean, largest: mean + largest,
+    "maximum first": lambda mean, largest: largest + mean,
+    "Add": lambda mean, largest: kl.Add()([largest, mean]),
+    "subtracted": lambda mean, largest: mean - largest,
+    "multiplied": lambda mean, largest: largest * mean,
+}
+
+
+@pytest.mark.parametrize("name", OF_MEAN_AND_MAXIMUM)
+def test_what_sums_the_input_up_in_two_ways_takes_equal_parts(name, rng, randomise):
+    """Flat gives each of three channels of y a third: half of it to each of four steps, half to the largest."""
+    inputs = keras.Input((4, 3))
+    y = OF_MEAN_AND_MAXIMUM[name](ops.mean(inputs, axis=1), ops.max(inputs, axis=1))
+    model = randomise(keras.Model(inputs, kl.Dense(2)(y)))
+    x = rng.normal(size=(5, 4, 3)).astype(np.float32)
+    found = lrp.Explainer(model, lrp.Composite(first=rules.Flat())).explain(x, 1)
+    share = 1 / 8 + (x == x.max(axis=1, keepdims=True)) / 2
+    close(found.relevance, share / 3 * found.logit[:, None, None])
+
+
 CUTS = {
     "below first": lambda x: ops.minimum(ops.maximum(x, 0.0), 2.0),
     "above first": lambda x: ops.maximum(ops.minimum(x, 2.0), 0.0),

@@ -152,12 +152,12 @@ class Front:
         # a function of one tensor, or a tensor normalised by statistics of the same inputs
         sources = self.graph.sources_of(signals[0].tensor)
         others = [f for f in live if not f.whole and not self.graph.sources_of(f.tensor) <= sources]
-        joined = self._joined(op, live)
+        joined, statistics = self._joined(op, live), all(f.statistic for f in live)
 
         def equal(made: Made) -> Tensor:
             return normalised(sum(_spread(made, f, shape) * n for f, n in zip(live, joined, strict=True)))
 
-        if function or ((len(signals) == 1 or all(f.statistic for f in live)) and not others):
+        if function or ((len(signals) == 1 or (statistics and op.kind == "div")) and not others):
             signal = signals[0]
         elif op.kind == "mul" and (inside or (op.outputs[0].dtype.is_integer and not places)):
             step = shared(self.composite, self.graph, op, given).step
@@ -169,9 +169,10 @@ class Front:
         elif op.kind in ("maximum", "minimum") and not inside:
             return self._hand(op, given, live, lambda made: _winner(made, op, live), _WINNER, False, True)
         else:
-            sums = op.kind in ("add", "addn") and not any(f.statistic for f in live)
+            sums = op.kind in ("add", "addn") and (statistics or not any(f.statistic for f in live))
             places &= op.kind in _SUMS
-            if op.kind == "div" or not (inside or sums or places):
+            alike = statistics and not others
+            if op.kind == "div" or not (inside or sums or places or alike):
                 return None
             return self._hand(op, given, live, equal, "equal parts to each", inside or places, sums)
         bounds = function and not self._has_pole(op, given)
