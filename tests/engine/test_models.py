@@ -484,3 +484,37 @@ def test_a_number_of_each_sample_is_no_bias_where_samples_are_as_many_as_channel
     samples = [x[i : i + 1] for i in range(4)]
     close(found.logits, np.concatenate([model(sample) for sample in samples]))
     close(found.relevance, np.concatenate([explainer(sample, 1) for sample in samples]))
+
+
+class Shown(kl.Layer):
+    """Gives what it computed on the way besides, which another output of the model reads."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+
+    def build(self, shape):
+        self.u, self.w = (self.add_weight(shape=(4, 4), name=name) for name in "uw")
+
+    def call(self, x):
+        if self.form == "terms of a sum":
+            on_the_way = ops.matmul(x, self.u)
+            return on_the_way + ops.matmul(ops.flip(x, axis=1), self.w), on_the_way
+        if self.form == "products":
+            on_the_way = x[..., None] * self.u
+            return ops.sum(on_the_way, axis=-2), on_the_way
+        scores = ops.matmul(ops.matmul(x, self.u), ops.transpose(x, (0, 2, 1)))
+        on_the_way = scores - ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
+        return ops.matmul(ops.softmax(on_the_way), ops.matmul(x, self.w)), on_the_way
+
+
+@pytest.mark.parametrize("form", ["terms of a sum", "products", "scores"])
+def test_another_output_of_the_model_changes_nothing(form, rng, randomise):
+    inputs = keras.Input((3, 4))
+    y, on_the_way = Shown(form)(inputs)
+    y = kl.Dense(2)(kl.Flatten()(kl.Activation("relu")(y)))
+    alone = randomise(keras.Model(inputs, y))
+    both = keras.Model(inputs, [y, kl.Dense(3)(kl.Flatten()(on_the_way))])
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    for composite in (lrp.Composite(dense=rules.AlphaBeta(), product="half"), "attn_lrp"):
+        close(lrp.relevance(both, x, 0, composite, output=0), lrp.relevance(alone, x, 0, composite))

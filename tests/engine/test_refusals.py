@@ -444,6 +444,19 @@ def test_vectors_of_constant_tokens_are_constants():
     np.testing.assert_allclose(found, x * (one @ two)[:, 0], rtol=1e-4, atol=1e-6)
 
 
+def test_what_leads_to_another_output_alone_is_not_refused(rng):
+    """A loop over a number of steps that only the run knows, on the way to the second output."""
+    inputs = keras.Input((4,))
+    ragged = kl.Lambda(lambda x: tf.boolean_mask(x, x[:, 0] > 0)[None], output_shape=(None, 4))(inputs)
+    y = kl.Dense(2, name="head")(inputs)
+    model = keras.Model(inputs, [y, kl.LSTM(3, name="memory")(ragged)])
+    x = rng.normal(size=(3, 4)).astype(np.float32)
+    known = lrp.relevance(keras.Model(inputs, y), x, 0, "epsilon")
+    np.testing.assert_array_equal(lrp.relevance(model, x, 0, "epsilon", output=0), known)
+    with pytest.raises(lrp.UnsupportedModelError, match=r"memory.*time steps"):
+        lrp.relevance(model, x, 0, "epsilon", output=1)
+
+
 def test_a_quantised_layer_is_refused():
     model = keras.Sequential([keras.Input((4,)), kl.Dense(3, name="small"), kl.Dense(2)])
     model.get_layer("small").quantize("int8")

@@ -47,10 +47,11 @@ def _depth(recording: Recording) -> int:
 
 
 def _attends(recording: Recording) -> bool:
-    """Whether attention is among the operations."""
+    """Whether attention is among the operations on the way to the output."""
     assigner = Assigner(recording, Composite())
     assigner.run()
-    return any(step.note.startswith("attention:") for step in assigner.steps())
+    leading = {op.number for op in recording.graph.needed([recording.output])}
+    return any(step.note.startswith("attention:") and step.op.number in leading for step in assigner.steps())
 
 
 def _convolves(graph: Graph, op: Op) -> bool:

@@ -270,9 +270,7 @@ class Weights:
 
     def is_read_besides(self, term: Fact) -> bool:
         """Whether more than one operation reads a term of a sum, which then is no part of one map, as in a residual."""
-        readers = [op for op in self.graph.readers(term.tensor) if op.kind not in CONSTANT]
-        read_on = [any(t is self.recording.output or self.graph.readers(t) for t in op.outputs) for op in readers]
-        return sum(read_on) > 1
+        return sum(op.kind not in CONSTANT for op in self.graph.readers(term.tensor)) > 1
 
     def affine(self, op: Op, t: Tensor, given: list[Fact], z: Fact, scaling: Scaling, learned: bool) -> Fact | None:
         """A scale or shift along one axis of its own: the epsilon rule on it, or one to one."""

@@ -68,6 +68,8 @@ class Graph:
     ops: list[Op]
     sources: tuple[Tensor, ...]
     """The model's inputs."""
+    output: Tensor | None = None
+    """What is explained: what leads to other outputs alone, or nowhere, changes nothing."""
     _made_by: dict[int, Op] = field(default_factory=dict)
     _dependent: set[int] = field(default_factory=set)
     _learned: set[int] = field(default_factory=set)
@@ -75,13 +77,13 @@ class Graph:
     _readers: dict[int, list[Op]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, sources: Iterable[Tensor]) -> Graph:
+    def read(cls, sources: Iterable[Tensor], output: Tensor | None = None) -> Graph:
         """The graph of the trace that is being made."""
         ops = [
             Op(backend.kind_of(raw), raw.name, raw.type, tuple(raw.inputs), tuple(raw.outputs), raw, number)
             for number, raw in enumerate(backend.operations())
         ]
-        graph = cls(ops, tuple(sources))
+        graph = cls(ops, tuple(sources), output)
         graph._dependent.update(id(source) for source in graph.sources)
         for op in ops:
             graph._made_by.update((id(t), op) for t in op.outputs)
@@ -143,9 +145,9 @@ class Graph:
         return op
 
     def readers(self, tensor: Tensor) -> Sequence[Op]:
-        """The operations that read ``tensor``."""
+        """The operations on the way to the output that read ``tensor``."""
         if not self._readers:
-            for reader in self.ops:
+            for reader in self.ops if self.output is None else self.needed([self.output]):
                 for t in {id(t): t for t in reader.inputs}.values():
                     self._readers.setdefault(id(t), []).append(reader)
         return self._readers.get(id(tensor), ())

@@ -74,7 +74,7 @@ class LayerCall:
     """What its treatment says is a constant to relevance, such as the gates of a recurrent layer."""
 
     problems: list[str] = field(default_factory=list)
-    """Why its treatment cannot write it in operations."""
+    """Why no rule covers it, or its treatment cannot write it in operations."""
     notes: list[str] = field(default_factory=list)
     """A note for every map of the model on the way in which the layer was run."""
 
@@ -114,9 +114,9 @@ class Recording:
     """The calls of layers, in the order in which they began."""
     output: Tensor
     problems: list[str]
-    """What is refused whatever its operations are."""
+    """What is refused, whatever its operations are, on the way to the output."""
     refused: list[LayerCall]
-    """The calls of layers among them."""
+    """The calls of layers among them that no rule covers."""
     constants: frozenset[int]
     """Ids of tensors that are constants to relevance."""
 
@@ -125,7 +125,6 @@ class _Recorder:
     def __init__(self, model: Any, paths: Mapping[int, str]) -> None:
         self.model, self.paths = model, paths
         self.calls: list[LayerCall] = []
-        self.problems: list[str] = []
         self.refused: list[LayerCall] = []
         self.nodes: list[tuple[str, range]] = []
         self._inner: LayerCall | None = None
@@ -149,11 +148,10 @@ class _Recorder:
             try:
                 if refusal is not None:
                     self.refused.append(made)
-                    self.problems.append(f"{made}: {refusal}")
+                    made.problems.append(refusal)
                 output = original(*args, **kwargs) if treatment is None else treatment(made)
             finally:
                 self._inner = outer
-            self.problems += [f"{made}: {problem}" for problem in made.problems]
             made.stop = backend.count_operations()
             made.outputs = tuple(t for t in keras.tree.flatten(output) if backend.is_tensor(t))
             return output
@@ -181,12 +179,11 @@ def record(
     with shadows() as put, backend.inlined():
         add_by_sample(put)
         order_of_one_sample(put, sources[0].shape[0])
+        problems = []
         for layer in layers_of(model):
-            if getattr(layer, "quantization_mode", None) is not None:
+            if getattr(layer, "quantization_mode", None) is not None:  # Keras calls another function of it
                 path = paths.get(id(layer)) or layer.name
-                recorder.problems.append(
-                    f"layer {path!r} ({type(layer).__name__}): it is quantised, which no rule covers"
-                )
+                problems.append(f"layer {path!r} ({type(layer).__name__}): it is quantised, which no rule covers")
             keep_losses(put, layer)
             if layer.compute_dtype in ("float16", "bfloat16", "float64"):
                 compute_in_float32(put, layer)
@@ -197,13 +194,17 @@ def record(
                 if not isinstance(operation, keras.layers.Layer):
                     put(operation, "call", recorder.node(operation))
         output = call(model, list(sources))
-    graph = Graph.read(sources)
+    graph = Graph.read(sources, output)
     _say_where(graph.ops, recorder.calls)
     for name, numbers in recorder.nodes:
         for op in graph.ops[numbers.start : numbers.stop]:
             op.node = name
     constants = frozenset(id(t) for made in recorder.calls for t in made.constants)
-    return Recording(graph, recorder.calls, output, recorder.problems, recorder.refused, constants)
+    leading = {id(t) for op in graph.needed([output]) for t in op.outputs}
+    taking_part = [made for made in recorder.calls if any(id(t) in leading for t in made.outputs)]
+    problems += [f"{made}: {text}" for made in taking_part for text in made.problems]
+    refused = [made for made in recorder.refused if made in taking_part]
+    return Recording(graph, recorder.calls, output, problems, refused, constants)
 
 
 def _say_where(ops: Sequence[Op], calls: Sequence[LayerCall]) -> None:
