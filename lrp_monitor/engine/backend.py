@@ -29,8 +29,8 @@ _OWN_WORD = (
 _OTHERS = {
     "add": "Add AddV2 BiasAdd", "avgpool": "AvgPool AvgPool3D", "batchnorm": "FusedBatchNorm FusedBatchNormV2 "
     "FusedBatchNormV3", "batchtospace": "BatchToSpaceND", "bicubic": "ResizeBicubic ScaleAndTranslate",
-    "broadcast": "BroadcastTo", "call": "PartitionedCall StatefulPartitionedCall EagerPyFunc", "concat": "ConcatV2",
-    "conv": "Conv2D Conv3D", "convtranspose": "Conv2DBackpropInput Conv3DBackpropInputV2",
+    "broadcast": "BroadcastTo", "call": "PartitionedCall StatefulPartitionedCall EagerPyFunc", "clip": "ClipByValue",
+    "concat": "ConcatV2", "conv": "Conv2D Conv3D", "convtranspose": "Conv2DBackpropInput Conv3DBackpropInputV2",
     "depthwise": "DepthwiseConv2dNative", "diagonal": "MatrixDiagV3", "diagonalpart": "MatrixDiagPartV3",
     "div": "RealDiv Div DivNoNan", "each": "IdentityN", "gather": "GatherV2 ResourceGather",
     "identity": "EnsureShape CheckNumerics", "listget": "TensorListGetItem", "listset": "TensorListSetItem",

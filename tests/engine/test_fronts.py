@@ -329,6 +329,9 @@ BOXES = {  # of inputs between -3 and 1: what is made of them, its bounds by han
     "a parabola": (lambda x: ops.square(x[:, :2] * np.float32([1, -2])), (0, 0), (9, 36), [[0], [1]]),
     # x sigmoid(x) is lowest, -.278465, at -1.278465
     "silu": (lambda x: (lambda y: y * ops.sigmoid(y))(x[:, :2]), (-0.278465,) * 2, (0.731059,) * 2, [[0], [1]]),
+    # lowest at -.9, and turned at -pi/6 and pi/6: between the places where a function is asked first
+    "a size, shifted": (lambda x: ops.abs(x[:, :2] + 0.9), (0, 0), (2.1, 2.1), [[0], [1]]),
+    "waves": (lambda x: ops.sin(3.0 * x[:, 2:]), (-1, -1), (1, 1), [[2], [3]]),
     "turned and cut": (lambda x: ops.relu(1.0 - x[:, :2] * np.float32([2, -1])), (0, 0), (7, 2), [[0], [1]]),
 }  # fmt: skip
 
@@ -389,6 +392,7 @@ CUTS = {
     "above first": lambda x: ops.maximum(ops.minimum(x, 2.0), 0.0),
     "twice": lambda x: ops.relu(ops.relu(x)),
     "and bent": lambda x: ops.tanh(ops.relu(x)),
+    "in whole numbers": kl.Lambda(lambda x: tf.cast(tf.saturate_cast(64.0 * x, tf.uint8), tf.float32)),
 }
 
 

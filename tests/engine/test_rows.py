@@ -46,7 +46,8 @@ EXAMPLES = {
     "Conv2D": ([IMAGE, kernel(2, 2, 2, 3)], STRIDES), "Conv3D": ([VOLUME, kernel(2, 2, 2, 2, 1)], DEEP),
     "Conv2DBackpropInput": ([whole(IMAGE.shape), kernel(2, 2, 2, 3), kernel(2, 4, 4, 3)], STRIDES),
     "Conv3DBackpropInputV2": ([whole(VOLUME.shape), kernel(2, 2, 2, 2, 3), kernel(1, 4, 4, 4, 3)], DEEP),
-    "CheckNumerics": ([A], {"message": ""}), "EnsureShape": ([A], {"shape": A.shape}),
+    "CheckNumerics": ([A], {"message": ""}), "ClipByValue": ([A, np.float32(-1), np.float32(2)], {}),
+    "EnsureShape": ([A], {"shape": A.shape}),
     "Cumsum": ([A, 1], {}), "DepthToSpace": ([kernel(1, 2, 2, 4)], {"block_size": 2}),
     "DepthwiseConv2dNative": ([IMAGE, kernel(2, 2, 2, 2)], STRIDES),
     "Einsum": ([A, kernel(4, 3)], {"equation": "abc,cd->dab"}), "EuclideanNorm": ([A, 1], {}),
@@ -106,7 +107,12 @@ NEIGHBOURS = {"lrn"}
 """Divides each element by its neighbours, which are constants to relevance: a function of the element then."""
 BY_VALUE, SUMMED = {"topk"}, {"scatternd"}
 """Moved, but by the order of values, and added where two come to one place: `masks` says so of both."""
-ASIDE = {"batchnorm": "statistics and weights", "sparsematmul": "weights", "bicubic": "how far it scales and moves"}
+ASIDE = {
+    "batchnorm": "statistics and weights",
+    "sparsematmul": "weights",
+    "clip": "bounds",
+    "bicubic": "how far it scales and moves",
+}
 """Kinds with real numbers among what is not their data."""
 
 

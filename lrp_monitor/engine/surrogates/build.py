@@ -26,8 +26,8 @@ from lrp_monitor.engine.trace.recording import LayerCall
 # Beside functions of each element, what makes one sample of one sample: bounds of the input go through as one.
 _BY_SAMPLE = ("avgpool", "each", "maxpool", "mirrorpad", "pad", "resize")
 
-# Into so many parts an interval is cut, to find the bounds of a function in it.
-_SAMPLES = 32
+# Into so many parts an interval is cut, to find the bounds of a function in it, and so often then the part around each.
+_SAMPLES, _HALVINGS = 32, 8
 
 Gates = Mapping[int, Sequence[Callable[[Tensor], Tensor]]]
 """Id of a recorded tensor -> what the tensors that carry its relevance go through."""
@@ -295,8 +295,23 @@ def _bounds_of_function(
     """The bounds of a function of each element between ``low`` and ``high``; one that is not monotonic is sampled."""
     parts = (0.0, 1.0) if straight else [i / _SAMPLES for i in range(_SAMPLES + 1)]
     at = [low + (high - low) * part for part in parts]
-    values = [function(x) for x in (at if straight else [*at, ops.minimum(ops.maximum(low, 0.0), high)])]
-    return reduce(ops.minimum, values), reduce(ops.maximum, values)
+    if not straight:
+        at.append(ops.minimum(ops.maximum(low, 0.0), high))
+    known = [(x, function(x)) for x in at]
+
+    def outermost(better: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        def of_both(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            second = better(two[1], one[1])
+            return ops.where(second, two[0], one[0]), ops.where(second, two[1], one[1])
+
+        best = reduce(of_both, known)
+        for halving in range(0 if straight else _HALVINGS):
+            step = (high - low) / (_SAMPLES * 2.0 ** (halving + 1))
+            beside = ops.maximum(best[0] - step, low), ops.minimum(best[0] + step, high)
+            best = reduce(of_both, [(x, function(x)) for x in beside], best)
+        return best[1]
+
+    return outermost(ops.less), outermost(ops.greater)
 
 
 @dataclass

@@ -98,6 +98,7 @@ ROWS: dict[str, Row] = {
         "acos asin asinh atan atanh cos elu erf expm1 floormod pow selu sin sinh softsign tan tanh", plain=False,
         form="function", mask="kept",
     ),
+    "clip": Row(_FIRST, plain=False, form="function", mask="kept"),
     # a normalisation in one operation: all relevance of each element to it, as its divisor is a constant
     "lrn": Row(plain=False, form="function", mask="kept", sign="all"),
     **_rows("exp rsqrt", plain=False, form="part", mask="kept", sign="never"),
