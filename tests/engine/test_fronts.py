@@ -105,18 +105,22 @@ def test_places_that_are_an_input(rng, randomise):
 @pytest.mark.filterwarnings("ignore:model .*no weighted layer takes the input itself:RuntimeWarning")
 @pytest.mark.parametrize("joined", ["beside a signal", "both"])
 def test_a_mean_of_another_input_takes_its_share(joined, rng, randomise):
-    """It is no part of a normalisation: of a sum with it, each input takes what it contributes."""
+    """It is no part of a normalisation: of a sum with it, each input takes what it contributes; of two means, by Flat,
+    each takes half.
+    """
     one, two = keras.Input((4,)), keras.Input((6,))
-    mean = ops.mean(two, axis=-1, keepdims=True)
-    total = one + mean if joined == "beside a signal" else ops.mean(one, axis=-1, keepdims=True) - mean
+    mean, both = ops.mean(two, axis=-1, keepdims=True), joined == "both"
+    total = ops.mean(one, axis=-1, keepdims=True) - mean if both else one + mean
     model = randomise(keras.Model([one, two], kl.Dense(2, use_bias=False)(total)))
     x = [rng.normal(size=(3, size)).astype(np.float32) for size in (4, 6)]
     w = model.get_weights()[0][:, 1]
-    by_one, by_two = (w, w.sum() / 6) if joined == "beside a signal" else (w / 4, -w / 6)
+    by_one, by_two = (w / 4, -w / 6) if both else (w, w.sum() / 6)
     for first in (None, rules.Flat()):
         found = lrp.relevance(model, x, 1, lrp.Composite(dense=rules.Epsilon(0), first=first))
-        close(found[0], x[0] * by_one)
-        close(found[1], x[1] * by_two)
+        halves = [model(x).numpy()[:, 1:] * np.ones(size) / (2 * size) for size in (4, 6)]
+        expected = halves if both and first is not None else [x[0] * by_one, x[1] * by_two]
+        close(found[0], expected[0])
+        close(found[1], expected[1])
 
 
 def test_complex_numbers_of_the_input(rng, randomise):
@@ -334,6 +338,59 @@ BOXES = {  # of inputs between -3 and 1: what is made of them, its bounds by han
     "waves": (lambda x: ops.sin(3.0 * x[:, 2:]), (-1, -1), (1, 1), [[2], [3]]),
     "turned and cut": (lambda x: ops.relu(1.0 - x[:, :2] * np.float32([2, -1])), (0, 0), (7, 2), [[0], [1]]),
 }  # fmt: skip
+
+
+def _columns(x):
+    return x[:, :2], x[:, 2:]
+
+
+SUMMED = {  # what adds inputs between -1 and 2 up, and the matrix that it is
+    "a difference": (lambda x: ops.subtract(*_columns(x)), [[1, 0, -1, 0], [0, 1, 0, -1]]),
+    "of steps": (lambda x: ops.diff(x, axis=1), [[-1, 1, 0, 0], [0, -1, 1, 0], [0, 0, -1, 1]]),
+    "up to each": (lambda x: ops.cumsum(x, axis=1), [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]),
+    "scaled": (lambda x: 0.5 * x[:, :2] + 2.0 * x[:, 2:], [[0.5, 0, 2, 0], [0, 0.5, 0, 2]]),
+    "moved and scaled": (lambda x: ops.flip(-2 * ops.subtract(*_columns(x)), 1), [[0, -2, 0, 2], [-2, 0, 2, 0]]),
+    "by another name": (
+        kl.Lambda(lambda x: tf.identity_n([x[:, :2] + 2 * x[:, 2:]])[0]), [[1, 0, 2, 0], [0, 1, 0, 2]],
+    ),
+    "beside others": (
+        lambda x: ops.concatenate([ops.add(*_columns(x)), 3.0 * x[:, 1:3]], axis=1),
+        [[1, 0, 1, 0], [0, 1, 0, 1], [0, 3, 0, 0], [0, 0, 3, 0]],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUMMED)
+def test_terms_of_a_sum_have_bounds_of_their_own(name, rng, randomise):
+    """zB of h = A x and its terms: R_i = sum_hj (a_hi x_i w_hj - l_hi w+_hj - u_hi w-_hj) / sum_i (...) R_j."""
+    front, matrix = SUMMED[name]
+    matrix = np.array(matrix, float)
+    inputs = keras.Input((4,))
+    model = randomise(keras.Model(inputs, kl.Dense(2, name="first")(front(inputs))))
+    x = rng.uniform(-1, 2, size=(5, 4)).astype(np.float32)
+    w, b = (v.astype(float) for v in model.get_layer("first").get_weights())
+    v, r = w[:, 1:], (x @ matrix.T @ w + b)[:, 1:]
+    low, high = np.minimum(-matrix, 2 * matrix), np.maximum(-matrix, 2 * matrix)
+    share = (matrix * x[:, None] * v - low * np.maximum(v, 0) - high * np.minimum(v, 0)).sum(axis=1)
+    expected = share / share.sum(axis=1, keepdims=True) * r
+    explainer = lrp.Explainer(model, lrp.Composite(first=rules.ZBox(-1, 2)))
+    close(explainer.explain(x, 1).relevance, expected, 1e-4)
+    close(lrp.relevance(model, x, 1, "lrp_zero"), x * (v.T @ matrix))
+
+
+def test_relevance_that_leaves_a_sum_by_its_bounds(rng, randomise):
+    """All of it is seen at the layer that adds, and what goes through its channels one by one sums to all."""
+    one, two = keras.Input((3,)), keras.Input((3,))
+    total = kl.Add(name="sum")([one, kl.Rescaling(3.0)(two)])
+    model = randomise(keras.Model([one, two], kl.Dense(2)(kl.Rescaling(2.0)(total))))
+    x = [rng.uniform(-1, 2, size=(4, 3)).astype(np.float32) for _ in range(2)]
+    explainer = lrp.Explainer(model, lrp.Composite(first=rules.ZBox(-1, 2)))
+    inspection = explainer.inspect(x, 1)
+    heatmaps = np.stack(inspection.explanation.relevance)
+    (layer,) = (layer for layer in inspection.layers if layer.name == "sum")
+    close(layer.total, heatmaps.sum(axis=(0, 2)))
+    channels = explainer.conditional(x, [{"sum": channel} for channel in range(3)], 1)
+    close(np.sum(channels, axis=1), heatmaps)
 
 
 SUMS = {

@@ -283,7 +283,7 @@ def check_mask(example):
         assert sums_up(example, set(range(len(example.data))))
         ones = example.of_data(np.ones_like)
         assert all((t > 0).all() for t in ones)
-        if kind not in SUMMED | {"sum"}:
+        if kind not in SUMMED | {"cumsum", "sum"}:
             equal(ones, [np.ones_like(t) for t in ones], 1e-6)
     elif mask == "winner" or kind in BY_VALUE:
         assert all(np.isin(t, example.data[0]).all() for t in example.of_data(lambda value: value))

@@ -25,6 +25,8 @@ class Companion:
     """The mask as it arrives at this tensor, of its shape; 0 where padding was put in."""
     bounds: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     """Carries bounds of the model's input (lowest and highest values, batch of 1) through the same preprocessing."""
+    corners: Callable[[Tensor, Tensor], Sequence[Tensor]]
+    """The same bounds, of every sample, as they carry relevance: of a sum, each term takes that of its own bounds."""
 
     def by_sample(self) -> Companion:
         """The same, with bounds of every sample."""
@@ -172,9 +174,11 @@ class Affine:
         """What is kept of the map for the reverse pass: z, or ReLU(z) where the map is rectified."""
         return ops.relu(self.value) if self.rectified else self.value
 
-    def reversed(self, x: Tensor, mask: Tensor | None, output: Tensor, *, shape_of_x: Tensor) -> Affine:
-        """This map in the reverse pass: reading copies of its input and its mask, its output known."""
-        companion = None if self.companion is None else Companion(mask, self.companion.bounds)
+    def reversed(self, x: Tensor, carried: Sequence[Tensor], output: Tensor, *, shape_of_x: Tensor) -> Affine:
+        """This map in the reverse pass: reading copies of its input and of its mask and corners, its output known."""
+        companion = self.companion
+        if companion is not None:
+            companion = Companion(carried[0], companion.bounds, lambda low, high: carried[1:])
         return replace(
             self,
             x=x,

@@ -47,6 +47,8 @@ class Rule(ABC):
     """Whether the surrogate reads ``a.value`` for anything else."""
     input_only = False
     """Whether the rule needs the companion mask, which reaches the first weighted layer alone."""
+    box: tuple[Any, ...] = ()
+    """Of a rule that needs the corners of a box of inputs: its lowest and highest values."""
 
     def __init_subclass__(cls) -> None:
         """What a rule says of its surrogate does not hold for that of a subclass."""
@@ -272,13 +274,18 @@ class ZBox(Rule):
             raise ValueError(f"low must lie below high and both be finite, got low={self.low!r}, high={self.high!r}")
         object.__setattr__(self, "epsilon", _finite("epsilon", self.epsilon, 0.0))
 
+    @property
+    def box(self) -> tuple[Any, ...]:  # type: ignore[override]
+        """The lowest and highest values."""
+        return np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+
     def surrogate(self, a: Affine) -> Tensor:
         companion = _companion(a, self)
-        bounds = companion.bounds(np.asarray(self.low, np.float32), np.asarray(self.high, np.float32))
-        low, high = map(stop_gradient, bounds)
+        low, high = map(stop_gradient, companion.bounds(*self.box))
+        of_low, of_high = companion.corners(*self.box)
         w_plus, w_minus = ops.maximum(a.kernel, 0.0), ops.minimum(a.kernel, 0.0)
         corner = a.lin(low, w_plus) + a.lin(high, w_minus)
-        share = a.linear - a.lin(low * companion.mask, w_plus) - a.lin(high * companion.mask, w_minus)
+        share = a.linear - a.lin(of_low, w_plus) - a.lin(of_high, w_minus)
         total = stabilise(a.linear - corner, self.epsilon)
         if not self.epsilon:
             total = ops.where(total == 0, np.inf, total)

@@ -212,7 +212,8 @@ class Assigner:
         tensor, before = op.outputs[index], source.tensor
         step = Step(op, (tensor,), (before,), (), lambda made: [made.tensor(before)])
         if source.front:
-            step = replace(step, mask=lambda made: made.companion(before).mask, glued=True, bounds=True)
+            glued = source.step is None or source.step.glued
+            step = replace(step, mask=lambda made: made.companion(before).mask, glued=glued, bounds=True)
         return replace(source, tensor=tensor, step=step)
 
     def _live(self, op: Op, index: int, given: list[Fact], live: list[Fact], way: Fact | None) -> Fact:

@@ -169,7 +169,7 @@ class Front:
         elif op.kind in ("maximum", "minimum") and not inside:
             return self._hand(op, given, live, lambda made: _winner(made, op, live), _WINNER, False, True)
         else:
-            sums = op.kind in ("add", "addn") and (statistics or not any(f.statistic for f in live))
+            sums = op.kind in SUMS and (statistics or not any(f.statistic for f in live))
             places &= op.kind in _SUMS
             alike = statistics and not others
             if op.kind == "div" or not (inside or sums or places or alike):

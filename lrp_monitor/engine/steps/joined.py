@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from typing import Any
 
 from keras import ops
 
@@ -125,12 +126,16 @@ def joined(
             terms.append(y if factor is None else factor * y)
         return sum(terms[1:], start=terms[0])
 
-    def bounds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        lows, highs = zip(*(companion.by_sample().bounds(low, high) for companion in companions), strict=True)
-        return _laid_out(lows, 1)[0], _laid_out(highs, 1)[0]
+    def laid_out(of: Callable[[Companion], Callable[[Tensor, Tensor], Sequence[Tensor]]]) -> Any:
+        def both(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+            lows, highs = zip(*(of(companion)(low, high) for companion in companions), strict=True)
+            return _laid_out(lows, 1)[0], _laid_out(highs, 1)[0]
+
+        return both
 
     masks = [companion.mask for companion in companions]
-    companion = Companion(_laid_out(masks, 1)[0], bounds) if masks else None
+    bounds, corners = laid_out(lambda one: one.by_sample().bounds), laid_out(lambda one: one.corners)
+    companion = Companion(_laid_out(masks, 1)[0], bounds, corners) if masks else None
     biases = list(_biases(made, value))
     return Affine(
         x=data, weights=lambda _: weights, bias=sum(biases[1:], start=biases[0]) if biases else None, lin=lin,

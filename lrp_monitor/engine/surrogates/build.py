@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 from keras import ops
@@ -109,6 +109,7 @@ class Builder:
     _tensors: dict[int, Tensor] = field(default_factory=dict)
     _values: dict[int, Tensor] = field(default_factory=dict)
     _masks: dict[int, Tensor] = field(default_factory=dict)
+    _corners: dict[tuple[int, bytes, bytes], list[Tensor]] = field(default_factory=dict)
     _once: dict[Hashable, Any] = field(default_factory=dict)
     _step: Step | None = None
     """The step that is being taken."""
@@ -176,12 +177,12 @@ class Builder:
         step = self.plan.steps.get(id(recorded))
         mask, made = self._masks.get(id(recorded)), self._tensors.get(id(recorded))
         glued = mask is not None and (step is None or step.glued)
-        return [t for t in (mask, None if glued else made) if t is not None]
+        beside = [t for (known, *_), pair in self._corners.items() if known == id(recorded) for t in pair]
+        return [t for t in (mask, None if glued else made, *beside) if t is not None]
 
     def bounds(self, recorded: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The bounds of what preprocessing makes of an input between ``low`` and ``high``."""
-        assigner = self.plan.assigner
-        graph = assigner.graph
+        graph = self.plan.assigner.graph
         read = graph.sources_of(recorded)
         sources = [source for source in graph.sources if id(source) in read]
         ways = graph.between(graph.sources, recorded)
@@ -198,24 +199,52 @@ class Builder:
             return known[id(t)]  # type: ignore[return-value]
 
         def made(t: Tensor) -> tuple[Tensor, Tensor]:
-            op, fact, step = graph.op_of(t), assigner.fact(t), self.plan.steps.get(id(t))
+            op, step = graph.op_of(t), self.plan.steps.get(id(t))
             if step is not None and not step.bounds:
                 where = op.call if op.call is not None else op
                 raise ValueError(
                     f"{where} stands in front of the first weighted layer: the bounds of the input do not tell those "
                     "of its results, so zB has no box; use Flat() or WSquare() there"
                 )
-            if t.dtype.is_floating and fact.root is not None and fact.root is not t:
-                return _bounds_of_function(graph.function(fact.root, t), *of(fact.root), straight=not fact.bent)
-            if op.kind == "select" and graph.depends(op.inputs[0]):  # either of both, as the sample has it
-                lows, highs = zip(*map(of, op.inputs[1:]), strict=True)
-                return ops.minimum(*lows), ops.maximum(*highs)
-            index = next(i for i, x in enumerate(op.outputs) if x is t)
-            one, two = (backend.repeat(op.raw, inputs)[index] for inputs in zip(*map(of, op.inputs), strict=True))
-            # A negative scale turns the box round.
-            return (ops.minimum(one, two), ops.maximum(one, two)) if t.dtype.is_floating else (one, two)
+            return self._box(t, of)
 
-        return of(recorded)
+        return self.once((id(recorded), "bounds", low.tobytes(), high.tobytes()), lambda: of(recorded))  # type: ignore[no-any-return]
+
+    def _box(self, t: Tensor, of: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The bounds of ``t``, by those ``of`` what it was made of."""
+        graph, fact = self.plan.assigner.graph, self.plan.assigner.fact(t)
+        op = graph.op_of(t)
+        if t.dtype.is_floating and fact.root is not None and fact.root is not t:
+            return _bounds_of_function(graph.function(fact.root, t), *of(fact.root), straight=not fact.bent)
+        if op.kind == "select" and graph.depends(op.inputs[0]):  # either of both, as the sample has it
+            lows, highs = zip(*map(of, op.inputs[1:]), strict=True)
+            return ops.minimum(*lows), ops.maximum(*highs)
+        index = next(i for i, x in enumerate(op.outputs) if x is t)
+        given = [of(x)[:: -1 if op.kind == "sub" and i else 1] for i, x in enumerate(op.inputs)]
+        one, two = (backend.repeat(op.raw, inputs)[index] for inputs in zip(*given, strict=True))
+        # A negative scale turns the box round.
+        return (ops.minimum(one, two), ops.maximum(one, two)) if t.dtype.is_floating else (one, two)
+
+    def corners(self, recorded: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The bounds of every sample, which carry relevance, as the step reads them that is being taken."""
+        step, fact = self.plan.steps.get(id(recorded)), self.plan.assigner.fact(recorded)
+        row, kind = self.plan.assigner.graph.op_of(recorded).row, self.plan.assigner.graph.op_of(recorded).kind
+        linear = not fact.bent and row.form in (None, "linear") and row.mask != "winner" and kind != "topk"
+        if step is None or step.glued or not linear:  # all relevance goes to the mask
+            mask = self._tapped(recorded, self._masks[id(recorded)], "mask")
+            one, two = (bound * mask for bound in self.bounds(recorded, low, high))
+            return one, two
+        key = id(recorded), low.tobytes(), high.tobytes()
+        if key not in self._corners:
+            reading, self._step = self._step, step
+            carries = self._masks
+            made = self._box(
+                recorded, lambda t: self.corners(t, low, high) if id(t) in carries else (self.value(t),) * 2
+            )
+            self._step = reading
+            self._corners[key] = [self._gated(recorded, corner) for corner in made]
+        one, two = (self._tapped(recorded, corner, "corner") for corner in self._corners[key])
+        return one, two
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What ``make()`` gave when it was asked for first."""
@@ -226,7 +255,7 @@ class Builder:
     def companion(self, recorded: Tensor) -> Companion:
         """The companion mask of ``recorded``."""
         mask = self._tapped(recorded, self._masks[id(recorded)], "mask")
-        return Companion(mask, lambda low, high: self.bounds(recorded, low, high))
+        return Companion(mask, partial(self.bounds, recorded), partial(self.corners, recorded))
 
     def _tapped(self, recorded: Tensor, tensor: Tensor, what: str) -> Tensor:
         step = self._step
@@ -274,10 +303,11 @@ class Builder:
     def _applied(self, affine: Affine, rule: Rule) -> Tensor:
         companion = affine.companion
         sources = [affine.x] if companion is None else [affine.x, companion.mask]
+        if companion is not None and rule.box:
+            sources += companion.corners(*rule.box)
 
         def surrogate(shapes: Sequence[Tensor], copies: Sequence[Tensor], value: Tensor) -> Tensor:
-            mask = copies[1] if len(copies) > 1 else None
-            return rule.surrogate(affine.reversed(copies[0], mask, value, shape_of_x=shapes[0]))
+            return rule.surrogate(affine.reversed(copies[0], copies[1:], value, shape_of_x=shapes[0]))
 
         known, shown = affine.known(), affine.activation
         if shown is not None and not rule.needs_value:

@@ -116,7 +116,7 @@ ROWS: dict[str, Row] = {
     **_rows("avgpool resize", _FIRST, mask="mean", sign="all"),
     "bicubic": Row(_FIRST, mask="mean"),  # some of its shares are negative
     "maxpool": Row(_FIRST, mask="winner", sign="all"),
-    "cumsum": Row(_FIRST, sign="all"),
+    "cumsum": Row(_FIRST, mask="mean", sign="all"),
     **_rows("segmentsum segmentmean", _FIRST, sign="all", statistic=True),
     **_rows("scatteradd scattermax scattermin", (0, 3, 2), sign="all"),
     "scattersub": Row((0, 3, 2)),
