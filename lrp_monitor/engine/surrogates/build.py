@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from typing import Any
 
+import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor, stop_gradient
@@ -180,8 +182,9 @@ class Builder:
         beside = [t for (known, *_), pair in self._corners.items() if known == id(recorded) for t in pair]
         return [t for t in (mask, None if glued else made, *beside) if t is not None]
 
-    def bounds(self, recorded: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    def bounds(self, recorded: Tensor, low: ArrayLike, high: ArrayLike) -> tuple[Tensor, Tensor]:
         """The bounds of what preprocessing makes of an input between ``low`` and ``high``."""
+        low, high = (np.asarray(bound, np.float32) for bound in (low, high))
         graph = self.plan.assigner.graph
         read = graph.sources_of(recorded)
         sources = [source for source in graph.sources if id(source) in read]
@@ -225,11 +228,12 @@ class Builder:
         # A negative scale turns the box round.
         return (ops.minimum(one, two), ops.maximum(one, two)) if t.dtype.is_floating else (one, two)
 
-    def corners(self, recorded: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    def corners(self, recorded: Tensor, low: ArrayLike, high: ArrayLike) -> tuple[Tensor, Tensor]:
         """The bounds of every sample, which carry relevance, as the step reads them that is being taken."""
+        low, high = (np.asarray(bound, np.float32) for bound in (low, high))
         step, fact = self.plan.steps.get(id(recorded)), self.plan.assigner.fact(recorded)
-        row, kind = self.plan.assigner.graph.op_of(recorded).row, self.plan.assigner.graph.op_of(recorded).kind
-        linear = not fact.bent and row.form in (None, "linear") and row.mask != "winner" and kind != "topk"
+        op = self.plan.assigner.graph.op_of(recorded)
+        linear = not fact.bent and op.row.form in (None, "linear") and op.row.mask != "winner" and op.kind != "topk"
         if step is None or step.glued or not linear:  # all relevance goes to the mask
             mask = self._tapped(recorded, self._masks[id(recorded)], "mask")
             one, two = (bound * mask for bound in self.bounds(recorded, low, high))
@@ -237,10 +241,11 @@ class Builder:
         key = id(recorded), low.tobytes(), high.tobytes()
         if key not in self._corners:
             reading, self._step = self._step, step
-            carries = self._masks
-            made = self._box(
-                recorded, lambda t: self.corners(t, low, high) if id(t) in carries else (self.value(t),) * 2
-            )
+
+            def of(t: Tensor) -> tuple[Tensor, Tensor]:
+                return self.corners(t, low, high) if id(t) in self._masks else (self.value(t),) * 2
+
+            made = self._box(recorded, of)
             self._step = reading
             self._corners[key] = [self._gated(recorded, corner) for corner in made]
         one, two = (self._tapped(recorded, corner, "corner") for corner in self._corners[key])
