@@ -529,9 +529,10 @@ def test_models_that_cannot_be_explained():
 
 
 def test_input_rule_that_finds_no_first_layer():
-    """Of a difference: the rule of the kind in place of the first layer's, said in a warning that is kept."""
+    """Behind a fixed matrix: the rule of the kind in place of the first layer's, said in a warning that is kept."""
     inputs = keras.Input((4,))
-    model = keras.Model(inputs, kl.Dense(2)(kl.Subtract()([inputs, kl.ReLU()(inputs)])))
+    matrix = np.arange(12, dtype=np.float32).reshape(4, 3) / 6 - 1
+    model = keras.Model(inputs, kl.Dense(2)(ops.matmul(inputs, matrix)))
     explainer = lrp.Explainer(model, "epsilon_plus_flat")
     with pytest.warns(RuntimeWarning, match=r"no weighted layer takes the input itself.*Flat\(\).*applied nowhere"):
         found = explainer(X[0], 0)
