@@ -49,6 +49,10 @@ def pytest_report_header() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     """Files run in the order below, also where pytest-xdist would begin with those of many tests."""
     config.option.loadscopereorder = False
+    if form := os.environ.get("LRP_GRAPH"):
+        from graph_forms import put_on
+
+        put_on(form)
     named = {Path(__file__).parent / folder / f"test_{name}.py" for folder, names in FAST.items() for name in names}
     if gone := sorted(str(path) for path in named if not path.exists()):
         raise pytest.UsageError(f"tests/conftest.py names files that are not there: {gone}")
