@@ -24,7 +24,7 @@ def put_on(form: str) -> None:
     read = Graph.read
 
     def changed(sources: Iterable[Any], output: Any = None) -> Graph:
-        if form == "read":
+        if form == "read" and output is not None:
             _read_besides()
         graph = read(sources, output)
         for op in graph.ops:
