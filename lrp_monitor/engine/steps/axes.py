@@ -50,6 +50,11 @@ def step_of(shape: Sequence[int], axis: int) -> int:
     return math.prod(n or 1 for n in shape[axis + 1 :])
 
 
+def size_of(shape: Sequence[int]) -> int:
+    """The number of elements of a tensor, of one sample where their number is open."""
+    return math.prod(n or 1 for n in shape)
+
+
 def leaves_order(op: Op, span: Span) -> bool:
     """Whether what lies along ``span`` of the data lies there in the same order behind movement that keeps it."""
     if op.kind == "slice":

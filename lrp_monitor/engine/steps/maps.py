@@ -18,7 +18,7 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
-from lrp_monitor.engine.steps.axes import Span, lies_in, product_axes, step_of
+from lrp_monitor.engine.steps.axes import Span, lies_in, product_axes, size_of, step_of
 from lrp_monitor.engine.steps.moves import JOINS, MOVES, joint_axis, moved, output_of, span_moved
 from lrp_monitor.engine.trace.graph import Op, number
 
@@ -191,7 +191,7 @@ class Map:
 
         def scale(kernel: Tensor) -> Tensor:
             spread = ops.convert_to_tensor(spread_out())
-            if _size(spread.shape) < _size(whole):
+            if size_of(spread.shape) < size_of(whole):
                 spread = ops.broadcast_to(spread, whole)
             if order != sorted(order):
                 spread = ops.transpose(ops.reshape(spread, [length for _, length in spans]), order)
@@ -247,7 +247,7 @@ class Map:
     def is_part(self) -> bool:
         """Whether something of the product's output was left out on the way, or more than it is there."""
         sums = [moved.outputs[0] for moved, _ in self.moved if moved.row.statistic]
-        return bool(self.beside) or _size(self.shape) < _size((sums or self.op.outputs)[-1].shape)
+        return bool(self.beside) or size_of(self.shape) < size_of((sums or self.op.outputs)[-1].shape)
 
     def rectify(self) -> Map:
         """The same map, with the knowledge that a ReLU follows."""
@@ -366,10 +366,6 @@ def along(vector: Tensor, axis: int, rank: int) -> Tensor:
     shape = [1] * rank
     shape[axis] = -1
     return ops.reshape(vector, shape)
-
-
-def _size(shape: Sequence[int]) -> int:
-    return math.prod(n or 1 for n in shape)
 
 
 def axes_along_which(shape: Sequence[int], of: Sequence[int]) -> tuple[int, ...]:

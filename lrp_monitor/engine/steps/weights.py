@@ -41,10 +41,10 @@ class Weights:
     def graph(self) -> Graph:
         return self.recording.graph
 
-    def product(self, op: Op, given: list[Fact], data: Fact, first: bool, beside: Sequence[Fact] = ()) -> Fact:
+    def product(self, op: Op, given: list[Fact], data: Fact, first: bool, parts: Sequence[Fact] = ()) -> Fact:
         """A product of data with something else: by a rule where that is weights; ``first``: no weights before it.
 
-        ``beside``: what one call concatenated to that data, where some of it is of the input and some is not.
+        ``parts``: what one call concatenated to that data, where some of it is of the input and some is not.
         """
         at = given.index(data)
         kernels = [i for i in range(len(given)) if i != at and (op.kind != "convtranspose" or i == 1)]
@@ -54,14 +54,14 @@ class Weights:
         if kernel.dtype.is_complex:
             return self.of_complex_numbers(op, given, self.rule(op, first)[0])
         made = self.product_map(op, at, kernels[0], first)
-        if beside:
-            made = self.beside_input(made, data.tensor, beside) or made
+        if parts:
+            made = self.beside_input(made, data.tensor, parts) or made
         return self.weighted(op, op.outputs[0], made, note=repr(made.rule))
 
-    def beside_input(self, made: Map, joint: Tensor, beside: Sequence[Fact]) -> Map | None:
+    def beside_input(self, made: Map, joint: Tensor, parts: Sequence[Fact]) -> Map | None:
         """A product of the input laid beside a state, ``[x, h] W``, as ``x U + h V`` in one call; else None."""
         maps = []
-        for part, fact in zip(cut_apart(made, self.graph.op_of(joint)), beside, strict=False):
+        for part, fact in zip(cut_apart(made, self.graph.op_of(joint)), parts, strict=False):
             if fact.live:
                 rule, problem = self.rule(made.op, fact.front and not fact.inner)
                 maps.append(replace(part, rule=rule, problem=problem))
@@ -70,9 +70,9 @@ class Weights:
         if len(maps) == 1 and maps[0].rule.input_only:  # of no state
             return replace(maps[0], in_loop=True)
         alike = all(part.rule == maps[0].rule for part in maps)
-        return None if alike else self.sum_of(made.op, maps)
+        return None if alike else self.joint(made.op, maps)
 
-    def sum_of(self, op: Op, maps: Sequence[Map]) -> Map | None:
+    def joint(self, op: Op, maps: Sequence[Map]) -> Map | None:
         """The map that ``op`` makes of the outputs of maps in one call, by the first layer's rule where one takes that.
 
         A rule for inputs is that of their part alone. Where the kinds differ, the rule is that of convolutions.
@@ -265,7 +265,7 @@ class Weights:
             given, maps = given[:1], summed_up(op, maps[0]) if maps else []
         if not maps or len(maps) < len(given) or any(map(self.is_read_besides, given)):
             return None
-        made = self.sum_of(op, maps)
+        made = self.joint(op, maps)
         return None if made is None else self.weighted(op, t, made)
 
     def is_read_besides(self, term: Fact) -> bool:
