@@ -214,8 +214,9 @@ def forget_custom_gradients(graph: Any) -> None:
     from tensorflow.python.framework import ops
 
     for op in graph.get_operations():
-        if op.type == "IdentityN" and "_gradient_op_type" in op.node_def.attr:
-            ops.gradient_registry._registry.pop(op.get_attr("_gradient_op_type").decode(), None)
+        hung = op.node_def.attr["_gradient_op_type"].s.decode() if op.type == "IdentityN" else ""
+        if hung.startswith("CustomGradient-"):  # others are there for more than one graph
+            ops.gradient_registry._registry.pop(hung, None)
 
 
 def unrecorded() -> contextlib.AbstractContextManager[Any]:

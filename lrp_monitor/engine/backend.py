@@ -168,14 +168,26 @@ def split(value: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor]:
 # --- gradients ---
 
 
+_OWN = "lrp_monitor"
+
+
+@tf.RegisterGradient(_OWN)  # type: ignore[untyped-decorator]
+def _own_gradient(op: Any, upstream: Tensor, *_: Tensor) -> list[Any]:
+    (gradient,) = op.graph.get_collection((_OWN, op.name))
+    found = gradient(upstream)
+    return [None, *(found if isinstance(found, list) else [found])]
+
+
 def with_gradient(value: Tensor, sources: Sequence[Tensor], gradient: Callable[[Tensor], Any]) -> Tensor:
-    """``value``, from which ``gradient(upstream)`` passes on to ``sources``, to each its own, and nothing else does."""
+    """``value``, from which ``gradient(upstream)`` passes on to ``sources``, to each its own, and nothing else does.
 
-    @tf.custom_gradient
-    def node(*_: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-        return value, gradient
-
-    return node(*sources)
+    ``tf.custom_gradient`` would search the graph for variables each time and keep it for the life of the process.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    with graph.gradient_override_map({"IdentityN": _OWN}):
+        made = tf.identity_n([value, *sources])[0]
+    graph.add_to_collection((_OWN, made.op.name), gradient)
+    return made
 
 
 def through_relu(upstream: Tensor, output: Tensor) -> Tensor:
