@@ -35,6 +35,12 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
+def sigmoid_of_copies(z):
+    """A sigmoid by hand of which every part is a copy: checked, of a known shape, under a name of its own."""
+    power = tf.debugging.check_numerics(tf.ensure_shape(tf.exp(tf.identity(-z)), z.shape), "finite")
+    return tf.identity(1.0 / tf.identity(1.0 + power))
+
+
 GATED = {
     "layer": lambda a, b: a * kl.Activation("sigmoid")(b),
     "over": lambda a, b: a * (1.0 / (1.0 + ops.exp(-b))),
@@ -49,6 +55,10 @@ GATED = {
     "tanh": lambda a, b: a * (0.5 * (1.0 + ops.tanh(b / 2))),
     "scaled tanh": lambda a, b: (0.5 - 0.5 * ops.tanh(b * -0.5)) * a,
     "pooled": lambda a, b: a * ops.average_pool(ops.sigmoid(b)[..., None], 1)[..., 0],  # over windows of one value
+    "copied": lambda a, b: a * kl.Lambda(sigmoid_of_copies)(b),
+    "dropped": lambda a, b: a * (1.0 / (1.0 + kl.Dropout(0.5)(ops.exp(-b)))),
+    "moved": lambda a, b: a * (1.0 / (1.0 + ops.exp(-b)[:, None]))[:, 0],
+    "moved within": lambda a, b: a * (1.0 / (1.0 + ops.exp(-b)[:, None][:, 0])),
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from lrp_monitor.engine.backend import Tensor, constant_value
 from lrp_monitor.engine.steps.axes import free_spans, known_behind, spans_behind, summed_spans, sums_over_both
+from lrp_monitor.engine.steps.moves import MOVES
 from lrp_monitor.engine.steps.step import Fact
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS
@@ -111,7 +112,7 @@ def quotient(graph: Graph, op: Op) -> tuple[Tensor, Tensor] | None:
     if op.kind == "div":
         return op.inputs[0], op.inputs[1]
     for factor, other in zip(op.inputs, op.inputs[::-1], strict=True) if op.kind == "mul" else ():
-        below = _inverted(_maker(graph, other, ("identity", "cast")))
+        below = _inverted(_maker(graph, other))
         if below is not None:
             return factor, below
     return None
@@ -130,7 +131,7 @@ def is_softmax_shift(graph: Graph, op: Op) -> bool:
     Such as the largest score, so that no exponential overflows: the softmax does not change by it, and the gradient of
     the softmax sums to zero there. So no relevance is lost by the gradient that was stopped.
     """
-    if op.kind != "sub" or _maker(graph, op.inputs[1], ("identity", "cast")).kind != "stop":
+    if op.kind != "sub" or _maker(graph, op.inputs[1]).kind != "stop":
         return False
     (made,) = op.outputs
     return op.inputs[1].shape[-1:] == (1,) and _ends_in_softmax(graph, made)
@@ -155,10 +156,10 @@ def is_own_mean(graph: Graph, op: Op) -> bool:
     return len({frozenset(int(i) % rank for i in np.reshape(axes, -1)) for axes in known}) == 1
 
 
-def _maker(graph: Graph, tensor: Tensor, through: Sequence[str]) -> Op:
-    """What made ``tensor``, looked for behind movement and operations of the kinds ``through``."""
+def _maker(graph: Graph, tensor: Tensor, through: Sequence[str] = ()) -> Op:
+    """What made ``tensor``, looked for behind copies, what moves all its values, and the kinds ``through``."""
     op = graph.op_of(tensor)
-    while op.row.mask == "moved" or op.kind in through:
+    while (op.kind in MOVES and op.kind != "pad") or op.kind in through:
         op = graph.op_of(op.data[0])
     return op
 
@@ -200,11 +201,12 @@ def _exponents(graph: Graph, tensor: Tensor, known: Callable[[Tensor], Fact]) ->
 
 def sigmoid_by_hand(graph: Graph, op: Op) -> Tensor | None:
     """Of what ``op`` makes the sigmoid, written as a quotient or by its logarithm, see `_of_sigmoid`; else None."""
-    exponent, inverse = _of_sigmoid(graph, op) or (None, False)
-    if exponent is None or not inverse:
-        return exponent
-    inner = graph.op_of(exponent)
-    return inner.inputs[0] if inner.kind == "neg" else None
+    z, inverse = _of_sigmoid(graph, op) or (None, False)
+    if inverse:
+        minus = _maker(graph, z)
+        z = minus.inputs[0] if minus.kind == "neg" else None
+    moved = z is not None and any(o.row.mask == "moved" for o in graph.between([z], op.outputs[0]))
+    return None if moved else z
 
 
 def _of_sigmoid(graph: Graph, op: Op) -> tuple[Tensor, bool] | None:
@@ -213,8 +215,8 @@ def _of_sigmoid(graph: Graph, op: Op) -> tuple[Tensor, bool] | None:
     ``exp(z) / (1 + exp(z))`` rises; ``1 / (1 + exp(z))`` falls, and so does what has the logarithm ``-softplus(z)``.
     """
     if op.kind == "exp":
-        minus = graph.op_of(op.inputs[0])
-        z = _of_softplus(graph, graph.op_of(minus.inputs[0])) if minus.kind == "neg" else None
+        minus = _maker(graph, op.inputs[0])
+        z = _of_softplus(graph, _maker(graph, minus.inputs[0])) if minus.kind == "neg" else None
         return None if z is None else (z, True)
     below = _inverted(op)
     if below is None and op.kind != "div":
@@ -229,7 +231,7 @@ def _of_softplus(graph: Graph, op: Op) -> Tensor | None:
     if op.kind not in ("log", "log1p"):
         return op.inputs[0] if op.kind == "softplus" else None
     inner = op.inputs[0]
-    power = one_and_exponential(graph, inner) if op.kind == "log" else graph.op_of(inner)
+    power = one_and_exponential(graph, inner) if op.kind == "log" else _maker(graph, inner)
     return power.inputs[0] if power is not None and power.kind == "exp" else None
 
 
@@ -237,9 +239,9 @@ def is_sigmoid_of_tanh(graph: Graph, op: Op) -> bool:
     """Whether ``op`` makes ``c + c tanh(z)`` or ``c - c tanh(z)``, which are ``2 c`` times a sigmoid."""
     size, part = _one_number(op), op
     if op.kind in ("add", "sub") and size is not None:
-        part = graph.op_of(next(t for t in op.inputs if number(t) is None))
+        part = _maker(graph, next(t for t in op.inputs if number(t) is None))
         if part.kind == "mul" and _one_number(part) == size:
-            size, part = 1, graph.op_of(next(t for t in part.inputs if number(t) is None))
+            size, part = 1, _maker(graph, next(t for t in part.inputs if number(t) is None))
     return size == 1 and part.kind == "tanh"
 
 
@@ -253,30 +255,30 @@ def is_hard_sigmoid(graph: Graph, op: Op) -> bool:
     """Whether ``op`` cuts off, at 0 and above, what a number was added to, such as ``clip(z / 6 + 0.5, 0, 1)``."""
     source, cuts = op, []
     if op.kind == "relu6":
-        source, cuts = graph.op_of(op.inputs[0]), [0, 6]
-    while source.kind in ("maximum", "minimum", "identity"):
+        source, cuts = _maker(graph, op.inputs[0]), [0, 6]
+    while source.kind in ("maximum", "minimum"):
         rest = [t for t in source.inputs if number(t) is None]
         if len(rest) != 1:
             return False
         cuts += [number(t) for t in source.inputs if t is not rest[0]]
-        source = graph.op_of(rest[0])
+        source = _maker(graph, rest[0])
     cut = len(cuts) == 2 and min(cuts) == 0 < max(cuts)
     return cut and source.kind == "add" and any(number(t) not in (None, 0) for t in source.inputs)
 
 
 def one_and_exponential(graph: Graph, tensor: Tensor) -> Op | None:
     """The exponential in ``1 + exp(z)``, which is one over a sigmoid; None where ``tensor`` is no such sum."""
-    total = graph.op_of(tensor)
+    total = _maker(graph, tensor)
     numbers = [t for t in total.inputs if number(t) == 1]
     if total.kind != "add" or len(numbers) != 1:
         return None
-    power = graph.op_of(next(t for t in total.inputs if t is not numbers[0]))
+    power = _maker(graph, next(t for t in total.inputs if t is not numbers[0]))
     return power if power.kind == "exp" else None
 
 
 def _same(graph: Graph, one: Op, tensor: Tensor) -> bool:
     """Whether ``tensor`` is what ``one`` makes, or the same made again."""
-    other = graph.op_of(tensor)
+    other = _maker(graph, tensor)
     return one.kind == other.kind and all(a is b for a, b in zip(one.inputs, other.inputs, strict=True))
 
 
@@ -285,5 +287,5 @@ def _in_front_of_maximum(graph: Graph, tensor: Tensor) -> Tensor:
     op = graph.op_of(tensor)
     if op.kind != "sub":
         return tensor
-    largest = _maker(graph, op.inputs[1], ("identity", "stop"))
+    largest = _maker(graph, op.inputs[1], ("stop",))
     return op.inputs[0] if largest.kind in ("max", "segmentmax") else tensor

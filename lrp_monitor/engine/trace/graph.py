@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -77,16 +77,24 @@ class Graph:
     _readers: dict[int, list[Op]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, sources: Iterable[Tensor], output: Tensor | None = None) -> Graph:
-        """The graph of the trace that is being made."""
+    def read(
+        cls, sources: Iterable[Tensor], output: Tensor | None = None, kept: Collection[int] = frozenset()
+    ) -> Graph:
+        """The graph of the trace that is being made.
+
+        A copy of a tensor (an identity, a check of its numbers) is not read: what reads it reads the tensor itself.
+        ``kept``: ids of those that are read all the same, such as the outputs of layers.
+        """
         ops = [
             Op(backend.kind_of(raw), raw.name, raw.type, tuple(raw.inputs), tuple(raw.outputs), raw, number)
             for number, raw in enumerate(backend.operations())
         ]
         graph = cls(ops, tuple(sources), output)
         graph._dependent.update(id(source) for source in graph.sources)
+        kept = {*kept, *graph._dependent}
         for op in ops:
             graph._made_by.update((id(t), op) for t in op.outputs)
+            op.inputs = tuple(t if id(t) in kept else graph._copied(t) for t in op.inputs)
             op.inputs = graph._added_whole(op)
             if any(id(t) in graph._dependent for t in op.inputs):
                 graph._dependent.update(id(t) for t in op.outputs)
@@ -94,6 +102,11 @@ class Graph:
             if reads or any(id(t) in graph._learned for t in op.inputs):
                 graph._learned.update(id(t) for t in op.outputs)
         return graph
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        """Of what ``tensor`` is a copy; itself where it is none."""
+        op = self._made_by.get(id(tensor))
+        return tensor if op is None or op.kind != "identity" else op.inputs[0]
 
     def _added_whole(self, op: Op) -> tuple[Tensor, ...]:
         """The inputs of ``op``; what Keras squeezes of one sample, to add it as a bias, as it was before."""

@@ -194,12 +194,13 @@ def record(
                 if not isinstance(operation, keras.layers.Layer):
                     put(operation, "call", recorder.node(operation))
         output = call(model, list(sources))
-    graph = Graph.read(sources, output)
+    constants = frozenset(id(t) for made in recorder.calls for t in made.constants)
+    of_layers = {id(t) for made in recorder.calls for t in made.outputs}
+    graph = Graph.read(sources, output, constants | of_layers)
     _say_where(graph.ops, recorder.calls)
     for name, numbers in recorder.nodes:
         for op in graph.ops[numbers.start : numbers.stop]:
             op.node = name
-    constants = frozenset(id(t) for made in recorder.calls for t in made.constants)
     leading = {id(t) for op in graph.needed([output]) for t in op.outputs}
     taking_part = [made for made in recorder.calls if any(id(t) in leading for t in made.outputs)]
     problems += [f"{made}: {text}" for made in taking_part for text in made.problems]
