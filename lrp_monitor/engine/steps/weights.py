@@ -60,8 +60,10 @@ class Weights:
 
     def beside_input(self, made: Map, joint: Tensor, parts: Sequence[Fact]) -> Map | None:
         """A product of the input laid beside a state, ``[x, h] W``, as ``x U + h V`` in one call; else None."""
-        maps = []
-        for part, fact in zip(cut_apart(made, self.graph.op_of(joint)), parts, strict=False):
+        maps, cut = [], cut_apart(made, self.graph.op_of(joint))
+        if not cut:
+            return None
+        for part, fact in zip(cut, parts, strict=True):
             if fact.live:
                 rule, problem = self.rule(made.op, fact.front and not fact.inner)
                 maps.append(replace(part, rule=rule, problem=problem))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.trace.call_sites import call_site
@@ -13,6 +15,9 @@ from lrp_monitor.engine.trace.operations import PRODUCTS, ROWS, UNKNOWN, Row
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
+
+
+_SAME_ORDER = ("reshape", "squeeze", "expanddims")  # of what moves a tensor's values that which keeps their order
 
 
 @dataclass(eq=False)
@@ -82,8 +87,8 @@ class Graph:
     ) -> Graph:
         """The graph of the trace that is being made.
 
-        A copy of a tensor (an identity, a check of its numbers) is not read: what reads it reads the tensor itself.
-        ``kept``: ids of those that are read all the same, such as the outputs of layers.
+        A copy of a tensor (an identity, a check of its numbers, what was moved and moved back) is not read: what reads
+        it reads the tensor itself. ``kept``: ids of tensors that stay, such as the outputs of layers.
         """
         ops = [
             Op(backend.kind_of(raw), raw.name, raw.type, tuple(raw.inputs), tuple(raw.outputs), raw, number)
@@ -94,7 +99,7 @@ class Graph:
         kept = {*kept, *graph._dependent}
         for op in ops:
             graph._made_by.update((id(t), op) for t in op.outputs)
-            op.inputs = tuple(t if id(t) in kept else graph._copied(t) for t in op.inputs)
+            op.inputs = tuple(graph._copied(t, kept) for t in op.inputs)
             op.inputs = graph._added_whole(op)
             if any(id(t) in graph._dependent for t in op.inputs):
                 graph._dependent.update(id(t) for t in op.outputs)
@@ -103,10 +108,21 @@ class Graph:
                 graph._learned.update(id(t) for t in op.outputs)
         return graph
 
-    def _copied(self, tensor: Tensor) -> Tensor:
-        """Of what ``tensor`` is a copy; itself where it is none."""
-        op = self._made_by.get(id(tensor))
-        return tensor if op is None or op.kind != "identity" else op.inputs[0]
+    def _copied(self, tensor: Tensor, kept: Collection[int]) -> Tensor:
+        """Of what ``tensor`` is a copy, or was moved and moved back; itself where it is none."""
+        alike = _SAME_ORDER if self._made_by[id(tensor)].kind in _SAME_ORDER else ("identity", "transpose")
+        shape, axes, t = tensor.shape, np.arange(tensor.shape.rank or 0), tensor
+        while id(t) not in kept and (op := self._made_by[id(t)]).kind in alike:
+            t = op.inputs[0]
+            if op.kind == "transpose":
+                order = backend.constant_value(op.inputs[1])
+                if order is None:
+                    break
+                axes = order[axes]
+            same = t.shape.rank is not None and tuple(t.shape) == tuple(shape) and tuple(shape).count(None) < 2
+            if op.kind == "identity" or (same and (axes == np.arange(shape.rank)).all()):
+                return t
+        return tensor
 
     def _added_whole(self, op: Op) -> tuple[Tensor, ...]:
         """The inputs of ``op``; what Keras squeezes of one sample, to add it as a bias, as it was before."""
