@@ -36,12 +36,22 @@ def conv_bias(x, w, b):
     return tf.nn.bias_add(tf.nn.conv2d(x, tf.convert_to_tensor(w), 1, "SAME"), tf.convert_to_tensor(b))
 
 
+def by_row(x, w):
+    return ops.sum(x[..., None] * w, 1)
+
+
+def by_step(x, w):
+    """``x w`` of each step, of which those of all steps are summed: (steps, n, units)."""
+    return ops.matmul(ops.transpose(x, (1, 0, 2)), w)
+
+
 KNOWN = {
     "dense": (VECTOR, lambda: kl.Dense(4)),
     "dense without bias": (VECTOR, lambda: kl.Dense(4, use_bias=False)),
     "dense with gelu": (VECTOR, lambda: kl.Dense(4, activation="gelu")),
     "dense over time": (STEPS, lambda: kl.Dense(4)),
     "einsum": (STEPS, lambda: kl.EinsumDense("abc,cd->abd", output_shape=(4, 4), bias_axes="d")),
+    "einsum over all": (STEPS, lambda: kl.EinsumDense("abc,bcd->ad", output_shape=(4,), bias_axes="d")),
     "einsum along time": (STEPS, lambda: kl.EinsumDense("abc,bd->adc", output_shape=(5, 3))),
     "conv": (IMAGE, lambda: kl.Conv2D(4, 3, padding="same")),
     "conv with strides": (IMAGE, lambda: kl.Conv2D(4, (3, 2), strides=2)),
@@ -87,6 +97,31 @@ FORMS = {
     ),
     "tf transpose_b": ("dense", lambda: own((4, 5), 4, lambda x, w, b: tf.matmul(x, w, transpose_b=True) + b)),
     "multiplied and summed": ("dense", lambda: own((5, 4), 4, lambda x, w, b: ops.sum(x[..., None] * w, 1) + b)),
+    "multiplied, moved and summed": (
+        "dense",
+        lambda: own((5, 4), 4, lambda x, w, b: ops.sum(-2 * ops.transpose(w * x[..., None] / -2, (0, 2, 1)), 2) + b),
+    ),
+    "multiplied and summed in two parts": (
+        "dense",
+        lambda: own((5, 4), 4, lambda x, w, b: sum(by_row(x[:, i], w[i]) for i in (slice(2), slice(2, 5))) + b),
+    ),
+    "summed by steps": (
+        "einsum over all", lambda: own((4, 3, 4), 4, lambda x, w, b: ops.sum(ops.einsum("abc,bcd->abd", x, w), 1) + b),
+    ),
+    "the mean by steps, each with a bias": (
+        "einsum over all", lambda: own((4, 3, 4), 4, lambda x, w, b: ops.mean(4 * by_step(x, w) + b, 0)),
+    ),
+    "multiplied, and summed twice": (
+        "einsum over all", lambda: own((4, 3, 4), 4, lambda x, w, b: ops.sum(ops.sum(x[..., None] * w, 2), 1) + b),
+    ),
+    "multiplied and moved together": (
+        "einsum over all",
+        lambda: own((4, 3, 4), 4, lambda x, w, b: by_row(ops.reshape(x, (-1, 12)), ops.reshape(w, (12, 4))) + b),
+    ),
+    "multiplied, moved apart and summed": (
+        "einsum over all",
+        lambda: own((4, 3, 4), 4, lambda x, w, b: ops.sum(ops.reshape(x[..., None] * w, (-1, 12, 4)), 1) + b),
+    ),
     "multiplied, and their mean": (
         "dense over time", lambda: own((4, 3), 4, lambda x, w, b: 3 * ops.mean(w * x[:, :, None], -1) + b),
     ),

@@ -18,7 +18,7 @@ from lrp_monitor.engine.steps.front import Front
 from lrp_monitor.engine.steps.gates import is_own_mean, is_softmax_shift, learn_gate, quotient, softmax_by_hand
 from lrp_monitor.engine.steps.step import Fact, Step, plain
 from lrp_monitor.engine.steps.ways_out import is_differentiable, way_out, way_past
-from lrp_monitor.engine.steps.weights import SCALINGS, STEPS, Weights
+from lrp_monitor.engine.steps.weights import SCALINGS, STEPS, Weights, moved_summand
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS, REFUSED, UNKNOWN
 from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
@@ -138,9 +138,7 @@ class Assigner:
         # as with the state before the first step of a loop that is written out
         vanishes = op.kind == "mul" and any(self.graph.is_zero(f.tensor) for f in given if not f.live)
         if op.kind == "mul" and [f.gate for f in live] == ["sigmoid"] and self._option(op).product == "gate":
-            vanishes |= self._weights.of_no_state(
-                [f.tensor for f in given if not f.live]
-            )  # what is held constant times a constant
+            vanishes |= self._weights.of_no_state([f.tensor for f in given if not f.live])  # a gate times a constant
         tainted &= not vanishes
         free = self._named(op) is None  # no rule is named that takes the layer as a whole
         facts = []
@@ -314,7 +312,8 @@ class Assigner:
             step.note = "the winner takes all"
         elif op.row.form == "bent":
             step.note = "relevance passes the activation"
-        return Fact(t, True, map=self._weights.behind(op, index, given, live), step=step)
+        made = self._weights.behind(op, index, given, live)
+        return Fact(t, True, map=made, summand=moved_summand(op, index, live), step=step)
 
     def _way_out(self, op: Op) -> Callable[[], str]:
         return lambda: way_out(self.graph, op, _BASIC)

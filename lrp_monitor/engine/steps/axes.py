@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lrp_monitor.engine import backend
@@ -209,25 +209,40 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
 def summed_axes(graph: Graph, op: Op) -> frozenset[Any]:
     """The axes of both factors of a product over which it is summed, by itself or by what follows it alone."""
     one, two, out = _factors(op)
-    if op.kind in PRODUCTS or (one & two) - out:
-        return (one & two) - out
-    t = op.outputs[0]
-    spans: dict[Any, Span | None] = {axis: (step_of(t.shape, axis), t.shape[axis]) for axis in one & two}
-    readers = graph.readers(t)
-    while len(readers) == 1 and len(readers[0].outputs) == 1:
+    by_itself = (one & two) - out
+    first = next(sums_behind(graph, op), None) if not by_itself and op.kind not in PRODUCTS else None
+    return by_itself if first is None else first[1]
+
+
+def sums_behind(graph: Graph, op: Op) -> Iterator[tuple[Op, frozenset[Any]]]:
+    """What follows a product alone and sums it over axes that both factors have, and the names of these axes."""
+    one, two, _ = _factors(op)
+    t, named = op.outputs[0], product_axes(op)[-1]
+    shared = ((name, named.index(name)) for name in one & two if name in named)
+    spans = [(name, (step_of(t.shape, axis), t.shape[axis])) for name, axis in shared]
+    while len(readers := graph.readers(t)) == 1 and len(readers[0].outputs) == 1:
         (reader,) = readers
         data = next(i for i, x in enumerate(reader.inputs) if x is t)
         linear = reader.row.form == "linear" or reader.kind in ("sum", "mean", "segmentsum")
         alone = sum(graph.depends(x) for x in reader.inputs) == 1
         if not (alone and (linear or reader.row.mask == "moved")):
-            break
-        spans = {name: span_behind(reader, data, span) for name, span in spans.items() if span is not None}
-        gone = frozenset(name for name, span in spans.items() if span is None)
+            return
+        parts = ((name, part) for name, span in spans for part in _apart(span, t.shape))
+        behind = [(name, span_behind(reader, data, part)) for name, part in parts]
+        gone = frozenset(name for name, span in behind if span is None)
+        if gone and not reader.row.statistic:
+            return
         if gone:
-            return gone if reader.row.statistic else frozenset()
+            yield reader, gone
+        spans = [(name, span) for name, span in behind if span is not None]
         (t,) = reader.outputs
-        readers = graph.readers(t)
-    return frozenset()
+
+
+def _apart(span: Span, shape: Sequence[int]) -> list[Span]:
+    """The axes of a tensor of ``shape`` that make up ``span``; itself where they do not, or it is one of them."""
+    axes = ((step_of(shape, axis), n or 1) for axis, n in enumerate(shape))
+    inside = [one for one in axes if one[1] != 1 and lies_in(one, span)]
+    return inside if math.prod(n for _, n in inside) == span[1] else [span]
 
 
 def spread_factor(op: Op) -> int | None:

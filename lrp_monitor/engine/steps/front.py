@@ -18,7 +18,7 @@ from lrp_monitor.engine.steps.masks import normalised, picks, share, spread_over
 from lrp_monitor.engine.steps.moves import SUMS
 from lrp_monitor.engine.steps.products import shared
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
-from lrp_monitor.engine.steps.weights import SCALINGS, Weights, override
+from lrp_monitor.engine.steps.weights import SCALINGS, Weights, moved_summand, override
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, PRODUCTS
 from lrp_monitor.engine.trace.recording import Recording, leaf, loop_around
@@ -88,7 +88,8 @@ class Front:
             own = replace(own, mask=step.mask, note=step.note, bounds=step.bounds, map=None)
             step = replace(own, live=(*own.live, *step.live))
         inner, scales = any(f.inner for f in live), len(live) == 1 and op.kind in SCALINGS
-        summand = self.weights.diagonal(op, given, live[0], inside) if scales else None
+        scale = self.weights.diagonal(op, given, live[0], inside) if scales else None
+        summand = scale or moved_summand(op, index, live)
         joined = sum(self._joined(op, live))
         return Fact(t, True, front=True, inner=inner, map=folded, summand=summand, joined=joined, step=step)
 

@@ -17,7 +17,7 @@ from lrp_monitor.engine.steps.axes import leaves_order, product_axes, step_of
 from lrp_monitor.engine.steps.maps import Cut, Map
 from lrp_monitor.engine.steps.moves import joint_axis, moved, output_of
 from lrp_monitor.engine.trace.graph import Op
-from lrp_monitor.engine.trace.operations import CONVOLUTIONS, PRODUCTS
+from lrp_monitor.engine.trace.operations import CONVOLUTIONS
 
 
 def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
@@ -28,7 +28,7 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
     first, shape = min(maps, key=lambda made: made.op.kind not in CONVOLUTIONS), tuple(op.outputs[0].shape)
     products = [one for made in maps for one in made.products]
     own = {(id(one.op), id(one.cut)) for one in products}
-    if not any(one.op.kind in PRODUCTS for one in products) or len(own) < len(products):
+    if not any(one.contracts for one in products) or len(own) < len(products):
         return None
     parts = []
     for index, made in enumerate(maps):

@@ -21,6 +21,7 @@ from lrp_monitor.engine.rules.rules import Rule
 from lrp_monitor.engine.steps.axes import Span, lies_in, product_axes, size_of, step_of
 from lrp_monitor.engine.steps.moves import JOINS, MOVES, joint_axis, moved, output_of, span_moved
 from lrp_monitor.engine.trace.graph import Op, number
+from lrp_monitor.engine.trace.operations import PRODUCTS
 
 if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
@@ -248,6 +249,11 @@ class Map:
         """Whether something of the product's output was left out on the way, or more than it is there."""
         sums = [moved.outputs[0] for moved, _ in self.moved if moved.row.statistic]
         return bool(self.beside) or size_of(self.shape) < size_of((sums or self.op.outputs)[-1].shape)
+
+    @property
+    def contracts(self) -> bool:
+        """Whether the product is more than a scale: a matrix product, in one operation or multiplied and summed."""
+        return self.op.kind in PRODUCTS or any(moved.row.statistic for moved, _ in self.moved)
 
     def rectify(self) -> Map:
         """The same map, with the knowledge that a ReLU follows."""

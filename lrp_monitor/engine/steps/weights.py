@@ -13,10 +13,11 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
-from lrp_monitor.engine.steps.axes import sums_over_both
+from lrp_monitor.engine.steps.axes import sums_behind
 from lrp_monitor.engine.steps.formulas import passed
 from lrp_monitor.engine.steps.joined import beside, cut_apart, sum_of, summed_up
 from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, map_of
+from lrp_monitor.engine.steps.moves import MOVES
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, CONVOLUTIONS, PRODUCTS
@@ -113,16 +114,21 @@ class Weights:
 
     def contracts(self, op: Op) -> bool:
         """Whether it multiplies with weights what is summed then over an axis of both: a matrix product, in two."""
-        readers = self.graph.readers(op.outputs[0]) if op.kind == "mul" else []
-        summed = [r.kind for r in readers] in (["sum"], ["mean"])
-        return summed and self.graph.has_weights(op) and sums_over_both(self.graph, op)
+        sums = sums_behind(self.graph, op) if op.kind == "mul" and self.graph.has_weights(op) else iter(())
+        by = next((by for by, _ in sums), None)
+        if by is None or by.kind not in ("sum", "mean"):
+            return False
+        between = self.graph.between(op.outputs, by.outputs[0])[:-1]
+        return all(o.kind in ("neg", "add", "sub", *MOVES) or _by_number(o) for o in between)
 
     def contraction(self, op: Op, z: Fact) -> Fact | None:
-        """What sums up a product with weights, as the matrix product that both are; None where it does not."""
-        if z.summand is None or op.kind not in ("sum", "mean") or not self.contracts(self.graph.op_of(z.tensor)):
+        """What sums up a product with weights over an axis of both, as the one product that they are; else None."""
+        made = z.map or z.summand
+        if made is None or made.beside or made.summed or (made.op.kind in PRODUCTS and made.call is not op.call):
             return None
-        made = z.summand.behind(op, 0)
-        return self.weighted(op, op.outputs[0], made, note=repr(made.rule))
+        if op.kind not in ("sum", "mean") or all(by is not op for by, _ in sums_behind(self.graph, made.op)):
+            return None
+        return self.weighted(op, op.outputs[0], made.behind(op, 0), note=repr(made.rule))
 
     def begun(self, made: Map, added: Sequence[Tensor]) -> Map:
         """``made`` as a step of a loop, where a rule for inputs is its rule and weights made ``added`` of no state."""
@@ -197,20 +203,24 @@ class Weights:
         return found
 
     def diagonal(self, op: Op, given: list[Fact], z: Fact, inside: bool = False) -> Map | None:
-        """A scale of ``z`` by weights alone, or a shift of one, as the product with a diagonal matrix that it is.
+        """A scale of ``z`` by weights, then by numbers, or shifted: the product with a diagonal matrix that it is.
 
         ``inside``: in a prefix.
         """
         at = given.index(z)
         if op.kind == "mul":
             other = op.inputs[1 - at]
-            if self.graph.depends(other) or not self.graph.is_learned(other):
-                return None
-            return self.product_map(op, at, 1 - at, first=inside or (z.front and not z.inner))
-        scaling = scaling_of(op, given, z) if z.summand is not None and z.summand.factor is None else None
-        if z.summand is None or scaling is None or scaling.shift is None or scaling.factor is not None:
+            if not self.graph.depends(other) and self.graph.is_learned(other):
+                return self.product_map(op, at, 1 - at, first=inside or (z.front and not z.inner))
+        made = z.summand
+        scaling = scaling_of(op, given, z) if made is not None and made.factor is None else None
+        if made is None or scaling is None:
             return None
-        return z.summand.shifted(scaling.shift)
+        if scaling.factor is None and scaling.shift is not None:
+            return made.shifted(scaling.shift)
+        return (
+            made.scaled(scaling.factor) if scaling.factor is not None and _by_number(op) and not made.varies else None
+        )
 
     def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
         """A scale or shift behind a weighted map, as a part of it."""
@@ -300,6 +310,12 @@ class Weights:
         return Fact(t, True, affine=(root, scaled), divided=z.divided, step=step)
 
 
+def _by_number(op: Op) -> bool:
+    """Whether ``op`` multiplies or divides by a number, which is not 0."""
+    factors = map(number, op.inputs[1:] if op.kind == "div" else op.inputs if op.kind == "mul" else ())
+    return any(value not in (None, 0) for value in factors)
+
+
 @dataclass(frozen=True)
 class Scaling:
     """What multiplies a tensor and what is added to it then, by what no input changes: both broadcast to it."""
@@ -339,6 +355,12 @@ def scaling_of(op: Op, given: Sequence[Fact], z: Fact) -> Scaling | None:
     if given[0] is z:
         return Scaling(axes, shift=lambda: -constant()) if op.kind == "sub" else Scaling(axes, lambda: 1.0 / constant())
     return Scaling(axes, lambda: -1.0, constant) if op.kind == "sub" else None
+
+
+def moved_summand(op: Op, index: int, live: Sequence[Fact]) -> Map | None:
+    """What the one tensor in ``live`` is in a sum, behind an operation that moves or negates it; else None."""
+    made = live[0].summand if len(live) == 1 else None
+    return None if made is None else made.moved_by(op, index)
 
 
 def of_kind(composite: Composite, op: Op) -> Rule:
