@@ -41,6 +41,12 @@ def sigmoid_of_copies(z):
     return tf.identity(1.0 / tf.identity(1.0 + power))
 
 
+def sigmoid_there_and_back(z):
+    """A sigmoid by hand of which a part is moved, and moved back."""
+    power = ops.transpose(ops.reshape(ops.exp(-z), (-1, 2, z.shape[1] // 2)), (0, 2, 1))
+    return 1.0 / (1.0 + ops.reshape(ops.transpose(power, (0, 2, 1)), (-1, z.shape[1])))
+
+
 GATED = {
     "layer": lambda a, b: a * kl.Activation("sigmoid")(b),
     "over": lambda a, b: a * (1.0 / (1.0 + ops.exp(-b))),
@@ -56,6 +62,7 @@ GATED = {
     "scaled tanh": lambda a, b: (0.5 - 0.5 * ops.tanh(b * -0.5)) * a,
     "pooled": lambda a, b: a * ops.average_pool(ops.sigmoid(b)[..., None], 1)[..., 0],  # over windows of one value
     "copied": lambda a, b: a * kl.Lambda(sigmoid_of_copies)(b),
+    "there and back": lambda a, b: a * kl.Lambda(sigmoid_there_and_back)(b),
     "dropped": lambda a, b: a * (1.0 / (1.0 + kl.Dropout(0.5)(ops.exp(-b)))),
     "moved": lambda a, b: a * (1.0 / (1.0 + ops.exp(-b)[:, None]))[:, 0],
     "moved within": lambda a, b: a * (1.0 / (1.0 + ops.exp(-b)[:, None][:, 0])),
@@ -63,7 +70,8 @@ GATED = {
 
 
 @pytest.mark.parametrize(
-    ("product", "gate"), [("half", "layer"), ("half", "divided"), *(("gate", name) for name in GATED)]
+    ("product", "gate"),
+    [*(("half", name) for name in ("layer", "divided", "there and back")), *(("gate", name) for name in GATED)],
 )
 def test_a_gate(product, gate, rng, randomise):
     """y = a s(b): half: R_a = R_b = R / 2, and s passes R_b on to its pre-activation; gate: R_a = R, R_b = 0."""

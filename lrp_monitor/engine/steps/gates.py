@@ -112,7 +112,7 @@ def quotient(graph: Graph, op: Op) -> tuple[Tensor, Tensor] | None:
     if op.kind == "div":
         return op.inputs[0], op.inputs[1]
     for factor, other in zip(op.inputs, op.inputs[::-1], strict=True) if op.kind == "mul" else ():
-        below = _inverted(_maker(graph, other))
+        below = _inverted(_maker(graph, other, ("select",)))
         if below is not None:
             return factor, below
     return None
@@ -131,7 +131,7 @@ def is_softmax_shift(graph: Graph, op: Op) -> bool:
     Such as the largest score, so that no exponential overflows: the softmax does not change by it, and the gradient of
     the softmax sums to zero there. So no relevance is lost by the gradient that was stopped.
     """
-    if op.kind != "sub" or _maker(graph, op.inputs[1]).kind != "stop":
+    if op.kind != "sub" or _maker(graph, op.inputs[1], ("select",)).kind != "stop":
         return False
     (made,) = op.outputs
     return op.inputs[1].shape[-1:] == (1,) and _ends_in_softmax(graph, made)
@@ -287,5 +287,5 @@ def _in_front_of_maximum(graph: Graph, tensor: Tensor) -> Tensor:
     op = graph.op_of(tensor)
     if op.kind != "sub":
         return tensor
-    largest = _maker(graph, op.inputs[1], ("stop",))
+    largest = _maker(graph, op.inputs[1], ("select", "stop"))
     return op.inputs[0] if largest.kind in ("max", "segmentmax") else tensor
