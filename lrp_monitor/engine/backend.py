@@ -174,16 +174,13 @@ _OWN = "lrp_monitor"
 @tf.RegisterGradient(_OWN)  # type: ignore[untyped-decorator]
 def _own_gradient(op: Any, upstream: Tensor, *_: Tensor) -> list[Any]:
     (gradient,) = op.graph.get_collection((_OWN, op.name))
-    found = gradient(upstream)
-    return [None, *(found if isinstance(found, list) else [found])]
+    return [None, *gradient(upstream)]
 
 
-def with_gradient(value: Tensor, sources: Sequence[Tensor], gradient: Callable[[Tensor], Any]) -> Tensor:
-    """``value``, from which ``gradient(upstream)`` passes on to ``sources``, to each its own, and nothing else does.
-
-    ``tf.custom_gradient`` would search the graph for variables each time and keep it for the life of the process.
-    """
+def with_gradient(value: Tensor, sources: Sequence[Tensor], gradient: Callable[[Tensor], Sequence[Any]]) -> Tensor:
+    """``value``, from which ``gradient(upstream)`` passes on to ``sources``, to each its own, and nothing else does."""
     graph = tf.compat.v1.get_default_graph()
+    # Not by tf.custom_gradient: that searches the graph for variables, and keeps the graph for the life of the process.
     with graph.gradient_override_map({"IdentityN": _OWN}):
         made = tf.identity_n([value, *sources])[0]
     graph.add_to_collection((_OWN, made.op.name), gradient)

@@ -16,12 +16,12 @@ def straight_through(surrogate: Tensor, value: Tensor) -> Tensor:
     The surrogate's own value is needed by nobody, so that the compiler drops the arithmetic that makes it, for most
     rules a convolution; it would not in ``surrogate + stop_gradient(value - surrogate)``.
     """
-    return backend.with_gradient(value, [surrogate], lambda upstream: upstream)
+    return backend.with_gradient(value, [surrogate], lambda upstream: [upstream])
 
 
 def divided(x: Tensor, divisor: Tensor) -> Tensor:
     """``x / divisor``, through which a gradient passes to ``x`` alone."""
-    return backend.with_gradient(x / divisor, [x], lambda upstream: upstream / divisor)
+    return backend.with_gradient(x / divisor, [x], lambda upstream: [upstream / divisor])
 
 
 def deferred(

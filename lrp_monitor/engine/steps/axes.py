@@ -220,7 +220,7 @@ def sums_behind(graph: Graph, op: Op) -> Iterator[tuple[Op, frozenset[Any]]]:
     t, named = op.outputs[0], product_axes(op)[-1]
     shared = ((name, named.index(name)) for name in one & two if name in named)
     spans = [(name, (step_of(t.shape, axis), t.shape[axis])) for name, axis in shared]
-    while len(readers := graph.readers(t)) == 1 and len(readers[0].outputs) == 1:
+    while spans and len(readers := graph.readers(t)) == 1 and len(readers[0].outputs) == 1:
         (reader,) = readers
         data = next(i for i, x in enumerate(reader.inputs) if x is t)
         linear = reader.row.form == "linear" or reader.kind in ("sum", "mean", "segmentsum")

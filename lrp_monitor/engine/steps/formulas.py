@@ -19,10 +19,10 @@ def pass_through(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     ReLU's own gradient is that factor already; for a saturated ReLU6 or a sigmoid it is not.
     """
 
-    def gradient(upstream: Tensor) -> Tensor:
+    def gradient(upstream: Tensor) -> list[Tensor]:
         again = backend.after(z, upstream)  # made anew in reverse: z alone is kept for it
         # A gradient for a complex number is the conjugate of the derivative.
-        return upstream * ops.conjugate(_factor(again, function(again)))
+        return [upstream * ops.conjugate(_factor(again, function(again)))]
 
     return backend.with_gradient(function(z), [z], gradient)
 

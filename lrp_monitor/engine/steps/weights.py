@@ -218,9 +218,9 @@ class Weights:
             return None
         if scaling.factor is None and scaling.shift is not None:
             return made.shifted(scaling.shift)
-        return (
-            made.scaled(scaling.factor) if scaling.factor is not None and _by_number(op) and not made.varies else None
-        )
+        if scaling.factor is None or made.varies or not _by_number(op):
+            return None
+        return made.scaled(scaling.factor)
 
     def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
         """A scale or shift behind a weighted map, as a part of it."""
