@@ -847,6 +847,66 @@ def test_the_rule_of_the_first_layer_is_that_of_a_step_however_it_is_written(fir
         close(lrp.relevance(other, x, 0, composite), expected)
 
 
+class StatelessCell(kl.Layer):
+    """``x U + b``, which reads no state."""
+
+    state_size = output_size = UNITS
+
+    def build(self, shape):
+        self.u = self.add_weight(shape=(FEATURES, UNITS))
+        self.b = self.add_weight(shape=(UNITS,))
+
+    def call(self, x, states):
+        return ops.matmul(x, self.u) + self.b, states
+
+
+@pytest.mark.parametrize("first", OF_FIRST[1:4], ids=repr)
+def test_a_cell_that_reads_no_state_is_the_layer_at_every_step(first, rng):
+    """The rule of the first layer is that of a product of x alone, and not one within what another rule gives x."""
+    x, composite = sequence(rng), lrp.Composite(dense=rules.ZPlus(), first=first)
+    by_cell = net(kl.RNN(StatelessCell(), return_sequences=True), kl.ReLU())
+    by_layer = net(kl.TimeDistributed(kl.Dense(UNITS)), kl.ReLU())
+    by_layer.set_weights(by_cell.get_weights())
+    close(lrp.relevance(by_cell, x, 0, composite), lrp.relevance(by_layer, x, 0, composite))
+
+
+class PartsCell(kl.Layer):
+    """``tanh(f(x U) + g(h W))`` with layers of their own: two dense ones, or matrices that are normalised apart."""
+
+    state_size = output_size = UNITS
+
+    def __init__(self, normed, **options):
+        super().__init__(**options)
+        make = kl.LayerNormalization if normed else kl.Dense
+        self.normed = normed
+        self.of_x, self.of_h = (make() if normed else make(UNITS) for _ in range(2))
+
+    def build(self, shape):
+        self.of_x.build((None, UNITS if self.normed else FEATURES))
+        self.of_h.build((None, UNITS))
+        if self.normed:
+            self.u = self.add_weight(shape=(FEATURES, UNITS))
+            self.w = self.add_weight(shape=(UNITS, UNITS))
+
+    def call(self, x, states):
+        (h,) = states
+        if self.normed:
+            x, h = ops.matmul(x, self.u), ops.matmul(h, self.w)
+        h = ops.tanh(self.of_x(x) + self.of_h(h))
+        return h, [h]
+
+
+@sweep("normed first", [True, False], OF_FIRST[:4], kept=lambda normed, first: normed != first % 2)
+def test_parts_of_a_step_in_layers_of_their_own_are_maps_of_their_own(normed, first, rng):
+    """In RNN as in a loop that is written out, and of a sample alone as of many: no state has a row for each."""
+    x, composite = sequence(rng), lrp.Composite(dense=rules.ZPlus(), first=first)
+    model, written = net(kl.RNN(PartsCell(normed))), net(Written(PartsCell(normed)))
+    written.set_weights(model.get_weights())
+    found = lrp.relevance(model, x, 0, composite)
+    close(found, lrp.relevance(written, x, 0, composite))
+    close(found[:1], lrp.relevance(model, x[:1], 0, composite))
+
+
 def test_open_number_of_steps(rng):
     """A length that the data fix is fine; one that only the run knows is refused with the way out."""
     open_ended = keras.Sequential([keras.Input((None, FEATURES)), kl.LSTM(UNITS), kl.Dense(2)])

@@ -40,8 +40,8 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
                 return None
             part = part.behind(op, index)
         parts.append(part)
-    in_loop = any(part.in_loop for part in parts)
-    return Map(first.op, first.data, first.kernel, rule, first.call, {}, None, summed=tuple(parts), in_loop=in_loop)
+    whole = Map(first.op, first.data, first.kernel, rule, first.call, {}, None, summed=tuple(parts))
+    return replace(whole, of_first_step=any(part.of_first_step for part in parts))
 
 
 def cut_apart(made: Map, joint: Op) -> list[Map]:
@@ -90,7 +90,7 @@ def _cuts_columns(op: Op, index: int) -> bool:
 def beside(op: Op, parts: Sequence[Map | None]) -> Map | None:
     """The map of maps whose outputs ``op`` lays side by side or one upon another; None where it is none of them."""
     found = [part for part in parts if part is not None and not part.varies]
-    if op.kind not in ("concat", "stack") or len(found) < len(parts) or any(part.in_loop for part in found):
+    if op.kind not in ("concat", "stack") or len(found) < len(parts) or any(part.of_first_step for part in found):
         return None
     first = found[0]
     return Map(op, 0, 0, first.rule, first.call, {}, None, moved=((op, 0),), beside=tuple(found))

@@ -75,8 +75,8 @@ class Map:
     """The maps of which this is the sum."""
     beside: tuple[Map, ...] = ()
     """The maps of which this lays the outputs side by side, or one upon another."""
-    in_loop: bool = False
-    """Whether it is made in a step of a recurrent layer, or in the first one, from no state, of a loop written out."""
+    of_first_step: bool = False
+    """Whether it is the first step of a loop, in which what weights make of no state is added to it."""
     problem: str = ""
     """What is wrong with the rule."""
     rectified: bool = False

@@ -21,7 +21,7 @@ from lrp_monitor.engine.steps.moves import MOVES
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, CONVOLUTIONS, PRODUCTS
-from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf, loop_around
+from lrp_monitor.engine.trace.recording import LayerCall, Recording, leaf
 
 SMALL = 1e-6
 """The stabiliser of the epsilon rule on a scale and shift of their own."""
@@ -71,7 +71,7 @@ class Weights:
             elif not self.graph.is_zero(fact.tensor):
                 return None
         if len(maps) == 1 and maps[0].rule.input_only:  # of no state
-            return replace(maps[0], in_loop=True)
+            return replace(maps[0], of_first_step=True)
         alike = all(part.rule == maps[0].rule for part in maps)
         return None if alike else self.joint(made.op, maps)
 
@@ -92,7 +92,7 @@ class Weights:
     def product_map(self, op: Op, data: int, kernel: int, first: bool) -> Map:
         """The map of a product with weights, by its rule."""
         rule, problem = self.rule(op, first)
-        return replace(map_of(op, data, kernel, rule), in_loop=loop_around(op.call) is not None, problem=problem)
+        return replace(map_of(op, data, kernel, rule), problem=problem)
 
     def of_complex_numbers(self, op: Op, given: list[Fact], rule: Rule) -> Fact:
         """A product with complex weights, by the epsilon rule: contributions have an angle, but no sign."""
@@ -132,7 +132,7 @@ class Weights:
 
     def begun(self, made: Map, added: Sequence[Tensor]) -> Map:
         """``made`` as a step of a loop, where a rule for inputs is its rule and weights made ``added`` of no state."""
-        return replace(made, in_loop=True) if made.rule.input_only and self.of_no_state(added) else made
+        return replace(made, of_first_step=True) if made.rule.input_only and self.of_no_state(added) else made
 
     def of_no_state(self, tensors: Sequence[Tensor]) -> bool:
         """Whether they are what weights make of zeros, as in the first step of a loop that is written out."""
@@ -164,7 +164,7 @@ class Weights:
 
     def activated(self, op: Op, t: Tensor, root: Tensor, made: Map | None) -> Fact | None:
         """A function of each element behind a map whose rule takes it along; None where none does."""
-        if made is None or not made.rule.takes_activation or made.in_loop or made.summed or made.is_part:
+        if made is None or not made.rule.takes_activation or made.of_first_step or made.summed or made.is_part:
             return None
         above = op.kind == "relu6" and op.inputs[0] is root  # 0 wherever the map's output is not above 0
         made = replace(made, activation=self.graph.function(root, t), base=made, rectified=above)
@@ -186,7 +186,8 @@ class Weights:
         scales = made is not None and all(one.shift is None for one in (made, *made.products))
         if made is not None and not literal:
             shifts = scaling.factor is None
-            of_its_axes = made.takes(scaling.axes) or (shifts and made.call is op.call)
+            # what weights make of no state is one number a channel, spread over however many samples there are
+            of_its_axes = made.takes(scaling.axes) or (shifts and (made.call is op.call or self.of_no_state(others)))
             if of_its_axes and (scales or shifts):
                 return self.folded(op, t, made, scaling)
         found = self.affine(op, t, given, z, scaling, learned)
@@ -229,7 +230,8 @@ class Weights:
             made = made.scaled(scaling.factor)
         if scaling.shift is not None:
             others = [other for other in op.inputs if not self.graph.depends(other)]
-            made = self.begun(made.shifted(scaling.shift), others)
+            joint = made.call is op.call  # two layers whose outputs are added are two maps, at the first step, too
+            made = self.begun(made.shifted(scaling.shift), others) if joint else made.shifted(scaling.shift)
         return self.weighted(op, t, made, note="" if same else "folded into the weighted layer before it")
 
     def behind(self, op: Op, index: int, given: list[Fact], live: list[Fact]) -> Map | None:

@@ -284,7 +284,7 @@ class Builder:
             op = made.moved[0][0]
             (y,) = backend.repeat(op.raw, [*outputs, *op.inputs[len(outputs) :]])
             return y
-        first = all(part.rule.input_only for part in parts) and not made.in_loop
+        first = all(part.rule.input_only for part in parts) and not made.of_first_step
         within = [part.rule.input_only and not first for part in parts]
         if len(parts) == 1 and not within[0]:
             return self._applied(self._affine(made), made.rule)
