@@ -111,7 +111,8 @@ class Graph:
     def _copied(self, tensor: Tensor, kept: Collection[int]) -> Tensor:
         """Of what ``tensor`` is a copy, or was moved and moved back; itself where it is none."""
         alike = _SAME_ORDER if self._made_by[id(tensor)].kind in _SAME_ORDER else ("identity", "transpose")
-        shape, axes, t = tensor.shape, np.arange(tensor.shape.rank or 0), tensor
+        t, rank, axes = tensor, tensor.shape.rank, np.arange(tensor.shape.rank or 0)
+        shape = None if rank is None else tuple(tensor.shape)
         while id(t) not in kept and (op := self._made_by[id(t)]).kind in alike:
             t = op.inputs[0]
             if op.kind == "transpose":
@@ -119,8 +120,9 @@ class Graph:
                 if order is None:
                     break
                 axes = order[axes]
-            same = t.shape.rank is not None and tuple(t.shape) == tuple(shape) and tuple(shape).count(None) < 2
-            if op.kind == "identity" or (same and (axes == np.arange(shape.rank)).all()):
+            if shape != (None if t.shape.rank is None else tuple(t.shape)):
+                continue  # also where an identity tells the shape
+            if op.kind == "identity" or (shape and shape.count(None) < 2 and (axes == np.arange(rank)).all()):
                 return t
         return tensor
 
