@@ -503,3 +503,17 @@ def test_an_exponential_before_weights_is_no_part_of_a_normalisation_behind_them
         )
     )  # fmt: skip
     np.testing.assert_allclose(lrp.Explainer(model, "lrp_zero").explain(x, 0).conservation, 1, atol=1e-4)
+
+
+def test_what_tells_the_shape_of_a_tensor_is_read(x, randomise):
+    """A number that Python computes has no shape but the one that is told behind it; it is a constant."""
+
+    def damped(z):
+        half = tf.numpy_function(lambda _: np.float32(0.5), [tf.stop_gradient(z)], tf.float32)
+        return z * tf.stop_gradient(tf.ensure_shape(half, ()))
+
+    by_python, by_number = (
+        net((WIDTH,), Own(nothing, lambda _, z, f=function: f(z))) for function in (damped, lambda z: z * 0.5)
+    )
+    by_number.set_weights(randomise(by_python).get_weights())
+    same(by_number, by_python, x[:, 0], [ZERO])
