@@ -214,9 +214,9 @@ def forget_custom_gradients(graph: Any) -> None:
     from tensorflow.python.framework import ops
 
     for op in graph.get_operations():
-        hung = op.node_def.attr["_gradient_op_type"].s.decode() if op.type == "IdentityN" else ""
-        if hung.startswith("CustomGradient-"):  # others are there for more than one graph
-            ops.gradient_registry._registry.pop(hung, None)
+        name = op.node_def.attr["_gradient_op_type"].s.decode() if op.type == "IdentityN" else ""
+        if name.startswith("CustomGradient-"):  # others are there for more than one graph
+            ops.gradient_registry._registry.pop(name, None)
 
 
 def unrecorded() -> contextlib.AbstractContextManager[Any]:

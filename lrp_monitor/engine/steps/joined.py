@@ -28,7 +28,7 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
     first, shape = min(maps, key=lambda made: made.op.kind not in CONVOLUTIONS), tuple(op.outputs[0].shape)
     products = [one for made in maps for one in made.products]
     own = {(id(one.op), id(one.cut)) for one in products}
-    if not any(one.contracts for one in products) or len(own) < len(products):
+    if not any(one.is_product for one in products) or len(own) < len(products):
         return None
     parts = []
     for index, made in enumerate(maps):

@@ -251,7 +251,7 @@ class Map:
         return bool(self.beside) or size_of(self.shape) < size_of((sums or self.op.outputs)[-1].shape)
 
     @property
-    def contracts(self) -> bool:
+    def is_product(self) -> bool:
         """Whether the product is more than a scale: a matrix product, in one operation or multiplied and summed."""
         return self.op.kind in PRODUCTS or any(moved.row.statistic for moved, _ in self.moved)
 

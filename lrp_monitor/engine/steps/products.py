@@ -11,10 +11,10 @@ from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.steps.axes import free_spans, size_of, spread_factor, sums_over_both, weighs
 from lrp_monitor.engine.steps.gates import one_and_exponential
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
-from lrp_monitor.engine.trace.graph import Graph, Op, number
+from lrp_monitor.engine.trace.graph import SAME_ORDER, Graph, Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS
 
-_SAME_ORDER = ("reshape", "expanddims", "squeeze", "slice")  # of slices those that leave nothing out
+_IN_ORDER = (*SAME_ORDER, "slice")  # of slices those that leave nothing out
 
 
 def product(
@@ -170,6 +170,6 @@ def _squares(graph: Graph, op: Op, live: Sequence[Fact]) -> bool:
     """Whether both factors of a product are one tensor, which runs in step with itself along all axes."""
     tensors = [f.tensor for f in live]
     for index, t in enumerate(tensors):
-        while (made := graph.op_of(t)).kind in _SAME_ORDER and size_of(made.data[0].shape) == size_of(t.shape):
+        while (made := graph.op_of(t)).kind in _IN_ORDER and size_of(made.data[0].shape) == size_of(t.shape):
             t = tensors[index] = made.data[0]
     return len(tensors) == 2 and tensors[0] is tensors[1] and not free_spans(op)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from lrp_monitor.engine.trace.recording import LayerCall
 
 
-_SAME_ORDER = ("reshape", "squeeze", "expanddims")  # of what moves a tensor's values that which keeps their order
+SAME_ORDER = ("reshape", "squeeze", "expanddims")
+"""Of the kinds that move values those that leave them in the same order."""
 
 
 @dataclass(eq=False)
@@ -110,7 +111,7 @@ class Graph:
 
     def _copied(self, tensor: Tensor, kept: Collection[int]) -> Tensor:
         """Of what ``tensor`` is a copy, or was moved and moved back; itself where it is none."""
-        alike = _SAME_ORDER if self._made_by[id(tensor)].kind in _SAME_ORDER else ("identity", "transpose")
+        alike = SAME_ORDER if self._made_by[id(tensor)].kind in SAME_ORDER else ("identity", "transpose")
         t, rank, axes = tensor, tensor.shape.rank, np.arange(tensor.shape.rank or 0)
         shape = None if rank is None else tuple(tensor.shape)
         while id(t) not in kept and (op := self._made_by[id(t)]).kind in alike:
