@@ -109,11 +109,48 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
             return None
         return axis if op.attribute("keep_dims") else axis - sum(i < axis for i in gone)
     more = len(after) - len(before)
-    if row.form is not None:  # axes are counted from the last on
+    if row.form is not None or op.kind == "broadcast":  # axes are counted from the last on
         return axis + more
+    if op.kind == "gather":
+        return axis + more if axis > gathered_axis(op) else axis if axis < gathered_axis(op) or not more else None
     if op.type == "StridedSlice":
         return _axes_behind_slice(op, len(before))[axis]
     return axis if row.in_place and not more else None
+
+
+def gathered_axis(op: Op) -> int:
+    """The axis of a table along which a lookup takes vectors."""
+    return int(backend.constant_value(op.inputs[2])) % len(op.inputs[0].shape) if len(op.inputs) > 2 else 0
+
+
+# What varies along an axis of its output only where its data do.
+_SPREADS = (
+    "reshape", "squeeze", "expanddims", "transpose", "slice", "split", "splitv", "unstack", "reverse", "roll", "gather",
+    "tile", "broadcast", "stack", "concat", "sum", "mean", "matmul", "einsum",
+)  # fmt: skip
+
+
+def varying_axes(graph: Graph, tensor: Tensor) -> frozenset[int]:
+    """The axes of a tensor, which no input changes, along which it may vary: not those over which it was spread."""
+    shape, value, op = tuple(tensor.shape), backend.constant_value(tensor), graph.op_of(tensor)
+    whole = frozenset(axis for axis, n in enumerate(shape) if n != 1)
+    if value is not None and value.size:
+        return frozenset(axis for axis in whole if (value != value.take([0], axis)).any())
+    differ = op.kind in ("stack", "concat") and len({id(t) for t in op.data}) > 1
+    if differ or (op.kind not in _SPREADS and (op.row.form is None or not op.inputs)):
+        return whole
+    alike = op.kind == "gather" and not varying_axes(graph, op.inputs[1])  # one vector for all
+    found: set[int] = set()
+    for data, x in enumerate(op.inputs):
+        if op.row.form is None and not any(x is t for t in op.data):
+            continue  # it says where to or how
+        for axis in varying_axes(graph, x) - ({gathered_axis(op)} if alike else set()):
+            span = span_behind(op, data, (step_of(x.shape, axis), x.shape[axis]), backend.made_by(tensor)[1])
+            if span is None:
+                return whole
+            step, end = span[0], span[0] * span[1]
+            found.update(i for i in whole if step_of(shape, i) < end and step < step_of(shape, i) * shape[i])
+    return frozenset(found)
 
 
 def _axes_behind_slice(op: Op, rank: int) -> list[int | None]:
@@ -223,7 +260,8 @@ def sums_behind(graph: Graph, op: Op) -> Iterator[tuple[Op, frozenset[Any]]]:
     while spans and len(readers := graph.readers(t)) == 1 and len(readers[0].outputs) == 1:
         (reader,) = readers
         data = next(i for i, x in enumerate(reader.inputs) if x is t)
-        linear = reader.row.form == "linear" or reader.kind in ("sum", "mean", "segmentsum")
+        linear = reader.row.form == "linear" and (reader.kind != "div" or data == 0)
+        linear |= reader.kind in ("sum", "mean", "segmentsum")
         alone = sum(graph.depends(x) for x in reader.inputs) == 1
         if not (alone and (linear or reader.row.mask == "moved")):
             return

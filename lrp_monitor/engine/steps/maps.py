@@ -345,12 +345,18 @@ class Map:
         axis = self.op.channel_axis
         return axis if self.x.shape[axis] == self.op.inputs[self.kernel].shape[-2] else None
 
+    def _varies_by_sample(self) -> bool:
+        """Whether the kernel has rows of its own for each sample."""
+        named, shape = product_axes(self.op), self.op.inputs[self.kernel].shape
+        sample = named[self.data][0]
+        return any(name == sample and n != 1 for name, n in zip(named[self.kernel], shape, strict=True))
+
     def affine(
         self, x: Tensor, value: Callable[[Tensor], Tensor], *, companion: Companion | None, non_negative: bool
     ) -> Affine:
         """The map of another ``x``, as rules see it."""
         axis = self._channels()
-        if self.moved and companion is not None:  # what moves the output may be made for as many samples as there are
+        if companion is not None and (self.moved or self._varies_by_sample()):  # made for as many samples as there are
             companion = companion.by_sample()
 
         def weights(tensor: Tensor | None) -> Tensor:
@@ -372,11 +378,6 @@ def along(vector: Tensor, axis: int, rank: int) -> Tensor:
     shape = [1] * rank
     shape[axis] = -1
     return ops.reshape(vector, shape)
-
-
-def axes_along_which(shape: Sequence[int], of: Sequence[int]) -> tuple[int, ...]:
-    """The axes of a tensor of shape ``of`` along which a tensor of ``shape``, spread over it, varies."""
-    return tuple(len(of) - len(shape) + i for i, n in enumerate(shape) if n != 1)
 
 
 def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:

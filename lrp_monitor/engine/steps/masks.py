@@ -19,7 +19,7 @@ from keras import ops
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor, stop_gradient
 from lrp_monitor.engine.gradients import straight_through
-from lrp_monitor.engine.steps.axes import product_axes
+from lrp_monitor.engine.steps.axes import gathered_axis, product_axes
 from lrp_monitor.engine.steps.maps import Map
 from lrp_monitor.engine.steps.step import Made
 from lrp_monitor.engine.trace.graph import Op
@@ -51,10 +51,9 @@ def share(made: Made, weights: Map) -> Tensor:
 def spread_over_vectors(op: Op, mask: Tensor) -> Tensor:
     """The mask behind a lookup: all relevance of a vector goes to its token."""
     shape, axis = op.outputs[0].shape, op.attribute("axis") if op.kind == "onehot" else -1
-    if op.type == "GatherV2":  # what the table has before the axis of its vectors stands before the numbers
-        place = int(backend.constant_value(op.inputs[2])) % len(op.inputs[0].shape)
+    if op.kind == "gather":  # what the table has before the axis of its vectors stands before the numbers
         shared_axes = op.attribute("batch_dims") or 0
-        for _ in range(place - shared_axes):
+        for _ in range(gathered_axis(op) - shared_axes):
             mask = ops.expand_dims(mask, shared_axes)
     for _ in range(len(shape) - len(mask.shape)):
         mask = ops.expand_dims(mask, axis)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,10 +12,10 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
-from lrp_monitor.engine.steps.axes import sums_behind
+from lrp_monitor.engine.steps.axes import sums_behind, varying_axes
 from lrp_monitor.engine.steps.formulas import passed
 from lrp_monitor.engine.steps.joined import beside, cut_apart, sum_of, summed_up
-from lrp_monitor.engine.steps.maps import Make, Map, along, axes_along_which, map_of
+from lrp_monitor.engine.steps.maps import Make, Map, along, map_of
 from lrp_monitor.engine.steps.moves import MOVES
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
@@ -119,7 +118,7 @@ class Weights:
         if by is None or by.kind not in ("sum", "mean"):
             return False
         between = self.graph.between(op.outputs, by.outputs[0])[:-1]
-        return all(o.kind in ("neg", "add", "sub", *MOVES) or _by_number(o) for o in between)
+        return all(o.kind in ("neg", *SCALINGS, *MOVES) for o in between)
 
     def contraction(self, op: Op, z: Fact) -> Fact | None:
         """What sums up a product with weights over an axis of both, as the one product that they are; else None."""
@@ -177,11 +176,11 @@ class Weights:
             made = None
         if any(map(self.graph.depends, others)):
             return None if made is None else self.of_each_sample(op, t, given, made, others[0])
-        scaling, learned = scaling_of(op, given, z), any(map(self.graph.is_learned, others))
+        scaling, learned = scaling_of(self.graph, op, given, z), any(map(self.graph.is_learned, others))
         if scaling is None:
             return None
         # a literal scales, or absorbs, by itself
-        literal = op.kind != "batchnorm" and math.prod(others[0].shape) == 1 and number(others[0]) is not None
+        literal = op.kind != "batchnorm" and number(others[0]) is not None
         literal &= op.number not in self.biases
         scales = made is not None and all(one.shift is None for one in (made, *made.products))
         if made is not None and not literal:
@@ -208,20 +207,19 @@ class Weights:
 
         ``inside``: in a prefix.
         """
-        at = given.index(z)
+        at, made = given.index(z), z.summand
+        scaling = scaling_of(self.graph, op, given, z) if made is not None and made.factor is None else None
+        if made is not None and scaling is not None:
+            if scaling.factor is None and scaling.shift is not None:
+                return made.shifted(scaling.shift)
+            of_its_axes = made.call is op.call and made.takes(scaling.axes)
+            if scaling.factor is not None and not made.varies and (_by_number(op) or of_its_axes):
+                return made.scaled(scaling.factor)
         if op.kind == "mul":
             other = op.inputs[1 - at]
             if not self.graph.depends(other) and self.graph.is_learned(other):
                 return self.product_map(op, at, 1 - at, first=inside or (z.front and not z.inner))
-        made = z.summand
-        scaling = scaling_of(op, given, z) if made is not None and made.factor is None else None
-        if made is None or scaling is None:
-            return None
-        if scaling.factor is None and scaling.shift is not None:
-            return made.shifted(scaling.shift)
-        if scaling.factor is None or made.varies or not _by_number(op):
-            return None
-        return made.scaled(scaling.factor)
+        return None
 
     def folded(self, op: Op, t: Tensor, made: Map, scaling: Scaling) -> Fact:
         """A scale or shift behind a weighted map, as a part of it."""
@@ -328,17 +326,20 @@ class Scaling:
     shift: Make | None = None
 
 
-def scaling_of(op: Op, given: Sequence[Fact], z: Fact) -> Scaling | None:
+def scaling_of(graph: Graph, op: Op, given: Sequence[Fact], z: Fact) -> Scaling | None:
     """By what ``op`` scales and shifts ``z``; None where ``z`` divides, and where the batch itself scales it."""
     shape, (other, *more) = tuple(op.outputs[0].shape), [f.tensor for f in given if f is not z]
     by_channel = op.kind == "batchnorm" or (op.type == "BiasAdd" and len(other.shape) == 1)
-    axes = (op.channel_axis,) if by_channel else axes_along_which(tuple(other.shape), shape)
+    varying = varying_axes(graph, other)
+    axes = (op.channel_axis,) if by_channel else tuple(len(shape) - len(other.shape) + i for i in sorted(varying))
+    spread_over = {i for i, n in enumerate(other.shape) if n != 1} - varying
+    first = tuple(slice(1 if i in spread_over else None) for i in range(len(other.shape)))
 
     def spread(value: Tensor) -> Tensor:
         return along(value, op.channel_axis, len(shape)) if by_channel else value
 
     def constant() -> Tensor:
-        return spread(ops.cast(other, "float32"))
+        return spread(ops.cast(other[first] if spread_over else other, "float32"))
 
     if op.kind == "batchnorm":
 
