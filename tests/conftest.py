@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# Workers share the cores: more threads within an operation than one would wait for each other.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 _VARIABLE = "LRP_FUZZ_SEED"
 
 FAST = {
