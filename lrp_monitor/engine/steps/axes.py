@@ -38,7 +38,7 @@ def span_behind(op: Op, data: int, span: Span, index: int = 0) -> Span | None:
     step, length = span
     axis = next((i for i, n in enumerate(before) if lies_in(span, (step_of(before, i), n))), None)
     at = None if axis is None else axis_behind(op, axis, before, after, data)
-    if axis is None or at is None:
+    if axis is None or at is None or not 0 <= at < len(after):  # of a statistic besides, as of a BatchNormalization
         return None
     if before[axis] == after[at]:
         return step // step_of(before, axis) * step_of(after, at), length
@@ -131,25 +131,49 @@ _SPREADS = (
 
 
 def varying_axes(graph: Graph, tensor: Tensor) -> frozenset[int]:
-    """The axes of a tensor, which no input changes, along which it may vary: not those over which it was spread."""
-    shape, value, op = tuple(tensor.shape), backend.constant_value(tensor), graph.op_of(tensor)
-    whole = frozenset(axis for axis, n in enumerate(shape) if n != 1)
+    """The axes of a tensor along which it may vary: longer than one, and not those over which it was spread."""
+    if not graph.varying:
+        for op in graph.ops:
+            graph.varying.update((id(t), _varying(graph, op, index)) for index, t in enumerate(op.outputs))
+    found, shape = graph.varying[id(tensor)], tuple(tensor.shape)
+    if None in shape:
+        return frozenset(axis for axis, n in enumerate(shape) if n != 1)
+    spans = ((axis, step_of(shape, axis), n) for axis, n in enumerate(shape) if n != 1)
+    meets = (axis for axis, step, n in spans if any(step < first * m and first < step * n for first, m in found))
+    return frozenset(meets)
+
+
+def _varying(graph: Graph, op: Op, index: int) -> frozenset[Span]:
+    """Along what an output of an operation may vary, of the whole axes or parts of them."""
+    t, inputs = op.outputs[index], [x for x in op.inputs if op.row.form is not None or any(x is d for d in op.data)]
+    if any(x.shape.rank is None for x in (t, *inputs)):
+        return frozenset()
+    shape = tuple(t.shape)
+    whole = frozenset((step_of(shape, axis), n) for axis, n in enumerate(shape) if n != 1)
+    value = None if graph.depends(t) else backend.constant_value(t)
     if value is not None and value.size:
-        return frozenset(axis for axis in whole if (value != value.take([0], axis)).any())
-    differ = op.kind in ("stack", "concat") and len({id(t) for t in op.data}) > 1
-    if differ or (op.kind not in _SPREADS and (op.row.form is None or not op.inputs)):
+        differ = [axis for axis in range(len(shape)) if (value != value.take([0], axis)).any()]
+        return frozenset((step_of(shape, axis), shape[axis]) for axis in differ)
+    if not (op.kind in _SPREADS or (op.row.form is not None and inputs)):
         return whole
-    alike = op.kind == "gather" and not varying_axes(graph, op.inputs[1])  # one vector for all
-    found: set[int] = set()
-    for data, x in enumerate(op.inputs):
-        if op.row.form is None and not any(x is t for t in op.data):
-            continue  # it says where to or how
-        for axis in varying_axes(graph, x) - ({gathered_axis(op)} if alike else set()):
-            span = span_behind(op, data, (step_of(x.shape, axis), x.shape[axis]), backend.made_by(tensor)[1])
-            if span is None:
+    joins_others = op.kind in ("stack", "concat") and len({id(x) for x in inputs}) > 1
+    unknown = any(None in tuple(x.shape) for x in (t, *inputs))
+    if joins_others or unknown or (op.row.statistic and backend.constant_value(op.inputs[1]) is None):
+        return whole
+    found: set[Span] = set()
+    for x in inputs:
+        data, before = next(i for i, other in enumerate(op.inputs) if other is x), tuple(x.shape)
+        for span in graph.varying[id(x)]:
+            axis = next((i for i, n in enumerate(before) if lies_in(span, (step_of(before, i), n))), None)
+            if op.kind == "gather" and axis == gathered_axis(op) and not graph.varying[id(op.inputs[1])]:
+                continue  # of one vector
+            behind = span_behind(op, data, span, index)
+            if op.kind == "tile" and axis is not None:
+                behind = span[0] // step_of(before, axis) * step_of(shape, axis), span[1]
+            if behind is not None:
+                found.add(behind)
+            elif not (op.row.statistic or op.kind in PRODUCTS):  # which sum over it
                 return whole
-            step, end = span[0], span[0] * span[1]
-            found.update(i for i in whole if step_of(shape, i) < end and step < step_of(shape, i) * shape[i])
     return frozenset(found)
 
 
@@ -208,18 +232,18 @@ def _named(term: str, rank: int) -> Names:
     return (*before, *range(len(before) + len(after) - rank, 0), *after)
 
 
-def _factors(op: Op) -> tuple[frozenset[Any], frozenset[Any], frozenset[Any]]:
-    """The axes, longer than one, of both factors of a product and of its output, by names."""
+def _factors(graph: Graph, op: Op) -> tuple[frozenset[Any], frozenset[Any], frozenset[Any]]:
+    """The axes along which both factors of a product and its output vary, by names."""
     *factors, out = (
-        frozenset(name for name, length in zip(names, t.shape, strict=True) if length != 1)
+        frozenset(names[axis] for axis in varying_axes(graph, t))
         for names, t in zip(product_axes(op), (*op.inputs, op.outputs[0]), strict=True)
     )
     return factors[-2:][0], factors[-1], out  # an einsum of one operand is a product with nothing else
 
 
-def free_spans(op: Op) -> frozenset[Span]:
+def free_spans(graph: Graph, op: Op) -> frozenset[Span]:
     """The axes of the output of a product along which one of its two factors alone runs."""
-    one, two, _ = _factors(op)
+    one, two, _ = _factors(graph, op)
     shape, named = op.outputs[0].shape, enumerate(product_axes(op)[-1])
     return frozenset((step_of(shape, axis), shape[axis]) for axis, name in named if name in one ^ two)
 
@@ -232,9 +256,10 @@ def weighs(graph: Graph, op: Op, one: int, two: int, free: frozenset[Span]) -> b
     """
     axes, shape = product_axes(op), op.inputs[one].shape
     summed = summed_axes(graph, op)
-    has, other = ({name for name, n in zip(axes[i], op.inputs[i].shape, strict=True) if n != 1} for i in (one, two))
+    has, other = ({axes[i][at] for at in varying_axes(graph, op.inputs[i])} for i in (one, two))
     asked = summed | (has - other)
-    own = [(step_of(shape, at), shape[at]) for at, name in enumerate(axes[one]) if name in asked and shape[at] != 1]
+    varying = varying_axes(graph, op.inputs[one])
+    own = [(step_of(shape, at), shape[at]) for at, name in enumerate(axes[one]) if name in asked and at in varying]
     return bool(summed) and has != other and all(any(lies_in(span, outer) for outer in free) for span in own)
 
 
@@ -245,7 +270,7 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
 
 def summed_axes(graph: Graph, op: Op) -> frozenset[Any]:
     """The axes of both factors of a product over which it is summed, by itself or by what follows it alone."""
-    one, two, out = _factors(op)
+    one, two, out = _factors(graph, op)
     by_itself = (one & two) - out
     first = next(sums_behind(graph, op), None) if not by_itself and op.kind not in PRODUCTS else None
     return by_itself if first is None else first[1]
@@ -253,7 +278,7 @@ def summed_axes(graph: Graph, op: Op) -> frozenset[Any]:
 
 def sums_behind(graph: Graph, op: Op) -> Iterator[tuple[Op, frozenset[Any]]]:
     """What follows a product alone and sums it over axes that both factors have, and the names of these axes."""
-    one, two, _ = _factors(op)
+    one, two, _ = _factors(graph, op)
     t, named = op.outputs[0], product_axes(op)[-1]
     shared = ((name, named.index(name)) for name in one & two if name in named)
     spans = [(name, (step_of(t.shape, axis), t.shape[axis])) for name, axis in shared]
@@ -283,9 +308,9 @@ def _apart(span: Span, shape: Sequence[int]) -> list[Span]:
     return inside if math.prod(n for _, n in inside) == span[1] else [span]
 
 
-def spread_factor(op: Op) -> int | None:
+def spread_factor(graph: Graph, op: Op) -> int | None:
     """Which factor of a product, 0 or 1, is spread over the other, which has more axes; None where neither is."""
-    one, two, _ = _factors(op)
+    one, two, _ = _factors(graph, op)
     return 0 if one < two else 1 if two < one else None
 
 

@@ -58,7 +58,7 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
         which = gates.index(weights)
         attends = weighs(graph, op, (one, two)[which], (two, one)[which], given[(one, two)[which]].axes)
     hold: int | None = None
-    masked = _mask(op, given, one, two)
+    masked = _mask(graph, op, given, one, two)
     note = "product: 1/2 to each factor"
     if masked is not None:
         hold, attends = masked, False
@@ -76,7 +76,7 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
     ):
         if gates.count("sigmoid") == 1:
             hold = (one, two)[gates.index("sigmoid")]
-        elif composite.product == "gate" and (spread := spread_factor(op)) is not None:
+        elif composite.product == "gate" and (spread := spread_factor(graph, op)) is not None:
             gate, other = (one, two)[spread], (two, one)[spread]
             # of vectors that are summed, weights that are an input themselves, such as a mask
             hold = gate if not contracts or (given[gate].front and not given[other].front) else None
@@ -103,12 +103,12 @@ def shared(composite: Composite, graph: Graph, op: Op, given: Sequence[Fact]) ->
     return Fact(t, True, root=t, attended=attends, factors=1 if attends or contracts else total, step=step)
 
 
-def _mask(op: Op, given: Sequence[Fact], one: int, two: int) -> int | None:
+def _mask(graph: Graph, op: Op, given: Sequence[Fact], one: int, two: int) -> int | None:
     """Which factor is a mask of the other one: whole numbers of the input alone that are spread over activations.
 
     Those that multiply attention weights of their own shape are one, too; an image of whole numbers is none.
     """
-    spread = spread_factor(op)
+    spread = spread_factor(graph, op)
     for place, (mask, other) in enumerate(((one, two), (two, one))):
         fits = spread == place or (spread is None and given[other].gate in ("softmax", "exp"))
         if fits and given[mask].whole and (not given[other].front or given[other].gate == "step"):
@@ -172,4 +172,4 @@ def _squares(graph: Graph, op: Op, live: Sequence[Fact]) -> bool:
     for index, t in enumerate(tensors):
         while (made := graph.op_of(t)).kind in _IN_ORDER and size_of(made.data[0].shape) == size_of(t.shape):
             t = tensors[index] = made.data[0]
-    return len(tensors) == 2 and tensors[0] is tensors[1] and not free_spans(op)
+    return len(tensors) == 2 and tensors[0] is tensors[1] and not free_spans(graph, op)

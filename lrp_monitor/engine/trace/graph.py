@@ -76,6 +76,8 @@ class Graph:
     """The model's inputs."""
     output: Tensor | None = None
     """What is explained: what leads to other outputs alone, or nowhere, changes nothing."""
+    varying: dict[int, frozenset[tuple[int, int]]] = field(default_factory=dict)
+    """Id of a tensor -> along what it varies, see steps.axes.varying_axes."""
     _made_by: dict[int, Op] = field(default_factory=dict)
     _dependent: set[int] = field(default_factory=set)
     _learned: set[int] = field(default_factory=set)

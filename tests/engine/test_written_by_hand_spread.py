@@ -1,9 +1,9 @@
-"""Constants that are spread over samples and steps before they scale or shift a product: as if they were not."""
+"""Constants, gates and masks that are spread over samples, steps or channels first: as if the product spread them."""
 
 import keras
 import numpy as np
 import tensorflow as tf
-from engine_helpers import close, randomised, sweep
+from engine_helpers import close, in_turn, randomised, sweep
 from hand_helpers import Own, weight
 from keras import layers as kl
 from keras import ops
@@ -43,6 +43,31 @@ PLACES = {
     "pad": lambda w, n: ops.pad(w[None, None], ((0, 0), (0, STEPS - 1), (0, 0))),
     "times": lambda w, n: np.array([[[1.0], [2.0], [-1.0], [1.0]]], np.float32) * w,
 }  # fmt: skip
+# What spreads g (n, 6) over the steps of (n, steps, 6).
+OVER_STEPS = {
+    "broadcast": kl.Lambda(lambda g: ops.broadcast_to(g[:, None], (ops.shape(g)[0], STEPS, 6))),
+    "tile": lambda g: ops.tile(g[:, None], (1, STEPS, 1)),
+    "repeat": lambda g: ops.repeat(g[:, None], STEPS, axis=1),
+    "a layer": lambda g: kl.RepeatVector(STEPS)(g),
+    "layers": lambda g: kl.Permute((2, 1))(kl.Reshape((6, STEPS))(kl.UpSampling1D(STEPS)(kl.Reshape((6, 1))(g)))),
+    "stack": lambda g: ops.stack([g] * STEPS, axis=1),
+    "concatenate": lambda g: ops.concatenate([g[:, None]] * STEPS, axis=1),
+    "times ones": lambda g: g[:, None] * ops.ones((STEPS, 1)),
+    "take": lambda g: ops.take(g[:, None], [0] * STEPS, axis=1),
+    "matmul": lambda g: ops.matmul(ops.ones((1, STEPS, 1)), g[:, None]),
+    "einsum": lambda g: ops.einsum("nc,t->ntc", g, ops.ones((STEPS,))),
+    "transpose": lambda g: ops.transpose(ops.tile(g[:, :, None], (1, 1, STEPS)), (0, 2, 1)),
+    "reshape": lambda g: ops.reshape(ops.tile(g, (1, STEPS)), (-1, STEPS, 6)),
+    "scaled": lambda g: 2.0 * ops.tile(0.5 * g[:, None], (1, STEPS, 1)),
+}  # fmt: skip
+# What spreads a mask (n, steps) over 6 channels.
+OVER_CHANNELS = {
+    "tile": lambda m: ops.tile(m[..., None], (1, 1, 6)),
+    "repeat": lambda m: ops.repeat(m[..., None], 6, axis=-1),
+    "layers": lambda m: kl.Permute((2, 1))(kl.RepeatVector(6)(m)),
+    "stack": lambda m: ops.stack([m] * 6, axis=-1),
+    "times ones": lambda m: m[..., None] * ops.ones((6,)),
+}
 APPLY = {"mul": ops.multiply, "add": ops.add, "sub": lambda h, w: w - h, "div": ops.divide}
 
 
@@ -146,3 +171,44 @@ def test_a_product_with_weights_of_each_sample_and_factors_of_its_outputs(rule, 
     found = lrp.Explainer(model, composite).explain(x, np.arange(len(x))).relevance
     for target, name in enumerate(PRODUCTS, 1):
         close(found[target], found[0], 1e-5, name=name)
+
+
+def side_by_side(inputs, products):
+    """A model with an output for each of these products (n, steps, 6)."""
+    head = kl.Dense(1)
+    return keras.Model(inputs, kl.Concatenate()([head(kl.Flatten()(product)) for product in products]))
+
+
+@sweep("summed composite", [False, True], [lrp.Composite(dense=rules.ZPlus()), "attn_lrp"], kept=in_turn)
+def test_a_gate_is_what_it_is_before_it_is_spread(summed, composite, rng):
+    """A signal and what is read off all its steps: no sigmoid and no softmax says which of them is the gate."""
+    inputs = keras.Input((STEPS, 3))
+    h = kl.Dense(6, activation="gelu")(inputs)
+    signal, gate = kl.Dense(6)(h), kl.Dense(6)(kl.GlobalAveragePooling1D()(h))
+
+    def product(x, g):
+        return ops.sum(x * g, axis=-1, keepdims=True) * ops.ones((6,)) if summed else x * g
+
+    spellings = {"as it is": lambda g: g[:, None], **OVER_STEPS}
+    model = side_by_side(inputs, [product(signal, spread(gate)) for spread in spellings.values()])
+    randomised(rng, model)
+    x = np.repeat(rng.normal(size=(1, STEPS, 3)).astype(np.float32), len(spellings), axis=0)
+    found = lrp.Explainer(model, composite).explain(x, np.arange(len(x))).relevance
+    for target, name in enumerate(spellings):
+        close(found[target], found[0], 1e-5, name=name)
+
+
+def test_a_mask_is_what_it_is_before_it_is_spread(rng):
+    """A mask that is an input takes nothing, and neither do the steps that it leaves out."""
+    inputs, mask = keras.Input((STEPS, 3)), keras.Input((STEPS,), dtype="int32")
+    h = kl.Dense(6, activation="gelu")(inputs)
+    spellings = {"as it is": lambda m: m[..., None], **OVER_CHANNELS}
+    model = side_by_side([inputs, mask], [h * spread(ops.cast(mask, "float32")) for spread in spellings.values()])
+    randomised(rng, model)
+    x = np.repeat(rng.normal(size=(1, STEPS, 3)).astype(np.float32), len(spellings), axis=0)
+    m = np.repeat([[1, 0, 1, 1]], len(spellings), axis=0)
+    found, of_mask = lrp.Explainer(model, "attn_lrp").explain([x, m], np.arange(len(x))).relevance
+    assert not of_mask.any()
+    assert not found[:, 1].any()
+    for target, name in enumerate(spellings):
+        close(found[target], found[0], 1e-6, name=name)
