@@ -132,13 +132,10 @@ def test_a_constant_is_what_it_is_before_it_is_spread(apply, rng):
 
 def test_what_differs_by_step_stays_a_scale_of_its_own(rng):
     """By LRP-0, relevance is the input times the gradient."""
-    x = tf.constant(np.repeat(rng.normal(size=(1, STEPS, 3)).astype(np.float32), len(PLACES), axis=0))
-    model, target = model_of(PLACES.values(), ops.multiply), np.arange(len(PLACES))
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        logits = tf.gather(model(x), target, batch_dims=1)
-    expected = (x * tape.gradient(logits, x)).numpy()
-    found = lrp.Explainer(model, "lrp_zero").explain(x.numpy(), target).relevance
+    x = np.repeat(rng.normal(size=(1, STEPS, 3)).astype(np.float32), len(PLACES), axis=0)
+    model = model_of(PLACES.values(), ops.multiply)
+    expected = x * gradient_of(model, x)
+    found = lrp.Explainer(model, "lrp_zero").explain(x, np.arange(len(x))).relevance
     for i, name in enumerate(PLACES):
         close(found[i], expected[i], 1e-5, name=name)
 
@@ -173,10 +170,48 @@ def test_a_product_with_weights_of_each_sample_and_factors_of_its_outputs(rule, 
         close(found[target], found[0], 1e-5, name=name)
 
 
+# What of x (n, 6), w (6,), g (4, 6) and u (6, 6), scaled and then spread over steps by another scale.
+SCALED_TWICE = {
+    "beside a product": lambda x, w, g, u: (x * w)[:, None] * g + (x @ u)[:, None],
+    "three times": lambda x, w, g, u: (x * w * g[0])[:, None] * g + (x @ u)[:, None],
+    "divided": lambda x, w, g, u: (x * w)[:, None] / g - (x @ u)[:, None],
+    "summed": lambda x, w, g, u: ops.sum((x * w)[:, None] * g, 1, keepdims=True) * g,
+}
+
+
+def test_a_scale_that_spreads_what_was_scaled(rng):
+    """By LRP-0, relevance is the input times the gradient."""
+
+    def make(layer):
+        for name, shape in {"w": (6,), "g": (STEPS, 6), "u": (6, 6)}.items():
+            weight(layer, name, shape)
+
+    inputs = keras.Input((6,))
+    made = [
+        Own(make, lambda layer, x, run=run: run(x, *map(tf.convert_to_tensor, (layer.w, layer.g, layer.u))))
+        for run in SCALED_TWICE.values()
+    ]
+    model = side_by_side(inputs, [layer(kl.Dense(6, activation="relu")(inputs)) for layer in made])
+    randomised(rng, model)
+    x = np.repeat(rng.normal(size=(1, 6)).astype(np.float32), len(made), axis=0)
+    found = lrp.Explainer(model, "lrp_zero").explain(x, np.arange(len(x))).relevance
+    gradient = gradient_of(model, x)
+    for i, name in enumerate(SCALED_TWICE):
+        close(found[i], x[i] * gradient[i], 1e-4, name=name)
+
+
+def gradient_of(model, x):
+    """That of each sample's own output."""
+    with tf.GradientTape() as tape:
+        variable = tf.Variable(x)
+        logits = tf.gather(model(variable), np.arange(len(x)), batch_dims=1)
+    return tape.gradient(logits, variable).numpy()
+
+
 def side_by_side(inputs, products):
     """A model with an output for each of these products (n, steps, 6)."""
     head = kl.Dense(1)
-    return keras.Model(inputs, kl.Concatenate()([head(kl.Flatten()(product)) for product in products]))
+    return keras.Model(inputs, kl.Concatenate()([head(kl.Flatten()(kl.ReLU()(product))) for product in products]))
 
 
 @sweep("summed composite", [False, True], [lrp.Composite(dense=rules.ZPlus()), "attn_lrp"], kept=in_turn)

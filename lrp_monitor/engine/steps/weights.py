@@ -185,8 +185,7 @@ class Weights:
         scales = made is not None and all(one.shift is None for one in (made, *made.products))
         if made is not None and not literal:
             shifts = scaling.factor is None
-            # what weights make of no state is one number a channel, spread over however many samples there are
-            of_its_axes = made.takes(scaling.axes) or (shifts and (made.call is op.call or self.of_no_state(others)))
+            of_its_axes = made.takes(scaling.axes) or (shifts and made.call is op.call)
             if of_its_axes and (scales or shifts):
                 return self.folded(op, t, made, scaling)
         found = self.affine(op, t, given, z, scaling, learned)
@@ -212,7 +211,8 @@ class Weights:
         if made is not None and scaling is not None:
             if scaling.factor is None and scaling.shift is not None:
                 return made.shifted(scaling.shift)
-            of_its_axes = made.call is op.call and made.takes(scaling.axes)
+            alike = made.call is op.call and tuple(made.shape) == tuple(op.outputs[0].shape)
+            of_its_axes = alike and made.takes(scaling.axes)
             if scaling.factor is not None and not made.varies and (_by_number(op) or of_its_axes):
                 return made.scaled(scaling.factor)
         if op.kind == "mul":
