@@ -320,6 +320,7 @@ def test_nothing_is_cut_off_and_nothing_jumps(
         const r = document.querySelector(`[data-testid=${id}]`).getBoundingClientRect();
         return [r.left, r.top, r.right, r.bottom].map(Math.round); })"""
     tab.frame.wait_for_selector("[data-testid=slider]")
+    tab.frame.wait_for_selector("[data-testid=runs] li", state="attached")  # how many lines of counts there are
     before = tab.frame.evaluate(places)  # settled: where things stand at first is what is compared
     tab.wait_for_step(lrp.open_run(fitted / "planted").steps[-1])
     after = tab.frame.evaluate(places)  # settled: everything is drawn
