@@ -232,18 +232,18 @@ def _named(term: str, rank: int) -> Names:
     return (*before, *range(len(before) + len(after) - rank, 0), *after)
 
 
-def _factors(graph: Graph, op: Op) -> tuple[frozenset[Any], frozenset[Any], frozenset[Any]]:
-    """The axes along which both factors of a product and its output vary, by names."""
+def _factors(op: Op) -> tuple[frozenset[Any], frozenset[Any], frozenset[Any]]:
+    """The axes, longer than one, of both factors of a product and of its output, by names."""
     *factors, out = (
-        frozenset(names[axis] for axis in varying_axes(graph, t))
+        frozenset(name for name, length in zip(names, t.shape, strict=True) if length != 1)
         for names, t in zip(product_axes(op), (*op.inputs, op.outputs[0]), strict=True)
     )
     return factors[-2:][0], factors[-1], out  # an einsum of one operand is a product with nothing else
 
 
-def free_spans(graph: Graph, op: Op) -> frozenset[Span]:
+def free_spans(op: Op) -> frozenset[Span]:
     """The axes of the output of a product along which one of its two factors alone runs."""
-    one, two, _ = _factors(graph, op)
+    one, two, _ = _factors(op)
     shape, named = op.outputs[0].shape, enumerate(product_axes(op)[-1])
     return frozenset((step_of(shape, axis), shape[axis]) for axis, name in named if name in one ^ two)
 
@@ -256,10 +256,9 @@ def weighs(graph: Graph, op: Op, one: int, two: int, free: frozenset[Span]) -> b
     """
     axes, shape = product_axes(op), op.inputs[one].shape
     summed = summed_axes(graph, op)
-    has, other = ({axes[i][at] for at in varying_axes(graph, op.inputs[i])} for i in (one, two))
+    has, other = ({name for name, n in zip(axes[i], op.inputs[i].shape, strict=True) if n != 1} for i in (one, two))
     asked = summed | (has - other)
-    varying = varying_axes(graph, op.inputs[one])
-    own = [(step_of(shape, at), shape[at]) for at, name in enumerate(axes[one]) if name in asked and at in varying]
+    own = [(step_of(shape, at), shape[at]) for at, name in enumerate(axes[one]) if name in asked and shape[at] != 1]
     return bool(summed) and has != other and all(any(lies_in(span, outer) for outer in free) for span in own)
 
 
@@ -270,7 +269,7 @@ def sums_over_both(graph: Graph, op: Op) -> bool:
 
 def summed_axes(graph: Graph, op: Op) -> frozenset[Any]:
     """The axes of both factors of a product over which it is summed, by itself or by what follows it alone."""
-    one, two, out = _factors(graph, op)
+    one, two, out = _factors(op)
     by_itself = (one & two) - out
     first = next(sums_behind(graph, op), None) if not by_itself and op.kind not in PRODUCTS else None
     return by_itself if first is None else first[1]
@@ -278,7 +277,7 @@ def summed_axes(graph: Graph, op: Op) -> frozenset[Any]:
 
 def sums_behind(graph: Graph, op: Op) -> Iterator[tuple[Op, frozenset[Any]]]:
     """What follows a product alone and sums it over axes that both factors have, and the names of these axes."""
-    one, two, _ = _factors(graph, op)
+    one, two, _ = _factors(op)
     t, named = op.outputs[0], product_axes(op)[-1]
     shared = ((name, named.index(name)) for name in one & two if name in named)
     spans = [(name, (step_of(t.shape, axis), t.shape[axis])) for name, axis in shared]
@@ -309,8 +308,16 @@ def _apart(span: Span, shape: Sequence[int]) -> list[Span]:
 
 
 def spread_factor(graph: Graph, op: Op) -> int | None:
-    """Which factor of a product, 0 or 1, is spread over the other, which has more axes; None where neither is."""
-    one, two, _ = _factors(graph, op)
+    """Which factor of a product, 0 or 1, is spread over the other, which has more axes; None where neither is.
+
+    Where both have the same axes, those count along which they vary: one was spread before.
+    """
+    one, two, _ = _factors(op)
+    if one == two and op.kind in ("mul", "div"):
+        one, two = (
+            frozenset(names[axis] for axis in varying_axes(graph, t))
+            for names, t in zip(product_axes(op)[:2], op.inputs, strict=True)
+        )
     return 0 if one < two else 1 if two < one else None
 
 

@@ -38,7 +38,7 @@ def learn_gate(graph: Graph, op: Op, fact: Fact, given: Sequence[Fact], live: Se
         behind = [spans_behind(op, given, f) for f in live if f.gate == "softmax" or op.kind == "softmax"]
         fact.axes = frozenset().union(*behind) if all(behind) else frozenset()
     elif fact.paired and not any(f.paired for f in live):
-        fact.axes = free_spans(graph, op)
+        fact.axes = free_spans(op)
     elif fact.gate == "similarity" or (fact.paired and not fact.gate):
         fact.axes = frozenset().union(*(known_behind(op, given, f) for f in live if f.gate in ("", "similarity")))
 

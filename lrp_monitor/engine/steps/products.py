@@ -172,4 +172,4 @@ def _squares(graph: Graph, op: Op, live: Sequence[Fact]) -> bool:
     for index, t in enumerate(tensors):
         while (made := graph.op_of(t)).kind in _IN_ORDER and size_of(made.data[0].shape) == size_of(t.shape):
             t = tensors[index] = made.data[0]
-    return len(tensors) == 2 and tensors[0] is tensors[1] and not free_spans(graph, op)
+    return len(tensors) == 2 and tensors[0] is tensors[1] and not free_spans(op)
