@@ -166,13 +166,13 @@ def _varying(graph: Graph, op: Op, index: int) -> frozenset[Span]:
         for span in graph.varying[id(x)]:
             axis = next((i for i, n in enumerate(before) if lies_in(span, (step_of(before, i), n))), None)
             if op.kind == "gather" and axis == gathered_axis(op) and not graph.varying[id(op.inputs[1])]:
-                continue  # of one vector
+                continue  # all numbers are the same: each place has the same vector
             behind = span_behind(op, data, span, index)
             if op.kind == "tile" and axis is not None:
                 behind = span[0] // step_of(before, axis) * step_of(shape, axis), span[1]
             if behind is not None:
                 found.add(behind)
-            elif not (op.row.statistic or op.kind in PRODUCTS):  # which sum over it
+            elif not (op.row.statistic or op.kind in PRODUCTS):  # those sum over the axis
                 return whole
     return frozenset(found)
 
