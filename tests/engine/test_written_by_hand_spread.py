@@ -170,6 +170,42 @@ def test_a_product_with_weights_of_each_sample_and_factors_of_its_outputs(rule, 
         close(found[target], found[0], 1e-5, name=name)
 
 
+# Products of x (n, steps, 6) and g (n, 6) with weights in one call, of which one is spread by ``over`` and then added.
+ADDED = {
+    "and scaled": lambda x, g, over, w, u, b, s: (over(g @ u + b) + x @ w) * s,
+    "a scale": lambda x, g, over, w, u, b, s: x @ w - over(g * s) + b,
+    "to a scale": lambda x, g, over, w, u, b, s: x * s + over(g @ u) + b,
+}
+
+
+@sweep("added", ADDED, kept=lambda i: i == 0)
+def test_a_product_that_is_spread_and_then_added_is_a_part_of_the_sum(added, rng):
+    """Under alpha-beta, by which two products that are added are not one."""
+
+    def make(layer):
+        for name, shape in {"w": (6, 6), "u": (6, 6), "b": (6,), "s": (6,)}.items():
+            weight(layer, name, shape)
+
+    def applied(layer, x, over):
+        return ADDED[added](
+            x, ops.mean(x, axis=1), over, *map(tf.convert_to_tensor, (layer.w, layer.u, layer.b, layer.s))
+        )
+
+    inputs = keras.Input((STEPS, 3))
+    h = kl.Dense(6, activation="gelu")(inputs)
+    spellings = {"as it is": lambda g: g[:, None], **OVER_STEPS, "plus zeros": lambda g: g[:, None] + np.zeros((4, 1))}
+    made = [Own(make, lambda layer, x, over=over: applied(layer, x, over)) for over in spellings.values()]
+    model = side_by_side(inputs, [layer(h) for layer in made])
+    randomised(rng, model)
+    for layer in made[1:]:
+        layer.set_weights(made[0].get_weights())
+    x = np.repeat(rng.normal(size=(1, STEPS, 3)).astype(np.float32), len(spellings), axis=0)
+    explainer = lrp.Explainer(model, lrp.Composite(dense=rules.AlphaBeta()))
+    found = explainer.explain(x, np.arange(len(x))).relevance
+    for target, name in enumerate(spellings):
+        close(found[target], found[0], 1e-5, name=name)
+
+
 # What of x (n, 6), w (6,), g (4, 6) and u (6, 6), scaled and then spread over steps by another scale.
 SCALED_TWICE = {
     "beside a product": lambda x, w, g, u: (x * w)[:, None] * g + (x @ u)[:, None],

@@ -40,7 +40,7 @@ def span_behind(op: Op, data: int, span: Span, index: int = 0) -> Span | None:
     at = None if axis is None else axis_behind(op, axis, before, after, data)
     if axis is None or at is None or not 0 <= at < len(after):  # of a statistic besides, as of a BatchNormalization
         return None
-    if before[axis] == after[at]:
+    if before[axis] == after[at] or op.kind == "tile":
         return step // step_of(before, axis) * step_of(after, at), length
     return (step_of(after, at), after[at]) if length == before[axis] else None
 
@@ -118,6 +118,11 @@ def axis_behind(op: Op, axis: int, before: Sequence[int], after: Sequence[int], 
     return axis if row.in_place and not more else None
 
 
+def joins_others(op: Op) -> bool:
+    """Whether ``op`` joins different tensors; one that is joined to itself is repeated, as by a tile."""
+    return op.kind in ("stack", "concat") and any(t is not op.data[0] for t in op.data)
+
+
 def gathered_axis(op: Op) -> int:
     """The axis of a table along which a lookup takes vectors."""
     return int(backend.constant_value(op.inputs[2])) % len(op.inputs[0].shape) if len(op.inputs) > 2 else 0
@@ -156,9 +161,8 @@ def _varying(graph: Graph, op: Op, index: int) -> frozenset[Span]:
         return frozenset((step_of(shape, axis), shape[axis]) for axis in differ)
     if not (op.kind in _SPREADS or (op.row.form is not None and inputs)):
         return whole
-    joins_others = op.kind in ("stack", "concat") and len({id(x) for x in inputs}) > 1
     unknown = any(None in tuple(x.shape) for x in (t, *inputs))
-    if joins_others or unknown or (op.row.statistic and backend.constant_value(op.inputs[1]) is None):
+    if joins_others(op) or unknown or (op.row.statistic and backend.constant_value(op.inputs[1]) is None):
         return whole
     found: set[Span] = set()
     for x in inputs:
@@ -168,8 +172,6 @@ def _varying(graph: Graph, op: Op, index: int) -> frozenset[Span]:
             if op.kind == "gather" and axis == gathered_axis(op) and not graph.varying[id(op.inputs[1])]:
                 continue  # all numbers are the same: each place has the same vector
             behind = span_behind(op, data, span, index)
-            if op.kind == "tile" and axis is not None:
-                behind = span[0] // step_of(before, axis) * step_of(shape, axis), span[1]
             if behind is not None:
                 found.add(behind)
             elif not (op.row.statistic or op.kind in PRODUCTS):  # those sum over the axis

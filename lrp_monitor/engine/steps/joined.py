@@ -25,7 +25,7 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
 
     Outputs of one product that are summed are mixed by constants, which are no part of a map.
     """
-    first, shape = min(maps, key=lambda made: made.op.kind not in CONVOLUTIONS), tuple(op.outputs[0].shape)
+    first = min(maps, key=lambda made: made.op.kind not in CONVOLUTIONS)
     products = [one for made in maps for one in made.products]
     own = {(id(one.op), id(one.cut)) for one in products}
     if not any(one.is_product for one in products) or len(own) < len(products):
@@ -34,12 +34,10 @@ def sum_of(op: Op, maps: Sequence[Map], rule: Rule) -> Map | None:
     for index, made in enumerate(maps):
         if made.beside or (made.summed and made.varies) or made.call is not first.call:
             return None
-        part = made.scaled(lambda: -1.0) if index and op.kind == "sub" else made
-        if tuple(made.shape) != shape:
-            if made.varies or len(made.shape) != len(shape) or made.shape[0] != shape[0]:
-                return None
-            part = part.behind(op, index)
-        parts.append(part)
+        part = made.spread_by(op, index)
+        if part is None:
+            return None
+        parts.append(part.scaled(lambda: -1.0) if index and op.kind == "sub" else part)
     whole = Map(first.op, first.data, first.kernel, rule, first.call, {}, None, summed=tuple(parts))
     return replace(whole, of_first_step=any(part.of_first_step for part in parts))
 

@@ -18,8 +18,8 @@ from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.rules.affine import Affine, Companion
 from lrp_monitor.engine.rules.rules import Rule
-from lrp_monitor.engine.steps.axes import Span, lies_in, product_axes, size_of, step_of
-from lrp_monitor.engine.steps.moves import JOINS, MOVES, joint_axis, moved, output_of, span_moved
+from lrp_monitor.engine.steps.axes import Span, joins_others, lies_in, product_axes, size_of, step_of
+from lrp_monitor.engine.steps.moves import is_move, joint_axis, moved, output_of, span_moved
 from lrp_monitor.engine.trace.graph import Op, number
 from lrp_monitor.engine.trace.operations import PRODUCTS
 
@@ -266,7 +266,7 @@ class Map:
 
     def moved_by(self, op: Op, index: int) -> Map | None:
         """This map followed by an operation that moves or negates its output; None where it is another."""
-        if self.varies or op.kind not in ("neg", *MOVES):
+        if self.varies or not (op.kind == "neg" or is_move(op)):
             return None
         if op.kind == "neg":
             return self.scaled(lambda: -1.0)
@@ -276,8 +276,18 @@ class Map:
             return None
         return self.behind(op, index)
 
+    def spread_by(self, op: Op, index: int) -> Map | None:
+        """This map with its output as large as that of ``op``, whose input ``index`` it is; None where that is another.
+
+        That of ``op`` may not have other samples, nor more axes.
+        """
+        size, spread = tuple(self.shape), tuple(op.outputs[0].shape)
+        if size == spread:
+            return self
+        return None if self.varies or len(size) != len(spread) or size[0] != spread[0] else self.behind(op, index)
+
     def behind(self, op: Op, index: int) -> Map:
-        """This map followed by what moves its output; of what joins or adds it to others, as its input ``index``."""
+        """This map followed by what moves its output; of what has other inputs, too, as its input ``index``."""
         if self.beside:
             joint, parts = self.moved[0][0], self.beside
             if not self.moved_together:
@@ -288,7 +298,7 @@ class Map:
         behind = None if bias is None else lambda: moved(ops.broadcast_to(bias(), self.shape), [(op, index)])
         if self.summed:
             return replace(self, summed=tuple(part.behind(op, index) for part in self.summed), bias=behind, base=self)
-        axes, picked = {}, self.picked or op.kind in JOINS
+        axes, picked = {}, self.picked or joins_others(op)
         whole = [(step_of(self.shape, axis), n or 1) for axis, n in enumerate(self.shape)]
         for span, at in self.axes.items():
             # Where it goes apart, the axes of which it was made up go on by themselves.
@@ -300,7 +310,7 @@ class Map:
                     picked |= not same or one != span
                     if one == span:
                         break
-        if op.kind in JOINS:
+        if joins_others(op):
             axis, after = joint_axis(op), output_of(op, index).shape
             if op.kind == "stack" or self.shape[axis] == 1:  # the place of each is known by its others
                 axes[step_of(after, axis), after[axis]] = -1

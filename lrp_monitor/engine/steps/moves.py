@@ -8,8 +8,9 @@ from keras import ops
 
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
-from lrp_monitor.engine.steps.axes import Span, leaves_order, span_behind, step_of
+from lrp_monitor.engine.steps.axes import Span, joins_others, leaves_order, span_behind, step_of
 from lrp_monitor.engine.trace.graph import Op
+from lrp_monitor.engine.trace.operations import PRODUCTS
 
 MOVES = (
     "reshape", "transpose", "squeeze", "expanddims", "spacetobatch", "batchtospace", "depthtospace", "spacetodepth",
@@ -18,20 +19,28 @@ MOVES = (
 )  # fmt: skip
 JOINS = ("concat", "stack")
 SUMS = ("add", "sub", "addn")
-"""What spreads an output over the others that it adds."""
-_OF_SEVERAL = JOINS + SUMS
+_SPREADS = (*SUMS, "mul", "div")
+"""What spreads an output over the others that are added to it, or that scale it."""
+_OF_SEVERAL = (*JOINS, *_SPREADS, *PRODUCTS)
 """Of an entry of ``Map.moved`` with one of these the number is that of an input, not of an output."""
+
+
+def is_move(op: Op) -> bool:
+    """Whether ``op`` moves, repeats or leaves out values of one tensor, and does no more."""
+    return op.kind in MOVES or (op.kind in JOINS and not joins_others(op))
 
 
 def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:
     """``y`` behind the operations of ``Map.moved``, or some of them; beside others it stands with zeros."""
     for op, index in moves:
-        if op.kind in SUMS:
+        if op.kind in _SPREADS:
             y = ops.broadcast_to(y, [y.shape[0], *op.outputs[0].shape[1:]])
             continue
-        if op.kind in JOINS:
+        if joins_others(op):
             inputs = [ops.zeros_like(t) if any(t is i for i in op.data) else t for t in op.inputs]
             inputs[index], index = y, 0
+        elif op.kind in PRODUCTS:
+            inputs, index = [y if i == index else t for i, t in enumerate(op.inputs)], 0
         else:
             inputs = [y if t is op.data[0] else t for t in op.inputs]
         y = backend.repeat(op.raw, inputs)[index]
@@ -67,4 +76,4 @@ def _picks(op: Op) -> bool:
     if op.kind == "gather":
         places = backend.computed_constant(op.inputs[1])
         return places is not None and len(set(places.reshape(-1).tolist())) == places.size
-    return op.kind in ("slice", "split", "splitv", "reverse", "roll", "pad", *JOINS)
+    return op.kind in ("slice", "split", "splitv", "reverse", "roll", "pad") or joins_others(op)

@@ -12,11 +12,11 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
-from lrp_monitor.engine.steps.axes import sums_behind, varying_axes
+from lrp_monitor.engine.steps.axes import joins_others, summed_axes, sums_behind, varying_axes
 from lrp_monitor.engine.steps.formulas import passed
 from lrp_monitor.engine.steps.joined import beside, cut_apart, sum_of, summed_up
 from lrp_monitor.engine.steps.maps import Make, Map, along, map_of
-from lrp_monitor.engine.steps.moves import MOVES
+from lrp_monitor.engine.steps.moves import is_move
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
 from lrp_monitor.engine.trace.operations import CONSTANT, CONVOLUTIONS, PRODUCTS
@@ -50,7 +50,10 @@ class Weights:
         kernels = [i for i in range(len(given)) if i != at and (op.kind != "convtranspose" or i == 1)]
         kernel = op.inputs[kernels[0]] if len(kernels) == 1 else None  # an einsum of one operand sums and moves
         if kernel is None or self.graph.depends(kernel) or not self.graph.is_learned(kernel):
-            return Fact(op.outputs[0], True, step=plain(self.graph, op, given))  # a fixed linear map
+            spread = kernel is not None and number(kernel) == 1 and not summed_axes(self.graph, op)
+            made, summand = (_behind(one, op, at) if spread else None for one in (data.map, data.summand))
+            step = plain(self.graph, op, given)  # a fixed linear map
+            return Fact(op.outputs[0], True, map=made, summand=summand, step=step)
         if kernel.dtype.is_complex:
             return self.of_complex_numbers(op, given, self.rule(op, first)[0])
         made = self.product_map(op, at, kernels[0], first)
@@ -118,7 +121,7 @@ class Weights:
         if by is None or by.kind not in ("sum", "mean"):
             return False
         between = self.graph.between(op.outputs, by.outputs[0])[:-1]
-        return all(o.kind in ("neg", *SCALINGS, *MOVES) for o in between)
+        return all(o.kind in ("neg", *SCALINGS) or is_move(o) for o in between)
 
     def contraction(self, op: Op, z: Fact) -> Fact | None:
         """What sums up a product with weights over an axis of both, as the one product that they are; else None."""
@@ -172,8 +175,8 @@ class Weights:
     def scaled(self, op: Op, t: Tensor, given: list[Fact], z: Fact) -> Fact | None:
         """A scale or shift by constants: a part of the weighted map before it, or a map of its own."""
         made, others = z.map, [f.tensor for f in given if f is not z]
-        if made is not None and (tuple(t.shape) != tuple(made.shape) or self.contracts(op)):
-            made = None
+        if made is not None:
+            made = None if self.contracts(op) else made.spread_by(op, given.index(z))
         if any(map(self.graph.depends, others)):
             return None if made is None else self.of_each_sample(op, t, given, made, others[0])
         scaling, learned = scaling_of(self.graph, op, given, z), any(map(self.graph.is_learned, others))
@@ -234,9 +237,11 @@ class Weights:
 
     def behind(self, op: Op, index: int, given: list[Fact], live: list[Fact]) -> Map | None:
         """The maps that made the data, followed by ``op``, where that moves, joins or scales them; else None."""
-        if len(live) > 1:
+        if joins_others(op):
             return beside(op, [f.map for f in given[op.row.data]])
-        (z,) = live
+        z, *more = live
+        if more and not is_move(op):
+            return None
         if z.map is None or op.kind not in SCALINGS:
             return None if z.map is None else z.map.moved_by(op, index)
         found = self.scaled(op, op.outputs[0], given, z)
@@ -362,8 +367,12 @@ def scaling_of(graph: Graph, op: Op, given: Sequence[Fact], z: Fact) -> Scaling 
 
 def moved_summand(op: Op, index: int, live: Sequence[Fact]) -> Map | None:
     """What the one tensor in ``live`` is in a sum, behind an operation that moves or negates it; else None."""
-    made = live[0].summand if len(live) == 1 else None
+    made = live[0].summand if len({id(f.tensor) for f in live}) == 1 else None
     return None if made is None else made.moved_by(op, index)
+
+
+def _behind(made: Map | None, op: Op, index: int) -> Map | None:
+    return None if made is None or made.varies else made.behind(op, index)
 
 
 def of_kind(composite: Composite, op: Op) -> Rule:
