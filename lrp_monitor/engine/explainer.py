@@ -21,7 +21,7 @@ from lrp_monitor.engine.inspection import Inspection
 from lrp_monitor.engine.question import Part, Question
 from lrp_monitor.engine.rules.composites import AUTO, Composite, resolve
 from lrp_monitor.engine.single_channels import Reduced, SingleChannels, read_through
-from lrp_monitor.engine.start import BESIDE, explained, outputs_of
+from lrp_monitor.engine.start import BESIDE, Start, outputs_of, start_at
 from lrp_monitor.engine.steps.choosing import Choice
 from lrp_monitor.engine.surrogates.build import Gates, Taps
 from lrp_monitor.engine.surrogates.carriers import LayerOutputs
@@ -36,7 +36,7 @@ from lrp_monitor.text import aligned
 __all__ = ["Explainer", "Explanation", "Target"]
 
 Tensors = dict[str, Any]
-Read = Callable[[Traced, Tensors, Sequence[Tensor]], tuple[list[Any], Tensors]]
+Read = Callable[[Start, Sequence[Tensor]], tuple[list[Any], Tensors]]
 
 
 class ExplainerOptions(TypedDict, total=False):
@@ -175,27 +175,28 @@ class Explainer:
     ) -> Question:  # fmt: skip
         """What is asked about inputs and a target, and of ``asked`` besides.
 
-        ``read`` makes what is known from now on, and the results, of a trace, of what is explained of it, and of what
-        the pass takes ``beside``; by default the results are those of an explanation. ``taps``: whether relevance is
-        read off between the layers. ``gates``, of what is taken beside and of the layers' outputs, says what relevance
+        ``read`` makes what is known from now on, and the results, of where relevance starts in a trace, and of what the
+        pass takes ``beside``; by default the results are those of an explanation. ``taps``: whether relevance is read
+        off between the layers. ``gates``, of what is taken beside and of the layers' outputs, says what relevance
         goes through.
         """
-        start, model_call, count = targets.start_of(target), given.model_call, len(given.leaves)
-        of_target = BESIDE.get(start, ())
+        kind, model_call, count = targets.start_of(target), given.model_call, len(given.leaves)
+        of_target = BESIDE.get(kind, ())
         last = count + len(of_target)
         known: list[Any] = []
 
         def compute(*tensors: Tensor) -> Tensors:
             put = None if gates is None else partial(gates, tensors[last:])
             traced = self._trace(tensors[:count], model_call, Taps() if taps else None, put)
-            result = explained(traced, start, *tensors[count:last])
-            if read is not None:
-                known[:], result = read(traced, result, tensors[last:])
+            start = start_at(traced, kind, *tensors[count:last])
+            if read is None:
+                return start.explanation(start.gradients(traced.masks))
+            known[:], result = read(start, tensors[last:])
             return result
 
         takes = [*given.specs, *of_target, *beside]
-        compiled = self.passes.of((name, start, given.key, asked), compute, takes, known)
-        return Question(compiled, given, partial(self._wanted, target, start, len(given)))
+        compiled = self.passes.of((name, kind, given.key, asked), compute, takes, known)
+        return Question(compiled, given, partial(self._wanted, target, kind, len(given)))
 
     def _trace(
         self, leaves: Sequence[Tensor], model_call: ModelCall, taps: Taps | None = None,
@@ -288,10 +289,8 @@ class Explainer:
         None stands for all calls: then what each passes on to its inputs is read off, too.
         """
 
-        def read(traced: Traced, result: Tensors, _: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
-            calls = chosen(traced.layer_outputs)
-            known, layers = inspection.read_off(traced, self.model.name, result["logit"], maps, calls)
-            return known, result | {"layers": layers}
+        def read(start: Start, _: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
+            return inspection.read_off(start, self.model.name, maps, chosen(start.found.layer_outputs))
 
         question = self._question(name, take(self.model, inputs), target, asked, read, taps=name == "inspect")
         found = question.run()
@@ -314,9 +313,10 @@ class Explainer:
         def gates(weights: Sequence[Tensor], outputs: LayerOutputs) -> Gates:
             return gates_of(outputs, asked.calls(outputs, self.model.name), weights)
 
-        def read(traced: Traced, result: Tensors, _: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
-            outputs = traced.layer_outputs
+        def read(start: Start, _: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
+            outputs = start.found.layer_outputs
             counts = [outputs.by_channel(call, "conditions")[0] for call in asked.calls(outputs, self.model.name)]
+            result = start.explanation(start.gradients(start.found.masks))
             return counts, {name: result[name] for name in ("logit", "relevance")}
 
         weights: list[Spec] = [((None,), "float32") for _ in asked.names]
@@ -344,8 +344,8 @@ class Explainer:
     def single_channels(self, inputs: Any, layer: str, target: Target = None) -> SingleChannels:
         """What :meth:`through` asks, to be prepared first or asked several times. Raises as :meth:`explain`."""
 
-        def read(traced: Traced, result: Tensors, more: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
-            return read_through(traced, layer, self.model.name, result["logit"], *more)
+        def read(start: Start, more: Sequence[Tensor]) -> tuple[list[Any], Tensors]:
+            return read_through(start, layer, self.model.name, *more)
 
         given = take(self.model, inputs)
         question = self._question("through", given, target, layer, read, beside=[((None,), "int32")])
@@ -376,13 +376,13 @@ class Explainer:
         }
         return Explanation(**parts, target=found["target"].astype(np.int64), activation=self._activation)
 
-    def _wanted(self, target: Any, start: str | Callable[[Any], Any], n: int) -> list[NDArray[Any]]:
+    def _wanted(self, target: Any, kind: str | Callable[[Any], Any], n: int) -> list[NDArray[Any]]:
         """What the compiled pass takes besides the inputs: classes, weights of the outputs, or nothing."""
-        if start == "weights":
+        if kind == "weights":
             return [target.weights(self._outputs, n).reshape(n, -1)]
-        if start not in ("classes", "position"):
+        if kind not in ("classes", "position"):
             return []
-        places, of = ([target.numbers(self._outputs, n)], target.of) if start == "position" else ([], target)
+        places, of = ([target.numbers(self._outputs, n)], target.of) if kind == "position" else ([], target)
         if of is None or isinstance(of, str):
             return [*places, np.full(n, -1, np.int32)]
         return [*places, targets.classes(of, n, self.classes, "target", f" of model {self.model.name!r}")]

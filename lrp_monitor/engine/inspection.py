@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.explanation import Explanation
 from lrp_monitor.engine.surrogates.carriers import Carrier, named, paths_of
@@ -18,7 +17,7 @@ from lrp_monitor.engine.surrogates.table import treatments_of
 from lrp_monitor.plain import Result, plain
 
 if TYPE_CHECKING:
-    from lrp_monitor.engine.surrogates.model import Traced
+    from lrp_monitor.engine.start import Start
     from lrp_monitor.engine.trace.recording import LayerCall
 
 
@@ -99,21 +98,21 @@ class Inspection(Result):
 
 
 def read_off(
-    found: Traced, model: str, value: Tensor, names: Sequence[str], chosen: Sequence[LayerCall] | None = None
-) -> tuple[list[dict[str, Any]], list[dict[str, Tensor]]]:
-    """Relevance at calls of layers: what is known of each now, and the tensors to compute.
+    start: Start, model: str, names: Sequence[str], chosen: Sequence[LayerCall] | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Relevance at calls of layers: what is known of each now, and an explanation with ``"layers"``, to compute.
 
     Relevance at a tensor is the tensor times its gradient, so all of it comes out of the one reverse pass. ``names``
     are of layers whose maps are wanted, "all" for every one; ``chosen`` are the calls, by default all.
     """
-    n, builder, layer_outputs = value.shape[0], found.builder, found.layer_outputs
+    n, builder, layer_outputs = start.value.shape[0], start.found.builder, start.found.layer_outputs
     treatments = treatments_of(builder.plan)
     outputs_of = dict(layer_outputs.calls())
     paths = [call.name for call in outputs_of]
     mapped = {path for name in names for path in (paths if name == "all" else named(name, paths, model, "layers"))}
     calls = [(call, outputs_of[call]) for call in (outputs_of if chosen is None else chosen)]
     taps = {} if builder.taps is None else builder.taps.inputs
-    at = Relevances(found, value, [t for _, outputs in calls for t in outputs], taps.values())
+    at = Relevances(start, [t for _, outputs in calls for t in outputs], taps.values())
     known, results = [], []
     for call, outputs in calls:
         inputs = taps.get(id(call), [])
@@ -136,20 +135,21 @@ def read_off(
         if call.name in mapped:
             tensors["map"] = maps[0]
         results.append(tensors)
-    return known, results
+    return known, at.explanation | {"layers": results}
 
 
 class Relevances:
     """Relevance at tensors between the layers: each times its gradient, so that one reverse pass gives all of them.
 
     Args:
+        start: where relevance starts; ``explanation`` is that of it, by the same reverse pass.
         outputs: the recorded outputs of layers that will be asked for.
         more: groups of other tensors.
     """
 
-    def __init__(
-        self, found: Traced, value: Tensor, outputs: Sequence[Tensor], more: Iterable[Sequence[Tensor]] = ()
-    ) -> None:
+    def __init__(self, start: Start, outputs: Sequence[Tensor], more: Iterable[Sequence[Tensor]] = ()) -> None:
+        found = start.found
+
         def made(output: Tensor, carrier: Carrier) -> list[Tensor]:
             # What was done to the logits since is in those of the model.
             return (
@@ -161,9 +161,9 @@ class Relevances:
             for t in outputs
         }
         tensors = [tensor for pairs in self._carriers.values() for _, tensor in pairs]
-        unique = {id(t): t for group in (tensors, *more) for t in group}
-        found_of = backend.gradients(ops.sum(value), list(unique.values())) if unique else []
-        self._gradients = dict(zip(unique, found_of, strict=True))
+        unique = {id(t): t for group in (found.masks, tensors, *more) for t in group}
+        self._gradients = dict(zip(unique, start.gradients(list(unique.values())), strict=True))
+        self.explanation = start.explanation([self._gradients[id(mask)] for mask in found.masks])
 
     def carried(self, output: Tensor) -> list[tuple[Carrier, Tensor, Tensor]]:
         """The tensors that carry the relevance of a layer's output, each with its gradient."""

@@ -16,8 +16,8 @@ from lrp_monitor.engine.conditional import selected
 from lrp_monitor.engine.gradients import gradients_of_rows
 from lrp_monitor.engine.inspection import Relevances
 from lrp_monitor.engine.question import Part, Question
+from lrp_monitor.engine.start import Start
 from lrp_monitor.engine.surrogates.carriers import spread
-from lrp_monitor.engine.surrogates.model import Traced
 from lrp_monitor.passes.memory import OutOfMemoryError
 
 Reduced = Callable[[Any, NDArray[np.int64]], NDArray[Any]]
@@ -100,17 +100,16 @@ def _table(samples: NDArray[np.int64], channels: NDArray[np.int64]) -> tuple[NDA
     return each, row, column, table
 
 
-def read_through(
-    found: Traced, name: str, model: str, value: Tensor, channels: Tensor
-) -> tuple[list[Any], dict[str, Any]]:
+def read_through(start: Start, name: str, model: str, channels: Tensor) -> tuple[list[Any], dict[str, Any]]:
     """How many channels the named layer has; its relevance that passes each of ``channels`` (n, k), for each input.
 
     That is (n, k, ...), 0 for -1, which stands for no channel. One forward pass and the reverse pass down to the layer
     serve all of them.
     """
-    call = found.layer_outputs.call_of(name, model, "layer")
-    count, outputs = found.layer_outputs.by_channel(call, "layer")
-    at = Relevances(found, value, [t for t, _ in outputs])
+    found, layer_outputs = start.found, start.found.layer_outputs
+    call = layer_outputs.call_of(name, model, "layer")
+    count, outputs = layer_outputs.by_channel(call, "layer")
+    at = Relevances(start, [t for t, _ in outputs])
     starts = [(axis, tuple(t.shape), *carried) for t, axis in outputs for carried in at.carried(t)]
 
     def weights(chosen: Tensor) -> list[Tensor]:
@@ -122,4 +121,4 @@ def read_through(
     tensors = [tensor for *_, tensor, _ in starts]
     chosen = ops.swapaxes(ops.one_hot(channels, count), 0, 1)
     made = gradients_of_rows(tensors, found.masks, chosen, weights)
-    return [count], {"logit": value, "relevance": [ops.swapaxes(one, 0, 1) for one in made]}
+    return [count], {"logit": start.value, "relevance": [ops.swapaxes(one, 0, 1) for one in made]}

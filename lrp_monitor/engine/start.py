@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -20,49 +21,80 @@ BESIDE: Mapping[Any, tuple[tuple[tuple[int | None, ...], str], ...]] = {
 """What a pass takes beside the inputs, by the kind of its target: shape of a sample's row, and type."""
 
 
-def _start(
-    logits: Tensor, activation: str | None, start: str | Callable[[Any], Any], wanted: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor]:
-    """The explained class of each sample (-1 where it is none) and the explained value, of float32 ``logits``."""
-    none = ops.cast(ops.zeros_like(ops.reshape(logits, (logits.shape[0], -1))[:, 0]), "int32") - 1
-    if start == "weights":
+@dataclass(frozen=True)
+class Start:
+    """Where relevance starts in a traced model."""
+
+    found: Traced
+    logits: Tensor
+    """Float32; with ``output``, of the explained place alone where the target is one."""
+    output: Tensor
+    target: Tensor
+    """The explained class of each sample, -1 where it is none."""
+    value: Tensor
+    """The explained value of each sample."""
+    of: Tensor
+    """What the value was made of: the value itself, or the logits of which it is a sum."""
+    weights: Tensor | None
+    """Those of that sum, None of the value itself."""
+
+    def gradients(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
+        """Those of the value for tensors of the trace.
+
+        They start at the logits: through the sum, the graph of a small model would be larger by a fourth.
+        """
+        return backend.gradients([self.of], tensors, None if self.weights is None else [self.weights])
+
+    def explanation(self, gradients: Sequence[Tensor | None]) -> dict[str, Any]:
+        """What an explanation holds: ``"relevance"`` (of each input, by the gradients for its mask) and what is here.
+
+        Raises ValueError where there is no such gradient.
+        """
+        if all(gradient is None for gradient in gradients):
+            raise ValueError("no differentiable path leads from the model's input to what is explained")
+        pairs = zip(self.found.masks, gradients, strict=True)
+        relevance = [ops.zeros_like(mask) if gradient is None else gradient for mask, gradient in pairs]
+        of_model = {"logits": self.logits, "output": self.output}
+        return {"relevance": relevance, "target": self.target, "logit": self.value, **of_model}
+
+
+def start_at(found: Traced, kind: str | Callable[[Any], Any], *wanted: Tensor) -> Start:
+    """Where relevance starts by a target of ``kind``, which takes ``wanted`` beside the inputs.
+
+    Raises ValueError for logits of a shape in which the target names nothing.
+    """
+    logits, output = (ops.cast(t, "float32") for t in (found.logits, found.output))
+    if kind == "position":
+        logits, output = (targets.at_place(t, wanted[0]) for t in (logits, output))
+    of, n = logits, logits.shape[0]
+    if kind == "weights":
         weights = ops.reshape(wanted[0], logits.shape)
-        return none, targets.weighted_sum(logits, weights)
-    if callable(start):
-        value = ops.cast(ops.convert_to_tensor(start(logits)), "float32")
-        if tuple(value.shape) != (logits.shape[0],):
+        return Start(found, logits, output, _no_class(n), targets.weighted_sum(logits, weights), logits, weights)
+    if callable(kind):
+        value = ops.cast(ops.convert_to_tensor(kind(logits)), "float32")
+        if tuple(value.shape) != (n,):
             raise ValueError(
                 f"a target function must turn logits {tuple(logits.shape)} into one value a sample, shape "
-                f"({logits.shape[0]},); this one returns shape {tuple(value.shape)}"
+                f"({n},); this one returns shape {tuple(value.shape)}"
             )
-        return none, value
+        return Start(found, logits, output, _no_class(n), value, value, None)
     if len(logits.shape) != 2:
         raise ValueError(
             f"the explained output has shape {tuple(logits.shape)}; a class as target needs (n, classes), "
             "one row of logits a sample: for maps pass targets.Region(where, of), targets.Position(at), "
             "targets.Outputs(mask) or a function"
         )
-    if activation == "sigmoid" and logits.shape[-1] == 1:
-        logits = ops.concatenate([-logits, logits], axis=-1)
-    predicted = ops.where(ops.all(ops.isfinite(logits), axis=-1), ops.cast(ops.argmax(logits, axis=-1), "int32"), -1)
+    if found.activation == "sigmoid" and logits.shape[-1] == 1:
+        of = ops.concatenate([-logits, logits], axis=-1)
+    predicted = ops.where(ops.all(ops.isfinite(of), axis=-1), ops.squeeze(ops.top_k(of, 1)[1], -1), -1)
     chosen = ops.where(wanted[-1] < 0, predicted, wanted[-1])
-    value = targets.weighted_sum(logits, ops.one_hot(chosen, logits.shape[-1]))
-    return chosen, ops.where(chosen < 0, float("nan"), value)
+    weights = ops.one_hot(chosen, of.shape[-1])
+    value = ops.where(chosen < 0, float("nan"), targets.weighted_sum(of, weights))
+    return Start(found, logits, output, chosen, value, of, weights)
 
 
-def explained(found: Traced, start: str | Callable[[Any], Any], *wanted: Tensor) -> dict[str, Any]:
-    """What an explanation holds, as tensors: ``"relevance"`` (of each input), target, logit, logits, output."""
-    logits, output = (ops.cast(t, "float32") for t in (found.logits, found.output))
-    if start == "position":
-        logits, output = (targets.at_place(t, wanted[0]) for t in (logits, output))
-    chosen, value = _start(logits, found.activation, start, wanted)
-    results = backend.gradients(ops.sum(value), found.masks)
-    if all(result is None for result in results):
-        raise ValueError("no differentiable path leads from the model's input to what is explained")
-    relevance = [
-        ops.zeros_like(mask) if result is None else result for mask, result in zip(found.masks, results, strict=True)
-    ]
-    return {"relevance": relevance, "target": chosen, "logit": value, "logits": logits, "output": output}
+def _no_class(n: int) -> Tensor:
+    return ops.full((n,), -1, "int32")
 
 
 def outputs_of(model: Any, result: Any) -> dict[Any, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def needed_bytes(function: Any) -> int:
 
 
 def _peak(graph: Any, known: dict[str, int]) -> int:
+    functions = inner_functions(graph)
     results = [tensor for tensor in graph.outputs if tensor is not None]
     wanted: set[Any] = set()
     stack = [tensor.op for tensor in results] + list(graph.control_outputs)
@@ -71,17 +73,18 @@ def _peak(graph: Any, known: dict[str, int]) -> int:
         done = {place for place in (*read, *made) if last[place[0]] == step}
         over = sum(size for _, size in done.intersection(read))
         live += sum(size for _, size in made)
-        peak = max(peak, live + _called(op, graph, known) - (over if op.type in _IN_PLACE else 0))
+        within = _called(op, functions, known) if functions else 0
+        peak = max(peak, live + within - (over if op.type in _IN_PLACE else 0))
         live -= sum(size for _, size in done)
     return peak
 
 
-def _called(op: Any, graph: Any, known: dict[str, int]) -> int:
+def _called(op: Any, functions: Mapping[str, Any], known: dict[str, int]) -> int:
     """What the functions need that an operation calls, the largest of them."""
     names = [value.func.name for value in op.node_def.attr.values() if value.HasField("func")]
     for name in names:
         if name not in known:
-            inner = inner_functions(graph).get(name)
+            inner = functions.get(name)
             known[name] = 0 if inner is None or inner.graph is None else _peak(inner.graph, known)
     return max((known[name] for name in names), default=0)
 
