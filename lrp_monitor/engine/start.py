@@ -36,17 +36,17 @@ class Start:
     of: Tensor
     """What the value was made of: the value itself, or the logits of which it is a sum."""
     weights: Tensor | None
-    """Those of that sum, None of the value itself."""
+    """The weights of that sum; None where ``of`` is the value."""
 
     def gradients(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
-        """Those of the value for tensors of the trace.
+        """The gradients of the value with regard to tensors of the trace.
 
-        They start at the logits: through the sum, the graph of a small model would be larger by a fourth.
+        They start at ``of``: to differentiate the sum as well would add dozens of operations to every trace.
         """
         return backend.gradients([self.of], tensors, None if self.weights is None else [self.weights])
 
     def explanation(self, gradients: Sequence[Tensor | None]) -> dict[str, Any]:
-        """What an explanation holds: ``"relevance"`` (of each input, by the gradients for its mask) and what is here.
+        """What an explanation holds, by the gradients for the mask of each input, which are its relevance.
 
         Raises ValueError where there is no such gradient.
         """
@@ -54,8 +54,13 @@ class Start:
             raise ValueError("no differentiable path leads from the model's input to what is explained")
         pairs = zip(self.found.masks, gradients, strict=True)
         relevance = [ops.zeros_like(mask) if gradient is None else gradient for mask, gradient in pairs]
-        of_model = {"logits": self.logits, "output": self.output}
-        return {"relevance": relevance, "target": self.target, "logit": self.value, **of_model}
+        return {
+            "relevance": relevance,
+            "target": self.target,
+            "logit": self.value,
+            "logits": self.logits,
+            "output": self.output,
+        }
 
 
 def start_at(found: Traced, kind: str | Callable[[Any], Any], *wanted: Tensor) -> Start:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from keras import ops
+
 from lrp_monitor.engine import backend
 from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.steps.step import Fact
@@ -48,6 +50,15 @@ def span_behind(op: Op, data: int, span: Span, index: int = 0) -> Span | None:
 def step_of(shape: Sequence[int], axis: int) -> int:
     """The number of elements that one step along ``axis`` passes."""
     return math.prod(n or 1 for n in shape[axis + 1 :])
+
+
+def along(vector: Tensor, axis: int, rank: int) -> Tensor:
+    """A vector over ``axis`` of a tensor of ``rank``, in a shape that multiplies that tensor."""
+    if axis == rank - 1:
+        return vector
+    shape = [1] * rank
+    shape[axis] = -1
+    return ops.reshape(vector, shape)
 
 
 def size_of(shape: Sequence[int]) -> int:

@@ -279,7 +279,7 @@ class Map:
     def spread_by(self, op: Op, index: int) -> Map | None:
         """This map with its output as large as that of ``op``, whose input ``index`` it is; None where that is another.
 
-        That of ``op`` may not have other samples, nor more axes.
+        The output of ``op`` may have neither other samples nor more axes.
         """
         size, spread = tuple(self.shape), tuple(op.outputs[0].shape)
         if size == spread:
@@ -287,7 +287,7 @@ class Map:
         return None if self.varies or len(size) != len(spread) or size[0] != spread[0] else self.behind(op, index)
 
     def behind(self, op: Op, index: int) -> Map:
-        """This map followed by what moves its output; of what has other inputs, too, as its input ``index``."""
+        """This map followed by ``op``, which moves, joins or spreads its output; ``index`` as in ``moved``."""
         if self.beside:
             joint, parts = self.moved[0][0], self.beside
             if not self.moved_together:
@@ -379,15 +379,6 @@ class Map:
             summed_axes=None if axis is None else (axis, -2),
             channel_axes=None if axis is None or self.moved else (axis, -1),
         )  # fmt: skip
-
-
-def along(vector: Tensor, axis: int, rank: int) -> Tensor:
-    """A vector over ``axis`` of a tensor of ``rank``, in a shape that multiplies that tensor."""
-    if axis == rank - 1:
-        return vector
-    shape = [1] * rank
-    shape[axis] = -1
-    return ops.reshape(vector, shape)
 
 
 def map_of(op: Op, data: int, kernel: int, rule: Rule) -> Map:

@@ -17,17 +17,17 @@ MOVES = (
     "identity", "cast", "slice", "split", "splitv", "unstack", "gather", "tile", "broadcast", "reverse", "roll", "pad",
     "mirrorpad",
 )  # fmt: skip
-JOINS = ("concat", "stack")
+_JOINS = ("concat", "stack")
 SUMS = ("add", "sub", "addn")
 _SPREADS = (*SUMS, "mul", "div")
 """What spreads an output over the others that are added to it, or that scale it."""
-_OF_SEVERAL = (*JOINS, *_SPREADS, *PRODUCTS)
+_OF_SEVERAL = (*_JOINS, *_SPREADS, *PRODUCTS)
 """Of an entry of ``Map.moved`` with one of these the number is that of an input, not of an output."""
 
 
 def is_move(op: Op) -> bool:
     """Whether ``op`` moves, repeats or leaves out values of one tensor, and does no more."""
-    return op.kind in MOVES or (op.kind in JOINS and not joins_others(op))
+    return op.kind in MOVES or (op.kind in _JOINS and not joins_others(op))
 
 
 def moved(y: Tensor, moves: Sequence[tuple[Op, int]]) -> Tensor:

@@ -12,10 +12,10 @@ from lrp_monitor.engine.backend import Tensor
 from lrp_monitor.engine.gradients import straight_through
 from lrp_monitor.engine.rules.composites import Composite
 from lrp_monitor.engine.rules.rules import Epsilon, Gradient, Pass, Rule, stabilise
-from lrp_monitor.engine.steps.axes import joins_others, summed_axes, sums_behind, varying_axes
+from lrp_monitor.engine.steps.axes import along, joins_others, summed_axes, sums_behind, varying_axes
 from lrp_monitor.engine.steps.formulas import passed
 from lrp_monitor.engine.steps.joined import beside, cut_apart, sum_of, summed_up
-from lrp_monitor.engine.steps.maps import Make, Map, along, map_of
+from lrp_monitor.engine.steps.maps import Make, Map, map_of
 from lrp_monitor.engine.steps.moves import is_move
 from lrp_monitor.engine.steps.step import Fact, Made, Step, plain
 from lrp_monitor.engine.trace.graph import Graph, Op, number
